@@ -1,0 +1,1 @@
+//! Image folders, decoding, transforms and batches of Regraft

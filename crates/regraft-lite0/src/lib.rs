@@ -1,0 +1,1 @@
+//! EfficientNet-Lite0 with ImageNet weights, embedded in Regraft as its source model

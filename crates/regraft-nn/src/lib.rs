@@ -1,0 +1,1 @@
+//! Architectures as data, the planner, the engine that runs a plan, and weight files of Regraft

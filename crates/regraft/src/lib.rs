@@ -1,0 +1,1 @@
+//! Fine-tunes pretrained image classifiers: transfer methods, training loop, evaluation, reports
