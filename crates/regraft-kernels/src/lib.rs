@@ -1,3 +1,19 @@
 //! CPU kernels of Regraft: convolution, batch norm, pooling, optimiser updates, image resampling, random numbers.
 
+// Kernels take their sizes and slices one by one: a struct for each call would hide which is written.
+#![allow(clippy::too_many_arguments)]
+
+mod columns;
+
+pub mod activation;
+pub mod batch_norm;
+pub mod convolution;
+pub mod depthwise;
+pub mod gemm;
+pub mod isa;
+pub mod linear;
+pub mod loss;
+pub mod optimizer;
+pub mod pooling;
 pub mod random;
+pub mod resample;

@@ -1,0 +1,260 @@
+//! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
+
+use crate::activation::{Activation, clamp};
+use crate::isa::{for_each_isa, multiply_add};
+use rayon::prelude::*;
+
+/// Pixels whose statistics one task computes: two passes over them stay in the cache.
+const PIXELS_PER_BLOCK: usize = 128;
+
+/// The statistics of a batch, one value a channel.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// Mean over the pixels.
+    pub mean: Vec<f32>,
+    /// Variance over the pixels (divided by their number).
+    pub variance: Vec<f32>,
+    partial: Vec<f32>,
+}
+
+impl Statistics {
+    /// Mean and variance of each channel of `map`. Each block's mean and squared deviations are exact to f32 rounding; blocks are
+    /// combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
+    pub fn compute(&mut self, map: &[f32], channels: usize) {
+        let pixels = map.len() / channels;
+        let blocks = pixels.div_ceil(PIXELS_PER_BLOCK);
+        self.partial.resize(blocks * 2 * channels, 0.0);
+        let maps = map.par_chunks(PIXELS_PER_BLOCK * channels);
+        self.partial.par_chunks_exact_mut(2 * channels).zip(maps).for_each(|(partial, map)| block_statistics(map, partial));
+        let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+        for (block, partial) in self.partial.chunks_exact(2 * channels).enumerate() {
+            let before = (block * PIXELS_PER_BLOCK) as f64;
+            let here = (pixels - block * PIXELS_PER_BLOCK).min(PIXELS_PER_BLOCK) as f64;
+            let (means, deviations) = partial.split_at(channels);
+            for channel in 0..channels {
+                let difference = f64::from(means[channel]) - mean[channel];
+                mean[channel] += difference * here / (before + here);
+                squares[channel] += f64::from(deviations[channel]) + difference * difference * before * here / (before + here);
+            }
+        }
+        self.mean = mean.iter().map(|&mean| mean as f32).collect();
+        self.variance = squares.iter().map(|&squares| (squares / pixels as f64) as f32).collect();
+    }
+
+    /// Moves running statistics towards these by `momentum` (PyTorch's sense). The running variance takes the unbiased variance.
+    pub fn update_running(&self, pixels: usize, momentum: f32, running_mean: &mut [f32], running_variance: &mut [f32]) {
+        let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
+        for (running, mean) in running_mean.iter_mut().zip(&self.mean) {
+            *running += momentum * (mean - *running);
+        }
+        for (running, variance) in running_variance.iter_mut().zip(&self.variance) {
+            *running += momentum * ((f64::from(*variance) * unbiased) as f32 - *running);
+        }
+    }
+}
+
+for_each_isa! { fn block_statistics(map: &[f32], partial: &mut [f32]) => block_statistics_body }
+/// The mean and the sum of squared deviations of each channel.
+#[inline(always)]
+fn block_statistics_body<const FUSED: bool>(map: &[f32], partial: &mut [f32]) {
+    let channels = partial.len() / 2;
+    let (mean, squares) = partial.split_at_mut(channels);
+    mean.fill(0.0);
+    squares.fill(0.0);
+    for pixel in map.chunks_exact(channels) {
+        mean.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+    }
+    let scale = channels as f32 / map.len() as f32;
+    mean.iter_mut().for_each(|sum| *sum *= scale);
+    for pixel in map.chunks_exact(channels) {
+        for ((square, mean), value) in squares.iter_mut().zip(mean.iter()).zip(pixel) {
+            let deviation = value - mean;
+            *square = multiply_add::<FUSED>(deviation, deviation, *square);
+        }
+    }
+}
+
+/// `1 / sqrt(variance + epsilon)` of each channel.
+pub fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
+    variance.iter().map(|&variance| (1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()) as f32).collect()
+}
+
+/// `output = activation(scale * input + shift + residual)`, channel by channel.
+///
+/// `scale` is weight x inverse deviation, `shift` is bias - mean x scale. `keep` holds, for each picture, what the normalised
+/// value is multiplied with before the residual is added (drop-connect); its pictures have `pixels_per_image` pixels.
+pub fn normalize(
+    input: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[f32]>,
+    keep: Option<&[f32]>,
+    activation: Activation,
+    pixels_per_image: usize,
+    output: &mut [f32],
+) {
+    assert_eq!(input.len(), output.len());
+    let image_length = pixels_per_image * scale.len();
+    let (low, high) = activation.bounds();
+    let tasks = output.par_chunks_mut(image_length).enumerate().zip(input.par_chunks(image_length));
+    tasks.for_each(|((image, output), input)| {
+        let keep = keep.map_or(1.0, |keep| keep[image]);
+        match residual {
+            Some(residual) => {
+                let residual = &residual[image * image_length..][..output.len()];
+                normalize_image_with(input, scale, shift, residual, keep, low, high, output);
+            }
+            None => normalize_image(input, scale, shift, keep, low, high, output),
+        }
+    });
+}
+
+for_each_isa! {
+    fn normalize_image(input: &[f32], scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [f32])
+        => normalize_image_body
+}
+#[inline(always)]
+fn normalize_image_body<const FUSED: bool>(
+    input: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    keep: f32,
+    low: f32,
+    high: f32,
+    output: &mut [f32],
+) {
+    for (output, input) in output.chunks_exact_mut(scale.len()).zip(input.chunks_exact(scale.len())) {
+        for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
+            *output = clamp(keep * multiply_add::<FUSED>(*input, *scale, *shift), low, high);
+        }
+    }
+}
+
+for_each_isa! {
+    fn normalize_image_with(
+        input: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], keep: f32, low: f32, high: f32, output: &mut [f32]
+    ) => normalize_image_with_body
+}
+#[inline(always)]
+fn normalize_image_with_body<const FUSED: bool>(
+    input: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: &[f32],
+    keep: f32,
+    low: f32,
+    high: f32,
+    output: &mut [f32],
+) {
+    let channels = scale.len();
+    let pixels = output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(residual.chunks_exact(channels));
+    for ((output, input), residual) in pixels {
+        for ((((output, input), residual), scale), shift) in output.iter_mut().zip(input).zip(residual).zip(scale).zip(shift) {
+            *output = clamp(keep * multiply_add::<FUSED>(*input, *scale, *shift) + residual, low, high);
+        }
+    }
+}
+
+/// The gradients of weight and bias, each `[C]`, from the gradient of the normalised output.
+///
+/// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels, in blocks added in order.
+pub fn backward_parameters(
+    input: &[f32],
+    gradient: &[f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    weight_gradient: &mut [f32],
+    bias_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
+    assert_eq!(input.len(), gradient.len());
+    let channels = mean.len();
+    let block = PIXELS_PER_BLOCK * channels;
+    partial.resize(input.len().div_ceil(block) * 2 * channels, 0.0);
+    let tasks = partial.par_chunks_exact_mut(2 * channels).zip(input.par_chunks(block)).zip(gradient.par_chunks(block));
+    tasks.for_each(|((sums, input), gradient)| block_sums(input, gradient, mean, sums));
+    let mut totals = vec![0.0f64; 2 * channels];
+    for sums in partial.chunks_exact(2 * channels) {
+        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(*sum));
+    }
+    for channel in 0..channels {
+        weight_gradient[channel] = (totals[channel] * f64::from(inverse_deviation[channel])) as f32;
+        bias_gradient[channel] = totals[channels + channel] as f32;
+    }
+}
+
+for_each_isa! { fn block_sums(input: &[f32], gradient: &[f32], mean: &[f32], sums: &mut [f32]) => block_sums_body }
+/// The sums of gradient x (input - mean) and of gradient.
+#[inline(always)]
+fn block_sums_body<const FUSED: bool>(input: &[f32], gradient: &[f32], mean: &[f32], sums: &mut [f32]) {
+    let channels = mean.len();
+    sums.fill(0.0);
+    let (products, plain) = sums.split_at_mut(channels);
+    for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+        let sums = products.iter_mut().zip(plain.iter_mut());
+        for ((((product, sum), input), gradient), mean) in sums.zip(input).zip(gradient).zip(mean) {
+            *product = multiply_add::<FUSED>(*gradient, input - mean, *product);
+            *sum += gradient;
+        }
+    }
+}
+
+/// Turns the gradient of the normalised output into that of the input, in place.
+///
+/// `scale` is weight x inverse deviation; the parameters' gradients are those of [`backward_parameters`].
+pub fn backward_input(
+    input: &[f32],
+    gradient: &mut [f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    scale: &[f32],
+    weight_gradient: &[f32],
+    bias_gradient: &[f32],
+) {
+    let channels = mean.len();
+    let pixels = (input.len() / channels) as f64;
+    // scale * (g - mean(g) - normalised * mean(g * normalised)) = scale * g + slope * input + constant
+    let mut slope = vec![0.0f32; channels];
+    let mut constant = vec![0.0f32; channels];
+    for channel in 0..channels {
+        let scale = f64::from(scale[channel]);
+        let change = -scale * f64::from(weight_gradient[channel]) / pixels * f64::from(inverse_deviation[channel]);
+        slope[channel] = change as f32;
+        constant[channel] = (-scale * f64::from(bias_gradient[channel]) / pixels) as f32;
+    }
+    let block = PIXELS_PER_BLOCK * channels;
+    gradient.par_chunks_mut(block).zip(input.par_chunks(block)).for_each(|(gradient, input)| {
+        combine(gradient, input, scale, mean, &slope, &constant);
+    });
+}
+
+for_each_isa! {
+    fn combine(gradient: &mut [f32], input: &[f32], scale: &[f32], mean: &[f32], slope: &[f32], constant: &[f32]) => combine_body
+}
+#[inline(always)]
+fn combine_body<const FUSED: bool>(
+    gradient: &mut [f32],
+    input: &[f32],
+    scale: &[f32],
+    mean: &[f32],
+    slope: &[f32],
+    constant: &[f32],
+) {
+    let channels = scale.len();
+    for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+        let parameters = scale.iter().zip(mean).zip(slope).zip(constant);
+        for ((gradient, input), (((scale, mean), slope), constant)) in gradient.iter_mut().zip(input).zip(parameters) {
+            let rest = multiply_add::<FUSED>(input - mean, *slope, *constant);
+            *gradient = multiply_add::<FUSED>(*gradient, *scale, rest);
+        }
+    }
+}
+
+/// Multiplies each picture's part of `gradient` with its `keep` (drop-connect's backward pass).
+pub fn scale_images(gradient: &mut [f32], keep: &[f32]) {
+    let length = gradient.len() / keep.len();
+    gradient
+        .par_chunks_exact_mut(length)
+        .zip(keep)
+        .for_each(|(gradient, keep)| gradient.iter_mut().for_each(|value| *value *= keep));
+}

@@ -1,0 +1,106 @@
+//! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back ("col2im").
+
+use crate::convolution::ConvolutionShape;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Lends this thread's scratch memory, at least `length` elements of unspecified value; it grows once and stays.
+pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.0);
+        }
+        work(&mut scratch[..length])
+    })
+}
+
+/// Where one output pixel's patch lies: for kernel row `row`, the part of the patch inside the picture.
+struct PatchRow {
+    /// First kernel column inside the picture, and the one after the last.
+    columns: Range<usize>,
+    /// Input pixel (counted over the whole batch) under the first of those columns.
+    pixel: usize,
+}
+
+fn patch_row(shape: &ConvolutionShape, output_pixel: usize, kernel_row: usize) -> Option<PatchRow> {
+    let (column, rest) = (output_pixel % shape.out_width, output_pixel / shape.out_width);
+    let (row, image) = (rest % shape.out_height, rest / shape.out_height);
+    let input_row = (row * shape.stride + kernel_row).checked_sub(shape.padding_top).filter(|&row| row < shape.in_height)?;
+    let left = column * shape.stride;
+    let start = shape.padding_left.saturating_sub(left).min(shape.kernel_width);
+    let end = (shape.in_width + shape.padding_left).saturating_sub(left).clamp(start, shape.kernel_width);
+    if start == end {
+        return None;
+    }
+    let pixel = (image * shape.in_height + input_row) * shape.in_width + left + start - shape.padding_left;
+    Some(PatchRow { columns: start..end, pixel })
+}
+
+/// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column, channel]`, of which only the
+/// columns in `part` are kept. Outside the picture they are zero. `group` says which group's channels are read.
+pub(crate) fn gather(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    group: usize,
+    pixels: Range<usize>,
+    part: Range<usize>,
+    columns: &mut [f32],
+) {
+    let channels = shape.in_channels / shape.groups;
+    let row_length = shape.kernel_width * channels;
+    for (pixel, target) in pixels.zip(columns.chunks_exact_mut(part.len())) {
+        for kernel_row in part.start / row_length..part.end.div_ceil(row_length) {
+            let row_start = kernel_row * row_length;
+            let wanted = part.start.max(row_start)..part.end.min(row_start + row_length);
+            let target = &mut target[wanted.start - part.start..wanted.end - part.start];
+            let Some(patch) = patch_row(shape, pixel, kernel_row) else {
+                target.fill(0.0);
+                continue;
+            };
+            let inside_start = (row_start + patch.columns.start * channels).clamp(wanted.start, wanted.end);
+            let inside_end = (row_start + patch.columns.end * channels).clamp(inside_start, wanted.end);
+            target[..inside_start - wanted.start].fill(0.0);
+            target[inside_end - wanted.start..].fill(0.0);
+            let target = &mut target[inside_start - wanted.start..inside_end - wanted.start];
+            let offset = inside_start - row_start - patch.columns.start * channels;
+            if shape.groups == 1 {
+                let start = patch.pixel * channels + offset;
+                target.copy_from_slice(&input[start..start + target.len()]);
+            } else {
+                for (at, value) in target.iter_mut().enumerate() {
+                    let (pixel, channel) = ((offset + at) / channels, (offset + at) % channels);
+                    *value = input[(patch.pixel + pixel) * shape.in_channels + group * channels + channel];
+                }
+            }
+        }
+    }
+}
+
+/// Adds rows of patches, as [`gather`] lays out whole ones, to the gradient of the input picture `image` that they were read from.
+pub(crate) fn scatter_add(
+    shape: &ConvolutionShape,
+    columns: &[f32],
+    group: usize,
+    image: usize,
+    pixels: Range<usize>,
+    image_gradient: &mut [f32],
+) {
+    let channels = shape.in_channels / shape.groups;
+    let row_length = shape.kernel_width * channels;
+    let image_start = image * shape.in_height * shape.in_width;
+    for (pixel, source) in pixels.zip(columns.chunks_exact(shape.kernel_height * row_length)) {
+        for kernel_row in 0..shape.kernel_height {
+            let Some(patch) = patch_row(shape, pixel, kernel_row) else { continue };
+            let source = &source[kernel_row * row_length..][patch.columns.start * channels..patch.columns.end * channels];
+            for (place, source) in source.chunks_exact(channels).enumerate() {
+                let start = (patch.pixel - image_start + place) * shape.in_channels + group * channels;
+                for (target, value) in image_gradient[start..start + channels].iter_mut().zip(source) {
+                    *target += value;
+                }
+            }
+        }
+    }
+}

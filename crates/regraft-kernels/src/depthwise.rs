@@ -1,0 +1,339 @@
+//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
+//!
+//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes one row of
+//! pixels; for sixteen channels at a time it keeps all the filter's taps in registers and walks along the row.
+
+use crate::activation::Epilogue;
+use crate::convolution::ConvolutionShape;
+use crate::isa::{for_each_isa, multiply_add};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Channels in a block: one AVX-512 vector, two of AVX2, four of SSE or NEON.
+const LANES: usize = 16;
+
+/// Whether [`forward`] and its gradients handle this shape; others are grouped convolutions.
+#[must_use]
+pub fn handles(shape: &ConvolutionShape) -> bool {
+    shape.groups == shape.in_channels
+        && shape.in_channels == shape.out_channels
+        && shape.kernel_height == shape.kernel_width
+        && matches!(shape.kernel_height, 3 | 5)
+}
+
+/// One row of the walk: which map rows and columns lie under which taps. `from` is the map that is read.
+struct Walk {
+    /// Height, width and channels of the map that is read.
+    height: usize,
+    width: usize,
+    channels: usize,
+    stride: usize,
+    padding_top: usize,
+    padding_left: usize,
+}
+
+impl Walk {
+    fn taps<const KERNEL: usize>(start: usize, padding: usize, limit: usize) -> Range<usize> {
+        padding.saturating_sub(start).min(KERNEL)..(limit + padding).saturating_sub(start).min(KERNEL)
+    }
+}
+
+/// `output = epilogue(convolution(input))`.
+pub fn forward(shape: &ConvolutionShape, input: &[f32], weights: &[f32], output: &mut [f32], epilogue: Epilogue<'_>) {
+    check(shape, input.len(), weights.len(), output.len());
+    let channels = shape.out_channels;
+    let walk = Walk {
+        height: shape.in_height,
+        width: shape.in_width,
+        channels,
+        stride: shape.stride,
+        padding_top: shape.padding_top,
+        padding_left: shape.padding_left,
+    };
+    let row_length = shape.out_width * channels;
+    output.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| {
+        let (image, out_row) = (index / shape.out_height, index % shape.out_height);
+        let image = &input[image * walk.height * walk.width * channels..][..walk.height * walk.width * channels];
+        match shape.kernel_height {
+            3 => forward_row_3(&walk, image, weights, out_row, row, false),
+            _ => forward_row_5(&walk, image, weights, out_row, row, false),
+        }
+        epilogue.apply(row, index * row_length, channels);
+    });
+}
+
+/// The gradient of the input from that of the output; where `accumulate`, it is added to what `input_gradient` held.
+pub fn backward_input(
+    shape: &ConvolutionShape,
+    output_gradient: &[f32],
+    weights: &[f32],
+    input_gradient: &mut [f32],
+    accumulate: bool,
+) {
+    check(shape, input_gradient.len(), weights.len(), output_gradient.len());
+    let (channels, kernel) = (shape.in_channels, shape.kernel_height);
+    let taps = kernel * kernel;
+    let image_length = shape.out_height * shape.out_width * channels;
+    let row_length = shape.in_width * channels;
+    let flipped: Vec<f32> =
+        (0..taps).rev().flat_map(|tap| weights[tap * channels..(tap + 1) * channels].iter().copied()).collect();
+    let walk = Walk {
+        height: shape.out_height,
+        width: shape.out_width,
+        channels,
+        stride: 1,
+        padding_top: kernel - 1 - shape.padding_top,
+        padding_left: kernel - 1 - shape.padding_left,
+    };
+    input_gradient.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| {
+        let (image, in_row) = (index / shape.in_height, index % shape.in_height);
+        let image = &output_gradient[image * image_length..][..image_length];
+        match (shape.stride, kernel) {
+            (1, 3) => forward_row_3(&walk, image, &flipped, in_row, row, accumulate),
+            (1, _) => forward_row_5(&walk, image, &flipped, in_row, row, accumulate),
+            _ => strided_input_row(shape, image, weights, in_row, row, accumulate),
+        }
+    });
+}
+
+/// The gradient of the weights, in the weights' layout.
+pub fn backward_weights(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
+    check(shape, input.len(), weight_gradient.len(), output_gradient.len());
+    let length = weight_gradient.len();
+    partial.resize(shape.batch * length, 0.0);
+    let input_length = shape.in_height * shape.in_width * shape.in_channels;
+    let output_length = shape.out_height * shape.out_width * shape.out_channels;
+    let tasks = partial.par_chunks_exact_mut(length);
+    tasks.zip(input.par_chunks_exact(input_length)).zip(output_gradient.par_chunks_exact(output_length)).for_each(
+        |((partial, input), gradient)| match shape.kernel_height {
+            3 => weights_of_image_3(shape, input, gradient, partial),
+            _ => weights_of_image_5(shape, input, gradient, partial),
+        },
+    );
+    // Pictures are added in their order, whatever thread computed them.
+    weight_gradient.copy_from_slice(&partial[..length]);
+    for partial in partial.chunks_exact(length).skip(1) {
+        weight_gradient.iter_mut().zip(partial).for_each(|(sum, value)| *sum += value);
+    }
+}
+
+fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) {
+    assert!(handles(shape), "not a depthwise convolution of 3x3 or 5x5: {shape:?}");
+    assert!(shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width, "{shape:?}");
+    assert_eq!(input, shape.input_length(), "input of {shape:?}");
+    assert_eq!(weights, shape.weight_length(), "weights of {shape:?}");
+    assert_eq!(output, shape.output_length(), "output of {shape:?}");
+}
+
+for_each_isa! {
+    fn forward_row_3(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body_3
+}
+for_each_isa! {
+    fn forward_row_5(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body_5
+}
+#[inline(always)]
+fn forward_row_body_3<const FUSED: bool>(
+    walk: &Walk,
+    image: &[f32],
+    weights: &[f32],
+    out_row: usize,
+    row: &mut [f32],
+    accumulate: bool,
+) {
+    forward_row_body::<FUSED, 3>(walk, image, weights, out_row, row, accumulate);
+}
+#[inline(always)]
+fn forward_row_body_5<const FUSED: bool>(
+    walk: &Walk,
+    image: &[f32],
+    weights: &[f32],
+    out_row: usize,
+    row: &mut [f32],
+    accumulate: bool,
+) {
+    forward_row_body::<FUSED, 5>(walk, image, weights, out_row, row, accumulate);
+}
+
+#[inline(always)]
+fn forward_row_body<const FUSED: bool, const KERNEL: usize>(
+    walk: &Walk,
+    image: &[f32],
+    weights: &[f32],
+    out_row: usize,
+    row: &mut [f32],
+    accumulate: bool,
+) {
+    let whole = walk.channels / LANES * LANES;
+    for channel in (0..whole).step_by(LANES) {
+        forward_block::<FUSED, KERNEL, LANES>(walk, image, weights, out_row, row, accumulate, channel);
+    }
+    for channel in whole..walk.channels {
+        forward_block::<FUSED, KERNEL, 1>(walk, image, weights, out_row, row, accumulate, channel);
+    }
+}
+
+/// `WIDTH` channels of one output row.
+#[inline(always)]
+fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
+    walk: &Walk,
+    image: &[f32],
+    weights: &[f32],
+    out_row: usize,
+    row: &mut [f32],
+    accumulate: bool,
+    channel: usize,
+) {
+    let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
+    for (tap, values) in taps.as_flattened_mut().iter_mut().enumerate() {
+        values.copy_from_slice(&weights[tap * walk.channels + channel..][..WIDTH]);
+    }
+    let top = out_row * walk.stride;
+    let tap_rows = Walk::taps::<KERNEL>(top, walk.padding_top, walk.height);
+    for (column, pixel) in row.chunks_exact_mut(walk.channels).enumerate() {
+        let left = column * walk.stride;
+        let tap_columns = Walk::taps::<KERNEL>(left, walk.padding_left, walk.width);
+        let mut sums = [0.0f32; WIDTH];
+        for tap_row in tap_rows.clone() {
+            let map_row = (top + tap_row - walk.padding_top) * walk.width;
+            let mut add = |tap_column: usize| {
+                let start = (map_row + left + tap_column - walk.padding_left) * walk.channels + channel;
+                let values = &image[start..start + WIDTH];
+                for ((sum, value), tap) in sums.iter_mut().zip(values).zip(&taps[tap_row][tap_column]) {
+                    *sum = multiply_add::<FUSED>(*value, *tap, *sum);
+                }
+            };
+            if tap_columns.len() == KERNEL {
+                (0..KERNEL).for_each(&mut add);
+            } else {
+                tap_columns.clone().for_each(&mut add);
+            }
+        }
+        for (target, sum) in pixel[channel..channel + WIDTH].iter_mut().zip(sums) {
+            *target = if accumulate { *target + sum } else { sum };
+        }
+    }
+}
+
+for_each_isa! {
+    fn strided_input_row(shape: &ConvolutionShape, gradient: &[f32], weights: &[f32], in_row: usize, row: &mut [f32], accumulate: bool)
+        => strided_input_row_body
+}
+/// One row of the input's gradient at a stride above one: each tap gives to every `stride`-th pixel.
+#[inline(always)]
+fn strided_input_row_body<const FUSED: bool>(
+    shape: &ConvolutionShape,
+    gradient: &[f32],
+    weights: &[f32],
+    in_row: usize,
+    row: &mut [f32],
+    accumulate: bool,
+) {
+    let channels = shape.in_channels;
+    if !accumulate {
+        row.fill(0.0);
+    }
+    // The output pixel that reads place `at` through tap `tap`.
+    let reader = |at: usize, padding: usize, tap: usize, limit: usize| {
+        let distance = (at + padding).checked_sub(tap)?;
+        let place = distance / shape.stride;
+        (distance.is_multiple_of(shape.stride) && place < limit).then_some(place)
+    };
+    for tap_row in 0..shape.kernel_height {
+        let Some(out_row) = reader(in_row, shape.padding_top, tap_row, shape.out_height) else { continue };
+        for (column, target) in row.chunks_exact_mut(channels).enumerate() {
+            for tap_column in 0..shape.kernel_width {
+                let Some(out_column) = reader(column, shape.padding_left, tap_column, shape.out_width) else { continue };
+                let values = &gradient[(out_row * shape.out_width + out_column) * channels..][..channels];
+                let taps = &weights[(tap_row * shape.kernel_width + tap_column) * channels..][..channels];
+                for ((target, value), tap) in target.iter_mut().zip(values).zip(taps) {
+                    *target = multiply_add::<FUSED>(*value, *tap, *target);
+                }
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    fn weights_of_image_3(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body_3
+}
+for_each_isa! {
+    fn weights_of_image_5(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body_5
+}
+#[inline(always)]
+fn weights_of_image_body_3<const FUSED: bool>(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
+    weights_of_image_body::<FUSED, 3>(shape, input, gradient, sums);
+}
+#[inline(always)]
+fn weights_of_image_body_5<const FUSED: bool>(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
+    weights_of_image_body::<FUSED, 5>(shape, input, gradient, sums);
+}
+
+#[inline(always)]
+fn weights_of_image_body<const FUSED: bool, const KERNEL: usize>(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    gradient: &[f32],
+    sums: &mut [f32],
+) {
+    let whole = shape.in_channels / LANES * LANES;
+    for channel in (0..whole).step_by(LANES) {
+        weights_block::<FUSED, KERNEL, LANES>(shape, input, gradient, sums, channel);
+    }
+    for channel in whole..shape.in_channels {
+        weights_block::<FUSED, KERNEL, 1>(shape, input, gradient, sums, channel);
+    }
+}
+
+/// The taps' gradients of `WIDTH` channels of one picture.
+#[inline(always)]
+fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    gradient: &[f32],
+    sums: &mut [f32],
+    channel: usize,
+) {
+    let channels = shape.in_channels;
+    let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
+    for out_row in 0..shape.out_height {
+        let top = out_row * shape.stride;
+        let tap_rows = Walk::taps::<KERNEL>(top, shape.padding_top, shape.in_height);
+        for out_column in 0..shape.out_width {
+            let left = out_column * shape.stride;
+            let tap_columns = Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width);
+            let start = (out_row * shape.out_width + out_column) * channels + channel;
+            let gradient = &gradient[start..start + WIDTH];
+            let whole = tap_rows.len() == KERNEL && tap_columns.len() == KERNEL;
+            let mut add = |tap_row: usize, tap_column: usize| {
+                let row = top + tap_row - shape.padding_top;
+                let start = (row * shape.in_width + left + tap_column - shape.padding_left) * channels + channel;
+                let values = &input[start..start + WIDTH];
+                for ((sum, value), gradient) in taps[tap_row][tap_column].iter_mut().zip(values).zip(gradient) {
+                    *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
+                }
+            };
+            if whole {
+                for tap_row in 0..KERNEL {
+                    for tap_column in 0..KERNEL {
+                        add(tap_row, tap_column);
+                    }
+                }
+            } else {
+                for tap_row in tap_rows.clone() {
+                    for tap_column in tap_columns.clone() {
+                        add(tap_row, tap_column);
+                    }
+                }
+            }
+        }
+    }
+    for (tap, values) in taps.as_flattened().iter().enumerate() {
+        sums[tap * channels + channel..][..WIDTH].copy_from_slice(values);
+    }
+}

@@ -1,0 +1,166 @@
+//! Which instruction set the kernels use: asked of the processor at run time, never assumed.
+
+use std::sync::OnceLock;
+
+/// The environment variable that forces an instruction set: `portable`, `avx2` or `avx512`.
+pub const VARIABLE: &str = "REGRAFT_ISA";
+
+/// An instruction set that the kernels are written for, from the least to the most capable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstructionSet {
+    /// What the compiler's target always has.
+    Portable,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// AVX-512 (F, BW, DQ and VL).
+    Avx512,
+}
+
+impl InstructionSet {
+    /// Every instruction set, least capable first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The name that [`VARIABLE`] takes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this processor, as the operating system lets us use it, has the set.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// The most capable set of this processor.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::ALL.into_iter().rev().find(|set| set.is_available()).unwrap_or(Self::Portable)
+    }
+}
+
+/// A value of [`VARIABLE`] that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// The value names no instruction set.
+    #[error("{VARIABLE}={value} names no instruction set; use portable, avx2 or avx512, or unset it")]
+    Unknown {
+        /// The variable's value.
+        value: String,
+    },
+    /// The processor lacks the set.
+    #[error("{VARIABLE}={value} was asked for, but this processor has no {value}; unset it to use {best}")]
+    Unavailable {
+        /// The variable's value.
+        value: &'static str,
+        /// What would be used without it.
+        best: &'static str,
+    },
+}
+
+/// The instruction set to use, given the variable's value: the forced one, or else the best.
+///
+/// # Errors
+/// When the value names no set or one that this processor lacks.
+pub fn select(forced: Option<&str>) -> Result<InstructionSet, IsaError> {
+    let Some(value) = forced.filter(|value| !value.is_empty()) else {
+        return Ok(InstructionSet::best());
+    };
+    let set = InstructionSet::ALL
+        .into_iter()
+        .find(|set| set.name() == value)
+        .ok_or_else(|| IsaError::Unknown { value: value.to_owned() })?;
+    if set.is_available() {
+        Ok(set)
+    } else {
+        Err(IsaError::Unavailable { value: set.name(), best: InstructionSet::best().name() })
+    }
+}
+
+/// The instruction set in use in this process, chosen at its first call from [`VARIABLE`] and the processor.
+///
+/// # Errors
+/// As [`select`]: a program calls this once before any kernel, and shows the error to its user.
+pub fn in_use() -> Result<InstructionSet, IsaError> {
+    static CHOSEN: OnceLock<Result<InstructionSet, IsaError>> = OnceLock::new();
+    CHOSEN.get_or_init(|| select(std::env::var(VARIABLE).ok().as_deref())).clone()
+}
+
+/// The set for a kernel to run on.
+///
+/// # Panics
+/// When [`in_use`] is an error that the program did not look at.
+pub(crate) fn active() -> InstructionSet {
+    in_use().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Compiles one generic, inlined body for each instruction set and defines the function that picks among them.
+///
+/// The body's first generic argument says whether fused multiply-add is one instruction there.
+macro_rules! for_each_isa {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident) => {
+        $(#[$meta])*
+        $visibility fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($($argument: $type),*) {
+                    $body::<true>($($argument),*);
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) {
+                    $body::<true>($($argument),*);
+                }
+                match $crate::isa::active() {
+                    // SAFETY: `active` returns a set only after the processor reported all its features.
+                    $crate::isa::InstructionSet::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    $crate::isa::InstructionSet::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::isa::InstructionSet::Portable => {}
+                }
+            }
+            $body::<false>($($argument),*);
+        }
+    };
+}
+pub(crate) use for_each_isa;
+
+/// `a * b + c`, fused where that is one instruction (elsewhere it would be a slow library call).
+#[inline(always)]
+pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forced_sets_are_honoured_or_refused() {
+        assert_eq!(select(None), Ok(InstructionSet::best()));
+        assert_eq!(select(Some("")), Ok(InstructionSet::best()));
+        assert_eq!(select(Some("portable")), Ok(InstructionSet::Portable));
+        assert!(matches!(select(Some("sse9")), Err(IsaError::Unknown { .. })));
+        for set in InstructionSet::ALL {
+            assert_eq!(select(Some(set.name())).is_ok(), set.is_available(), "{}", set.name());
+        }
+    }
+}

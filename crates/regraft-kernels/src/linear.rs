@@ -1,0 +1,54 @@
+//! Fully connected layers: `output [N, O] = input [N, I] x weights [O, I] transposed + bias [O]`.
+
+use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
+use rayon::prelude::*;
+
+/// Rows of the batch that one task takes.
+const ROWS_PER_TASK: usize = 56;
+
+/// The layer's output, `[N, outputs]`.
+pub fn forward(input: &[f32], weights: &[f32], bias: &[f32], inputs: usize, output: &mut [f32]) {
+    let outputs = bias.len();
+    assert_eq!(weights.len(), inputs * outputs);
+    assert_eq!(input.len() * outputs, output.len() * inputs);
+    let mut packed = Packed::default();
+    packed.pack(Strided { data: weights, row_stride: 1, column_stride: inputs }, inputs, outputs);
+    let tasks = output.par_chunks_mut(ROWS_PER_TASK * outputs).zip(input.par_chunks(ROWS_PER_TASK * inputs));
+    tasks.for_each(|(output, input)| {
+        output.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+        let rows = output.len() / outputs;
+        multiply(Strided { data: input, row_stride: inputs, column_stride: 1 }, rows, &packed, output, outputs, true);
+    });
+}
+
+/// The gradients of weights `[O, I]` and bias `[O]` from that of the output `[N, O]`.
+pub fn backward_parameters(
+    input: &[f32],
+    output_gradient: &[f32],
+    inputs: usize,
+    weight_gradient: &mut [f32],
+    bias_gradient: &mut [f32],
+) {
+    let outputs = bias_gradient.len();
+    let rows = output_gradient.len() / outputs;
+    assert_eq!(weight_gradient.len(), inputs * outputs);
+    let mut packed = Packed::default();
+    let left = Strided { data: output_gradient, row_stride: 1, column_stride: outputs };
+    multiply_in_place(left, outputs, input, inputs, rows, inputs, weight_gradient, inputs, false, &mut packed);
+    bias_gradient.fill(0.0);
+    for row in output_gradient.chunks_exact(outputs) {
+        bias_gradient.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+}
+
+/// The gradient of the input `[N, I]`.
+pub fn backward_input(output_gradient: &[f32], weights: &[f32], inputs: usize, input_gradient: &mut [f32], accumulate: bool) {
+    let outputs = weights.len() / inputs;
+    let mut packed = Packed::default();
+    packed.pack(Strided { data: weights, row_stride: inputs, column_stride: 1 }, outputs, inputs);
+    let tasks = input_gradient.par_chunks_mut(ROWS_PER_TASK * inputs).zip(output_gradient.par_chunks(ROWS_PER_TASK * outputs));
+    tasks.for_each(|(target, gradient)| {
+        let left = Strided { data: gradient, row_stride: outputs, column_stride: 1 };
+        multiply(left, target.len() / inputs, &packed, target, inputs, accumulate);
+    });
+}

@@ -1,0 +1,113 @@
+//! Max pooling and global average pooling of maps `[N, H, W, C]`.
+
+use crate::convolution::ConvolutionShape;
+use rayon::prelude::*;
+
+/// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture nothing counts.
+///
+/// Where `places` is given, it takes for each output the place of its maximum within the picture (row x width + column), the
+/// first in reading order where several are equal, as PyTorch does.
+pub fn max_forward(shape: &ConvolutionShape, input: &[f32], output: &mut [f32], places: Option<&mut [u32]>) {
+    assert_eq!(input.len(), shape.input_length());
+    assert_eq!(output.len(), shape.output_length());
+    let row_length = shape.out_width * shape.out_channels;
+    match places {
+        Some(places) => {
+            assert_eq!(places.len(), output.len());
+            let tasks = output.par_chunks_exact_mut(row_length).zip(places.par_chunks_exact_mut(row_length)).enumerate();
+            tasks.for_each(|(index, (row, places))| max_row(shape, input, index, row, Some(places)));
+        }
+        None => {
+            output.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| max_row(shape, input, index, row, None));
+        }
+    }
+}
+
+fn max_row(shape: &ConvolutionShape, input: &[f32], index: usize, row: &mut [f32], mut places: Option<&mut [u32]>) {
+    let channels = shape.out_channels;
+    let (image, out_row) = (index / shape.out_height, index % shape.out_height);
+    let input = &input[image * shape.in_height * shape.in_width * channels..];
+    row.fill(f32::NEG_INFINITY);
+    for (column, pixel) in row.chunks_exact_mut(channels).enumerate() {
+        for kernel_row in 0..shape.kernel_height {
+            let in_row = (out_row * shape.stride + kernel_row).wrapping_sub(shape.padding_top);
+            if in_row >= shape.in_height {
+                continue;
+            }
+            for kernel_column in 0..shape.kernel_width {
+                let in_column = (column * shape.stride + kernel_column).wrapping_sub(shape.padding_left);
+                if in_column >= shape.in_width {
+                    continue;
+                }
+                let place = in_row * shape.in_width + in_column;
+                let values = &input[place * channels..(place + 1) * channels];
+                if let Some(places) = &mut places {
+                    let places = &mut places[column * channels..(column + 1) * channels];
+                    for ((best, value), chosen) in pixel.iter_mut().zip(values).zip(places) {
+                        // A NaN wins, as in PyTorch, so that a diverged training shows.
+                        if *value > *best || value.is_nan() {
+                            *best = *value;
+                            *chosen = place as u32;
+                        }
+                    }
+                } else {
+                    for (best, value) in pixel.iter_mut().zip(values) {
+                        if *value > *best || value.is_nan() {
+                            *best = *value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of max pooling's input: each output's gradient goes to its maximum's place.
+pub fn max_backward(
+    shape: &ConvolutionShape,
+    output_gradient: &[f32],
+    places: &[u32],
+    input_gradient: &mut [f32],
+    accumulate: bool,
+) {
+    let channels = shape.in_channels;
+    let input_length = shape.in_height * shape.in_width * channels;
+    let output_length = shape.out_height * shape.out_width * channels;
+    let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
+    tasks.zip(places.par_chunks_exact(output_length)).for_each(|((target, gradient), places)| {
+        if !accumulate {
+            target.fill(0.0);
+        }
+        for (gradient, places) in gradient.chunks_exact(channels).zip(places.chunks_exact(channels)) {
+            for (channel, (gradient, place)) in gradient.iter().zip(places).enumerate() {
+                target[*place as usize * channels + channel] += gradient;
+            }
+        }
+    });
+}
+
+/// Each channel's mean over a picture's pixels: `[N, H, W, C]` to `[N, C]`.
+pub fn average_forward(input: &[f32], pixels: usize, channels: usize, output: &mut [f32]) {
+    assert_eq!(input.len(), output.len() * pixels);
+    let scale = 1.0 / pixels as f32;
+    output.par_chunks_exact_mut(channels).zip(input.par_chunks_exact(pixels * channels)).for_each(|(output, input)| {
+        output.fill(0.0);
+        for pixel in input.chunks_exact(channels) {
+            output.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+        }
+        output.iter_mut().for_each(|sum| *sum *= scale);
+    });
+}
+
+/// The gradient of [`average_forward`]'s input.
+pub fn average_backward(output_gradient: &[f32], pixels: usize, channels: usize, input_gradient: &mut [f32], accumulate: bool) {
+    let scale = 1.0 / pixels as f32;
+    let tasks = input_gradient.par_chunks_exact_mut(pixels * channels).zip(output_gradient.par_chunks_exact(channels));
+    tasks.for_each(|(target, gradient)| {
+        for pixel in target.chunks_exact_mut(channels) {
+            for (target, gradient) in pixel.iter_mut().zip(gradient) {
+                *target = if accumulate { *target + gradient * scale } else { gradient * scale };
+            }
+        }
+    });
+}
