@@ -1,0 +1,5 @@
+//! What a run reports: a row for each epoch, a picture of them, a summary, and a table of an evaluation.
+
+pub mod epochs;
+pub mod summary;
+pub mod table;

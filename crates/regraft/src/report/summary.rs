@@ -1,0 +1,199 @@
+//! `summary.json`: the outcome of a run in one small file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::{self, AtomicFileError};
+
+/// The outcome of a training run. The JSON names are the field names; what a run does not have is null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Mean cross entropy of the training images in the last epoch, in nats; null where it was not a finite number.
+    pub train_loss: Option<f64>,
+    /// Share of training images that were right in the last epoch.
+    pub train_accuracy: Option<f64>,
+    /// Share of validation images that the saved model gets right; null without a validation set.
+    pub val_accuracy: Option<f64>,
+    /// Share of test images that the saved model gets right; null without a test set.
+    pub test_accuracy: Option<f64>,
+    /// The epoch that the saved model is from, counted from 1.
+    pub best_epoch: u32,
+    /// Training images for each second of training wall time, waiting for data included.
+    pub images_per_second: f64,
+    /// Wall time of the whole run, evaluation included.
+    pub wall_seconds: f64,
+    /// What it ran on, in words.
+    pub device: String,
+    /// The seed of every random draw.
+    pub seed: u64,
+    /// Class names, in the order of the model's outputs.
+    pub classes: Vec<String>,
+    /// Name of the architecture.
+    pub architecture: String,
+    /// Side of the network's square input, in pixels.
+    pub image_size: u32,
+    /// Epochs trained.
+    pub epochs: u32,
+    /// Updates of the parameters that the optimizer made.
+    pub optimizer_steps: u64,
+    /// Images trained on in each epoch.
+    pub train_images: u64,
+    /// Images of the validation set; 0 without one.
+    pub val_images: u64,
+    /// Images of the test set; 0 without one.
+    pub test_images: u64,
+    /// Parameters that were trained.
+    pub trained_parameters: u64,
+    /// Parameters of the whole network.
+    pub total_parameters: u64,
+    /// Files left out because they could not be read.
+    pub skipped_images: Vec<String>,
+    /// Version of Regraft that trained it.
+    pub regraft_version: String,
+    /// What the run had to say besides, in words.
+    pub notes: Vec<String>,
+}
+
+/// A `summary.json` that could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SummaryError {
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] AtomicFileError),
+    /// JSON cannot hold a value.
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Serialize {
+        /// The file.
+        path: PathBuf,
+        /// Which value.
+        source: serde_json::Error,
+    },
+    /// Reading failed.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// What is there is no summary.
+    #[error("{path} is not a run's summary: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// Writes the summary as indented JSON, replacing one that is there.
+///
+/// # Errors
+/// [`SummaryError`].
+pub fn write_summary(path: &Path, summary: &Summary) -> Result<(), SummaryError> {
+    let mut json =
+        serde_json::to_string_pretty(summary).map_err(|source| SummaryError::Serialize { path: path.to_owned(), source })?;
+    json.push('\n');
+    Ok(atomic_file::write(path, json.as_bytes())?)
+}
+
+/// Reads a summary.
+///
+/// # Errors
+/// [`SummaryError`].
+pub fn read_summary(path: &Path) -> Result<Summary, SummaryError> {
+    let json = fs::read(path).map_err(|source| SummaryError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&json).map_err(|source| SummaryError::Parse { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        Summary {
+            train_loss: Some(0.125),
+            train_accuracy: Some(0.96),
+            val_accuracy: Some(0.95),
+            test_accuracy: None,
+            best_epoch: 3,
+            images_per_second: 14.5,
+            wall_seconds: 120.0,
+            device: "CPU, 2 threads".to_owned(),
+            seed: u64::MAX,
+            classes: vec!["hot \"dog\"".to_owned(), "犬".to_owned()],
+            architecture: "resnet18".to_owned(),
+            image_size: 224,
+            epochs: 5,
+            optimizer_steps: 80,
+            train_images: 2000,
+            val_images: 200,
+            test_images: 0,
+            trained_parameters: 1026,
+            total_parameters: 11_177_538,
+            skipped_images: vec!["train/dog/broken.jpg".to_owned()],
+            regraft_version: "0.1.0".to_owned(),
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn a_summary_is_indented_json_and_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        write_summary(&path, &summary()).unwrap();
+        let expected = r#"{
+  "train_loss": 0.125,
+  "train_accuracy": 0.96,
+  "val_accuracy": 0.95,
+  "test_accuracy": null,
+  "best_epoch": 3,
+  "images_per_second": 14.5,
+  "wall_seconds": 120.0,
+  "device": "CPU, 2 threads",
+  "seed": 18446744073709551615,
+  "classes": [
+    "hot \"dog\"",
+    "犬"
+  ],
+  "architecture": "resnet18",
+  "image_size": 224,
+  "epochs": 5,
+  "optimizer_steps": 80,
+  "train_images": 2000,
+  "val_images": 200,
+  "test_images": 0,
+  "trained_parameters": 1026,
+  "total_parameters": 11177538,
+  "skipped_images": [
+    "train/dog/broken.jpg"
+  ],
+  "regraft_version": "0.1.0",
+  "notes": []
+}
+"#;
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(read_summary(&path).unwrap(), summary());
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_becomes_null() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        write_summary(&path, &Summary { train_loss: Some(f64::NAN), ..summary() }).unwrap();
+        assert_eq!(read_summary(&path).unwrap(), Summary { train_loss: None, ..summary() });
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        assert!(matches!(read_summary(&path), Err(SummaryError::Read { .. })));
+        fs::write(&path, "{\"seed\": 1}").unwrap();
+        let message = read_summary(&path).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{} is not a run's summary: missing field", path.display())), "{message}");
+    }
+}
