@@ -1,0 +1,139 @@
+//! What happens to a picture in training.
+
+use regraft_kernels::random::Draws;
+use regraft_kernels::resample::Rectangle;
+use serde::{Deserialize, Serialize};
+
+use crate::RgbImage;
+use crate::preprocessing::{Preprocessing, evaluation_pixels, resize_into};
+
+/// How training pictures are varied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Augmentation {
+    /// Whether they are varied at all.
+    pub kind: AugmentationKind,
+    /// Smallest and largest part of the picture's area that a crop covers.
+    pub crop_scale: [f32; 2],
+    /// Smallest and largest width / height of a crop.
+    pub crop_ratio: [f32; 2],
+    /// How likely a picture is mirrored left to right.
+    pub flip_probability: f32,
+}
+
+/// Whether training pictures are varied. The user's words are `none` and `basic`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AugmentationKind {
+    /// Training pictures are treated as in evaluation.
+    None,
+    /// torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`.
+    Basic,
+}
+
+impl Default for Augmentation {
+    /// torchvision's defaults.
+    fn default() -> Self {
+        Self { kind: AugmentationKind::Basic, crop_scale: [0.08, 1.0], crop_ratio: [3.0 / 4.0, 4.0 / 3.0], flip_probability: 0.5 }
+    }
+}
+
+/// An augmentation that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AugmentationError {
+    /// Not a range of areas.
+    #[error("the crop scale is {}-{}: choose a smallest part above 0 and a largest part up to 1, such as 0.08-1", .0[0], .0[1])]
+    Scale([f32; 2]),
+    /// Not a range of ratios.
+    #[error("the crop ratio is {}-{}: choose a smallest ratio above 0 and a largest one that is not smaller", .0[0], .0[1])]
+    Ratio([f32; 2]),
+    /// Not a probability.
+    #[error("the flip probability is {0}: choose one from 0 to 1")]
+    Flip(f32),
+}
+
+impl Augmentation {
+    /// Checks values that came from a file or from the user.
+    ///
+    /// # Errors
+    ///
+    /// When a range or the probability makes no sense.
+    pub fn check(&self) -> Result<(), AugmentationError> {
+        let is_range = |[low, high]: [f32; 2]| low > 0.0 && low <= high && high.is_finite();
+        if !is_range(self.crop_scale) || self.crop_scale[1] > 1.0 {
+            return Err(AugmentationError::Scale(self.crop_scale));
+        }
+        if !is_range(self.crop_ratio) {
+            return Err(AugmentationError::Ratio(self.crop_ratio));
+        }
+        if !(0.0..=1.0).contains(&self.flip_probability) {
+            return Err(AugmentationError::Flip(self.flip_probability));
+        }
+        Ok(())
+    }
+}
+
+/// The square picture `[image_size, image_size, 3]` that the network sees in training, before normalisation.
+#[must_use]
+pub fn training_pixels(
+    image: &RgbImage,
+    preprocessing: &Preprocessing,
+    augmentation: &Augmentation,
+    draws: &mut Draws,
+) -> RgbImage {
+    match augmentation.kind {
+        AugmentationKind::None => evaluation_pixels(image, preprocessing),
+        AugmentationKind::Basic => {
+            let crop = random_crop(image.width, image.height, augmentation, draws);
+            let mut square = resized_crop(image, crop, preprocessing);
+            if draws.uniform() < augmentation.flip_probability {
+                square.flip_horizontally();
+            }
+            square
+        }
+    }
+}
+
+/// The crop of torchvision's `RandomResizedCrop`: ten tries at an area and a ratio (uniform in its logarithm), then the largest
+/// centred crop whose ratio is allowed.
+#[must_use]
+pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: &mut Draws) -> Rectangle {
+    let (whole_width, whole_height) = (f64::from(width), f64::from(height));
+    let [smallest_part, largest_part] = augmentation.crop_scale.map(f64::from);
+    let [smallest_ratio, largest_ratio] = augmentation.crop_ratio.map(f64::from);
+    let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();
+    for _ in 0..10 {
+        let area = whole_width * whole_height * between(smallest_part, largest_part, draws);
+        let ratio = between(smallest_ratio.ln(), largest_ratio.ln(), draws).exp();
+        let crop_width = (area * ratio).sqrt().round_ties_even() as u32;
+        let crop_height = (area / ratio).sqrt().round_ties_even() as u32;
+        if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
+            let top = draws.below(height - crop_height + 1);
+            let left = draws.below(width - crop_width + 1);
+            return rectangle(left, top, crop_width, crop_height);
+        }
+    }
+    let ratio = whole_width / whole_height;
+    let (crop_width, crop_height) = if ratio < smallest_ratio {
+        (width, (whole_width / smallest_ratio).round_ties_even() as u32)
+    } else if ratio > largest_ratio {
+        ((whole_height * largest_ratio).round_ties_even() as u32, height)
+    } else {
+        (width, height)
+    };
+    // A picture one pixel wide or high could round to a side of 0 or beyond the picture.
+    let (crop_width, crop_height) = (crop_width.clamp(1, width), crop_height.clamp(1, height));
+    rectangle((width - crop_width) / 2, (height - crop_height) / 2, crop_width, crop_height)
+}
+
+/// torchvision's `resized_crop`: the crop as a picture of its own, resized to `[image_size, image_size, 3]`.
+#[must_use]
+pub fn resized_crop(image: &RgbImage, crop: Rectangle, preprocessing: &Preprocessing) -> RgbImage {
+    let side = preprocessing.image_size as usize;
+    let mut square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
+    resize_into(image, crop, (side, side), Rectangle::whole(side, side), preprocessing, &mut square.pixels);
+    square
+}
+
+fn rectangle(left: u32, top: u32, width: u32, height: u32) -> Rectangle {
+    Rectangle { left: left as usize, top: top as usize, width: width as usize, height: height as usize }
+}

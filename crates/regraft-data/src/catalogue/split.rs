@@ -1,0 +1,70 @@
+//! Splitting a part of the training pictures off.
+
+use regraft_kernels::random::{Draws, Purpose};
+
+use super::{Catalogue, CatalogueError, Sample};
+
+/// The part that is split off where class folders lie directly in the data folder.
+pub const FLAT_FRACTION: f64 = 0.2;
+/// The part of `train` that is split off where there is no validation folder.
+pub const TRAIN_FRACTION: f64 = 0.1;
+
+/// How the pictures that choose the epoch are split off, where no folder holds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitOptions {
+    /// The part of each class that is split off, above 0 and below 1; by default 0.2 of class folders that lie directly in the data
+    /// folder, and a tenth of `train`.
+    pub validation_fraction: Option<f64>,
+    /// Seed of the split.
+    pub seed: u64,
+    /// Whether anything is split off. If not, every picture trains.
+    pub hold_out: bool,
+}
+
+impl Default for SplitOptions {
+    fn default() -> Self {
+        Self { validation_fraction: None, seed: 0, hold_out: true }
+    }
+}
+
+impl SplitOptions {
+    pub(super) fn check(&self) -> Result<(), CatalogueError> {
+        match self.validation_fraction {
+            Some(fraction) if !(fraction > 0.0 && fraction < 1.0) => Err(CatalogueError::Fraction(fraction)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Moves a stratified part of `train` to `validation`, and says so in the notes.
+pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, options: &SplitOptions) {
+    if !options.hold_out {
+        catalogue.notes.push(format!("All {} pictures of {origin} train; none chooses the epoch.", catalogue.train.len()));
+        return;
+    }
+    let fraction = options.validation_fraction.unwrap_or(default_fraction);
+    let mut train = Vec::with_capacity(catalogue.train.len());
+    for samples in catalogue.train.chunk_by(|left, right| left.label == right.label) {
+        let held_out = choose(samples, fraction, options.seed);
+        for (sample, held_out) in samples.iter().zip(held_out) {
+            (if held_out { &mut catalogue.validation } else { &mut train }).push(sample.clone());
+        }
+    }
+    catalogue.train = train;
+    catalogue.notes.push(format!(
+        "{} pictures of {origin} choose the epoch ({fraction} of each class, drawn with seed {}), {} train.",
+        catalogue.validation.len(),
+        options.seed,
+        catalogue.train.len()
+    ));
+}
+
+/// Which pictures of one class are held out: the fraction rounded, at least one, but never the only one.
+fn choose(samples: &[Sample], fraction: f64, seed: u64) -> Vec<bool> {
+    let count = ((samples.len() as f64 * fraction).round() as usize).max(1).min(samples.len() - 1);
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    Draws::new(seed, Purpose::Split, 0, samples[0].label).shuffle(&mut order);
+    let mut held_out = vec![false; samples.len()];
+    order[..count].iter().for_each(|&place| held_out[place] = true);
+    held_out
+}

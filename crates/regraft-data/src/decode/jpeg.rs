@@ -1,0 +1,111 @@
+//! JPEG, by `zune-jpeg`, with colours as libjpeg and Pillow read them.
+
+use image::metadata::Orientation;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::{DecodeReason, check_size, convert};
+use crate::RgbImage;
+
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    let structure = Structure::of(bytes);
+    // The size is bounded below, in pixels; the decoder's own bounds are on each side alone.
+    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|error| reason(error, structure.complete))?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| damaged("it has no size"))?;
+    let (width, height) = (width as u32, height as u32);
+    check_size("JPEG", width, height, max_pixels)?;
+    // The decoder fills what is missing with grey and says nothing; Pillow refuses such a file, and so do we.
+    if !structure.complete {
+        return Err(DecodeReason::Truncated("JPEG"));
+    }
+    let stored = decoder.input_colorspace().ok_or_else(|| damaged("it has no colour space"))?;
+    let wanted = match stored {
+        // Four channels come as they are stored: whether they are inverted is for us to say.
+        ColorSpace::CMYK | ColorSpace::YCCK => stored,
+        ColorSpace::Luma => ColorSpace::Luma,
+        _ => ColorSpace::RGB,
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
+    let pixels = decoder.decode().map_err(|error| reason(error, structure.complete))?;
+    let pixels = match wanted {
+        ColorSpace::Luma => convert::grey(&pixels),
+        ColorSpace::RGB => pixels,
+        _ => convert::cmyk(&inks(pixels, stored == ColorSpace::YCCK, structure.adobe)),
+    };
+    if pixels.len() != width as usize * height as usize * 3 {
+        return Err(damaged("it holds fewer pixels than its size asks for"));
+    }
+    let orientation = decoder.exif().and_then(|chunk| Orientation::from_exif_chunk(chunk));
+    Ok(convert::oriented(RgbImage { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// `[N, 4]` as stored to cyan, magenta, yellow, black. Adobe's programs store inks inverted (0 is full ink) and mark the file.
+fn inks(mut pixels: Vec<u8>, is_ycck: bool, adobe: bool) -> Vec<u8> {
+    for pixel in pixels.as_chunks_mut::<4>().0 {
+        if is_ycck {
+            let [luma, blue, red, _] = pixel.map(f32::from);
+            let (blue, red) = (blue - 128.0, red - 128.0);
+            let light = [luma + 1.402 * red, luma - 0.344_136_28 * blue - 0.714_136_3 * red, luma + 1.772 * blue];
+            for (ink, light) in pixel.iter_mut().zip(light) {
+                *ink = 255 - light.round() as u8;
+            }
+        }
+        if adobe {
+            *pixel = pixel.map(|ink| 255 - ink);
+        }
+    }
+    pixels
+}
+
+/// What the markers say that the decoder does not pass on.
+struct Structure {
+    /// There is an Adobe marker.
+    adobe: bool,
+    /// The end-of-image marker is there.
+    complete: bool,
+}
+
+impl Structure {
+    /// Walks the markers: segments are skipped by their length (they may hold a thumbnail with markers of its own), compressed
+    /// data is searched for the next marker (in it, a byte 0xFF is followed by 0 or a restart marker).
+    fn of(bytes: &[u8]) -> Self {
+        let mut structure = Self { adobe: false, complete: false };
+        let mut rest = bytes.get(2..).unwrap_or_default();
+        while let Some(start) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF)) {
+            let marker = rest[start + 1];
+            rest = &rest[start + 2..];
+            match marker {
+                0xD9 => {
+                    structure.complete = true;
+                    break;
+                }
+                // Markers without a length: start of image, temporary.
+                0xD8 | 0x01 => {}
+                _ => {
+                    let Some(&[high, low]) = rest.first_chunk() else { break };
+                    structure.adobe |= marker == 0xEE && rest[2..].starts_with(b"Adobe");
+                    rest = rest.get(usize::from(u16::from_be_bytes([high, low])).max(2)..).unwrap_or_default();
+                }
+            }
+        }
+        structure
+    }
+}
+
+fn damaged(message: &str) -> DecodeReason {
+    DecodeReason::Damaged { format: "JPEG", message: message.to_owned() }
+}
+
+fn reason(error: DecodeErrors, complete: bool) -> DecodeReason {
+    match error {
+        DecodeErrors::Unsupported(scheme) => DecodeReason::Unsupported { format: "JPEG", message: format!("{scheme:?}") },
+        DecodeErrors::ExhaustedData => DecodeReason::Truncated("JPEG"),
+        _ if !complete => DecodeReason::Truncated("JPEG"),
+        error => damaged(format!("{error:?}").trim()),
+    }
+}

@@ -1,0 +1,70 @@
+//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text chunks: ImageMagick stores EXIF data
+//! in one.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use png::{ColorType, Decoder, DecodingError, Info, Limits, Transformations};
+
+use super::{DecodeReason, check_size, convert};
+use crate::RgbImage;
+
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    let limit = usize::try_from(max_pixels.saturating_mul(8).max(1 << 24)).unwrap_or(usize::MAX);
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: limit });
+    let header = decoder.read_header_info().map_err(reason)?;
+    check_size("PNG", header.width, header.height, max_pixels)?;
+    // Palettes, fewer than eight bits and transparent colours are expanded; of 16 bits the upper eight are kept, as in Pillow.
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    let mut reader = decoder.read_info().map_err(reason)?;
+    let size = reader.output_buffer_size().ok_or_else(|| damaged("its size overflows"))?;
+    let mut pixels = vec![0; size];
+    let frame = reader.next_frame(&mut pixels).map_err(reason)?;
+    let (width, height) = reader.info().size();
+    if (frame.width, frame.height) != (width, height) {
+        return Err(damaged("its first frame does not fill it"));
+    }
+    let pixels = match frame.color_type {
+        ColorType::Rgb => pixels,
+        ColorType::Rgba => convert::rgba_on_white(&pixels),
+        ColorType::Grayscale => convert::grey(&pixels),
+        ColorType::GrayscaleAlpha => convert::grey_on_white(&pixels),
+        ColorType::Indexed => return Err(damaged("its palette was not expanded")),
+    };
+    // Metadata may follow the pixels; a fault in what follows them does not touch the picture.
+    let _ = reader.finish();
+    let orientation = exif(reader.info()).and_then(|chunk| Orientation::from_exif_chunk(&chunk));
+    Ok(convert::oriented(RgbImage { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// EXIF data from the chunk meant for it, or from ImageMagick's text chunk: a name, a length and hexadecimal digits.
+fn exif(info: &Info) -> Option<Vec<u8>> {
+    if let Some(chunk) = &info.exif_metadata {
+        return Some(chunk.to_vec());
+    }
+    let is_profile = |keyword: &str| matches!(keyword, "Raw profile type exif" | "Raw profile type APP1");
+    let compressed =
+        info.compressed_latin1_text.iter().find(|chunk| is_profile(&chunk.keyword)).and_then(|chunk| chunk.get_text().ok());
+    let plain = || info.uncompressed_latin1_text.iter().find(|chunk| is_profile(&chunk.keyword)).map(|chunk| chunk.text.clone());
+    let text = compressed.or_else(plain)?;
+    let digits: Vec<u8> = text
+        .lines()
+        .skip(3)
+        .flat_map(str::bytes)
+        .filter_map(|digit| char::from(digit).to_digit(16))
+        .map(|digit| digit as u8)
+        .collect();
+    let bytes: Vec<u8> = digits.as_chunks().0.iter().map(|&[high, low]| high << 4 | low).collect();
+    Some(bytes.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(bytes))
+}
+
+fn damaged(message: &str) -> DecodeReason {
+    DecodeReason::Damaged { format: "PNG", message: message.to_owned() }
+}
+
+fn reason(error: DecodingError) -> DecodeReason {
+    match error {
+        DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => DecodeReason::Truncated("PNG"),
+        error => damaged(&error.to_string()),
+    }
+}

@@ -1,0 +1,219 @@
+//! What happens to a picture in evaluation, and the numbers a network expects.
+
+use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+use serde::{Deserialize, Serialize};
+
+use crate::RgbImage;
+
+/// How a picture becomes the network's input; stored in every model file. Evaluation follows torchvision 0.29 on Pillow pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Width and height of the network's input in pixels.
+    pub image_size: u32,
+    /// How a picture of another shape is brought to that size in evaluation.
+    pub resize: ResizeMode,
+    /// The filter of every resize, in training too.
+    pub interpolation: Interpolation,
+    /// What is subtracted from red, green and blue, in units of pixel / 255.
+    pub mean: [f32; 3],
+    /// What red, green and blue are then divided by, in units of pixel / 255.
+    pub std: [f32; 3],
+}
+
+/// How a picture is brought to a square in evaluation. The user's words are `crop`, `squash` and `letterbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResizeMode {
+    /// The short side is resized to this many pixels, and the centre is cut out (torchvision's `Resize` and `CenterCrop`; what is
+    /// missing at the edges is black).
+    Crop {
+        /// Pixels of the short side.
+        short_side: u32,
+    },
+    /// Both sides are resized, whatever the shape.
+    Squash,
+    /// The long side is resized, and the rest is filled with the mean colour.
+    Letterbox,
+}
+
+/// The filter of a resize, always antialiased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Triangle filter.
+    Bilinear,
+    /// Cubic convolution, a = -0.5.
+    Bicubic,
+}
+
+/// A preprocessing that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PreprocessingError {
+    /// A size outside `1..=16384`.
+    #[error("{name} is {value} pixels: choose one from 1 to {MAX_SIDE}")]
+    Size {
+        /// Which size.
+        name: &'static str,
+        /// Its value in pixels.
+        value: u32,
+    },
+    /// A mean or standard deviation that no picture can be normalised with.
+    #[error("mean {mean:?} and std {std:?} cannot normalise a picture: they must be finite, and std above 0")]
+    Normalisation {
+        /// Mean of the channels.
+        mean: [f32; 3],
+        /// Standard deviation of the channels.
+        std: [f32; 3],
+    },
+}
+
+/// The longest side that a network's input may have.
+const MAX_SIDE: u32 = 16_384;
+
+impl Interpolation {
+    /// The filter that the resampling kernel calls it.
+    #[must_use]
+    pub fn filter(self) -> Filter {
+        match self {
+            Self::Bilinear => Filter::Bilinear,
+            Self::Bicubic => Filter::Bicubic,
+        }
+    }
+}
+
+impl Preprocessing {
+    /// Checks values that came from a file or from the user; the functions below rely on it.
+    ///
+    /// # Errors
+    ///
+    /// When a size, the mean or the standard deviation is out of range.
+    pub fn check(&self) -> Result<(), PreprocessingError> {
+        let short_side = match self.resize {
+            ResizeMode::Crop { short_side } => short_side,
+            ResizeMode::Squash | ResizeMode::Letterbox => self.image_size,
+        };
+        for (name, value) in [("the image size", self.image_size), ("the short side", short_side)] {
+            if !(1..=MAX_SIDE).contains(&value) {
+                return Err(PreprocessingError::Size { name, value });
+            }
+        }
+        if self.mean.iter().chain(&self.std).any(|value| !value.is_finite()) || self.std.iter().any(|&value| value <= 0.0) {
+            return Err(PreprocessingError::Normalisation { mean: self.mean, std: self.std });
+        }
+        Ok(())
+    }
+
+    /// Numbers in one normalised picture: `image_size * image_size * 3`.
+    #[must_use]
+    pub fn input_length(&self) -> usize {
+        self.image_size as usize * self.image_size as usize * 3
+    }
+}
+
+/// The square picture `[image_size, image_size, 3]` that the network sees in evaluation, before normalisation.
+#[must_use]
+pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> RgbImage {
+    let side = preprocessing.image_size as usize;
+    match preprocessing.resize {
+        ResizeMode::Crop { short_side } => resized_centre(image, short_side as usize, side, preprocessing),
+        ResizeMode::Squash => {
+            let mut square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
+            let whole = Rectangle::whole(image.width as usize, image.height as usize);
+            resize_into(image, whole, (side, side), Rectangle::whole(side, side), preprocessing, &mut square.pixels);
+            square
+        }
+        ResizeMode::Letterbox => letterboxed(image, side, preprocessing),
+    }
+}
+
+/// Writes `((pixel / 255) - mean) / std` for each number of `pixels` `[N, 3]` to `output`, in the order of operations of torchvision's
+/// `ToTensor` and `Normalize`, each rounded to f32.
+///
+/// # Panics
+///
+/// When the two slices differ in length.
+pub fn normalise_into(pixels: &[u8], preprocessing: &Preprocessing, output: &mut [f32]) {
+    assert_eq!(pixels.len(), output.len(), "a picture and its normalised form have the same length");
+    // 256 possible values in each of three channels: looking them up costs no division.
+    let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|level| (level as f32 / 255.0 - preprocessing.mean[channel]) / preprocessing.std[channel])
+    });
+    for (output, pixel) in output.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0) {
+        for channel in 0..3 {
+            output[channel] = tables[channel][usize::from(pixel[channel])];
+        }
+    }
+}
+
+/// Resizes the part `crop` of a picture to `size` and writes the part `window` of the outcome.
+pub(crate) fn resize_into(
+    image: &RgbImage,
+    crop: Rectangle,
+    size: (usize, usize),
+    window: Rectangle,
+    preprocessing: &Preprocessing,
+    output: &mut [u8],
+) {
+    let source_size = (image.width as usize, image.height as usize);
+    resize_rgb(&image.pixels, source_size, crop, size, window, preprocessing.interpolation.filter(), output);
+}
+
+/// torchvision's `Resize(short_side)` and `CenterCrop(side)`. Only what the crop keeps is computed.
+fn resized_centre(image: &RgbImage, short_side: usize, side: usize, preprocessing: &Preprocessing) -> RgbImage {
+    let (width, height) = (image.width as usize, image.height as usize);
+    // Python's int(short_side * long / short): a division of floats, cut off.
+    let long_side = |long: usize, short: usize| ((short_side * long) as f64 / short as f64) as usize;
+    let size = if width <= height { (short_side, long_side(height, width)) } else { (long_side(width, height), short_side) };
+    let (left, kept_width, margin_left) = centre(size.0, side);
+    let (top, kept_height, margin_top) = centre(size.1, side);
+    let window = Rectangle { left, top, width: kept_width, height: kept_height };
+    let square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
+    resize_and_place(image, size, window, (margin_left, margin_top), preprocessing, square)
+}
+
+/// torchvision's `CenterCrop` along one side: where the part that is kept starts, its length, and the margin before it when the
+/// picture is the smaller one. Halves are rounded to even, as Python does.
+fn centre(length: usize, side: usize) -> (usize, usize, usize) {
+    if length < side {
+        (0, length, (side - length) / 2)
+    } else {
+        (((length - side) as f64 / 2.0).round_ties_even() as usize, side, 0)
+    }
+}
+
+fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> RgbImage {
+    let (width, height) = (f64::from(image.width), f64::from(image.height));
+    let scale = side as f64 / width.max(height);
+    let scaled = |length: f64| ((length * scale).round() as usize).clamp(1, side);
+    let size = (scaled(width), scaled(height));
+    let mean = preprocessing.mean.map(|value| (value * 255.0).round() as u8);
+    let square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, mean);
+    let margins = ((side - size.0) / 2, (side - size.1) / 2);
+    resize_and_place(image, size, Rectangle::whole(size.0, size.1), margins, preprocessing, square)
+}
+
+/// Resizes a picture to `size`, cuts `window` out and writes it over `square` at `margins` (left, top).
+fn resize_and_place(
+    image: &RgbImage,
+    size: (usize, usize),
+    window: Rectangle,
+    margins: (usize, usize),
+    preprocessing: &Preprocessing,
+    mut square: RgbImage,
+) -> RgbImage {
+    let whole = Rectangle::whole(image.width as usize, image.height as usize);
+    let row_length = square.width as usize * 3;
+    if window.width * 3 == row_length {
+        let start = margins.1 * row_length;
+        let rows = &mut square.pixels[start..start + window.height * row_length];
+        resize_into(image, whole, size, window, preprocessing, rows);
+        return square;
+    }
+    let mut part = vec![0; window.width * window.height * 3];
+    resize_into(image, whole, size, window, preprocessing, &mut part);
+    let rows = square.pixels.chunks_exact_mut(row_length).skip(margins.1);
+    for (row, part) in rows.zip(part.chunks_exact(window.width * 3)) {
+        row[margins.0 * 3..][..part.len()].copy_from_slice(part);
+    }
+    square
+}
