@@ -1,0 +1,226 @@
+//! Checkpoints of `torch.save`, through `pytorch-reader`, which interprets a pickle's data and never calls what it names.
+//!
+//! What is added here: the look over the pickle in `pickle_scan`, a bound on what tensors may claim (a view of stride 0
+//! makes gigabytes of four bytes), refusal of compressed archives (`torch.save` never compresses, and a compressed entry can
+//! claim any size), and panics of the parsers turned into errors.
+
+use super::elements::{ByteOrder, FloatType, to_f32};
+use super::pickle_scan::{MAX_OPCODES, ScanError, scan_pickle};
+use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter};
+use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use zip::{CompressionMethod, ZipArchive};
+
+/// Keys under which training scripts nest the state dict, in the order they are looked for.
+const NESTING_KEYS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
+
+/// Largest `data.pkl` accepted, in bytes. A ResNet-152 state dict's is 130 kB.
+const MAX_PICKLE_BYTES: u64 = 16 << 20;
+
+/// How many times a file's own length its tensors may fill together: tied weights repeat a storage, and that is all.
+const MAX_EXPANSION: u64 = 8;
+
+/// The magic number 0x1950a86a20f9469cfc6c that opens a legacy checkpoint, little-endian as a pickle of protocol 2 has it.
+const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+
+/// Where the magic number is looked for. Protocols differ in how many bytes they put before it; none puts more than this.
+const LEGACY_MAGIC_WITHIN: usize = 64;
+
+/// The pickles of a legacy checkpoint: magic number, protocol, system information, the object, the storages' keys.
+const LEGACY_PICKLES: usize = 5;
+
+/// Whether the start of a file is that of a legacy checkpoint.
+pub(super) fn is_legacy(start: &[u8]) -> bool {
+    let window = &start[..start.len().min(LEGACY_MAGIC_WITHIN)];
+    window.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC) && start.get(257..262) != Some(b"ustar")
+}
+
+/// Reads a zip checkpoint of `length` bytes.
+pub(super) fn read_zip(path: &Path, origin: &str, length: u64) -> Result<WeightFile, WeightError> {
+    guarded(origin, || {
+        look_over_zip(path, origin, length)?;
+        load(path, origin, length, WeightFormat::TorchZip)
+    })
+}
+
+/// Reads a legacy checkpoint of `length` bytes.
+pub(super) fn read_legacy(path: &Path, origin: &str, length: u64) -> Result<WeightFile, WeightError> {
+    guarded(origin, || {
+        let mut reader = BufReader::new(open(path, origin)?);
+        let mut opcodes_left = MAX_OPCODES;
+        for _ in 0..LEGACY_PICKLES {
+            scan_pickle(&mut reader, &mut opcodes_left).map_err(|error| scan_refusal(origin, error))?;
+        }
+        load(path, origin, length, WeightFormat::TorchLegacy)
+    })
+}
+
+/// Runs a parser so that a panic inside of it becomes the file's error.
+fn guarded(origin: &str, parse: impl FnOnce() -> Result<WeightFile, WeightError>) -> Result<WeightFile, WeightError> {
+    catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| Err(WeightError::damaged(origin, "its parser gave up on it")))
+}
+
+fn open(path: &Path, origin: &str) -> Result<File, WeightError> {
+    File::open(path).map_err(|source| WeightError::Read { origin: origin.to_string(), source })
+}
+
+fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightError> {
+    let damaged =
+        |error: zip::result::ZipError| WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"));
+    let mut archive = ZipArchive::new(BufReader::new(open(path, origin)?)).map_err(damaged)?;
+    let mut pickle: Option<(String, usize)> = None;
+    let mut is_torch_script = false;
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(damaged)?;
+        let name = entry.name().map_err(damaged)?.to_string();
+        if entry.compression() != CompressionMethod::Stored {
+            return Err(WeightError::unsupported(
+                origin,
+                format!("its entry {name} is compressed, which torch.save never does"),
+                "unpack the archive and name the weight file inside, or save the state dict again with torch.save",
+            ));
+        }
+        if entry.size() > length {
+            return Err(WeightError::damaged(
+                origin,
+                format!("its entry {name} claims {} bytes of a file of {length}", entry.size()),
+            ));
+        }
+        is_torch_script |= name == "constants.pkl" || name.ends_with("/constants.pkl");
+        // The same choice that `pytorch-reader` makes: the outermost `data.pkl`.
+        let is_pickle = name.strip_suffix("data.pkl").is_some_and(|root| root.is_empty() || root.ends_with('/'));
+        if is_pickle && pickle.as_ref().is_none_or(|(chosen, _)| name.len() < chosen.len()) {
+            pickle = Some((name, index));
+        }
+    }
+    if is_torch_script {
+        return Err(WeightError::not_weights(origin, "a TorchScript program", "save the model's state_dict() with torch.save"));
+    }
+    let Some((_, index)) = pickle else {
+        return Err(WeightError::not_weights(
+            origin,
+            "a zip archive that torch.save did not write",
+            "unpack it and name the weight file inside",
+        ));
+    };
+    let entry = archive.by_index(index).map_err(damaged)?;
+    if entry.size() > MAX_PICKLE_BYTES {
+        return Err(WeightError::unsupported(
+            origin,
+            format!("its pickle is {} bytes long, and {MAX_PICKLE_BYTES} are allowed", entry.size()),
+            "save the state dict alone",
+        ));
+    }
+    let mut bytes = Vec::new();
+    entry
+        .take(MAX_PICKLE_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|error| WeightError::damaged(origin, format!("its pickle cannot be read ({error})")))?;
+    scan_pickle(&mut bytes.as_slice(), &mut MAX_OPCODES.clone()).map_err(|error| scan_refusal(origin, error))
+}
+
+fn scan_refusal(origin: &str, error: ScanError) -> WeightError {
+    match error {
+        ScanError::Damaged(reason) => WeightError::damaged(origin, reason),
+        ScanError::Hostile(callable) => WeightError::Hostile { origin: origin.to_string(), callable },
+    }
+}
+
+fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<WeightFile, WeightError> {
+    let refused = |error| refusal(origin, error);
+    let root = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
+    let PickleValue::Dict(root) = root else {
+        return Err(WeightError::not_weights(origin, "a checkpoint without a state dict", ADVICE));
+    };
+    let nesting = NESTING_KEYS.into_iter().find(|key| match root.get(*key) {
+        Some(PickleValue::Dict(inner)) => holds_tensors(inner),
+        _ => false,
+    });
+    let reader = match nesting {
+        Some(key) => PytorchReader::with_top_level_key(path, key).map_err(refused)?,
+        None => PytorchReader::new(path).map_err(refused)?,
+    };
+    if reader.is_empty() {
+        let mut keys: Vec<&str> = root.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys.truncate(10);
+        return Err(WeightError::not_weights(
+            origin,
+            &format!("a checkpoint without tensors (its keys: {})", keys.join(", ")),
+            ADVICE,
+        ));
+    }
+    let mut found: Vec<Tensor> = reader.into_tensors().into_values().collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    check_claims(&found, origin, length)?;
+
+    let mut tensors = Vec::with_capacity(found.len());
+    let mut ignored = Vec::new();
+    for tensor in found {
+        let float = match tensor.dtype() {
+            DType::F64 => FloatType::F64,
+            DType::F32 => FloatType::F32,
+            DType::F16 => FloatType::F16,
+            DType::BF16 => FloatType::Bf16,
+            integer => {
+                if !is_batch_counter(&tensor.name) {
+                    ignored.push(format!("{} ({integer:?})", tensor.name));
+                }
+                continue;
+            }
+        };
+        let bytes = tensor.read().map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => WeightError::damaged(origin, error),
+            _ => WeightError::Read { origin: origin.to_string(), source: error },
+        })?;
+        let values = to_f32(&bytes, float, ByteOrder::Native, tensor.num_elements())
+            .map_err(|reason| WeightError::damaged(origin, format!("tensor {}: {reason}", tensor.name)))?;
+        tensors.push(NamedTensor { shape: tensor.shape().to_vec(), name: tensor.name, values });
+    }
+    Ok(WeightFile { origin: origin.to_string(), format, tensors, metadata: BTreeMap::new(), ignored })
+}
+
+const ADVICE: &str = "save the model's state_dict() with torch.save, bare or under the key state_dict";
+
+fn holds_tensors(values: &HashMap<String, PickleValue>) -> bool {
+    values.values().any(|value| match value {
+        // This is how `pytorch-reader` shows a tensor in a pickle's values.
+        PickleValue::Unsupported(name) => name == "torch.Tensor",
+        PickleValue::Dict(inner) => holds_tensors(inner),
+        _ => false,
+    })
+}
+
+/// Judges what the tensors claim before a byte of them is read.
+fn check_claims(tensors: &[Tensor], origin: &str, length: u64) -> Result<(), WeightError> {
+    let mut total = 0u64;
+    for tensor in tensors {
+        let bytes = tensor.byte_len() as u64;
+        total = total.saturating_add(bytes);
+        if bytes > length || total > length.saturating_mul(MAX_EXPANSION) {
+            return Err(WeightError::damaged(
+                origin,
+                format!(
+                    "tensor {} of shape {:?} claims more than the file's {length} bytes can fill",
+                    tensor.name,
+                    tensor.shape()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(origin: &str, error: PytorchError) -> WeightError {
+    match error {
+        PytorchError::Io(source) if source.raw_os_error().is_some() => WeightError::Read { origin: origin.to_string(), source },
+        PytorchError::Pickle(PickleError::UnsupportedType(name)) => {
+            WeightError::unsupported(origin, format!("it holds {name}, which is not a plain tensor"), ADVICE)
+        }
+        other => WeightError::damaged(origin, other),
+    }
+}

@@ -1,0 +1,118 @@
+//! What a weight file holds against what an architecture expects.
+
+use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, strip_prefixes, translate_efficientnet_names};
+use std::collections::BTreeMap;
+
+/// One tensor that an architecture needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedTensor {
+    /// Its name in torchvision or timm.
+    pub name: String,
+    /// Its shape in PyTorch's order.
+    pub shape: Vec<usize>,
+    /// Whether it belongs to the head, whose first dimension is the number of classes.
+    pub head: bool,
+}
+
+/// How the head in the file compares with the head expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadMatch {
+    /// Every tensor of the head is there with the shape expected (or no head was expected).
+    Same,
+    /// The head is there for another number of classes. Its tensors are returned as they are in the file.
+    OtherClassCount {
+        /// Classes in the file.
+        found: usize,
+        /// Classes expected.
+        expected: usize,
+    },
+    /// The file has no tensor of the head.
+    Absent,
+}
+
+/// A weight file matched to an architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matched {
+    /// The tensors by the names expected. All of the trunk is here; the head's are as [`Matched::head`] says.
+    pub tensors: BTreeMap<String, NamedTensor>,
+    /// How the head compares.
+    pub head: HeadMatch,
+    /// The prefix that was taken off the file's names (`module.backbone.`), empty when none was.
+    pub prefix_stripped: String,
+    /// Whether names of the old `efficientnet_pytorch` code were translated to timm's.
+    pub names_translated: bool,
+    /// Integer tensors that the file holds and that nothing here uses.
+    pub ignored: Vec<String>,
+}
+
+/// Matches the tensors of a file with those of an architecture by name and shape.
+///
+/// Prefixes are taken off as by [`strip_prefixes`] and old names translated as by [`translate_efficientnet_names`]. The head may
+/// be absent or made for another number of classes; everything else must agree exactly.
+///
+/// # Errors
+///
+/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape, and [`WeightError::Duplicate`]
+/// when taking off a prefix makes two names equal.
+pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
+    let WeightFile { origin, mut tensors, ignored, .. } = file;
+    let prefix_stripped = strip_prefixes(&mut tensors);
+    let names_translated = translate_efficientnet_names(&mut tensors);
+    let mut found = BTreeMap::new();
+    for tensor in tensors {
+        if let Some(twice) = found.insert(tensor.name.clone(), tensor) {
+            return Err(WeightError::Duplicate { origin, name: twice.name });
+        }
+    }
+
+    let class_counts = class_counts(&found, expected);
+    let head_absent = expected.iter().filter(|tensor| tensor.head).all(|tensor| !found.contains_key(&tensor.name));
+    let mut missing = Vec::new();
+    let mut wrong_shape = Vec::new();
+    let mut matched = BTreeMap::new();
+    for tensor in expected {
+        let Some(candidate) = found.remove(&tensor.name) else {
+            if !(tensor.head && head_absent) {
+                missing.push(tensor.name.clone());
+            }
+            continue;
+        };
+        let fits = candidate.shape == tensor.shape
+            || tensor.head && class_counts.is_some_and(|(classes, _)| is_for_classes(&candidate.shape, &tensor.shape, classes));
+        if fits {
+            matched.insert(tensor.name.clone(), candidate);
+        } else {
+            wrong_shape.push(ShapeDifference {
+                name: tensor.name.clone(),
+                found: candidate.shape,
+                expected: tensor.shape.clone(),
+            });
+        }
+    }
+    let unexpected: Vec<String> = found.into_keys().collect();
+    if !(missing.is_empty() && unexpected.is_empty() && wrong_shape.is_empty()) {
+        return Err(WeightError::Mismatch { origin, missing, unexpected, wrong_shape });
+    }
+    let has_head = expected.iter().any(|tensor| tensor.head);
+    let head = match class_counts {
+        _ if has_head && head_absent => HeadMatch::Absent,
+        Some((found, expected)) if found != expected => HeadMatch::OtherClassCount { found, expected },
+        _ => HeadMatch::Same,
+    };
+    Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, ignored })
+}
+
+/// The number of classes in the file and the number expected, where every tensor of the head agrees on the first.
+fn class_counts(found: &BTreeMap<String, NamedTensor>, expected: &[ExpectedTensor]) -> Option<(usize, usize)> {
+    let mut counts = expected
+        .iter()
+        .filter(|tensor| tensor.head)
+        .filter_map(|tensor| Some((*found.get(&tensor.name)?.shape.first()?, *tensor.shape.first()?)));
+    let first = counts.next()?;
+    (first.0 > 0 && counts.all(|other| other == first)).then_some(first)
+}
+
+/// Whether a head tensor's shape is the one expected but for the number of classes.
+fn is_for_classes(found: &[usize], expected: &[usize], classes: usize) -> bool {
+    found.len() == expected.len() && found.first() == Some(&classes) && found[1..] == expected[1..]
+}
