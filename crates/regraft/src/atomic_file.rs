@@ -26,10 +26,10 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), AtomicFileError> {
     write_with(path, |file| file.write_all(contents))
 }
 
-/// As [`write`], with the contents written piece by piece, for files that are better not held in memory whole.
+/// As [`write()`], with the contents written piece by piece, for files that are better not held in memory whole.
 ///
 /// # Errors
-/// As [`write`]; an error of `write_contents` is one of them.
+/// As [`write()`]; an error of `write_contents` is one of them.
 pub fn write_with(
     path: &Path,
     write_contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
