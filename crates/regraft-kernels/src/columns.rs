@@ -64,6 +64,9 @@ pub(crate) fn gather(
             let inside_end = (row_start + patch.columns.end * channels).clamp(inside_start, wanted.end);
             target[..inside_start - wanted.start].fill(0.0);
             target[inside_end - wanted.start..].fill(0.0);
+            if inside_start == inside_end {
+                continue;
+            }
             let target = &mut target[inside_start - wanted.start..inside_end - wanted.start];
             let offset = inside_start - row_start - patch.columns.start * channels;
             if shape.groups == 1 {

@@ -69,6 +69,14 @@ impl Draws {
         Self { key: [seed as u32, (seed >> 32) as u32], counter: [0, sample, epoch, purpose as u32], block: [0; 4], used: 4 }
     }
 
+    /// The stream from its `block`-th block of four words on: a stream within the stream, for a layer, say.
+    #[must_use]
+    pub fn at_block(mut self, block: u32) -> Self {
+        self.counter[0] = block;
+        self.used = 4;
+        self
+    }
+
     /// The next 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {

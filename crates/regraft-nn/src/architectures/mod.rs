@@ -1,0 +1,138 @@
+//! The architectures that Regraft knows, one file for each family.
+
+mod efficientnet_lite;
+mod resnet;
+
+use crate::graph::Graph;
+
+/// How a source model's pictures were resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceInterpolation {
+    /// Pillow's `BILINEAR`.
+    Bilinear,
+    /// Pillow's `BICUBIC`.
+    Bicubic,
+}
+
+/// An architecture with what is known of its source model.
+#[derive(Clone, Copy, Debug)]
+pub struct Architecture {
+    /// The name that `--model` takes.
+    pub name: &'static str,
+    /// Side of the square pictures that the source model was trained on.
+    pub image_size: u32,
+    /// Short side to which a picture is resized before the centre is cut out.
+    pub resize_side: u32,
+    /// How the source model's pictures were resized.
+    pub interpolation: SourceInterpolation,
+    /// Mean of each colour, in units of the full scale.
+    pub mean: [f32; 3],
+    /// What each colour is divided by after the mean is taken off.
+    pub std: [f32; 3],
+    /// ImageNet top-1 accuracy of the usual weights in percent, as published with them.
+    pub source_accuracy: &'static str,
+    /// Where the weights come from.
+    pub weights: &'static str,
+    build: fn(&str) -> Graph,
+}
+
+impl Architecture {
+    /// The network with a head of 1000 classes.
+    #[must_use]
+    pub fn graph(&self) -> Graph {
+        (self.build)(self.name)
+    }
+}
+
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+const fn resnet(name: &'static str, source_accuracy: &'static str, weights: &'static str, build: fn(&str) -> Graph) -> Architecture {
+    Architecture {
+        name,
+        image_size: 224,
+        resize_side: 256,
+        interpolation: SourceInterpolation::Bilinear,
+        mean: IMAGENET_MEAN,
+        std: IMAGENET_STD,
+        source_accuracy,
+        weights,
+        build,
+    }
+}
+
+/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1` weights.
+pub const ALL: [Architecture; 6] = [
+    Architecture {
+        name: "efficientnet_lite0",
+        image_size: 224,
+        resize_side: 256,
+        interpolation: SourceInterpolation::Bicubic,
+        mean: [127.0 / 255.0; 3],
+        std: [128.0 / 255.0; 3],
+        source_accuracy: "75.1",
+        weights: "embedded",
+        build: |_| efficientnet_lite::efficientnet_lite0(),
+    },
+    resnet("resnet18", "69.758", "--weights resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k", |name| {
+        resnet::resnet(name, [2, 2, 2, 2], false)
+    }),
+    resnet("resnet34", "73.314", "--weights resnet34-b627a593.pth (torchvision) or timm/resnet34.tv_in1k", |name| {
+        resnet::resnet(name, [3, 4, 6, 3], false)
+    }),
+    resnet("resnet50", "76.130", "--weights resnet50-0676ba61.pth (torchvision) or timm/resnet50.tv_in1k", |name| {
+        resnet::resnet(name, [3, 4, 6, 3], true)
+    }),
+    resnet("resnet101", "77.374", "--weights resnet101-63fe2227.pth (torchvision) or timm/resnet101.tv_in1k", |name| {
+        resnet::resnet(name, [3, 4, 23, 3], true)
+    }),
+    resnet("resnet152", "78.312", "--weights resnet152-394f9c45.pth (torchvision) or timm/resnet152.tv_in1k", |name| {
+        resnet::resnet(name, [3, 8, 36, 3], true)
+    }),
+];
+
+/// The architecture of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Architecture> {
+    ALL.iter().find(|architecture| architecture.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::parameters;
+
+    /// Parameter counts and multiply-adds as torchvision publishes them (Lite0: the TensorFlow repository).
+    #[test]
+    fn sizes_are_the_published_ones() {
+        let published = [
+            ("efficientnet_lite0", 4_652_008, 0.385),
+            ("resnet18", 11_689_512, 1.814),
+            ("resnet34", 21_797_672, 3.664),
+            ("resnet50", 25_557_032, 4.089),
+            ("resnet101", 44_549_160, 7.801),
+            ("resnet152", 60_192_808, 11.514),
+        ];
+        for (name, count, billions) in published {
+            let graph = find(name).expect("a known name").graph();
+            let learned: usize = parameters(&graph).iter().filter(|parameter| parameter.role.is_learned()).map(|parameter| parameter.length()).sum();
+            assert_eq!(learned, count, "{name}");
+            let measured = graph.multiply_adds(224).expect("224 is large enough") as f64 / 1e9;
+            assert!((measured - billions).abs() < 0.001 + 0.01 * f64::from(u8::from(name.starts_with('e'))), "{name}: {measured}");
+        }
+    }
+
+    #[test]
+    fn layers_are_found_by_name_and_by_group() {
+        let graph = find("resnet18").expect("a known name").graph();
+        assert_eq!(graph.nodes[graph.nodes_through("layer1").expect("a stage") - 1].name, "layer1.1.conv2");
+        assert_eq!(graph.nodes[graph.nodes_through("layer2.0.bn1").expect("a norm") - 1].name, "layer2.0.conv1");
+        assert_eq!(graph.nodes_through("maxpool"), Ok(2));
+        let error = graph.nodes_through("layer").expect_err("no such layer").to_string();
+        assert!(error.contains("conv1, maxpool, layer1, layer2, layer3, layer4, avgpool, fc"), "{error}");
+        let lite = find("efficientnet_lite0").expect("a known name").graph();
+        assert_eq!(lite.nodes[lite.nodes_through("blocks.3").expect("a stage") - 1].name, "blocks.3.2.conv_pwl");
+        assert!(graph.shapes(1).is_ok() && lite.shapes(1).is_ok());
+        assert!(graph.shapes(0).is_err());
+    }
+}

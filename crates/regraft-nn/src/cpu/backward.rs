@@ -1,0 +1,129 @@
+//! The backward pass of one node: from the gradient of its output to those of its parameters and inputs.
+
+use super::forward::Pass;
+use super::layer::{ConvolutionLayer, Layer};
+use super::{convolution_shape, disjoint, output_place, window_shape};
+use crate::graph::{ConvNormActivation, Operation, Source};
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
+use regraft_kernels::{activation, batch_norm, depthwise, linear, pooling};
+use std::ops::Range;
+
+/// Runs node `index` backwards. Its gradient's buffer is used up: it holds gradients of earlier and earlier values in turn.
+pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScratch, partial: &mut Vec<f32>) {
+    let plan = pass.plan;
+    let node = &pass.graph.nodes[index];
+    let targets = plan.accumulates[index];
+    let gradient_place = plan.place_of(plan.nodes[index].gradient).unwrap_or_default();
+    let gradient_of = |source: Source| match source {
+        Source::Image => 0..0,
+        Source::Node(index) => plan.place_of(plan.nodes[index].gradient).unwrap_or_default(),
+    };
+    let input_place = output_place(plan, node.input);
+    let input_gradient = targets.input.map(|accumulate| (gradient_of(node.input), accumulate));
+    let (input_shape, output_shape) = (pass.input_shape(index), plan.shapes[index]);
+    let pixels = input_shape.height * input_shape.width;
+    match (&node.operation, &mut pass.layers[index]) {
+        (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
+            let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
+            let output_place = plan.place_of(plan.nodes[index].output).unwrap_or_default();
+            let [gradient, output] = disjoint(pass.memory, [gradient_place.clone(), output_place]);
+            activation::backward(convolution.activation, gradient, output);
+            if let (Some(accumulate), Some(source)) = (targets.residual, convolution.residual) {
+                let [gradient, residual] = disjoint(pass.memory, [gradient_place.clone(), gradient_of(source)]);
+                if accumulate {
+                    activation::add(residual, gradient);
+                } else {
+                    activation::copy(residual, gradient);
+                }
+            }
+            let convolved_place = plan.place_of(plan.nodes[index].convolved).unwrap_or_default();
+            let [gradient, convolved] = disjoint(pass.memory, [gradient_place.clone(), convolved_place]);
+            norm(layer, gradient, convolved, partial);
+            let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
+            let input: &[f32] = if input_place.is_some() { input } else { pass.images };
+            weights(layer, convolution, &shape, input, gradient, scratch, partial);
+            if let Some((place, accumulate)) = input_gradient {
+                let [gradient, target] = disjoint(pass.memory, [gradient_place, place]);
+                if depthwise::handles(&shape) {
+                    depthwise::backward_input(&shape, gradient, &layer.weight.value, target, accumulate);
+                } else {
+                    convolution::backward_input(&shape, gradient, &layer.weight.value, target, accumulate, scratch);
+                }
+            }
+        }
+        (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
+            let shape = window_shape(plan.batch, input_shape, output_shape, *kernel, *stride, *padding);
+            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
+                pooling::max_backward(&shape, gradient, places, target, accumulate);
+            });
+        }
+        (Operation::GlobalAveragePool, Layer::AveragePool) => {
+            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
+                pooling::average_backward(gradient, pixels, input_shape.channels, target, accumulate);
+            });
+        }
+        (Operation::Linear { inputs, .. }, Layer::Linear(layer)) => {
+            let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
+            let input: &[f32] = if input_place.is_some() { input } else { pass.images };
+            let input = if layer.mask.is_empty() { input } else { &layer.dropped };
+            let (_, weight_gradient) = layer.weight.value_and_gradient();
+            let (_, bias_gradient) = layer.bias.value_and_gradient();
+            linear::backward_parameters(input, gradient, *inputs, weight_gradient, bias_gradient);
+            let (weights, mask) = (&layer.weight.value, &layer.mask);
+            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
+                linear::backward_input(gradient, weights, *inputs, target, accumulate);
+                target.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
+            });
+        }
+        (operation, _) => unreachable!("layers are made for the graph's nodes: {operation:?}"),
+    }
+}
+
+/// Calls `give` with the node's gradient and the input's, where the input needs one.
+fn hand_on(
+    memory: &mut [f32],
+    gradient: Range<usize>,
+    input_gradient: Option<(Range<usize>, bool)>,
+    give: impl FnOnce(&[f32], &mut [f32], bool),
+) {
+    if let Some((place, accumulate)) = input_gradient {
+        let [gradient, target] = disjoint(memory, [gradient, place]);
+        give(gradient, target, accumulate);
+    }
+}
+
+/// Batch norm: the gradient of its output becomes that of the convolution's.
+fn norm(layer: &mut ConvolutionLayer, gradient: &mut [f32], convolved: &[f32], partial: &mut Vec<f32>) {
+    if !layer.keep.is_empty() {
+        batch_norm::scale_images(gradient, &layer.keep);
+    }
+    let ConvolutionLayer { norm_weight, norm_bias, statistics, inverse_deviation, scale, .. } = layer;
+    let (_, weight_gradient) = norm_weight.value_and_gradient();
+    let (_, bias_gradient) = norm_bias.value_and_gradient();
+    let mean = &statistics.mean;
+    batch_norm::backward_parameters(convolved, gradient, mean, inverse_deviation, weight_gradient, bias_gradient, partial);
+    if layer.normalizes_batch {
+        batch_norm::backward_input(convolved, gradient, mean, inverse_deviation, scale, weight_gradient, bias_gradient);
+    } else {
+        let pixels = gradient.chunks_exact_mut(scale.len());
+        pixels.for_each(|pixel| pixel.iter_mut().zip(scale.iter()).for_each(|(value, scale)| *value *= scale));
+    }
+}
+
+fn weights(
+    layer: &mut ConvolutionLayer,
+    convolution: &ConvNormActivation,
+    shape: &ConvolutionShape,
+    input: &[f32],
+    gradient: &[f32],
+    scratch: &mut GradientScratch,
+    partial: &mut Vec<f32>,
+) {
+    let (_, weight_gradient) = layer.weight.value_and_gradient();
+    debug_assert_eq!(convolution.out_channels, shape.out_channels);
+    if depthwise::handles(shape) {
+        depthwise::backward_weights(shape, input, gradient, weight_gradient, partial);
+    } else {
+        convolution::backward_weights(shape, input, gradient, weight_gradient, scratch);
+    }
+}

@@ -1,0 +1,177 @@
+//! The forward pass of one node, as in evaluation and as in training.
+
+use super::layer::{ConvolutionLayer, Layer, LinearLayer};
+use super::{convolution_shape, disjoint, output_place, window_shape};
+use crate::engine::TrainBatch;
+use crate::graph::{ConvNormActivation, Graph, MapShape, Operation, Source};
+use crate::plan::{Plan, residual};
+use regraft_kernels::activation::Epilogue;
+use regraft_kernels::batch_norm::{inverse_deviation, normalize};
+use regraft_kernels::convolution::{self, ConvolutionShape};
+use regraft_kernels::random::{Draws, Purpose};
+use regraft_kernels::{depthwise, linear, pooling};
+
+/// A pass that is being run: the plan, the layers, and the memory that the plan is about.
+pub(super) struct Pass<'a> {
+    pub graph: &'a Graph,
+    pub plan: &'a Plan,
+    pub layers: &'a mut [Layer],
+    pub memory: &'a mut [f32],
+    pub images: &'a [f32],
+}
+
+impl Pass<'_> {
+    pub fn input_shape(&self, index: usize) -> MapShape {
+        self.graph.input_shape(&self.plan.shapes, self.graph.nodes[index].input, self.plan.image_size)
+    }
+
+    /// Computes a node's output with running statistics.
+    pub fn infer(&mut self, index: usize) {
+        self.run(index, None);
+    }
+
+    /// Computes a node's output with the batch's own statistics, and remembers what its backward pass needs.
+    pub fn train(&mut self, index: usize, batch: &TrainBatch<'_>) {
+        self.run(index, Some(batch));
+    }
+
+    fn run(&mut self, index: usize, training: Option<&TrainBatch<'_>>) {
+        let node = &self.graph.nodes[index];
+        let (plan, batch) = (self.plan, self.plan.batch);
+        let (input_shape, output_shape) = (self.input_shape(index), plan.shapes[index]);
+        let input_place = output_place(plan, node.input);
+        let residual_source = residual(node);
+        // Input and residual may be one map; then it is borrowed once.
+        let residual_place = residual_source.filter(|&source| source != node.input).and_then(|source| output_place(plan, source));
+        let buffers = &plan.nodes[index];
+        let [input, residual, output, convolved] = disjoint(
+            self.memory,
+            [
+                input_place.clone().unwrap_or_default(),
+                residual_place.clone().unwrap_or_default(),
+                plan.place_of(buffers.output).unwrap_or_default(),
+                plan.place_of(buffers.convolved).unwrap_or_default(),
+            ],
+        );
+        let input: &[f32] = if input_place.is_some() { input } else { self.images };
+        let residual: Option<&[f32]> = match residual_source {
+            None => None,
+            Some(source) if source == node.input => Some(input),
+            Some(Source::Image) => Some(self.images),
+            Some(Source::Node(_)) => Some(residual),
+        };
+        match (&node.operation, &mut self.layers[index]) {
+            (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
+                let shape = convolution_shape(batch, input_shape, output_shape, convolution);
+                match training {
+                    None => infer_convolution(layer, convolution, &shape, input, residual, output),
+                    Some(training) => {
+                        draw_drop_connect(layer, convolution.drop_connect, index, batch, training);
+                        train_convolution(layer, convolution, &shape, input, residual, convolved, output);
+                    }
+                }
+            }
+            (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
+                let shape = window_shape(batch, input_shape, output_shape, *kernel, *stride, *padding);
+                let places = training.map(|_| {
+                    places.resize(output.len(), 0);
+                    places.as_mut_slice()
+                });
+                pooling::max_forward(&shape, input, output, places);
+            }
+            (Operation::GlobalAveragePool, Layer::AveragePool) => {
+                pooling::average_forward(input, input_shape.height * input_shape.width, input_shape.channels, output);
+            }
+            (Operation::Linear { inputs, dropout, .. }, Layer::Linear(layer)) => {
+                let input = match training {
+                    Some(training) if *dropout > 0.0 => {
+                        drop_features(layer, input, *inputs, *dropout, training);
+                        &layer.dropped
+                    }
+                    _ => {
+                        layer.mask.clear();
+                        input
+                    }
+                };
+                linear::forward(input, &layer.weight.value, &layer.bias.value, *inputs, output);
+            }
+            (operation, _) => unreachable!("layers are made for the graph's nodes: {operation:?}"),
+        }
+    }
+}
+
+fn infer_convolution(
+    layer: &mut ConvolutionLayer,
+    convolution: &ConvNormActivation,
+    shape: &ConvolutionShape,
+    input: &[f32],
+    residual: Option<&[f32]>,
+    output: &mut [f32],
+) {
+    let folded = layer.fold(convolution, shape);
+    let epilogue = Epilogue { bias: Some(&folded.bias), residual, activation: convolution.activation };
+    if depthwise::handles(shape) {
+        depthwise::forward(shape, input, &folded.depthwise, output, epilogue);
+    } else {
+        convolution::forward(shape, input, &folded.packed, output, false, epilogue);
+    }
+}
+
+fn train_convolution(
+    layer: &mut ConvolutionLayer,
+    convolution: &ConvNormActivation,
+    shape: &ConvolutionShape,
+    input: &[f32],
+    residual: Option<&[f32]>,
+    convolved: &mut [f32],
+    output: &mut [f32],
+) {
+    if depthwise::handles(shape) {
+        depthwise::forward(shape, input, &layer.weight.value, convolved, Epilogue::NONE);
+    } else {
+        layer.packed.pack(shape, &layer.weight.value);
+        convolution::forward(shape, input, &layer.packed, convolved, false, Epilogue::NONE);
+    }
+    let pixels_per_image = shape.out_height * shape.out_width;
+    let pixels = shape.batch * pixels_per_image;
+    // One value has no variance: PyTorch stops there. A last batch of one picture must not end a training, so the layer then
+    // normalises with its running statistics, as in evaluation, and leaves them as they are.
+    layer.normalizes_batch = pixels > 1;
+    if layer.normalizes_batch {
+        layer.statistics.compute(convolved, shape.out_channels);
+        let momentum = convolution.norm.momentum;
+        layer.statistics.update_running(pixels, momentum, &mut layer.running_mean, &mut layer.running_variance);
+    } else {
+        layer.statistics.mean.clone_from(&layer.running_mean);
+        layer.statistics.variance.clone_from(&layer.running_variance);
+    }
+    layer.inverse_deviation = inverse_deviation(&layer.statistics.variance, convolution.norm.epsilon);
+    let weights = layer.norm_weight.value.iter().zip(&layer.inverse_deviation);
+    layer.scale = weights.map(|(weight, inverse)| weight * inverse).collect();
+    let biases = layer.norm_bias.value.iter().zip(&layer.statistics.mean).zip(&layer.scale);
+    let shift: Vec<f32> = biases.map(|((bias, mean), scale)| bias - mean * scale).collect();
+    let keep = (!layer.keep.is_empty()).then_some(layer.keep.as_slice());
+    normalize(convolved, &layer.scale, &shift, residual, keep, convolution.activation, pixels_per_image, output);
+}
+
+/// Draws which pictures of the batch keep the branch; those that do are scaled up, so that its mean stays.
+fn draw_drop_connect(layer: &mut ConvolutionLayer, rate: f32, node: usize, batch: usize, training: &TrainBatch<'_>) {
+    layer.keep.clear();
+    if rate > 0.0 {
+        layer.keep.extend((0..batch as u32).map(|place| {
+            let draws = Draws::new(training.seed, Purpose::DropConnect, training.epoch, training.position + place);
+            if draws.at_block(node as u32).uniform() < rate { 0.0 } else { 1.0 / (1.0 - rate) }
+        }));
+    }
+}
+
+/// Sets features to zero with probability `rate` and scales the others up.
+fn drop_features(layer: &mut LinearLayer, input: &[f32], inputs: usize, rate: f32, training: &TrainBatch<'_>) {
+    layer.mask.clear();
+    for place in 0..(input.len() / inputs) as u32 {
+        let mut draws = Draws::new(training.seed, Purpose::Dropout, training.epoch, training.position + place);
+        layer.mask.extend((0..inputs).map(|_| if draws.uniform() < rate { 0.0 } else { 1.0 / (1.0 - rate) }));
+    }
+    layer.dropped.clear();
+    layer.dropped.extend(input.iter().zip(&layer.mask).map(|(value, mask)| value * mask));
+}

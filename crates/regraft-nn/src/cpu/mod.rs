@@ -1,0 +1,267 @@
+//! The CPU engine: runs plans with the kernels of `regraft-kernels` in f32.
+
+mod backward;
+mod forward;
+mod layer;
+
+use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, TrainBatch, Update};
+use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Padding, Source};
+use crate::parameters::{ParameterInfo, parameters};
+use crate::plan::{Mode, Plan};
+use layer::{Layer, Parameter};
+use regraft_kernels::convolution::{ConvolutionShape, GradientScratch};
+use regraft_kernels::{isa, loss};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A network on the CPU.
+pub struct CpuEngine {
+    graph: Graph,
+    parameters: Vec<ParameterInfo>,
+    layers: Vec<Layer>,
+    frozen: usize,
+    image_size: usize,
+    plans: Vec<Arc<Plan>>,
+    /// The buffers of whichever pass runs; it grows to the largest and stays.
+    memory: Vec<f32>,
+    scratch: GradientScratch,
+    partial: Vec<f32>,
+    threads: rayon::ThreadPool,
+}
+
+/// A CPU engine that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// The pictures are too small for the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An instruction set was asked for that is not there.
+    #[error(transparent)]
+    Isa(#[from] isa::IsaError),
+    /// The operating system gave no threads.
+    #[error("cannot start {threads} threads: {source}; choose a smaller --threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+impl CpuEngine {
+    /// An engine for square pictures of `image_size` on so many threads (0: one for each core), all tensors zero.
+    ///
+    /// # Errors
+    /// When the pictures are too small for the graph or the machine lacks what was asked for.
+    pub fn new(graph: Graph, image_size: usize, threads: usize) -> Result<Self, CpuError> {
+        graph.shapes(image_size)?;
+        isa::in_use()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
+        Ok(Self {
+            parameters: parameters(&graph),
+            layers: Layer::for_graph(&graph),
+            graph,
+            frozen: 0,
+            image_size,
+            plans: Vec::new(),
+            memory: Vec::new(),
+            scratch: GradientScratch::default(),
+            partial: Vec::new(),
+            threads: pool.build().map_err(|source| CpuError::Threads { threads, source })?,
+        })
+    }
+
+    /// Bytes of the memory in which activations and their gradients live.
+    #[must_use]
+    pub fn activation_bytes(&self) -> usize {
+        self.memory.len() * size_of::<f32>()
+    }
+
+    fn plan(&mut self, mode: Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(Plan::new(&self.graph, mode, batch, self.image_size)?);
+        if self.memory.len() < plan.memory {
+            self.memory.resize(plan.memory, 0.0);
+        }
+        self.plans.push(Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    fn check_images(&self, images: &[f32], batch: usize) -> Result<(), EngineError> {
+        check_length("the batch of pictures", images.len(), batch * self.image_size * self.image_size * 3)
+    }
+}
+
+fn check_length(what: &str, found: usize, expected: usize) -> Result<(), EngineError> {
+    if found == expected { Ok(()) } else { Err(EngineError::Length { what: what.to_owned(), found, expected }) }
+}
+
+/// The sizes of a convolution or pooling in a plan.
+fn window_shape(batch: usize, input: MapShape, output: MapShape, kernel: usize, stride: usize, padding: Padding) -> ConvolutionShape {
+    let before = |length| padding.resolve(length, kernel, stride).map_or(0, |(_, before)| before);
+    ConvolutionShape {
+        batch,
+        in_height: input.height,
+        in_width: input.width,
+        in_channels: input.channels,
+        out_height: output.height,
+        out_width: output.width,
+        out_channels: output.channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride,
+        padding_top: before(input.height),
+        padding_left: before(input.width),
+        groups: 1,
+    }
+}
+
+fn convolution_shape(batch: usize, input: MapShape, output: MapShape, convolution: &ConvNormActivation) -> ConvolutionShape {
+    let shape = window_shape(batch, input, output, convolution.kernel, convolution.stride, convolution.padding);
+    ConvolutionShape { groups: convolution.groups, ..shape }
+}
+
+/// Slices of the memory that do not overlap, which the planner has seen to.
+fn disjoint<const COUNT: usize>(memory: &mut [f32], places: [Range<usize>; COUNT]) -> [&mut [f32]; COUNT] {
+    memory.get_disjoint_mut(places).unwrap_or_else(|error| panic!("the planner laid two living buffers over each other: {error}"))
+}
+
+/// The place of the buffer that `source` writes, or `None` for the pictures.
+fn output_place(plan: &Plan, source: Source) -> Option<Range<usize>> {
+    match source {
+        Source::Image => None,
+        Source::Node(index) => plan.place_of(plan.nodes[index].output),
+    }
+}
+
+impl Engine for CpuEngine {
+    fn device(&self) -> String {
+        let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
+        let threads = self.threads.current_num_threads();
+        format!("cpu ({threads} thread{}, {set}, f32)", if threads == 1 { "" } else { "s" })
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn parameters(&self) -> &[ParameterInfo] {
+        &self.parameters
+    }
+
+    fn freeze(&mut self, nodes: usize) {
+        if nodes != self.frozen {
+            self.frozen = nodes.min(self.graph.head());
+            self.plans.retain(|plan| matches!(plan.mode, Mode::Evaluate { .. }));
+        }
+    }
+
+    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError> {
+        let count = batch.labels.len();
+        let classes = self.graph.classes();
+        self.check_images(batch.images, count)?;
+        check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
+        if let Some(&label) = batch.labels.iter().find(|&&label| label as usize >= classes) {
+            return Err(EngineError::Label { label, classes });
+        }
+        let plan = self.plan(Mode::Train { frozen: self.frozen }, count)?;
+        let Self { graph, layers, memory, scratch, partial, frozen, threads, .. } = self;
+        threads.install(|| {
+            let mut pass = forward::Pass { graph, plan: &plan, layers, memory, images: batch.images };
+            for index in 0..*frozen {
+                pass.infer(index);
+            }
+            for index in *frozen..graph.nodes.len() {
+                pass.train(index, batch);
+            }
+            let head = &plan.nodes[graph.head()];
+            let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer).unwrap_or_default());
+            let [logits, gradient] = disjoint(pass.memory, places);
+            let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
+            let weight = match loss.reduction {
+                Reduction::Mean => 1.0 / count as f32,
+                Reduction::Sum => 1.0,
+            };
+            loss::cross_entropy(logits, batch.labels, classes, loss.label_smoothing, weight, &mut output.losses, gradient);
+            for index in (*frozen..graph.nodes.len()).rev() {
+                backward::node(&mut pass, index, scratch, partial);
+            }
+            for (layer, &rate) in layers.iter_mut().zip(update.learning_rates).skip(*frozen) {
+                layer.update(update, rate);
+            }
+            Ok(output)
+        })
+    }
+
+    fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+        self.check_images(images, batch)?;
+        let last = node.min(self.graph.head());
+        let plan = self.plan(Mode::Evaluate { last }, batch)?;
+        let Self { graph, layers, memory, threads, .. } = self;
+        threads.install(|| {
+            let mut pass = forward::Pass { graph, plan: &plan, layers, memory, images };
+            for index in 0..=last {
+                pass.infer(index);
+            }
+            Ok(memory[output_place(&plan, Source::Node(last)).unwrap_or_default()].to_vec())
+        })
+    }
+
+    fn state(&self) -> State {
+        let tensors = self.parameters.iter().filter_map(|parameter| {
+            let tensor = self.layers[parameter.node].tensor(parameter.role)?;
+            Some((parameter.name.clone(), parameter.to_pytorch_order(tensor)))
+        });
+        tensors.collect()
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), EngineError> {
+        for parameter in &self.parameters {
+            let values = state.get(&parameter.name).ok_or_else(|| EngineError::Missing(parameter.name.clone()))?;
+            check_length(&parameter.name, values.len(), parameter.length())?;
+        }
+        for parameter in &self.parameters {
+            let layer = &mut self.layers[parameter.node];
+            if let (Some(tensor), Some(values)) = (layer.tensor_mut(parameter.role), state.get(&parameter.name)) {
+                *tensor = parameter.to_kernel_order(values);
+            }
+            layer.invalidate();
+        }
+        Ok(())
+    }
+
+    fn optimizer_state(&self) -> State {
+        let mut state = State::new();
+        for parameter in &self.parameters {
+            let Some(Parameter { first, second, .. }) = self.layers[parameter.node].parameter(parameter.role) else { continue };
+            let name = |suffix: &str| format!("{}.{suffix}", parameter.name);
+            match (first.is_empty(), second.is_empty()) {
+                (false, true) => drop(state.insert(name("momentum"), parameter.to_pytorch_order(first))),
+                (false, false) => {
+                    state.insert(name("first"), parameter.to_pytorch_order(first));
+                    state.insert(name("second"), parameter.to_pytorch_order(second));
+                }
+                (true, _) => {}
+            }
+        }
+        state
+    }
+
+    fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
+        for parameter in &self.parameters {
+            let find = |suffix: &str| state.get(&format!("{}.{suffix}", parameter.name));
+            let first = find("momentum").or_else(|| find("first"));
+            let second = find("second");
+            for values in [first, second].into_iter().flatten() {
+                check_length(&format!("the optimiser's memory of {}", parameter.name), values.len(), parameter.length())?;
+            }
+            if let Some(target) = self.layers[parameter.node].parameter_mut(parameter.role) {
+                target.first = first.map(|values| parameter.to_kernel_order(values)).unwrap_or_default();
+                target.second = second.map(|values| parameter.to_kernel_order(values)).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+}

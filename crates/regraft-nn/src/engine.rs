@@ -1,0 +1,159 @@
+//! What the training loop knows of a device: an engine runs a network's steps and holds its state.
+
+use crate::graph::{Graph, GraphError};
+use crate::parameters::ParameterInfo;
+use regraft_kernels::optimizer::AdamSettings;
+use std::collections::BTreeMap;
+
+/// A tensor's values by the tensor's name, in PyTorch's order of elements.
+pub type State = BTreeMap<String, Vec<f32>>;
+
+/// How a batch's losses become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean, as most do.
+    Mean,
+    /// Their sum, as d2l's training function does.
+    Sum,
+}
+
+/// The loss: cross-entropy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossSettings {
+    /// How the pictures' losses are put together.
+    pub reduction: Reduction,
+    /// The share of the target that is spread evenly over all classes.
+    pub label_smoothing: f32,
+}
+
+/// Pictures to learn from, with what names the random draws of their step.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainBatch<'a> {
+    /// `[N, H, W, 3]`, normalised.
+    pub images: &'a [f32],
+    /// `[N]`, each below the number of classes.
+    pub labels: &'a [u32],
+    /// Seed of dropout and drop-connect.
+    pub seed: u64,
+    /// Epoch, for their draws.
+    pub epoch: u32,
+    /// Place in the epoch of the batch's first picture, for their draws.
+    pub position: u32,
+}
+
+/// How parameters move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Stochastic gradient descent, with or without momentum.
+    Sgd {
+        /// The share of the last step that goes on.
+        momentum: f32,
+    },
+    /// AdamW: weight decay apart from the gradient.
+    AdamW(AdamSettings),
+}
+
+/// One update: everything but the gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Learning rate of each node of the graph.
+    pub learning_rates: &'a [f32],
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Number of this step, counted from 1.
+    pub step: u64,
+}
+
+/// What a training step tells.
+#[derive(Clone, Debug, Default)]
+pub struct StepOutput {
+    /// Each picture's loss, `[N]`.
+    pub losses: Vec<f32>,
+    /// The logits from which they come, `[N, classes]`.
+    pub logits: Vec<f32>,
+}
+
+/// A request that an engine cannot fulfil.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// The pictures' size does not fit the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A slice is not as long as the batch says.
+    #[error("{what} has {found} elements where the network needs {expected}")]
+    Length {
+        /// Which slice.
+        what: String,
+        /// Its length.
+        found: usize,
+        /// The length that is needed.
+        expected: usize,
+    },
+    /// The state lacks a tensor.
+    #[error("the state lacks {0}")]
+    Missing(String),
+    /// A label is no class.
+    #[error("label {label} is none of the {classes} classes")]
+    Label {
+        /// The label.
+        label: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+}
+
+/// A network on a device. All pictures are square, `[N, H, W, 3]`.
+pub trait Engine {
+    /// The device in words, such as `cpu (2 threads, avx512, f32)`.
+    fn device(&self) -> String;
+
+    /// The network that it runs.
+    fn graph(&self) -> &Graph;
+
+    /// All tensors of the network, in the order of its nodes.
+    fn parameters(&self) -> &[ParameterInfo];
+
+    /// Freezes the first `nodes` of the graph: they run as in evaluation, take no gradient and cost no backward pass.
+    fn freeze(&mut self, nodes: usize);
+
+    /// Forward, loss, backward and update of every node that is not frozen.
+    ///
+    /// # Errors
+    /// When the batch does not fit the network.
+    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError>;
+
+    /// The logits `[N, classes]` with running statistics and without dropout.
+    ///
+    /// # Errors
+    /// When the pictures do not fit the network.
+    fn evaluate(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
+        let head = self.graph().head();
+        self.features(images, batch, head)
+    }
+
+    /// The output `[N, H, W, C]` of a node, as in evaluation.
+    ///
+    /// # Errors
+    /// When the pictures do not fit the network.
+    fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError>;
+
+    /// Every tensor of the network, by name.
+    fn state(&self) -> State;
+
+    /// Replaces tensors of the network.
+    ///
+    /// # Errors
+    /// When one is missing or of another length.
+    fn load_state(&mut self, state: &State) -> Result<(), EngineError>;
+
+    /// The optimiser's memory: `NAME.momentum`, or `NAME.first` and `NAME.second`, where a step has been made.
+    fn optimizer_state(&self) -> State;
+
+    /// Replaces the optimiser's memory.
+    ///
+    /// # Errors
+    /// When a tensor is of another length than its parameter.
+    fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError>;
+}

@@ -1,0 +1,83 @@
+//! Initial weights: torchvision's for a network from scratch, Xavier's for a new head.
+
+use crate::engine::State;
+use crate::graph::{Graph, Operation};
+use crate::parameters::{ParameterInfo, Role, parameters};
+use regraft_kernels::random::{Draws, Purpose};
+
+/// How the head's weights start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadInitialization {
+    /// Uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), as the textbook's new head.
+    Xavier,
+    /// PyTorch's `Linear`: uniform within `1 / sqrt(inputs)`.
+    PyTorch,
+}
+
+/// Initial values for every tensor of `graph`.
+///
+/// Convolutions are normal with variance `2 / (outputs x taps)` (He et al. 2015, fan-out), as torchvision's ResNet and
+/// EfficientNet; batch norms start at weight 1 and bias 0. Each node draws from a stream of its own.
+#[must_use]
+pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State {
+    let mut state = new_head(graph, seed, head);
+    for parameter in parameters(graph).iter().filter(|parameter| parameter.node != graph.head()) {
+        let values = match parameter.role {
+            Role::Weight => {
+                let fan_out = parameter.shape[0] * parameter.shape[2..].iter().product::<usize>();
+                let deviation = (2.0 / fan_out as f32).sqrt();
+                let mut draws = Draws::new(seed, Purpose::Initialize, 0, parameter.node as u32);
+                (0..parameter.length()).map(|_| deviation * draws.normal()).collect()
+            }
+            Role::NormWeight | Role::RunningVariance => vec![1.0; parameter.length()],
+            Role::NormBias | Role::RunningMean | Role::Bias => vec![0.0; parameter.length()],
+        };
+        state.insert(parameter.name.clone(), values);
+    }
+    state
+}
+
+/// Initial weight and bias of `graph`'s head; the bias as PyTorch's `Linear`, uniform within `1 / sqrt(inputs)`.
+#[must_use]
+pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) -> State {
+    let head = graph.head();
+    let Operation::Linear { inputs, outputs, .. } = graph.nodes[head].operation else { return State::new() };
+    let bias_bound = 1.0 / (inputs as f32).sqrt();
+    let weight_bound = match initialization {
+        HeadInitialization::Xavier => (6.0 / (inputs + outputs) as f32).sqrt(),
+        HeadInitialization::PyTorch => bias_bound,
+    };
+    let mut draws = Draws::new(seed, Purpose::Head, 0, 0);
+    let mut uniform = |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
+    let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node == head);
+    of_head
+        .map(|parameter| {
+            let bound = if parameter.role == Role::Bias { bias_bound } else { weight_bound };
+            let values = uniform(&parameter, bound);
+            (parameter.name, values)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architectures;
+
+    #[test]
+    fn values_have_their_distributions() {
+        let graph = architectures::find("resnet18").expect("known").graph().with_classes(10);
+        let state = from_scratch(&graph, 3, HeadInitialization::Xavier);
+        assert_eq!(state.len(), parameters(&graph).len());
+        let weights = &state["layer2.0.conv2.weight"];
+        let deviation = (weights.iter().map(|value| f64::from(value * value)).sum::<f64>() / weights.len() as f64).sqrt();
+        assert!((deviation - (2.0f64 / (128.0 * 9.0)).sqrt()).abs() < 2e-4, "{deviation}");
+        let bound = (6.0f32 / 522.0).sqrt();
+        let greatest = state["fc.weight"].iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+        assert!(greatest < bound && greatest > 0.99 * bound);
+        assert!(state["fc.bias"].iter().all(|value| value.abs() < 1.0 / 512f32.sqrt()) && state["fc.bias"][0] != 0.0);
+        let other = new_head(&graph, 4, HeadInitialization::PyTorch);
+        assert_ne!(other["fc.weight"][0], state["fc.weight"][0]);
+        assert!(other["fc.weight"].iter().all(|value| value.abs() < 1.0 / 512f32.sqrt()));
+    }
+}

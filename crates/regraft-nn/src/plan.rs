@@ -1,0 +1,265 @@
+//! The planner: which buffers a pass needs, from when to when, and where each lies in one block of memory.
+//!
+//! Time runs through the forward pass, one tick a node, then the loss, then the backward pass in reverse. A buffer lives from the
+//! tick that writes it to the last that reads it; buffers that never live at once may share memory. Before the first trained node
+//! nothing is kept for the backward pass, because there is none.
+
+use crate::graph::{Graph, GraphError, MapShape, Node, Operation, Source};
+use regraft_kernels::activation::Activation;
+use std::ops::Range;
+
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Forward, loss, backward. The first `frozen` nodes run as in evaluation and have no backward pass.
+    Train {
+        /// How many nodes from the start are frozen.
+        frozen: usize,
+    },
+    /// Forward to the output of one node, with running statistics.
+    Evaluate {
+        /// The last node to compute.
+        last: usize,
+    },
+}
+
+/// A buffer of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Place in the pass's memory, in elements.
+    pub place: Range<usize>,
+    /// First and last tick at which its content matters.
+    pub life: (usize, usize),
+}
+
+/// The buffers of one node; each is there only where it is needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeBuffers {
+    /// The convolution's output before batch norm. Only a trained node keeps it.
+    pub convolved: Option<usize>,
+    /// The node's output.
+    pub output: Option<usize>,
+    /// The gradient of the node's output.
+    pub gradient: Option<usize>,
+}
+
+/// A pass over a graph at one batch and picture size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What the pass is for.
+    pub mode: Mode,
+    /// Pictures in the batch.
+    pub batch: usize,
+    /// Side of the pictures.
+    pub image_size: usize,
+    /// Output shape of each node.
+    pub shapes: Vec<MapShape>,
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// Which buffers belong to each node.
+    pub nodes: Vec<NodeBuffers>,
+    /// Elements of memory for all buffers together.
+    pub memory: usize,
+    /// Whether the backward pass adds to a node's gradient (`true`) or is the first to write it, by the node that gives.
+    pub accumulates: Vec<GradientTargets>,
+}
+
+/// How a node's backward pass hands gradients on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GradientTargets {
+    /// To its input: `None` where no gradient is needed, else whether it adds.
+    pub input: Option<bool>,
+    /// To its residual input, likewise.
+    pub residual: Option<bool>,
+}
+
+/// Buffers begin at multiples of this many elements: a cache line.
+const ALIGNMENT: usize = 16;
+
+impl Plan {
+    /// Plans a pass of `graph`.
+    ///
+    /// # Errors
+    /// When the pictures are too small for the graph.
+    pub fn new(graph: &Graph, mode: Mode, batch: usize, image_size: usize) -> Result<Self, GraphError> {
+        let shapes = graph.shapes(image_size)?;
+        let count = graph.nodes.len();
+        let (first_trained, computed) = match mode {
+            Mode::Train { frozen } => (frozen, count),
+            Mode::Evaluate { last } => (count, last + 1),
+        };
+        let trains = first_trained < count;
+        let backward_tick = |node: usize| 2 * count - node;
+        let mut plan = Self {
+            mode,
+            batch,
+            image_size,
+            shapes,
+            buffers: Vec::new(),
+            nodes: vec![NodeBuffers::default(); count],
+            memory: 0,
+            accumulates: vec![GradientTargets::default(); count],
+        };
+        for (index, node) in graph.nodes.iter().enumerate().take(computed) {
+            let length = batch * plan.shapes[index].length();
+            let trained = index >= first_trained;
+            let last_tick = if trains { count } else { computed };
+            plan.nodes[index].output = Some(plan.add(length, (index, if index + 1 == computed { last_tick } else { index })));
+            if trained && matches!(node.operation, Operation::Convolution(_)) {
+                plan.nodes[index].convolved = Some(plan.add(length, (index, backward_tick(index))));
+            }
+            // Reading keeps what is read alive: in the forward pass, and in the backward pass where a gradient is computed from it.
+            for source in [Some(node.input), residual(node)].into_iter().flatten() {
+                plan.extend_output(source, index);
+            }
+            if trained && matches!(node.operation, Operation::Convolution(_) | Operation::Linear { .. }) {
+                plan.extend_output(node.input, backward_tick(index));
+            }
+            if trained && has_mask(node) {
+                plan.extend_output(Source::Node(index), backward_tick(index));
+            }
+        }
+        if trains {
+            plan.add_gradients(graph, first_trained, &backward_tick);
+        }
+        plan.place();
+        Ok(plan)
+    }
+
+    fn add(&mut self, length: usize, life: (usize, usize)) -> usize {
+        self.buffers.push(Buffer { place: 0..length, life });
+        self.buffers.len() - 1
+    }
+
+    fn extend_output(&mut self, source: Source, tick: usize) {
+        if let Source::Node(index) = source
+            && let Some(buffer) = self.nodes[index].output
+        {
+            self.extend(buffer, tick);
+        }
+    }
+
+    fn extend(&mut self, buffer: usize, tick: usize) {
+        let (first, last) = self.buffers[buffer].life;
+        self.buffers[buffer].life = (first.min(tick), last.max(tick));
+    }
+
+    fn add_gradients(&mut self, graph: &Graph, first_trained: usize, backward_tick: &impl Fn(usize) -> usize) {
+        let count = graph.nodes.len();
+        // The loss writes the head's gradient.
+        self.nodes[count - 1].gradient =
+            Some(self.add(self.batch * self.shapes[count - 1].length(), (count, backward_tick(count - 1))));
+        for index in (first_trained..count).rev() {
+            let node = &graph.nodes[index];
+            let give = |plan: &mut Self, source: Option<Source>| {
+                let Some(Source::Node(target)) = source else { return None };
+                if target < first_trained {
+                    return None;
+                }
+                let tick = backward_tick(index);
+                if let Some(buffer) = plan.nodes[target].gradient {
+                    plan.extend(buffer, tick);
+                    return Some(true);
+                }
+                let length = plan.batch * plan.shapes[target].length();
+                plan.nodes[target].gradient = Some(plan.add(length, (tick, backward_tick(target))));
+                Some(false)
+            };
+            let residual = give(self, residual(node));
+            let input = give(self, Some(node.input));
+            self.accumulates[index] = GradientTargets { input, residual };
+        }
+    }
+
+    /// Gives each buffer the lowest place where it meets none that lives at the same time, the largest first.
+    fn place(&mut self) {
+        let mut order: Vec<usize> = (0..self.buffers.len()).collect();
+        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].place.len()), index));
+        let mut placed: Vec<usize> = Vec::new();
+        for index in order {
+            let life = self.buffers[index].life;
+            let length = self.buffers[index].place.len();
+            let mut taken: Vec<Range<usize>> = placed
+                .iter()
+                .map(|&other| &self.buffers[other])
+                .filter(|other| other.life.0 <= life.1 && life.0 <= other.life.1)
+                .map(|other| other.place.clone())
+                .collect();
+            taken.sort_by_key(|place| place.start);
+            let mut start = 0;
+            for place in taken {
+                if start + length <= place.start {
+                    break;
+                }
+                start = start.max(place.end.next_multiple_of(ALIGNMENT));
+            }
+            self.buffers[index].place = start..start + length;
+            self.memory = self.memory.max(start + length);
+            placed.push(index);
+        }
+    }
+
+    /// The place in memory of a buffer.
+    #[must_use]
+    pub fn place_of(&self, buffer: Option<usize>) -> Option<Range<usize>> {
+        buffer.map(|buffer| self.buffers[buffer].place.clone())
+    }
+}
+
+/// The node's residual input.
+#[must_use]
+pub fn residual(node: &Node) -> Option<Source> {
+    match &node.operation {
+        Operation::Convolution(convolution) => convolution.residual,
+        _ => None,
+    }
+}
+
+fn has_mask(node: &Node) -> bool {
+    matches!(&node.operation, Operation::Convolution(convolution) if convolution.activation != Activation::Identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architectures;
+
+    fn graph(name: &str) -> Graph {
+        architectures::find(name).expect("a known architecture").graph()
+    }
+
+    /// No two buffers that live at the same time overlap, whatever is frozen.
+    #[test]
+    fn living_buffers_never_overlap() {
+        for name in ["resnet18", "resnet50", "efficientnet_lite0"] {
+            let graph = graph(name);
+            let modes = [0, 5, graph.nodes.len() - 1].map(|frozen| Mode::Train { frozen });
+            for mode in modes.into_iter().chain([Mode::Evaluate { last: graph.head() }]) {
+                let plan = Plan::new(&graph, mode, 3, 64).expect("large enough");
+                for (index, first) in plan.buffers.iter().enumerate() {
+                    assert!(first.place.end <= plan.memory);
+                    for second in &plan.buffers[..index] {
+                        let together = first.life.0 <= second.life.1 && second.life.0 <= first.life.1;
+                        let apart = first.place.end <= second.place.start || second.place.end <= first.place.start;
+                        assert!(!together || apart, "{name} {mode:?}: {first:?} and {second:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn freezing_saves_memory_and_backward_passes() {
+        let graph = graph("resnet18");
+        let memory = |mode| Plan::new(&graph, mode, 8, 224).expect("large enough").memory;
+        let evaluation = memory(Mode::Evaluate { last: graph.head() });
+        let head_only = memory(Mode::Train { frozen: graph.head() });
+        let part = memory(Mode::Train { frozen: graph.nodes_through("layer3").expect("a layer") });
+        let whole = memory(Mode::Train { frozen: 0 });
+        assert!(head_only < evaluation + evaluation / 50, "a frozen trunk keeps nothing: {head_only} and {evaluation}");
+        assert!(part < whole / 3 && evaluation < whole / 5, "{evaluation} {part} {whole}");
+        let plan = Plan::new(&graph, Mode::Train { frozen: graph.head() }, 8, 224).expect("large enough");
+        assert!(plan.nodes[..graph.head()].iter().all(|node| node.gradient.is_none() && node.convolved.is_none()));
+        assert_eq!(plan.accumulates[graph.head()], GradientTargets::default());
+    }
+}
