@@ -73,16 +73,13 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
         |error: zip::result::ZipError| WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"));
     let mut archive = ZipArchive::new(BufReader::new(open(path, origin)?)).map_err(damaged)?;
     let mut pickle: Option<(String, usize)> = None;
+    let mut compressed: Option<String> = None;
     let mut is_torch_script = false;
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(damaged)?;
         let name = entry.name().map_err(damaged)?.to_string();
         if entry.compression() != CompressionMethod::Stored {
-            return Err(WeightError::unsupported(
-                origin,
-                format!("its entry {name} is compressed, which torch.save never does"),
-                "unpack the archive and name the weight file inside, or save the state dict again with torch.save",
-            ));
+            compressed.get_or_insert_with(|| name.clone());
         }
         if entry.size() > length {
             return Err(WeightError::damaged(
@@ -107,6 +104,13 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
             "unpack it and name the weight file inside",
         ));
     };
+    if let Some(name) = compressed {
+        return Err(WeightError::unsupported(
+            origin,
+            format!("its entry {name} is compressed, which torch.save never does"),
+            "save the state dict again with torch.save",
+        ));
+    }
     let entry = archive.by_index(index).map_err(damaged)?;
     if entry.size() > MAX_PICKLE_BYTES {
         return Err(WeightError::unsupported(

@@ -77,7 +77,7 @@ fn is_batch_counter(name: &str) -> bool {
 const PROBE_BYTES: u64 = 262;
 
 /// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) holding a state dict, bare or nested
-/// under `state_dict`, `model` or `model_state_dict`.
+/// under `state_dict`, `model` or `model_state_dict`. A whole model (`torch.save(model)`) is read as its state dict.
 ///
 /// The format is judged by content. f16, bf16 and f64 elements are converted to f32. Names are kept as the file has them.
 ///

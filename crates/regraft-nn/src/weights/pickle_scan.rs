@@ -18,7 +18,7 @@ const MAX_LINE_BYTES: u64 = 1 << 16;
 const MAX_NAME_BYTES: usize = 128;
 
 /// Modules whose functions reach outside of the process or run code, by the part before the first dot.
-const HOSTILE_MODULES: [&str; 36] = [
+const HOSTILE_MODULES: [&str; 35] = [
     "_ctypes",
     "asyncio",
     "bdb",
@@ -52,7 +52,6 @@ const HOSTILE_MODULES: [&str; 36] = [
     "subprocess",
     "sys",
     "timeit",
-    "types",
     "urllib",
     "webbrowser",
 ];
