@@ -143,7 +143,9 @@ impl MapShape {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// The picture is too small for a layer.
-    #[error("pictures of {size}x{size} are too small for {architecture}: nothing is left at {node}; choose a larger --image-size")]
+    #[error(
+        "pictures of {size}x{size} are too small for {architecture}: nothing is left at {node}; choose a larger --image-size"
+    )]
     TooSmall {
         /// The architecture.
         architecture: String,
@@ -153,7 +155,9 @@ pub enum GraphError {
         node: String,
     },
     /// No layer or group of layers has the name.
-    #[error("{architecture} has no layer {name}; its layers are {known} and those below them (see `regraft inspect {architecture}`)")]
+    #[error(
+        "{architecture} has no layer {name}; its layers are {known} and those below them (see `regraft inspect {architecture}`)"
+    )]
     NoSuchLayer {
         /// The architecture.
         architecture: String,
@@ -219,8 +223,7 @@ impl Graph {
                 Operation::GlobalAveragePool => Some(MapShape { height: 1, width: 1, channels: input.channels }),
                 Operation::Linear { outputs, .. } => Some(MapShape { height: 1, width: 1, channels: *outputs }),
             };
-            let too_small =
-                || GraphError::TooSmall { architecture: self.architecture.clone(), size, node: node.name.clone() };
+            let too_small = || GraphError::TooSmall { architecture: self.architecture.clone(), size, node: node.name.clone() };
             shapes.push(shape.ok_or_else(too_small)?);
         }
         Ok(shapes)

@@ -48,7 +48,8 @@ pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) ->
         HeadInitialization::PyTorch => bias_bound,
     };
     let mut draws = Draws::new(seed, Purpose::Head, 0, 0);
-    let mut uniform = |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
+    let mut uniform =
+        |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
     let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node == head);
     of_head
         .map(|parameter| {

@@ -1,8 +1,22 @@
-//! Fine-tunes pretrained image classifiers: transfer methods, training loop, evaluation, reports
+//! Fine-tunes pretrained image classifiers: a source model's head is replaced, and trunk and head learn from a folder of pictures.
+//!
+//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers; [`evaluate`] and [`predict`] use them.
 
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod config;
+pub mod evaluate;
 pub mod metrics;
+pub mod model;
+pub mod pictures;
+pub mod predict;
 pub mod report;
 pub mod run_folder;
+pub mod schedule;
+pub mod show;
+pub mod train;
+pub mod transfer;
+
+pub use regraft_data as data;
+pub use regraft_nn as nn;

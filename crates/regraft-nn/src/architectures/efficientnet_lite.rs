@@ -37,7 +37,11 @@ pub fn efficientnet_lite0() -> Graph {
     let last = Source::Node(nodes.len() - 1);
     nodes.push(Node { name: "global_pool".into(), input: last, operation: Operation::GlobalAveragePool });
     let last = Source::Node(nodes.len() - 1);
-    nodes.push(Node { name: "classifier".into(), input: last, operation: Operation::Linear { inputs: 1280, outputs: 1000, dropout: 0.2 } });
+    nodes.push(Node {
+        name: "classifier".into(),
+        input: last,
+        operation: Operation::Linear { inputs: 1280, outputs: 1000, dropout: 0.2 },
+    });
     Graph { architecture: "efficientnet_lite0".into(), nodes }
 }
 

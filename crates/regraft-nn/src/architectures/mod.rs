@@ -47,7 +47,12 @@ impl Architecture {
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-const fn resnet(name: &'static str, source_accuracy: &'static str, weights: &'static str, build: fn(&str) -> Graph) -> Architecture {
+const fn resnet(
+    name: &'static str,
+    source_accuracy: &'static str,
+    weights: &'static str,
+    build: fn(&str) -> Graph,
+) -> Architecture {
     Architecture {
         name,
         image_size: 224,
@@ -115,10 +120,17 @@ mod tests {
         ];
         for (name, count, billions) in published {
             let graph = find(name).expect("a known name").graph();
-            let learned: usize = parameters(&graph).iter().filter(|parameter| parameter.role.is_learned()).map(|parameter| parameter.length()).sum();
+            let learned: usize = parameters(&graph)
+                .iter()
+                .filter(|parameter| parameter.role.is_learned())
+                .map(|parameter| parameter.length())
+                .sum();
             assert_eq!(learned, count, "{name}");
             let measured = graph.multiply_adds(224).expect("224 is large enough") as f64 / 1e9;
-            assert!((measured - billions).abs() < 0.001 + 0.01 * f64::from(u8::from(name.starts_with('e'))), "{name}: {measured}");
+            assert!(
+                (measured - billions).abs() < 0.001 + 0.01 * f64::from(u8::from(name.starts_with('e'))),
+                "{name}: {measured}"
+            );
         }
     }
 

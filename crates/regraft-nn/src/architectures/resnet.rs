@@ -28,7 +28,11 @@ pub fn resnet(architecture: &str, blocks: [usize; 4], bottleneck: bool) -> Graph
     let last = Source::Node(nodes.len() - 1);
     nodes.push(Node { name: "avgpool".into(), input: last, operation: Operation::GlobalAveragePool });
     let pooled = Source::Node(nodes.len() - 1);
-    nodes.push(Node { name: "fc".into(), input: pooled, operation: Operation::Linear { inputs: channels, outputs: 1000, dropout: 0.0 } });
+    nodes.push(Node {
+        name: "fc".into(),
+        input: pooled,
+        operation: Operation::Linear { inputs: channels, outputs: 1000, dropout: 0.0 },
+    });
     Graph { architecture: architecture.into(), nodes }
 }
 

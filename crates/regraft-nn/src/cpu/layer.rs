@@ -43,7 +43,16 @@ impl Parameter {
                 self.first.resize(length, 0.0);
                 self.second.resize(length, 0.0);
                 let (first, second) = (&mut self.first, &mut self.second);
-                optimizer::adamw(&mut self.value, &self.gradient, first, second, update.step, rate, update.weight_decay, settings);
+                optimizer::adamw(
+                    &mut self.value,
+                    &self.gradient,
+                    first,
+                    second,
+                    update.step,
+                    rate,
+                    update.weight_decay,
+                    settings,
+                );
             }
         }
     }

@@ -99,7 +99,14 @@ fn check_length(what: &str, found: usize, expected: usize) -> Result<(), EngineE
 }
 
 /// The sizes of a convolution or pooling in a plan.
-fn window_shape(batch: usize, input: MapShape, output: MapShape, kernel: usize, stride: usize, padding: Padding) -> ConvolutionShape {
+fn window_shape(
+    batch: usize,
+    input: MapShape,
+    output: MapShape,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+) -> ConvolutionShape {
     let before = |length| padding.resolve(length, kernel, stride).map_or(0, |(_, before)| before);
     ConvolutionShape {
         batch,

@@ -1,0 +1,180 @@
+//! `regraft train`'s flags, and how they become a configuration.
+
+use super::{one_of, text};
+use crate::failure::Failure;
+use clap::Args;
+use regraft::config::{Freeze, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, TrainConfig, Weights};
+use regraft::data::augmentation::AugmentationKind;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  regraft train photos/                          photos/<class>/*.jpg, or photos/train, val, test with class folders
+  regraft train photos/ --recipe d2l             the textbook's recipe
+  regraft train photos/ --freeze trunk --lr 1e-3 only the head learns
+  regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
+  regraft train flowers/ --weights none --output runs/source
+  regraft train photos/ --weights runs/source    a model of your own as the source
+  regraft train --config runs/photos/config.toml the same run again";
+
+/// Flags of `regraft train`. What is not given comes from --config, or else from the recipe.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArguments {
+    /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in DATA
+    #[arg(required_unless_present = "config")]
+    pub data: Option<PathBuf>,
+    /// Take every option from the config.toml of a run; flags given beside it win
+    #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
+    pub config: Option<PathBuf>,
+    /// Named set of defaults
+    #[arg(long, value_parser = one_of::<Recipe>(&["default", "d2l"]))]
+    pub recipe: Option<Recipe>,
+    /// Folder for what the run leaves [default: the next free runs/<name of DATA>]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write into --output though it is not empty; only files that a run writes are replaced
+    #[arg(long)]
+    pub force: bool,
+    /// Print the summary as JSON on standard output, and everything else on standard error
+    #[arg(long)]
+    pub json: bool,
+
+    /// Architecture of the source model (see `regraft models`)
+    #[arg(long, value_name = "NAME", help_heading = "Source model")]
+    pub model: Option<String>,
+    /// Weight file (.safetensors, .pth of torchvision or timm), run folder, `embedded`, or `none` to train from scratch
+    #[arg(long, value_name = "FILE", help_heading = "Source model")]
+    pub weights: Option<String>,
+
+    /// Layers that stay as they are: none, trunk, or through=LAYER (names from `regraft inspect`)
+    #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
+    pub freeze: Option<Freeze>,
+    /// The head's learning rate is this many times the trunk's
+    #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
+    pub head_lr_mult: Option<f32>,
+
+    /// Passes over the training pictures
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub epochs: Option<u32>,
+    /// Pictures in a step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Learning rate of the trunk
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    pub lr: Option<f32>,
+    /// Optimiser
+    #[arg(long, value_parser = one_of::<OptimizerName>(&["sgd", "adamw"]), help_heading = "Training")]
+    pub optimizer: Option<OptimizerName>,
+    /// Momentum of sgd
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub momentum: Option<f32>,
+    /// Weight decay
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    pub weight_decay: Option<f32>,
+    /// How the learning rate moves after the warm-up
+    #[arg(long, value_parser = one_of::<Schedule>(&["constant", "cosine"]), help_heading = "Training")]
+    pub schedule: Option<Schedule>,
+    /// Epochs over which the learning rate rises at the start; fractions are allowed
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    pub warmup: Option<f32>,
+    /// Share of the target that is spread over all classes
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub label_smoothing: Option<f32>,
+    /// How the losses of a batch become one
+    #[arg(long, value_parser = one_of::<LossReduction>(&["mean", "sum"]), help_heading = "Training")]
+    pub loss: Option<LossReduction>,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub seed: Option<u64>,
+
+    /// Side of the network's square input in pixels [default: the source model's]
+    #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
+    pub image_size: Option<u32>,
+    /// How a picture becomes a square in evaluation [default: the source model's way]
+    #[arg(long, value_parser = one_of::<Resize>(&["crop", "squash", "letterbox"]), help_heading = "Pictures")]
+    pub resize: Option<Resize>,
+    /// Vary training pictures by random crops and flips, or not
+    #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic"]), help_heading = "Pictures")]
+    pub augment: Option<AugmentationKind>,
+    /// Smallest and largest part of a picture's area that a training crop covers, such as 0.08,1
+    #[arg(long, value_name = "LOW,HIGH", value_parser = crop_scale, help_heading = "Pictures")]
+    pub crop_scale: Option<[f32; 2]>,
+    /// Part of each class that picks the best epoch where there is no validation folder
+    #[arg(long, value_name = "SHARE", help_heading = "Pictures")]
+    pub val_fraction: Option<f64>,
+    /// What to do about a picture that cannot be read
+    #[arg(long, value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
+    pub on_bad_image: Option<OnBadImage>,
+
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub threads: Option<usize>,
+    /// Threads that decode and transform pictures [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub workers: Option<usize>,
+    /// Device
+    #[arg(long, help_heading = "Machine")]
+    pub device: Option<String>,
+}
+
+impl TrainArguments {
+    /// The configuration that the flags stand for.
+    pub fn resolve(&self) -> Result<TrainConfig, Failure> {
+        let mut config = match &self.config {
+            Some(path) => TrainConfig::read(path).map_err(Failure::input)?,
+            None => TrainConfig::recipe(self.recipe.unwrap_or(Recipe::Default), self.data.as_deref().unwrap_or("".as_ref())),
+        };
+        // `--weights X` alone must not keep the model name of a configuration, which X may contradict; nor the other way round.
+        if self.config.is_some() && self.weights.is_some() && self.model.is_none() {
+            config.model = None;
+        }
+        if self.config.is_some() && self.model.is_some() && self.weights.is_none() {
+            config.weights = None;
+        }
+        set(&mut config.data, self.data.as_ref());
+        set_some(&mut config.model, self.model.as_ref());
+        set_some(&mut config.weights, self.weights.clone().map(Weights::from).as_ref());
+        set(&mut config.freeze, self.freeze.as_ref());
+        set(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
+        set(&mut config.epochs, self.epochs.as_ref());
+        set(&mut config.batch_size, self.batch_size.as_ref());
+        set(&mut config.lr, self.lr.as_ref());
+        set(&mut config.optimizer, self.optimizer.as_ref());
+        set(&mut config.momentum, self.momentum.as_ref());
+        set(&mut config.weight_decay, self.weight_decay.as_ref());
+        set(&mut config.schedule, self.schedule.as_ref());
+        set(&mut config.warmup, self.warmup.as_ref());
+        set(&mut config.label_smoothing, self.label_smoothing.as_ref());
+        set(&mut config.loss, self.loss.as_ref());
+        set(&mut config.seed, self.seed.as_ref());
+        set_some(&mut config.image_size, self.image_size.as_ref());
+        set_some(&mut config.resize, self.resize.as_ref());
+        set(&mut config.augment, self.augment.as_ref());
+        set(&mut config.crop_scale, self.crop_scale.as_ref());
+        set_some(&mut config.val_fraction, self.val_fraction.as_ref());
+        set(&mut config.on_bad_image, self.on_bad_image.as_ref());
+        set(&mut config.threads, self.threads.as_ref());
+        set(&mut config.workers, self.workers.as_ref());
+        set(&mut config.device, self.device.as_ref());
+        config.check().map_err(Failure::input)?;
+        Ok(config)
+    }
+}
+
+fn set<T: Clone>(option: &mut T, given: Option<&T>) {
+    if let Some(value) = given {
+        *option = value.clone();
+    }
+}
+
+fn set_some<T: Clone>(option: &mut Option<T>, given: Option<&T>) {
+    if given.is_some() {
+        *option = given.cloned();
+    }
+}
+
+fn crop_scale(text: &str) -> Result<[f32; 2], String> {
+    let parts: Vec<f32> = text.split(',').map(|part| part.trim().parse::<f32>()).collect::<Result<_, _>>().unwrap_or_default();
+    parts.try_into().map_err(|_| "two numbers with a comma between, such as 0.08,1".into())
+}

@@ -1,0 +1,108 @@
+//! `regraft train`.
+
+use crate::arguments::TrainArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::{Bars, duration};
+use regraft::report::epochs::EpochRow;
+use regraft::report::table::evaluation_table;
+use regraft::train::{Event, Output, Start, train};
+
+pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
+    let config = arguments.resolve()?;
+    let place = Output { parent: "runs".into(), folder: arguments.output.clone(), force: arguments.force };
+    let mut bars = Bars::default();
+    let mut written = Ok(());
+    let to_error = arguments.json;
+    let mut say = |bars: &mut Bars, text: String| {
+        bars.clear();
+        if to_error {
+            eprintln!("{text}");
+        } else if written.is_ok() {
+            written = output::line(text);
+        }
+    };
+    let outcome = train(&config, &place, &mut |event| match event {
+        Event::Note(note) => say(&mut bars, format!("note: {note}")),
+        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Started(start) => say(&mut bars, describe(start)),
+        Event::Step(step) => {
+            let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
+            let title = format!("epoch {}/{}", step.epoch.0, step.epoch.1);
+            let message = format!(
+                "{:.1} images/s, {} left, loss {:.3}, acc {:.3}",
+                step.images_per_second,
+                duration(left),
+                step.loss,
+                step.accuracy
+            );
+            bars.show(&title, step.images.0, step.images.1, message);
+        }
+        Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
+        Event::Epoch { row, epochs, kept } => say(&mut bars, epoch_line(row, epochs, kept)),
+    });
+    bars.clear();
+    let outcome =
+        outcome.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    written?;
+    let summary = &outcome.summary;
+    if arguments.json {
+        return output::json(summary);
+    }
+    if let Some(test) = &outcome.test {
+        output::line(format!("\ntest pictures, scored with the weights of epoch {}:", summary.best_epoch))?;
+        output::line(evaluation_table(test).trim_end())?;
+    }
+    let test = summary.test_accuracy.map_or(String::new(), |accuracy| format!(", test acc {accuracy:.3}"));
+    let validation = match summary.val_accuracy {
+        Some(accuracy) => format!(", val acc {accuracy:.3}"),
+        None => String::new(),
+    };
+    output::line(format!(
+        "\nloss {:.3}, train acc {:.3}{validation}{test}\n{:.1} examples/sec on {}",
+        summary.train_loss.unwrap_or(f64::NAN),
+        summary.train_accuracy.unwrap_or(f64::NAN),
+        summary.images_per_second,
+        summary.device
+    ))?;
+    let folder = outcome.folder.display();
+    output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} PICTURE"))
+}
+
+fn describe(start: &Start) -> String {
+    let [train, validation, test] = start.images;
+    let (trained, all) = start.parameters;
+    format!(
+        "{} classes: {}\n{train} pictures to train on, {validation} to pick the epoch, {test} to test\n{}; {trained} of {all} \
+         parameters learn, on {}\nwriting to {}",
+        start.classes.len(),
+        shortened(&start.classes),
+        start.source,
+        start.device,
+        start.folder.display()
+    )
+}
+
+/// The first classes by name, with their numbers, and how many more there are.
+fn shortened(classes: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<String> = classes.iter().take(SHOWN).enumerate().map(|(number, class)| format!("{number} {class}")).collect();
+    let more = classes.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
+}
+
+fn epoch_line(row: &EpochRow, epochs: u32, kept: bool) -> String {
+    let shown = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.3}"));
+    format!(
+        "epoch {}/{epochs}: loss {:.3}, train acc {:.3}{}{}{}, {:.1} images/s, {}{}",
+        row.epoch,
+        row.train_loss,
+        row.train_accuracy,
+        shown("val loss", row.validation_loss),
+        shown("val acc", row.validation_accuracy),
+        shown("test acc", row.test_accuracy),
+        row.images_per_second,
+        duration(row.seconds),
+        if kept { ", kept" } else { "" }
+    )
+}

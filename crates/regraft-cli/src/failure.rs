@@ -1,0 +1,53 @@
+//! How a command fails: because of what it was given, or under way.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// A failed command.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or bad input: exit code 2.
+    Input(anyhow::Error),
+    /// Something failed under way: exit code 1.
+    UnderWay(anyhow::Error),
+}
+
+impl Failure {
+    /// Wrong usage or bad input.
+    pub fn input(error: impl Into<anyhow::Error>) -> Self {
+        Self::Input(error.into())
+    }
+
+    /// Something failed under way.
+    pub fn under_way(error: impl Into<anyhow::Error>) -> Self {
+        Self::UnderWay(error.into())
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Input(_) => ExitCode::from(2),
+            Self::UnderWay(_) => ExitCode::from(1),
+        }
+    }
+
+    /// Whether it is only that nobody reads the output any more.
+    pub fn is_closed_pipe(&self) -> bool {
+        let (Self::Input(error) | Self::UnderWay(error)) = self;
+        let pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+        error.chain().any(|cause| cause.downcast_ref().is_some_and(pipe))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Input(error) | Self::UnderWay(error)) = self;
+        write!(formatter, "{error}")
+    }
+}
+
+/// Writing output failed.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::UnderWay(error.into())
+    }
+}

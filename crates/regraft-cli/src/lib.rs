@@ -1,1 +1,0 @@
-//! The regraft command: fine-tune a pretrained image classifier on your own folder of pictures

@@ -1,0 +1,14 @@
+//! What a command writes to standard output.
+
+use crate::failure::Failure;
+use std::io::Write;
+
+/// Writes a line to standard output. A closed pipe is an error, not a panic.
+pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(Failure::from)
+}
+
+/// Writes a value as indented JSON.
+pub fn json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    line(serde_json::to_string_pretty(value).map_err(Failure::under_way)?)
+}

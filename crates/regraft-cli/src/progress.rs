@@ -1,0 +1,55 @@
+//! Progress on standard error: bars where it is a terminal, nothing otherwise.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+
+/// One bar at a time, made when it is first moved.
+#[derive(Default)]
+pub struct Bars {
+    bar: Option<(String, ProgressBar)>,
+}
+
+const TEMPLATE: &str = "{prefix:>12} {bar:30} {pos}/{len} {msg}";
+
+impl Bars {
+    /// Shows `done` of `total` under a title, with a message after it. Another title begins another bar.
+    pub fn show(&mut self, title: &str, done: usize, total: usize, message: String) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        if self.bar.as_ref().is_none_or(|(shown, _)| shown != title) {
+            self.clear();
+            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(title.to_owned());
+            self.bar = Some((title.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(message);
+        }
+    }
+
+    /// Removes the bar, so that lines can be written.
+    pub fn clear(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A time in words short enough for a bar: `3m05s`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        (hours, minutes, _) => format!("{hours}h{minutes:02}m"),
+    }
+}

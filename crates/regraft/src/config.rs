@@ -1,0 +1,413 @@
+//! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
+
+use regraft_data::augmentation::{Augmentation, AugmentationKind};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A named set of defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recipe {
+    /// What did best on a held-out part of training pictures; see `docs/recipes.md`.
+    Default,
+    /// The textbook's recipe to the letter (d2l.ai, "Fine-Tuning").
+    D2l,
+}
+
+/// Where the trunk's weights come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Weights {
+    /// Those inside the program: `embedded`.
+    Embedded,
+    /// Random ones, to train from scratch: `none`.
+    None,
+    /// Those of a weight file, a model file or a run folder.
+    File(PathBuf),
+}
+
+impl From<String> for Weights {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "embedded" => Self::Embedded,
+            "none" => Self::None,
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+impl From<Weights> for String {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::Embedded => "embedded".into(),
+            Weights::None => "none".into(),
+            Weights::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Which layers stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Freeze {
+    /// All layers learn: `none`.
+    None,
+    /// Only the head learns: `trunk`.
+    Trunk,
+    /// The layers up to and with this one are frozen: `through=LAYER`.
+    Through(String),
+}
+
+impl TryFrom<String> for Freeze {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        match text.as_str() {
+            "none" => Ok(Self::None),
+            "trunk" => Ok(Self::Trunk),
+            _ => match text.strip_prefix("through=") {
+                Some(layer) if !layer.is_empty() => Ok(Self::Through(layer.into())),
+                _ => Err(ConfigError::Value { option: "freeze", value: text, allowed: "none, trunk or through=LAYER" }),
+            },
+        }
+    }
+}
+
+impl From<Freeze> for String {
+    fn from(freeze: Freeze) -> Self {
+        match freeze {
+            Freeze::None => "none".into(),
+            Freeze::Trunk => "trunk".into(),
+            Freeze::Through(layer) => format!("through={layer}"),
+        }
+    }
+}
+
+/// The optimiser by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// AdamW.
+    AdamW,
+}
+
+/// How the learning rate moves over the run, after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// It falls to zero along half a cosine.
+    Cosine,
+}
+
+/// How the losses of a batch become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossReduction {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+/// Which epoch's weights the run leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The one with the best validation accuracy, and among equals the lowest validation loss.
+    Best,
+    /// The last.
+    Last,
+}
+
+/// How a picture becomes a square in evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Short side resized, centre cut out.
+    Crop,
+    /// Both sides resized.
+    Squash,
+    /// Long side resized, the rest filled.
+    Letterbox,
+}
+
+/// What is done about a picture that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadImage {
+    /// The run stops before the first epoch.
+    Stop,
+    /// The picture is left out and listed.
+    Skip,
+}
+
+/// All options of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The folder of pictures.
+    pub data: PathBuf,
+    /// The recipe that gave the defaults.
+    pub recipe: Recipe,
+    /// The architecture; unless given, that of the weight file, or `efficientnet_lite0`.
+    pub model: Option<String>,
+    /// Where the trunk's weights come from; unless given, the embedded ones.
+    pub weights: Option<Weights>,
+    /// Side of the network's square input in pixels; unless given, the source model's.
+    pub image_size: Option<u32>,
+    /// How a picture becomes a square in evaluation; unless given, the source model's way.
+    pub resize: Option<Resize>,
+    /// Whether training pictures are varied.
+    pub augment: AugmentationKind,
+    /// Smallest and largest part of the picture's area that a training crop covers.
+    pub crop_scale: [f32; 2],
+    /// The part of each class that is held out where there is no validation folder; unless given, 0.2 of class folders that lie
+    /// directly in the data folder, 0.1 of `train`.
+    pub val_fraction: Option<f64>,
+    /// Whether anything is held out. If not, every training picture trains.
+    pub hold_out: bool,
+    /// What is done about a picture that cannot be read.
+    pub on_bad_image: OnBadImage,
+    /// Which layers stay as they are.
+    pub freeze: Freeze,
+    /// Passes over the training pictures.
+    pub epochs: u32,
+    /// Pictures in a step.
+    pub batch_size: usize,
+    /// Learning rate of the trunk.
+    pub lr: f32,
+    /// The head's learning rate is this many times the trunk's.
+    pub head_lr_mult: f32,
+    /// The optimiser.
+    pub optimizer: OptimizerName,
+    /// Momentum of `sgd`.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// Epochs over which the learning rate rises to its value at the start; fractions are allowed.
+    pub warmup: f32,
+    /// The share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+    /// How the losses of a batch become one.
+    pub loss: LossReduction,
+    /// Which epoch is kept.
+    pub keep: Keep,
+    /// Whether the test pictures are scored after each epoch too, for show only.
+    pub test_each_epoch: bool,
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// Threads that compute; 0 is one for each core.
+    pub threads: usize,
+    /// Threads that decode and transform pictures; 0 is one for each core.
+    pub workers: usize,
+    /// The device.
+    pub device: String,
+}
+
+/// Devices of this build.
+pub const DEVICES: [&str; 1] = ["cpu"];
+
+impl TrainConfig {
+    /// The recipe's options for `data`.
+    #[must_use]
+    pub fn recipe(recipe: Recipe, data: &Path) -> Self {
+        let augmentation = Augmentation::default();
+        let d2l = Self {
+            data: data.to_owned(),
+            recipe,
+            model: None,
+            weights: None,
+            image_size: None,
+            resize: None,
+            augment: AugmentationKind::Basic,
+            crop_scale: augmentation.crop_scale,
+            val_fraction: None,
+            hold_out: false,
+            on_bad_image: OnBadImage::Stop,
+            freeze: Freeze::None,
+            epochs: 5,
+            batch_size: 128,
+            lr: 5e-5,
+            head_lr_mult: 10.0,
+            optimizer: OptimizerName::Sgd,
+            momentum: 0.0,
+            weight_decay: 1e-3,
+            schedule: Schedule::Constant,
+            warmup: 0.0,
+            label_smoothing: 0.0,
+            loss: LossReduction::Sum,
+            keep: Keep::Last,
+            test_each_epoch: true,
+            seed: 0,
+            threads: 0,
+            workers: 0,
+            device: "cpu".into(),
+        };
+        match recipe {
+            Recipe::D2l => d2l,
+            Recipe::Default => Self {
+                hold_out: true,
+                batch_size: 32,
+                lr: 5e-3,
+                momentum: 0.9,
+                weight_decay: 1e-4,
+                schedule: Schedule::Cosine,
+                warmup: 0.5,
+                loss: LossReduction::Mean,
+                keep: Keep::Best,
+                test_each_epoch: false,
+                ..d2l
+            },
+        }
+    }
+
+    /// Checks every value that has a range.
+    ///
+    /// # Errors
+    /// Names the option and the values that are allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |option, value: String, allowed| Err(ConfigError::Value { option, value, allowed });
+        let positive = |value: f32| value > 0.0 && value.is_finite();
+        let not_negative = |value: f32| value >= 0.0 && value.is_finite();
+        if self.epochs == 0 {
+            return wrong("epochs", "0".into(), "1 or more");
+        }
+        if self.batch_size == 0 {
+            return wrong("batch-size", "0".into(), "1 or more");
+        }
+        if !positive(self.lr) {
+            return wrong("lr", self.lr.to_string(), "a number above 0, such as 5e-5");
+        }
+        if !not_negative(self.head_lr_mult) {
+            return wrong("head-lr-mult", self.head_lr_mult.to_string(), "a number from 0, such as 10");
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return wrong("momentum", self.momentum.to_string(), "from 0 to below 1");
+        }
+        if !not_negative(self.weight_decay) {
+            return wrong("weight-decay", self.weight_decay.to_string(), "a number from 0, such as 1e-3");
+        }
+        if !not_negative(self.warmup) || self.warmup >= self.epochs as f32 {
+            return wrong("warmup", self.warmup.to_string(), "a number of epochs from 0 to below --epochs");
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return wrong("label-smoothing", self.label_smoothing.to_string(), "from 0 to below 1");
+        }
+        if !DEVICES.contains(&self.device.as_str()) {
+            return Err(ConfigError::Device { device: self.device.clone() });
+        }
+        Ok(())
+    }
+
+    /// Reads a `config.toml`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has an option that is unknown, missing or wrong.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// The text of a `config.toml`.
+    ///
+    /// # Errors
+    /// When a value has no form in TOML, such as a path that is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = toml::to_string(self).map_err(|source| ConfigError::Write(Box::new(source)))?;
+        Ok(format!(
+            "# Every option of this run, as Regraft {version} resolved it.\n# `regraft train --config` with this file repeats it.\n\n{text}"
+        ))
+    }
+}
+
+/// An option that makes no sense, or a configuration file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value out of range.
+    #[error("--{option} {value} is not possible; use {allowed}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A device that this build does not have.
+    #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
+    Device {
+        /// What was asked for.
+        device: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file is no configuration.
+    #[error("{} is no configuration of a run: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// The configuration has no form in TOML.
+    #[error("the configuration cannot be written as TOML: {0}")]
+    Write(Box<toml::ser::Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_comes_back_as_it_was_written() {
+        for recipe in [Recipe::Default, Recipe::D2l] {
+            let mut config = TrainConfig::recipe(recipe, Path::new("photos"));
+            config.check().expect("recipes are possible");
+            config.freeze = Freeze::Through("layer3".into());
+            config.weights = Some(Weights::File("a.pth".into()));
+            config.image_size = Some(160);
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("config.toml");
+            std::fs::write(&path, config.to_toml().expect("TOML")).expect("written");
+            assert_eq!(TrainConfig::read(&path).expect("read"), config);
+        }
+    }
+
+    #[test]
+    fn the_textbooks_recipe_is_kept_to_the_letter() {
+        let config = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
+        assert_eq!((config.optimizer, config.momentum, config.lr, config.weight_decay), (OptimizerName::Sgd, 0.0, 5e-5, 1e-3));
+        assert_eq!((config.batch_size, config.epochs, config.schedule), (128, 5, Schedule::Constant));
+        assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, 10.0, false));
+        assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Freeze::None));
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let base = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
+        let error = |change: &dyn Fn(&mut TrainConfig)| {
+            let mut config = base.clone();
+            change(&mut config);
+            config.check().expect_err("impossible").to_string()
+        };
+        assert!(error(&|config| config.lr = -1.0).starts_with("--lr -1 is not possible"));
+        assert!(error(&|config| config.warmup = 99.0).contains("--warmup 99"));
+        assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
+        assert_eq!(error(&|config| config.device = "cuda".into()), "device cuda is not built in; this build has cpu");
+        let freeze = Freeze::try_from("layer3".to_owned()).expect_err("no such word").to_string();
+        assert_eq!(freeze, "--freeze layer3 is not possible; use none, trunk or through=LAYER");
+    }
+}

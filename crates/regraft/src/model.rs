@@ -1,0 +1,337 @@
+//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file; and where source models come from.
+
+use crate::config::Weights;
+use crate::run_folder;
+use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
+use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
+use regraft_nn::engine::State;
+use regraft_nn::graph::Graph;
+use regraft_nn::initialize::{HeadInitialization, from_scratch};
+use regraft_nn::parameters::parameters;
+use regraft_nn::weights::{self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The architecture that is used where neither `--model` nor a weight file names one.
+pub const DEFAULT_ARCHITECTURE: &str = "efficientnet_lite0";
+
+/// Keys of a model file's metadata.
+pub mod keys {
+    /// Name of the architecture.
+    pub const ARCHITECTURE: &str = "regraft.architecture";
+    /// JSON list of the class names, in the order of the logits.
+    pub const CLASSES: &str = "regraft.classes";
+    /// JSON of [`regraft_data::preprocessing::Preprocessing`].
+    pub const PREPROCESSING: &str = "regraft.preprocessing";
+    /// JSON of [`regraft_data::augmentation::Augmentation`] that the model was trained with.
+    pub const AUGMENTATION: &str = "regraft.augmentation";
+    /// JSON of [`crate::model::Metrics`].
+    pub const METRICS: &str = "regraft.metrics";
+    /// Version of Regraft that wrote the file.
+    pub const VERSION: &str = "regraft.version";
+}
+
+/// What is known of how well a model does.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Metrics {
+    /// The epoch that the weights are from, counted from 1.
+    pub epoch: u32,
+    /// Share of validation pictures that it gets right.
+    pub val_accuracy: Option<f64>,
+    /// Share of test pictures that it gets right.
+    pub test_accuracy: Option<f64>,
+}
+
+/// A classifier.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its network, with as many logits as classes.
+    pub graph: Graph,
+    /// Every tensor, by PyTorch's name.
+    pub state: State,
+    /// Class names in the order of the logits. Empty where the weight file did not say (torchvision's and timm's do not).
+    pub classes: Vec<String>,
+    /// How pictures are prepared.
+    pub preprocessing: Preprocessing,
+    /// Where it came from, in words.
+    pub origin: String,
+    /// What its file says of it beyond that.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the head's weights belong to the classes (and are not merely initial values).
+    pub has_head: bool,
+}
+
+/// A model that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No architecture has the name.
+    #[error("there is no model {name}; `regraft models` lists them: {}", architecture_names())]
+    UnknownArchitecture {
+        /// What was asked for.
+        name: String,
+    },
+    /// The architecture's weights are not inside the program.
+    #[error(
+        "{architecture} needs --weights: its ImageNet weights are not inside the program. Take torchvision's file ({hint}; \
+         from https://download.pytorch.org/models/) or timm's (model.safetensors from https://huggingface.co/timm), or train from \
+         scratch with --weights none"
+    )]
+    NoWeights {
+        /// The architecture.
+        architecture: String,
+        /// Names of the usual files.
+        hint: String,
+    },
+    /// The program was built without its embedded model.
+    #[error(
+        "this build has no embedded weights for efficientnet_lite0 (feature `embedded`); give --weights FILE or --weights none"
+    )]
+    NotEmbedded,
+    /// A weight file of the world does not say of which architecture it is.
+    #[error("{origin} does not say of which architecture it is; name it with --model ({})", architecture_names())]
+    NoArchitecture {
+        /// The file.
+        origin: String,
+    },
+    /// A model file is of another architecture than the one asked for.
+    #[error("{origin} is a {found}, but --model asks for {asked}; leave --model out or name another file")]
+    OtherArchitecture {
+        /// The file.
+        origin: String,
+        /// The architecture asked for.
+        asked: String,
+        /// The architecture that the file names.
+        found: String,
+    },
+    /// A model file's metadata is damaged.
+    #[error("{origin} is damaged: its metadata {key} {reason}; use another copy of the file")]
+    Metadata {
+        /// The file.
+        origin: String,
+        /// Which entry.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file has no head that could classify.
+    #[error("{origin} has no head: it can be a source for `regraft train`, but classifies nothing itself")]
+    NoHead {
+        /// The file.
+        origin: String,
+    },
+    /// The weight file is wrong.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// The preprocessing is impossible.
+    #[error("{origin}: {source}")]
+    Preprocessing {
+        /// The file.
+        origin: String,
+        /// What is wrong.
+        source: PreprocessingError,
+    },
+}
+
+fn architecture_names() -> String {
+    architectures::ALL.map(|architecture| architecture.name).join(", ")
+}
+
+/// The architecture of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
+    architectures::find(name).ok_or_else(|| ModelError::UnknownArchitecture { name: name.to_owned() })
+}
+
+/// How the source model of an architecture prepares its pictures.
+#[must_use]
+pub fn source_preprocessing(architecture: &Architecture) -> Preprocessing {
+    Preprocessing {
+        image_size: architecture.image_size,
+        resize: ResizeMode::Crop { short_side: architecture.resize_side },
+        interpolation: match architecture.interpolation {
+            SourceInterpolation::Bilinear => Interpolation::Bilinear,
+            SourceInterpolation::Bicubic => Interpolation::Bicubic,
+        },
+        mean: architecture.mean,
+        std: architecture.std,
+    }
+}
+
+impl Model {
+    /// The source model that `--model` and `--weights` name.
+    ///
+    /// # Errors
+    /// When the name is unknown, no weights are to be had for it, or the weight file is wrong.
+    pub fn source(model: Option<&str>, weights: Option<&Weights>, seed: u64) -> Result<Self, ModelError> {
+        let named = architecture(model.unwrap_or(DEFAULT_ARCHITECTURE))?;
+        match weights {
+            Some(Weights::File(path)) => Self::load(path, model),
+            Some(Weights::None) => Ok(Self::scratch(named, seed)),
+            Some(Weights::Embedded) | None if named.name == DEFAULT_ARCHITECTURE => Self::embedded(),
+            Some(Weights::Embedded) | None => {
+                Err(ModelError::NoWeights { architecture: named.name.into(), hint: named.weights.replace("--weights ", "") })
+            }
+        }
+    }
+
+    /// The model that is inside the program: EfficientNet-Lite0 with its ImageNet classes.
+    ///
+    /// # Errors
+    /// When the program was built without it.
+    #[cfg(feature = "embedded")]
+    pub fn embedded() -> Result<Self, ModelError> {
+        let named = architecture(DEFAULT_ARCHITECTURE)?;
+        let file = weights::read_safetensors(regraft_lite0::WEIGHTS, "the embedded efficientnet_lite0")?;
+        let mut model = Self::from_file(file, named)?;
+        model.classes = regraft_lite0::class_names().into_iter().map(str::to_owned).collect();
+        Ok(model)
+    }
+
+    /// The model that is inside the program: not in this build.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "embedded"))]
+    pub fn embedded() -> Result<Self, ModelError> {
+        Err(ModelError::NotEmbedded)
+    }
+
+    /// A network with initial weights.
+    fn scratch(architecture: &'static Architecture, seed: u64) -> Self {
+        let graph = architecture.graph();
+        Self {
+            state: from_scratch(&graph, seed, HeadInitialization::PyTorch),
+            graph,
+            classes: Vec::new(),
+            preprocessing: source_preprocessing(architecture),
+            origin: format!("{} from scratch", architecture.name),
+            metadata: BTreeMap::new(),
+            has_head: false,
+        }
+    }
+
+    /// Loads a weight file of torchvision or timm, a model file of Regraft, or a run folder's model.
+    ///
+    /// # Errors
+    /// When the file cannot be read, does not fit `model`, or does not say its architecture where `model` does not either.
+    pub fn load(path: &Path, model: Option<&str>) -> Result<Self, ModelError> {
+        let path = if path.is_dir() { path.join(run_folder::MODEL) } else { path.to_owned() };
+        let file = weights::read(&path)?;
+        let asked = model.map(architecture).transpose()?;
+        let found = file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
+        let origin = || file.origin.clone();
+        match (asked, found) {
+            (Some(asked), Some(found)) if asked.name != found.name => {
+                Err(ModelError::OtherArchitecture { origin: origin(), asked: asked.name.into(), found: found.name.into() })
+            }
+            (Some(named), _) | (None, Some(named)) => Self::from_file(file, named),
+            (None, None) => Err(ModelError::NoArchitecture { origin: origin() }),
+        }
+    }
+
+    /// Fits a weight file to an architecture.
+    fn from_file(file: WeightFile, architecture: &'static Architecture) -> Result<Self, ModelError> {
+        let graph = architecture.graph();
+        let (origin, metadata) = (file.origin.clone(), file.metadata.clone());
+        let matched = weights::match_to(file, &expected_tensors(&graph))?;
+        let classes: Option<Vec<String>> = from_metadata(&metadata, keys::CLASSES, &origin)?;
+        let head_classes = match matched.head {
+            HeadMatch::Same => Some(graph.classes()),
+            HeadMatch::OtherClassCount { found, .. } => Some(found),
+            HeadMatch::Absent => None,
+        };
+        if let (Some(classes), Some(count)) = (&classes, head_classes)
+            && classes.len() != count
+        {
+            let reason = format!("names {} classes where the head has {count}", classes.len());
+            return Err(ModelError::Metadata { origin, key: keys::CLASSES, reason });
+        }
+        let preprocessing: Option<Preprocessing> = from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
+        let preprocessing = preprocessing.unwrap_or_else(|| source_preprocessing(architecture));
+        preprocessing.check().map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
+        Ok(Self {
+            graph: graph.with_classes(head_classes.unwrap_or(0)),
+            state: matched.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect(),
+            classes: classes.unwrap_or_default(),
+            preprocessing,
+            origin,
+            metadata,
+            has_head: head_classes.is_some(),
+        })
+    }
+
+    /// The name of its architecture.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        &self.graph.architecture
+    }
+
+    /// The model as a classifier: with a head, and a name for every class (its number where the file had none).
+    ///
+    /// # Errors
+    /// When it has no head.
+    pub fn into_classifier(mut self) -> Result<Self, ModelError> {
+        if !self.has_head {
+            return Err(ModelError::NoHead { origin: self.origin });
+        }
+        if self.classes.is_empty() {
+            self.classes = (0..self.graph.classes()).map(|class| format!("class {class}")).collect();
+        }
+        Ok(self)
+    }
+
+    /// Writes the model file: safetensors in f32 under PyTorch's names, the rest in its metadata.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let tensors: Vec<NamedTensor> = parameters(&self.graph)
+            .into_iter()
+            .filter_map(|parameter| {
+                let values = self.state.get(&parameter.name)?.clone();
+                Some(NamedTensor { name: parameter.name, shape: parameter.shape, values })
+            })
+            .collect();
+        let mut metadata = self.metadata.clone();
+        metadata.insert(keys::ARCHITECTURE.into(), self.architecture().into());
+        metadata.insert(keys::CLASSES.into(), json(&self.classes));
+        metadata.insert(keys::PREPROCESSING.into(), json(&self.preprocessing));
+        metadata.insert(keys::VERSION.into(), env!("CARGO_PKG_VERSION").into());
+        weights::write_safetensors(path, &tensors, &metadata, StorageType::F32)?;
+        Ok(())
+    }
+}
+
+/// The tensors that a weight file of this architecture has.
+#[must_use]
+pub fn expected_tensors(graph: &Graph) -> Vec<ExpectedTensor> {
+    let head = graph.head();
+    let expected = |parameter: regraft_nn::parameters::ParameterInfo| ExpectedTensor {
+        head: parameter.node == head,
+        name: parameter.name,
+        shape: parameter.shape,
+    };
+    parameters(graph).into_iter().map(expected).collect()
+}
+
+/// JSON of a value that always has one.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("plain data has a form in JSON: {error}"))
+}
+
+fn from_metadata<T: serde::de::DeserializeOwned>(
+    metadata: &BTreeMap<String, String>,
+    key: &'static str,
+    origin: &str,
+) -> Result<Option<T>, ModelError> {
+    let damaged = |error: serde_json::Error| ModelError::Metadata { origin: origin.into(), key, reason: error.to_string() };
+    metadata.get(key).map(|text| serde_json::from_str(text)).transpose().map_err(damaged)
+}
+
+/// The model file that a user means: the file itself, or the one in a run folder.
+#[must_use]
+pub fn model_path(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(run_folder::MODEL) } else { path.to_owned() }
+}
