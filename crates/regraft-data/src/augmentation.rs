@@ -14,8 +14,8 @@ pub struct Augmentation {
     pub kind: AugmentationKind,
     /// Smallest and largest part of the picture's area that a crop covers.
     pub crop_scale: [f32; 2],
-    /// Smallest and largest width / height of a crop.
-    pub crop_ratio: [f32; 2],
+    /// Smallest and largest width / height of a crop; f64, since a side of the fallback often lies between two pixels exactly.
+    pub crop_ratio: [f64; 2],
     /// How likely a picture is mirrored left to right.
     pub flip_probability: f32,
 }
@@ -45,7 +45,7 @@ pub enum AugmentationError {
     Scale([f32; 2]),
     /// Not a range of ratios.
     #[error("the crop ratio is {}-{}: choose a smallest ratio above 0 and a largest one that is not smaller", .0[0], .0[1])]
-    Ratio([f32; 2]),
+    Ratio([f64; 2]),
     /// Not a probability.
     #[error("the flip probability is {0}: choose one from 0 to 1")]
     Flip(f32),
@@ -58,8 +58,8 @@ impl Augmentation {
     ///
     /// When a range or the probability makes no sense.
     pub fn check(&self) -> Result<(), AugmentationError> {
-        let is_range = |[low, high]: [f32; 2]| low > 0.0 && low <= high && high.is_finite();
-        if !is_range(self.crop_scale) || self.crop_scale[1] > 1.0 {
+        let is_range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
+        if !is_range(self.crop_scale.map(f64::from)) || self.crop_scale[1] > 1.0 {
             return Err(AugmentationError::Scale(self.crop_scale));
         }
         if !is_range(self.crop_ratio) {
@@ -99,7 +99,7 @@ pub fn training_pixels(
 pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: &mut Draws) -> Rectangle {
     let (whole_width, whole_height) = (f64::from(width), f64::from(height));
     let [smallest_part, largest_part] = augmentation.crop_scale.map(f64::from);
-    let [smallest_ratio, largest_ratio] = augmentation.crop_ratio.map(f64::from);
+    let [smallest_ratio, largest_ratio] = augmentation.crop_ratio;
     let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();
     for _ in 0..10 {
         let area = whole_width * whole_height * between(smallest_part, largest_part, draws);

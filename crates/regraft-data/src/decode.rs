@@ -102,6 +102,9 @@ pub fn decode(path: &Path, max_pixels: u64) -> Result<RgbImage, DecodeError> {
 pub fn decode_bytes(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let format = Format::of(bytes)?;
     let name = format.name();
+    if let Some((width, height)) = format.early_size(bytes) {
+        check_size(name, width, height, max_pixels)?;
+    }
     panics::caught(|| format.decode(bytes, max_pixels))
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
@@ -152,6 +155,20 @@ impl Format {
             Self::WebP => "WebP",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+        }
+    }
+
+    /// Width and height as the header has them, of the formats whose decoders read on, or judge by a limit of their own, before they
+    /// tell.
+    fn early_size(self, bytes: &[u8]) -> Option<(u32, u32)> {
+        let half = |place: usize| Some(u16::from_le_bytes(*bytes.get(place..)?.first_chunk()?));
+        let whole = |place: usize| Some(i32::from_le_bytes(*bytes.get(place..)?.first_chunk()?).unsigned_abs());
+        match self {
+            Self::Gif => Some((u32::from(half(6)?), u32::from(half(8)?))),
+            // The oldest of the bitmap headers has 12 bytes and 16-bit sizes; in the others a negative height means top to bottom.
+            Self::Bmp if whole(14)? == 12 => Some((u32::from(half(18)?), u32::from(half(20)?))),
+            Self::Bmp => Some((whole(18)?, whole(22)?)),
+            Self::Jpeg | Self::Png | Self::WebP | Self::Tiff => None,
         }
     }
 

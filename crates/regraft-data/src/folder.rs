@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::{CatalogueError, Ignored};
 
-/// Folders inside folders that are still walked. Deeper ones are taken for a link that leads back to its own parent.
-const MAX_DEPTH: usize = 64;
+/// Folders inside folders that are still walked. Deeper ones are taken for a link that leads back to its own parent (Linux itself gives
+/// up after 40 links).
+const MAX_DEPTH: usize = 32;
 
 /// Extensions of files that lie beside pictures and are none.
 const NON_PICTURES: [&str; 50] = [

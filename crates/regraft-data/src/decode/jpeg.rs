@@ -12,14 +12,14 @@ use crate::RgbImage;
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let structure = Structure::of(bytes);
-    // The size is bounded below, in pixels; the decoder's own bounds are on each side alone.
+    // The size is bounded below, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do no harm.
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| reason(error, structure.complete))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("it has no size"))?;
     let (width, height) = (width as u32, height as u32);
     check_size("JPEG", width, height, max_pixels)?;
-    // The decoder fills what is missing with grey and says nothing; Pillow refuses such a file, and so do we.
+    // Pillow refuses a file without its end, and so do we.
     if !structure.complete {
         return Err(DecodeReason::Truncated("JPEG"));
     }
@@ -30,7 +30,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         ColorSpace::Luma => ColorSpace::Luma,
         _ => ColorSpace::RGB,
     };
-    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
+    // Unless it is strict, the decoder fills what it cannot read with grey and says nothing.
+    decoder.set_options(options.set_strict_mode(true).jpeg_set_out_colorspace(wanted));
     let pixels = decoder.decode().map_err(|error| reason(error, structure.complete))?;
     let pixels = match wanted {
         ColorSpace::Luma => convert::grey(&pixels),
@@ -90,6 +91,11 @@ impl Structure {
                     let Some(&[high, low]) = rest.first_chunk() else { break };
                     structure.adobe |= marker == 0xEE && rest[2..].starts_with(b"Adobe");
                     rest = rest.get(usize::from(u16::from_be_bytes([high, low])).max(2)..).unwrap_or_default();
+                    // A file that ends as it should after its scan has begun need not be searched.
+                    if marker == 0xDA && rest.ends_with(&[0xFF, 0xD9]) {
+                        structure.complete = true;
+                        break;
+                    }
                 }
             }
         }

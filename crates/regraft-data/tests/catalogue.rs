@@ -1,0 +1,206 @@
+//! Folders in, lists of pictures out. No picture is opened, so files of one byte will do.
+
+use std::path::{Path, PathBuf};
+
+use regraft_data::catalogue::{Catalogue, CatalogueError, Sample, SplitOptions, scan, scan_evaluation};
+use regraft_data::inputs::expand;
+use tempfile::TempDir;
+
+fn folder(files: &[&str]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for file in files {
+        let path = folder.path().join(file);
+        if file.ends_with('/') {
+            std::fs::create_dir_all(path).unwrap();
+        } else {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+    }
+    folder
+}
+
+fn names<'a>(root: &Path, paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
+    paths.into_iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/")).collect()
+}
+
+fn labelled(root: &Path, samples: &[Sample]) -> Vec<(String, u32)> {
+    names(root, samples.iter().map(|sample| &sample.path)).into_iter().zip(samples.iter().map(|sample| sample.label)).collect()
+}
+
+fn pair(name: &str, label: u32) -> (String, u32) {
+    (name.to_owned(), label)
+}
+
+fn scanned(files: &[&str]) -> Result<Catalogue, CatalogueError> {
+    scan(folder(files).path(), &SplitOptions::default())
+}
+
+#[test]
+fn train_validation_and_test_folders() {
+    for validation in ["val", "valid", "validation"] {
+        let inside = |file: &str| file.replace("VAL", validation);
+        let files = [
+            "train/b/2.png",
+            "train/b/10.jpg",
+            "train/B/x.jpeg",
+            "train/b/more/0.gif",
+            "VAL/b/v.jpg",
+            "VAL/B/w.jpg",
+            "test/B/t.jpg",
+        ];
+        let files: Vec<String> = files.map(inside).to_vec();
+        let data = folder(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        let catalogue = scan(data.path(), &SplitOptions::default()).unwrap();
+        assert_eq!(catalogue.classes, ["B", "b"], "byte order: capitals first");
+        let expected =
+            [pair("train/B/x.jpeg", 0), pair("train/b/10.jpg", 1), pair("train/b/2.png", 1), pair("train/b/more/0.gif", 1)];
+        assert_eq!(labelled(data.path(), &catalogue.train), expected);
+        let expected = [pair(&inside("VAL/B/w.jpg"), 0), pair(&inside("VAL/b/v.jpg"), 1)];
+        assert_eq!(labelled(data.path(), &catalogue.validation), expected);
+        assert_eq!(labelled(data.path(), &catalogue.test), [pair("test/B/t.jpg", 0)]);
+        assert_eq!(catalogue.ignored, []);
+        assert_eq!(catalogue.notes.len(), 2);
+    }
+}
+
+#[test]
+fn what_is_hidden_or_no_picture_is_named() {
+    let data = folder(&[
+        "a/1.jpg",
+        "a/.hidden.jpg",
+        "a/notes.txt",
+        "a/Thumbs.db",
+        "a/README",
+        "a/no_extension",
+        "b/1.JPG",
+        "b/LABELS.CSV",
+        ".git/config",
+        "__MACOSX/a/1.jpg",
+        "stray.png",
+    ]);
+    let catalogue = scan(data.path(), &SplitOptions { hold_out: false, ..SplitOptions::default() }).unwrap();
+    assert_eq!(labelled(data.path(), &catalogue.train), [pair("a/1.jpg", 0), pair("a/no_extension", 0), pair("b/1.JPG", 1)]);
+    let mut ignored = names(data.path(), catalogue.ignored.iter().map(|ignored| &ignored.path));
+    ignored.sort();
+    let expected = [".git", "__MACOSX", "a/.hidden.jpg", "a/README", "a/Thumbs.db", "a/notes.txt", "b/LABELS.CSV", "stray.png"];
+    assert_eq!(ignored, expected);
+    assert!(
+        catalogue
+            .ignored
+            .iter()
+            .any(|ignored| ignored.path.ends_with("stray.png") && ignored.reason == "outside any class folder")
+    );
+}
+
+fn flat(classes: &[(&str, usize)]) -> TempDir {
+    let files: Vec<String> =
+        classes.iter().flat_map(|(class, count)| (0..*count).map(move |place| format!("{class}/{place:03}.jpg"))).collect();
+    folder(&files.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn class_folders_are_split_stratified_and_seeded() {
+    let data = flat(&[("cat", 50), ("dog", 20), ("eel", 2), ("fox", 1)]);
+    let split =
+        |seed, validation_fraction| scan(data.path(), &SplitOptions { seed, validation_fraction, hold_out: true }).unwrap();
+    let catalogue = split(1, None);
+    let count = |samples: &[Sample], label| samples.iter().filter(|sample| sample.label == label).count();
+    let counts = |samples: &[Sample]| [0, 1, 2, 3].map(|label| count(samples, label));
+    assert_eq!(counts(&catalogue.validation), [10, 4, 1, 0], "a fifth of each class, but never the only picture");
+    assert_eq!(counts(&catalogue.train), [40, 16, 1, 1]);
+    assert!(catalogue.train.iter().all(|sample| !catalogue.validation.contains(sample)), "no picture is in both");
+    assert!(catalogue.train.is_sorted_by_key(|sample| (sample.label, sample.path.clone())));
+    assert_eq!(catalogue, split(1, None));
+    assert_ne!(catalogue.validation, split(2, None).validation);
+    assert_eq!(counts(&split(1, Some(0.5)).validation), [25, 10, 1, 0]);
+    for fraction in [0.0, 1.0, -0.1, f64::NAN] {
+        let options = SplitOptions { validation_fraction: Some(fraction), ..SplitOptions::default() };
+        assert!(matches!(scan(data.path(), &options), Err(CatalogueError::Fraction(_))));
+    }
+}
+
+#[test]
+fn a_tenth_of_train_is_held_out_unless_all_of_it_is_asked_for() {
+    let files: Vec<String> =
+        (0..40).map(|place| format!("train/{}/{place}.jpg", place % 2)).chain(["test/1/t.jpg".to_owned()]).collect();
+    let data = folder(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    let catalogue = scan(data.path(), &SplitOptions::default()).unwrap();
+    assert_eq!((catalogue.train.len(), catalogue.validation.len(), catalogue.test.len()), (36, 4, 1));
+    let all = scan(data.path(), &SplitOptions { hold_out: false, ..SplitOptions::default() }).unwrap();
+    assert_eq!((all.train.len(), all.validation.len(), all.test.len()), (40, 0, 1));
+    assert!(all.notes.iter().any(|note| note.contains("All 40 pictures of train train")), "{:?}", all.notes);
+}
+
+#[test]
+fn a_class_may_be_called_train() {
+    let catalogue = scanned(&["bus/1.jpg", "bus/2.jpg", "train/1.jpg", "train/2.jpg"]).unwrap();
+    assert_eq!(catalogue.classes, ["bus", "train"]);
+}
+
+#[test]
+fn folders_beside_the_parts_are_left_out_and_named() {
+    let catalogue = scanned(&["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "extra/c/1.jpg"]).unwrap();
+    assert_eq!(catalogue.classes, ["a", "b"]);
+    assert!(catalogue.ignored.iter().any(|ignored| ignored.path.ends_with("extra")));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_name() {
+    let error = |files: &[&str]| scanned(files).unwrap_err().to_string();
+    let unknown = error(&["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"]);
+    assert!(unknown.contains("val") && unknown.contains("\"c\"") && unknown.contains("a, b"), "{unknown}");
+    assert!(error(&["a/1.jpg"]).contains("at least two classes, but has only a"));
+    assert!(error(&["1.jpg", "2.jpg"]).contains("at least two classes, but has none"));
+    assert!(error(&["a/1.jpg", "b/"]).contains("b: holds no picture"));
+    assert!(error(&["a/1.txt", "b/"]).contains("holds no picture in any class folder"));
+    assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"]).contains("both val and valid"));
+    assert!(error(&["test/a/1.jpg", "val/b/1.jpg"]).contains("no train folder"));
+    assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "test/a/"]).contains("test: holds no picture"));
+    let missing = scan(Path::new("no/such/folder"), &SplitOptions::default()).unwrap_err().to_string();
+    assert!(missing.contains("no/such/folder: there is no such folder"), "{missing}");
+    let data = folder(&["file.jpg"]);
+    assert!(matches!(scan(&data.path().join("file.jpg"), &SplitOptions::default()), Err(CatalogueError::NotAFolder { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_its_own_parent_is_an_error_and_not_endless() {
+    let data = folder(&["a/1.jpg", "b/1.jpg"]);
+    std::os::unix::fs::symlink(data.path().join("a"), data.path().join("a/again")).unwrap();
+    assert!(scan(data.path(), &SplitOptions::default()).unwrap_err().to_string().contains("lies too many folders deep"));
+    let data = folder(&["a/1.jpg", "b/1.jpg"]);
+    std::os::unix::fs::symlink("nowhere", data.path().join("a/2.jpg")).unwrap();
+    let catalogue = scan(data.path(), &SplitOptions::default()).unwrap();
+    assert_eq!(catalogue.ignored[0].reason, "a link that leads nowhere");
+}
+
+#[test]
+fn an_evaluation_folder_is_labelled_by_the_models_classes() {
+    let data = folder(&["z/1.jpg", "b/2.jpg", "b/1.jpg", "list.csv"]);
+    let classes = ["z", "a", "b"].map(str::to_owned);
+    let found = scan_evaluation(data.path(), &classes).unwrap();
+    assert_eq!(labelled(data.path(), &found.samples), [pair("z/1.jpg", 0), pair("b/1.jpg", 2), pair("b/2.jpg", 2)]);
+    assert_eq!(found.ignored.len(), 1);
+    let error = scan_evaluation(data.path(), &classes[..2]).unwrap_err();
+    assert!(matches!(error, CatalogueError::UnknownClass { class, .. } if class == "b"));
+    assert!(matches!(scan_evaluation(folder(&["b/"]).path(), &classes), Err(CatalogueError::NoPictures { .. })));
+}
+
+#[test]
+fn files_folders_and_patterns_become_a_list() {
+    let data =
+        folder(&["one.jpg", "two.png", "in/b.jpg", "in/a.jpg", "in/deep/c.jpg", "in/.hidden", "in/notes.txt", "odd[1].jpg"]);
+    let expanded = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| data.path().join(word).to_str().unwrap().to_owned()).collect();
+        expand(&words).map(|inputs| names(data.path(), &inputs.paths))
+    };
+    assert_eq!(expanded(&["two.png", "one.jpg"]).unwrap(), ["two.png", "one.jpg"]);
+    assert_eq!(expanded(&["in"]).unwrap(), ["in/a.jpg", "in/b.jpg", "in/deep/c.jpg"]);
+    assert_eq!(expanded(&["*.jpg"]).unwrap(), ["odd[1].jpg", "one.jpg"]);
+    assert_eq!(expanded(&["odd[1].jpg"]).unwrap(), ["odd[1].jpg"], "a name with brackets is that file");
+    assert_eq!(expanded(&["in/notes.txt"]).unwrap(), ["in/notes.txt"], "a named file is taken as it is");
+    assert!(expanded(&["*.webp"]).unwrap_err().to_string().contains("no file matches"));
+    assert!(expanded(&["absent.jpg"]).unwrap_err().to_string().contains("absent.jpg: no such file"));
+    assert!(matches!(expanded(&["a[.jpg"]), Err(CatalogueError::Pattern { .. })));
+}

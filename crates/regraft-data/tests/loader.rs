@@ -1,0 +1,194 @@
+//! Batches: order, equality whatever the number of workers, errors, memory, early end; and the check of all files.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{preprocessing, source};
+use regraft_data::augmentation::{Augmentation, training_pixels};
+use regraft_data::cache::DecodedCache;
+use regraft_data::catalogue::Sample;
+use regraft_data::decode::DEFAULT_MAX_PIXELS;
+use regraft_data::loader::{Batch, Loader, LoaderError, LoaderOptions, Transform};
+use regraft_data::preprocessing::{ResizeMode, evaluation_pixels, normalise_into};
+use regraft_data::verify::verify;
+use regraft_kernels::random::{Draws, Purpose};
+use tempfile::TempDir;
+
+const SIDE: u32 = 8;
+
+/// Pictures of the fixture stream as bitmaps, sizes differing.
+fn pictures(count: u32) -> (TempDir, Arc<[Sample]>) {
+    let folder = TempDir::new().unwrap();
+    let samples = (0..count).map(|place| {
+        let path = folder.path().join(format!("{place:03}.bmp"));
+        let image = source(place, 9 + place % 5, 7 + place % 7);
+        image::save_buffer(&path, &image.pixels, image.width, image.height, image::ExtendedColorType::Rgb8).unwrap();
+        Sample { path, label: place % 3 }
+    });
+    let samples = samples.collect();
+    (folder, samples)
+}
+
+fn options(transform: Transform, workers: usize) -> LoaderOptions {
+    let preprocessing = preprocessing(SIDE, ResizeMode::Crop { short_side: 9 });
+    LoaderOptions { transform, workers, ..LoaderOptions::new(preprocessing, 4) }
+}
+
+fn all(samples: &Arc<[Sample]>, order: &[u32], options: LoaderOptions) -> Vec<Batch> {
+    Loader::start(Arc::clone(samples), order.to_vec(), options).map(Result::unwrap).collect()
+}
+
+#[test]
+fn batches_come_in_order_and_hold_what_the_transforms_make() {
+    let (_folder, samples) = pictures(11);
+    let order: Vec<u32> = vec![10, 3, 7, 0, 1, 2, 4, 9, 8, 6];
+    for transform in [Transform::Evaluate, Transform::Train { seed: 9, epoch: 2 }] {
+        let options = options(transform, 3);
+        let batches = all(&samples, &order, options.clone());
+        assert_eq!(batches.iter().map(|batch| batch.indices.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!(batches.iter().flat_map(|batch| batch.indices.clone()).collect::<Vec<_>>(), order);
+        for batch in &batches {
+            let pictures = batch.images.chunks_exact((SIDE * SIDE * 3) as usize);
+            assert_eq!(pictures.len(), batch.labels.len());
+            for ((picture, &label), &index) in pictures.zip(&batch.labels).zip(&batch.indices) {
+                assert_eq!(label, samples[index as usize].label);
+                let image = source(index, 9 + index % 5, 7 + index % 7);
+                let square = match transform {
+                    Transform::Evaluate => evaluation_pixels(&image, &options.preprocessing),
+                    Transform::Train { seed, epoch } => {
+                        let mut draws = Draws::new(seed, Purpose::Augment, epoch, index);
+                        training_pixels(&image, &options.preprocessing, &Augmentation::default(), &mut draws)
+                    }
+                };
+                let mut expected = vec![0.0; picture.len()];
+                normalise_into(&square.pixels, &options.preprocessing, &mut expected);
+                assert_eq!(picture, expected, "picture {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_workers_changes_nothing() {
+    let (_folder, samples) = pictures(30);
+    let order: Vec<u32> = (0..30).rev().collect();
+    let train = Transform::Train { seed: 1, epoch: 0 };
+    let one = all(&samples, &order, options(train, 1));
+    for workers in [2, 7, 64] {
+        assert_eq!(all(&samples, &order, options(train, workers)), one, "{workers} workers");
+    }
+    let ahead = LoaderOptions { prefetch_batches: 1, ..options(train, 4) };
+    assert_eq!(all(&samples, &order, ahead), one);
+    let cache = Some(Arc::new(DecodedCache::new(1 << 20)));
+    let cached = LoaderOptions { cache, ..options(train, 4) };
+    assert_eq!(all(&samples, &order, cached), one);
+    assert_ne!(all(&samples, &order, options(Transform::Train { seed: 1, epoch: 1 }, 2)), one, "another epoch, other crops");
+}
+
+#[test]
+fn a_picture_does_not_depend_on_its_batch() {
+    let (_folder, samples) = pictures(6);
+    let train = Transform::Train { seed: 4, epoch: 3 };
+    let together = all(&samples, &[0, 1, 2, 3], options(train, 2));
+    let alone = all(&samples, &[2], options(train, 1));
+    let length = (SIDE * SIDE * 3) as usize;
+    assert_eq!(alone[0].images, together[0].images[2 * length..3 * length]);
+}
+
+#[test]
+fn memory_that_is_given_back_is_used_again() {
+    let (_folder, samples) = pictures(24);
+    let mut loader =
+        Loader::start(samples, (0..24).collect(), LoaderOptions { prefetch_batches: 1, ..options(Transform::Evaluate, 2) });
+    assert_eq!(loader.batches(), 6);
+    let mut addresses = std::collections::HashSet::new();
+    while let Some(batch) = loader.next() {
+        let batch = batch.unwrap();
+        addresses.insert(batch.images.as_ptr() as usize);
+        loader.recycle(batch);
+    }
+    assert!(addresses.len() < 6, "six batches in {} pieces of memory", addresses.len());
+    assert!(loader.waited().as_nanos() > 0);
+}
+
+#[test]
+fn a_bad_file_is_named_and_ends_the_pass() {
+    let (folder, samples) = pictures(12);
+    std::fs::write(folder.path().join("006.bmp"), "no picture").unwrap();
+    std::fs::write(folder.path().join("005.bmp"), "").unwrap();
+    for workers in [1, 4] {
+        let mut loader = Loader::start(Arc::clone(&samples), (0..12).collect(), options(Transform::Evaluate, workers));
+        assert!(loader.next().unwrap().is_ok());
+        let error = loader.next().unwrap().unwrap_err();
+        assert!(matches!(&error, LoaderError::Decode(error) if error.path.ends_with("005.bmp")), "the first in order: {error}");
+        assert!(error.to_string().contains("005.bmp: is empty"), "{error}");
+        assert!(loader.next().is_none());
+    }
+}
+
+#[test]
+fn a_loader_dropped_early_stops_its_workers() {
+    let (_folder, samples) = pictures(40);
+    let mut loader = Loader::start(Arc::clone(&samples), (0..40).collect(), options(Transform::Evaluate, 3));
+    assert!(loader.next().unwrap().is_ok());
+    drop(loader);
+    assert_eq!(Arc::strong_count(&samples), 1, "no worker holds the samples any more");
+    drop(Loader::start(Arc::clone(&samples), (0..40).collect(), options(Transform::Evaluate, 3)));
+    assert_eq!(Arc::strong_count(&samples), 1);
+    assert!(Loader::start(samples, Vec::new(), options(Transform::Evaluate, 3)).next().is_none());
+}
+
+#[test]
+fn no_more_than_the_allowed_batches_are_made_ahead() {
+    let (folder, samples) = pictures(40);
+    let options = LoaderOptions {
+        prefetch_batches: 2,
+        cache: Some(Arc::new(DecodedCache::new(1 << 20))),
+        ..options(Transform::Evaluate, 3)
+    };
+    let cache = options.cache.clone().unwrap();
+    let mut loader = Loader::start(samples, (0..40).collect(), options);
+    assert!(loader.next().unwrap().is_ok());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let decoded = cache.size().0;
+    assert!((4..=12).contains(&decoded), "one batch delivered, two ahead, {decoded} pictures decoded");
+    drop(folder);
+}
+
+#[test]
+fn all_files_are_checked_and_kept() {
+    let (folder, samples) = pictures(9);
+    std::fs::write(folder.path().join("007.bmp"), [b'B', b'M', 0, 0]).unwrap();
+    std::fs::remove_file(folder.path().join("002.bmp")).unwrap();
+    let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
+    let most = AtomicUsize::new(0);
+    let cache = DecodedCache::new(1 << 20);
+    let progress = |done: usize| {
+        most.fetch_max(done, Ordering::Relaxed);
+    };
+    let errors = verify(&paths, 3, DEFAULT_MAX_PIXELS, Some(&cache), &progress);
+    let failed: Vec<PathBuf> = errors.iter().map(|error| PathBuf::from(error.path.file_name().unwrap())).collect();
+    assert_eq!(failed, [PathBuf::from("002.bmp"), PathBuf::from("007.bmp")]);
+    assert_eq!(most.into_inner(), 9);
+    assert_eq!(cache.size().0, 7);
+
+    // What was kept is not decoded again: the files are gone, and training goes on.
+    drop(folder);
+    let good: Vec<u32> = (0..9).filter(|place| ![2, 7].contains(place)).collect();
+    let options = LoaderOptions { cache: Some(Arc::new(cache)), ..options(Transform::Evaluate, 2) };
+    assert_eq!(all(&samples, &good, options).len(), 2);
+}
+
+#[test]
+fn the_cache_keeps_its_limit() {
+    let cache = DecodedCache::new(1000);
+    let small = Arc::new(source(0, 10, 10));
+    let keep = |name: &str| cache.insert(Path::new(name), &small);
+    assert!(keep("a") && keep("b") && keep("c") && keep("a"));
+    assert!(!keep("d"), "a fourth 300 bytes do not fit into 1000");
+    assert_eq!(cache.size(), (3, 900));
+    assert!(cache.get(Path::new("a")).is_some() && cache.get(Path::new("d")).is_none());
+}
