@@ -60,7 +60,10 @@ impl ConvolutionShape {
 
     /// Whether the input map is its own matrix of patches.
     fn reads_in_place(&self) -> bool {
-        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && self.padding_top == 0 && self.padding_left == 0
+        // Equal sizes leave no room for padding below or on the right.
+        let same_size = self.out_height == self.in_height && self.out_width == self.in_width;
+        let no_padding = self.padding_top == 0 && self.padding_left == 0;
+        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && no_padding && same_size
     }
 
     /// Output pixels in a block: their patches take about half a mebibyte, so that they stay in the second-level cache.

@@ -1,0 +1,173 @@
+//! What results may depend on, to the bit: not on the number of threads, and in a forward pass not on the rest of the batch.
+
+mod common;
+
+use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set};
+use regraft_kernels::activation::{self, Activation, Epilogue};
+use regraft_kernels::convolution::ConvolutionShape;
+use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
+use regraft_kernels::{batch_norm, linear, pooling};
+
+/// Shapes of several blocks and tasks: dense, in place, strided, grouped, depthwise of both kernels and at both strides.
+fn shapes(batch: usize) -> Vec<ConvolutionShape> {
+    vec![
+        convolution_shape([batch, 19, 18, 20], 33, [3, 3], 1, [1; 4], 1),
+        convolution_shape([batch, 16, 17, 35], 40, [1, 1], 1, [0; 4], 1),
+        convolution_shape([batch, 21, 23, 3], 17, [7, 7], 2, [3; 4], 1),
+        convolution_shape([batch, 5, 5, 130], 34, [3, 3], 1, [1; 4], 1),
+        convolution_shape([batch, 9, 9, 12], 18, [3, 3], 2, [0, 1, 0, 1], 3),
+        convolution_shape([batch, 13, 11, 35], 35, [3, 3], 1, [1; 4], 35),
+        convolution_shape([batch, 13, 11, 35], 35, [5, 5], 2, [2; 4], 35),
+    ]
+}
+
+/// Everything that the kernels compute from a batch of five pictures, with a name for each.
+fn everything() -> Vec<(String, Vec<f32>)> {
+    let mut results = Vec::new();
+    let mut keep = |name: String, values: &[f32]| results.push((name, values.to_vec()));
+    for shape in shapes(5) {
+        let (input, gradient) = (draw(1, shape.input_length()), draw(3, shape.output_length()));
+        for kernels in Kernels::of(&shape) {
+            let weights = kernels.to_kernel_order(&shape, &draw(2, shape.weight_length()));
+            let name = |what: &str| format!("{what} by {kernels:?} of {shape:?}");
+            keep(name("output"), &kernels.forward(&shape, &input, &weights));
+            keep(name("input gradient"), &kernels.backward_input(&shape, &gradient, &weights, None));
+            keep(name("input gradient, added"), &kernels.backward_input(&shape, &gradient, &weights, Some(&input)));
+            keep(name("weight gradient"), &kernels.backward_weights(&shape, &input, &gradient));
+        }
+    }
+
+    let (images, pixels, channels) = (5, 19 * 17, 37);
+    let (map, mut gradient) = (draw(1, images * pixels * channels), draw(2, images * pixels * channels));
+    let mut statistics = batch_norm::Statistics::default();
+    statistics.compute(&map, channels);
+    keep("mean".into(), &statistics.mean);
+    keep("variance".into(), &statistics.variance);
+    let inverse = batch_norm::inverse_deviation(&statistics.variance, 1e-3);
+    let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
+    let mean = &statistics.mean;
+    batch_norm::backward_parameters(&map, &gradient, mean, &inverse, &mut weight_gradient, &mut bias_gradient, &mut Vec::new());
+    keep("batch norm's weight gradient".into(), &weight_gradient);
+    keep("batch norm's bias gradient".into(), &bias_gradient);
+    let mut output = vec![0.0; map.len()];
+    let branch = [1.25, 0.0, 1.25, 1.25, 0.0];
+    let residual = draw(3, map.len());
+    batch_norm::normalize(&map, &inverse, mean, Some(&residual), Some(&branch), Activation::Relu6, pixels, &mut output);
+    keep("normalised".into(), &output);
+    batch_norm::backward_input(&map, &mut gradient, mean, &inverse, &inverse, &weight_gradient, &bias_gradient);
+    batch_norm::scale_images(&mut gradient, &branch);
+    activation::backward(Activation::Relu6, &mut gradient, &output);
+    activation::add(&mut gradient, &residual);
+    keep("gradient before batch norm".into(), &gradient);
+
+    let (inputs, outputs, rows) = (70, 45, 60);
+    let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
+    let mut logits = vec![0.0; rows * outputs];
+    linear::forward(&features, &weights, &bias, inputs, &mut logits);
+    keep("logits".into(), &logits);
+    let (mut weight_gradient, mut bias_gradient) = (vec![0.0; weights.len()], vec![0.0; outputs]);
+    linear::backward_parameters(&features, &logits, inputs, &mut weight_gradient, &mut bias_gradient);
+    keep("linear weight gradient".into(), &weight_gradient);
+    keep("linear bias gradient".into(), &bias_gradient);
+    let mut input_gradient = vec![0.0; features.len()];
+    linear::backward_input(&logits, &weights, inputs, &mut input_gradient, false);
+    keep("linear input gradient".into(), &input_gradient);
+
+    let shape = convolution_shape([5, 20, 19, 35], 35, [3, 3], 2, [1; 4], 1);
+    let (map, gradient) = (draw(1, shape.input_length()), draw(2, shape.output_length()));
+    let (mut output, mut places) = (vec![0.0; gradient.len()], vec![0; gradient.len()]);
+    pooling::max_forward(&shape, &map, &mut output, Some(&mut places));
+    keep("maxima".into(), &output);
+    let mut input_gradient = vec![0.0; map.len()];
+    pooling::max_backward(&shape, &gradient, &places, &mut input_gradient, false);
+    keep("gradient before max pooling".into(), &input_gradient);
+    let mut means = vec![0.0; 5 * 35];
+    pooling::average_forward(&map, 20 * 19, 35, &mut means);
+    keep("means".into(), &means);
+    pooling::average_backward(&means, 20 * 19, 35, &mut input_gradient, true);
+    keep("gradient before average pooling".into(), &input_gradient);
+
+    let count = 100_003;
+    let (mut parameter, gradient) = (draw(1, count), draw(2, count));
+    let (mut first, mut second) = (vec![0.0; count], vec![0.0; count]);
+    adamw(&mut parameter, &gradient, &mut first, &mut second, 1, 1e-2, 1e-2, AdamSettings::default());
+    sgd(&mut parameter, &gradient, &mut first, 1e-2, 0.9, 1e-2);
+    sgd(&mut parameter, &gradient, &mut [], 1e-2, 0.0, 1e-2);
+    keep("parameter".into(), &parameter);
+    results
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    on_every_instruction_set("results_do_not_depend_on_the_number_of_threads", || {
+        let on_threads = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(everything)
+        };
+        let expected = on_threads(1);
+        for threads in [2, 3, 5] {
+            for ((name, expected), (_, found)) in expected.iter().zip(on_threads(threads)) {
+                assert_eq!(bits(expected), bits(&found), "{name}, {threads} threads");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_picture_gives_the_same_alone_and_in_a_batch() {
+    on_every_instruction_set("a_picture_gives_the_same_alone_and_in_a_batch", || {
+        for (one, five) in shapes(1).into_iter().zip(shapes(5)) {
+            let input = draw(1, five.input_length());
+            let (bias, residual) = (draw(4, five.out_channels), draw(5, five.output_length()));
+            for kernels in Kernels::of(&one) {
+                let weights = kernels.to_kernel_order(&one, &draw(2, one.weight_length()));
+                let run = |shape: &ConvolutionShape, input: &[f32], residual: &[f32]| {
+                    let epilogue = Epilogue { bias: Some(&bias), residual: Some(residual), activation: Activation::Relu6 };
+                    kernels.forward_with(shape, input, &weights, epilogue)
+                };
+                let (inputs, outputs) = (input.chunks_exact(one.input_length()), residual.chunks_exact(one.output_length()));
+                let alone: Vec<f32> = inputs.zip(outputs).flat_map(|(input, residual)| run(&one, input, residual)).collect();
+                assert_eq!(bits(&alone), bits(&run(&five, &input, &residual)), "{kernels:?} of {five:?}");
+            }
+        }
+
+        let (inputs, outputs, rows) = (600, 37, 70);
+        let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
+        let run = |features: &[f32]| {
+            let mut logits = vec![0.0; features.len() / inputs * outputs];
+            linear::forward(features, &weights, &bias, inputs, &mut logits);
+            logits
+        };
+        let alone: Vec<f32> = features.chunks_exact(inputs).flat_map(run).collect();
+        assert_eq!(bits(&alone), bits(&run(&features)), "the linear layer");
+    });
+}
+
+/// A training that diverged must show it, not go on with limited values.
+#[test]
+fn not_a_number_passes_through() {
+    on_every_instruction_set("not_a_number_passes_through", || {
+        for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+            let shape = convolution_shape([1, 4, 4, 5], 40, [1, 1], 1, [0; 4], 1);
+            let mut input = draw(1, shape.input_length());
+            input[5 * 3] = f32::NAN;
+            let weights = draw(2, shape.weight_length());
+            let (bias, residual) = (draw(3, 40), draw(4, shape.output_length()));
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
+            let output = Kernels::Convolution.forward_with(&shape, &input, &weights, epilogue);
+            let found: Vec<bool> = output.chunks_exact(40).map(|pixel| pixel.iter().all(|value| value.is_nan())).collect();
+            assert_eq!(found, (0..16).map(|pixel| pixel == 3).collect::<Vec<_>>(), "{activation:?}");
+            let mut normalized = vec![0.0; output.len()];
+            batch_norm::normalize(&output, &bias, &bias, None, None, activation, 16, &mut normalized);
+            assert!(normalized[3 * 40..4 * 40].iter().all(|value| value.is_nan()), "{activation:?}");
+        }
+        for place in 0..9 {
+            let shape = convolution_shape([1, 3, 3, 1], 1, [3, 3], 1, [0; 4], 1);
+            let mut map = draw(1, 9);
+            map[place] = f32::NAN;
+            let (mut output, mut places) = ([0.0], [0]);
+            pooling::max_forward(&shape, &map, &mut output, Some(&mut places));
+            assert!(output[0].is_nan() && places[0] as usize == place);
+        }
+    });
+}

@@ -1,0 +1,191 @@
+//! What the tests of kernels share: running on every instruction set, drawn values, comparison, convolutions.
+
+// Every file of tests compiles this module for itself and uses its part of it.
+#![allow(dead_code)]
+
+pub mod reference;
+
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
+use regraft_kernels::depthwise;
+use regraft_kernels::isa::{self, InstructionSet};
+use regraft_kernels::random::{Draws, Purpose};
+use std::io::Write;
+use std::process::Command;
+
+/// Set in the process that runs a test's body.
+const CHILD: &str = "REGRAFT_TEST_CHILD";
+
+/// Runs the body of the test named `test` once for each instruction set that this processor has.
+///
+/// A process chooses its set once, so each run is a process of its own: this program, asked for this one test.
+pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some() {
+        let forced = std::env::var(isa::VARIABLE).expect("the parent process names the set");
+        assert_eq!(isa::in_use().map(InstructionSet::name), Ok(forced.as_str()));
+        return body();
+    }
+    for set in InstructionSet::ALL {
+        if !set.is_available() {
+            // Written to the stream itself: what `println!` writes is shown of failed tests only.
+            writeln!(std::io::stderr(), "{test}: skipped: no {}", set.name()).expect("a place for messages");
+            continue;
+        }
+        let program = std::env::current_exe().expect("the path of this program");
+        let mut command = Command::new(program);
+        command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env(isa::VARIABLE, set.name());
+        let output = command.output().expect("this program starts again");
+        let [told, errors] = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream));
+        let passed = output.status.success() && told.contains("test result: ok. 1 passed");
+        assert!(passed, "{test} on {}:\n{told}\n{errors}", set.name());
+    }
+}
+
+/// Values of the fixture stream (seed 2024, `sample`) as 2u - 1.
+pub fn draw(sample: u32, count: usize) -> Vec<f32> {
+    draw_as(sample, count, |u| 2.0 * u - 1.0)
+}
+
+/// Values of the fixture stream (seed 2024, `sample`), each changed by `change`.
+pub fn draw_as(sample: u32, count: usize, change: impl Fn(f32) -> f32) -> Vec<f32> {
+    let mut draws = Draws::new(2024, Purpose::Fixture, 0, sample);
+    (0..count).map(|_| change(draws.uniform())).collect()
+}
+
+/// Fails where a value is further from the expected one than `tolerance` of the largest expected one.
+pub fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: the number of values");
+    let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    for (at, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (f64::from(found) - expected).abs();
+        // A NaN is never within.
+        let within = difference <= tolerance * largest;
+        assert!(within, "{what}: value {at} is {found} instead of {expected}, {:e} of the largest", difference / largest);
+    }
+}
+
+/// `values + start`, as the variants that accumulate give it.
+pub fn plus(values: &[f64], start: &[f32]) -> Vec<f64> {
+    values.iter().zip(start).map(|(value, start)| value + f64::from(*start)).collect()
+}
+
+/// The bits of each value: unlike the values, they tell -0 from 0 and equal NaNs.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The shape of a convolution: `input` is [N, H, W, C], `kernel` [rows, columns], `padding` [top, bottom, left, right].
+pub fn convolution_shape(
+    input: [usize; 4],
+    out_channels: usize,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: [usize; 4],
+    groups: usize,
+) -> ConvolutionShape {
+    let [batch, in_height, in_width, in_channels] = input;
+    let [top, bottom, left, right] = padding;
+    ConvolutionShape {
+        batch,
+        in_height,
+        in_width,
+        in_channels,
+        out_height: (in_height + top + bottom - kernel[0]) / stride + 1,
+        out_width: (in_width + left + right - kernel[1]) / stride + 1,
+        out_channels,
+        kernel_height: kernel[0],
+        kernel_width: kernel[1],
+        stride,
+        padding_top: top,
+        padding_left: left,
+        groups,
+    }
+}
+
+/// Which kernels compute a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// `regraft_kernels::convolution`.
+    Convolution,
+    /// `regraft_kernels::depthwise`.
+    Depthwise,
+}
+
+impl Kernels {
+    /// The kernels that handle the shape.
+    pub fn of(shape: &ConvolutionShape) -> Vec<Self> {
+        if depthwise::handles(shape) { vec![Self::Convolution, Self::Depthwise] } else { vec![Self::Convolution] }
+    }
+
+    /// Where PyTorch's weight `[out, in / groups, row, column]` number `at` lies in the kernels' order.
+    fn place(self, shape: &ConvolutionShape, at: usize) -> usize {
+        let (taps, ins) = (shape.kernel_height * shape.kernel_width, shape.in_channels / shape.groups);
+        let (out, channel, tap) = (at / taps / ins, at / taps % ins, at % taps);
+        match self {
+            Self::Convolution => (out * taps + tap) * ins + channel,
+            Self::Depthwise => tap * shape.out_channels + out,
+        }
+    }
+
+    /// PyTorch's order of weights to the kernels'.
+    pub fn to_kernel_order(self, shape: &ConvolutionShape, weights: &[f32]) -> Vec<f32> {
+        let mut ordered = vec![0.0; weights.len()];
+        weights.iter().enumerate().for_each(|(at, &weight)| ordered[self.place(shape, at)] = weight);
+        ordered
+    }
+
+    /// The kernels' order of weights to PyTorch's.
+    pub fn to_pytorch_order(self, shape: &ConvolutionShape, weights: &[f32]) -> Vec<f32> {
+        (0..weights.len()).map(|at| weights[self.place(shape, at)]).collect()
+    }
+
+    /// The output without an epilogue; `weights` are in the kernels' order.
+    pub fn forward(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32]) -> Vec<f32> {
+        self.forward_with(shape, input, weights, regraft_kernels::activation::Epilogue::NONE)
+    }
+
+    pub fn forward_with(
+        self,
+        shape: &ConvolutionShape,
+        input: &[f32],
+        weights: &[f32],
+        epilogue: regraft_kernels::activation::Epilogue<'_>,
+    ) -> Vec<f32> {
+        // Kernels must not read what an output held before.
+        let mut output = vec![f32::NAN; shape.output_length()];
+        match self {
+            Self::Convolution => {
+                let mut packed = PackedWeights::default();
+                packed.pack(shape, weights);
+                convolution::forward(shape, input, &packed, &mut output, false, epilogue);
+            }
+            Self::Depthwise => depthwise::forward(shape, input, weights, &mut output, epilogue),
+        }
+        output
+    }
+
+    /// The input's gradient, added to `start` where there is one.
+    pub fn backward_input(self, shape: &ConvolutionShape, gradient: &[f32], weights: &[f32], start: Option<&[f32]>) -> Vec<f32> {
+        let mut target = start.map_or_else(|| vec![f32::NAN; shape.input_length()], <[f32]>::to_vec);
+        let accumulate = start.is_some();
+        match self {
+            Self::Convolution => {
+                let mut scratch = GradientScratch::default();
+                convolution::backward_input(shape, gradient, weights, &mut target, accumulate, &mut scratch);
+            }
+            Self::Depthwise => depthwise::backward_input(shape, gradient, weights, &mut target, accumulate),
+        }
+        target
+    }
+
+    /// The gradient of the weights, in the kernels' order.
+    pub fn backward_weights(self, shape: &ConvolutionShape, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let mut target = vec![f32::NAN; shape.weight_length()];
+        match self {
+            Self::Convolution => {
+                convolution::backward_weights(shape, input, gradient, &mut target, &mut GradientScratch::default());
+            }
+            Self::Depthwise => depthwise::backward_weights(shape, input, gradient, &mut target, &mut Vec::new()),
+        }
+        target
+    }
+}

@@ -1,0 +1,195 @@
+//! Convolutions of odd shapes, whose tiles, vectors and borders do not come out even, against plain loops in f64.
+
+mod common;
+
+use common::reference::{self, Reference};
+use common::{Kernels, assert_close, convolution_shape, draw, on_every_instruction_set, plus};
+use regraft_kernels::activation::{Activation, Epilogue};
+use regraft_kernels::convolution::{self, ConvolutionShape, PackedWeights};
+
+/// Of the largest value of a result: a few units in the last place of f32. The worst measured is 5.9e-7.
+const TOLERANCE: f64 = 1e-6;
+
+/// `(input [N, H, W, C], out channels, kernel, stride, padding [top, bottom, left, right], groups)`
+type Case = ([usize; 4], usize, [usize; 2], usize, [usize; 4], usize);
+
+/// Dense and grouped convolutions.
+const CONVOLUTIONS: &[Case] = &[
+    // Channels below, at and above the widths of vectors and tiles.
+    ([1, 5, 7, 1], 1, [3, 3], 1, [1; 4], 1),
+    ([2, 5, 4, 1], 33, [3, 3], 1, [1; 4], 1),
+    ([2, 6, 5, 3], 15, [3, 3], 2, [1; 4], 1),
+    ([1, 7, 7, 15], 17, [3, 3], 1, [1; 4], 1),
+    ([3, 5, 5, 17], 33, [3, 3], 2, [1; 4], 1),
+    ([2, 4, 3, 33], 15, [3, 3], 1, [1; 4], 1),
+    ([1, 3, 5, 16], 32, [3, 3], 1, [1; 4], 1),
+    // Kernels of one pixel: in place, with a stride, and with a border that is no part of the map.
+    ([1, 1, 1, 1], 1, [1, 1], 1, [0; 4], 1),
+    ([5, 4, 7, 33], 17, [1, 1], 1, [0; 4], 1),
+    ([2, 7, 5, 17], 33, [1, 1], 2, [0; 4], 1),
+    ([1, 3, 3, 3], 5, [1, 1], 1, [0, 1, 0, 1], 1),
+    ([2, 3, 4, 15], 3, [1, 1], 1, [1; 4], 1),
+    ([1, 4, 4, 3], 17, [1, 1], 2, [1; 4], 1),
+    // Maps of one pixel, of which most taps see the border.
+    ([1, 1, 1, 33], 17, [3, 3], 1, [1; 4], 1),
+    ([3, 1, 1, 3], 15, [7, 7], 2, [3; 4], 1),
+    ([2, 1, 1, 17], 3, [5, 5], 1, [2; 4], 1),
+    ([2, 2, 1, 3], 5, [3, 3], 2, [0, 1, 1, 1], 1),
+    // Large kernels, strides that leave pixels unread, kernels that are not square.
+    ([1, 13, 11, 3], 17, [7, 7], 2, [3; 4], 1),
+    ([2, 9, 9, 15], 3, [7, 7], 1, [3; 4], 1),
+    ([1, 11, 12, 3], 4, [2, 2], 3, [0; 4], 1),
+    ([1, 9, 7, 3], 5, [3, 3], 4, [1; 4], 1),
+    ([2, 6, 9, 5], 7, [1, 5], 1, [0, 0, 2, 2], 1),
+    ([2, 9, 6, 5], 7, [5, 3], 2, [2, 1, 0, 1], 1),
+    // Borders on one side, none, and wider than the kernel needs.
+    ([1, 8, 6, 3], 17, [3, 3], 2, [0, 1, 0, 1], 1),
+    ([2, 9, 9, 17], 3, [5, 5], 2, [1, 2, 1, 2], 1),
+    ([1, 6, 8, 15], 3, [3, 3], 1, [2, 0, 0, 2], 1),
+    ([1, 6, 5, 3], 15, [3, 3], 1, [0; 4], 1),
+    ([1, 5, 4, 3], 5, [3, 3], 1, [2; 4], 1),
+    ([2, 4, 5, 3], 17, [3, 3], 1, [4, 3, 5, 4], 1),
+    ([1, 5, 5, 17], 3, [3, 3], 2, [4; 4], 1),
+    // Sums deeper than a block, more columns than a task, more pixels than a block.
+    ([2, 5, 5, 130], 33, [3, 3], 1, [1; 4], 1),
+    ([1, 3, 4, 530], 35, [1, 1], 1, [0; 4], 1),
+    ([3, 20, 20, 3], 5, [3, 3], 1, [1; 4], 1),
+    ([2, 41, 23, 3], 15, [5, 5], 2, [2; 4], 1),
+    ([4, 12, 11, 24], 17, [3, 3], 2, [1; 4], 1),
+    // Groups.
+    ([2, 5, 4, 6], 9, [3, 3], 1, [1; 4], 3),
+    ([1, 7, 6, 34], 34, [3, 3], 2, [1; 4], 2),
+    ([2, 4, 4, 15], 30, [1, 1], 1, [0; 4], 5),
+    ([1, 5, 6, 5], 5, [7, 7], 1, [3; 4], 5),
+    ([2, 5, 5, 4], 8, [3, 3], 2, [0, 1, 0, 1], 4),
+];
+
+/// `([N, H, W], kernel, stride, padding)`, each with every count of channels below.
+type DepthwiseCase = ([usize; 3], usize, usize, [usize; 4]);
+
+/// Convolutions of as many groups as channels.
+const DEPTHWISE: &[DepthwiseCase] = &[
+    ([2, 5, 7], 3, 1, [1; 4]),
+    ([1, 7, 5], 5, 1, [2; 4]),
+    ([2, 9, 7], 3, 2, [1; 4]),
+    ([1, 8, 6], 3, 2, [0, 1, 0, 1]),
+    ([2, 7, 9], 5, 2, [2; 4]),
+    ([1, 8, 8], 5, 2, [1, 2, 1, 2]),
+    ([1, 10, 7], 3, 3, [1; 4]),
+    ([3, 1, 1], 3, 1, [1; 4]),
+    ([1, 1, 1], 5, 2, [2; 4]),
+    ([1, 2, 2], 5, 1, [2; 4]),
+    ([1, 6, 5], 3, 1, [0; 4]),
+    ([1, 4, 5], 3, 1, [2; 4]),
+    ([1, 5, 4], 3, 2, [2; 4]),
+    ([1, 4, 4], 5, 1, [4, 3, 3, 4]),
+];
+const CHANNELS: [usize; 7] = [1, 3, 15, 16, 17, 33, 48];
+
+struct Values {
+    input: Vec<f32>,
+    weights: Vec<f32>,
+    gradient: Vec<f32>,
+    expected: Reference,
+}
+
+fn values(shape: &ConvolutionShape) -> Values {
+    let input = draw(1, shape.input_length());
+    let weights = draw(2, shape.weight_length());
+    let gradient = draw(3, shape.output_length());
+    let expected = reference::convolution(shape, &input, &weights, &gradient);
+    Values { input, weights, gradient, expected }
+}
+
+fn check(shape: &ConvolutionShape) {
+    let Values { input, weights, gradient, expected } = values(shape);
+    for kernels in Kernels::of(shape) {
+        let what = |result: &str| format!("{result} by {kernels:?} of {shape:?}");
+        let weights = kernels.to_kernel_order(shape, &weights);
+        assert_close(&what("output"), &kernels.forward(shape, &input, &weights), &expected.output, TOLERANCE);
+        let found = kernels.backward_input(shape, &gradient, &weights, None);
+        assert_close(&what("input gradient"), &found, &expected.input_gradient, TOLERANCE);
+        let found = kernels.backward_input(shape, &gradient, &weights, Some(&input));
+        assert_close(&what("input gradient, added"), &found, &plus(&expected.input_gradient, &input), TOLERANCE);
+        let found = kernels.to_pytorch_order(shape, &kernels.backward_weights(shape, &input, &gradient));
+        assert_close(&what("weight gradient"), &found, &expected.weight_gradient, TOLERANCE);
+    }
+    let mut packed = PackedWeights::default();
+    packed.pack(shape, &Kernels::Convolution.to_kernel_order(shape, &weights));
+    let mut added = gradient.clone();
+    convolution::forward(shape, &input, &packed, &mut added, true, Epilogue::NONE);
+    assert_close(&format!("output of {shape:?}, added"), &added, &plus(&expected.output, &gradient), TOLERANCE);
+}
+
+#[test]
+fn convolutions_of_odd_shapes() {
+    on_every_instruction_set("convolutions_of_odd_shapes", || {
+        for &(input, out_channels, kernel, stride, padding, groups) in CONVOLUTIONS {
+            check(&convolution_shape(input, out_channels, kernel, stride, padding, groups));
+        }
+    });
+}
+
+#[test]
+fn depthwise_convolutions_of_odd_shapes() {
+    on_every_instruction_set("depthwise_convolutions_of_odd_shapes", || {
+        for &([batch, height, width], kernel, stride, padding) in DEPTHWISE {
+            for channels in CHANNELS {
+                let input = [batch, height, width, channels];
+                let shape = convolution_shape(input, channels, [kernel; 2], stride, padding, channels);
+                assert_eq!(Kernels::of(&shape).len(), 2, "{shape:?}");
+                check(&shape);
+            }
+        }
+    });
+}
+
+#[test]
+fn epilogues_add_bias_and_residual_before_the_activation() {
+    on_every_instruction_set("epilogues_add_bias_and_residual_before_the_activation", || {
+        let shapes = [
+            convolution_shape([3, 11, 9, 7], 33, [3, 3], 1, [1; 4], 1),
+            convolution_shape([2, 5, 5, 33], 17, [1, 1], 1, [0; 4], 1),
+            convolution_shape([2, 5, 6, 4], 6, [3, 3], 2, [0, 1, 0, 1], 2),
+            convolution_shape([2, 7, 6, 35], 35, [5, 5], 2, [1, 2, 1, 2], 35),
+        ];
+        for shape in shapes {
+            let Values { input, weights, expected, .. } = values(&shape);
+            // So large that ReLU6 cuts on both sides.
+            let bias: Vec<f32> = draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
+            let residual: Vec<f32> = draw(5, shape.output_length()).iter().map(|value| 8.0 * value).collect();
+            for (activation, with_bias, with_residual) in [
+                (Activation::Identity, true, true),
+                (Activation::Relu6, true, true),
+                (Activation::Relu6, true, false),
+                (Activation::Relu6, false, true),
+                (Activation::Relu, false, false),
+                (Activation::Relu, true, true),
+            ] {
+                let (low, high) = activation.bounds();
+                let value = |at: usize| {
+                    let bias = if with_bias { bias[at % shape.out_channels] } else { 0.0 };
+                    let residual = if with_residual { residual[at] } else { 0.0 };
+                    expected.output[at] + f64::from(bias) + f64::from(residual)
+                };
+                let unlimited: Vec<f64> = (0..expected.output.len()).map(value).collect();
+                let limited: Vec<f64> = unlimited.iter().map(|value| value.clamp(f64::from(low), f64::from(high))).collect();
+                if activation == Activation::Relu6 && with_bias && with_residual {
+                    let cut = |bound: f64| limited.iter().filter(|value| **value == bound).count();
+                    assert!(cut(0.0) > 5 && cut(6.0) > 5, "both bounds are met");
+                }
+                let epilogue = Epilogue {
+                    bias: with_bias.then_some(&bias[..]),
+                    residual: with_residual.then_some(&residual[..]),
+                    activation,
+                };
+                for kernels in Kernels::of(&shape) {
+                    let weights = kernels.to_kernel_order(&shape, &weights);
+                    let found = kernels.forward_with(&shape, &input, &weights, epilogue);
+                    let what = format!("{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual {with_residual}");
+                    assert_close(&what, &found, &limited, TOLERANCE);
+                }
+            }
+        }
+    });
+}
