@@ -227,6 +227,15 @@ pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueE
     Ok(catalogue)
 }
 
+/// The names of the class folders in a folder, in byte order.
+///
+/// # Errors
+///
+/// When the folder is missing or cannot be read, or a name in it is not UTF-8.
+pub fn class_folder_names(folder: &Path) -> Result<Vec<String>, CatalogueError> {
+    folders_of(folder, &mut Vec::new())?.folders.iter().map(|folder| folder::name(folder)).collect()
+}
+
 /// Lists the pictures of a folder with a folder for each class, labelled by a model's classes. Classes may be absent.
 ///
 /// # Errors

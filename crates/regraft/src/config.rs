@@ -1,6 +1,7 @@
 //! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
+use regraft_data::preprocessing::ResizeMode;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -133,6 +134,18 @@ pub enum Resize {
     Squash,
     /// Long side resized, the rest filled.
     Letterbox,
+}
+
+impl Resize {
+    /// The word for a way of resizing.
+    #[must_use]
+    pub fn of(mode: ResizeMode) -> Self {
+        match mode {
+            ResizeMode::Crop { .. } => Self::Crop,
+            ResizeMode::Squash => Self::Squash,
+            ResizeMode::Letterbox => Self::Letterbox,
+        }
+    }
 }
 
 /// What is done about a picture that cannot be read.

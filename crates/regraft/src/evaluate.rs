@@ -1,9 +1,16 @@
 //! Scores a network on labelled pictures.
 
+use crate::class_names::labelled_folder;
+use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::{Evaluation, Evaluator};
+use crate::model::Model;
+use crate::pictures::{ignored_note, left_out_notes};
 use regraft_data::catalogue::Sample;
+use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_nn::engine::{Engine, EngineError};
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Pictures in an evaluation step: enough to keep all cores busy, few enough to need little memory.
@@ -21,6 +28,44 @@ pub enum EvaluateError {
     /// There is nothing to score.
     #[error("there are no pictures to score")]
     NoImages,
+}
+
+/// A model's scores on a folder.
+#[derive(Debug)]
+pub struct FolderEvaluation {
+    /// The scores.
+    pub evaluation: Evaluation,
+    /// Pictures left out because they could not be read.
+    pub skipped: Vec<DecodeError>,
+    /// What is to be said about the folder, such as what was ignored.
+    pub notes: Vec<String>,
+    /// What it ran on, in words.
+    pub device: String,
+}
+
+/// Scores a model on a folder that holds a folder for each class (see [`ClassNames::find`](crate::class_names::ClassNames::find) for
+/// what the folders may be called). All files are checked before the network runs.
+///
+/// # Errors
+/// When the folder or a file cannot be used, or a class folder means no class of the model.
+pub fn evaluate_folder(
+    model: &Model,
+    folder: &Path,
+    options: &InferenceOptions,
+    report: &mut (dyn FnMut(Progress) + Send),
+) -> Result<FolderEvaluation, InferenceError> {
+    let mut listed = labelled_folder(folder, model.class_names())?;
+    let mut engine = inference::engine(model, options.threads)?;
+    let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
+    let (skipped, loading) = inference::check(model, &paths, options, report)?;
+    let bad: HashSet<&Path> = skipped.iter().map(|error| error.path.as_path()).collect();
+    listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
+    let samples: Arc<[Sample]> = listed.samples.into();
+    let total = samples.len();
+    let mut progress = |done| report(Progress::Running { done, total });
+    let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
+    let notes = ignored_note(&listed.ignored).into_iter().chain(left_out_notes(&skipped)).collect();
+    Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
 }
 
 /// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done.

@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod class_names;
 pub mod config;
 pub mod evaluate;
+pub mod inference;
+pub mod inspect;
 pub mod metrics;
 pub mod model;
 pub mod pictures;
@@ -19,4 +22,5 @@ pub mod train;
 pub mod transfer;
 
 pub use regraft_data as data;
+pub use regraft_kernels::isa;
 pub use regraft_nn as nn;

@@ -1,5 +1,6 @@
 //! A classifier: a network's tensors with its classes and how its pictures are prepared; its file; and where source models come from.
 
+use crate::class_names::ClassNames;
 use crate::config::Weights;
 use crate::run_folder;
 use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// The architecture that is used where neither `--model` nor a weight file names one.
 pub const DEFAULT_ARCHITECTURE: &str = "efficientnet_lite0";
+
+/// Whether this build has [`DEFAULT_ARCHITECTURE`]'s weights inside.
+pub const HAS_EMBEDDED: bool = cfg!(feature = "embedded");
 
 /// Keys of a model file's metadata.
 pub mod keys {
@@ -51,6 +55,8 @@ pub struct Model {
     pub state: State,
     /// Class names in the order of the logits. Empty where the weight file did not say (torchvision's and timm's do not).
     pub classes: Vec<String>,
+    /// Other names of each class, by which its folder may be called; empty where no class has any.
+    pub aliases: Vec<Vec<String>>,
     /// How pictures are prepared.
     pub preprocessing: Preprocessing,
     /// Where it came from, in words.
@@ -88,7 +94,10 @@ pub enum ModelError {
     )]
     NotEmbedded,
     /// A weight file of the world does not say of which architecture it is.
-    #[error("{origin} does not say of which architecture it is; name it with --model ({})", architecture_names())]
+    #[error(
+        "{origin} does not say of which architecture it is; name both: --model NAME --weights {origin}, where NAME is one of {}",
+        architecture_names()
+    )]
     NoArchitecture {
         /// The file.
         origin: String,
@@ -186,6 +195,7 @@ impl Model {
         let file = weights::read_safetensors(regraft_lite0::WEIGHTS, "the embedded efficientnet_lite0")?;
         let mut model = Self::from_file(file, named)?;
         model.classes = regraft_lite0::class_names().into_iter().map(str::to_owned).collect();
+        model.aliases = imagenet_aliases();
         Ok(model)
     }
 
@@ -205,6 +215,7 @@ impl Model {
             state: from_scratch(&graph, seed, HeadInitialization::PyTorch),
             graph,
             classes: Vec::new(),
+            aliases: Vec::new(),
             preprocessing: source_preprocessing(architecture),
             origin: format!("{} from scratch", architecture.name),
             metadata: BTreeMap::new(),
@@ -255,6 +266,7 @@ impl Model {
             graph: graph.with_classes(head_classes.unwrap_or(0)),
             state: matched.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect(),
             classes: classes.unwrap_or_default(),
+            aliases: Vec::new(),
             preprocessing,
             origin,
             metadata,
@@ -266,6 +278,12 @@ impl Model {
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.graph.architecture
+    }
+
+    /// What its classes are called.
+    #[must_use]
+    pub fn class_names(&self) -> ClassNames<'_> {
+        ClassNames { names: &self.classes, aliases: &self.aliases }
     }
 
     /// The model as a classifier: with a head, and a name for every class (its number where the file had none).
@@ -302,6 +320,17 @@ impl Model {
         weights::write_safetensors(path, &tensors, &metadata, StorageType::F32)?;
         Ok(())
     }
+}
+
+/// What ImageNet's classes are called besides: each of a class's words, without what tells it from a namesake in brackets, and its
+/// WordNet identifier.
+#[cfg(feature = "embedded")]
+fn imagenet_aliases() -> Vec<Vec<String>> {
+    let classes = regraft_lite0::class_names().into_iter().zip(regraft_lite0::synsets());
+    let words = |class: &str| -> Vec<String> {
+        class.split(", ").map(|word| word.split(" (").next().unwrap_or(word).to_owned()).collect()
+    };
+    classes.map(|(class, synset)| words(class).into_iter().chain([synset.to_owned()]).collect()).collect()
 }
 
 /// The tensors that a weight file of this architecture has.

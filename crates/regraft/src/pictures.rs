@@ -5,9 +5,9 @@ use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, SplitOptions};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeError};
 use regraft_data::verify::verify;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Memory for decoded pictures, in bytes: those that fit are decoded once.
@@ -39,8 +39,8 @@ pub enum PicturesError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// Some files cannot be read.
-    #[error("{}", list_unreadable(.0))]
-    Unreadable(Vec<DecodeError>),
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFiles),
     /// Leaving out what cannot be read leaves a class without pictures.
     #[error("class {class} has no readable picture to train on: {reason}")]
     NothingLeft {
@@ -50,6 +50,11 @@ pub enum PicturesError {
         reason: String,
     },
 }
+
+/// Files that cannot be read, where that stops everything.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", list_unreadable(.0))]
+pub struct UnreadableFiles(pub Vec<DecodeError>);
 
 /// How many files an error lists.
 const LISTED: usize = 20;
@@ -84,28 +89,49 @@ pub fn prepare(
     let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } = catalogue::scan(&config.data, &split)?;
     notes.extend(ignored_note(&ignored));
     let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
-    let skipped = {
-        let paths: Vec<&Path> = [&train, &validation, &test].into_iter().flatten().map(|sample| sample.path.as_path()).collect();
-        let count = paths.len();
-        verify(&paths, workers, DEFAULT_MAX_PIXELS, Some(&cache), &|done| progress(done, count))
-    };
+    let paths: Vec<&Path> = [&train, &validation, &test].into_iter().flatten().map(|sample| sample.path.as_path()).collect();
+    let skipped = check(&paths, workers, &cache, config.on_bad_image, progress)?;
     if !skipped.is_empty() {
-        if config.on_bad_image == OnBadImage::Stop {
-            return Err(PicturesError::Unreadable(skipped));
-        }
-        let bad: HashSet<PathBuf> = skipped.iter().map(|error| error.path.clone()).collect();
+        let bad: HashMap<&Path, &DecodeError> = skipped.iter().map(|error| (error.path.as_path(), error)).collect();
+        let all = train.clone();
         for part in [&mut train, &mut validation, &mut test] {
-            part.retain(|sample| !bad.contains(&sample.path));
+            part.retain(|sample| !bad.contains_key(sample.path.as_path()));
         }
         for (label, class) in classes.iter().enumerate() {
             if !train.iter().any(|sample| sample.label as usize == label) {
-                let reason = skipped.iter().map(ToString::to_string).next().unwrap_or_default();
+                let of_class = all.iter().filter(|sample| sample.label as usize == label);
+                let first = of_class.filter_map(|sample| bad.get(sample.path.as_path())).next();
+                let reason = first.map_or_else(|| "none is there".to_owned(), ToString::to_string);
                 return Err(PicturesError::NothingLeft { class: class.clone(), reason });
             }
         }
-        notes.extend(skipped.iter().map(|error| format!("left out: {error}")));
+        notes.extend(left_out_notes(&skipped));
     }
     Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes, cache })
+}
+
+/// Decodes every file once and returns the errors of those that cannot be read. Pictures that fit are kept in `cache`. `progress` is called
+/// with the files done and their number, from any thread.
+///
+/// # Errors
+/// When a file cannot be read and `on_bad_image` says to stop.
+pub fn check(
+    paths: &[&Path],
+    workers: usize,
+    cache: &DecodedCache,
+    on_bad_image: OnBadImage,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vec<DecodeError>, UnreadableFiles> {
+    let unreadable = verify(paths, workers, DEFAULT_MAX_PIXELS, Some(cache), &|done| progress(done, paths.len()));
+    match on_bad_image {
+        OnBadImage::Stop if !unreadable.is_empty() => Err(UnreadableFiles(unreadable)),
+        _ => Ok(unreadable),
+    }
+}
+
+/// A note for each file that was left out.
+pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
+    skipped.iter().map(|error| format!("left out: {error}"))
 }
 
 /// One note that names what was ignored in a folder.

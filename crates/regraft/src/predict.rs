@@ -1,12 +1,16 @@
 //! The most probable classes of single pictures.
 
 use crate::evaluate::{EvaluateError, for_each_batch};
+use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::top_k;
+use crate::model::Model;
 use regraft_data::catalogue::Sample;
+use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
 use regraft_nn::engine::Engine;
-use serde::Serialize;
-use std::path::PathBuf;
+use serde::{Serialize, Serializer};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A class with its probability.
@@ -21,10 +25,46 @@ pub struct Guess {
 /// What the network says of one picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// The file.
+    /// The file. In JSON, what is not Unicode in its name is replaced.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// The most probable classes, the most probable first. Empty where the network's output is not finite.
     pub top: Vec<Guess>,
+}
+
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+/// What a model says of a list of files.
+#[derive(Debug)]
+pub struct Predictions {
+    /// One for each file that could be read, in the files' order.
+    pub predictions: Vec<Prediction>,
+    /// Files left out because they could not be read.
+    pub skipped: Vec<DecodeError>,
+}
+
+/// The `top` most probable classes of each file. All files are checked before the network runs.
+///
+/// # Errors
+/// When a file cannot be read and the options say to stop.
+pub fn predict_files(
+    model: &Model,
+    paths: &[PathBuf],
+    top: usize,
+    options: &InferenceOptions,
+    report: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Predictions, InferenceError> {
+    let mut engine = inference::engine(model, options.threads)?;
+    let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let (skipped, loading) = inference::check(model, &all, options, report)?;
+    let bad: HashSet<&Path> = skipped.iter().map(|error| error.path.as_path()).collect();
+    let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
+    let total = readable.len();
+    let mut progress = |done| report(Progress::Running { done, total });
+    let predictions = predict(&mut engine, &readable, &model.classes, top, loading, &mut progress)?;
+    Ok(Predictions { predictions, skipped })
 }
 
 /// The `top` most probable classes of each file, in the files' order.

@@ -11,7 +11,7 @@ use crate::{atomic_file, schedule, transfer};
 use regraft_data::augmentation::{Augmentation, AugmentationError};
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions, Transform};
-use regraft_data::preprocessing::{Preprocessing, PreprocessingError, ResizeMode};
+use regraft_data::preprocessing::{Preprocessing, PreprocessingError};
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::cpu::{CpuEngine, CpuError};
@@ -216,6 +216,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         graph,
         state: State::new(),
         classes: pictures.classes.clone(),
+        aliases: Vec::new(),
         preprocessing: preprocessing.clone(),
         origin: folder.model().display().to_string(),
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
@@ -330,26 +331,9 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if embedded {
         config.weights = Some(Weights::Embedded);
     }
-    let mut preprocessing = source.preprocessing.clone();
-    let image_size = *config.image_size.get_or_insert(preprocessing.image_size);
-    // The short side keeps its ratio to the part that is cut out: 256 to 224.
-    let short_side = match preprocessing.resize {
-        ResizeMode::Crop { short_side } => {
-            (f64::from(short_side) * f64::from(image_size) / f64::from(preprocessing.image_size)).round() as u32
-        }
-        _ => (f64::from(image_size) * 256.0 / 224.0).round() as u32,
-    };
-    let own = match preprocessing.resize {
-        ResizeMode::Crop { .. } => Resize::Crop,
-        ResizeMode::Squash => Resize::Squash,
-        ResizeMode::Letterbox => Resize::Letterbox,
-    };
-    preprocessing.image_size = image_size;
-    preprocessing.resize = match *config.resize.get_or_insert(own) {
-        Resize::Crop => ResizeMode::Crop { short_side },
-        Resize::Squash => ResizeMode::Squash,
-        Resize::Letterbox => ResizeMode::Letterbox,
-    };
+    let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
+    config.image_size = Some(preprocessing.image_size);
+    config.resize = Some(Resize::of(preprocessing.resize));
     preprocessing.check()?;
     let augmentation = Augmentation { kind: config.augment, crop_scale: config.crop_scale, ..Augmentation::default() };
     augmentation.check()?;
@@ -367,7 +351,8 @@ fn check_pictures(
     })
 }
 
-fn cores_or(asked: usize) -> usize {
+/// As many threads as were asked for, or one for each core.
+pub(crate) fn cores_or(asked: usize) -> usize {
     if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 

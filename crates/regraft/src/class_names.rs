@@ -1,0 +1,246 @@
+//! Which class of a model a folder's name means.
+
+use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder};
+use std::path::{Path, PathBuf};
+
+/// The names of a model's classes.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassNames<'a> {
+    /// Class names in the order of the logits.
+    pub names: &'a [String],
+    /// Other names of each class; empty where no class has any.
+    pub aliases: &'a [Vec<String>],
+}
+
+/// A name that means no class, or more than one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClassNameError {
+    /// No class has the name.
+    #[error("{name:?} is no class of the model: {}", suggestions(.close, *.all))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// All classes where there are few, or else those with a similar name.
+        close: Vec<String>,
+        /// Whether `close` holds all classes.
+        all: bool,
+    },
+    /// Several classes share the name.
+    #[error("{name:?} means more than one class: {}; use the class's full name", .classes.join("; "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Full names of the classes.
+        classes: Vec<String>,
+    },
+}
+
+/// A labelled folder that a model cannot be scored on.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LabelledFolderError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A class folder is no class of the model.
+    #[error("{}: {source}; rename the folder or move it away", .path.display())]
+    Class {
+        /// The class folder.
+        path: PathBuf,
+        /// What is wrong with its name.
+        source: ClassNameError,
+    },
+}
+
+/// Up to so many classes are listed in an error.
+const LISTED: usize = 12;
+/// So many similar names are listed where there are more classes than that.
+const SIMILAR: usize = 5;
+/// Names that are less similar than this are not worth showing.
+const LEAST_SIMILARITY: f64 = 0.5;
+
+fn suggestions(close: &[String], all: bool) -> String {
+    match (all, close) {
+        (true, _) => format!("its classes are {}", close.join("; ")),
+        (false, []) => "none has a similar name; `regraft inspect MODEL --json` lists all classes".to_owned(),
+        (false, _) => format!("similar are {}; `regraft inspect MODEL --json` lists all classes", close.join("; ")),
+    }
+}
+
+impl ClassNames<'_> {
+    /// The place of the class that `name` means: the class of exactly that name; or else of that name in other letter case and with `_`
+    /// for spaces; or else the only one that has it among its other names.
+    ///
+    /// # Errors
+    /// When there is no such class, or more than one.
+    pub fn find(&self, name: &str) -> Result<usize, ClassNameError> {
+        if let Some(class) = self.names.iter().position(|known| known == name) {
+            return Ok(class);
+        }
+        let wanted = normalised(name);
+        let of_name = self.all_that(|class| normalised(&self.names[class]) == wanted);
+        let is_alias =
+            |class: usize| self.aliases.get(class).is_some_and(|all| all.iter().any(|alias| normalised(alias) == wanted));
+        let found = if of_name.is_empty() { self.all_that(is_alias) } else { of_name };
+        match found[..] {
+            [class] => Ok(class),
+            [] => Err(self.unknown(name, &wanted)),
+            _ => {
+                let classes = found.iter().map(|&class| self.names[class].clone()).collect();
+                Err(ClassNameError::Ambiguous { name: name.to_owned(), classes })
+            }
+        }
+    }
+
+    fn all_that(&self, test: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.names.len()).filter(|&class| test(class)).collect()
+    }
+
+    fn unknown(&self, name: &str, wanted: &str) -> ClassNameError {
+        if self.names.len() <= LISTED {
+            return ClassNameError::Unknown { name: name.to_owned(), close: self.names.to_vec(), all: true };
+        }
+        let mut ranking: Vec<(f64, &String)> = self
+            .names
+            .iter()
+            .enumerate()
+            .map(|(class, full)| {
+                let aliases = self.aliases.get(class).into_iter().flatten();
+                let best = aliases.chain([full]).map(|known| similarity(wanted, &normalised(known))).fold(0.0, f64::max);
+                (best, full)
+            })
+            .filter(|&(similarity, _)| similarity >= LEAST_SIMILARITY)
+            .collect();
+        // A stable sort: equally similar classes stay in order.
+        ranking.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+        let close = ranking.into_iter().take(SIMILAR).map(|(_, full)| full.clone()).collect();
+        ClassNameError::Unknown { name: name.to_owned(), close, all: false }
+    }
+}
+
+/// Lists the pictures of a folder with a folder for each class, labelled by the classes that the folders' names mean. Classes may be
+/// absent, and two folders may mean the same class.
+///
+/// # Errors
+/// When the folder cannot be used, holds no picture, or a folder that means no class.
+pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
+    let found = catalogue::class_folder_names(folder)?;
+    let mut labels = Vec::with_capacity(found.len());
+    for name in &found {
+        let class = classes.find(name).map_err(|source| LabelledFolderError::Class { path: folder.join(name), source })?;
+        labels.push(class as u32);
+    }
+    let mut listed = catalogue::scan_evaluation(folder, &found)?;
+    for sample in &mut listed.samples {
+        sample.label = labels[sample.label as usize];
+    }
+    listed.samples.sort_by_key(|sample| sample.label);
+    Ok(listed)
+}
+
+fn normalised(name: &str) -> String {
+    name.replace('_', " ").to_lowercase()
+}
+
+/// How alike two names are, from 0 to 1: 1 less the share of letters that must change (Levenshtein's distance), or what part of
+/// the longer name the shorter one is where it lies within it.
+fn similarity(left: &str, right: &str) -> f64 {
+    let [left, right]: [Vec<char>; 2] = [left.chars().collect(), right.chars().collect()];
+    let (short, long) = if left.len() < right.len() { (left, right) } else { (right, left) };
+    if short.is_empty() {
+        return 0.0;
+    }
+    let distance = edit_distance(&short, &long) as f64;
+    let within = long.windows(short.len()).any(|window| window == short);
+    let length = long.len() as f64;
+    // A short word lies within many names by chance.
+    let floor = if within && short.len() > 3 { LEAST_SIMILARITY } else { 0.0 };
+    (1.0 - distance / length).max(floor)
+}
+
+fn edit_distance(left: &[char], right: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, a) in left.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, b) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Names as ImageNet's: a class's words, and one word that two classes share.
+    fn imagenet() -> (Vec<String>, Vec<Vec<String>>) {
+        let names = ["hotdog, hot dog, red hot", "crane (bird)", "crane (machine)", "maillot", "maillot, tank suit"];
+        let aliases =
+            [&["hotdog", "hot dog", "red hot", "n07697537"][..], &["crane"], &["crane"], &["maillot"], &["maillot", "tank suit"]];
+        (strings(&names), aliases.map(strings).to_vec())
+    }
+
+    #[test]
+    fn a_class_is_found_by_its_name_and_by_any_other() {
+        let (names, aliases) = imagenet();
+        let classes = ClassNames { names: &names, aliases: &aliases };
+        for (name, class) in [
+            ("hotdog", 0),
+            ("Hot_Dog", 0),
+            ("HOTDOG,_hot_dog,_red_hot", 0),
+            ("n07697537", 0),
+            ("crane_(machine)", 2),
+            ("tank suit", 4),
+        ] {
+            assert_eq!(classes.find(name), Ok(class), "{name}");
+        }
+        // The full name of one class is stronger than a word of another.
+        assert_eq!(classes.find("maillot"), Ok(3));
+        let error = classes.find("crane").expect_err("two classes").to_string();
+        assert_eq!(error, "\"crane\" means more than one class: crane (bird); crane (machine); use the class's full name");
+    }
+
+    #[test]
+    fn an_exact_name_is_stronger_than_letter_case() {
+        let names = strings(&["Cat", "cat", "CAT"]);
+        let classes = ClassNames { names: &names, aliases: &[] };
+        assert_eq!(classes.find("cat"), Ok(1));
+        assert!(matches!(classes.find("cAT"), Err(ClassNameError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn what_is_no_class_is_told_what_is_like_it() {
+        let (names, aliases) = imagenet();
+        let few = ClassNames { names: &names, aliases: &aliases }.find("bus").expect_err("no class").to_string();
+        assert!(
+            few.starts_with("\"bus\" is no class of the model: its classes are hotdog, hot dog, red hot; crane (bird);"),
+            "{few}"
+        );
+        let many: Vec<String> = (0..20).map(|number| format!("filler number {number}")).chain(names).collect();
+        let classes = ClassNames { names: &many, aliases: &[] };
+        let error = classes.find("crane bird").expect_err("no class").to_string();
+        assert!(error.contains("similar are crane (bird)"), "{error}");
+        let error = classes.find("zzz").expect_err("no class").to_string();
+        assert!(error.contains("none has a similar name"), "{error}");
+    }
+
+    #[test]
+    fn distances_are_levenshteins() {
+        let distance = |left: &str, right: &str| {
+            let [left, right]: [Vec<char>; 2] = [left.chars().collect(), right.chars().collect()];
+            edit_distance(&left, &right)
+        };
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+        assert!(similarity("not-hotdog", "hotdog") >= LEAST_SIMILARITY);
+        assert!(similarity("ox", "foxhound") < LEAST_SIMILARITY);
+    }
+}

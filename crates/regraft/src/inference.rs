@@ -1,0 +1,100 @@
+//! What scoring and predicting have in common: a finished model on this machine, and files that are checked first.
+
+use crate::class_names::LabelledFolderError;
+use crate::config::OnBadImage;
+use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
+use crate::model::Model;
+use crate::pictures::{self, CACHE_BYTES, UnreadableFiles};
+use crate::train::cores_or;
+use regraft_data::cache::DecodedCache;
+use regraft_data::catalogue::CatalogueError;
+use regraft_data::decode::DecodeError;
+use regraft_data::loader::LoaderOptions;
+use regraft_nn::cpu::{CpuEngine, CpuError};
+use regraft_nn::engine::{Engine, EngineError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a finished model is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InferenceOptions {
+    /// Threads that compute; 0 is one for each core.
+    pub threads: usize,
+    /// Threads that decode and transform pictures; 0 is one for each core.
+    pub workers: usize,
+    /// What is done about a picture that cannot be read.
+    pub on_bad_image: OnBadImage,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Files are being checked.
+    Checking {
+        /// Files done.
+        done: usize,
+        /// Files in all.
+        total: usize,
+    },
+    /// The network runs.
+    Running {
+        /// Pictures done.
+        done: usize,
+        /// Pictures in all.
+        total: usize,
+    },
+}
+
+/// A model that could not be run over pictures.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each is the error of the part that it is named after.
+pub enum InferenceError {
+    #[error(transparent)]
+    Folder(#[from] LabelledFolderError),
+    #[error(transparent)]
+    Inputs(#[from] CatalogueError),
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFiles),
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+}
+
+impl InferenceError {
+    /// Whether something failed under way, rather than being asked for something impossible.
+    #[must_use]
+    pub fn is_failure_under_way(&self) -> bool {
+        matches!(self, Self::Engine(_) | Self::Evaluate(_))
+    }
+}
+
+/// An engine that holds a model's tensors.
+///
+/// # Errors
+/// When the machine lacks what was asked for.
+pub fn engine(model: &Model, threads: usize) -> Result<CpuEngine, InferenceError> {
+    let mut engine = CpuEngine::new(model.graph.clone(), model.preprocessing.image_size as usize, threads)?;
+    engine.load_state(&model.state)?;
+    Ok(engine)
+}
+
+/// Decodes every file once and returns those that cannot be read, with how to load the others. What was decoded is kept as far as it fits.
+pub(crate) fn check(
+    model: &Model,
+    paths: &[&Path],
+    options: &InferenceOptions,
+    report: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(Vec<DecodeError>, LoaderOptions), UnreadableFiles> {
+    let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
+    let workers = cores_or(options.workers);
+    let report = Mutex::new(report);
+    let skipped = pictures::check(paths, workers, &cache, options.on_bad_image, &|done, total| {
+        report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
+    })?;
+    let loading =
+        LoaderOptions { workers, cache: Some(cache), ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH) };
+    Ok((skipped, loading))
+}
