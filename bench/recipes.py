@@ -1,0 +1,74 @@
+"""Compares training recipes on a part of the training pictures alone: what chose the default recipe.
+
+    python bench/recipes.py DATA/train --seeds 1 2 --only full-lr1e-2 head
+
+DATA/train is a folder of class folders; a fifth of it, drawn anew for each seed, is held out and scores the recipes. Pictures outside it
+are never read. Prints a line for each run and, at the end, a Markdown table with the mean over the seeds.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+import time
+
+HEAD = ["--freeze", "trunk"]
+CANDIDATES = {
+    "head-lr1e-3": [*HEAD, "--lr", "1e-3"],
+    "head-lr3e-3": [*HEAD, "--lr", "3e-3"],
+    "head-lr1e-2": [*HEAD, "--lr", "1e-2"],
+    "full-lr1e-3": ["--lr", "1e-3"],
+    "full-lr3e-3": ["--lr", "3e-3"],
+    "full-lr1e-2": ["--lr", "1e-2"],
+    "full-lr3e-3-crop0.35": ["--lr", "3e-3", "--crop-scale", "0.35,1"],
+    "full-lr3e-3-head1": ["--lr", "3e-3", "--head-lr-mult", "1"],
+    "full-lr3e-3-smooth0.1": ["--lr", "3e-3", "--label-smoothing", "0.1"],
+    "blocks.3-lr3e-3": ["--freeze", "through=blocks.3", "--lr", "3e-3"],
+    "blocks.3-lr1e-2": ["--freeze", "through=blocks.3", "--lr", "1e-2"],
+    "full-adamw-lr1e-4": ["--optimizer", "adamw", "--lr", "1e-4", "--weight-decay", "0.01"],
+    "full-adamw-lr3e-4": ["--optimizer", "adamw", "--lr", "3e-4", "--weight-decay", "0.01"],
+}
+
+
+def run(regraft, data, name, options, seed, epochs):
+    """One training; the held-out part's accuracy after the best and the last epoch, and the seconds it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [regraft, "train", data, "--val-fraction", "0.2", "--seed", str(seed), "--output", folder, "--json", *options]
+        if epochs:
+            command += ["--epochs", str(epochs)]
+        start = time.perf_counter()
+        summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+        rows = (pathlib.Path(folder) / "metrics.csv").read_text().splitlines()
+        last = dict(zip(rows[0].split(","), rows[-1].split(",")))
+    return {
+        "recipe": name,
+        "seed": seed,
+        "best": summary["val_accuracy"],
+        "last": float(last["validation_accuracy"]),
+        "last_loss": float(last["validation_loss"]),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("data")
+    arguments.add_argument("--regraft", default="target/release/regraft")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[1])
+    arguments.add_argument("--epochs", type=int)
+    arguments.add_argument("--only", nargs="+", choices=CANDIDATES)
+    options = arguments.parse_args()
+    results = {}
+    for name in options.only or CANDIDATES:
+        for seed in options.seeds:
+            result = run(options.regraft, options.data, name, CANDIDATES[name], seed, options.epochs)
+            print(json.dumps(result), flush=True)
+            results.setdefault(name, []).append(result)
+    print("\n| recipe | held-out accuracy, best epoch | last epoch | loss, last epoch | seconds |\n|---|---|---|---|---|")
+    for name, runs in results.items():
+        mean = lambda key: sum(run[key] for run in runs) / len(runs)
+        print(f"| {name} | {mean('best'):.4f} | {mean('last'):.4f} | {mean('last_loss'):.4f} | {mean('seconds'):.0f} |")
+
+
+if __name__ == "__main__":
+    main()

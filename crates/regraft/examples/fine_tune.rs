@@ -1,0 +1,39 @@
+//! Fine-tunes the embedded model on a folder, then asks the result about a picture:
+//! `cargo run --release -p regraft --example fine_tune -- sample/fashion sample/fashion/test/bag/00030.png`.
+
+use regraft::config::{Freeze, Recipe, TrainConfig};
+use regraft::data::loader::LoaderOptions;
+use regraft::model::Model;
+use regraft::nn::cpu::CpuEngine;
+use regraft::nn::engine::Engine;
+use regraft::predict::predict;
+use regraft::train::{Event, Output, train};
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let data = arguments.next().ok_or("give a folder of pictures")?;
+    let picture = arguments.next().ok_or("give a picture")?;
+
+    // The default recipe, but only the head learns, for two epochs.
+    let config = TrainConfig { freeze: Freeze::Trunk, epochs: 2, ..TrainConfig::recipe(Recipe::Default, &data) };
+    let output = Output { parent: "runs".into(), folder: None, force: false };
+    let outcome = train(&config, &output, &mut |event| {
+        if let Event::Epoch { row, .. } = event {
+            println!("epoch {}: loss {:.3}, validation accuracy {:?}", row.epoch, row.train_loss, row.validation_accuracy);
+        }
+    })?;
+    println!("test accuracy {:?}, in {}", outcome.summary.test_accuracy, outcome.folder.display());
+
+    // The model file says how pictures are prepared and what the classes are called.
+    let model = Model::load(&outcome.folder, None)?.into_classifier()?;
+    let mut engine = CpuEngine::new(model.graph.clone(), model.preprocessing.image_size as usize, 0)?;
+    engine.load_state(&model.state)?;
+    let options = LoaderOptions::new(model.preprocessing.clone(), 1);
+    for prediction in predict(&mut engine, &[picture], &model.classes, 3, options, &mut |_| {})? {
+        for guess in prediction.top {
+            println!("{:6.2} %  {}", 100.0 * guess.probability, guess.class);
+        }
+    }
+    Ok(())
+}
