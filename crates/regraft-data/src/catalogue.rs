@@ -120,7 +120,7 @@ pub enum CatalogueError {
         path: PathBuf,
     },
     /// No picture at all.
-    #[error("{}: holds no picture in any class folder", .path.display())]
+    #[error("{}: holds no picture in any class folder; put pictures into a folder for each class, or remove it", .path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,
