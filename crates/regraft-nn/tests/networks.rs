@@ -1,0 +1,151 @@
+//! The logits of every architecture, and the maps on the way to them, against torchvision and efficientnet-lite-pytorch:
+//! `fixtures/networks.py` of the repository makes the reference values.
+
+mod common;
+
+use common::{fixture, generated_state, graph, number, numbers, pictures, relative_difference};
+use regraft_kernels::activation::Activation;
+use regraft_nn::cpu::CpuEngine;
+use regraft_nn::engine::{Engine, State};
+use regraft_nn::graph::{Graph, Operation};
+use regraft_nn::weights::read_safetensors;
+use serde_json::Value;
+
+/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32 differs from its f64 by up to 1e-6.
+const LOGITS_TOLERANCE: f64 = 4e-6;
+/// Of a map's standard deviation: how far its mean and standard deviation may be off.
+const STAGE_TOLERANCE: f64 = 1e-5;
+
+fn check(architecture: &str, image_size: usize) {
+    let record = fixture(&format!("{architecture}_{image_size}.json"));
+    let graph = graph(architecture);
+    let state = generated_state(&graph);
+    let images = pictures(number(&record, "pictures") as usize, image_size);
+    check_record(&record, &graph, &state, &images);
+}
+
+fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32]) {
+    let (batch, image_size) = (number(record, "pictures") as usize, number(record, "image_size") as usize);
+    let mut engine = CpuEngine::new(graph.clone(), image_size, 0).expect("pictures large enough");
+    engine.load_state(state).expect("every tensor");
+    // The maps first and in their order, so that the first difference is named.
+    for stage in record["stages"].as_array().expect("a list of stages") {
+        let name = stage["name"].as_str().expect("a name");
+        let last = graph.nodes_through(name).expect("a layer of the network") - 1;
+        let map = if name.starts_with("bn") {
+            before_activation(graph, state, last, image_size).features(images, batch, last)
+        } else {
+            engine.features(images, batch, last)
+        };
+        check_stage(stage, &map.expect("pictures that fit"));
+    }
+    let logits = engine.evaluate(images, batch).expect("pictures that fit");
+    let difference = relative_difference(&logits, &numbers(&record["logits"]));
+    println!("{} {image_size}: {difference:.1e} of the largest logit", graph.architecture);
+    assert!(difference <= LOGITS_TOLERANCE, "the logits are {difference:e} of the largest off");
+}
+
+/// An engine whose node `last` has no activation: PyTorch's value of a batch norm is that before it.
+fn before_activation(graph: &Graph, state: &State, last: usize, image_size: usize) -> CpuEngine {
+    let mut graph = graph.clone();
+    match &mut graph.nodes[last].operation {
+        Operation::Convolution(convolution) => convolution.activation = Activation::Identity,
+        operation => panic!("a batch norm belongs to a convolution, not to {operation:?}"),
+    }
+    let mut engine = CpuEngine::new(graph, image_size, 0).expect("pictures large enough");
+    engine.load_state(state).expect("every tensor");
+    engine
+}
+
+fn check_stage(stage: &Value, map: &[f32]) {
+    let (mean, deviation) = moments(map);
+    let (expected_mean, expected_deviation) = (number(stage, "mean"), number(stage, "std"));
+    let difference = (mean - expected_mean).abs().max((deviation - expected_deviation).abs()) / expected_deviation;
+    assert!(
+        difference <= STAGE_TOLERANCE,
+        "{}: mean {mean} and deviation {deviation} instead of {expected_mean} and {expected_deviation}",
+        stage["name"]
+    );
+}
+
+/// Mean and (unbiased) standard deviation.
+fn moments(values: &[f32]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0)).sqrt())
+}
+
+#[test]
+fn resnet18_matches_torchvision() {
+    check("resnet18", 224);
+    check("resnet18", 97);
+}
+
+#[test]
+fn resnet34_matches_torchvision() {
+    check("resnet34", 64);
+}
+
+#[test]
+fn resnet50_matches_torchvision() {
+    check("resnet50", 64);
+}
+
+#[test]
+fn resnet101_matches_torchvision() {
+    check("resnet101", 64);
+}
+
+#[test]
+fn resnet152_matches_torchvision() {
+    check("resnet152", 64);
+}
+
+#[test]
+fn efficientnet_lite0_matches_efficientnet_lite_pytorch() {
+    check("efficientnet_lite0", 224);
+    check("efficientnet_lite0", 97);
+    check("efficientnet_lite0", 64);
+}
+
+/// Two pictures of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's script states them in words.
+fn formula_pictures() -> Vec<f32> {
+    let disc = |y: usize, x: usize| {
+        let inside = y.abs_diff(112).pow(2) + x.abs_diff(112).pow(2) < 72 * 72;
+        if inside { [230, 150 - y / 4, 20] } else { [90 + y / 4, 140 + y / 4, 255 - y / 8] }
+    };
+    let board = |y: usize, x: usize| {
+        let inside = (40..184).contains(&y);
+        let even = ((x + y / 2) / 16 + y / 16).is_multiple_of(2);
+        match (inside, even) {
+            (true, true) => [220, 200 - y / 4, 40 + x / 4],
+            (true, false) => [120, 120, 130],
+            (false, _) => [30 + x / 8, 25, 20 + y / 8],
+        }
+    };
+    let places = || (0..224).flat_map(|y| (0..224).map(move |x| (y, x)));
+    let levels = places().flat_map(|(y, x)| disc(y, x)).chain(places().flat_map(|(y, x)| board(y, x)));
+    levels.map(|level| (level as f32 - 127.0) / 128.0).collect()
+}
+
+/// The embedded source model on drawn pictures and on ones that it has an opinion of.
+#[test]
+fn the_embedded_weights_match_efficientnet_lite_pytorch() {
+    let record = fixture("efficientnet_lite0_imagenet_224.json");
+    let file = read_safetensors(regraft_lite0::WEIGHTS, "the embedded weights").expect("a safetensors file");
+    let state: State = file.tensors.into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
+    let graph = graph("efficientnet_lite0");
+    let images = [pictures(2, 224), formula_pictures()].concat();
+    check_record(&record, &graph, &state, &images);
+
+    // The fixture's classes are those of the weights before they were rounded to f16.
+    let mut engine = CpuEngine::new(graph, 224, 0).expect("pictures large enough");
+    engine.load_state(&state).expect("every tensor");
+    let logits = engine.evaluate(&images, 4).expect("pictures that fit");
+    let top = |logits: &[f32]| logits.iter().enumerate().max_by(|first, second| first.1.total_cmp(second.1)).map(|best| best.0);
+    let found: Vec<Option<usize>> = logits.chunks_exact(1000).map(top).collect();
+    let expected =
+        record["top_classes"].as_array().expect("a list for each picture").iter().map(|classes| numbers(classes)[0] as usize);
+    assert_eq!(found, expected.map(Some).collect::<Vec<_>>());
+}
