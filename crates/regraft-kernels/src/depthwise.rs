@@ -36,6 +36,13 @@ impl Walk {
     fn taps<const KERNEL: usize>(start: usize, padding: usize, limit: usize) -> Range<usize> {
         padding.saturating_sub(start).min(KERNEL)..(limit + padding).saturating_sub(start).min(KERNEL)
     }
+
+    /// The output columns, of so many, whose taps all lie inside the map.
+    fn inner_columns<const KERNEL: usize>(&self, columns: usize) -> Range<usize> {
+        let first = self.padding_left.div_ceil(self.stride);
+        let end = (self.width + self.padding_left).checked_sub(KERNEL).map_or(0, |last| last / self.stride + 1);
+        first..end.min(columns)
+    }
 }
 
 /// `output = epilogue(convolution(input))`.
@@ -178,6 +185,9 @@ fn forward_row_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
+/// Output pixels that are computed side by side: enough sums that none waits for the one before.
+const COLUMNS: usize = 4;
+
 /// `WIDTH` channels of one output row.
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
@@ -189,35 +199,77 @@ fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     accumulate: bool,
     channel: usize,
 ) {
-    let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
-    for (tap, values) in taps.as_flattened_mut().iter_mut().enumerate() {
-        values.copy_from_slice(&weights[tap * walk.channels + channel..][..WIDTH]);
-    }
+    let taps: [[[f32; WIDTH]; KERNEL]; KERNEL] = read_taps(weights, walk.channels, channel);
     let top = out_row * walk.stride;
     let tap_rows = Walk::taps::<KERNEL>(top, walk.padding_top, walk.height);
-    for (column, pixel) in row.chunks_exact_mut(walk.channels).enumerate() {
-        let left = column * walk.stride;
-        let tap_columns = Walk::taps::<KERNEL>(left, walk.padding_left, walk.width);
-        let mut sums = [0.0f32; WIDTH];
-        for tap_row in tap_rows.clone() {
-            let map_row = (top + tap_row - walk.padding_top) * walk.width;
-            let mut add = |tap_column: usize| {
-                let start = (map_row + left + tap_column - walk.padding_left) * walk.channels + channel;
-                let values = &image[start..start + WIDTH];
-                for ((sum, value), tap) in sums.iter_mut().zip(values).zip(&taps[tap_row][tap_column]) {
-                    *sum = multiply_add::<FUSED>(*value, *tap, *sum);
+    let columns = row.len() / walk.channels;
+    let inner = walk.inner_columns::<KERNEL>(columns);
+    let mut column = 0;
+    while column < columns {
+        let start = column * walk.channels + channel;
+        if inner.contains(&column) && inner.contains(&(column + COLUMNS - 1)) {
+            let mut sums = [[0.0f32; WIDTH]; COLUMNS];
+            let left = column * walk.stride - walk.padding_left;
+            for tap_row in tap_rows.clone() {
+                let first = ((top + tap_row - walk.padding_top) * walk.width + left) * walk.channels + channel;
+                // All pixels under these taps; the check here covers every read below.
+                let pixels = (COLUMNS - 1) * walk.stride + KERNEL;
+                let values = &image[first..first + (pixels - 1) * walk.channels + WIDTH];
+                for (tap_column, tap) in taps[tap_row].iter().enumerate() {
+                    for (place, sums) in sums.iter_mut().enumerate() {
+                        let at = (place * walk.stride + tap_column) * walk.channels;
+                        debug_assert!(at + WIDTH <= values.len());
+                        // SAFETY: place <= COLUMNS - 1 and tap_column <= KERNEL - 1, so `at` is at most
+                        // (pixels - 1) * channels, and `values` has WIDTH elements from there on.
+                        let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                        for ((sum, value), tap) in sums.iter_mut().zip(values).zip(tap) {
+                            *sum = multiply_add::<FUSED>(value, *tap, *sum);
+                        }
+                    }
                 }
-            };
-            if tap_columns.len() == KERNEL {
-                (0..KERNEL).for_each(&mut add);
-            } else {
-                tap_columns.clone().for_each(&mut add);
             }
-        }
-        for (target, sum) in pixel[channel..channel + WIDTH].iter_mut().zip(sums) {
-            *target = if accumulate { *target + sum } else { sum };
+            for (place, sums) in sums.iter().enumerate() {
+                store(&mut row[start + place * walk.channels..][..WIDTH], sums, accumulate);
+            }
+            column += COLUMNS;
+        } else {
+            let mut sums = [0.0f32; WIDTH];
+            let left = column * walk.stride;
+            for tap_row in tap_rows.clone() {
+                let map_row = (top + tap_row - walk.padding_top) * walk.width;
+                for tap_column in Walk::taps::<KERNEL>(left, walk.padding_left, walk.width) {
+                    let start = (map_row + left + tap_column - walk.padding_left) * walk.channels + channel;
+                    let values = &image[start..start + WIDTH];
+                    for ((sum, value), tap) in sums.iter_mut().zip(values).zip(&taps[tap_row][tap_column]) {
+                        *sum = multiply_add::<FUSED>(*value, *tap, *sum);
+                    }
+                }
+            }
+            store(&mut row[start..start + WIDTH], &sums, accumulate);
+            column += 1;
         }
     }
+}
+
+#[inline(always)]
+fn store<const WIDTH: usize>(target: &mut [f32], sums: &[f32; WIDTH], accumulate: bool) {
+    for (target, sum) in target.iter_mut().zip(sums) {
+        *target = if accumulate { *target + sum } else { *sum };
+    }
+}
+
+/// The filters of `WIDTH` channels, to be held in registers.
+#[inline(always)]
+fn read_taps<const KERNEL: usize, const WIDTH: usize>(
+    weights: &[f32],
+    channels: usize,
+    channel: usize,
+) -> [[[f32; WIDTH]; KERNEL]; KERNEL] {
+    let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
+    for (tap, values) in taps.as_flattened_mut().iter_mut().enumerate() {
+        values.copy_from_slice(&weights[tap * channels + channel..][..WIDTH]);
+    }
+    taps
 }
 
 for_each_isa! {
@@ -301,33 +353,48 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
 ) {
     let channels = shape.in_channels;
     let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
+    let walk = Walk {
+        height: shape.in_height,
+        width: shape.in_width,
+        channels,
+        stride: shape.stride,
+        padding_top: shape.padding_top,
+        padding_left: shape.padding_left,
+    };
+    let inner = walk.inner_columns::<KERNEL>(shape.out_width);
     for out_row in 0..shape.out_height {
         let top = out_row * shape.stride;
         let tap_rows = Walk::taps::<KERNEL>(top, shape.padding_top, shape.in_height);
         for out_column in 0..shape.out_width {
             let left = out_column * shape.stride;
-            let tap_columns = Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width);
             let start = (out_row * shape.out_width + out_column) * channels + channel;
-            let gradient = &gradient[start..start + WIDTH];
-            let whole = tap_rows.len() == KERNEL && tap_columns.len() == KERNEL;
-            let mut add = |tap_row: usize, tap_column: usize| {
-                let row = top + tap_row - shape.padding_top;
-                let start = (row * shape.in_width + left + tap_column - shape.padding_left) * channels + channel;
-                let values = &input[start..start + WIDTH];
-                for ((sum, value), gradient) in taps[tap_row][tap_column].iter_mut().zip(values).zip(gradient) {
-                    *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
-                }
-            };
-            if whole {
-                for tap_row in 0..KERNEL {
-                    for tap_column in 0..KERNEL {
-                        add(tap_row, tap_column);
+            let mut gradients = [0.0f32; WIDTH];
+            gradients.copy_from_slice(&gradient[start..start + WIDTH]);
+            if tap_rows.len() == KERNEL && inner.contains(&out_column) {
+                let first = ((top - shape.padding_top) * shape.in_width + left - shape.padding_left) * channels + channel;
+                let row_stride = shape.in_width * channels;
+                // The check here covers every read below.
+                let values = &input[first..first + (KERNEL - 1) * (row_stride + channels) + WIDTH];
+                for (tap_row, taps) in taps.iter_mut().enumerate() {
+                    for (tap_column, sums) in taps.iter_mut().enumerate() {
+                        let at = tap_row * row_stride + tap_column * channels;
+                        debug_assert!(at + WIDTH <= values.len());
+                        // SAFETY: both taps are at most KERNEL - 1, so `values` has WIDTH elements from `at` on.
+                        let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                        for ((sum, value), gradient) in sums.iter_mut().zip(values).zip(gradients) {
+                            *sum = multiply_add::<FUSED>(value, gradient, *sum);
+                        }
                     }
                 }
-            } else {
-                for tap_row in tap_rows.clone() {
-                    for tap_column in tap_columns.clone() {
-                        add(tap_row, tap_column);
+                continue;
+            }
+            for tap_row in tap_rows.clone() {
+                let row = top + tap_row - shape.padding_top;
+                for tap_column in Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width) {
+                    let start = (row * shape.in_width + left + tap_column - shape.padding_left) * channels + channel;
+                    let values = &input[start..start + WIDTH];
+                    for ((sum, value), gradient) in taps[tap_row][tap_column].iter_mut().zip(values).zip(&gradients) {
+                        *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
                     }
                 }
             }
