@@ -15,8 +15,8 @@ const NAME_WIDTH: usize = 28;
 /// What stands for a metric that is not defined.
 const UNDEFINED: &str = "–";
 
-/// The evaluation as lines of text: the metrics of the whole, those of each class, and what was taken for what (for more than
-/// 20 classes the ten most confused pairs instead of the matrix). Columns are aligned by display width, in any script;
+/// The evaluation as lines of text: the metrics of the whole, those of each class, and what was taken for what. For more than 20
+/// classes, only those that have images or were predicted are listed, and the ten most confused pairs instead of the matrix. Columns are aligned by display width, in any script;
 /// control characters in class names are replaced, so that a name cannot steer the terminal.
 pub fn evaluation_table(evaluation: &Evaluation) -> String {
     let mut text = overall(evaluation);
@@ -56,7 +56,10 @@ fn overall(evaluation: &Evaluation) -> String {
 
 fn per_class(evaluation: &Evaluation) -> String {
     let header = ["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec();
-    let rows = evaluation.per_class.iter().map(|report| {
+    let is_many = evaluation.classes.len() > MOST_CLASSES_IN_MATRIX;
+    // Of many classes, those that no image has to do with would bury the others. An F1 is missing only where that is so.
+    let listed = evaluation.per_class.iter().filter(|report| !is_many || report.f1.is_some());
+    let rows = listed.map(|report| {
         vec![
             shown_name(&report.class),
             report.images.to_string(),
@@ -65,7 +68,14 @@ fn per_class(evaluation: &Evaluation) -> String {
             decimal(report.f1),
         ]
     });
-    aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), 1)
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    let mut text = aligned(&rows, 1);
+    let left_out = evaluation.classes.len() + 1 - rows.len();
+    if left_out > 0 {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "and {left_out} classes without images, none of which was predicted");
+    }
+    text
 }
 
 /// The matrix with numbers for column headings, which stay narrow whatever the classes are called.
@@ -114,7 +124,8 @@ fn decimal(value: Option<f64>) -> String {
 }
 
 /// Lines of cells two spaces apart, the first `left_aligned` columns to the left, the others to the right.
-fn aligned(rows: &[Vec<String>], left_aligned: usize) -> String {
+#[must_use]
+pub fn aligned(rows: &[Vec<String>], left_aligned: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -133,9 +144,15 @@ fn aligned(rows: &[Vec<String>], left_aligned: usize) -> String {
     text
 }
 
+/// A name without control characters, which could steer the terminal.
+#[must_use]
+pub fn printable(name: &str) -> String {
+    name.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()
+}
+
 /// A class name as it is shown: without control characters and at most [`NAME_WIDTH`] columns wide.
 fn shown_name(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let name = printable(name);
     if name.width() <= NAME_WIDTH {
         return name;
     }
@@ -249,7 +266,15 @@ class 3     class 20        4  14
         let mut logits = vec![0.0; 21];
         logits[4] = 1.0;
         evaluator.add(&logits, &[4]);
-        assert!(evaluation_table(&evaluator.finish().unwrap()).ends_with("\n\nno class was taken for another\n"));
+        let expected = "
+class  images  precision  recall      F1
+4           1     1.0000  1.0000  1.0000
+and 20 classes without images, none of which was predicted
+
+no class was taken for another
+";
+        let table = evaluation_table(&evaluator.finish().unwrap());
+        assert!(table.ends_with(expected), "{table}");
     }
 
     #[test]
