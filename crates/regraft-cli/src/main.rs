@@ -19,14 +19,24 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            output::aside(format!("error: {failure}"));
             failure.exit_code()
         }
     }
 }
 
 fn run() -> Result<(), Failure> {
+    // A wrong REGRAFT_ISA is said before any kernel runs into it.
+    regraft::isa::in_use().map_err(Failure::input)?;
     match Regraft::parse().command {
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
+        Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Show(arguments) => commands::show::run(&arguments),
+        Command::Models(arguments) => commands::models::run(&arguments),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments),
+        Command::Weights(arguments) => commands::weights::run(&arguments),
+        Command::Completions(arguments) => commands::completions::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! What a command writes to standard output.
+//! What a command writes: results to standard output, everything else to standard error.
 
 use crate::failure::Failure;
 use std::io::Write;
@@ -11,4 +11,14 @@ pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// Writes a value as indented JSON.
 pub fn json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     line(serde_json::to_string_pretty(value).map_err(Failure::under_way)?)
+}
+
+/// Writes a value as JSON in one line.
+pub fn compact_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    line(serde_json::to_string(value).map_err(Failure::under_way)?)
+}
+
+/// Writes a line to standard error. That nobody reads it is no reason to stop.
+pub fn aside(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

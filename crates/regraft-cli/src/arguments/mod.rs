@@ -1,7 +1,17 @@
 //! The command line: every flag is defined once, here and in the files below.
 
+mod classifier;
+mod shared;
+mod show;
+mod tools;
 mod train;
 
+pub use classifier::{EvaluateArguments, PredictArguments};
+pub use show::ShowArguments;
+pub use tools::{
+    CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments, StoredType, WeightsArguments,
+    WeightsCommand,
+};
 pub use train::TrainArguments;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -10,9 +20,19 @@ use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
+const EXAMPLES: &str = "\
+Examples:
+  regraft train photos/                          fine-tune the model inside the program on your pictures
+  regraft evaluate runs/photos photos/test       score it
+  regraft predict runs/photos a.jpg b.png        use it
+  regraft predict --model efficientnet_lite0 a.jpg
+                                                 use the source model as it is, with its 1000 classes
+
+Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input";
+
 /// Fine-tune a pretrained image classifier on your own folder of pictures.
 #[derive(Debug, Parser)]
-#[command(name = "regraft", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "regraft", version, arg_required_else_help = true, max_term_width = 110, after_help = EXAMPLES)]
 pub struct Regraft {
     #[command(subcommand)]
     pub command: Command,
@@ -22,6 +42,22 @@ pub struct Regraft {
 pub enum Command {
     /// Fine-tune a source model on a folder of pictures
     Train(Box<TrainArguments>),
+    /// Score a model on a folder of pictures whose classes are known
+    Evaluate(EvaluateArguments),
+    /// Say what is on pictures
+    Predict(PredictArguments),
+    /// Draw what the network sees of a folder of pictures
+    Show(ShowArguments),
+    /// List the architectures that can be fine-tuned
+    Models(ModelsArguments),
+    /// List a model's layers, and what its file says of it
+    Inspect(InspectArguments),
+    /// Work on weight files
+    Weights(WeightsArguments),
+    /// Write a shell's completion script to standard output
+    Completions(CompletionsArguments),
+    /// Show what this machine has and what of it is used
+    Doctor(DoctorArguments),
 }
 
 /// A parser for one of `words`, which the library's type reads from its configuration file too.

@@ -1,10 +1,10 @@
 //! `regraft train`'s flags, and how they become a configuration.
 
+use super::shared::{BadImageArguments, PreparationArguments, SourceArguments, ThreadArguments};
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{Freeze, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, TrainConfig, Weights};
-use regraft::data::augmentation::AugmentationKind;
+use regraft::config::{Freeze, LossReduction, OptimizerName, Recipe, Schedule, TrainConfig};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -40,12 +40,8 @@ pub struct TrainArguments {
     #[arg(long)]
     pub json: bool,
 
-    /// Architecture of the source model (see `regraft models`)
-    #[arg(long, value_name = "NAME", help_heading = "Source model")]
-    pub model: Option<String>,
-    /// Weight file (.safetensors, .pth of torchvision or timm), run folder, `embedded`, or `none` to train from scratch
-    #[arg(long, value_name = "FILE", help_heading = "Source model")]
-    pub weights: Option<String>,
+    #[command(flatten)]
+    pub source: SourceArguments,
 
     /// Layers that stay as they are: none, trunk, or through=LAYER (names from `regraft inspect`)
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
@@ -88,31 +84,13 @@ pub struct TrainArguments {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u64>,
 
-    /// Side of the network's square input in pixels [default: the source model's]
-    #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
-    pub image_size: Option<u32>,
-    /// How a picture becomes a square in evaluation [default: the source model's way]
-    #[arg(long, value_parser = one_of::<Resize>(&["crop", "squash", "letterbox"]), help_heading = "Pictures")]
-    pub resize: Option<Resize>,
-    /// Vary training pictures by random crops and flips, or not
-    #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic"]), help_heading = "Pictures")]
-    pub augment: Option<AugmentationKind>,
-    /// Smallest and largest part of a picture's area that a training crop covers, such as 0.08,1
-    #[arg(long, value_name = "LOW,HIGH", value_parser = crop_scale, help_heading = "Pictures")]
-    pub crop_scale: Option<[f32; 2]>,
-    /// Part of each class that picks the best epoch where there is no validation folder
-    #[arg(long, value_name = "SHARE", help_heading = "Pictures")]
-    pub val_fraction: Option<f64>,
-    /// What to do about a picture that cannot be read
-    #[arg(long, value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
-    pub on_bad_image: Option<OnBadImage>,
+    #[command(flatten)]
+    pub preparation: PreparationArguments,
+    #[command(flatten)]
+    pub bad_images: BadImageArguments,
 
-    /// Threads that compute [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    pub threads: Option<usize>,
-    /// Threads that decode and transform pictures [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    pub workers: Option<usize>,
+    #[command(flatten)]
+    pub threads: ThreadArguments,
     /// Device
     #[arg(long, help_heading = "Machine")]
     pub device: Option<String>,
@@ -126,15 +104,16 @@ impl TrainArguments {
             None => TrainConfig::recipe(self.recipe.unwrap_or(Recipe::Default), self.data.as_deref().unwrap_or("".as_ref())),
         };
         // `--weights X` alone must not keep the model name of a configuration, which X may contradict; nor the other way round.
-        if self.config.is_some() && self.weights.is_some() && self.model.is_none() {
+        let SourceArguments { model, weights } = &self.source;
+        if self.config.is_some() && weights.is_some() && model.is_none() {
             config.model = None;
         }
-        if self.config.is_some() && self.model.is_some() && self.weights.is_none() {
+        if self.config.is_some() && model.is_some() && weights.is_none() {
             config.weights = None;
         }
         set(&mut config.data, self.data.as_ref());
-        set_some(&mut config.model, self.model.as_ref());
-        set_some(&mut config.weights, self.weights.clone().map(Weights::from).as_ref());
+        set_some(&mut config.model, model.as_ref());
+        set_some(&mut config.weights, self.source.weights().as_ref());
         set(&mut config.freeze, self.freeze.as_ref());
         set(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
         set(&mut config.epochs, self.epochs.as_ref());
@@ -148,14 +127,14 @@ impl TrainArguments {
         set(&mut config.label_smoothing, self.label_smoothing.as_ref());
         set(&mut config.loss, self.loss.as_ref());
         set(&mut config.seed, self.seed.as_ref());
-        set_some(&mut config.image_size, self.image_size.as_ref());
-        set_some(&mut config.resize, self.resize.as_ref());
-        set(&mut config.augment, self.augment.as_ref());
-        set(&mut config.crop_scale, self.crop_scale.as_ref());
-        set_some(&mut config.val_fraction, self.val_fraction.as_ref());
-        set(&mut config.on_bad_image, self.on_bad_image.as_ref());
-        set(&mut config.threads, self.threads.as_ref());
-        set(&mut config.workers, self.workers.as_ref());
+        set_some(&mut config.image_size, self.preparation.image_size.as_ref());
+        set_some(&mut config.resize, self.preparation.resize.as_ref());
+        set(&mut config.augment, self.preparation.augment.as_ref());
+        set(&mut config.crop_scale, self.preparation.crop_scale.as_ref());
+        set_some(&mut config.val_fraction, self.preparation.val_fraction.as_ref());
+        set(&mut config.on_bad_image, self.bad_images.on_bad_image.as_ref());
+        set(&mut config.threads, self.threads.threads.as_ref());
+        set(&mut config.workers, self.threads.workers.as_ref());
         set(&mut config.device, self.device.as_ref());
         config.check().map_err(Failure::input)?;
         Ok(config)
@@ -172,9 +151,4 @@ fn set_some<T: Clone>(option: &mut Option<T>, given: Option<&T>) {
     if given.is_some() {
         *option = given.cloned();
     }
-}
-
-fn crop_scale(text: &str) -> Result<[f32; 2], String> {
-    let parts: Vec<f32> = text.split(',').map(|part| part.trim().parse::<f32>()).collect::<Result<_, _>>().unwrap_or_default();
-    parts.try_into().map_err(|_| "two numbers with a comma between, such as 0.08,1".into())
 }

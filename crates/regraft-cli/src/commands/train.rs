@@ -1,11 +1,12 @@
 //! `regraft train`.
 
+use super::shortened;
 use crate::arguments::TrainArguments;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::{Bars, duration};
 use regraft::report::epochs::EpochRow;
-use regraft::report::table::evaluation_table;
+use regraft::report::table::{evaluation_table, printable};
 use regraft::train::{Event, Output, Start, train};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
@@ -17,7 +18,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let mut say = |bars: &mut Bars, text: String| {
         bars.clear();
         if to_error {
-            eprintln!("{text}");
+            output::aside(text);
         } else if written.is_ok() {
             written = output::line(text);
         }
@@ -76,19 +77,11 @@ fn describe(start: &Start) -> String {
         "{} classes: {}\n{train} pictures to train on, {validation} to pick the epoch, {test} to test\n{}; {trained} of {all} \
          parameters learn, on {}\nwriting to {}",
         start.classes.len(),
-        shortened(&start.classes),
+        shortened(start.classes.iter().enumerate().map(|(number, class)| format!("{number} {}", printable(class)))),
         start.source,
         start.device,
         start.folder.display()
     )
-}
-
-/// The first classes by name, with their numbers, and how many more there are.
-fn shortened(classes: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<String> = classes.iter().take(SHOWN).enumerate().map(|(number, class)| format!("{number} {class}")).collect();
-    let more = classes.len().saturating_sub(SHOWN);
-    if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
 }
 
 fn epoch_line(row: &EpochRow, epochs: u32, kept: bool) -> String {

@@ -1,0 +1,67 @@
+//! Flags that several commands have.
+
+use super::one_of;
+use clap::Args;
+use regraft::config::{OnBadImage, Resize, Weights};
+use regraft::data::augmentation::AugmentationKind;
+
+/// Where a source model comes from.
+#[derive(Debug, Args)]
+pub struct SourceArguments {
+    /// Architecture of the source model (see `regraft models`)
+    #[arg(long, value_name = "NAME", help_heading = "Source model")]
+    pub model: Option<String>,
+    /// Weight file (.safetensors, .pth of torchvision or timm), run folder, `embedded`, or `none` to train from scratch
+    #[arg(long, value_name = "FILE", help_heading = "Source model")]
+    pub weights: Option<String>,
+}
+
+impl SourceArguments {
+    pub fn weights(&self) -> Option<Weights> {
+        self.weights.clone().map(Weights::from)
+    }
+}
+
+/// How pictures become the network's input.
+#[derive(Debug, Args)]
+pub struct PreparationArguments {
+    /// Side of the network's square input in pixels [default: the source model's]
+    #[arg(long, value_name = "PIXELS", help_heading = "Pictures")]
+    pub image_size: Option<u32>,
+    /// How a picture becomes a square in evaluation [default: the source model's way]
+    #[arg(long, value_parser = one_of::<Resize>(&["crop", "squash", "letterbox"]), help_heading = "Pictures")]
+    pub resize: Option<Resize>,
+    /// Vary training pictures by random crops and flips, or not
+    #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic"]), help_heading = "Pictures")]
+    pub augment: Option<AugmentationKind>,
+    /// Smallest and largest part of a picture's area that a training crop covers, such as 0.08,1
+    #[arg(long, value_name = "LOW,HIGH", value_parser = crop_scale, help_heading = "Pictures")]
+    pub crop_scale: Option<[f32; 2]>,
+    /// Part of each class that picks the best epoch where there is no validation folder
+    #[arg(long, value_name = "SHARE", help_heading = "Pictures")]
+    pub val_fraction: Option<f64>,
+}
+
+/// What happens to files that are no pictures.
+#[derive(Debug, Args)]
+pub struct BadImageArguments {
+    /// What to do about a picture that cannot be read: stop before anything else is done, or leave it out and say so
+    #[arg(long, value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
+    pub on_bad_image: Option<OnBadImage>,
+}
+
+/// How much of the machine is used.
+#[derive(Debug, Args)]
+pub struct ThreadArguments {
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub threads: Option<usize>,
+    /// Threads that decode and transform pictures [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub workers: Option<usize>,
+}
+
+fn crop_scale(text: &str) -> Result<[f32; 2], String> {
+    let parts: Vec<f32> = text.split(',').map(|part| part.trim().parse::<f32>()).collect::<Result<_, _>>().unwrap_or_default();
+    parts.try_into().map_err(|_| "two numbers with a comma between, such as 0.08,1".into())
+}

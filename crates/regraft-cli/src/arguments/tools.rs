@@ -1,0 +1,117 @@
+//! Flags of the commands that look at models, weight files and the machine.
+
+use super::one_of;
+use clap::{Args, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  regraft models
+  regraft models --json";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  regraft inspect resnet18
+  regraft inspect runs/photos
+  regraft inspect model.safetensors --json
+  regraft inspect resnet18-f37072fd.pth --model resnet18";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  regraft weights convert resnet18-f37072fd.pth resnet18.safetensors
+  regraft weights convert runs/photos/model.safetensors small.safetensors --dtype f16";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  regraft completions bash > ~/.local/share/bash-completion/completions/regraft
+  regraft completions zsh > ~/.zfunc/_regraft
+  regraft completions fish > ~/.config/fish/completions/regraft.fish";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  regraft doctor
+  REGRAFT_ISA=avx2 regraft doctor                what another instruction set would use";
+
+/// Flags of `regraft models`.
+#[derive(Debug, Args)]
+#[command(after_help = MODELS_EXAMPLES)]
+pub struct ModelsArguments {
+    /// Print a list as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `regraft inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArguments {
+    /// Architecture (see `regraft models`), run folder, model file or weight file
+    #[arg(value_name = "MODEL")]
+    pub subject: String,
+    /// Architecture of a weight file that does not say it
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Side of the square pictures that shapes and multiply-adds are for [default: the model's]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<u32>,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `regraft weights`.
+#[derive(Debug, Args)]
+pub struct WeightsArguments {
+    #[command(subcommand)]
+    pub command: WeightsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WeightsCommand {
+    /// Write any weight file as safetensors with the names that torchvision and timm use
+    Convert(ConvertArguments),
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredType {
+    F32,
+    F16,
+}
+
+/// Flags of `regraft weights convert`.
+#[derive(Debug, Args)]
+#[command(after_help = CONVERT_EXAMPLES)]
+pub struct ConvertArguments {
+    /// Weight file: safetensors, or a checkpoint of torch.save (old or new)
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The safetensors file to write
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// How numbers are stored; with f16, tensors of one dimension stay f32
+    #[arg(long, value_parser = one_of::<StoredType>(&["f32", "f16"]), default_value = "f32")]
+    pub dtype: StoredType,
+    /// Replace OUT if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Flags of `regraft completions`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub struct CompletionsArguments {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Flags of `regraft doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct DoctorArguments {
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,67 @@
+//! `regraft evaluate`.
+
+use super::{inference_failure, show_progress};
+use crate::arguments::EvaluateArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bars;
+use regraft::evaluate::evaluate_folder;
+use regraft::metrics::Evaluation;
+use regraft::report::table::evaluation_table;
+use serde::Serialize;
+
+/// What `--json` prints; described in docs/json.md.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+    folder: String,
+    model: &'a str,
+    architecture: &'a str,
+    image_size: u32,
+    device: &'a str,
+    skipped_images: Vec<String>,
+    notes: &'a [String],
+    regraft_version: &'static str,
+}
+
+pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
+    let saved = match (&arguments.saved, arguments.named.is_given()) {
+        (Some(path), true) => {
+            let path = path.display();
+            return Err(Failure::input(anyhow::anyhow!(
+                "the model is named twice, by {path} and by --model or --weights; give a weight file as --weights {path}"
+            )));
+        }
+        (None, false) => {
+            let folder = arguments.folder.display();
+            return Err(Failure::input(anyhow::anyhow!(
+                "which model is to be scored on {folder}? Name a run folder or model file before it, or --model NAME"
+            )));
+        }
+        (saved, _) => saved.as_deref(),
+    };
+    let model = arguments.named.classifier(saved)?;
+    let mut bars = Bars::default();
+    let outcome = evaluate_folder(&model, &arguments.folder, &arguments.inference.options(), &mut |progress| {
+        show_progress(&mut bars, progress)
+    });
+    bars.clear();
+    let outcome = outcome.map_err(inference_failure)?;
+    outcome.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
+    if arguments.json {
+        // In one line: the matrix of a thousand classes has a million numbers.
+        return output::compact_json(&Report {
+            evaluation: &outcome.evaluation,
+            folder: arguments.folder.display().to_string(),
+            model: &model.origin,
+            architecture: model.architecture(),
+            image_size: model.preprocessing.image_size,
+            device: &outcome.device,
+            skipped_images: outcome.skipped.iter().map(|error| error.path.display().to_string()).collect(),
+            notes: &outcome.notes,
+            regraft_version: env!("CARGO_PKG_VERSION"),
+        });
+    }
+    output::line(evaluation_table(&outcome.evaluation).trim_end())
+}

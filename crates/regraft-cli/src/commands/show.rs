@@ -1,0 +1,62 @@
+//! `regraft show`.
+
+use crate::arguments::ShowArguments;
+use crate::failure::Failure;
+use crate::output;
+use regraft::config::Weights;
+use regraft::data::augmentation::{Augmentation, AugmentationKind};
+use regraft::data::catalogue::{self, SplitOptions};
+use regraft::data::decode::DEFAULT_MAX_PIXELS;
+use regraft::data::preprocessing::Preprocessing;
+use regraft::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
+use regraft::pictures::ignored_note;
+use regraft::show::{ShowError, ShowOptions, grid, write_png};
+use regraft::transfer::target_preprocessing;
+
+pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
+    let given = &arguments.preparation;
+    let preprocessing = target_preprocessing(&source(arguments)?, given.image_size, given.resize);
+    let defaults = Augmentation::default();
+    let augmentation = Augmentation {
+        kind: given.augment.unwrap_or(AugmentationKind::Basic),
+        crop_scale: given.crop_scale.unwrap_or(defaults.crop_scale),
+        ..defaults
+    };
+    // What is drawn for a picture depends on its place in the list, so the list must be the one that training has.
+    let split = SplitOptions { validation_fraction: given.val_fraction, seed: arguments.seed, hold_out: true };
+    let data = catalogue::scan(&arguments.data, &split).map_err(Failure::input)?;
+    let options = ShowOptions {
+        per_class: arguments.per_class,
+        classes: arguments.classes,
+        seed: arguments.seed,
+        epoch: arguments.epoch - 1,
+        augmented: true,
+    };
+    let drawn = grid(&data.train, &data.classes, &preprocessing, &augmentation, &options, DEFAULT_MAX_PIXELS);
+    let drawn = drawn.map_err(|error: ShowError| Failure::input(error))?;
+    write_png(&arguments.output, &drawn.image).map_err(Failure::under_way)?;
+    let ignored = ignored_note(&data.ignored).into_iter();
+    let unreadable = drawn.unreadable.iter().map(|error| format!("cannot be read: {error}"));
+    ignored.chain(unreadable).for_each(|note| output::aside(format!("note: {note}")));
+    let pictures: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
+    output::line(format!(
+        "wrote {}: {pictures} training pictures of {} classes, {} x {} pixels",
+        arguments.output.display(),
+        drawn.shown.len(),
+        drawn.image.width,
+        drawn.image.height
+    ))?;
+    if !drawn.left_out_classes.is_empty() {
+        output::line(format!("not shown (see --classes): {}", super::shortened(drawn.left_out_classes.into_iter())))?;
+    }
+    Ok(())
+}
+
+/// How the source model prepares its pictures. Its weights are read only where a file is named, which may say.
+fn source(arguments: &ShowArguments) -> Result<Preprocessing, Failure> {
+    let name = arguments.source.model.as_deref();
+    match arguments.source.weights() {
+        Some(Weights::File(path)) => Ok(Model::load(&path, name).map_err(Failure::input)?.preprocessing),
+        _ => Ok(source_preprocessing(architecture(name.unwrap_or(DEFAULT_ARCHITECTURE)).map_err(Failure::input)?)),
+    }
+}
