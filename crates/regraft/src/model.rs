@@ -112,6 +112,12 @@ pub enum ModelError {
         /// The architecture that the file names.
         found: String,
     },
+    /// A folder is no run folder.
+    #[error("{} holds no {}: name a run folder, whose training has finished an epoch, or a model file", path.display(), run_folder::MODEL)]
+    NotARunFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A model file's metadata is damaged.
     #[error("{origin} is damaged: its metadata {key} {reason}; use another copy of the file")]
     Metadata {
@@ -228,8 +234,11 @@ impl Model {
     /// # Errors
     /// When the file cannot be read, does not fit `model`, or does not say its architecture where `model` does not either.
     pub fn load(path: &Path, model: Option<&str>) -> Result<Self, ModelError> {
-        let path = if path.is_dir() { path.join(run_folder::MODEL) } else { path.to_owned() };
-        let file = weights::read(&path)?;
+        let file_path = model_path(path);
+        if path.is_dir() && !file_path.exists() {
+            return Err(ModelError::NotARunFolder { path: path.to_owned() });
+        }
+        let file = weights::read(&file_path)?;
         let asked = model.map(architecture).transpose()?;
         let found = file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
         let origin = || file.origin.clone();

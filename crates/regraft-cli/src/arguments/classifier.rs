@@ -12,7 +12,7 @@ const EVALUATE_EXAMPLES: &str = "\
 Examples:
   regraft evaluate runs/photos photos/test
   regraft evaluate model.safetensors photos/test --json
-  regraft evaluate --model efficientnet_lite0 photos/  the 1000 classes of ImageNet: folders such as hotdog or n07697537
+  regraft evaluate --model efficientnet_lite0 photos/  (ImageNet's classes: folders such as hot_dog)
   regraft evaluate --model resnet18 --weights resnet18-f37072fd.pth photos/";
 
 const PREDICT_EXAMPLES: &str = "\

@@ -22,11 +22,9 @@ use serde::de::value::{Error, StrDeserializer};
 
 const EXAMPLES: &str = "\
 Examples:
-  regraft train photos/                          fine-tune the model inside the program on your pictures
-  regraft evaluate runs/photos photos/test       score it
-  regraft predict runs/photos a.jpg b.png        use it
-  regraft predict --model efficientnet_lite0 a.jpg
-                                                 use the source model as it is, with its 1000 classes
+  regraft train photos/                     fine-tune on photos/<class>/*.jpg
+  regraft evaluate runs/photos photos/test  score the model that training left
+  regraft predict runs/photos a.jpg b.png   use it
 
 Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input";
 

@@ -45,8 +45,8 @@ pub struct PreparationArguments {
 /// What happens to files that are no pictures.
 #[derive(Debug, Args)]
 pub struct BadImageArguments {
-    /// What to do about a picture that cannot be read: stop before anything else is done, or leave it out and say so
-    #[arg(long, value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
+    /// What to do about a picture that cannot be read: stop, or leave it out and list it [default: stop]
+    #[arg(long, value_name = "ACTION", value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
     pub on_bad_image: Option<OnBadImage>,
 }
 

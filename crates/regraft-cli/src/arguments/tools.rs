@@ -31,7 +31,7 @@ Examples:
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   regraft doctor
-  REGRAFT_ISA=avx2 regraft doctor                what another instruction set would use";
+  REGRAFT_ISA=avx2 regraft doctor  (kernels for AVX2, on a machine that has more)";
 
 /// Flags of `regraft models`.
 #[derive(Debug, Args)]

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  regraft train photos/                          photos/<class>/*.jpg, or photos/train, val, test with class folders
-  regraft train photos/ --recipe d2l             the textbook's recipe
-  regraft train photos/ --freeze trunk --lr 1e-3 only the head learns
+  regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
+  regraft train photos/ --recipe d2l              the textbook's recipe
+  regraft train photos/ --freeze trunk --lr 1e-3  only the head learns
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
-  regraft train photos/ --weights runs/source    a model of your own as the source
-  regraft train --config runs/photos/config.toml the same run again";
+  regraft train photos/ --weights runs/source     a model of your own as the source
+  regraft train --config runs/photos/config.toml  the same run again";
 
 /// Flags of `regraft train`. What is not given comes from --config, or else from the recipe.
 #[derive(Debug, Args)]

@@ -144,7 +144,7 @@ fn layers(description: &Description) -> String {
             layer.residual.clone().unwrap_or_default(),
         ]
     });
-    table(&header, rows, 2)
+    table(&header, rows, &[0, 1, 8])
 }
 
 fn stages(description: &Description) -> String {
@@ -159,7 +159,7 @@ fn stages(description: &Description) -> String {
             count(stage.parameters_after as u64),
         ]
     });
-    table(&header, rows, 1)
+    table(&header, rows, &[0])
 }
 
 /// A line for each thing that is known beyond the layers.
@@ -217,7 +217,7 @@ fn count(number: u64) -> String {
     if number == 0 { String::new() } else { thousands(number) }
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, left_aligned: usize) -> String {
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, left_aligned: &[usize]) -> String {
     let header = header.iter().map(|&cell| cell.to_owned()).collect();
     aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), left_aligned)
 }

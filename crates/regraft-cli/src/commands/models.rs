@@ -39,7 +39,7 @@ pub fn run(arguments: &ModelsArguments) -> Result<(), Failure> {
         ]
     });
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    output::line(aligned(&rows, 1).trim_end())?;
+    output::line(aligned(&rows, &[0, 5]).trim_end())?;
     output::line("\nthe accuracy is the one published with the weights; a file of your own goes in by --weights FILE too")
 }
 

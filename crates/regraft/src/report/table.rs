@@ -69,7 +69,7 @@ fn per_class(evaluation: &Evaluation) -> String {
         ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let mut text = aligned(&rows, 1);
+    let mut text = aligned(&rows, &[0]);
     let left_out = evaluation.classes.len() + 1 - rows.len();
     if left_out > 0 {
         // Writing to a string cannot fail.
@@ -89,7 +89,7 @@ fn confusion_matrix(evaluation: &Evaluation) -> String {
         row.extend(counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() }));
         rows.push(row);
     }
-    format!("confusion (rows: true class; columns: predicted class)\n{}", aligned(&rows, 1))
+    format!("confusion (rows: true class; columns: predicted class)\n{}", aligned(&rows, &[0]))
 }
 
 fn most_confused(evaluation: &Evaluation) -> String {
@@ -116,16 +116,16 @@ fn most_confused(evaluation: &Evaluation) -> String {
             evaluation.per_class[true_class].images.to_string(),
         ]
     });
-    format!("most confused\n{}", aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), 2))
+    format!("most confused\n{}", aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[0, 1]))
 }
 
 fn decimal(value: Option<f64>) -> String {
     value.map_or_else(|| UNDEFINED.to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Lines of cells two spaces apart, the first `left_aligned` columns to the left, the others to the right.
+/// Lines of cells two spaces apart, the columns of `left_aligned` to the left, the others to the right.
 #[must_use]
-pub fn aligned(rows: &[Vec<String>], left_aligned: usize) -> String {
+pub fn aligned(rows: &[Vec<String>], left_aligned: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -134,7 +134,7 @@ pub fn aligned(rows: &[Vec<String>], left_aligned: usize) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.width());
-            let (before, after) = if column < left_aligned { ("", &*padding) } else { (&*padding, "") };
+            let (before, after) = if left_aligned.contains(&column) { ("", &*padding) } else { (&*padding, "") };
             let gap = if column == 0 { "" } else { "  " };
             line.extend([gap, before, cell, after]);
         }
