@@ -1,0 +1,90 @@
+//! The pictures of a grid, decoded, transformed and brought to the size of a cell.
+
+use rayon::prelude::*;
+use regraft_data::RgbImage;
+use regraft_data::augmentation::{Augmentation, training_pixels};
+use regraft_data::catalogue::Sample;
+use regraft_data::decode::{DecodeError, decode};
+use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
+use regraft_kernels::random::{Draws, Purpose};
+use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+
+/// What is made of each picture.
+pub(super) struct Recipe<'a> {
+    pub preprocessing: &'a Preprocessing,
+    pub augmentation: &'a Augmentation,
+    /// Seed and epoch of the augmented picture, if one is wanted.
+    pub drawn: Option<(u64, u32)>,
+    /// Side of a cell in pixels.
+    pub side: u32,
+    /// The most pixels that a file's picture may have.
+    pub max_pixels: u64,
+}
+
+/// One picture's cells.
+pub(super) struct Cells {
+    /// As in evaluation.
+    pub evaluation: RgbImage,
+    /// As in training.
+    pub augmented: Option<RgbImage>,
+}
+
+/// The cells of the samples at the places `wanted`, in that order.
+pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> Vec<Result<Cells, DecodeError>> {
+    let cells = |&sample: &u32| {
+        let picture = decode(&samples[sample as usize].path, recipe.max_pixels)?;
+        let evaluation = scaled(evaluation_pixels(&picture, recipe.preprocessing), recipe.side);
+        let augmented = recipe.drawn.map(|(seed, epoch)| {
+            // The stream that the loader opens for this picture.
+            let mut draws = Draws::new(seed, Purpose::Augment, epoch, sample);
+            scaled(training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws), recipe.side)
+        });
+        Ok(Cells { evaluation, augmented })
+    };
+    wanted.par_iter().map(cells).collect()
+}
+
+/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are or a whole number of times as large, so
+/// that every pixel shows as it is; smaller only where they must be.
+pub(super) fn side(image_size: u32, limit: u32) -> u32 {
+    if image_size <= limit { limit / image_size * image_size } else { limit }
+}
+
+/// A square picture brought to `side` pixels: enlarged by repeating pixels, reduced with Pillow's antialiased triangle filter.
+fn scaled(square: RgbImage, side: u32) -> RgbImage {
+    if square.width == side {
+        return square;
+    }
+    let mut cell = RgbImage::filled(side, side, [0; 3]);
+    let (from, to) = (square.width as usize, side as usize);
+    if to > from {
+        for (place, pixel) in cell.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let (row, column) = (place / to * from / to, place % to * from / to);
+            pixel.copy_from_slice(&square.pixels[(row * from + column) * 3..][..3]);
+        }
+    } else {
+        let (whole, outcome) = (Rectangle::whole(from, from), Rectangle::whole(to, to));
+        resize_rgb(&square.pixels, (from, from), whole, (to, to), outcome, Filter::Bilinear, &mut cell.pixels);
+    }
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_keep_every_pixel_where_they_can() {
+        assert_eq!(side(224, 160), 160);
+        assert_eq!(side(160, 160), 160);
+        assert_eq!(side(81, 160), 81);
+        assert_eq!(side(28, 160), 140);
+    }
+
+    #[test]
+    fn small_pictures_are_enlarged_pixel_by_pixel() {
+        let square = RgbImage { width: 2, height: 2, pixels: vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] };
+        let levels: Vec<u8> = scaled(square, 4).pixels.chunks(3).map(|pixel| pixel[0]).collect();
+        assert_eq!(levels, [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);
+    }
+}
