@@ -248,6 +248,59 @@ mod tests {
         }
     }
 
+    /// Whatever a pass reads or writes lives at that tick.
+    #[test]
+    fn buffers_live_while_they_are_used() {
+        for name in ["resnet18", "resnet50", "efficientnet_lite0"] {
+            let graph = graph(name);
+            let count = graph.nodes.len();
+            for frozen in 0..count {
+                let plan = Plan::new(&graph, Mode::Train { frozen }, 2, 64).expect("large enough");
+                let check = |buffer: Option<usize>, tick: usize| {
+                    let life = plan.buffers[buffer.unwrap_or_else(|| panic!("{name} {frozen}: no buffer at {tick}"))].life;
+                    assert!(life.0 <= tick && tick <= life.1, "{name} {frozen}: used at {tick}, alive during {life:?}");
+                };
+                let sources = |node: &Node| {
+                    [Some(node.input), residual(node)].map(|source| match source {
+                        Some(Source::Node(index)) => Some(index),
+                        Some(Source::Image) | None => None,
+                    })
+                };
+                for (index, node) in graph.nodes.iter().enumerate() {
+                    let own = &plan.nodes[index];
+                    let forward = sources(node).into_iter().flatten().chain([index]);
+                    forward.for_each(|node| check(plan.nodes[node].output, index));
+                    let is_convolution = matches!(node.operation, Operation::Convolution(_));
+                    if index < frozen {
+                        assert_eq!((own.gradient, own.convolved), (None, None));
+                        continue;
+                    }
+                    let tick = 2 * count - index;
+                    check(own.gradient, tick);
+                    if is_convolution {
+                        check(own.convolved, index);
+                        check(own.convolved, tick);
+                    }
+                    if has_mask(node) {
+                        check(own.output, tick);
+                    }
+                    let [input, residual] = sources(node);
+                    if is_convolution || matches!(node.operation, Operation::Linear { .. }) {
+                        input.into_iter().for_each(|input| check(plan.nodes[input].output, tick));
+                    }
+                    let targets = [(input, plan.accumulates[index].input), (residual, plan.accumulates[index].residual)];
+                    for (source, target) in targets {
+                        let trained = source.filter(|&source| source >= frozen);
+                        assert_eq!(trained.is_some(), target.is_some(), "{name} {frozen}: {index}");
+                        trained.into_iter().for_each(|source| check(plan.nodes[source].gradient, tick));
+                    }
+                }
+                check(plan.nodes[count - 1].output, count);
+                check(plan.nodes[count - 1].gradient, count);
+            }
+        }
+    }
+
     #[test]
     fn freezing_saves_memory_and_backward_passes() {
         let graph = graph("resnet18");

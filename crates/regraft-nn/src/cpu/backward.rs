@@ -4,8 +4,9 @@ use super::forward::Pass;
 use super::layer::{ConvolutionLayer, Layer};
 use super::{convolution_shape, disjoint, output_place, window_shape};
 use crate::graph::{ConvNormActivation, Operation, Source};
+use regraft_kernels::activation::{self, Activation};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
-use regraft_kernels::{activation, batch_norm, depthwise, linear, pooling};
+use regraft_kernels::{batch_norm, depthwise, linear, pooling};
 use std::ops::Range;
 
 /// Runs node `index` backwards. Its gradient's buffer is used up: it holds gradients of earlier and earlier values in turn.
@@ -25,9 +26,12 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
     match (&node.operation, &mut pass.layers[index]) {
         (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
             let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
-            let output_place = plan.place_of(plan.nodes[index].output).unwrap_or_default();
-            let [gradient, output] = disjoint(pass.memory, [gradient_place.clone(), output_place]);
-            activation::backward(convolution.activation, gradient, output);
+            // Without an activation the output is not read here, and its memory may hold something else by now.
+            if convolution.activation != Activation::Identity {
+                let output_place = plan.place_of(plan.nodes[index].output).unwrap_or_default();
+                let [gradient, output] = disjoint(pass.memory, [gradient_place.clone(), output_place]);
+                activation::backward(convolution.activation, gradient, output);
+            }
             if let (Some(accumulate), Some(source)) = (targets.residual, convolution.residual) {
                 let [gradient, residual] = disjoint(pass.memory, [gradient_place.clone(), gradient_of(source)]);
                 if accumulate {

@@ -4,6 +4,8 @@
 // Every file of tests compiles this module for itself and uses its part of it.
 #![allow(dead_code)]
 
+pub mod training;
+
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::architectures;
 use regraft_nn::cpu::CpuEngine;
