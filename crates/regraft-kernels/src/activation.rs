@@ -104,7 +104,7 @@ fn add_both_body<const FUSED: bool>(rows: &mut [f32], bias: &[f32], residual: &[
     }
 }
 
-for_each_isa! { fn mask(gradient: &mut [f32], output: &[f32], low: f32, high: f32) => mask_body }
+for_each_isa! { pub(crate) fn mask(gradient: &mut [f32], output: &[f32], low: f32, high: f32) => mask_body }
 #[inline(always)]
 fn mask_body<const FUSED: bool>(gradient: &mut [f32], output: &[f32], low: f32, high: f32) {
     for (gradient, output) in gradient.iter_mut().zip(output) {
@@ -113,7 +113,7 @@ fn mask_body<const FUSED: bool>(gradient: &mut [f32], output: &[f32], low: f32, 
 }
 
 for_each_isa! {
-    fn add_slices(target: &mut [f32], source: &[f32]) => add_slices_body
+    pub(crate) fn add_slices(target: &mut [f32], source: &[f32]) => add_slices_body
 }
 #[inline(always)]
 fn add_slices_body<const FUSED: bool>(target: &mut [f32], source: &[f32]) {
@@ -132,18 +132,4 @@ pub fn backward(activation: Activation, gradient: &mut [f32], output: &[f32]) {
     let (low, high) = activation.bounds();
     let tasks = gradient.par_chunks_mut(ELEMENTS_PER_TASK).zip(output.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(gradient, output)| mask(gradient, output, low, high));
-}
-
-/// `target += source`.
-pub fn add(target: &mut [f32], source: &[f32]) {
-    assert_eq!(target.len(), source.len());
-    let tasks = target.par_chunks_mut(ELEMENTS_PER_TASK).zip(source.par_chunks(ELEMENTS_PER_TASK));
-    tasks.for_each(|(target, source)| add_slices(target, source));
-}
-
-/// `target = source`.
-pub fn copy(target: &mut [f32], source: &[f32]) {
-    assert_eq!(target.len(), source.len());
-    let tasks = target.par_chunks_mut(ELEMENTS_PER_TASK).zip(source.par_chunks(ELEMENTS_PER_TASK));
-    tasks.for_each(|(target, source)| target.copy_from_slice(source));
 }

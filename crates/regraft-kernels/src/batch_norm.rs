@@ -1,6 +1,6 @@
 //! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
 
-use crate::activation::{Activation, clamp};
+use crate::activation::{Activation, add_slices, clamp, mask};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
@@ -22,19 +22,31 @@ impl Statistics {
     /// combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
     pub fn compute(&mut self, map: &[f32], channels: usize) {
         let pixels = map.len() / channels;
-        let blocks = pixels.div_ceil(PIXELS_PER_BLOCK);
-        self.partial.resize(blocks * 2 * channels, 0.0);
         let maps = map.par_chunks(PIXELS_PER_BLOCK * channels);
-        self.partial.par_chunks_exact_mut(2 * channels).zip(maps).for_each(|(partial, map)| block_statistics(map, partial));
+        let partial = self.partial(pixels.div_ceil(PIXELS_PER_BLOCK), channels);
+        partial.par_chunks_exact_mut(2 * channels).zip(maps).for_each(|(partial, map)| block_statistics(map, partial));
+        self.combine(pixels, PIXELS_PER_BLOCK, channels);
+    }
+
+    /// Room for the [`block_statistics`] of so many blocks, `[blocks, 2 x channels]`.
+    pub(crate) fn partial(&mut self, blocks: usize, channels: usize) -> &mut [f32] {
+        self.partial.resize(blocks * 2 * channels, 0.0);
+        &mut self.partial
+    }
+
+    /// Puts the blocks' statistics together; all blocks but the last are of `pixels_per_block`.
+    pub(crate) fn combine(&mut self, pixels: usize, pixels_per_block: usize, channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         for (block, partial) in self.partial.chunks_exact(2 * channels).enumerate() {
-            let before = (block * PIXELS_PER_BLOCK) as f64;
-            let here = (pixels - block * PIXELS_PER_BLOCK).min(PIXELS_PER_BLOCK) as f64;
+            let before = (block * pixels_per_block) as f64;
+            let here = (pixels - block * pixels_per_block).min(pixels_per_block) as f64;
             let (means, deviations) = partial.split_at(channels);
-            for channel in 0..channels {
-                let difference = f64::from(means[channel]) - mean[channel];
-                mean[channel] += difference * here / (before + here);
-                squares[channel] += f64::from(deviations[channel]) + difference * difference * before * here / (before + here);
+            let share = here / (before + here);
+            let blocks = means.iter().zip(deviations).zip(mean.iter_mut().zip(&mut squares));
+            for ((&block_mean, &deviation), (mean, squares)) in blocks {
+                let difference = f64::from(block_mean) - *mean;
+                *mean += difference * share;
+                *squares += f64::from(deviation) + difference * difference * before * share;
             }
         }
         self.mean = mean.iter().map(|&mean| mean as f32).collect();
@@ -53,7 +65,7 @@ impl Statistics {
     }
 }
 
-for_each_isa! { fn block_statistics(map: &[f32], partial: &mut [f32]) => block_statistics_body }
+for_each_isa! { pub(crate) fn block_statistics(map: &[f32], partial: &mut [f32]) => block_statistics_body }
 /// The mean and the sum of squared deviations of each channel.
 #[inline(always)]
 fn block_statistics_body<const FUSED: bool>(map: &[f32], partial: &mut [f32]) {
@@ -155,6 +167,76 @@ fn normalize_image_with_body<const FUSED: bool>(
     }
 }
 
+/// What lies between the gradient of a layer's output and that of its batch norm's output.
+#[derive(Debug)]
+pub struct BackwardPrologue<'a> {
+    /// The layer's activation.
+    pub activation: Activation,
+    /// The layer's output, from which the activation's mask is read; of any length where that is the identity.
+    pub output: &'a [f32],
+    /// The residual input's gradient, and whether the layer's is added to it (or replaces it).
+    pub residual: Option<(&'a mut [f32], bool)>,
+    /// For each picture, what its branch was multiplied with (drop-connect).
+    pub keep: Option<&'a [f32]>,
+}
+
+/// Pixels of a block that the backward pass works on: its three maps together take less than half of a second-level cache.
+fn backward_pixels(channels: usize) -> usize {
+    (32_768 / channels).clamp(8, 256)
+}
+
+/// Goes back through activation, residual and drop-connect, in place, and computes the batch norm's parameter gradients of the
+/// result as [`backward_parameters`] does: all while a block is in the cache.
+pub fn backward(
+    prologue: BackwardPrologue<'_>,
+    input: &[f32],
+    gradient: &mut [f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    weight_gradient: &mut [f32],
+    bias_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
+    let BackwardPrologue { activation, output, residual, keep } = prologue;
+    assert_eq!(input.len(), gradient.len());
+    assert!(activation == Activation::Identity || output.len() == gradient.len());
+    let channels = mean.len();
+    let image_length = keep.map_or(gradient.len(), |keep| gradient.len() / keep.len());
+    let block = backward_pixels(channels) * channels;
+    let blocks = input.len().div_ceil(block);
+    partial.resize(blocks * 2 * channels, 0.0);
+    let (low, high) = activation.bounds();
+    let work = |index: usize, gradient: &mut [f32], residual: Option<(&mut [f32], bool)>, sums: &mut [f32]| {
+        let place = index * block..index * block + gradient.len();
+        if activation != Activation::Identity {
+            mask(gradient, &output[place.clone()], low, high);
+        }
+        match residual {
+            Some((residual, true)) => add_slices(residual, gradient),
+            Some((residual, false)) => residual.copy_from_slice(gradient),
+            None => {}
+        }
+        if let Some(keep) = keep {
+            for (pixel, gradient) in gradient.chunks_exact_mut(channels).enumerate() {
+                let keep = keep[(place.start + pixel * channels) / image_length];
+                gradient.iter_mut().for_each(|value| *value *= keep);
+            }
+        }
+        block_sums(&input[place], gradient, mean, sums);
+    };
+    let tasks = gradient.par_chunks_mut(block).zip(partial.par_chunks_exact_mut(2 * channels)).enumerate();
+    match residual {
+        Some((residual, accumulate)) => {
+            assert_eq!(residual.len(), input.len());
+            tasks
+                .zip(residual.par_chunks_mut(block))
+                .for_each(|((index, (gradient, sums)), residual)| work(index, gradient, Some((residual, accumulate)), sums));
+        }
+        None => tasks.for_each(|(index, (gradient, sums))| work(index, gradient, None, sums)),
+    }
+    add_up(partial, inverse_deviation, weight_gradient, bias_gradient);
+}
+
 /// The gradients of weight and bias, each `[C]`, from the gradient of the normalised output.
 ///
 /// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels, in blocks added in order.
@@ -169,10 +251,16 @@ pub fn backward_parameters(
 ) {
     assert_eq!(input.len(), gradient.len());
     let channels = mean.len();
-    let block = PIXELS_PER_BLOCK * channels;
+    let block = backward_pixels(channels) * channels;
     partial.resize(input.len().div_ceil(block) * 2 * channels, 0.0);
     let tasks = partial.par_chunks_exact_mut(2 * channels).zip(input.par_chunks(block)).zip(gradient.par_chunks(block));
     tasks.for_each(|((sums, input), gradient)| block_sums(input, gradient, mean, sums));
+    add_up(partial, inverse_deviation, weight_gradient, bias_gradient);
+}
+
+/// Adds the blocks' sums in order.
+fn add_up(partial: &[f32], inverse_deviation: &[f32], weight_gradient: &mut [f32], bias_gradient: &mut [f32]) {
+    let channels = inverse_deviation.len();
     let mut totals = vec![0.0f64; 2 * channels];
     for sums in partial.chunks_exact(2 * channels) {
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(*sum));
@@ -248,13 +336,4 @@ fn combine_body<const FUSED: bool>(
             *gradient = multiply_add::<FUSED>(*gradient, *scale, rest);
         }
     }
-}
-
-/// Multiplies each picture's part of `gradient` with its `keep` (drop-connect's backward pass).
-pub fn scale_images(gradient: &mut [f32], keep: &[f32]) {
-    let length = gradient.len() / keep.len();
-    gradient
-        .par_chunks_exact_mut(length)
-        .zip(keep)
-        .for_each(|(gradient, keep)| gradient.iter_mut().for_each(|value| *value *= keep));
 }

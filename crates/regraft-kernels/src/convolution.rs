@@ -5,6 +5,7 @@
 //! by the shape alone.
 
 use crate::activation::Epilogue;
+use crate::batch_norm::{Statistics, block_statistics};
 use crate::columns::{gather, scatter_add, with_scratch};
 use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
 use rayon::prelude::*;
@@ -106,28 +107,58 @@ pub fn forward(
     epilogue: Epilogue<'_>,
 ) {
     shape.check(input.len(), shape.weight_length(), output.len());
+    let block = shape.pixels_per_block();
+    output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
+        forward_block(shape, input, weights, output, index * block, accumulate);
+        epilogue.apply(output, index * block * shape.out_channels, shape.out_channels);
+    });
+}
+
+/// `output = convolution(input)`, and the statistics of each of its channels, taken while a block is in the cache.
+pub fn forward_with_statistics(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    weights: &PackedWeights,
+    output: &mut [f32],
+    statistics: &mut Statistics,
+) {
+    shape.check(input.len(), shape.weight_length(), output.len());
+    let (block, channels, pixels) = (shape.pixels_per_block(), shape.out_channels, shape.output_pixels());
+    let partial = statistics.partial(pixels.div_ceil(block), channels).par_chunks_exact_mut(2 * channels);
+    output.par_chunks_mut(block * channels).zip(partial).enumerate().for_each(|(index, (output, partial))| {
+        forward_block(shape, input, weights, output, index * block, false);
+        block_statistics(output, partial);
+    });
+    statistics.combine(pixels, block, channels);
+}
+
+/// The output pixels from `first` on, as many as `output` holds.
+fn forward_block(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    weights: &PackedWeights,
+    output: &mut [f32],
+    first: usize,
+    accumulate: bool,
+) {
     let (channels, depth) = (shape.out_channels, shape.patch_length());
     let group_channels = channels / shape.groups;
-    let block = shape.pixels_per_block();
-    output.par_chunks_mut(block * channels).enumerate().for_each(|(index, output)| {
-        let pixels = index * block..index * block + output.len() / channels;
-        for (group, weights) in weights.groups.iter().enumerate() {
-            assert_eq!(weights.shape(), (depth, group_channels), "weights packed for another shape");
-            let result = &mut output[group * group_channels..];
-            if shape.reads_in_place() {
-                let data = &input[pixels.start * shape.in_channels + group * depth..];
-                let left = Strided { data, row_stride: shape.in_channels, column_stride: 1 };
+    let pixels = first..first + output.len() / channels;
+    for (group, weights) in weights.groups.iter().enumerate() {
+        assert_eq!(weights.shape(), (depth, group_channels), "weights packed for another shape");
+        let result = &mut output[group * group_channels..];
+        if shape.reads_in_place() {
+            let data = &input[pixels.start * shape.in_channels + group * depth..];
+            let left = Strided { data, row_stride: shape.in_channels, column_stride: 1 };
+            multiply(left, pixels.len(), weights, result, channels, accumulate);
+        } else {
+            with_scratch(pixels.len() * depth, |patches| {
+                gather(shape, input, group, pixels.clone(), 0..depth, patches);
+                let left = Strided { data: patches, row_stride: depth, column_stride: 1 };
                 multiply(left, pixels.len(), weights, result, channels, accumulate);
-            } else {
-                with_scratch(pixels.len() * depth, |patches| {
-                    gather(shape, input, group, pixels.clone(), 0..depth, patches);
-                    let left = Strided { data: patches, row_stride: depth, column_stride: 1 };
-                    multiply(left, pixels.len(), weights, result, channels, accumulate);
-                });
-            }
+            });
         }
-        epilogue.apply(output, pixels.start * channels, channels);
-    });
+    }
 }
 
 /// Memory that the gradient kernels reuse from call to call.

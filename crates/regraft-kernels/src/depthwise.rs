@@ -4,6 +4,7 @@
 //! pixels; for sixteen channels at a time it keeps all the filter's taps in registers and walks along the row.
 
 use crate::activation::Epilogue;
+use crate::batch_norm::{Statistics, block_statistics};
 use crate::convolution::ConvolutionShape;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
@@ -33,6 +34,17 @@ struct Walk {
 }
 
 impl Walk {
+    fn over_input(shape: &ConvolutionShape) -> Self {
+        Self {
+            height: shape.in_height,
+            width: shape.in_width,
+            channels: shape.in_channels,
+            stride: shape.stride,
+            padding_top: shape.padding_top,
+            padding_left: shape.padding_left,
+        }
+    }
+
     fn taps<const KERNEL: usize>(start: usize, padding: usize, limit: usize) -> Range<usize> {
         padding.saturating_sub(start).min(KERNEL)..(limit + padding).saturating_sub(start).min(KERNEL)
     }
@@ -48,25 +60,41 @@ impl Walk {
 /// `output = epilogue(convolution(input))`.
 pub fn forward(shape: &ConvolutionShape, input: &[f32], weights: &[f32], output: &mut [f32], epilogue: Epilogue<'_>) {
     check(shape, input.len(), weights.len(), output.len());
-    let channels = shape.out_channels;
-    let walk = Walk {
-        height: shape.in_height,
-        width: shape.in_width,
-        channels,
-        stride: shape.stride,
-        padding_top: shape.padding_top,
-        padding_left: shape.padding_left,
-    };
-    let row_length = shape.out_width * channels;
+    let row_length = shape.out_width * shape.out_channels;
     output.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| {
-        let (image, out_row) = (index / shape.out_height, index % shape.out_height);
-        let image = &input[image * walk.height * walk.width * channels..][..walk.height * walk.width * channels];
-        match shape.kernel_height {
-            3 => forward_row_3(&walk, image, weights, out_row, row, false),
-            _ => forward_row_5(&walk, image, weights, out_row, row, false),
-        }
-        epilogue.apply(row, index * row_length, channels);
+        forward_row(shape, input, weights, index, row);
+        epilogue.apply(row, index * row_length, shape.out_channels);
     });
+}
+
+/// `output = convolution(input)`, and the statistics of each of its channels, taken while a row is in the cache.
+pub fn forward_with_statistics(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    weights: &[f32],
+    output: &mut [f32],
+    statistics: &mut Statistics,
+) {
+    check(shape, input.len(), weights.len(), output.len());
+    let (rows, channels) = (shape.batch * shape.out_height, shape.out_channels);
+    let partial = statistics.partial(rows, channels).par_chunks_exact_mut(2 * channels);
+    output.par_chunks_exact_mut(shape.out_width * channels).zip(partial).enumerate().for_each(|(index, (row, partial))| {
+        forward_row(shape, input, weights, index, row);
+        block_statistics(row, partial);
+    });
+    statistics.combine(rows * shape.out_width, shape.out_width, channels);
+}
+
+/// Row `index` of the output, counted over the whole batch.
+fn forward_row(shape: &ConvolutionShape, input: &[f32], weights: &[f32], index: usize, row: &mut [f32]) {
+    let walk = Walk::over_input(shape);
+    let (image, out_row) = (index / shape.out_height, index % shape.out_height);
+    let length = walk.height * walk.width * walk.channels;
+    let image = &input[image * length..][..length];
+    match shape.kernel_height {
+        3 => forward_row_3(&walk, image, weights, out_row, row, false),
+        _ => forward_row_5(&walk, image, weights, out_row, row, false),
+    }
 }
 
 /// The gradient of the input from that of the output; where `accumulate`, it is added to what `input_gradient` held.
@@ -353,14 +381,7 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
 ) {
     let channels = shape.in_channels;
     let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
-    let walk = Walk {
-        height: shape.in_height,
-        width: shape.in_width,
-        channels,
-        stride: shape.stride,
-        padding_top: shape.padding_top,
-        padding_left: shape.padding_left,
-    };
+    let walk = Walk::over_input(shape);
     let inner = walk.inner_columns::<KERNEL>(shape.out_width);
     for out_row in 0..shape.out_height {
         let top = out_row * shape.stride;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set};
-use regraft_kernels::activation::{self, Activation, Epilogue};
+use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, pooling};
@@ -55,10 +55,19 @@ fn everything() -> Vec<(String, Vec<f32>)> {
     batch_norm::normalize(&map, &inverse, mean, Some(&residual), Some(&branch), Activation::Relu6, pixels, &mut output);
     keep("normalised".into(), &output);
     batch_norm::backward_input(&map, &mut gradient, mean, &inverse, &inverse, &weight_gradient, &bias_gradient);
-    batch_norm::scale_images(&mut gradient, &branch);
-    activation::backward(Activation::Relu6, &mut gradient, &output);
-    activation::add(&mut gradient, &residual);
     keep("gradient before batch norm".into(), &gradient);
+    let mut residual_gradient = residual.clone();
+    let prologue = batch_norm::BackwardPrologue {
+        activation: Activation::Relu6,
+        output: &output,
+        residual: Some((&mut residual_gradient, true)),
+        keep: Some(&branch),
+    };
+    let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
+    batch_norm::backward(prologue, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
+    keep("gradient behind activation and branch".into(), &gradient);
+    keep("residual gradient".into(), &residual_gradient);
+    keep("batch norm's weight gradient behind them".into(), &weight_gradient);
 
     let (inputs, outputs, rows) = (70, 45, 60);
     let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));

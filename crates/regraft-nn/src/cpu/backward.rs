@@ -4,9 +4,10 @@ use super::forward::Pass;
 use super::layer::{ConvolutionLayer, Layer};
 use super::{convolution_shape, disjoint, output_place, window_shape};
 use crate::graph::{ConvNormActivation, Operation, Source};
-use regraft_kernels::activation::{self, Activation};
+use regraft_kernels::activation::Activation;
+use regraft_kernels::batch_norm::{self, BackwardPrologue};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
-use regraft_kernels::{batch_norm, depthwise, linear, pooling};
+use regraft_kernels::{depthwise, linear, pooling};
 use std::ops::Range;
 
 /// Runs node `index` backwards. Its gradient's buffer is used up: it holds gradients of earlier and earlier values in turn.
@@ -27,22 +28,33 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
         (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
             let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
             // Without an activation the output is not read here, and its memory may hold something else by now.
-            if convolution.activation != Activation::Identity {
-                let output_place = plan.place_of(plan.nodes[index].output).unwrap_or_default();
-                let [gradient, output] = disjoint(pass.memory, [gradient_place.clone(), output_place]);
-                activation::backward(convolution.activation, gradient, output);
-            }
-            if let (Some(accumulate), Some(source)) = (targets.residual, convolution.residual) {
-                let [gradient, residual] = disjoint(pass.memory, [gradient_place.clone(), gradient_of(source)]);
-                if accumulate {
-                    activation::add(residual, gradient);
-                } else {
-                    activation::copy(residual, gradient);
-                }
-            }
+            let output_place = match convolution.activation {
+                Activation::Identity => 0..0,
+                _ => plan.place_of(plan.nodes[index].output).unwrap_or_default(),
+            };
             let convolved_place = plan.place_of(plan.nodes[index].convolved).unwrap_or_default();
-            let [gradient, convolved] = disjoint(pass.memory, [gradient_place.clone(), convolved_place]);
-            norm(layer, gradient, convolved, partial);
+            let residual = targets.residual.zip(convolution.residual);
+            let residual_place = residual.map_or(0..0, |(_, source)| gradient_of(source));
+            let places = [gradient_place.clone(), output_place, convolved_place, residual_place];
+            let [gradient, output, convolved, residual_gradient] = disjoint(pass.memory, places);
+            let ConvolutionLayer { norm_weight, norm_bias, statistics, inverse_deviation, scale, keep, normalizes_batch, .. } =
+                &mut **layer;
+            let prologue = BackwardPrologue {
+                activation: convolution.activation,
+                output,
+                residual: residual.map(|(accumulate, _)| (residual_gradient, accumulate)),
+                keep: (!keep.is_empty()).then_some(keep.as_slice()),
+            };
+            let (_, weight_gradient) = norm_weight.value_and_gradient();
+            let (_, bias_gradient) = norm_bias.value_and_gradient();
+            let mean = &statistics.mean;
+            batch_norm::backward(prologue, convolved, gradient, mean, inverse_deviation, weight_gradient, bias_gradient, partial);
+            if *normalizes_batch {
+                batch_norm::backward_input(convolved, gradient, mean, inverse_deviation, scale, weight_gradient, bias_gradient);
+            } else {
+                let pixels = gradient.chunks_exact_mut(scale.len());
+                pixels.for_each(|pixel| pixel.iter_mut().zip(scale.iter()).for_each(|(value, scale)| *value *= scale));
+            }
             let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
             let input: &[f32] = if input_place.is_some() { input } else { pass.images };
             weights(layer, convolution, &shape, input, gradient, scratch, partial);
@@ -93,24 +105,6 @@ fn hand_on(
     if let Some((place, accumulate)) = input_gradient {
         let [gradient, target] = disjoint(memory, [gradient, place]);
         give(gradient, target, accumulate);
-    }
-}
-
-/// Batch norm: the gradient of its output becomes that of the convolution's.
-fn norm(layer: &mut ConvolutionLayer, gradient: &mut [f32], convolved: &[f32], partial: &mut Vec<f32>) {
-    if !layer.keep.is_empty() {
-        batch_norm::scale_images(gradient, &layer.keep);
-    }
-    let ConvolutionLayer { norm_weight, norm_bias, statistics, inverse_deviation, scale, .. } = layer;
-    let (_, weight_gradient) = norm_weight.value_and_gradient();
-    let (_, bias_gradient) = norm_bias.value_and_gradient();
-    let mean = &statistics.mean;
-    batch_norm::backward_parameters(convolved, gradient, mean, inverse_deviation, weight_gradient, bias_gradient, partial);
-    if layer.normalizes_batch {
-        batch_norm::backward_input(convolved, gradient, mean, inverse_deviation, scale, weight_gradient, bias_gradient);
-    } else {
-        let pixels = gradient.chunks_exact_mut(scale.len());
-        pixels.for_each(|pixel| pixel.iter_mut().zip(scale.iter()).for_each(|(value, scale)| *value *= scale));
     }
 }
 

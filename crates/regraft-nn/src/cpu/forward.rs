@@ -127,10 +127,10 @@ fn train_convolution(
     output: &mut [f32],
 ) {
     if depthwise::handles(shape) {
-        depthwise::forward(shape, input, &layer.weight.value, convolved, Epilogue::NONE);
+        depthwise::forward_with_statistics(shape, input, &layer.weight.value, convolved, &mut layer.statistics);
     } else {
         layer.packed.pack(shape, &layer.weight.value);
-        convolution::forward(shape, input, &layer.packed, convolved, false, Epilogue::NONE);
+        convolution::forward_with_statistics(shape, input, &layer.packed, convolved, &mut layer.statistics);
     }
     let pixels_per_image = shape.out_height * shape.out_width;
     let pixels = shape.batch * pixels_per_image;
@@ -138,7 +138,6 @@ fn train_convolution(
     // normalises with its running statistics, as in evaluation, and leaves them as they are.
     layer.normalizes_batch = pixels > 1;
     if layer.normalizes_batch {
-        layer.statistics.compute(convolved, shape.out_channels);
         let momentum = convolution.norm.momentum;
         layer.statistics.update_running(pixels, momentum, &mut layer.running_mean, &mut layer.running_variance);
     } else {
