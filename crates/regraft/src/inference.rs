@@ -67,7 +67,7 @@ impl InferenceError {
     /// Whether something failed under way, rather than being asked for something impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
-        matches!(self, Self::Engine(_) | Self::Evaluate(_))
+        matches!(self, Self::Engine(_) | Self::Evaluate(EvaluateError::Loader(_) | EvaluateError::Engine(_)))
     }
 }
 

@@ -147,7 +147,7 @@ pub enum TrainError {
     Summary(#[from] summary::SummaryError),
     /// The loss is not finite.
     #[error(
-        "the training diverged: the loss of epoch {epoch}, picture {image} ({}) is {loss}. {} Lower --lr (it is {learning_rate}), or \
+        "the training diverged: the loss of epoch {epoch}, picture {image} ({}) is {loss}. {} Lower --lr (it is {learning_rate:?}), or \
          lengthen --warmup", path.display(), kept.as_ref().map_or_else(
             || "No epoch was finished, so nothing was saved.".to_owned(),
             |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
@@ -432,6 +432,7 @@ impl<'a> Trainer<'a> {
             if let Some(place) = output.losses.iter().position(|loss| !loss.is_finite()) {
                 let path = self.pictures.train[batch.indices[place] as usize].path.clone();
                 let (image, loss) = (done + place + 1, output.losses[place]);
+                let learning_rate = self.config.lr;
                 return Err(TrainError::Diverged { epoch: epoch + 1, image, path, loss, learning_rate, kept: None });
             }
             let classes = output.logits.len() / batch.labels.len();

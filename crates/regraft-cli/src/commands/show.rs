@@ -14,6 +14,12 @@ use regraft::show::{ShowError, ShowOptions, grid, write_png};
 use regraft::transfer::target_preprocessing;
 
 pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
+    if let Some(folder) = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        let folder = folder.display();
+        return Err(Failure::input(anyhow::anyhow!(
+            "{folder}: there is no such folder to write into; make it, or name another --output"
+        )));
+    }
     let given = &arguments.preparation;
     let preprocessing = target_preprocessing(&source(arguments)?, given.image_size, given.resize);
     let defaults = Augmentation::default();

@@ -1,0 +1,58 @@
+//! What every command has: examples, exit codes, and patience with a reader who leaves.
+
+use crate::outcome::assert_says;
+use crate::workspace::{QUICK, Workspace};
+
+const COMMANDS: [&str; 9] = ["train", "evaluate", "predict", "show", "models", "inspect", "weights", "completions", "doctor"];
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let workspace = Workspace::new();
+    let help = workspace.regraft("--help").succeeded().stdout;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
+    let listed: Vec<&str> = listed.filter(|command| *command != "help").collect();
+    assert_eq!(listed, COMMANDS);
+    for command in COMMANDS.into_iter().chain(["weights convert"]) {
+        let help = workspace.regraft(&format!("{command} --help")).succeeded().stdout;
+        let is_group = command == "weights";
+        assert!(is_group || help.contains(&format!("Examples:\n  regraft {command}")), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let workspace = Workspace::new();
+    for wrong in
+        ["", "trian", "train", "train photos --epochs many", "train photos --augment some", "evaluate", "predict", "inspect"]
+    {
+        assert_eq!(workspace.regraft(wrong).code, Some(2), "regraft {wrong}");
+    }
+    let error = workspace.regraft("train photos --epochs 0").failed(2);
+    assert_says(&error, &["--epochs 0 is not possible", "1 or more"]);
+    let error = workspace.regraft("train photos --crop-scale 0.5").failed(2);
+    assert_says(&error, &["two numbers with a comma between"]);
+    let error = workspace.regraft("train --config nowhere.toml").failed(2);
+    assert_says(&error, &["nowhere.toml"]);
+    workspace.write("wrong.toml", "data = \"photos\"\nepoch = 3\n");
+    let error = workspace.regraft("train --config wrong.toml").failed(2);
+    assert_says(&error, &["wrong.toml is no configuration of a run", "epoch"]);
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_failure() {
+    let workspace = Workspace::with_photos();
+    let train = format!("train photos {QUICK}");
+    for command in [
+        "models",
+        "inspect resnet152",
+        "completions bash",
+        "doctor",
+        "--help",
+        "predict --model efficientnet_lite0 photos --csv",
+        &train,
+    ] {
+        let run = workspace.regraft_into_closed_pipe(command).succeeded();
+        assert!(run.stderr.is_empty(), "regraft {command}: {}", run.stderr);
+    }
+    assert!(workspace.path("runs/photos/summary.json").exists(), "the training went on to its end");
+}

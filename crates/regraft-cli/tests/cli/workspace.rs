@@ -1,0 +1,106 @@
+//! A folder of its own for each test, in which the program runs.
+
+use crate::outcome::Outcome;
+use crate::pictures::{Look, write_pictures};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// The program.
+pub const REGRAFT: &str = env!("CARGO_BIN_EXE_regraft");
+
+/// What makes training take a fraction of a second: small pictures, and only the head learns.
+pub const SMALL: &str = "--image-size 32 --freeze trunk";
+
+/// A whole training that takes a fraction of a second.
+pub const QUICK: &str = "--image-size 32 --freeze trunk --epochs 2 --lr 1e-3";
+
+/// An empty folder, removed at the end.
+pub struct Workspace {
+    folder: TempDir,
+}
+
+impl Workspace {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// One with `photos/train`, `photos/val` and `photos/test`, each with the classes `blue` and `striped`.
+    pub fn with_photos() -> Self {
+        let workspace = Self::new();
+        for (part, count) in [("train", 5), ("val", 2), ("test", 3)] {
+            workspace.pictures(&format!("photos/{part}/blue"), Look::Blue, count);
+            workspace.pictures(&format!("photos/{part}/striped"), Look::Striped, count);
+        }
+        workspace
+    }
+
+    /// The path of something in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes pictures of a class into a folder, which is made.
+    pub fn pictures(&self, folder: &str, look: Look, count: u32) {
+        write_pictures(&self.path(folder), look, count);
+    }
+
+    /// Writes a file; its folder is made.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it lies in the workspace")).expect("a folder");
+        std::fs::write(path, content).expect("a file");
+    }
+
+    /// The bytes of a file.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        let path = self.path(name);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The text of a file.
+    pub fn text(&self, name: &str) -> String {
+        String::from_utf8(self.read(name)).expect("text")
+    }
+
+    /// A file of JSON.
+    pub fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.read(name)).expect("JSON")
+    }
+
+    /// The names in a folder, in byte order.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(folder)).expect("a folder");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
+        names.sort();
+        names
+    }
+
+    /// Runs the program with arguments parted by spaces.
+    pub fn regraft(&self, arguments: &str) -> Outcome {
+        self.regraft_with(arguments, &[])
+    }
+
+    /// Runs the program with environment variables.
+    pub fn regraft_with(&self, arguments: &str, environment: &[(&str, &str)]) -> Outcome {
+        let mut command = command(self.folder.path(), arguments);
+        command.envs(environment.iter().copied());
+        Outcome::of(arguments, command.output().expect("the program runs"))
+    }
+
+    /// Runs the program with nobody reading its standard output.
+    pub fn regraft_into_closed_pipe(&self, arguments: &str) -> Outcome {
+        let mut command = command(self.folder.path(), arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+        drop(child.stdout.take());
+        Outcome::of(arguments, child.wait_with_output().expect("the program ends"))
+    }
+}
+
+fn command(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(REGRAFT);
+    command.current_dir(folder).args(arguments.split_whitespace()).env_remove("REGRAFT_ISA").stdin(Stdio::null());
+    command
+}
