@@ -31,6 +31,9 @@ fn everything() -> Vec<(String, Vec<f32>)> {
             let weights = kernels.to_kernel_order(&shape, &draw(2, shape.weight_length()));
             let name = |what: &str| format!("{what} by {kernels:?} of {shape:?}");
             keep(name("output"), &kernels.forward(&shape, &input, &weights));
+            let (_, statistics) = kernels.forward_with_statistics(&shape, &input, &weights);
+            keep(name("mean of the output"), &statistics.mean);
+            keep(name("variance of the output"), &statistics.variance);
             keep(name("input gradient"), &kernels.backward_input(&shape, &gradient, &weights, None));
             keep(name("input gradient, added"), &kernels.backward_input(&shape, &gradient, &weights, Some(&input)));
             keep(name("weight gradient"), &kernels.backward_weights(&shape, &input, &gradient));

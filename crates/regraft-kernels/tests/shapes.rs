@@ -3,12 +3,14 @@
 mod common;
 
 use common::reference::{self, Reference};
-use common::{Kernels, assert_close, convolution_shape, draw, on_every_instruction_set, plus};
+use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::{self, ConvolutionShape, PackedWeights};
 
 /// Of the largest value of a result: a few units in the last place of f32. The worst measured is 5.9e-7.
 const TOLERANCE: f64 = 1e-6;
+/// Means may be small sums of large values.
+const STATISTICS_TOLERANCE: f64 = 4e-6;
 
 /// `(input [N, H, W, C], out channels, kernel, stride, padding [top, bottom, left, right], groups)`
 type Case = ([usize; 4], usize, [usize; 2], usize, [usize; 4], usize);
@@ -112,7 +114,13 @@ fn check(shape: &ConvolutionShape) {
     for kernels in Kernels::of(shape) {
         let what = |result: &str| format!("{result} by {kernels:?} of {shape:?}");
         let weights = kernels.to_kernel_order(shape, &weights);
-        assert_close(&what("output"), &kernels.forward(shape, &input, &weights), &expected.output, TOLERANCE);
+        let output = kernels.forward(shape, &input, &weights);
+        assert_close(&what("output"), &output, &expected.output, TOLERANCE);
+        let (same, statistics) = kernels.forward_with_statistics(shape, &input, &weights);
+        assert_eq!(bits(&output), bits(&same), "{}", what("output with statistics"));
+        let (mean, variance) = reference::statistics(&expected.output, shape.out_channels);
+        assert_close(&what("mean"), &statistics.mean, &mean, STATISTICS_TOLERANCE);
+        assert_close(&what("variance"), &statistics.variance, &variance, STATISTICS_TOLERANCE);
         let found = kernels.backward_input(shape, &gradient, &weights, None);
         assert_close(&what("input gradient"), &found, &expected.input_gradient, TOLERANCE);
         let found = kernels.backward_input(shape, &gradient, &weights, Some(&input));

@@ -5,6 +5,8 @@
 
 pub mod reference;
 
+use regraft_kernels::activation::Epilogue;
+use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
 use regraft_kernels::depthwise;
 use regraft_kernels::isa::{self, InstructionSet};
@@ -140,16 +142,11 @@ impl Kernels {
 
     /// The output without an epilogue; `weights` are in the kernels' order.
     pub fn forward(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32]) -> Vec<f32> {
-        self.forward_with(shape, input, weights, regraft_kernels::activation::Epilogue::NONE)
+        self.forward_with(shape, input, weights, Epilogue::NONE)
     }
 
-    pub fn forward_with(
-        self,
-        shape: &ConvolutionShape,
-        input: &[f32],
-        weights: &[f32],
-        epilogue: regraft_kernels::activation::Epilogue<'_>,
-    ) -> Vec<f32> {
+    /// The output with an epilogue.
+    pub fn forward_with(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         // Kernels must not read what an output held before.
         let mut output = vec![f32::NAN; shape.output_length()];
         match self {
@@ -161,6 +158,21 @@ impl Kernels {
             Self::Depthwise => depthwise::forward(shape, input, weights, &mut output, epilogue),
         }
         output
+    }
+
+    /// The output and its statistics.
+    pub fn forward_with_statistics(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32]) -> (Vec<f32>, Statistics) {
+        let mut output = vec![f32::NAN; shape.output_length()];
+        let mut statistics = Statistics::default();
+        match self {
+            Self::Convolution => {
+                let mut packed = PackedWeights::default();
+                packed.pack(shape, weights);
+                convolution::forward_with_statistics(shape, input, &packed, &mut output, &mut statistics);
+            }
+            Self::Depthwise => depthwise::forward_with_statistics(shape, input, weights, &mut output, &mut statistics),
+        }
+        (output, statistics)
     }
 
     /// The input's gradient, added to `start` where there is one.

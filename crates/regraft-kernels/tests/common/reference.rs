@@ -1,4 +1,4 @@
-//! A convolution and its gradients as the definition has them: plain loops in f64.
+//! A convolution with its gradients and a map's statistics as their definitions have them: plain loops in f64.
 
 use regraft_kernels::convolution::ConvolutionShape;
 
@@ -42,4 +42,14 @@ pub fn convolution(shape: &ConvolutionShape, input: &[f32], weights: &[f32], out
         }
     }
     result
+}
+
+/// Mean and variance (divided by the number of pixels) of each channel of a map.
+pub fn statistics(map: &[f64], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    let pixels = (map.len() / channels) as f64;
+    let of_channel = |channel: usize| map[channel..].iter().step_by(channels);
+    let mean: Vec<f64> = (0..channels).map(|channel| of_channel(channel).sum::<f64>() / pixels).collect();
+    let square = |channel: usize| of_channel(channel).map(|value| (value - mean[channel]).powi(2)).sum::<f64>() / pixels;
+    let variance = (0..channels).map(square).collect();
+    (mean, variance)
 }

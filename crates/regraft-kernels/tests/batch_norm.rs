@@ -1,0 +1,136 @@
+//! Batch norm beyond PyTorch's cases: statistics of maps with a large mean, and the way back through activation, residual and
+//! drop-connect, against plain loops in f64.
+
+mod common;
+
+use common::reference;
+use common::{assert_close, bits, draw, draw_as, on_every_instruction_set};
+use regraft_kernels::activation::Activation;
+use regraft_kernels::batch_norm::{self, BackwardPrologue, Statistics};
+
+/// Of the largest value of a result.
+const TOLERANCE: f64 = 1e-6;
+/// Sums over many pixels may be small for what they add up.
+const SUM_TOLERANCE: f64 = 1e-5;
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+#[test]
+fn statistics_are_exact_whatever_the_mean() {
+    on_every_instruction_set("statistics_are_exact_whatever_the_mean", || {
+        for (pixels, channels) in [(1, 3), (2, 17), (127, 5), (128, 16), (129, 33), (1000, 7)] {
+            // Around 1000 a block's mean is rounded to some 1e-4. (The mean of squares less the square of the mean, in f32, would
+            // be off by a tenth.)
+            for (mean, tolerance) in [(0.0, TOLERANCE), (1.0, TOLERANCE), (1000.0, 1e-4)] {
+                let map = draw_as(1, pixels * channels, |u| 2.0 * u - 1.0 + mean);
+                let mut statistics = Statistics::default();
+                statistics.compute(&map, channels);
+                let (mean, variance) = reference::statistics(&wide(&map), channels);
+                let what = format!("{pixels} pixels of {channels} channels around {}", mean[0]);
+                assert_close(&format!("{what}: mean"), &statistics.mean, &mean, TOLERANCE);
+                if pixels == 1 {
+                    assert_eq!(statistics.variance, vec![0.0; channels], "{what}");
+                } else {
+                    assert_close(&format!("{what}: variance"), &statistics.variance, &variance, tolerance);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn running_statistics_take_the_unbiased_variance() {
+    let mut statistics = Statistics::default();
+    statistics.compute(&[1.0, 3.0, 5.0, 7.0], 1);
+    let (mut mean, mut variance) = ([10.0], [20.0]);
+    statistics.update_running(4, 0.25, &mut mean, &mut variance);
+    assert_close("running mean", &mean, &[10.0 * 0.75 + 4.0 * 0.25], TOLERANCE);
+    assert_close("running variance", &variance, &[20.0 * 0.75 + 20.0 / 3.0 * 0.25], TOLERANCE);
+}
+
+/// What [`batch_norm::backward`] leaves, in f64.
+struct Expected {
+    gradient: Vec<f64>,
+    residual: Vec<f64>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+struct Case {
+    images: usize,
+    pixels: usize,
+    channels: usize,
+    activation: Activation,
+    keep: Option<Vec<f32>>,
+    /// Whether there is a residual, and whether its gradient is added to.
+    residual: Option<bool>,
+}
+
+fn expected(case: &Case, values: &[Vec<f32>; 4], mean: &[f32], inverse: &[f32]) -> Expected {
+    let [input, output, gradient, residual] = values;
+    let (low, high) = case.activation.bounds();
+    let masked: Vec<f64> =
+        gradient.iter().zip(output).map(|(&g, &o)| if o > low && o < high { f64::from(g) } else { 0.0 }).collect();
+    let added = case.residual == Some(true);
+    let start = residual.iter().map(|&value| if added { f64::from(value) } else { 0.0 });
+    let residual = start.zip(&masked).map(|(start, gradient)| start + gradient).collect();
+    let keep = |at: usize| case.keep.as_ref().map_or(1.0, |keep| f64::from(keep[at / case.channels / case.pixels]));
+    let gradient: Vec<f64> = masked.iter().enumerate().map(|(at, gradient)| gradient * keep(at)).collect();
+    let (mut weight, mut bias) = (vec![0.0; case.channels], vec![0.0; case.channels]);
+    for (at, gradient) in gradient.iter().enumerate() {
+        let channel = at % case.channels;
+        weight[channel] += gradient * (f64::from(input[at]) - f64::from(mean[channel])) * f64::from(inverse[channel]);
+        bias[channel] += gradient;
+    }
+    Expected { gradient, residual, weight, bias }
+}
+
+#[test]
+fn the_way_back_passes_activation_residual_and_branch() {
+    on_every_instruction_set("the_way_back_passes_activation_residual_and_branch", || {
+        for (images, pixels, channels) in [(1, 1, 1), (3, 7, 17), (5, 130, 33), (2, 300, 3), (4, 9, 5000)] {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                for residual in [None, Some(false), Some(true)] {
+                    for drops in [false, true] {
+                        let keep = drops.then(|| (0..images).map(|image| [1.25, 0.0][image % 2]).collect());
+                        check(&Case { images, pixels, channels, activation, keep, residual });
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn check(case: &Case) {
+    let Case { images, pixels, channels, activation, keep, residual } = case;
+    let length = images * pixels * channels;
+    let function = |u: f32| activation.apply(12.0 * u - 3.0);
+    let values = [draw(1, length), draw_as(2, length, function), draw(3, length), draw(4, length)];
+    let (mean, inverse) = (draw(5, *channels), draw_as(6, *channels, |u| 0.5 + u));
+    let expected = expected(case, &values, &mean, &inverse);
+    let [input, output, mut gradient, mut residual_gradient] = values;
+    let (mut weight, mut bias) = (vec![f32::NAN; *channels], vec![f32::NAN; *channels]);
+    let prologue = BackwardPrologue {
+        activation: *activation,
+        // Without an activation the output is not looked at.
+        output: if *activation == Activation::Identity { &[] } else { &output },
+        residual: residual.map(|accumulate| (&mut residual_gradient[..], accumulate)),
+        keep: keep.as_deref(),
+    };
+    // What the scratch memory held before must not matter.
+    let mut partial = vec![f32::NAN; 7];
+    batch_norm::backward(prologue, &input, &mut gradient, &mean, &inverse, &mut weight, &mut bias, &mut partial);
+    let what = |result: &str| format!("{result}: {images} x {pixels} x {channels} {activation:?} {residual:?} {keep:?}");
+    assert_close(&what("gradient"), &gradient, &expected.gradient, TOLERANCE);
+    assert_close(&what("weight gradient"), &weight, &expected.weight, SUM_TOLERANCE);
+    assert_close(&what("bias gradient"), &bias, &expected.bias, SUM_TOLERANCE);
+    if residual.is_some() {
+        assert_close(&what("residual gradient"), &residual_gradient, &expected.residual, TOLERANCE);
+    }
+
+    let (mut same_weight, mut same_bias) = (vec![f32::NAN; *channels], vec![f32::NAN; *channels]);
+    batch_norm::backward_parameters(&input, &gradient, &mean, &inverse, &mut same_weight, &mut same_bias, &mut partial);
+    assert_eq!((bits(&weight), bits(&bias)), (bits(&same_weight), bits(&same_bias)), "{}", what("backward_parameters"));
+}
