@@ -13,13 +13,16 @@ use std::ops::Range;
 /// Channels in a block: one AVX-512 vector, two of AVX2, four of SSE or NEON.
 const LANES: usize = 16;
 
+/// The sides of the square kernels that are handled here.
+pub const KERNELS: [usize; 2] = [3, 5];
+
 /// Whether [`forward`] and its gradients handle this shape; others are grouped convolutions.
 #[must_use]
 pub fn handles(shape: &ConvolutionShape) -> bool {
     shape.groups == shape.in_channels
         && shape.in_channels == shape.out_channels
         && shape.kernel_height == shape.kernel_width
-        && matches!(shape.kernel_height, 3 | 5)
+        && KERNELS.contains(&shape.kernel_height)
 }
 
 /// One row of the walk: which map rows and columns lie under which taps. `from` is the map that is read.

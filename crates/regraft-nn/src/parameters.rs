@@ -1,6 +1,7 @@
 //! The parameters of a graph: names and shapes as PyTorch has them, and the order of elements that the kernels read.
 
 use crate::graph::{Graph, Operation};
+use regraft_kernels::depthwise;
 
 /// What a parameter is to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +103,9 @@ pub fn parameters(graph: &Graph) -> Vec<ParameterInfo> {
             Operation::Convolution(convolution) => {
                 let ins = convolution.in_channels / convolution.groups;
                 let shape = vec![convolution.out_channels, ins, convolution.kernel, convolution.kernel];
-                let layout = if convolution.is_depthwise() { Layout::Depthwise } else { Layout::ChannelsLast };
+                // Other depthwise kernels run as grouped convolutions and read those' order.
+                let handled = convolution.is_depthwise() && depthwise::KERNELS.contains(&convolution.kernel);
+                let layout = if handled { Layout::Depthwise } else { Layout::ChannelsLast };
                 add(format!("{}.weight", description.name), Role::Weight, shape, layout);
                 let roles = [
                     ("weight", Role::NormWeight),

@@ -7,7 +7,7 @@ use common::{fixture, generated_state, graph, number, numbers, pictures, relativ
 use regraft_kernels::activation::Activation;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
-use regraft_nn::graph::{Graph, Operation};
+use regraft_nn::graph::{BatchNorm, ConvNormActivation, Graph, Node, Operation, Padding, Source};
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
@@ -107,6 +107,54 @@ fn efficientnet_lite0_matches_efficientnet_lite_pytorch() {
     check("efficientnet_lite0", 224);
     check("efficientnet_lite0", 97);
     check("efficientnet_lite0", 64);
+}
+
+/// A network of one filter for each channel, whose weights are the same as dense ones that are zero between channels.
+#[test]
+fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
+    for kernel in [1, 3, 5, 7] {
+        let channels = 18;
+        let expand = convolution("expand", Source::Image, [3, channels], 1, 1);
+        let network = |groups| {
+            let filter = convolution("filter", Source::Node(0), [channels, channels], kernel, groups);
+            Graph { architecture: "two layers".into(), nodes: vec![expand.clone(), filter] }
+        };
+        let (depthwise, dense) = (network(channels), network(1));
+        let mut state = generated_state(&depthwise);
+        let images = pictures(2, 9);
+        let run = |graph: &Graph, state: &State| {
+            let mut engine = CpuEngine::new(graph.clone(), 9, 0).expect("pictures large enough");
+            engine.load_state(state).expect("every tensor");
+            engine.features(&images, 2, 1).expect("pictures that fit")
+        };
+        let found = run(&depthwise, &state);
+        let taps = kernel * kernel;
+        let filters = &state["filter.weight"];
+        let mut weights = vec![0.0; channels * channels * taps];
+        for channel in 0..channels {
+            weights[(channel * channels + channel) * taps..][..taps].copy_from_slice(&filters[channel * taps..][..taps]);
+        }
+        state.insert("filter.weight".into(), weights);
+        let expected: Vec<f64> = run(&dense, &state).iter().map(|&value| f64::from(value)).collect();
+        let difference = relative_difference(&found, &expected);
+        assert!(difference <= 1e-6, "kernels of {kernel}: {difference:e} of the largest value");
+    }
+}
+
+fn convolution(name: &str, input: Source, channels: [usize; 2], kernel: usize, groups: usize) -> Node {
+    let operation = Operation::Convolution(ConvNormActivation {
+        in_channels: channels[0],
+        out_channels: channels[1],
+        kernel,
+        stride: 1,
+        padding: Padding::Same,
+        groups,
+        norm: BatchNorm { name: format!("{name}.norm"), epsilon: 1e-3, momentum: 0.1 },
+        residual: None,
+        drop_connect: 0.0,
+        activation: Activation::Relu,
+    });
+    Node { name: name.into(), input, operation }
 }
 
 /// Two pictures of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's script states them in words.
