@@ -41,6 +41,14 @@ pub enum LabelledFolderError {
     /// The folder cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// A data folder with its parts, where one of the parts is meant.
+    #[error("{} has the parts of a data folder; name one of them, such as {}", .folder.display(), .part.display())]
+    Parts {
+        /// The folder.
+        folder: PathBuf,
+        /// A part of it.
+        part: PathBuf,
+    },
     /// A class folder is no class of the model.
     #[error("{}: {source}; rename the folder or move it away", .path.display())]
     Class {
@@ -51,6 +59,8 @@ pub enum LabelledFolderError {
     },
 }
 
+/// What the parts of a data folder are called.
+const PARTS: [&str; 5] = ["train", "val", "valid", "validation", "test"];
 /// Up to so many classes are listed in an error.
 const LISTED: usize = 12;
 /// So many similar names are listed where there are more classes than that.
@@ -126,8 +136,14 @@ pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<Evaluat
     let found = catalogue::class_folder_names(folder)?;
     let mut labels = Vec::with_capacity(found.len());
     for name in &found {
-        let class = classes.find(name).map_err(|source| LabelledFolderError::Class { path: folder.join(name), source })?;
-        labels.push(class as u32);
+        let path = folder.join(name);
+        match classes.find(name) {
+            Ok(class) => labels.push(class as u32),
+            Err(_) if PARTS.contains(&name.as_str()) => {
+                return Err(LabelledFolderError::Parts { folder: folder.to_owned(), part: path });
+            }
+            Err(source) => return Err(LabelledFolderError::Class { path, source }),
+        }
     }
     let mut listed = catalogue::scan_evaluation(folder, &found)?;
     for sample in &mut listed.samples {

@@ -223,6 +223,9 @@ pub struct TrainConfig {
     pub device: String,
 }
 
+/// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
+pub const MOST_THREADS: usize = 1024;
+
 /// Devices of this build.
 pub const DEVICES: [&str; 1] = ["cpu"];
 
@@ -311,6 +314,11 @@ impl TrainConfig {
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("label-smoothing", self.label_smoothing.to_string(), "from 0 to below 1");
+        }
+        for (option, threads) in [("threads", self.threads), ("workers", self.workers)] {
+            if threads > MOST_THREADS {
+                return wrong(option, threads.to_string(), "1 to 1024, or 0 for one for each core");
+            }
         }
         if !DEVICES.contains(&self.device.as_str()) {
             return Err(ConfigError::Device { device: self.device.clone() });

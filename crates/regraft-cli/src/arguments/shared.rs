@@ -2,7 +2,7 @@
 
 use super::one_of;
 use clap::Args;
-use regraft::config::{OnBadImage, Resize, Weights};
+use regraft::config::{MOST_THREADS, OnBadImage, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
 
 /// Where a source model comes from.
@@ -54,11 +54,18 @@ pub struct BadImageArguments {
 #[derive(Debug, Args)]
 pub struct ThreadArguments {
     /// Threads that compute [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
     pub threads: Option<usize>,
     /// Threads that decode and transform pictures [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
     pub workers: Option<usize>,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number <= MOST_THREADS => Ok(number),
+        _ => Err(format!("a number from 1 to {MOST_THREADS}, or 0 for one for each core")),
+    }
 }
 
 fn crop_scale(text: &str) -> Result<[f32; 2], String> {

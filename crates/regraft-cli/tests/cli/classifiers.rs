@@ -45,6 +45,8 @@ fn a_folder_to_score_on_is_checked_first() {
     let report = run.json();
     assert_eq!((&report["images"], &report["skipped_images"]), (&json!(2), &json!(["one/Blue/broken.png"])));
     assert_says(&run.stderr, &["note: left out: ", "note: ignored: one/.hidden (hidden)"]);
+    let error = workspace.regraft("evaluate runs/photos photos").failed(2);
+    assert_says(&error, &["photos has the parts of a data folder", "photos/test"]);
     workspace.write("bad/blue/broken.png", "no picture");
     let error = workspace.regraft("evaluate runs/photos bad --on-bad-image skip").failed(2);
     assert_says(&error, &["there are no pictures to score"]);

@@ -31,6 +31,8 @@ fn wrong_usage_is_told_from_failure() {
     assert_says(&error, &["--epochs 0 is not possible", "1 or more"]);
     let error = workspace.regraft("train photos --crop-scale 0.5").failed(2);
     assert_says(&error, &["two numbers with a comma between"]);
+    let error = workspace.regraft("train photos --threads 50000").failed(2);
+    assert_says(&error, &["--threads", "1 to 1024, or 0 for one for each core"]);
     let error = workspace.regraft("train --config nowhere.toml").failed(2);
     assert_says(&error, &["nowhere.toml"]);
     workspace.write("wrong.toml", "data = \"photos\"\nepoch = 3\n");
