@@ -6,9 +6,9 @@ mod common;
 use common::training::{MEAN, pictures};
 use common::{bits, engine, generated_state, graph, without_drops};
 use regraft_kernels::optimizer::AdamSettings;
-use regraft_kernels::{linear, pooling};
+use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::{Engine, EngineError, Optimizer, State, StepOutput, TrainBatch, Update};
+use regraft_nn::engine::{Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Node, Operation, Source};
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9 };
@@ -77,6 +77,51 @@ fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
         assert_eq!(bits(&together), bits(&alone.collect::<Vec<_>>().concat()), "{architecture}");
         assert_ne!(together[..CLASSES], together[CLASSES..2 * CLASSES], "different pictures");
     }
+}
+
+/// What evaluation derives from the parameters is made anew after each change of theirs.
+#[test]
+fn evaluation_follows_training() {
+    for frozen in [0, 7] {
+        let mut engine = engine(network("efficientnet_lite0"), 32, 2);
+        engine.freeze(frozen);
+        let (images, _) = pictures(2, 32, CLASSES);
+        let mut seen = vec![engine.evaluate(&images, 2).expect("pictures that fit")];
+        for step in 1..3 {
+            steps(&mut engine, 32, SGD, step..step + 1);
+            let logits = engine.evaluate(&images, 2).expect("pictures that fit");
+            let mut fresh = CpuEngine::new(network("efficientnet_lite0"), 32, 2).expect("large enough");
+            fresh.load_state(&engine.state()).expect("every tensor");
+            assert_eq!(bits(&logits), bits(&fresh.evaluate(&images, 2).expect("pictures that fit")), "after step {step}");
+            assert_ne!(Some(&logits), seen.last());
+            seen.push(logits);
+        }
+    }
+}
+
+/// The sum's gradient is the mean's times the number of pictures: with eight, a power of two, no rounding differs.
+#[test]
+fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
+    let (images, labels) = pictures(8, 32, CLASSES);
+    let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+    let train = |reduction, label_smoothing, rate: f32| {
+        let mut engine = engine(network("resnet18"), 32, 2);
+        let rates = vec![rate; engine.graph().nodes.len()];
+        let optimizer = Optimizer::Sgd { momentum: 0.0 };
+        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+        let settings = LossSettings { reduction, label_smoothing };
+        let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
+        (output, engine.state())
+    };
+    let (plain, _) = train(Reduction::Mean, 0.0, 1e-3);
+    let (mean, after_mean) = train(Reduction::Mean, 0.1, 8e-3);
+    let (sum, after_sum) = train(Reduction::Sum, 0.1, 1e-3);
+    assert_same(&after_mean, &after_sum, "mean and sum");
+    assert_eq!((bits(&mean.losses), bits(&mean.logits)), (bits(&sum.losses), bits(&sum.logits)));
+    let (mut losses, mut gradient) = ([0.0; 8], [0.0; 8 * CLASSES]);
+    loss::cross_entropy(&mean.logits, &labels, CLASSES, 0.1, 1.0, &mut losses, &mut gradient);
+    assert_eq!(bits(&losses), bits(&mean.losses));
+    assert_ne!(bits(&losses), bits(&plain.losses));
 }
 
 /// The network up to and with `layer`, and a head on its mean.
