@@ -17,6 +17,11 @@ pub struct Statistics {
     partial: Vec<f32>,
 }
 
+/// The pixels of each block where all blocks but the last have `pixels_per_block`.
+pub(crate) fn even_blocks(pixels: usize, pixels_per_block: usize) -> impl Iterator<Item = usize> {
+    (0..pixels).step_by(pixels_per_block).map(move |start| pixels_per_block.min(pixels - start))
+}
+
 impl Statistics {
     /// Mean and variance of each channel of `map`. Each block's mean and squared deviations are exact to f32 rounding; blocks are
     /// combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
@@ -25,7 +30,7 @@ impl Statistics {
         let maps = map.par_chunks(PIXELS_PER_BLOCK * channels);
         let partial = self.partial(pixels.div_ceil(PIXELS_PER_BLOCK), channels);
         partial.par_chunks_exact_mut(2 * channels).zip(maps).for_each(|(partial, map)| block_statistics(map, partial));
-        self.combine(pixels, PIXELS_PER_BLOCK, channels);
+        self.combine(even_blocks(pixels, PIXELS_PER_BLOCK), channels);
     }
 
     /// Room for the [`block_statistics`] of so many blocks, `[blocks, 2 x channels]`.
@@ -34,12 +39,14 @@ impl Statistics {
         &mut self.partial
     }
 
-    /// Puts the blocks' statistics together; all blocks but the last are of `pixels_per_block`.
-    pub(crate) fn combine(&mut self, pixels: usize, pixels_per_block: usize, channels: usize) {
+    /// Puts the blocks' statistics together, given the pixels of each.
+    pub(crate) fn combine(&mut self, blocks: impl Iterator<Item = usize>, channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
-        for (block, partial) in self.partial.chunks_exact(2 * channels).enumerate() {
-            let before = (block * pixels_per_block) as f64;
-            let here = (pixels - block * pixels_per_block).min(pixels_per_block) as f64;
+        let mut pixels = 0;
+        for (here, partial) in blocks.zip(self.partial.chunks_exact(2 * channels)) {
+            let before = pixels as f64;
+            pixels += here;
+            let here = here as f64;
             let (means, deviations) = partial.split_at(channels);
             let share = here / (before + here);
             let blocks = means.iter().zip(deviations).zip(mean.iter_mut().zip(&mut squares));

@@ -5,9 +5,10 @@
 //! by the shape alone.
 
 use crate::activation::Epilogue;
-use crate::batch_norm::{Statistics, block_statistics};
+use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::columns::{gather, scatter_add, with_scratch};
 use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
+use crate::winograd::{self, TransformedWeights};
 use rayon::prelude::*;
 
 /// The sizes of a convolution.
@@ -84,12 +85,19 @@ impl ConvolutionShape {
 #[derive(Clone, Debug, Default)]
 pub struct PackedWeights {
     groups: Vec<Packed>,
+    /// Instead of `groups`, where [`winograd`] handles the shape.
+    transformed: TransformedWeights,
 }
 
 impl PackedWeights {
     /// Packs `weights` for a convolution of this kernel, channels and groups (other sizes do not matter), reusing memory.
     pub fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
+        if winograd::handles(shape) {
+            self.groups.clear();
+            return self.transformed.pack(weights, shape.in_channels, shape.out_channels);
+        }
+        self.transformed.clear();
         self.groups.resize_with(shape.groups, Packed::default);
         for (packed, weights) in self.groups.iter_mut().zip(weights.chunks_exact(depth * columns)) {
             packed.pack(Strided { data: weights, row_stride: 1, column_stride: depth }, depth, columns);
@@ -107,6 +115,10 @@ pub fn forward(
     epilogue: Epilogue<'_>,
 ) {
     shape.check(input.len(), shape.weight_length(), output.len());
+    if winograd::handles(shape) {
+        assert!(!weights.transformed.is_empty(), "weights packed for another shape");
+        return winograd::forward(shape, input, &weights.transformed, output, accumulate, epilogue);
+    }
     let block = shape.pixels_per_block();
     output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
         forward_block(shape, input, weights, output, index * block, accumulate);
@@ -123,13 +135,17 @@ pub fn forward_with_statistics(
     statistics: &mut Statistics,
 ) {
     shape.check(input.len(), shape.weight_length(), output.len());
+    if winograd::handles(shape) {
+        assert!(!weights.transformed.is_empty(), "weights packed for another shape");
+        return winograd::forward_with_statistics(shape, input, &weights.transformed, output, statistics);
+    }
     let (block, channels, pixels) = (shape.pixels_per_block(), shape.out_channels, shape.output_pixels());
     let partial = statistics.partial(pixels.div_ceil(block), channels).par_chunks_exact_mut(2 * channels);
     output.par_chunks_mut(block * channels).zip(partial).enumerate().for_each(|(index, (output, partial))| {
         forward_block(shape, input, weights, output, index * block, false);
         block_statistics(output, partial);
     });
-    statistics.combine(pixels, block, channels);
+    statistics.combine(even_blocks(pixels, block), channels);
 }
 
 /// The output pixels from `first` on, as many as `output` holds.
@@ -258,6 +274,9 @@ pub fn backward_weights(
     scratch: &mut GradientScratch,
 ) {
     shape.check(input.len(), weight_gradient.len(), output_gradient.len());
+    if winograd::handles(shape) {
+        return winograd::backward_weights(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+    }
     let depth = shape.patch_length();
     let group_channels = shape.out_channels / shape.groups;
     let pixels = shape.output_pixels();

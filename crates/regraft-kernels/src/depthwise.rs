@@ -85,7 +85,7 @@ pub fn forward_with_statistics(
         forward_row(shape, input, weights, index, row);
         block_statistics(row, partial);
     });
-    statistics.combine(rows * shape.out_width, shape.out_width, channels);
+    statistics.combine(std::iter::repeat_n(shape.out_width, rows), channels);
 }
 
 /// Row `index` of the output, counted over the whole batch.

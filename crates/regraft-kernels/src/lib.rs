@@ -17,3 +17,4 @@ pub mod optimizer;
 pub mod pooling;
 pub mod random;
 pub mod resample;
+pub mod winograd;

@@ -8,13 +8,15 @@ use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, pooling};
 
-/// Shapes of several blocks and tasks: dense, in place, strided, grouped, depthwise of both kernels and at both strides.
+/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of both kernels and at both strides.
 fn shapes(batch: usize) -> Vec<ConvolutionShape> {
     vec![
         convolution_shape([batch, 19, 18, 20], 33, [3, 3], 1, [1; 4], 1),
         convolution_shape([batch, 16, 17, 35], 40, [1, 1], 1, [0; 4], 1),
         convolution_shape([batch, 21, 23, 3], 17, [7, 7], 2, [3; 4], 1),
         convolution_shape([batch, 5, 5, 130], 34, [3, 3], 1, [1; 4], 1),
+        convolution_shape([batch, 19, 18, 32], 48, [3, 3], 1, [1; 4], 1),
+        convolution_shape([batch, 7, 7, 256], 288, [3, 3], 1, [1; 4], 1),
         convolution_shape([batch, 9, 9, 12], 18, [3, 3], 2, [0, 1, 0, 1], 3),
         convolution_shape([batch, 13, 11, 35], 35, [3, 3], 1, [1; 4], 35),
         convolution_shape([batch, 13, 11, 35], 35, [5, 5], 2, [2; 4], 35),
