@@ -202,6 +202,15 @@ impl Graph {
         self
     }
 
+    /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's sense).
+    pub fn set_batch_norm_momentum(&mut self, momentum: f32) {
+        for node in &mut self.nodes {
+            if let Operation::Convolution(convolution) = &mut node.operation {
+                convolution.norm.momentum = momentum;
+            }
+        }
+    }
+
     /// Each node's output shape for square pictures of `size`.
     ///
     /// # Errors

@@ -201,6 +201,8 @@ pub struct TrainConfig {
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has it.
+    pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// Epochs over which the learning rate rises to its value at the start; fractions are allowed.
@@ -225,6 +227,11 @@ pub struct TrainConfig {
 
 /// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
 pub const MOST_THREADS: usize = 1024;
+
+/// As many threads as were asked for, or one for each core.
+pub(crate) fn cores_or(asked: usize) -> usize {
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
 
 /// Devices of this build.
 pub const DEVICES: [&str; 1] = ["cpu"];
@@ -254,6 +261,7 @@ impl TrainConfig {
             optimizer: OptimizerName::Sgd,
             momentum: 0.0,
             weight_decay: 1e-3,
+            batch_norm_momentum: None,
             schedule: Schedule::Constant,
             warmup: 0.0,
             label_smoothing: 0.0,
@@ -308,6 +316,11 @@ impl TrainConfig {
         }
         if !not_negative(self.weight_decay) {
             return wrong("weight-decay", self.weight_decay.to_string(), "a number from 0, such as 1e-3");
+        }
+        if let Some(momentum) = self.batch_norm_momentum
+            && !(0.0..=1.0).contains(&momentum)
+        {
+            return wrong("batch-norm-momentum", momentum.to_string(), "from 0 to 1, such as 0.1");
         }
         if !not_negative(self.warmup) || self.warmup >= self.epochs as f32 {
             return wrong("warmup", self.warmup.to_string(), "a number of epochs from 0 to below --epochs");

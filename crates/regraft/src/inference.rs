@@ -1,11 +1,10 @@
 //! What scoring and predicting have in common: a finished model on this machine, and files that are checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::OnBadImage;
+use crate::config::{OnBadImage, cores_or};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::model::Model;
 use crate::pictures::{self, CACHE_BYTES, UnreadableFiles};
-use crate::train::cores_or;
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::DecodeError;

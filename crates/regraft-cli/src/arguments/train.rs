@@ -68,6 +68,9 @@ pub struct TrainArguments {
     /// Weight decay
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     pub weight_decay: Option<f32>,
+    /// How far running statistics of batch norm move towards a batch's [default: the recipe's or the architecture's]
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves after the warm-up
     #[arg(long, value_parser = one_of::<Schedule>(&["constant", "cosine"]), help_heading = "Training")]
     pub schedule: Option<Schedule>,
@@ -122,6 +125,7 @@ impl TrainArguments {
         set(&mut config.optimizer, self.optimizer.as_ref());
         set(&mut config.momentum, self.momentum.as_ref());
         set(&mut config.weight_decay, self.weight_decay.as_ref());
+        set_some(&mut config.batch_norm_momentum, self.batch_norm_momentum.as_ref());
         set(&mut config.schedule, self.schedule.as_ref());
         set(&mut config.warmup, self.warmup.as_ref());
         set(&mut config.label_smoothing, self.label_smoothing.as_ref());
