@@ -1,162 +1,14 @@
 //! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
 
+mod error;
+mod words;
+
+pub use error::ConfigError;
+pub use words::{Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights};
+
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
-use regraft_data::preprocessing::ResizeMode;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// A named set of defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Recipe {
-    /// What did best on a held-out part of training pictures; see `docs/recipes.md`.
-    Default,
-    /// The textbook's recipe to the letter (d2l.ai, "Fine-Tuning").
-    D2l,
-}
-
-/// Where the trunk's weights come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum Weights {
-    /// Those inside the program: `embedded`.
-    Embedded,
-    /// Random ones, to train from scratch: `none`.
-    None,
-    /// Those of a weight file, a model file or a run folder.
-    File(PathBuf),
-}
-
-impl From<String> for Weights {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "embedded" => Self::Embedded,
-            "none" => Self::None,
-            _ => Self::File(text.into()),
-        }
-    }
-}
-
-impl From<Weights> for String {
-    fn from(weights: Weights) -> Self {
-        match weights {
-            Weights::Embedded => "embedded".into(),
-            Weights::None => "none".into(),
-            Weights::File(path) => path.display().to_string(),
-        }
-    }
-}
-
-/// Which layers stay as they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Freeze {
-    /// All layers learn: `none`.
-    None,
-    /// Only the head learns: `trunk`.
-    Trunk,
-    /// The layers up to and with this one are frozen: `through=LAYER`.
-    Through(String),
-}
-
-impl TryFrom<String> for Freeze {
-    type Error = ConfigError;
-
-    fn try_from(text: String) -> Result<Self, ConfigError> {
-        match text.as_str() {
-            "none" => Ok(Self::None),
-            "trunk" => Ok(Self::Trunk),
-            _ => match text.strip_prefix("through=") {
-                Some(layer) if !layer.is_empty() => Ok(Self::Through(layer.into())),
-                _ => Err(ConfigError::Value { option: "freeze", value: text, allowed: "none, trunk or through=LAYER" }),
-            },
-        }
-    }
-}
-
-impl From<Freeze> for String {
-    fn from(freeze: Freeze) -> Self {
-        match freeze {
-            Freeze::None => "none".into(),
-            Freeze::Trunk => "trunk".into(),
-            Freeze::Through(layer) => format!("through={layer}"),
-        }
-    }
-}
-
-/// The optimiser by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerName {
-    /// Stochastic gradient descent.
-    Sgd,
-    /// AdamW.
-    AdamW,
-}
-
-/// How the learning rate moves over the run, after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// It stays.
-    Constant,
-    /// It falls to zero along half a cosine.
-    Cosine,
-}
-
-/// How the losses of a batch become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LossReduction {
-    /// Their mean.
-    Mean,
-    /// Their sum.
-    Sum,
-}
-
-/// Which epoch's weights the run leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keep {
-    /// The one with the best validation accuracy, and among equals the lowest validation loss.
-    Best,
-    /// The last.
-    Last,
-}
-
-/// How a picture becomes a square in evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resize {
-    /// Short side resized, centre cut out.
-    Crop,
-    /// Both sides resized.
-    Squash,
-    /// Long side resized, the rest filled.
-    Letterbox,
-}
-
-impl Resize {
-    /// The word for a way of resizing.
-    #[must_use]
-    pub fn of(mode: ResizeMode) -> Self {
-        match mode {
-            ResizeMode::Crop { .. } => Self::Crop,
-            ResizeMode::Squash => Self::Squash,
-            ResizeMode::Letterbox => Self::Letterbox,
-        }
-    }
-}
-
-/// What is done about a picture that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnBadImage {
-    /// The run stops before the first epoch.
-    Stop,
-    /// The picture is left out and listed.
-    Skip,
-}
 
 /// All options of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -359,46 +211,6 @@ impl TrainConfig {
             "# Every option of this run, as Regraft {version} resolved it.\n# `regraft train --config` with this file repeats it.\n\n{text}"
         ))
     }
-}
-
-/// An option that makes no sense, or a configuration file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A value out of range.
-    #[error("--{option} {value} is not possible; use {allowed}")]
-    Value {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        value: String,
-        /// What is allowed.
-        allowed: &'static str,
-    },
-    /// A device that this build does not have.
-    #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
-    Device {
-        /// What was asked for.
-        device: String,
-    },
-    /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The file is no configuration.
-    #[error("{} is no configuration of a run: {source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and what is wrong.
-        source: Box<toml::de::Error>,
-    },
-    /// The configuration has no form in TOML.
-    #[error("the configuration cannot be written as TOML: {0}")]
-    Write(Box<toml::ser::Error>),
 }
 
 #[cfg(test)]

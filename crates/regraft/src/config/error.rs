@@ -1,0 +1,44 @@
+//! Why a configuration cannot be used.
+
+use super::DEVICES;
+use std::path::PathBuf;
+
+/// An option that makes no sense, or a configuration file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value out of range.
+    #[error("--{option} {value} is not possible; use {allowed}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A device that this build does not have.
+    #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
+    Device {
+        /// What was asked for.
+        device: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file is no configuration.
+    #[error("{} is no configuration of a run: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// The configuration has no form in TOML.
+    #[error("the configuration cannot be written as TOML: {0}")]
+    Write(Box<toml::ser::Error>),
+}
