@@ -36,6 +36,7 @@ fn run() -> Result<(), Failure> {
         Command::Models(arguments) => commands::models::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Weights(arguments) => commands::weights::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
     }

@@ -1,11 +1,13 @@
 //! The command line: every flag is defined once, here and in the files below.
 
+mod bench;
 mod classifier;
 mod shared;
 mod show;
 mod tools;
 mod train;
 
+pub use bench::{BenchArguments, BenchCommand};
 pub use classifier::{EvaluateArguments, PredictArguments};
 pub use show::ShowArguments;
 pub use tools::{
@@ -52,6 +54,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Work on weight files
     Weights(WeightsArguments),
+    /// Measure how fast this machine is
+    Bench(BenchArguments),
     /// Write a shell's completion script to standard output
     Completions(CompletionsArguments),
     /// Show what this machine has and what of it is used

@@ -118,6 +118,19 @@ fn the_doctor_says_what_is_used() {
 }
 
 #[test]
+fn steps_are_timed() {
+    let workspace = Workspace::new();
+    let bench = "bench step --model resnet18 --batch 1 --steps 1 --threads 1";
+    let report = workspace.regraft(&format!("{bench} --mode eval --json")).succeeded().json();
+    assert_eq!((&report["model"], &report["mode"], &report["threads"]), (&json!("resnet18"), &json!("eval"), &json!(1)));
+    assert!(report["images_per_second"].as_f64().expect("a number") > 0.0 && report["peak_mib"].as_u64() > Some(50));
+    let frozen = workspace.regraft(&format!("{bench} --freeze through=layer4")).succeeded().stdout;
+    assert_says(&frozen, &["images/s", "1 thread,", "f32"]);
+    assert_says(&workspace.regraft("bench step --batch 0").failed(2), &["--batch", "1 or more"]);
+    assert_says(&workspace.regraft("bench step --freeze through=layer9").failed(2), &["layer9"]);
+}
+
+#[test]
 fn an_instruction_set_that_does_not_exist_is_refused_first() {
     let workspace = Workspace::new();
     for command in ["models", "doctor", "train nowhere", "--version"] {

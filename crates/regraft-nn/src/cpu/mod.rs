@@ -71,6 +71,12 @@ impl CpuEngine {
         })
     }
 
+    /// Threads that compute.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
     /// Bytes of the memory in which activations and their gradients live.
     #[must_use]
     pub fn activation_bytes(&self) -> usize {

@@ -1,0 +1,144 @@
+//! How fast this machine is: steps on random pictures that are already in memory.
+
+use crate::config::Freeze;
+use crate::model::{ModelError, architecture, source_preprocessing};
+use crate::transfer;
+use regraft_kernels::random::{Draws, Purpose};
+use regraft_nn::cpu::{CpuEngine, CpuError};
+use regraft_nn::engine::{Engine, EngineError, LossSettings, Optimizer, Reduction, TrainBatch, Update};
+use regraft_nn::graph::GraphError;
+use regraft_nn::initialize::{HeadInitialization, from_scratch};
+use serde::Serialize;
+use std::time::Instant;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepMode {
+    /// Forward, loss, backward and update (SGD with momentum).
+    Train,
+    /// Forward, as in evaluation.
+    Eval,
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// The architecture.
+    pub model: String,
+    /// What a step does.
+    pub mode: StepMode,
+    /// Pictures in a step.
+    pub batch: usize,
+    /// Classes of the head.
+    pub classes: usize,
+    /// Threads; 0 is one for each core.
+    pub threads: usize,
+    /// Which layers stay as they are.
+    pub freeze: Freeze,
+    /// Steps that are timed, after two that are not.
+    pub steps: usize,
+}
+
+/// What was measured. The JSON names are the field names.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepReport {
+    /// The architecture.
+    pub model: String,
+    /// What a step does.
+    pub mode: StepMode,
+    /// Pictures in a step.
+    pub batch: usize,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Which layers stay as they are.
+    pub freeze: Freeze,
+    /// The instruction set in use.
+    pub isa: &'static str,
+    /// The type of activations and weights.
+    pub precision: &'static str,
+    /// Pictures a second at the median of the steps' times.
+    pub images_per_second: f64,
+    /// Pictures a second of the fastest step.
+    pub best: f64,
+    /// The most memory that the process ever held, in MiB; null where the system does not say.
+    pub peak_mib: Option<u64>,
+}
+
+/// A measurement that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each is the error of the part that it is named after.
+pub enum BenchError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A count is zero.
+    #[error("--batch, --steps and --classes must be 1 or more")]
+    Zero,
+}
+
+/// Times steps on random pictures of the architecture's own size.
+///
+/// # Errors
+/// When the architecture or a layer is unknown, or a count is zero.
+pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
+    if options.batch == 0 || options.steps == 0 || options.classes == 0 {
+        return Err(BenchError::Zero);
+    }
+    let named = architecture(&options.model)?;
+    let graph = named.graph().with_classes(options.classes);
+    let frozen = transfer::frozen_nodes(&graph, &options.freeze)?;
+    let state = from_scratch(&graph, 0, HeadInitialization::Xavier);
+    let rates = vec![1e-3; graph.nodes.len()];
+    let size = source_preprocessing(named).image_size as usize;
+    let mut engine = CpuEngine::new(graph, size, options.threads)?;
+    engine.load_state(&state)?;
+    drop(state);
+    engine.freeze(frozen);
+    let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
+    let images: Vec<f32> = (0..options.batch * size * size * 3).map(|_| draws.range(-2.0, 2.0)).collect();
+    let labels: Vec<u32> = (0..options.batch).map(|place| (place % options.classes) as u32).collect();
+    let loss = LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 };
+    let mut seconds = Vec::with_capacity(options.steps);
+    for step in 0..options.steps + 2 {
+        let start = Instant::now();
+        match options.mode {
+            StepMode::Train => {
+                let optimizer = Optimizer::Sgd { momentum: 0.9 };
+                let update = Update { optimizer, learning_rates: &rates, weight_decay: 1e-3, step: step as u64 + 1 };
+                let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: step as u32, position: 0 };
+                engine.train_step(&batch, loss, &update)?;
+            }
+            StepMode::Eval => drop(engine.evaluate(&images, options.batch)?),
+        }
+        if step >= 2 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let rate = |seconds: f64| options.batch as f64 / seconds;
+    Ok(StepReport {
+        model: options.model.clone(),
+        mode: options.mode,
+        batch: options.batch,
+        threads: engine.threads(),
+        freeze: options.freeze.clone(),
+        isa: regraft_kernels::isa::in_use().map_err(CpuError::from)?.name(),
+        precision: "f32",
+        images_per_second: rate(seconds[seconds.len() / 2]),
+        best: rate(seconds[0]),
+        peak_mib: peak_mib(),
+    })
+}
+
+/// The most memory that this process ever held, as Linux counts it.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
+}
