@@ -96,6 +96,8 @@ fn evaluation_follows_training() {
             assert_ne!(Some(&logits), seen.last());
             seen.push(logits);
         }
+        engine.load_state(&generated_state(engine.graph())).expect("every tensor");
+        assert_eq!(bits(&seen[0]), bits(&engine.evaluate(&images, 2).expect("pictures that fit")), "back at the start");
     }
 }
 
