@@ -318,11 +318,13 @@ fn gradients_hold_with_dropout_and_drop_connect() {
 /// Wherever the cut lies: the plan's memory suffices, what is frozen stays, what is not moves.
 #[test]
 fn every_cut_between_frozen_and_trained_layers_trains() {
-    for architecture in ["resnet18", "resnet50", "efficientnet_lite0"] {
+    // The larger network is for its bottlenecks; a few cuts of it will do.
+    for (architecture, every) in [("resnet18", 1), ("resnet50", 9), ("efficientnet_lite0", 1)] {
         let graph = network(architecture);
         let mut engine = engine(graph.clone(), 32, 2);
         let start = engine.state();
-        for (batch, frozen) in (0..graph.nodes.len()).enumerate().map(|(index, frozen)| (2 + index % 2, frozen)) {
+        for (index, frozen) in (0..graph.nodes.len()).step_by(every).enumerate() {
+            let batch = 2 + index % 2;
             engine.load_state(&start).expect("every tensor");
             engine.load_optimizer_state(&State::new()).expect("nothing to refuse");
             engine.freeze(frozen);
