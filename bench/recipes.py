@@ -1,6 +1,6 @@
 """Compares training recipes on a part of the training pictures alone: what chose the default recipe.
 
-    python bench/recipes.py DATA/train --seeds 1 2 --only full-lr1e-2 head
+    python bench/recipes.py DATA/train --seeds 1 2 --only "head, lr 1e-3"
 
 DATA/train is a folder of class folders; a fifth of it, drawn anew for each seed, is held out and scores the recipes. Pictures outside it
 are never read. Prints a line for each run and, at the end, a Markdown table with the mean over the seeds.
@@ -13,20 +13,22 @@ import tempfile
 import time
 
 HEAD = ["--freeze", "trunk"]
+BATCH = ["--batch-norm", "batch"]
+CROP = ["--crop-scale", "0.35,1"]
+ABOVE = ["--freeze", "through=blocks.3"]
 CANDIDATES = {
-    "head-lr1e-3": [*HEAD, "--lr", "1e-3"],
-    "head-lr3e-3": [*HEAD, "--lr", "3e-3"],
-    "head-lr1e-2": [*HEAD, "--lr", "1e-2"],
-    "full-lr1e-3": ["--lr", "1e-3"],
-    "full-lr3e-3": ["--lr", "3e-3"],
-    "full-lr1e-2": ["--lr", "1e-2"],
-    "full-lr3e-3-crop0.35": ["--lr", "3e-3", "--crop-scale", "0.35,1"],
-    "full-lr3e-3-head1": ["--lr", "3e-3", "--head-lr-mult", "1"],
-    "full-lr3e-3-smooth0.1": ["--lr", "3e-3", "--label-smoothing", "0.1"],
-    "blocks.3-lr3e-3": ["--freeze", "through=blocks.3", "--lr", "3e-3"],
-    "blocks.3-lr1e-2": ["--freeze", "through=blocks.3", "--lr", "1e-2"],
-    "full-adamw-lr1e-4": ["--optimizer", "adamw", "--lr", "1e-4", "--weight-decay", "0.01"],
-    "full-adamw-lr3e-4": ["--optimizer", "adamw", "--lr", "3e-4", "--weight-decay", "0.01"],
+    "head, lr 3e-3": [*HEAD, "--lr", "3e-3"],
+    "head, lr 3e-3, crops from 0.35": [*HEAD, "--lr", "3e-3", *CROP],
+    "head, lr 3e-3, no augmentation": [*HEAD, "--lr", "3e-3", "--augment", "none"],
+    "above blocks.3, lr 1e-3, crops from 0.35, batch statistics": [*ABOVE, "--lr", "1e-3", *CROP, *BATCH],
+    "above blocks.3, lr 1e-3, crops from 0.35": [*ABOVE, "--lr", "1e-3", *CROP],
+    "above blocks.3, lr 3e-3, crops from 0.35": [*ABOVE, "--lr", "3e-3", *CROP],
+    "above blocks.3, lr 3e-4, crops from 0.35": [*ABOVE, "--lr", "3e-4", *CROP],
+    "all, lr 1e-3": ["--lr", "1e-3"],
+    "all, lr 1e-3, crops from 0.35": ["--lr", "1e-3", *CROP],
+    "all, lr 3e-3, crops from 0.35": ["--lr", "3e-3", *CROP],
+    "all, lr 1e-3, crops from 0.35, head 1x": ["--lr", "1e-3", "--head-lr-mult", "1", *CROP],
+    "all, adamw lr 1e-4, crops from 0.35": ["--optimizer", "adamw", "--lr", "1e-4", "--weight-decay", "0.01", *CROP],
 }
 
 

@@ -46,6 +46,17 @@ pub struct BatchNorm {
     pub epsilon: f32,
     /// How far the running statistics move towards a batch's (PyTorch's sense).
     pub momentum: f32,
+    /// What it normalises with in training.
+    pub statistics: NormStatistics,
+}
+
+/// What a batch norm normalises with in training. In evaluation it is always the running statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormStatistics {
+    /// The batch's own mean and variance; the running statistics follow them.
+    Batch,
+    /// The running statistics, which stay as they are; weight and bias learn.
+    Running,
 }
 
 /// `activation(batch_norm(convolution(input)) + residual)`.
@@ -207,6 +218,15 @@ impl Graph {
         for node in &mut self.nodes {
             if let Operation::Convolution(convolution) = &mut node.operation {
                 convolution.norm.momentum = momentum;
+            }
+        }
+    }
+
+    /// Makes every batch norm normalise with `statistics` in training.
+    pub fn set_norm_statistics(&mut self, statistics: NormStatistics) {
+        for node in &mut self.nodes {
+            if let Operation::Convolution(convolution) = &mut node.operation {
+                convolution.norm.statistics = statistics;
             }
         }
     }

@@ -4,7 +4,7 @@ use super::shared::{BadImageArguments, PreparationArguments, SourceArguments, Th
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{Freeze, LossReduction, OptimizerName, Recipe, Schedule, TrainConfig};
+use regraft::config::{BatchNormMode, Freeze, LossReduction, OptimizerName, Recipe, Schedule, TrainConfig};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -68,6 +68,10 @@ pub struct TrainArguments {
     /// Weight decay
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     pub weight_decay: Option<f32>,
+    /// What batch norm normalises with in training: the batch's statistics, or the source model's running ones, which then stay
+    /// [default: running; batch in the textbook's recipe and from scratch]
+    #[arg(long, value_parser = one_of::<BatchNormMode>(&["batch", "running"]), help_heading = "Training")]
+    pub batch_norm: Option<BatchNormMode>,
     /// How far running statistics of batch norm move towards a batch's [default: the recipe's or the architecture's]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     pub batch_norm_momentum: Option<f32>,
@@ -125,6 +129,7 @@ impl TrainArguments {
         set(&mut config.optimizer, self.optimizer.as_ref());
         set(&mut config.momentum, self.momentum.as_ref());
         set(&mut config.weight_decay, self.weight_decay.as_ref());
+        set_some(&mut config.batch_norm, self.batch_norm.as_ref());
         set_some(&mut config.batch_norm_momentum, self.batch_norm_momentum.as_ref());
         set(&mut config.schedule, self.schedule.as_ref());
         set(&mut config.warmup, self.warmup.as_ref());

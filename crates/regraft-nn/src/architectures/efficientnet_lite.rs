@@ -1,7 +1,7 @@
 //! EfficientNet-Lite0 (Tan and Le 2019; the Lite variant of 2020 has ReLU6 and no squeeze-and-excitation), with timm's names
 //! (`tf_efficientnet_lite0`) and TensorFlow's padding and batch-norm constants.
 
-use crate::graph::{BatchNorm, ConvNormActivation, Graph, Node, Operation, Padding, Source};
+use crate::graph::{BatchNorm, ConvNormActivation, Graph, Node, NormStatistics, Operation, Padding, Source};
 use regraft_kernels::activation::Activation;
 
 /// `(blocks, kernel, stride, expansion, output channels)` of each stage.
@@ -98,7 +98,7 @@ fn convolution(
         stride,
         padding: Padding::Same,
         groups,
-        norm: BatchNorm { name: norm.into(), epsilon: 1e-3, momentum: 0.01 },
+        norm: BatchNorm { name: norm.into(), epsilon: 1e-3, momentum: 0.01, statistics: NormStatistics::Batch },
         residual: None,
         drop_connect: 0.0,
         activation,

@@ -1,6 +1,6 @@
 //! ResNet (He et al. 2015), as torchvision builds it ("v1.5": the stride of a bottleneck is in its 3x3 convolution).
 
-use crate::graph::{BatchNorm, ConvNormActivation, Graph, Node, Operation, Padding, Source};
+use crate::graph::{BatchNorm, ConvNormActivation, Graph, Node, NormStatistics, Operation, Padding, Source};
 use regraft_kernels::activation::Activation;
 
 /// A ResNet of `blocks` blocks in its four stages, of two 3x3 convolutions each or, where `bottleneck`, of 1x1, 3x3 and 1x1.
@@ -77,7 +77,7 @@ fn convolution(
         stride,
         padding: Padding::Each(kernel / 2),
         groups: 1,
-        norm: BatchNorm { name: norm, epsilon: 1e-5, momentum: 0.1 },
+        norm: BatchNorm { name: norm, epsilon: 1e-5, momentum: 0.1, statistics: NormStatistics::Batch },
         residual,
         drop_connect: 0.0,
         activation,

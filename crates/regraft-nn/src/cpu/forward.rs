@@ -3,7 +3,7 @@
 use super::layer::{ConvolutionLayer, Layer, LinearLayer};
 use super::{convolution_shape, disjoint, output_place, window_shape};
 use crate::engine::TrainBatch;
-use crate::graph::{ConvNormActivation, Graph, MapShape, Operation, Source};
+use crate::graph::{ConvNormActivation, Graph, MapShape, NormStatistics, Operation, Source};
 use crate::plan::{Plan, residual};
 use regraft_kernels::activation::Epilogue;
 use regraft_kernels::batch_norm::{inverse_deviation, normalize};
@@ -136,7 +136,7 @@ fn train_convolution(
     let pixels = shape.batch * pixels_per_image;
     // One value has no variance: PyTorch stops there. A last batch of one picture must not end a training, so the layer then
     // normalises with its running statistics, as in evaluation, and leaves them as they are.
-    layer.normalizes_batch = pixels > 1;
+    layer.normalizes_batch = pixels > 1 && convolution.norm.statistics == NormStatistics::Batch;
     if layer.normalizes_batch {
         let momentum = convolution.norm.momentum;
         layer.statistics.update_running(pixels, momentum, &mut layer.running_mean, &mut layer.running_variance);

@@ -4,7 +4,7 @@ mod error;
 mod words;
 
 pub use error::ConfigError;
-pub use words::{Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights};
+pub use words::{BatchNormMode, Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights};
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct TrainConfig {
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or the
+    /// batch's where there is no source model.
+    pub batch_norm: Option<BatchNormMode>,
     /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has it.
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves.
@@ -113,6 +116,7 @@ impl TrainConfig {
             optimizer: OptimizerName::Sgd,
             momentum: 0.0,
             weight_decay: 1e-3,
+            batch_norm: Some(BatchNormMode::Batch),
             batch_norm_momentum: None,
             schedule: Schedule::Constant,
             warmup: 0.0,
@@ -132,6 +136,7 @@ impl TrainConfig {
                 batch_size: 32,
                 lr: 5e-3,
                 momentum: 0.9,
+                batch_norm: None,
                 weight_decay: 1e-4,
                 schedule: Schedule::Cosine,
                 warmup: 0.5,

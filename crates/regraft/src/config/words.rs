@@ -104,6 +104,16 @@ pub enum Schedule {
     Cosine,
 }
 
+/// What batch norms of layers that learn normalise with in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormMode {
+    /// The batch's statistics; the running ones follow them.
+    Batch,
+    /// The source model's running statistics, which stay as they are; weights and biases learn.
+    Running,
+}
+
 /// How the losses of a batch become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,7 +7,7 @@ mod events;
 pub use error::TrainError;
 pub use events::{Event, Outcome, Output, Start, StepReport};
 
-use crate::config::{Keep, Resize, TrainConfig, Weights, cores_or};
+use crate::config::{BatchNormMode, Keep, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::model::{DEFAULT_ARCHITECTURE, Metrics, Model, ModelError, json, keys};
 use crate::pictures::{self, Pictures, PicturesError};
@@ -20,6 +20,7 @@ use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
+use regraft_nn::graph::NormStatistics;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -42,6 +43,10 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
 
     let origin = source.origin.clone();
     let (mut graph, state) = transfer::graft(source, pictures.classes.len(), config.seed);
+    graph.set_norm_statistics(match config.batch_norm {
+        Some(BatchNormMode::Running) => NormStatistics::Running,
+        Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
+    });
     if let Some(momentum) = config.batch_norm_momentum {
         graph.set_batch_norm_momentum(momentum);
     }
@@ -184,6 +189,8 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if embedded {
         config.weights = Some(Weights::Embedded);
     }
+    let from_scratch = config.weights == Some(Weights::None);
+    config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));
