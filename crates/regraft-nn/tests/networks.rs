@@ -7,7 +7,7 @@ use common::{fixture, generated_state, graph, number, numbers, pictures, relativ
 use regraft_kernels::activation::Activation;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
-use regraft_nn::graph::{BatchNorm, ConvNormActivation, Graph, Node, Operation, Padding, Source};
+use regraft_nn::graph::{BatchNorm, ConvNormActivation, Graph, Node, NormStatistics, Operation, Padding, Source};
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
@@ -149,7 +149,7 @@ fn convolution(name: &str, input: Source, channels: [usize; 2], kernel: usize, g
         stride: 1,
         padding: Padding::Same,
         groups,
-        norm: BatchNorm { name: format!("{name}.norm"), epsilon: 1e-3, momentum: 0.1 },
+        norm: BatchNorm { name: format!("{name}.norm"), epsilon: 1e-3, momentum: 0.1, statistics: NormStatistics::Batch },
         residual: None,
         drop_connect: 0.0,
         activation: Activation::Relu,
