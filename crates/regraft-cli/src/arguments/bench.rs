@@ -1,5 +1,6 @@
 //! `regraft bench`'s flags.
 
+use super::shared::threads;
 use super::{one_of, text};
 use clap::{Args, Subcommand};
 use regraft::bench::{StepMode, StepOptions};
@@ -41,7 +42,7 @@ pub struct StepArguments {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub classes: usize,
     /// Threads that compute; 0 is one for each core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
     pub threads: usize,
     /// Layers that stay as they are: none, trunk, or through=LAYER
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, default_value = "none")]

@@ -61,7 +61,8 @@ pub struct ThreadArguments {
     pub workers: Option<usize>,
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// A number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number <= MOST_THREADS => Ok(number),
         _ => Err(format!("a number from 1 to {MOST_THREADS}, or 0 for one for each core")),

@@ -3,7 +3,8 @@
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 
-const COMMANDS: [&str; 9] = ["train", "evaluate", "predict", "show", "models", "inspect", "weights", "completions", "doctor"];
+const COMMANDS: [&str; 10] =
+    ["train", "evaluate", "predict", "show", "models", "inspect", "weights", "bench", "completions", "doctor"];
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -12,9 +13,9 @@ fn every_command_has_help_with_examples() {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
     let listed: Vec<&str> = listed.filter(|command| *command != "help").collect();
     assert_eq!(listed, COMMANDS);
-    for command in COMMANDS.into_iter().chain(["weights convert"]) {
+    for command in COMMANDS.into_iter().chain(["weights convert", "bench step"]) {
         let help = workspace.regraft(&format!("{command} --help")).succeeded().stdout;
-        let is_group = command == "weights";
+        let is_group = ["weights", "bench"].contains(&command);
         assert!(is_group || help.contains(&format!("Examples:\n  regraft {command}")), "{help}");
     }
 }
@@ -32,6 +33,8 @@ fn wrong_usage_is_told_from_failure() {
     let error = workspace.regraft("train photos --crop-scale 0.5").failed(2);
     assert_says(&error, &["two numbers with a comma between"]);
     let error = workspace.regraft("train photos --threads 50000").failed(2);
+    assert_says(&error, &["--threads", "1 to 1024, or 0 for one for each core"]);
+    let error = workspace.regraft("bench step --threads 50000").failed(2);
     assert_says(&error, &["--threads", "1 to 1024, or 0 for one for each core"]);
     let error = workspace.regraft("train --config nowhere.toml").failed(2);
     assert_says(&error, &["nowhere.toml"]);
