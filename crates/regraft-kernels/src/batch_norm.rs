@@ -344,3 +344,16 @@ fn combine_body<const FUSED: bool>(
         }
     }
 }
+
+/// As [`backward_input`], for statistics that do not depend on the input: the gradient is only scaled.
+pub fn backward_input_of_constants(gradient: &mut [f32], scale: &[f32]) {
+    gradient.par_chunks_mut(PIXELS_PER_BLOCK * scale.len()).for_each(|gradient| scale_pixels(gradient, scale));
+}
+
+for_each_isa! { fn scale_pixels(gradient: &mut [f32], scale: &[f32]) => scale_pixels_body }
+#[inline(always)]
+fn scale_pixels_body<const FUSED: bool>(gradient: &mut [f32], scale: &[f32]) {
+    for pixel in gradient.chunks_exact_mut(scale.len()) {
+        pixel.iter_mut().zip(scale).for_each(|(gradient, scale)| *gradient *= scale);
+    }
+}

@@ -90,7 +90,7 @@ pub struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// Packs `weights` for a convolution of this kernel, channels and groups (other sizes do not matter), reusing memory.
+    /// Packs `weights` for convolutions like `shape` on any batch and map, reusing memory.
     pub fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
         if winograd::handles(shape) {

@@ -1,6 +1,7 @@
 //! Max pooling and global average pooling of maps `[N, H, W, C]`.
 
 use crate::convolution::ConvolutionShape;
+use crate::isa::for_each_isa;
 use rayon::prelude::*;
 
 /// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture nothing counts.
@@ -14,6 +15,7 @@ pub fn max_forward(shape: &ConvolutionShape, input: &[f32], output: &mut [f32], 
     match places {
         Some(places) => {
             assert_eq!(places.len(), output.len());
+            places.fill(0);
             let tasks = output.par_chunks_exact_mut(row_length).zip(places.par_chunks_exact_mut(row_length)).enumerate();
             tasks.for_each(|(index, (row, places))| max_row(shape, input, index, row, Some(places)));
         }
@@ -23,7 +25,17 @@ pub fn max_forward(shape: &ConvolutionShape, input: &[f32], output: &mut [f32], 
     }
 }
 
-fn max_row(shape: &ConvolutionShape, input: &[f32], index: usize, row: &mut [f32], mut places: Option<&mut [u32]>) {
+for_each_isa! {
+    fn max_row(shape: &ConvolutionShape, input: &[f32], index: usize, row: &mut [f32], places: Option<&mut [u32]>) => max_row_body
+}
+#[inline(always)]
+fn max_row_body<const FUSED: bool>(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    index: usize,
+    row: &mut [f32],
+    mut places: Option<&mut [u32]>,
+) {
     let channels = shape.out_channels;
     let (image, out_row) = (index / shape.out_height, index % shape.out_height);
     let input = &input[image * shape.in_height * shape.in_width * channels..];
@@ -41,20 +53,18 @@ fn max_row(shape: &ConvolutionShape, input: &[f32], index: usize, row: &mut [f32
                 }
                 let place = in_row * shape.in_width + in_column;
                 let values = &input[place * channels..(place + 1) * channels];
+                // Both values are written always, so that the loops have no branches. A NaN wins, as in PyTorch, so that a
+                // diverged training shows.
                 if let Some(places) = &mut places {
                     let places = &mut places[column * channels..(column + 1) * channels];
                     for ((best, value), chosen) in pixel.iter_mut().zip(values).zip(places) {
-                        // A NaN wins, as in PyTorch, so that a diverged training shows.
-                        if *value > *best || value.is_nan() {
-                            *best = *value;
-                            *chosen = place as u32;
-                        }
+                        let wins = *value > *best || value.is_nan();
+                        *chosen = if wins { place as u32 } else { *chosen };
+                        *best = if wins { *value } else { *best };
                     }
                 } else {
                     for (best, value) in pixel.iter_mut().zip(values) {
-                        if *value > *best || value.is_nan() {
-                            *best = *value;
-                        }
+                        *best = if *value > *best || value.is_nan() { *value } else { *best };
                     }
                 }
             }

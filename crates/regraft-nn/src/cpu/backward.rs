@@ -52,8 +52,7 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
             if *normalizes_batch {
                 batch_norm::backward_input(convolved, gradient, mean, inverse_deviation, scale, weight_gradient, bias_gradient);
             } else {
-                let pixels = gradient.chunks_exact_mut(scale.len());
-                pixels.for_each(|pixel| pixel.iter_mut().zip(scale.iter()).for_each(|(value, scale)| *value *= scale));
+                batch_norm::backward_input_of_constants(gradient, scale);
             }
             let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
             let input: &[f32] = if input_place.is_some() { input } else { pass.images };
@@ -88,6 +87,7 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
             let (weights, mask) = (&layer.weight.value, &layer.mask);
             hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
                 linear::backward_input(gradient, weights, *inputs, target, accumulate);
+                assert!(!accumulate || mask.is_empty(), "dropout's gradient is not added to another");
                 target.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
             });
         }

@@ -126,23 +126,29 @@ fn train_convolution(
     convolved: &mut [f32],
     output: &mut [f32],
 ) {
-    if depthwise::handles(shape) {
-        depthwise::forward_with_statistics(shape, input, &layer.weight.value, convolved, &mut layer.statistics);
-    } else {
-        layer.packed.pack(shape, &layer.weight.value);
-        convolution::forward_with_statistics(shape, input, &layer.packed, convolved, &mut layer.statistics);
-    }
     let pixels_per_image = shape.out_height * shape.out_width;
     let pixels = shape.batch * pixels_per_image;
     // One value has no variance: PyTorch stops there. A last batch of one picture must not end a training, so the layer then
     // normalises with its running statistics, as in evaluation, and leaves them as they are.
     layer.normalizes_batch = pixels > 1 && convolution.norm.statistics == NormStatistics::Batch;
+    let ConvolutionLayer { weight, packed, statistics, running_mean, running_variance, .. } = layer;
+    let is_depthwise = depthwise::handles(shape);
+    if !is_depthwise {
+        packed.pack(shape, &weight.value);
+    }
     if layer.normalizes_batch {
-        let momentum = convolution.norm.momentum;
-        layer.statistics.update_running(pixels, momentum, &mut layer.running_mean, &mut layer.running_variance);
+        match is_depthwise {
+            true => depthwise::forward_with_statistics(shape, input, &weight.value, convolved, statistics),
+            false => convolution::forward_with_statistics(shape, input, packed, convolved, statistics),
+        }
+        statistics.update_running(pixels, convolution.norm.momentum, running_mean, running_variance);
     } else {
-        layer.statistics.mean.clone_from(&layer.running_mean);
-        layer.statistics.variance.clone_from(&layer.running_variance);
+        match is_depthwise {
+            true => depthwise::forward(shape, input, &weight.value, convolved, Epilogue::NONE),
+            false => convolution::forward(shape, input, packed, convolved, false, Epilogue::NONE),
+        }
+        statistics.mean.clone_from(running_mean);
+        statistics.variance.clone_from(running_variance);
     }
     layer.inverse_deviation = inverse_deviation(&layer.statistics.variance, convolution.norm.epsilon);
     let weights = layer.norm_weight.value.iter().zip(&layer.inverse_deviation);
