@@ -11,7 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
   regraft train photos/ --recipe d2l              the textbook's recipe
-  regraft train photos/ --freeze trunk --lr 1e-3  only the head learns
+  regraft train photos/ --freeze none --lr 1e-3   all layers learn, not the head alone
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
   regraft train photos/ --weights runs/source     a model of your own as the source
@@ -43,7 +43,8 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// Layers that stay as they are: none, trunk, or through=LAYER (names from `regraft inspect`)
+    /// Layers that stay as they are: none, trunk, or through=LAYER (names from `regraft inspect`) [default: trunk; none in the
+    /// textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
     /// The head's learning rate is this many times the trunk's
@@ -121,7 +122,7 @@ impl TrainArguments {
         set(&mut config.data, self.data.as_ref());
         set_some(&mut config.model, model.as_ref());
         set_some(&mut config.weights, self.source.weights().as_ref());
-        set(&mut config.freeze, self.freeze.as_ref());
+        set_some(&mut config.freeze, self.freeze.as_ref());
         set(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
         set(&mut config.epochs, self.epochs.as_ref());
         set(&mut config.batch_size, self.batch_size.as_ref());

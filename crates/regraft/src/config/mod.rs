@@ -37,8 +37,8 @@ pub struct TrainConfig {
     pub hold_out: bool,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Which layers stay as they are.
-    pub freeze: Freeze,
+    /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
+    pub freeze: Option<Freeze>,
     /// Passes over the training pictures.
     pub epochs: u32,
     /// Pictures in a step.
@@ -108,7 +108,7 @@ impl TrainConfig {
             val_fraction: None,
             hold_out: false,
             on_bad_image: OnBadImage::Stop,
-            freeze: Freeze::None,
+            freeze: Some(Freeze::None),
             epochs: 5,
             batch_size: 128,
             lr: 5e-5,
@@ -131,13 +131,16 @@ impl TrainConfig {
         };
         match recipe {
             Recipe::D2l => d2l,
+            // Chosen on held-out training pictures; docs/recipes.md has the measurements.
             Recipe::Default => Self {
                 hold_out: true,
+                crop_scale: [0.35, 1.0],
+                freeze: None,
                 batch_size: 32,
-                lr: 5e-3,
+                lr: 3e-3,
                 momentum: 0.9,
-                batch_norm: None,
                 weight_decay: 1e-4,
+                batch_norm: None,
                 schedule: Schedule::Cosine,
                 warmup: 0.5,
                 loss: LossReduction::Mean,
@@ -227,7 +230,7 @@ mod tests {
         for recipe in [Recipe::Default, Recipe::D2l] {
             let mut config = TrainConfig::recipe(recipe, Path::new("photos"));
             config.check().expect("recipes are possible");
-            config.freeze = Freeze::Through("layer3".into());
+            config.freeze = Some(Freeze::Through("layer3".into()));
             config.weights = Some(Weights::File("a.pth".into()));
             config.image_size = Some(160);
             let folder = tempfile::tempdir().expect("a temporary folder");
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!((config.optimizer, config.momentum, config.lr, config.weight_decay), (OptimizerName::Sgd, 0.0, 5e-5, 1e-3));
         assert_eq!((config.batch_size, config.epochs, config.schedule), (128, 5, Schedule::Constant));
         assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, 10.0, false));
-        assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Freeze::None));
+        assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Some(Freeze::None)));
     }
 
     #[test]

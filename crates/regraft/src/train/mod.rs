@@ -7,7 +7,7 @@ mod events;
 pub use error::TrainError;
 pub use events::{Event, Outcome, Output, Start, StepReport};
 
-use crate::config::{BatchNormMode, Keep, Resize, TrainConfig, Weights, cores_or};
+use crate::config::{BatchNormMode, Freeze, Keep, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::model::{DEFAULT_ARCHITECTURE, Metrics, Model, ModelError, json, keys};
 use crate::pictures::{self, Pictures, PicturesError};
@@ -35,7 +35,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     RunFolder::check(&output.parent, output.folder.as_deref(), output.force)?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
     let (config, preprocessing, augmentation) = resolve(config, &source)?;
-    let frozen = transfer::frozen_nodes(&source.graph, &config.freeze)?;
+    let frozen = transfer::frozen_nodes(&source.graph, config.freeze.as_ref().unwrap_or(&Freeze::None))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
     let workers = cores_or(config.workers);
     let pictures = check_pictures(&config, workers, report)?;
@@ -190,6 +190,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
         config.weights = Some(Weights::Embedded);
     }
     let from_scratch = config.weights == Some(Weights::None);
+    config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
     config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
     config.image_size = Some(preprocessing.image_size);
