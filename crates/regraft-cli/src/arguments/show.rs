@@ -1,7 +1,9 @@
 //! Flags of `regraft show`.
 
+use super::one_of;
 use super::shared::{PreparationArguments, SourceArguments};
 use clap::Args;
+use regraft::config::Recipe;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -26,6 +28,9 @@ pub struct ShowArguments {
     /// The most classes; the others are named
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub classes: usize,
+    /// Recipe whose pictures and augmentation are shown
+    #[arg(long, value_parser = one_of::<Recipe>(&["default", "d2l"]))]
+    pub recipe: Option<Recipe>,
     /// Seed of the choice and of the augmentation, as in `regraft train`
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

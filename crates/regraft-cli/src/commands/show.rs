@@ -3,8 +3,8 @@
 use crate::arguments::ShowArguments;
 use crate::failure::Failure;
 use crate::output;
-use regraft::config::Weights;
-use regraft::data::augmentation::{Augmentation, AugmentationKind};
+use regraft::config::{Recipe, TrainConfig, Weights};
+use regraft::data::augmentation::Augmentation;
 use regraft::data::catalogue::{self, SplitOptions};
 use regraft::data::decode::DEFAULT_MAX_PIXELS;
 use regraft::data::preprocessing::Preprocessing;
@@ -22,14 +22,14 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     }
     let given = &arguments.preparation;
     let preprocessing = target_preprocessing(&source(arguments)?, given.image_size, given.resize);
-    let defaults = Augmentation::default();
+    let recipe = TrainConfig::recipe(arguments.recipe.unwrap_or(Recipe::Default), &arguments.data);
     let augmentation = Augmentation {
-        kind: given.augment.unwrap_or(AugmentationKind::Basic),
-        crop_scale: given.crop_scale.unwrap_or(defaults.crop_scale),
-        ..defaults
+        kind: given.augment.unwrap_or(recipe.augment),
+        crop_scale: given.crop_scale.unwrap_or(recipe.crop_scale),
+        ..Augmentation::default()
     };
     // What is drawn for a picture depends on its place in the list, so the list must be the one that training has.
-    let split = SplitOptions { validation_fraction: given.val_fraction, seed: arguments.seed, hold_out: true };
+    let split = SplitOptions { validation_fraction: given.val_fraction, seed: arguments.seed, hold_out: recipe.hold_out };
     let data = catalogue::scan(&arguments.data, &split).map_err(Failure::input)?;
     let options = ShowOptions {
         per_class: arguments.per_class,

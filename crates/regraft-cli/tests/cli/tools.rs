@@ -65,7 +65,7 @@ fn a_model_file_says_what_it_is_and_keeps_it_when_converted() {
             "head           classifier: 1280 features to 2 classes",
             "classes        blue; striped",
             "32 x 32 pixels, short side to 37",
-            "augmentation   basic, crops of 0.08 to 1",
+            "augmentation   basic, crops of 0.35 to 1",
             "metrics        epoch ",
             "file           runs/photos/model.safetensors",
         ],
