@@ -30,7 +30,7 @@ pub struct TrainArguments {
     /// Named set of defaults
     #[arg(long, value_parser = one_of::<Recipe>(&["default", "d2l"]))]
     pub recipe: Option<Recipe>,
-    /// Folder for what the run leaves [default: the next free runs/<name of DATA>]
+    /// Folder for what the run leaves [default: the next free runs/NAME, after DATA]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Write into --output though it is not empty; only files that a run writes are replaced
