@@ -73,7 +73,8 @@ impl ConvolutionShape {
         (131_072 / self.patch_length().max(1)).clamp(56, 448)
     }
 
-    fn check(&self, input: usize, weights: usize, output: usize) {
+    /// Panics where a slice's length is not the shape's, or the groups do not divide the channels.
+    pub(crate) fn check(&self, input: usize, weights: usize, output: usize) {
         assert_eq!(input, self.input_length(), "input of {self:?}");
         assert_eq!(weights, self.weight_length(), "weights of {self:?}");
         assert_eq!(output, self.output_length(), "output of {self:?}");

@@ -164,38 +164,14 @@ pub fn backward_weights(
 fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) {
     assert!(handles(shape), "not a depthwise convolution of 3x3 or 5x5: {shape:?}");
     assert!(shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width, "{shape:?}");
-    assert_eq!(input, shape.input_length(), "input of {shape:?}");
-    assert_eq!(weights, shape.weight_length(), "weights of {shape:?}");
-    assert_eq!(output, shape.output_length(), "output of {shape:?}");
+    shape.check(input, weights, output);
 }
 
 for_each_isa! {
-    fn forward_row_3(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body_3
+    fn forward_row_3(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 3
 }
 for_each_isa! {
-    fn forward_row_5(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body_5
-}
-#[inline(always)]
-fn forward_row_body_3<const FUSED: bool>(
-    walk: &Walk,
-    image: &[f32],
-    weights: &[f32],
-    out_row: usize,
-    row: &mut [f32],
-    accumulate: bool,
-) {
-    forward_row_body::<FUSED, 3>(walk, image, weights, out_row, row, accumulate);
-}
-#[inline(always)]
-fn forward_row_body_5<const FUSED: bool>(
-    walk: &Walk,
-    image: &[f32],
-    weights: &[f32],
-    out_row: usize,
-    row: &mut [f32],
-    accumulate: bool,
-) {
-    forward_row_body::<FUSED, 5>(walk, image, weights, out_row, row, accumulate);
+    fn forward_row_5(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 5
 }
 
 #[inline(always)]
@@ -343,18 +319,10 @@ fn strided_input_row_body<const FUSED: bool>(
 }
 
 for_each_isa! {
-    fn weights_of_image_3(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body_3
+    fn weights_of_image_3(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body, 3
 }
 for_each_isa! {
-    fn weights_of_image_5(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body_5
-}
-#[inline(always)]
-fn weights_of_image_body_3<const FUSED: bool>(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
-    weights_of_image_body::<FUSED, 3>(shape, input, gradient, sums);
-}
-#[inline(always)]
-fn weights_of_image_body_5<const FUSED: bool>(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
-    weights_of_image_body::<FUSED, 5>(shape, input, gradient, sums);
+    fn weights_of_image_5(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body, 5
 }
 
 #[inline(always)]

@@ -186,45 +186,34 @@ fn panel_product(
     left.check(rows, depth);
     check_result(result, result_stride, rows, columns);
     assert!(depth == 0 || (depth - 1) * right_stride + kernel.columns <= right.len(), "a panel of the right matrix is too short");
-    let mut edge = [0.0f32; MAXIMUM_ROWS * MAXIMUM_COLUMNS];
+    // The kernel writes its whole width: where the panel is narrower, into this tile first.
+    let mut edge = (columns < kernel.columns).then_some([0.0f32; MAXIMUM_ROWS * MAXIMUM_COLUMNS]);
     let mut row = 0;
     while row < rows {
         let count = kernel.rows.min(rows - row);
         let call = kernel.by_rows[count - 1];
         let source = &left.data[row * left.row_stride..];
         let target = &mut result[row * result_stride..];
-        if columns == kernel.columns {
-            // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the
-            // result; `kernel` was chosen for an instruction set that the processor reported.
-            unsafe {
-                call(
-                    depth,
-                    source.as_ptr(),
-                    left.row_stride,
-                    left.column_stride,
-                    right.as_ptr(),
-                    right_stride,
-                    target.as_mut_ptr(),
-                    result_stride,
-                    accumulate,
-                );
-            }
-        } else {
-            // SAFETY: as above, but the kernel's whole width goes into `edge`, which holds the largest tile.
-            unsafe {
-                let (pointer, stride) = (edge.as_mut_ptr(), kernel.columns);
-                call(
-                    depth,
-                    source.as_ptr(),
-                    left.row_stride,
-                    left.column_stride,
-                    right.as_ptr(),
-                    right_stride,
-                    pointer,
-                    stride,
-                    false,
-                );
-            }
+        let (pointer, stride, adds) = match &mut edge {
+            Some(edge) => (edge.as_mut_ptr(), kernel.columns, false),
+            None => (target.as_mut_ptr(), result_stride, accumulate),
+        };
+        // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the result;
+        // `edge` holds the largest tile; `kernel` was chosen for an instruction set that the processor reported.
+        unsafe {
+            call(
+                depth,
+                source.as_ptr(),
+                left.row_stride,
+                left.column_stride,
+                right.as_ptr(),
+                right_stride,
+                pointer,
+                stride,
+                adds,
+            );
+        }
+        if let Some(edge) = &edge {
             for (target, edge) in target.chunks_mut(result_stride).zip(edge.chunks_exact(kernel.columns)).take(count) {
                 for (target, edge) in target.iter_mut().zip(&edge[..columns]) {
                     *target = if accumulate { *target + edge } else { *edge };

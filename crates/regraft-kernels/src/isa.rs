@@ -114,20 +114,21 @@ pub(crate) fn active() -> InstructionSet {
 
 /// Compiles one generic, inlined body for each instruction set and defines the function that picks among them.
 ///
-/// The body's first generic argument says whether fused multiply-add is one instruction there.
+/// The body's first generic argument says whether fused multiply-add is one instruction there; a constant after the body's name, such as a
+/// kernel's side, is its second one.
 macro_rules! for_each_isa {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident $(, $constant:literal)?) => {
         $(#[$meta])*
         $visibility fn $name($($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn avx512($($argument: $type),*) {
-                    $body::<true>($($argument),*);
+                    $body::<true $(, $constant)?>($($argument),*);
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($argument: $type),*) {
-                    $body::<true>($($argument),*);
+                    $body::<true $(, $constant)?>($($argument),*);
                 }
                 match $crate::isa::active() {
                     // SAFETY: `active` returns a set only after the processor reported all its features.
@@ -137,7 +138,7 @@ macro_rules! for_each_isa {
                     $crate::isa::InstructionSet::Portable => {}
                 }
             }
-            $body::<false>($($argument),*);
+            $body::<false $(, $constant)?>($($argument),*);
         }
     };
 }

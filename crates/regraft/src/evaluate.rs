@@ -9,7 +9,6 @@ use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_nn::engine::{Engine, EngineError};
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,7 +57,7 @@ pub fn evaluate_folder(
     let mut engine = inference::engine(model, options.threads)?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
     let (skipped, loading) = inference::check(model, &paths, options, report)?;
-    let bad: HashSet<&Path> = skipped.iter().map(|error| error.path.as_path()).collect();
+    let bad = inference::unreadable(&skipped);
     listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
     let samples: Arc<[Sample]> = listed.samples.into();
     let total = samples.len();

@@ -11,6 +11,7 @@ use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
 use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,6 +79,11 @@ pub fn engine(model: &Model, threads: usize) -> Result<CpuEngine, InferenceError
     let mut engine = CpuEngine::new(model.graph.clone(), model.preprocessing.image_size as usize, threads)?;
     engine.load_state(&model.state)?;
     Ok(engine)
+}
+
+/// The files that could not be read.
+pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
+    skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
 /// Decodes every file once and returns those that cannot be read, with how to load the others. What was decoded is kept as far as it fits.

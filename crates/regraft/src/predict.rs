@@ -9,7 +9,6 @@ use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
 use regraft_nn::engine::Engine;
 use serde::{Serialize, Serializer};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ pub fn predict_files(
     let mut engine = inference::engine(model, options.threads)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let (skipped, loading) = inference::check(model, &all, options, report)?;
-    let bad: HashSet<&Path> = skipped.iter().map(|error| error.path.as_path()).collect();
+    let bad = inference::unreadable(&skipped);
     let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });

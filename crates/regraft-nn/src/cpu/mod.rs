@@ -77,12 +77,6 @@ impl CpuEngine {
         self.threads.current_num_threads()
     }
 
-    /// Bytes of the memory in which activations and their gradients live.
-    #[must_use]
-    pub fn activation_bytes(&self) -> usize {
-        self.memory.len() * size_of::<f32>()
-    }
-
     fn plan(&mut self, mode: Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
         if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
             return Ok(Arc::clone(plan));
@@ -152,7 +146,7 @@ fn output_place(plan: &Plan, source: Source) -> Option<Range<usize>> {
 impl Engine for CpuEngine {
     fn device(&self) -> String {
         let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
-        let threads = self.threads.current_num_threads();
+        let threads = self.threads();
         format!("cpu ({threads} thread{}, {set}, f32)", if threads == 1 { "" } else { "s" })
     }
 

@@ -118,15 +118,20 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
 
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let best_epoch = best.map_or(config.epochs, |best| best.epoch);
+    let kept_row = &rows[best_epoch as usize - 1];
     let test = if last_test.is_some() && best_epoch == config.epochs {
         last_test
     } else {
-        trainer.engine.load_state(&model.state)?;
-        trainer.score("test", &pictures.test, report)?
+        if best_epoch != config.epochs {
+            trainer.engine.load_state(&model.state)?;
+        }
+        let test = trainer.score("test", &pictures.test, report)?;
+        if let Some(test) = &test {
+            save(&mut model, &folder, kept_row, Some(test.accuracy))?;
+        }
+        test
     };
     let (images, seconds, steps) = (trainer.images, trainer.seconds, trainer.steps_done);
-    let kept_row = &rows[best_epoch as usize - 1];
-    save(&mut model, &folder, kept_row, test.as_ref().map(|test| test.accuracy))?;
     let last = rows.last().unwrap_or(kept_row);
     let summary = summary::Summary {
         train_loss: Some(last.train_loss).filter(|loss| loss.is_finite()),
