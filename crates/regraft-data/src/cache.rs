@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::RgbImage;
+use crate::decode::{DecodeError, DecodeOptions, decode};
 
 /// Decoded pictures by path, up to a number of bytes. What has come in stays: every epoch asks for every picture once in a new order, so
 /// that throwing out the one used longest ago would throw out what is asked for next.
@@ -57,15 +58,11 @@ impl DecodedCache {
 }
 
 /// A file's picture from the cache, or decoded (and kept if there is room).
-pub(crate) fn decoded(
-    path: &Path,
-    max_pixels: u64,
-    cache: Option<&DecodedCache>,
-) -> Result<Arc<RgbImage>, crate::decode::DecodeError> {
+pub(crate) fn decoded(path: &Path, options: &DecodeOptions, cache: Option<&DecodedCache>) -> Result<Arc<RgbImage>, DecodeError> {
     if let Some(picture) = cache.and_then(|cache| cache.get(path)) {
         return Ok(picture);
     }
-    let picture = Arc::new(crate::decode::decode(path, max_pixels)?);
+    let picture = Arc::new(decode(path, options)?);
     if let Some(cache) = cache {
         cache.insert(path, &picture);
     }

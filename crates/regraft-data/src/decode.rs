@@ -1,10 +1,11 @@
 //! A file's bytes to 8-bit RGB pixels.
 //!
-//! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP and
-//! TIFF (first page). EXIF orientation is applied; alpha is composited on white; grey, palette, 16-bit and CMYK are converted as
+//! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP, TIFF
+//! (first page) and netpbm. EXIF orientation is applied; alpha is composited on white; grey, palette, 16-bit and CMYK are converted as
 //! Pillow converts them. A decoder's panic is that file's error, not the program's.
 
 mod convert;
+mod format;
 mod jpeg;
 mod panics;
 mod png;
@@ -12,14 +13,42 @@ mod png;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, tiff::TiffDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, pnm::PnmDecoder, tiff::TiffDecoder, webp::WebPDecoder};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
 use crate::RgbImage;
+use format::Format;
 
 /// The most pixels a picture may have unless the caller says otherwise: Pillow's limit against decompression bombs, twice
 /// `1024^3 / 4 / 3`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
+
+/// What is taken for a readable picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Pictures of more pixels are refused by their header, before memory is taken.
+    pub max_pixels: u64,
+    /// Whether a JPEG that is cut off or damaged is taken as far as it goes; the rest is grey. Otherwise it is refused, as Pillow refuses one
+    /// that is cut off.
+    pub allow_truncated: bool,
+}
+
+impl Default for DecodeOptions {
+    /// Whole pictures of at most [`DEFAULT_MAX_PIXELS`].
+    fn default() -> Self {
+        Self { max_pixels: DEFAULT_MAX_PIXELS, allow_truncated: false }
+    }
+}
+
+/// A picture and how it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The picture.
+    pub image: RgbImage,
+    /// It was taken as far as it goes: see [`DecodeOptions::allow_truncated`].
+    pub truncated: bool,
+}
 
 /// A file that is no readable picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +70,13 @@ pub enum DecodeReason {
     #[error("is empty: remove it or replace it by an intact copy")]
     Empty,
     /// The content is of no format that can be decoded.
-    #[error("is not a JPEG, PNG, GIF, WebP, BMP or TIFF picture but {0}: convert it to JPEG or PNG, or remove it")]
-    NotAPicture(&'static str),
+    #[error("is no picture of a known format but {content}: {advice}")]
+    NotAPicture {
+        /// What it is.
+        content: &'static str,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// The header announces more pixels than allowed.
     #[error("announces {width} x {height} pixels, more than the {max_pixels} allowed: make it smaller, or remove it")]
     TooLarge {
@@ -82,107 +116,57 @@ pub enum DecodeReason {
     },
 }
 
-/// Reads and decodes a file. Pictures of more than `max_pixels` pixels ([`DEFAULT_MAX_PIXELS`]) are refused before memory is taken.
+/// Reads and decodes a file.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no picture that can be decoded whole.
-pub fn decode(path: &Path, max_pixels: u64) -> Result<RgbImage, DecodeError> {
+/// When the file cannot be read or is no picture that `options` allow.
+pub fn decode(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
+    decode_file(path, options).map(|decoded| decoded.image)
+}
+
+/// Reads and decodes a file, and says how it was read.
+///
+/// # Errors
+///
+/// When the file cannot be read or is no picture that `options` allow.
+pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
     std::fs::read(path)
         .map_err(|error| DecodeReason::Unreadable(error.to_string()))
-        .and_then(|bytes| decode_bytes(&bytes, max_pixels))
+        .and_then(|bytes| decode_bytes(&bytes, options))
         .map_err(|reason| DecodeError { path: path.to_path_buf(), reason })
 }
 
-/// Decodes a file's bytes; see [`decode`].
+/// Decodes a file's bytes; see [`decode_file`].
 ///
 /// # Errors
 ///
-/// When the bytes are no picture that can be decoded whole.
-pub fn decode_bytes(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+/// When the bytes are no picture that `options` allow.
+pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let format = Format::of(bytes)?;
     let name = format.name();
     if let Some((width, height)) = format.early_size(bytes) {
-        check_size(name, width, height, max_pixels)?;
+        check_size(name, width, height, options.max_pixels)?;
     }
-    panics::caught(|| format.decode(bytes, max_pixels))
+    panics::caught(|| format.decode(bytes, options))
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Jpeg,
-    Png,
-    Gif,
-    WebP,
-    Bmp,
-    Tiff,
-}
-
 impl Format {
-    fn of(bytes: &[u8]) -> Result<Self, DecodeReason> {
-        let is_box =
-            |brands: &[&[u8]]| bytes.get(4..8) == Some(b"ftyp") && brands.iter().any(|&brand| bytes.get(8..12) == Some(brand));
-        match bytes {
-            [] => Err(DecodeReason::Empty),
-            [0xFF, 0xD8, 0xFF, ..] => Ok(Self::Jpeg),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Ok(Self::Png),
-            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
-            [b'B', b'M', ..] => Ok(Self::Bmp),
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
-            _ => Err(DecodeReason::NotAPicture(match bytes {
-                _ if is_box(&[b"avif", b"avis"]) => "an AVIF picture",
-                _ if is_box(&[b"heic", b"heix", b"mif1", b"msf1", b"heim"]) => "an HEIC picture",
-                _ if is_box(&[b"crx "]) => "a camera's raw file",
-                [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => "a JPEG XL picture",
-                [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', ..] => "a JPEG 2000 picture",
-                [b'P', b'1'..=b'7', b' ' | b'\n' | b'\r' | b'\t', ..] => "a netpbm (PBM, PGM, PPM) picture",
-                [b'%', b'P', b'D', b'F', ..] => "a PDF document",
-                [b'P', b'K', 3, 4, ..] => "a ZIP archive",
-                _ if bytes.iter().all(|&byte| byte == 0) => "a file of zeros only",
-                _ if bytes.trim_ascii_start().starts_with(b"<") => "a web page, SVG or XML text (a download that failed?)",
-                _ => "something else",
-            })),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-            Self::Gif => "GIF",
-            Self::WebP => "WebP",
-            Self::Bmp => "BMP",
-            Self::Tiff => "TIFF",
-        }
-    }
-
-    /// Width and height as the header has them, of the formats whose decoders read on, or judge by a limit of their own, before they
-    /// tell.
-    fn early_size(self, bytes: &[u8]) -> Option<(u32, u32)> {
-        let half = |place: usize| Some(u16::from_le_bytes(*bytes.get(place..)?.first_chunk()?));
-        let whole = |place: usize| Some(i32::from_le_bytes(*bytes.get(place..)?.first_chunk()?).unsigned_abs());
-        match self {
-            Self::Gif => Some((u32::from(half(6)?), u32::from(half(8)?))),
-            // The oldest of the bitmap headers has 12 bytes and 16-bit sizes; in the others a negative height means top to bottom.
-            Self::Bmp if whole(14)? == 12 => Some((u32::from(half(18)?), u32::from(half(20)?))),
-            Self::Bmp => Some((whole(18)?, whole(22)?)),
-            Self::Jpeg | Self::Png | Self::WebP | Self::Tiff => None,
-        }
-    }
-
-    fn decode(self, bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    fn decode(self, bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
         let reader = Cursor::new(bytes);
         let failed = |error| self.reason(error);
-        match self {
-            Self::Jpeg => jpeg::decode(bytes, max_pixels),
+        let max_pixels = options.max_pixels;
+        let image = match self {
+            Self::Jpeg => return jpeg::decode(bytes, options),
             Self::Png => png::decode(bytes, max_pixels),
             Self::Gif => self.decode_with(GifDecoder::new(reader).map_err(failed)?, max_pixels),
             Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, max_pixels),
             Self::Bmp => self.decode_with(BmpDecoder::new(reader).map_err(failed)?, max_pixels),
             Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, max_pixels),
-        }
+            Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, max_pixels),
+        };
+        image.map(|image| Decoded { image, truncated: false })
     }
 
     fn decode_with(self, mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<RgbImage, DecodeReason> {
@@ -194,7 +178,7 @@ impl Format {
         limits.max_alloc = Some(max_pixels.saturating_mul(32).max(1 << 20));
         decoder.set_limits(limits).map_err(failed)?;
         // Metadata that cannot be read turns no picture: viewers and Pillow show it as it is stored.
-        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
         Ok(convert::oriented(convert::to_rgb(decoded, self.name())?, orientation))
     }

@@ -15,7 +15,7 @@ use regraft_kernels::random::{Draws, Purpose};
 use crate::augmentation::{Augmentation, training_pixels};
 use crate::cache::{DecodedCache, decoded};
 use crate::catalogue::Sample;
-use crate::decode::{DEFAULT_MAX_PIXELS, DecodeError};
+use crate::decode::{DecodeError, DecodeOptions};
 use crate::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
 
 /// What a loader makes of its pictures, and how far ahead.
@@ -33,8 +33,8 @@ pub struct LoaderOptions {
     pub preprocessing: Preprocessing,
     /// How training pictures are varied.
     pub augmentation: Augmentation,
-    /// The most pixels a picture may have.
-    pub max_pixels: u64,
+    /// What is taken for a readable picture.
+    pub decode: DecodeOptions,
     /// Where decoded pictures are kept from epoch to epoch.
     pub cache: Option<Arc<DecodedCache>>,
 }
@@ -50,7 +50,7 @@ impl LoaderOptions {
             transform: Transform::Evaluate,
             preprocessing,
             augmentation: Augmentation::default(),
-            max_pixels: DEFAULT_MAX_PIXELS,
+            decode: DecodeOptions::default(),
             cache: None,
         }
     }
@@ -315,7 +315,7 @@ impl Shared {
         let index = self.order[place];
         let path = &self.samples[index as usize].path;
         let options = &self.options;
-        let picture = decoded(path, options.max_pixels, options.cache.as_deref())?;
+        let picture = decoded(path, &options.decode, options.cache.as_deref())?;
         let transformed = catch_unwind(AssertUnwindSafe(|| match options.transform {
             Transform::Train { seed, epoch } => {
                 let mut draws = Draws::new(seed, Purpose::Augment, epoch, index);

@@ -1,31 +1,48 @@
 //! Decoding every file once before anything depends on it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{DecodedCache, decoded};
-use crate::decode::DecodeError;
+use crate::cache::DecodedCache;
+use crate::decode::{DecodeError, DecodeOptions, Decoded, decode_file};
 
-/// Decodes all files on `workers` threads and returns the errors of those that cannot be, in the files' order. Pictures that fit are kept in
-/// `cache`, so that the first epoch does not decode them again. `progress` is called from any of the threads, with the number of files
-/// done so far.
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The errors of files that cannot be read, in the files' order.
+    pub unreadable: Vec<DecodeError>,
+    /// Files that were taken as far as they go (see [`DecodeOptions::allow_truncated`]), in order.
+    pub truncated: Vec<PathBuf>,
+}
+
+/// Decodes all files on `workers` threads. Pictures that fit are kept in `cache`, so that the first epoch does not decode them again.
+/// `progress` is called from any of the threads, with the number of files done so far.
 pub fn verify(
     paths: &[&Path],
     workers: usize,
-    max_pixels: u64,
+    options: &DecodeOptions,
     cache: Option<&DecodedCache>,
     progress: &(dyn Fn(usize) + Sync),
-) -> Vec<DecodeError> {
+) -> Verified {
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
+    let remarks = Mutex::new(Vec::new());
     let work = || {
         loop {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(path) = paths.get(place) else { break };
-            if let Err(error) = decoded(path, max_pixels, cache) {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, error));
+            let remark = match decode_file(path, options) {
+                Ok(Decoded { image, truncated }) => {
+                    if let Some(cache) = cache {
+                        cache.insert(path, &Arc::new(image));
+                    }
+                    truncated.then_some(None)
+                }
+                Err(error) => Some(Some(error)),
+            };
+            if let Some(error) = remark {
+                remarks.lock().unwrap_or_else(PoisonError::into_inner).push((place, error));
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
@@ -35,7 +52,14 @@ pub fn verify(
             scope.spawn(work);
         }
     });
-    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.sort_by_key(|&(place, _)| place);
-    failed.into_iter().map(|(_, error)| error).collect()
+    let mut remarks = remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    remarks.sort_by_key(|&(place, _)| place);
+    let mut verified = Verified::default();
+    for (place, error) in remarks {
+        match error {
+            Some(error) => verified.unreadable.push(error),
+            None => verified.truncated.push(paths[place].to_path_buf()),
+        }
+    }
+    verified
 }

@@ -10,7 +10,7 @@ use common::{preprocessing, source};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
-use regraft_data::decode::DEFAULT_MAX_PIXELS;
+use regraft_data::decode::DecodeOptions;
 use regraft_data::loader::{Batch, Loader, LoaderError, LoaderOptions, Transform};
 use regraft_data::preprocessing::{ResizeMode, evaluation_pixels, normalise_into};
 use regraft_data::verify::verify;
@@ -169,7 +169,7 @@ fn all_files_are_checked_and_kept() {
     let progress = |done: usize| {
         most.fetch_max(done, Ordering::Relaxed);
     };
-    let errors = verify(&paths, 3, DEFAULT_MAX_PIXELS, Some(&cache), &progress);
+    let errors = verify(&paths, 3, &DecodeOptions::default(), Some(&cache), &progress).unreadable;
     let failed: Vec<PathBuf> = errors.iter().map(|error| PathBuf::from(error.path.file_name().unwrap())).collect();
     assert_eq!(failed, [PathBuf::from("002.bmp"), PathBuf::from("007.bmp")]);
     assert_eq!(most.into_inner(), 9);

@@ -4,10 +4,11 @@ use crate::class_names::labelled_folder;
 use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::{Evaluation, Evaluator};
 use crate::model::Model;
-use crate::pictures::{ignored_note, left_out_notes};
+use crate::pictures::{ignored_note, left_out_notes, truncated_note};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
+use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
 use std::path::Path;
 use std::sync::Arc;
@@ -56,14 +57,15 @@ pub fn evaluate_folder(
     let mut listed = labelled_folder(folder, model.class_names())?;
     let mut engine = inference::engine(model, options.threads)?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
-    let (skipped, loading) = inference::check(model, &paths, options, report)?;
+    let (Verified { unreadable: skipped, truncated }, loading) = inference::check(model, &paths, options, report)?;
     let bad = inference::unreadable(&skipped);
     listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
     let samples: Arc<[Sample]> = listed.samples.into();
     let total = samples.len();
     let mut progress = |done| report(Progress::Running { done, total });
     let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
-    let notes = ignored_note(&listed.ignored).into_iter().chain(left_out_notes(&skipped)).collect();
+    let notes =
+        ignored_note(&listed.ignored).into_iter().chain(left_out_notes(&skipped)).chain(truncated_note(&truncated)).collect();
     Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
 }
 

@@ -7,8 +7,9 @@ use crate::model::Model;
 use crate::pictures::{self, CACHE_BYTES, UnreadableFiles};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::CatalogueError;
-use regraft_data::decode::DecodeError;
+use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
+use regraft_data::verify::Verified;
 use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
@@ -24,6 +25,8 @@ pub struct InferenceOptions {
     pub workers: usize,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// What is taken for a readable picture.
+    pub decode: DecodeOptions,
 }
 
 /// How far it is.
@@ -86,20 +89,24 @@ pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
     skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
-/// Decodes every file once and returns those that cannot be read, with how to load the others. What was decoded is kept as far as it fits.
+/// Decodes every file once and returns what was found, with how to load those that can be read. What was decoded is kept as far as it fits.
 pub(crate) fn check(
     model: &Model,
     paths: &[&Path],
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(Vec<DecodeError>, LoaderOptions), UnreadableFiles> {
+) -> Result<(Verified, LoaderOptions), UnreadableFiles> {
     let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
     let workers = cores_or(options.workers);
     let report = Mutex::new(report);
-    let skipped = pictures::check(paths, workers, &cache, options.on_bad_image, &|done, total| {
+    let verified = pictures::check(paths, workers, &options.decode, &cache, options.on_bad_image, &|done, total| {
         report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
     })?;
-    let loading =
-        LoaderOptions { workers, cache: Some(cache), ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH) };
-    Ok((skipped, loading))
+    let loading = LoaderOptions {
+        workers,
+        decode: options.decode,
+        cache: Some(cache),
+        ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
+    };
+    Ok((verified, loading))
 }

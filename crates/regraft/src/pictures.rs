@@ -3,11 +3,11 @@
 use crate::config::{OnBadImage, TrainConfig};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, SplitOptions};
-use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeError};
-use regraft_data::verify::verify;
+use regraft_data::decode::{DecodeError, DecodeOptions};
+use regraft_data::verify::{Verified, verify};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Memory for decoded pictures, in bytes: those that fit are decoded once.
@@ -90,7 +90,9 @@ pub fn prepare(
     notes.extend(ignored_note(&ignored));
     let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
     let paths: Vec<&Path> = [&train, &validation, &test].into_iter().flatten().map(|sample| sample.path.as_path()).collect();
-    let skipped = check(&paths, workers, &cache, config.on_bad_image, progress)?;
+    let Verified { unreadable: skipped, truncated } =
+        check(&paths, workers, &config.decode_options(), &cache, config.on_bad_image, progress)?;
+    notes.extend(truncated_note(&truncated));
     if !skipped.is_empty() {
         let bad: HashMap<&Path, &DecodeError> = skipped.iter().map(|error| (error.path.as_path(), error)).collect();
         let all = train.clone();
@@ -110,22 +112,23 @@ pub fn prepare(
     Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes, cache })
 }
 
-/// Decodes every file once and returns the errors of those that cannot be read. Pictures that fit are kept in `cache`. `progress` is called
-/// with the files done and their number, from any thread.
+/// Decodes every file once and returns what was found. Pictures that fit are kept in `cache`. `progress` is called with the files done and
+/// their number, from any thread.
 ///
 /// # Errors
 /// When a file cannot be read and `on_bad_image` says to stop.
 pub fn check(
     paths: &[&Path],
     workers: usize,
+    options: &DecodeOptions,
     cache: &DecodedCache,
     on_bad_image: OnBadImage,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Vec<DecodeError>, UnreadableFiles> {
-    let unreadable = verify(paths, workers, DEFAULT_MAX_PIXELS, Some(cache), &|done| progress(done, paths.len()));
+) -> Result<Verified, UnreadableFiles> {
+    let verified = verify(paths, workers, options, Some(cache), &|done| progress(done, paths.len()));
     match on_bad_image {
-        OnBadImage::Stop if !unreadable.is_empty() => Err(UnreadableFiles(unreadable)),
-        _ => Ok(unreadable),
+        OnBadImage::Stop if !verified.unreadable.is_empty() => Err(UnreadableFiles(verified.unreadable)),
+        _ => Ok(verified),
     }
 }
 
@@ -134,11 +137,24 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
     skipped.iter().map(|error| format!("left out: {error}"))
 }
 
+/// One note that names the pictures that are used though they are cut off or damaged.
+#[must_use]
+pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
+    let names = truncated.iter().map(|path| path.display().to_string());
+    some_of(names).map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
+}
+
 /// One note that names what was ignored in a folder.
 #[must_use]
 pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
-    let (first, rest) = ignored.split_at(ignored.len().min(LISTED));
-    let names: Vec<String> = first.iter().map(|ignored| format!("{} ({})", ignored.path.display(), ignored.reason)).collect();
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    (!names.is_empty()).then(|| format!("ignored: {}{more}", names.join(", ")))
+    let names = ignored.iter().map(|ignored| format!("{} ({})", ignored.path.display(), ignored.reason));
+    some_of(names).map(|names| format!("ignored: {names}"))
+}
+
+/// The first names of a list, and how many more there are; `None` where there is none.
+fn some_of(names: impl ExactSizeIterator<Item = String>) -> Option<String> {
+    let rest = names.len().saturating_sub(LISTED);
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    let first: Vec<String> = names.take(LISTED).collect();
+    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }

@@ -7,6 +7,7 @@ use crate::model::Model;
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
+use regraft_data::verify::Verified;
 use regraft_nn::engine::Engine;
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub struct Predictions {
     pub predictions: Vec<Prediction>,
     /// Files left out because they could not be read.
     pub skipped: Vec<DecodeError>,
+    /// Files that were taken as far as they go, for they are cut off or damaged.
+    pub truncated: Vec<PathBuf>,
 }
 
 /// The `top` most probable classes of each file. All files are checked before the network runs.
@@ -57,13 +60,13 @@ pub fn predict_files(
 ) -> Result<Predictions, InferenceError> {
     let mut engine = inference::engine(model, options.threads)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-    let (skipped, loading) = inference::check(model, &all, options, report)?;
+    let (Verified { unreadable: skipped, truncated }, loading) = inference::check(model, &all, options, report)?;
     let bad = inference::unreadable(&skipped);
     let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });
     let predictions = predict(&mut engine, &readable, &model.classes, top, loading, &mut progress)?;
-    Ok(Predictions { predictions, skipped })
+    Ok(Predictions { predictions, skipped, truncated })
 }
 
 /// The `top` most probable classes of each file, in the files' order.

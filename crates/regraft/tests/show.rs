@@ -6,7 +6,7 @@ use std::path::Path;
 use regraft::data::RgbImage;
 use regraft::data::augmentation::{Augmentation, AugmentationKind, training_pixels};
 use regraft::data::catalogue::Sample;
-use regraft::data::decode::{DEFAULT_MAX_PIXELS, DecodeReason, decode};
+use regraft::data::decode::{DecodeOptions, DecodeReason, decode};
 use regraft::data::loader::{Loader, LoaderOptions, Transform};
 use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 use regraft::show::{Grid, ShowError, ShowOptions, grid, write_png};
@@ -51,7 +51,7 @@ fn part(image: &RgbImage, area: Rectangle) -> Vec<u8> {
 /// Every cell of a grid that shows pixels one to one is what evaluation and training make of the picture.
 fn check_cells(grid: &Grid, preprocessing: &Preprocessing, options: &ShowOptions) {
     for shown in grid.shown.iter().flat_map(|class| &class.shown) {
-        let image = decode(&shown.path, DEFAULT_MAX_PIXELS).unwrap();
+        let image = decode(&shown.path, &DecodeOptions::default()).unwrap();
         assert_eq!(part(&grid.image, shown.evaluation), evaluation_pixels(&image, preprocessing).pixels);
         let mut draws = Draws::new(options.seed, Purpose::Augment, options.epoch, shown.sample);
         let expected = training_pixels(&image, preprocessing, &Augmentation::default(), &mut draws);
@@ -65,7 +65,7 @@ fn cells_are_the_pixels_of_evaluation_and_training() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 5), ("dog", 3)]);
     let preprocessing = preprocessing(112);
     let options = ShowOptions { per_class: 4, seed: 9, epoch: 2, ..ShowOptions::default() };
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     let summary: Vec<_> = grid.shown.iter().map(|class| (class.class.as_str(), class.pictures, class.shown.len())).collect();
     assert_eq!(summary, [("cat", 5, 4), ("dog", 3, 3)]);
     assert!(grid.unreadable.is_empty() && grid.left_out_classes.is_empty());
@@ -85,7 +85,7 @@ fn augmented_cells_are_what_the_loader_hands_to_training() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 3), ("dog", 3)]);
     let preprocessing = preprocessing(112);
     let options = ShowOptions { per_class: 3, seed: 5, epoch: 1, ..ShowOptions::default() };
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     let transform = Transform::Train { seed: 5, epoch: 1 };
     let loading = LoaderOptions { transform, workers: 1, ..LoaderOptions::new(preprocessing, 6) };
     let batch = Loader::start(samples.into(), (0..6).collect(), loading).next().unwrap().unwrap();
@@ -106,7 +106,7 @@ fn cells_do_not_overlap_and_lie_within_the_grid() {
     let grid_of = |image_size, per_class| {
         let options = ShowOptions { per_class, ..ShowOptions::default() };
         let (preprocessing, augmentation) = (preprocessing(image_size), Augmentation::default());
-        grid(&samples, &classes, &preprocessing, &augmentation, &options, DEFAULT_MAX_PIXELS).unwrap()
+        grid(&samples, &classes, &preprocessing, &augmentation, &options, &DecodeOptions::default()).unwrap()
     };
     for (image_size, per_class) in [(224, 8), (224, 1), (32, 2)] {
         let grid = grid_of(image_size, per_class);
@@ -133,9 +133,9 @@ fn large_pictures_are_reduced_with_pillows_filter() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 1), ("dog", 1)]);
     let preprocessing = preprocessing(224);
     let options = ShowOptions::default();
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     let shown = &grid.shown[1].shown[0];
-    let square = evaluation_pixels(&decode(&shown.path, DEFAULT_MAX_PIXELS).unwrap(), &preprocessing);
+    let square = evaluation_pixels(&decode(&shown.path, &DecodeOptions::default()).unwrap(), &preprocessing);
     let side = shown.evaluation.width;
     let (whole, outcome) = (Rectangle::whole(224, 224), Rectangle::whole(side, side));
     let mut expected = vec![0; side * side * 3];
@@ -150,7 +150,7 @@ fn the_same_arguments_give_the_same_grid_and_fewer_pictures_are_some_of_more() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 12), ("dog", 12)]);
     let grid_of = |per_class, seed, epoch| {
         let options = ShowOptions { per_class, seed, epoch, ..ShowOptions::default() };
-        grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap()
+        grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap()
     };
     let places = |grid: &Grid| -> Vec<u32> { grid.shown[0].shown.iter().map(|shown| shown.sample).collect() };
     let first = grid_of(6, 0, 0);
@@ -172,7 +172,8 @@ fn unreadable_files_are_grey_cells_and_listed() {
     std::fs::write(&samples[1].path, &intact[..intact.len() / 2]).unwrap();
     std::fs::remove_file(&samples[4].path).unwrap();
     let options = ShowOptions::default();
-    let grid = grid(&samples, &classes, &preprocessing(112), &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let grid =
+        grid(&samples, &classes, &preprocessing(112), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     let unreadable: Vec<&Path> = grid.unreadable.iter().map(|error| error.path.as_path()).collect();
     assert_eq!(unreadable, [samples[1].path.as_path(), samples[4].path.as_path()]);
     assert!(matches!(grid.unreadable[1].reason, DecodeReason::Unreadable(_)), "{}", grid.unreadable[1]);
@@ -191,7 +192,8 @@ fn pictures_beyond_the_limit_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
     let (samples, classes) = folder_of(folder.path(), &[("cat", 2), ("dog", 1)]);
     let limit = 60 * 90;
-    let grid = grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &ShowOptions::default(), limit).unwrap();
+    let decode = DecodeOptions { max_pixels: limit, ..DecodeOptions::default() };
+    let grid = grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &ShowOptions::default(), &decode).unwrap();
     assert_eq!(grid.unreadable.len(), 1);
     assert_eq!(grid.unreadable[0].reason, DecodeReason::TooLarge { width: 70, height: 90, max_pixels: limit });
 }
@@ -201,12 +203,14 @@ fn classes_beyond_the_limit_are_named_and_those_without_pictures_shown_as_such()
     let folder = tempfile::tempdir().unwrap();
     let (samples, classes) = folder_of(folder.path(), &[("ant", 1), ("bee", 0), ("cat", 2), ("dog", 1)]);
     let options = ShowOptions { classes: 2, ..ShowOptions::default() };
-    let limited = grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let limited =
+        grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     assert_eq!(limited.left_out_classes, ["cat", "dog"]);
     let summary: Vec<_> = limited.shown.iter().map(|class| (class.class.as_str(), class.pictures, class.shown.len())).collect();
     assert_eq!(summary, [("ant", 1, 1), ("bee", 0, 0)]);
     let two = &samples[..1];
-    let whole = grid(two, &classes[..2], &preprocessing(80), &Augmentation::default(), &options, DEFAULT_MAX_PIXELS).unwrap();
+    let whole =
+        grid(two, &classes[..2], &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
     assert_eq!(whole.shown, limited.shown);
     assert!(whole.image.height < limited.image.height, "a line at the foot names what is left out");
 }
@@ -218,7 +222,7 @@ fn without_augmentation_there_is_one_row() {
     let none = Augmentation { kind: AugmentationKind::None, ..Augmentation::default() };
     let unwanted = ShowOptions { augmented: false, ..ShowOptions::default() };
     for (augmentation, options) in [(none, ShowOptions::default()), (Augmentation::default(), unwanted)] {
-        let grid = grid(&samples, &classes, &preprocessing(80), &augmentation, &options, DEFAULT_MAX_PIXELS).unwrap();
+        let grid = grid(&samples, &classes, &preprocessing(80), &augmentation, &options, &DecodeOptions::default()).unwrap();
         assert!(grid.shown.iter().flat_map(|class| &class.shown).all(|shown| shown.augmented.is_none()));
         let [first, second] = [&grid.shown[0], &grid.shown[1]].map(|class| class.shown[0].evaluation);
         assert!(second.top > first.top + first.height && second.top < first.top + 2 * first.height);
@@ -231,7 +235,7 @@ fn what_cannot_be_shown_is_an_error() {
     let many: Vec<Sample> = (0..20_000).map(|_| sample(0)).collect();
     let classes = ["cat".to_owned(), "dog".to_owned()];
     let error = |samples: &[Sample], preprocessing: &Preprocessing, augmentation: &Augmentation, options: &ShowOptions| {
-        grid(samples, &classes, preprocessing, augmentation, options, DEFAULT_MAX_PIXELS).unwrap_err()
+        grid(samples, &classes, preprocessing, augmentation, options, &DecodeOptions::default()).unwrap_err()
     };
     let (good, basic, options) = (preprocessing(80), Augmentation::default(), ShowOptions::default());
     assert_eq!(error(&[], &good, &basic, &options), ShowError::NoPictures);
@@ -255,7 +259,7 @@ fn a_png_holds_the_same_pixels_and_replaces_a_file() {
     std::fs::write(&path, "old").unwrap();
     let image = picture(1, 37, 21);
     write_png(&path, &image).unwrap();
-    assert_eq!(decode(&path, DEFAULT_MAX_PIXELS).unwrap(), image);
+    assert_eq!(decode(&path, &DecodeOptions::default()).unwrap(), image);
     let missing = folder.path().join("missing").join("grid.png");
     assert_eq!(write_png(&missing, &image).unwrap_err().path, missing);
 }

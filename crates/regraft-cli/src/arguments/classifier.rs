@@ -1,6 +1,6 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{BadImageArguments, ThreadArguments};
+use super::shared::{BadImageArguments, ReadingArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{OnBadImage, Weights};
@@ -103,6 +103,8 @@ pub struct InferenceArguments {
     #[command(flatten)]
     pub bad_images: BadImageArguments,
     #[command(flatten)]
+    pub reading: ReadingArguments,
+    #[command(flatten)]
     pub threads: ThreadArguments,
 }
 
@@ -112,6 +114,7 @@ impl InferenceArguments {
             threads: self.threads.threads.unwrap_or(0),
             workers: self.threads.workers.unwrap_or(0),
             on_bad_image: self.bad_images.on_bad_image.unwrap_or(OnBadImage::Stop),
+            decode: self.reading.decode_options(),
         }
     }
 }

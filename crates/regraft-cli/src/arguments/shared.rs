@@ -4,6 +4,7 @@ use super::one_of;
 use clap::Args;
 use regraft::config::{MOST_THREADS, OnBadImage, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
+use regraft::data::decode::DecodeOptions;
 
 /// Where a source model comes from.
 #[derive(Debug, Args)]
@@ -48,6 +49,25 @@ pub struct BadImageArguments {
     /// What to do about a picture that cannot be read: stop, or leave it out and list it [default: stop]
     #[arg(long, value_name = "ACTION", value_parser = one_of::<OnBadImage>(&["stop", "skip"]), help_heading = "Pictures")]
     pub on_bad_image: Option<OnBadImage>,
+}
+
+/// Which files are taken for readable pictures.
+#[derive(Debug, Args)]
+pub struct ReadingArguments {
+    /// Refuse pictures of more pixels, by their header [default: 178956970, as Pillow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Pictures")]
+    pub max_pixels: Option<u64>,
+    /// Take a JPEG that is cut off or damaged as far as it goes, the rest grey; each is named
+    #[arg(long, help_heading = "Pictures")]
+    pub allow_truncated: bool,
+}
+
+impl ReadingArguments {
+    /// What is taken for a readable picture.
+    pub fn decode_options(&self) -> DecodeOptions {
+        let max_pixels = self.max_pixels.unwrap_or(DecodeOptions::default().max_pixels);
+        DecodeOptions { max_pixels, allow_truncated: self.allow_truncated }
+    }
 }
 
 /// How much of the machine is used.

@@ -1,7 +1,7 @@
 //! Flags of `regraft show`.
 
 use super::one_of;
-use super::shared::{PreparationArguments, SourceArguments};
+use super::shared::{PreparationArguments, ReadingArguments, SourceArguments};
 use clap::Args;
 use regraft::config::Recipe;
 use std::path::PathBuf;
@@ -41,4 +41,6 @@ pub struct ShowArguments {
     pub source: SourceArguments,
     #[command(flatten)]
     pub preparation: PreparationArguments,
+    #[command(flatten)]
+    pub reading: ReadingArguments,
 }

@@ -1,6 +1,6 @@
 //! `regraft train`'s flags, and how they become a configuration.
 
-use super::shared::{BadImageArguments, PreparationArguments, SourceArguments, ThreadArguments};
+use super::shared::{BadImageArguments, PreparationArguments, ReadingArguments, SourceArguments, ThreadArguments};
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
@@ -96,6 +96,8 @@ pub struct TrainArguments {
     pub preparation: PreparationArguments,
     #[command(flatten)]
     pub bad_images: BadImageArguments,
+    #[command(flatten)]
+    pub reading: ReadingArguments,
 
     #[command(flatten)]
     pub threads: ThreadArguments,
@@ -143,6 +145,8 @@ impl TrainArguments {
         set(&mut config.crop_scale, self.preparation.crop_scale.as_ref());
         set_some(&mut config.val_fraction, self.preparation.val_fraction.as_ref());
         set(&mut config.on_bad_image, self.bad_images.on_bad_image.as_ref());
+        set(&mut config.max_pixels, self.reading.max_pixels.as_ref());
+        config.allow_truncated |= self.reading.allow_truncated;
         set(&mut config.threads, self.threads.threads.as_ref());
         set(&mut config.workers, self.threads.workers.as_ref());
         set(&mut config.device, self.device.as_ref());

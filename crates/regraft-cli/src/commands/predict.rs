@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use regraft::data::inputs::expand;
-use regraft::pictures::{ignored_note, left_out_notes};
+use regraft::pictures::{ignored_note, left_out_notes, truncated_note};
 use regraft::predict::{Prediction, predict_files};
 use regraft::report::table::printable;
 use std::path::Path;
@@ -35,7 +35,10 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let outcome = predict_files(&model, &inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
     let outcome = outcome.map_err(inference_failure)?;
-    let notes = ignored_note(&inputs.ignored).into_iter().chain(left_out_notes(&outcome.skipped));
+    let notes = ignored_note(&inputs.ignored)
+        .into_iter()
+        .chain(left_out_notes(&outcome.skipped))
+        .chain(truncated_note(&outcome.truncated));
     notes.for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         return output::json(&outcome.predictions);

@@ -6,7 +6,6 @@ use crate::output;
 use regraft::config::{Recipe, TrainConfig, Weights};
 use regraft::data::augmentation::Augmentation;
 use regraft::data::catalogue::{self, SplitOptions};
-use regraft::data::decode::DEFAULT_MAX_PIXELS;
 use regraft::data::preprocessing::Preprocessing;
 use regraft::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
 use regraft::pictures::ignored_note;
@@ -38,7 +37,7 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
         epoch: arguments.epoch - 1,
         augmented: true,
     };
-    let drawn = grid(&data.train, &data.classes, &preprocessing, &augmentation, &options, DEFAULT_MAX_PIXELS);
+    let drawn = grid(&data.train, &data.classes, &preprocessing, &augmentation, &options, &arguments.reading.decode_options());
     let drawn = drawn.map_err(|error: ShowError| Failure::input(error))?;
     write_png(&arguments.output, &drawn.image).map_err(Failure::under_way)?;
     let ignored = ignored_note(&data.ignored).into_iter();

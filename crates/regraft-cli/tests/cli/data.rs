@@ -57,6 +57,24 @@ fn an_unreadable_picture_stops_before_anything_is_written_or_is_left_out_and_lis
 }
 
 #[test]
+fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
+    let workspace = Workspace::with_photos();
+    let whole = workspace.read("photos/train/blue/0.jpg");
+    workspace.write("photos/train/blue/cut.jpg", &whole[..whole.len() * 2 / 3]);
+    let error = workspace.regraft(&format!("train photos {QUICK}")).failed(2);
+    assert_says(&error, &["photos/train/blue/cut.jpg: is a truncated JPEG"]);
+    let run = workspace.regraft(&format!("train photos {QUICK} --allow-truncated")).succeeded();
+    assert_says(&run.stdout, &["note: used as far as they go", "photos/train/blue/cut.jpg", "11 pictures to train on"]);
+    assert_says(&workspace.text("runs/photos/config.toml"), &["allow_truncated = true", "max_pixels = 178956970"]);
+    let error = workspace.regraft("predict runs/photos photos/train/blue/cut.jpg").failed(2);
+    assert_says(&error, &["cut.jpg: is a truncated JPEG"]);
+    let run = workspace.regraft("predict runs/photos photos/train/blue/cut.jpg --allow-truncated").succeeded();
+    assert_says(&run.stderr, &["used as far as they go"]);
+    let error = workspace.regraft("evaluate runs/photos photos/test --max-pixels 1000").failed(2);
+    assert_says(&error, &["photos/test/blue/0.jpg: announces 40 x 48 pixels, more than the 1000 allowed"]);
+}
+
+#[test]
 fn a_class_without_a_readable_picture_is_named_with_its_own_error() {
     let workspace = Workspace::with_photos();
     workspace.write("photos/train/blue/broken.jpg", "no picture");

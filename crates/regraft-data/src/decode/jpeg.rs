@@ -7,22 +7,48 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{DecodeReason, check_size, convert};
+use super::{DecodeOptions, DecodeReason, Decoded, check_size, convert};
 use crate::RgbImage;
 
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let structure = Structure::of(bytes);
-    // The size is bounded below, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do no harm.
+    // Pillow refuses a file without its end, and so do we.
+    let whole = if structure.complete { read(bytes, &structure, options, true) } else { Err(DecodeReason::Truncated("JPEG")) };
+    match whole {
+        Ok(image) => Ok(Decoded { image, truncated: false }),
+        Err(DecodeReason::Truncated(_) | DecodeReason::Damaged { .. }) if options.allow_truncated => {
+            // The decoder goes on where pixels are missing, but not where the file is.
+            let ended = [&bytes[..structure.usable], &[0xFF, 0xD9]].concat();
+            read(&ended, &structure, options, false).map(|image| Decoded { image, truncated: true })
+        }
+        // A size beyond the limit says more than that the file is cut off.
+        Err(reason @ DecodeReason::Truncated(_)) => Err(too_large(bytes, options.max_pixels).unwrap_or(reason)),
+        Err(reason) => Err(reason),
+    }
+}
+
+fn open(bytes: &[u8]) -> (JpegDecoder<ZCursor<&[u8]>>, DecoderOptions) {
+    // The size is bounded elsewhere, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do no harm.
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    (JpegDecoder::new_with_options(ZCursor::new(bytes), options), options)
+}
+
+fn too_large(bytes: &[u8], max_pixels: u64) -> Option<DecodeReason> {
+    let (mut decoder, _) = open(bytes);
+    decoder.decode_headers().ok()?;
+    let (width, height) = decoder.dimensions()?;
+    check_size("JPEG", width as u32, height as u32, max_pixels)
+        .err()
+        .filter(|reason| matches!(reason, DecodeReason::TooLarge { .. }))
+}
+
+/// Decodes the picture. Unless it is `strict`, the decoder fills what it cannot read with grey.
+fn read(bytes: &[u8], structure: &Structure, options: &DecodeOptions, strict: bool) -> Result<RgbImage, DecodeReason> {
+    let (mut decoder, decoder_options) = open(bytes);
     decoder.decode_headers().map_err(|error| reason(error, structure.complete))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("it has no size"))?;
     let (width, height) = (width as u32, height as u32);
-    check_size("JPEG", width, height, max_pixels)?;
-    // Pillow refuses a file without its end, and so do we.
-    if !structure.complete {
-        return Err(DecodeReason::Truncated("JPEG"));
-    }
+    check_size("JPEG", width, height, options.max_pixels)?;
     let stored = decoder.input_colorspace().ok_or_else(|| damaged("it has no colour space"))?;
     let wanted = match stored {
         // Four channels come as they are stored: whether they are inverted is for us to say.
@@ -30,8 +56,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         ColorSpace::Luma => ColorSpace::Luma,
         _ => ColorSpace::RGB,
     };
-    // Unless it is strict, the decoder fills what it cannot read with grey and says nothing.
-    decoder.set_options(options.set_strict_mode(true).jpeg_set_out_colorspace(wanted));
+    decoder.set_options(decoder_options.set_strict_mode(strict).jpeg_set_out_colorspace(wanted));
     let pixels = decoder.decode().map_err(|error| reason(error, structure.complete))?;
     let pixels = match wanted {
         ColorSpace::Luma => convert::grey(&pixels),
@@ -69,16 +94,19 @@ struct Structure {
     adobe: bool,
     /// The end-of-image marker is there.
     complete: bool,
+    /// So many bytes can be used: all, or those before the segment that is cut off.
+    usable: usize,
 }
 
 impl Structure {
     /// Walks the markers: segments are skipped by their length (they may hold a thumbnail with markers of its own), compressed
     /// data is searched for the next marker (in it, a byte 0xFF is followed by 0 or a restart marker).
     fn of(bytes: &[u8]) -> Self {
-        let mut structure = Self { adobe: false, complete: false };
+        let mut structure = Self { adobe: false, complete: false, usable: bytes.len() };
         let mut rest = bytes.get(2..).unwrap_or_default();
         while let Some(start) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF)) {
             let marker = rest[start + 1];
+            let before = bytes.len() - rest.len() + start;
             rest = &rest[start + 2..];
             match marker {
                 0xD9 => {
@@ -88,9 +116,13 @@ impl Structure {
                 // Markers without a length: start of image, temporary.
                 0xD8 | 0x01 => {}
                 _ => {
-                    let Some(&[high, low]) = rest.first_chunk() else { break };
+                    let length = rest.first_chunk().map(|&length| usize::from(u16::from_be_bytes(length)).max(2));
+                    let Some(after) = length.and_then(|length| rest.get(length..)) else {
+                        structure.usable = before;
+                        break;
+                    };
                     structure.adobe |= marker == 0xEE && rest[2..].starts_with(b"Adobe");
-                    rest = rest.get(usize::from(u16::from_be_bytes([high, low])).max(2)..).unwrap_or_default();
+                    rest = after;
                     // A file that ends as it should after its scan has begun need not be searched.
                     if marker == 0xDA && rest.ends_with(&[0xFF, 0xD9]) {
                         structure.complete = true;

@@ -7,6 +7,7 @@ pub use error::ConfigError;
 pub use words::{BatchNormMode, Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights};
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
+use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,12 @@ pub struct TrainConfig {
     pub hold_out: bool,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
+    /// Pictures of more pixels are refused.
+    #[serde(default = "default_max_pixels")]
+    pub max_pixels: u64,
+    /// Whether a JPEG that is cut off or damaged is taken as far as it goes.
+    #[serde(default)]
+    pub allow_truncated: bool,
     /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
     pub freeze: Option<Freeze>,
     /// Passes over the training pictures.
@@ -80,6 +87,10 @@ pub struct TrainConfig {
     pub device: String,
 }
 
+fn default_max_pixels() -> u64 {
+    DEFAULT_MAX_PIXELS
+}
+
 /// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
 pub const MOST_THREADS: usize = 1024;
 
@@ -108,6 +119,8 @@ impl TrainConfig {
             val_fraction: None,
             hold_out: false,
             on_bad_image: OnBadImage::Stop,
+            max_pixels: DEFAULT_MAX_PIXELS,
+            allow_truncated: false,
             freeze: Some(Freeze::None),
             epochs: 5,
             batch_size: 128,
@@ -149,6 +162,12 @@ impl TrainConfig {
                 ..d2l
             },
         }
+    }
+
+    /// What is taken for a readable picture.
+    #[must_use]
+    pub fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions { max_pixels: self.max_pixels, allow_truncated: self.allow_truncated }
     }
 
     /// Checks every value that has a range.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::catalogue::Sample;
-use regraft_data::decode::{DecodeError, decode};
+use regraft_data::decode::{DecodeError, DecodeOptions, decode};
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
@@ -17,8 +17,8 @@ pub(super) struct Recipe<'a> {
     pub drawn: Option<(u64, u32)>,
     /// Side of a cell in pixels.
     pub side: u32,
-    /// The most pixels that a file's picture may have.
-    pub max_pixels: u64,
+    /// What is taken for a readable picture.
+    pub decode: DecodeOptions,
 }
 
 /// One picture's cells.
@@ -32,7 +32,7 @@ pub(super) struct Cells {
 /// The cells of the samples at the places `wanted`, in that order.
 pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> Vec<Result<Cells, DecodeError>> {
     let cells = |&sample: &u32| {
-        let picture = decode(&samples[sample as usize].path, recipe.max_pixels)?;
+        let picture = decode(&samples[sample as usize].path, &recipe.decode)?;
         let evaluation = scaled(evaluation_pixels(&picture, recipe.preprocessing), recipe.side);
         let augmented = recipe.drawn.map(|(seed, epoch)| {
             // The stream that the loader opens for this picture.

@@ -12,7 +12,7 @@ use image::{ExtendedColorType, ImageEncoder, ImageError, codecs::png::PngEncoder
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, AugmentationError, AugmentationKind};
 use regraft_data::catalogue::Sample;
-use regraft_data::decode::DecodeError;
+use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::preprocessing::{Preprocessing, PreprocessingError};
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::resample::Rectangle;
@@ -129,8 +129,8 @@ struct Chosen<'a> {
 /// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row for evaluation and one for training.
 ///
 /// `samples` must be the whole list that training uses: a picture's augmentation depends on its place in it, and what is shown is
-/// exactly what a [`Loader`](regraft_data::loader::Loader) makes of that place with the same seed and epoch. Pictures of more than `max_pixels`
-/// pixels count as unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files alone.
+/// exactly what a [`Loader`](regraft_data::loader::Loader) makes of that place with the same seed and epoch. Pictures that
+/// `decode` does not allow count as unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files alone.
 ///
 /// # Errors
 /// When there is nothing to show or too much, or the preprocessing or augmentation makes no sense. A file that cannot be read is no
@@ -141,7 +141,7 @@ pub fn grid(
     preprocessing: &Preprocessing,
     augmentation: &Augmentation,
     options: &ShowOptions,
-    max_pixels: u64,
+    decode: &DecodeOptions,
 ) -> Result<Grid, ShowError> {
     preprocessing.check()?;
     augmentation.check()?;
@@ -157,7 +157,7 @@ pub fn grid(
     if width * height > MOST_PIXELS {
         return Err(ShowError::TooLarge { width, height });
     }
-    let recipe = cells::Recipe { preprocessing, augmentation, drawn, side: layout.cell_side, max_pixels };
+    let recipe = cells::Recipe { preprocessing, augmentation, drawn, side: layout.cell_side, decode: *decode };
     let wanted = chosen.iter().flat_map(|class| class.samples.iter().copied()).collect::<Vec<_>>();
     let cells = cells::make(samples, &wanted, &recipe);
     let (image, shown) = layout.draw(samples, &chosen, &settings, &cells);

@@ -83,6 +83,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let loading = LoaderOptions {
         workers,
         augmentation,
+        decode: config.decode_options(),
         cache: Some(Arc::clone(&pictures.cache)),
         ..LoaderOptions::new(preprocessing, EVALUATION_BATCH)
     };
