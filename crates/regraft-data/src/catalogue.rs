@@ -1,11 +1,16 @@
 //! The pictures of a folder, their classes, and which of them train, choose the epoch and are scored at the end.
 
+mod error;
+mod exclude;
 mod split;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
-use crate::folder::{self, Entries};
+use crate::folder::{self, Entries, Walk};
+use crate::source::{self, Source, cache_folder};
 
+pub use error::CatalogueError;
 pub use split::SplitOptions;
 
 /// One picture file and its class.
@@ -43,138 +48,114 @@ pub struct Catalogue {
     pub notes: Vec<String>,
 }
 
-/// The pictures of one folder of class folders, labelled by a model's classes.
+/// Pictures labelled by names: those of a folder of class folders, or those of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// The names, in byte order.
+    pub names: Vec<String>,
+    /// Where each name stands: its folder, or the table.
+    pub origins: Vec<PathBuf>,
+    /// By name, then by path in byte order. A label is a place in `names`.
+    pub samples: Vec<Sample>,
+    /// What was left out.
+    pub ignored: Vec<Ignored>,
+    /// What is to be said, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The pictures of one folder or table, labelled by a model's classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvaluationFolder {
     /// By class, then by path in byte order.
     pub samples: Vec<Sample>,
     /// What was left out.
     pub ignored: Vec<Ignored>,
+    /// What is to be said, a sentence each.
+    pub notes: Vec<String>,
 }
 
-/// A folder that cannot be used as asked.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum CatalogueError {
-    /// There is no such folder.
-    #[error("{}: there is no such folder; check the path", .path.display())]
-    Missing {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A file where a folder is needed.
-    #[error("{}: is a file, but a folder with a folder for each class is needed", .path.display())]
-    NotAFolder {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A folder that could not be listed.
-    #[error("{}: cannot be read ({message}); check that you may read it", .path.display())]
-    Unreadable {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        message: String,
-    },
-    /// Too many folders inside each other.
-    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?", .path.display())]
-    TooDeep {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A class folder's name is not UTF-8.
-    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", .path.display())]
-    NameNotText {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Parts without a train part.
-    #[error("{}: has {found} but no train folder; add DATA/train/<class>/ or name a folder that holds class folders", .path.display())]
-    NoTrain {
-        /// The data folder.
-        path: PathBuf,
-        /// The parts that are there.
-        found: String,
-    },
-    /// Two folders for the validation part.
-    #[error("{}: has both {first} and {second}, which both mean the validation part; keep one", .path.display())]
-    TwoValidations {
-        /// The data folder.
-        path: PathBuf,
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// Fewer than two classes.
-    #[error("{}: needs a folder for each of at least two classes, but has {}", .path.display(), class_folders(.found))]
-    TooFewClasses {
-        /// The folder.
-        path: PathBuf,
-        /// The class folders that are there.
-        found: Vec<String>,
-    },
-    /// A class without a picture to train on.
-    #[error("{}: holds no picture, so its class cannot be learned; add pictures or remove the folder", .path.display())]
-    EmptyClass {
-        /// The class folder.
-        path: PathBuf,
-    },
-    /// No picture at all.
-    #[error("{}: holds no picture in any class folder; put pictures into a folder for each class, or remove it", .path.display())]
-    NoPictures {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A class that was not trained.
-    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", .path.display(), known_classes(.known))]
-    UnknownClass {
-        /// The class folder.
-        path: PathBuf,
-        /// The class.
-        class: String,
-        /// The classes that are known.
-        known: Vec<String>,
-    },
-    /// A fraction that splits nothing.
-    #[error("the validation fraction is {0}: choose one above 0 and below 1, such as 0.2")]
-    Fraction(f64),
-    /// An input that names nothing.
-    #[error("{0}: no such file or folder, and no file matches it; check the path")]
-    NoInput(String),
-    /// A pattern that is none.
-    #[error("{pattern}: is no valid pattern ({message}); quote it, or name the files")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        message: String,
-    },
+/// How a data folder is listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanOptions {
+    /// How the pictures that choose the epoch are split off.
+    pub split: SplitOptions,
+    /// A table whose column `path` names pictures to leave out, before anything is split off.
+    pub exclude: Option<PathBuf>,
+    /// Where archives are unpacked.
+    pub cache: PathBuf,
 }
 
-fn class_folders(found: &[String]) -> String {
-    if found.is_empty() { "none".to_owned() } else { format!("only {}", found.join(", ")) }
-}
-
-fn known_classes(known: &[String]) -> String {
-    const SHOWN: usize = 12;
-    let more = if known.len() > SHOWN { format!(" and {} more", known.len() - SHOWN) } else { String::new() };
-    format!("the classes are {}{more}", known[..known.len().min(SHOWN)].join(", "))
+impl Default for ScanOptions {
+    /// Nothing is left out; archives are unpacked in [`cache_folder`].
+    fn default() -> Self {
+        Self { split: SplitOptions::default(), exclude: None, cache: cache_folder() }
+    }
 }
 
 const VALIDATION_NAMES: [&str; 3] = ["val", "valid", "validation"];
 
 /// Lists the pictures of a data folder: `DATA/train` with `DATA/val` (or `valid`, `validation`) and/or `DATA/test`, each with a folder
-/// for each class; or class folders directly under `DATA`. What is missing for choosing the epoch is split off, stratified and seeded,
-/// as `options` say. No file is opened: whether it is a picture shows when it is decoded.
+/// for each class; or class folders directly under `DATA`. DATA may also be a table (CSV, TSV or JSON lines with the columns `path`, `label` and
+/// `split`), or a ZIP archive of any of these. What is missing for choosing the epoch is split off, stratified and seeded, as the options say.
+/// No picture is opened: whether a file is one shows when it is decoded.
 ///
 /// # Errors
 ///
 /// When the folder is missing, has fewer than two classes, a class without pictures to train on, or a class in the validation or test
 /// part that is not in train.
 pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueError> {
-    options.check()?;
-    let mut ignored = Vec::new();
-    let entries = folders_of(data, &mut ignored)?;
+    scan_with(data, &ScanOptions { split: options.clone(), ..ScanOptions::default() }, &mut |_| {})
+}
+
+/// As [`scan`]; `report` is called now and then with the number of files found so far.
+///
+/// # Errors
+///
+/// As [`scan`]; and when the list of what is to be left out cannot be used.
+pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usize)) -> Result<Catalogue, CatalogueError> {
+    options.split.check()?;
+    let mut notes = Vec::new();
+    let mut walk = Walk::new(report);
+    let (mut catalogue, layout) = match source::open(data, &options.cache, &mut notes)? {
+        Source::Folder(folder) => list_folder(&folder, &mut walk)?,
+        Source::Table(table) => tables::train(&table)?,
+        Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
+    };
+    notes.append(&mut catalogue.notes);
+    catalogue.notes = notes;
+    catalogue.ignored = walk.ignored;
+    if let Some(list) = &options.exclude {
+        exclude::leave_out(&mut catalogue, list, data)?;
+    }
+    catalogue.notes.extend(names_note(&catalogue.classes));
+    for (samples, folder, purpose) in [
+        (&catalogue.validation, &layout.validation, "choose the epoch"),
+        (&catalogue.test, &layout.test, "are scored at the end"),
+    ] {
+        if let Some(origin) = folder {
+            catalogue.notes.push(format!("{} pictures from {origin} {purpose}.", samples.len()));
+        }
+    }
+    if layout.validation.is_none() {
+        split::hold_out(&mut catalogue, layout.fraction, layout.train, &options.split);
+    }
+    Ok(catalogue)
+}
+
+/// How the pictures lie.
+struct Layout {
+    /// What holds the pictures that train, in words.
+    train: &'static str,
+    /// What holds those that choose the epoch, if anything does.
+    validation: Option<String>,
+    /// What holds those that are scored at the end, if anything does.
+    test: Option<String>,
+    /// The part that is split off where nothing holds those that choose the epoch.
+    fraction: f64,
+}
+
+fn list_folder(data: &Path, walk: &mut Walk<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
+    let entries = walk.list(data)?;
     let part = |names: &[&str]| -> Vec<&PathBuf> {
         entries
             .folders
@@ -185,7 +166,7 @@ pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueE
     let (train, test, validations) = (part(&["train"]), part(&["test"]), part(&VALIDATION_NAMES));
     // A class may be called "train": only a folder of folders is a part.
     let train = match train.first() {
-        Some(train) if !folder::list(train, &mut Vec::new())?.folders.is_empty() => Some(*train),
+        Some(train) if !Walk::new(&mut |_| {}).list(train)?.folders.is_empty() => Some(*train),
         _ => None,
     };
     if let [first, second, ..] = validations[..]
@@ -200,86 +181,108 @@ pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueE
     }
 
     let Some(train) = train else {
-        let mut catalogue = scan_train(data, entries, ignored)?;
-        split::hold_out(&mut catalogue, split::FLAT_FRACTION, "the class folders", options);
-        return Ok(catalogue);
+        let catalogue = list_train(data, entries, walk)?;
+        let layout = Layout { train: "the class folders", validation: None, test: None, fraction: split::FLAT_FRACTION };
+        return Ok((catalogue, layout));
     };
     let is_part = |folder: &&PathBuf| *folder == train || validations.contains(folder) || test.contains(folder);
     let outside = entries.folders.iter().filter(|folder| !is_part(folder)).chain(&entries.files);
-    ignored.extend(outside.map(|path| Ignored { path: path.clone(), reason: "beside train, validation and test" }));
-    let train_entries = folders_of(train, &mut ignored)?;
-    let mut catalogue = scan_train(train, train_entries, ignored)?;
+    outside.for_each(|path| walk.ignore(path.clone(), "beside train, validation and test"));
+    let train_entries = walk.list(train)?;
+    let mut catalogue = list_train(train, train_entries, walk)?;
+    let mut layout = Layout { train: "train", validation: None, test: None, fraction: split::TRAIN_FRACTION };
     for (folders, is_test) in [(&validations, false), (&test, true)] {
         let Some(folder) = folders.first() else { continue };
-        let mut found = scan_evaluation(folder, &catalogue.classes)?;
-        catalogue.ignored.append(&mut found.ignored);
-        catalogue.notes.push(format!(
-            "{} pictures from {} {}.",
-            found.samples.len(),
-            folder.display(),
-            if is_test { "are scored at the end" } else { "choose the epoch" }
-        ));
-        *(if is_test { &mut catalogue.test } else { &mut catalogue.validation }) = found.samples;
+        let found = list_labelled(folder, walk)?.labelled_by(&catalogue.classes)?;
+        catalogue.notes.extend(found.notes);
+        let (samples, origin) =
+            if is_test { (&mut catalogue.test, &mut layout.test) } else { (&mut catalogue.validation, &mut layout.validation) };
+        (*samples, *origin) = (found.samples, Some(folder.display().to_string()));
     }
-    if validations.is_empty() {
-        split::hold_out(&mut catalogue, split::TRAIN_FRACTION, "train", options);
-    }
-    Ok(catalogue)
+    Ok((catalogue, layout))
 }
 
-/// The names of the class folders in a folder, in byte order.
+/// Lists pictures with the names that a folder of class folders or a table gives them. Of a table with a column `split`, the lines of the test part
+/// count, or where there are none those of the validation part. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///
-/// When the folder is missing or cannot be read, or a name in it is not UTF-8.
-pub fn class_folder_names(folder: &Path) -> Result<Vec<String>, CatalogueError> {
-    folders_of(folder, &mut Vec::new())?.folders.iter().map(|folder| folder::name(folder)).collect()
+/// When the folder or table cannot be used or holds no picture.
+pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueError> {
+    let mut notes = Vec::new();
+    let mut report = |_| {};
+    let mut walk = Walk::new(&mut report);
+    let mut labelled = match source::open(path, cache, &mut notes)? {
+        Source::Folder(folder) => list_labelled(&folder, &mut walk)?,
+        Source::Table(table) => tables::labelled(&table)?,
+        Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
+    };
+    notes.append(&mut labelled.notes);
+    Ok(Labelled { ignored: walk.ignored, notes, ..labelled })
 }
 
-/// Lists the pictures of a folder with a folder for each class, labelled by a model's classes. Classes may be absent.
-///
-/// # Errors
-///
-/// When the folder is missing, holds a folder that is no class of the model, or no picture.
-pub fn scan_evaluation(folder: &Path, classes: &[String]) -> Result<EvaluationFolder, CatalogueError> {
-    let mut ignored = Vec::new();
-    let entries = folders_of(folder, &mut ignored)?;
+fn list_labelled(folder: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
+    let entries = walk.list(folder)?;
+    let names = class_names(&entries)?;
     let mut samples = Vec::new();
-    for class_folder in &entries.folders {
-        let class = folder::name(class_folder)?;
-        let Some(label) = classes.iter().position(|known| *known == class) else {
-            return Err(CatalogueError::UnknownClass { path: class_folder.clone(), class, known: classes.to_vec() });
-        };
-        let label = label as u32;
-        samples.extend(folder::walk(class_folder, &mut ignored)?.into_iter().map(|path| Sample { path, label }));
+    let mut notes = Vec::new();
+    for (class_folder, label) in entries.folders.iter().zip(0..) {
+        let files = walk.files_below(class_folder)?;
+        if files.is_empty() {
+            notes.push(format!("{} holds no picture: nothing is said of its class.", class_folder.display()));
+        }
+        samples.extend(files.into_iter().map(|path| Sample { path, label }));
     }
-    ignored.extend(entries.files.into_iter().map(outside_any_class));
+    entries.files.into_iter().for_each(|path| walk.ignore(path, OUTSIDE));
     if samples.is_empty() {
         return Err(CatalogueError::NoPictures { path: folder.to_path_buf() });
     }
-    samples.sort_by_key(|sample| sample.label);
-    Ok(EvaluationFolder { samples, ignored })
+    Ok(Labelled { names, origins: entries.folders, samples, ignored: Vec::new(), notes })
 }
 
-fn folders_of(folder: &Path, ignored: &mut Vec<Ignored>) -> Result<Entries, CatalogueError> {
-    match std::fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => folder::list(folder, ignored),
-        Ok(_) => Err(CatalogueError::NotAFolder { path: folder.to_path_buf() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CatalogueError::Missing { path: folder.to_path_buf() }),
-        Err(error) => Err(CatalogueError::Unreadable { path: folder.to_path_buf(), message: error.to_string() }),
+impl Labelled {
+    /// The pictures by the places of their names in `classes`, all of which need not be there.
+    ///
+    /// # Errors
+    ///
+    /// When a name is none of them.
+    pub fn labelled_by(self, classes: &[String]) -> Result<EvaluationFolder, CatalogueError> {
+        let place = |(name, origin): (&String, &PathBuf)| {
+            let label = classes.iter().position(|known| known == name).map(|label| label as u32);
+            label.ok_or_else(|| CatalogueError::UnknownClass {
+                path: origin.clone(),
+                class: name.clone(),
+                known: classes.to_vec(),
+            })
+        };
+        let labels = self.names.iter().zip(&self.origins).map(place).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.with_labels(&labels))
+    }
+
+    /// The pictures with the label `labels[place]` for each place in `names`.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer labels than names.
+    #[must_use]
+    pub fn with_labels(self, labels: &[u32]) -> EvaluationFolder {
+        let Self { mut samples, ignored, notes, .. } = self;
+        samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
+        samples.sort_by_key(|sample| sample.label);
+        EvaluationFolder { samples, ignored, notes }
     }
 }
 
 /// Takes every folder for a class and every picture for training.
-fn scan_train(folder: &Path, entries: Entries, mut ignored: Vec<Ignored>) -> Result<Catalogue, CatalogueError> {
-    let classes = entries.folders.iter().map(|folder| folder::name(folder)).collect::<Result<Vec<_>, _>>()?;
+fn list_train(folder: &Path, entries: Entries, walk: &mut Walk<'_>) -> Result<Catalogue, CatalogueError> {
+    let classes = class_names(&entries)?;
     if classes.len() < 2 {
         return Err(CatalogueError::TooFewClasses { path: folder.to_path_buf(), found: classes });
     }
-    ignored.extend(entries.files.into_iter().map(outside_any_class));
+    entries.files.into_iter().for_each(|path| walk.ignore(path, OUTSIDE));
     let mut pictures = Vec::with_capacity(classes.len());
     for class_folder in &entries.folders {
-        pictures.push(folder::walk(class_folder, &mut ignored)?);
+        pictures.push(walk.files_below(class_folder)?);
     }
     if pictures.iter().all(Vec::is_empty) {
         return Err(CatalogueError::NoPictures { path: folder.to_path_buf() });
@@ -289,10 +292,32 @@ fn scan_train(folder: &Path, entries: Entries, mut ignored: Vec<Ignored>) -> Res
     }
     let labelled =
         pictures.into_iter().zip(0..).flat_map(|(paths, label)| paths.into_iter().map(move |path| Sample { path, label }));
-    let train = labelled.collect();
-    Ok(Catalogue { classes, train, validation: Vec::new(), test: Vec::new(), ignored, notes: Vec::new() })
+    Ok(Catalogue { train: labelled.collect(), ..Catalogue::empty(classes) })
 }
 
-fn outside_any_class(path: PathBuf) -> Ignored {
-    Ignored { path, reason: "outside any class folder" }
+impl Catalogue {
+    fn empty(classes: Vec<String>) -> Self {
+        Self { classes, train: Vec::new(), validation: Vec::new(), test: Vec::new(), ignored: Vec::new(), notes: Vec::new() }
+    }
+}
+
+const OUTSIDE: &str = "outside any class folder";
+
+fn class_names(entries: &Entries) -> Result<Vec<String>, CatalogueError> {
+    entries.folders.iter().map(|folder| folder::name(folder)).collect()
+}
+
+/// Names that are numbers invite the thought that they are the places of the classes, which they are not.
+fn names_note(classes: &[String]) -> Option<String> {
+    const SHOWN: usize = 20;
+    let numbers = classes.iter().all(|class| class.bytes().all(|byte| byte.is_ascii_digit()));
+    if !numbers || classes.iter().enumerate().all(|(place, class)| *class == place.to_string()) {
+        return None;
+    }
+    let map: Vec<String> = classes.iter().enumerate().take(SHOWN).map(|(place, class)| format!("{place} is {class:?}")).collect();
+    let more = if classes.len() > SHOWN { format!(" and {} more", classes.len() - SHOWN) } else { String::new() };
+    Some(format!(
+        "The classes' names are numbers. Wherever a class is named, it is by its own name; its place among the model's outputs is another: {}{more}.",
+        map.join(", ")
+    ))
 }

@@ -1,13 +1,13 @@
 //! Walking folders: which entries may be pictures, in an order that depends on names alone.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::{CatalogueError, Ignored};
 
-/// Folders inside folders that are still walked. Deeper ones are taken for a link that leads back to its own parent (Linux itself gives
-/// up after 40 links).
-const MAX_DEPTH: usize = 32;
+/// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and the stack is finite.
+const MAX_DEPTH: usize = 64;
 
 /// Extensions of files that lie beside pictures and are none.
 const NON_PICTURES: [&str; 50] = [
@@ -66,57 +66,124 @@ const NON_PICTURES: [&str; 50] = [
 const NON_PICTURE_NAMES: [&str; 10] =
     ["authors", "checksums", "citation", "copying", "license", "licence", "makefile", "notice", "readme", "sha256sums"];
 
+/// Names of folders that programs and systems leave beside pictures.
+const NO_PICTURE_FOLDERS: [&[u8]; 5] = [b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found"];
+/// Files found between two reports of progress.
+const REPORT_EVERY: usize = 500;
+
 /// One folder's entries, sorted by the bytes of their names.
 pub struct Entries {
     pub folders: Vec<PathBuf>,
     pub files: Vec<PathBuf>,
 }
 
-/// Lists a folder. Hidden entries, files known to be no pictures and what is neither file nor folder go to `ignored`.
-pub fn list(folder: &Path, ignored: &mut Vec<Ignored>) -> Result<Entries, CatalogueError> {
-    let unreadable =
-        |error: std::io::Error| CatalogueError::Unreadable { path: folder.to_path_buf(), message: error.to_string() };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        paths.push(entry.map_err(unreadable)?.path());
+/// What is collected on the way.
+pub struct Walk<'a> {
+    pub ignored: Vec<Ignored>,
+    /// Files found so far.
+    found: usize,
+    /// Called now and then with the files found so far.
+    report: &'a mut dyn FnMut(usize),
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(report: &'a mut dyn FnMut(usize)) -> Self {
+        Self { ignored: Vec::new(), found: 0, report }
     }
-    paths.sort_by(|left, right| name_bytes(left).cmp(name_bytes(right)));
+
+    pub fn ignore(&mut self, path: PathBuf, reason: &'static str) {
+        self.ignored.push(Ignored { path, reason });
+    }
+
+    fn count(&mut self, files: usize) {
+        let before = self.found / REPORT_EVERY;
+        self.found += files;
+        if self.found / REPORT_EVERY > before {
+            (self.report)(self.found);
+        }
+    }
+
+    /// Lists a folder. Hidden entries, files known to be no pictures and what is neither file nor folder go to `ignored`.
+    pub fn list(&mut self, folder: &Path) -> Result<Entries, CatalogueError> {
+        let (mut entries, files) = list_all(folder, self)?;
+        for path in files {
+            if is_known_non_picture(&path) { self.ignore(path, "not a picture by its name") } else { entries.files.push(path) }
+        }
+        self.count(entries.files.len());
+        Ok(entries)
+    }
+
+    /// All files below a folder that may be pictures, sorted by the bytes of their path.
+    pub fn files_below(&mut self, folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
+        let real = folder.canonicalize().map_err(|error| unreadable(folder, &error))?;
+        let mut below = Below { root: real.clone(), walked: HashSet::new(), files: Vec::new() };
+        self.walk(folder, real, MAX_DEPTH, &mut below)?;
+        below.files.sort_by(|left, right| left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes()));
+        Ok(below.files)
+    }
+
+    /// `real` is the folder's path without links.
+    fn walk(&mut self, folder: &Path, real: PathBuf, depth: usize, below: &mut Below) -> Result<(), CatalogueError> {
+        if depth == 0 {
+            return Err(CatalogueError::TooDeep { path: folder.to_path_buf() });
+        }
+        let entries = self.list(folder)?;
+        below.files.extend(entries.files);
+        below.walked.insert(real.clone());
+        for folder in entries.folders {
+            let inner = if folder.is_symlink() {
+                folder.canonicalize().map_err(|error| unreadable(&folder, &error))?
+            } else {
+                real.join(folder.file_name().unwrap_or_default())
+            };
+            if below.root.starts_with(&inner) {
+                self.ignore(folder, "a link back to a folder that it lies in");
+            } else if below.walked.contains(&inner) {
+                self.ignore(folder, "a link to a folder that is listed already");
+            } else {
+                self.walk(&folder, inner, depth - 1, below)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is known of the folders below one.
+struct Below {
+    /// The folder itself, without links.
+    root: PathBuf,
+    /// Folders that were walked, without links: each is walked once, so that links in a ring end.
+    walked: HashSet<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+/// The folders in a folder, and all its files that are not hidden, whatever they are called.
+pub fn list_all(folder: &Path, walk: &mut Walk<'_>) -> Result<(Entries, Vec<PathBuf>), CatalogueError> {
+    let mut listed = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        listed.push((entry.path(), entry.file_type().map_err(|error| unreadable(folder, &error))?));
+    }
+    listed.sort_by(|(left, _), (right, _)| name_bytes(left).cmp(name_bytes(right)));
     let mut entries = Entries { folders: Vec::new(), files: Vec::new() };
-    for path in paths {
-        let reason = match std::fs::metadata(&path) {
-            _ if is_hidden(&path) => "hidden",
-            Ok(metadata) if metadata.is_dir() => {
-                entries.folders.push(path);
-                continue;
-            }
-            Ok(metadata) if metadata.is_file() && !is_known_non_picture(&path) => {
-                entries.files.push(path);
-                continue;
-            }
-            Ok(metadata) if metadata.is_file() => "not a picture by its name",
-            Ok(_) => "neither a file nor a folder",
-            Err(_) => "a link that leads nowhere",
-        };
-        ignored.push(Ignored { path, reason });
-    }
-    Ok(entries)
-}
-
-/// All files below a folder that may be pictures, sorted by the bytes of their path.
-pub fn walk(folder: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<PathBuf>, CatalogueError> {
     let mut files = Vec::new();
-    walk_into(folder, MAX_DEPTH, &mut files, ignored)?;
-    files.sort_by(|left, right| left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes()));
-    Ok(files)
+    for (path, kind) in listed {
+        // What a link leads to must be asked for; of everything else the folder itself tells.
+        let kind = if kind.is_symlink() { std::fs::metadata(&path).map(|metadata| metadata.file_type()) } else { Ok(kind) };
+        match kind {
+            _ if is_hidden(&path) => walk.ignore(path, "hidden"),
+            Ok(kind) if kind.is_dir() && is_no_picture_folder(&path) => walk.ignore(path, "a folder that a system leaves"),
+            Ok(kind) if kind.is_dir() => entries.folders.push(path),
+            Ok(kind) if kind.is_file() => files.push(path),
+            Ok(_) => walk.ignore(path, "neither a file nor a folder"),
+            Err(_) => walk.ignore(path, "a link that leads nowhere"),
+        }
+    }
+    Ok((entries, files))
 }
 
-fn walk_into(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, ignored: &mut Vec<Ignored>) -> Result<(), CatalogueError> {
-    if depth == 0 {
-        return Err(CatalogueError::TooDeep { path: folder.to_path_buf() });
-    }
-    let entries = list(folder, ignored)?;
-    files.extend(entries.files);
-    entries.folders.iter().try_for_each(|folder| walk_into(folder, depth - 1, files, ignored))
+fn unreadable(path: &Path, error: &std::io::Error) -> CatalogueError {
+    CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }
 }
 
 /// A folder's own name as text.
@@ -129,9 +196,13 @@ fn name_bytes(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
-/// Names that start with a dot, and the folder that macOS adds to archives.
+/// Names that start with a dot, such as `.ipynb_checkpoints`.
 fn is_hidden(path: &Path) -> bool {
-    name_bytes(path).starts_with(b".") || name_bytes(path) == b"__MACOSX"
+    name_bytes(path).starts_with(b".")
+}
+
+fn is_no_picture_folder(path: &Path) -> bool {
+    NO_PICTURE_FOLDERS.contains(&name_bytes(path))
 }
 
 fn is_known_non_picture(path: &Path) -> bool {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::{CatalogueError, Ignored};
-use crate::folder;
+use crate::folder::Walk;
+use crate::source::{self, Source};
+use crate::table::{self, beside};
 
 /// The files that a user's words stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,21 +14,28 @@ pub struct Inputs {
     pub paths: Vec<PathBuf>,
     /// What was left out inside folders.
     pub ignored: Vec<Ignored>,
+    /// What is to be said, a sentence each.
+    pub notes: Vec<String>,
 }
 
-/// Turns files, folders (with all folders inside) and patterns (`*`, `?`, `[a-z]`, `**`) into a list of files. A file that is named is
-/// taken whatever its name; in a folder, hidden entries and files that are no pictures by their name are left out.
+/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or a table with a
+/// column of paths) and ZIP archives into a list of files. Any other file that is named is taken whatever its name; in a folder, hidden entries
+/// and files that are no pictures by their name are left out. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///
 /// When a word names nothing, or a folder cannot be read.
-pub fn expand(words: &[String]) -> Result<Inputs, CatalogueError> {
-    let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new() };
+pub fn expand(words: &[String], cache: &Path) -> Result<Inputs, CatalogueError> {
+    let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new(), notes: Vec::new() };
     for word in words {
         // A file whose name has a bracket in it is that file, not a pattern.
-        if Path::new(word).exists() {
-            add(Path::new(word), &mut inputs)?;
-            continue;
+        match source::open(Path::new(word), cache, &mut inputs.notes) {
+            Ok(found) => {
+                add(found, &mut inputs)?;
+                continue;
+            }
+            Err(CatalogueError::Missing { .. }) => {}
+            Err(error) => return Err(error),
         }
         let invalid =
             |error: glob::PatternError| CatalogueError::Pattern { pattern: word.clone(), message: error.msg.to_owned() };
@@ -36,7 +45,8 @@ pub fn expand(words: &[String]) -> Result<Inputs, CatalogueError> {
                 path: error.path().to_path_buf(),
                 message: error.error().to_string(),
             };
-            add(&path.map_err(unreadable)?, &mut inputs)?;
+            let found = source::open(&path.map_err(unreadable)?, cache, &mut inputs.notes)?;
+            add(found, &mut inputs)?;
         }
         if inputs.paths.len() == before {
             return Err(CatalogueError::NoInput(word.clone()));
@@ -45,15 +55,26 @@ pub fn expand(words: &[String]) -> Result<Inputs, CatalogueError> {
     Ok(inputs)
 }
 
-fn add(path: &Path, inputs: &mut Inputs) -> Result<(), CatalogueError> {
-    if path.is_dir() {
-        let files = folder::walk(path, &mut inputs.ignored)?;
-        if files.is_empty() {
-            return Err(CatalogueError::NoPictures { path: path.to_path_buf() });
+fn add(found: Source, inputs: &mut Inputs) -> Result<(), CatalogueError> {
+    match found {
+        Source::Folder(folder) => {
+            let mut report = |_| {};
+            let mut walk = Walk::new(&mut report);
+            let files = walk.files_below(&folder)?;
+            inputs.ignored.append(&mut walk.ignored);
+            if files.is_empty() {
+                return Err(CatalogueError::NoPictures { path: folder });
+            }
+            inputs.paths.extend(files);
         }
-        inputs.paths.extend(files);
-    } else {
-        inputs.paths.push(path.to_path_buf());
+        Source::Table(table) => {
+            let rows = table::read(&table)?;
+            if rows.is_empty() {
+                return Err(CatalogueError::EmptyTable { path: table, what: "" });
+            }
+            inputs.paths.extend(rows.iter().map(|row| beside(&table, &row.path)));
+        }
+        Source::File(path) => inputs.paths.push(path),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod augmentation;
 pub mod cache;
 pub mod catalogue;
@@ -15,6 +16,8 @@ pub mod inputs;
 pub mod loader;
 pub mod preprocessing;
 pub mod rgb_image;
+pub mod source;
+mod table;
 pub mod verify;
 
 pub use rgb_image::RgbImage;

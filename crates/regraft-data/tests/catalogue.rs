@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use regraft_data::catalogue::{Catalogue, CatalogueError, Sample, SplitOptions, scan, scan_evaluation};
+use regraft_data::catalogue::{Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions, scan, scan_labelled, scan_with};
 use regraft_data::inputs::expand;
 use tempfile::TempDir;
 
@@ -165,41 +165,140 @@ fn what_cannot_be_used_is_refused_with_its_name() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_its_own_parent_is_an_error_and_not_endless() {
-    let data = folder(&["a/1.jpg", "b/1.jpg"]);
-    std::os::unix::fs::symlink(data.path().join("a"), data.path().join("a/again")).unwrap();
-    assert!(scan(data.path(), &SplitOptions::default()).unwrap_err().to_string().contains("lies too many folders deep"));
-    let data = folder(&["a/1.jpg", "b/1.jpg"]);
-    std::os::unix::fs::symlink("nowhere", data.path().join("a/2.jpg")).unwrap();
+fn links_are_followed_and_rings_of_them_end() {
+    use std::os::unix::fs::symlink;
+    let ignored = |catalogue: &Catalogue, root: &Path| {
+        let mut found: Vec<(String, &str)> = catalogue
+            .ignored
+            .iter()
+            .map(|ignored| (ignored.path.strip_prefix(root).unwrap().display().to_string(), ignored.reason))
+            .collect();
+        found.sort();
+        found
+    };
+    let whole = SplitOptions { hold_out: false, ..SplitOptions::default() };
+    // A link to its own folder, to the folder above, to nothing; links to a file and to a folder elsewhere.
+    let data = folder(&["data/a/1.jpg", "data/b/1.jpg", "elsewhere/more/2.jpg", "elsewhere/3.jpg"]);
+    let root = data.path().join("data");
+    symlink(root.join("a"), root.join("a/again")).unwrap();
+    symlink("..", root.join("a/up")).unwrap();
+    symlink("nowhere", root.join("a/4.jpg")).unwrap();
+    symlink("../../elsewhere/3.jpg", root.join("b/3.jpg")).unwrap();
+    symlink("../../elsewhere/more", root.join("b/more")).unwrap();
+    let catalogue = scan(&root, &whole).unwrap();
+    let expected = [pair("a/1.jpg", 0), pair("b/1.jpg", 1), pair("b/3.jpg", 1), pair("b/more/2.jpg", 1)];
+    assert_eq!(labelled(&root, &catalogue.train), expected);
+    let back = "a link back to a folder that it lies in";
+    let expected = [("a/4.jpg", "a link that leads nowhere"), ("a/again", back), ("a/up", back)];
+    assert_eq!(ignored(&catalogue, &root), expected.map(|(path, reason)| (path.to_owned(), reason)));
+
+    // A ring of two folders that lead to each other, each listed once.
+    let data = folder(&["a/x/1.jpg", "a/y/2.jpg", "b/1.jpg"]);
+    symlink("../y", data.path().join("a/x/to_y")).unwrap();
+    symlink("../x", data.path().join("a/y/to_x")).unwrap();
+    let catalogue = scan(data.path(), &whole).unwrap();
+    assert_eq!(catalogue.train.len(), 3, "{:?}", catalogue.train);
+    // A class folder that is a link itself.
+    symlink(data.path().join("b"), data.path().join("c")).unwrap();
+    assert_eq!(scan(data.path(), &whole).unwrap().classes, ["a", "b", "c"]);
+}
+
+#[test]
+fn names_in_any_script_and_folders_of_systems() {
+    let data = folder(&[
+        "\u{718a}\u{732b}/\u{5199}\u{771f} 1.jpg",
+        "\u{441}\u{43e}\u{431}/\u{444}\u{43e}\u{442}\u{43e}.jpg",
+        "caf\u{e9} au lait/a b  c.jpg",
+        "\u{1f32d}/'quoted', [x] {y} #%&.png",
+        "\u{1f32d}/.ipynb_checkpoints/1-checkpoint.jpg",
+        "\u{1f32d}/@eaDir/1.jpg/SYNOPHOTO.jpg",
+        "__MACOSX/\u{1f32d}/._1.jpg",
+        "$RECYCLE.BIN/1.jpg",
+    ]);
     let catalogue = scan(data.path(), &SplitOptions::default()).unwrap();
-    assert_eq!(catalogue.ignored[0].reason, "a link that leads nowhere");
+    assert_eq!(catalogue.classes, ["caf\u{e9} au lait", "\u{441}\u{43e}\u{431}", "\u{718a}\u{732b}", "\u{1f32d}"]);
+    assert_eq!((catalogue.train.len(), catalogue.ignored.len()), (4, 4));
+    let alone = catalogue.notes.iter().any(|note| note.starts_with("One picture alone trains these classes"));
+    assert!(alone, "{:?}", catalogue.notes);
+}
+
+#[test]
+fn the_map_of_names_that_are_numbers_is_told() {
+    let catalogue = scanned(&["1/a.jpg", "2/a.jpg", "10/a.jpg"]).unwrap();
+    assert_eq!(catalogue.classes, ["1", "10", "2"]);
+    let told = |catalogue: &Catalogue| catalogue.notes.iter().any(|note| note.contains("0 is \"1\", 1 is \"10\", 2 is \"2\""));
+    assert!(told(&catalogue), "{:?}", catalogue.notes);
+    assert!(!told(&scanned(&["0/a.jpg", "1/a.jpg"]).unwrap()), "names that are the places themselves mislead nobody");
+}
+
+#[test]
+fn many_files_are_listed_with_reports_on_the_way() {
+    let files: Vec<String> = (0..1500).map(|place| format!("{}/{place}.jpg", place % 3)).collect();
+    let data = folder(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut reports = Vec::new();
+    scan_with(data.path(), &ScanOptions::default(), &mut |found| reports.push(found)).unwrap();
+    assert_eq!(reports, [500, 1000, 1500]);
+}
+
+#[test]
+fn pictures_are_left_out_as_a_list_says() {
+    let data = folder(&["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "train/b/2.jpg", "test/a/1.jpg", "test/b/1.jpg"]);
+    let list = data.path().join("lists/out.csv");
+    std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+    let absolute = data.path().join("test/b/1.jpg").display().to_string();
+    // From the data folder, from the list's folder, absolute; and one that is not there.
+    let rows = format!("path,why\ntrain/a/1.jpg,copy\n../train/b/2.jpg,\"blank, grey\"\n{absolute},x\ngone.jpg,x\n");
+    std::fs::write(&list, rows).unwrap();
+    let split = SplitOptions { hold_out: false, ..SplitOptions::default() };
+    let options = ScanOptions { split, exclude: Some(list.clone()), ..ScanOptions::default() };
+    let catalogue = scan_with(data.path(), &options, &mut |_| {}).unwrap();
+    assert_eq!(labelled(data.path(), &catalogue.train), [pair("train/a/2.jpg", 0), pair("train/b/1.jpg", 1)]);
+    assert_eq!(labelled(data.path(), &catalogue.test), [pair("test/a/1.jpg", 0)]);
+    let notes = catalogue.notes.join("\n");
+    assert!(notes.contains("3 pictures are left out") && notes.contains("1 lines of") && notes.contains("gone.jpg"), "{notes}");
+    std::fs::write(&list, "path\ntrain/a/1.jpg\ntrain/a/2.jpg\n").unwrap();
+    let error = scan_with(data.path(), &options, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("excludes every picture of class a"), "{error}");
+}
+
+#[test]
+fn an_empty_class_of_an_evaluation_folder_is_a_note() {
+    let data = folder(&["a/1.jpg", "b/", "c/1.txt"]);
+    let found = scan_labelled(data.path(), Path::new("unused")).unwrap();
+    assert_eq!(found.names, ["a", "b", "c"]);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    assert!(found.notes[0].contains("b holds no picture"), "{:?}", found.notes);
 }
 
 #[test]
 fn an_evaluation_folder_is_labelled_by_the_models_classes() {
     let data = folder(&["z/1.jpg", "b/2.jpg", "b/1.jpg", "list.csv"]);
     let classes = ["z", "a", "b"].map(str::to_owned);
-    let found = scan_evaluation(data.path(), &classes).unwrap();
+    let found = scan_labelled(data.path(), Path::new("unused")).unwrap().labelled_by(&classes).unwrap();
     assert_eq!(labelled(data.path(), &found.samples), [pair("z/1.jpg", 0), pair("b/1.jpg", 2), pair("b/2.jpg", 2)]);
     assert_eq!(found.ignored.len(), 1);
-    let error = scan_evaluation(data.path(), &classes[..2]).unwrap_err();
+    let error = scan_labelled(data.path(), Path::new("unused")).unwrap().labelled_by(&classes[..2]).unwrap_err();
     assert!(matches!(error, CatalogueError::UnknownClass { class, .. } if class == "b"));
-    assert!(matches!(scan_evaluation(folder(&["b/"]).path(), &classes), Err(CatalogueError::NoPictures { .. })));
+    assert!(matches!(scan_labelled(folder(&["b/"]).path(), Path::new("unused")), Err(CatalogueError::NoPictures { .. })));
 }
 
 #[test]
 fn files_folders_and_patterns_become_a_list() {
     let data =
-        folder(&["one.jpg", "two.png", "in/b.jpg", "in/a.jpg", "in/deep/c.jpg", "in/.hidden", "in/notes.txt", "odd[1].jpg"]);
+        folder(&["one.jpg", "two.png", "in/b.jpg", "in/a.jpg", "in/deep/c.jpg", "in/.hidden", "in/notes.md", "odd[1].jpg"]);
     let expanded = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|word| data.path().join(word).to_str().unwrap().to_owned()).collect();
-        expand(&words).map(|inputs| names(data.path(), &inputs.paths))
+        expand(&words, &data.path().join("cache")).map(|inputs| names(data.path(), &inputs.paths))
     };
     assert_eq!(expanded(&["two.png", "one.jpg"]).unwrap(), ["two.png", "one.jpg"]);
     assert_eq!(expanded(&["in"]).unwrap(), ["in/a.jpg", "in/b.jpg", "in/deep/c.jpg"]);
     assert_eq!(expanded(&["*.jpg"]).unwrap(), ["odd[1].jpg", "one.jpg"]);
     assert_eq!(expanded(&["odd[1].jpg"]).unwrap(), ["odd[1].jpg"], "a name with brackets is that file");
-    assert_eq!(expanded(&["in/notes.txt"]).unwrap(), ["in/notes.txt"], "a named file is taken as it is");
+    assert_eq!(expanded(&["in/notes.md"]).unwrap(), ["in/notes.md"], "a named file is taken as it is");
+    std::fs::write(data.path().join("in/list.txt"), "b.jpg\r\n\n deep/c d.jpg\n../one.jpg").unwrap();
+    assert_eq!(expanded(&["in/list.txt"]).unwrap(), ["in/b.jpg", "in/ deep/c d.jpg", "in/../one.jpg"]);
+    std::fs::write(data.path().join("in/list.tsv"), "label\tFile\nx\tb.jpg\n").unwrap();
+    assert_eq!(expanded(&["in/list.tsv"]).unwrap(), ["in/b.jpg"]);
     assert!(expanded(&["*.webp"]).unwrap_err().to_string().contains("no file matches"));
     assert!(expanded(&["absent.jpg"]).unwrap_err().to_string().contains("absent.jpg: no such file"));
     assert!(matches!(expanded(&["a[.jpg"]), Err(CatalogueError::Pattern { .. })));

@@ -1,6 +1,7 @@
 //! Which class of a model a folder's name means.
 
 use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder};
+use regraft_data::source::cache_folder;
 use std::path::{Path, PathBuf};
 
 /// The names of a model's classes.
@@ -50,7 +51,7 @@ pub enum LabelledFolderError {
         part: PathBuf,
     },
     /// A class folder is no class of the model.
-    #[error("{}: {source}; rename the folder or move it away", .path.display())]
+    #[error("{}: {source}; rename it or leave it out", .path.display())]
     Class {
         /// The class folder.
         path: PathBuf,
@@ -127,30 +128,24 @@ impl ClassNames<'_> {
     }
 }
 
-/// Lists the pictures of a folder with a folder for each class, labelled by the classes that the folders' names mean. Classes may be
-/// absent, and two folders may mean the same class.
+/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the classes that the names mean. Classes may be
+/// absent, and two names may mean the same class.
 ///
 /// # Errors
 /// When the folder cannot be used, holds no picture, or a folder that means no class.
 pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
-    let found = catalogue::class_folder_names(folder)?;
-    let mut labels = Vec::with_capacity(found.len());
-    for name in &found {
-        let path = folder.join(name);
+    let listed = catalogue::scan_labelled(folder, &cache_folder())?;
+    let mut labels = Vec::with_capacity(listed.names.len());
+    for (name, origin) in listed.names.iter().zip(&listed.origins) {
         match classes.find(name) {
             Ok(class) => labels.push(class as u32),
             Err(_) if PARTS.contains(&name.as_str()) => {
-                return Err(LabelledFolderError::Parts { folder: folder.to_owned(), part: path });
+                return Err(LabelledFolderError::Parts { folder: folder.to_owned(), part: folder.join(name) });
             }
-            Err(source) => return Err(LabelledFolderError::Class { path, source }),
+            Err(source) => return Err(LabelledFolderError::Class { path: origin.clone(), source }),
         }
     }
-    let mut listed = catalogue::scan_evaluation(folder, &found)?;
-    for sample in &mut listed.samples {
-        sample.label = labels[sample.label as usize];
-    }
-    listed.samples.sort_by_key(|sample| sample.label);
-    Ok(listed)
+    Ok(listed.with_labels(&labels))
 }
 
 fn normalised(name: &str) -> String {

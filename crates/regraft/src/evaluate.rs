@@ -64,8 +64,9 @@ pub fn evaluate_folder(
     let total = samples.len();
     let mut progress = |done| report(Progress::Running { done, total });
     let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
+    let notes = listed.notes.into_iter();
     let notes =
-        ignored_note(&listed.ignored).into_iter().chain(left_out_notes(&skipped)).chain(truncated_note(&truncated)).collect();
+        notes.chain(ignored_note(&listed.ignored)).chain(left_out_notes(&skipped)).chain(truncated_note(&truncated)).collect();
     Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{OnBadImage, TrainConfig};
 use regraft_data::cache::DecodedCache;
-use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, SplitOptions};
+use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::verify::{Verified, verify};
 use std::collections::HashMap;
@@ -30,6 +30,23 @@ pub struct Pictures {
     pub notes: Vec<String>,
     /// Decoded pictures, as far as they fit.
     pub cache: Arc<DecodedCache>,
+}
+
+/// How far the preparation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    /// Folders are being listed.
+    Listing {
+        /// Files found so far.
+        found: usize,
+    },
+    /// Files are being checked.
+    Checking {
+        /// Files done.
+        done: usize,
+        /// Files in all.
+        total: usize,
+    },
 }
 
 /// Pictures that cannot be used.
@@ -76,22 +93,22 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
     text
 }
 
-/// Scans the folder and decodes every file once. `progress` is called with the files done and their number.
+/// Lists the pictures and decodes every file once. `progress` is called from any thread.
 ///
 /// # Errors
 /// When the folder is not laid out as it should be, or a file cannot be read and the configuration says to stop.
-pub fn prepare(
-    config: &TrainConfig,
-    workers: usize,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Pictures, PicturesError> {
+pub fn prepare(config: &TrainConfig, workers: usize, progress: &(dyn Fn(Preparing) + Sync)) -> Result<Pictures, PicturesError> {
     let split = SplitOptions { validation_fraction: config.val_fraction, seed: config.seed, hold_out: config.hold_out };
-    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } = catalogue::scan(&config.data, &split)?;
+    let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
+    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
+        catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))?;
     notes.extend(ignored_note(&ignored));
     let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
     let paths: Vec<&Path> = [&train, &validation, &test].into_iter().flatten().map(|sample| sample.path.as_path()).collect();
     let Verified { unreadable: skipped, truncated } =
-        check(&paths, workers, &config.decode_options(), &cache, config.on_bad_image, progress)?;
+        check(&paths, workers, &config.decode_options(), &cache, config.on_bad_image, &|done, total| {
+            progress(Preparing::Checking { done, total })
+        })?;
     notes.extend(truncated_note(&truncated));
     if !skipped.is_empty() {
         let bad: HashMap<&Path, &DecodeError> = skipped.iter().map(|error| (error.path.as_path(), error)).collect();

@@ -150,18 +150,19 @@ impl RunFolder {
     }
 }
 
-/// The name of a run on this data folder: the folder's own, also where it is given as `.` or `photos/..`. What is not
-/// Unicode in it is replaced.
+/// The name of a run on this data folder: the folder's own, also where it is given as `.` or `photos/..`; of a table or archive, the name
+/// without its extension. What is not Unicode in it is replaced.
 ///
 /// # Errors
 /// [`RunFolderError`] where the folder cannot be found or is the root.
 pub fn run_name(data: &Path) -> Result<String, RunFolderError> {
-    let canonical = fs::canonicalize(data).map_err(|source| RunFolderError::Io {
-        action: "find the data folder",
-        path: data.to_owned(),
-        source,
-    })?;
-    let name = canonical.file_name().ok_or_else(|| RunFolderError::NoName { path: data.to_owned() })?;
+    let canonical = match fs::canonicalize(data) {
+        // A folder inside of an archive.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => data.to_owned(),
+        found => found.map_err(|source| RunFolderError::Io { action: "find the data folder", path: data.to_owned(), source })?,
+    };
+    let name = if canonical.is_file() { canonical.file_stem() } else { canonical.file_name() };
+    let name = name.ok_or_else(|| RunFolderError::NoName { path: data.to_owned() })?;
     Ok(name.to_string_lossy().into_owned())
 }
 

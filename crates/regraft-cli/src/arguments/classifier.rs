@@ -19,6 +19,7 @@ const PREDICT_EXAMPLES: &str = "\
 Examples:
   regraft predict runs/photos a.jpg b.png
   regraft predict runs/photos new/ 'more/*.jpg' --top 1
+  regraft predict runs/photos list.txt  (a path on each line)
   regraft predict --model efficientnet_lite0 a.jpg
   regraft predict runs/photos new/ --csv > new.csv";
 
@@ -33,7 +34,8 @@ pub struct EvaluateArguments {
     /// Run folder or model file
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
-    /// Folder of pictures with a folder for each class; classes may be absent
+    /// Folder of pictures with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or a ZIP archive of
+    /// either; classes may be absent
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
@@ -51,7 +53,8 @@ pub struct EvaluateArguments {
     override_usage = "regraft predict [OPTIONS] MODEL PICTURES...\n       regraft predict [OPTIONS] --model NAME [--weights FILE] PICTURES..."
 )]
 pub struct PredictArguments {
-    /// Run folder or model file (unless --model or --weights names the model), then files, folders and patterns such as '*.jpg'
+    /// Run folder or model file (unless --model or --weights names the model), then files, folders,
+    /// patterns such as '*.jpg', lists (.txt with a path on each line) and ZIP archives
     #[arg(value_name = "MODEL PICTURES", required = true)]
     pub words: Vec<String>,
     /// How many classes are listed, the most probable first [default: 5]

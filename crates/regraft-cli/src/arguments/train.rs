@@ -10,6 +10,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
+  regraft train labels.csv                        a table with the columns path, label and split
   regraft train photos/ --recipe d2l              the textbook's recipe
   regraft train photos/ --freeze none --lr 1e-3   all layers learn, not the head alone
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
@@ -21,9 +22,13 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArguments {
-    /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in DATA
+    /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in DATA; or a table
+    /// (.csv, .tsv, .jsonl) with the columns path, label and split; or a ZIP archive of either
     #[arg(required_unless_present = "config")]
     pub data: Option<PathBuf>,
+    /// Leave out the pictures that this table names in its column `path`
+    #[arg(long, value_name = "FILE")]
+    pub exclude: Option<PathBuf>,
     /// Take every option from the config.toml of a run; flags given beside it win
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     pub config: Option<PathBuf>,
@@ -122,6 +127,7 @@ impl TrainArguments {
             config.weights = None;
         }
         set(&mut config.data, self.data.as_ref());
+        set_some(&mut config.exclude, self.exclude.as_ref());
         set_some(&mut config.model, model.as_ref());
         set_some(&mut config.weights, self.source.weights().as_ref());
         set_some(&mut config.freeze, self.freeze.as_ref());

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use regraft::data::inputs::expand;
+use regraft::data::source::cache_folder;
 use regraft::pictures::{ignored_note, left_out_notes, truncated_note};
 use regraft::predict::{Prediction, predict_files};
 use regraft::report::table::printable;
@@ -28,15 +29,16 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         )));
     }
     let model = arguments.named.classifier(saved.map(Path::new))?;
-    let inputs = expand(pictures).map_err(Failure::input)?;
+    let inputs = expand(pictures, &cache_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes.len());
     let mut bars = Bars::default();
     let options = arguments.inference.options();
     let outcome = predict_files(&model, &inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
     let outcome = outcome.map_err(inference_failure)?;
-    let notes = ignored_note(&inputs.ignored)
-        .into_iter()
+    let notes = inputs.notes.into_iter();
+    let notes = notes
+        .chain(ignored_note(&inputs.ignored))
         .chain(left_out_notes(&outcome.skipped))
         .chain(truncated_note(&outcome.truncated));
     notes.for_each(|note| output::aside(format!("note: {note}")));

@@ -25,6 +25,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     };
     let outcome = train(&config, &place, &mut |event| match event {
         Event::Note(note) => say(&mut bars, format!("note: {note}")),
+        Event::Listing { found } => bars.show("listing", found, found, String::new()),
         Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
         Event::Started(start) => say(&mut bars, describe(start)),
         Event::Step(step) => {

@@ -4,6 +4,7 @@ use crate::outcome::assert_says;
 use crate::pictures::Look;
 use crate::workspace::{QUICK, Workspace};
 use serde_json::json;
+use std::io::Write;
 
 #[test]
 fn class_folders_without_parts_are_split() {
@@ -96,4 +97,93 @@ fn folders_that_cannot_be_used_are_refused_by_name() {
     let error = workspace.regraft("train single").failed(2);
     assert_says(&error, &["single", "at least two classes", "only blue"]);
     assert!(!workspace.path("runs").exists());
+}
+
+#[test]
+fn a_table_trains_and_is_scored_as_its_folders_would() {
+    let workspace = Workspace::with_photos();
+    let mut table = "path,label,split\n".to_owned();
+    for (part, count) in [("train", 5), ("val", 2), ("test", 3)] {
+        for class in ["blue", "striped"] {
+            for number in 0..count {
+                let extension = if number % 2 == 0 { "jpg" } else { "png" };
+                table += &format!("photos/{part}/{class}/{number}.{extension},{class},{part}\n");
+            }
+        }
+    }
+    workspace.write("all.csv", &table);
+    let from_folders = workspace.regraft(&format!("train photos {QUICK} --json")).succeeded();
+    let from_table = workspace.regraft(&format!("train all.csv {QUICK} --json")).succeeded();
+    assert_eq!(workspace.read("runs/photos/model.safetensors").len(), workspace.read("runs/all/model.safetensors").len());
+    let weights = |folder: &str| {
+        let bytes = workspace.read(&format!("runs/{folder}/model.safetensors"));
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(weights("photos") == weights("all"), "{}\n{}", from_folders.stdout, from_table.stdout);
+    let scored = workspace.regraft("evaluate runs/all all.csv --json").succeeded();
+    assert_says(&scored.stdout, &["\"images\":6", "the 6 lines of the part test count"]);
+    workspace.write("list.txt", "photos/test/blue/0.jpg\nphotos/test/striped/1.png\n");
+    let run = workspace.regraft("predict runs/all list.txt --csv --top 1").succeeded();
+    assert_eq!(run.stdout.lines().count(), 3, "{}", run.stdout);
+    workspace.write("wrong.csv", table.replace("photos/val/blue/0.jpg,blue", "photos/val/blue/0.jpg,zebra"));
+    let error = workspace.regraft(&format!("train wrong.csv {QUICK}")).failed(2);
+    assert_says(&error, &["wrong.csv, line 12", "\"zebra\" is unknown"]);
+}
+
+#[test]
+fn an_archive_trains_and_is_scored_as_its_folder_would() {
+    let workspace = Workspace::with_photos();
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for part in ["train", "val", "test"] {
+        for class in ["blue", "striped"] {
+            for name in workspace.names(&format!("photos/{part}/{class}")) {
+                let path = format!("photos/{part}/{class}/{name}");
+                writer.start_file(&path, options).expect("an entry");
+                writer.write_all(&workspace.read(&path)).expect("an entry's content");
+            }
+        }
+    }
+    workspace.write("packed.zip", writer.finish().expect("an archive").into_inner());
+    let cache = workspace.path("cache");
+    let environment = [("REGRAFT_CACHE", cache.to_str().expect("text"))];
+    let run = workspace.regraft_with(&format!("train packed.zip {QUICK}"), &environment).succeeded();
+    assert_says(&run.stdout, &["packed.zip is unpacked in", "10 pictures to train on, 4 to pick the epoch, 6 to test"]);
+    let run = workspace.regraft_with("evaluate runs/packed packed.zip/photos/test --json", &environment).succeeded();
+    assert_says(&run.stdout, &["\"images\":6"]);
+    workspace.write("no.zip", b"PK\x03\x04 no archive");
+    let error = workspace.regraft_with(&format!("train no.zip {QUICK}"), &environment).failed(2);
+    assert_says(&error, &["no.zip: is no ZIP archive that can be read"]);
+}
+
+#[test]
+fn listed_pictures_are_left_out() {
+    let workspace = Workspace::with_photos();
+    workspace.write("photos/train/blue/broken.jpg", "no picture");
+    workspace.write("out.csv", "path,reason\nphotos/train/blue/broken.jpg,unreadable\nphotos/val/striped/0.jpg,duplicate\n");
+    let run = workspace.regraft(&format!("train photos {QUICK} --exclude out.csv")).succeeded();
+    assert_says(&run.stdout, &["2 pictures are left out as out.csv says", "10 pictures to train on, 3 to pick the epoch"]);
+    assert_says(&workspace.text("runs/photos/config.toml"), &["exclude = \"out.csv\""]);
+    let error = workspace.regraft(&format!("train photos {QUICK} --exclude nowhere.csv")).failed(2);
+    assert_says(&error, &["nowhere.csv"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_only_be_read_is_enough() {
+    use std::os::unix::fs::PermissionsExt;
+    let workspace = Workspace::with_photos();
+    let set = |mode| {
+        for folder in ["photos/train/blue", "photos/train", "photos"] {
+            let path = workspace.path(folder);
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions");
+        }
+    };
+    set(0o555);
+    let before = workspace.names("photos/train/blue");
+    workspace.regraft(&format!("train photos {QUICK}")).succeeded();
+    workspace.regraft("evaluate runs/photos photos/test").succeeded();
+    assert_eq!((workspace.names("photos/train/blue"), workspace.names("photos").len()), (before, 3));
+    set(0o755);
 }

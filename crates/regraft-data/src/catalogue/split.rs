@@ -51,6 +51,14 @@ pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, 
         }
     }
     catalogue.train = train;
+    let held_out_of = |label: u32| catalogue.validation.iter().any(|sample| sample.label == label);
+    let alone: Vec<&str> =
+        catalogue.classes.iter().zip(0..).filter(|&(_, label)| !held_out_of(label)).map(|(class, _)| class.as_str()).collect();
+    if !alone.is_empty() {
+        catalogue
+            .notes
+            .push(format!("One picture alone trains these classes, and none helps to choose the epoch: {}.", alone.join(", ")));
+    }
     catalogue.notes.push(format!(
         "{} pictures of {origin} choose the epoch ({fraction} of each class, drawn with seed {}), {} train.",
         catalogue.validation.len(),

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 pub struct TrainConfig {
     /// The folder of pictures.
     pub data: PathBuf,
+    /// A table whose column `path` names pictures to leave out.
+    #[serde(default)]
+    pub exclude: Option<PathBuf>,
     /// The recipe that gave the defaults.
     pub recipe: Recipe,
     /// The architecture; unless given, that of the weight file, or `efficientnet_lite0`.
@@ -109,6 +112,7 @@ impl TrainConfig {
         let augmentation = Augmentation::default();
         let d2l = Self {
             data: data.to_owned(),
+            exclude: None,
             recipe,
             model: None,
             weights: None,

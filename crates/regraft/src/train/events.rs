@@ -20,6 +20,11 @@ pub struct Output {
 pub enum Event<'a> {
     /// Something the user should know.
     Note(&'a str),
+    /// Folders are being listed.
+    Listing {
+        /// Files found so far.
+        found: usize,
+    },
     /// Files are being checked.
     Checking {
         /// Files done.

@@ -10,7 +10,7 @@ pub use events::{Event, Outcome, Output, Start, StepReport};
 use crate::config::{BatchNormMode, Freeze, Keep, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::model::{DEFAULT_ARCHITECTURE, Metrics, Model, ModelError, json, keys};
-use crate::pictures::{self, Pictures, PicturesError};
+use crate::pictures::{self, Pictures, PicturesError, Preparing};
 use crate::report::{curves, epochs, summary};
 use crate::run_folder::{RunFolder, run_name};
 use crate::{atomic_file, transfer};
@@ -213,7 +213,10 @@ fn check_pictures(
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Pictures, PicturesError> {
     let report = Mutex::new(report);
-    pictures::prepare(config, workers, &|done, total| {
-        report.lock().unwrap_or_else(PoisonError::into_inner)(Event::Checking { done, total });
+    pictures::prepare(config, workers, &|progress| {
+        report.lock().unwrap_or_else(PoisonError::into_inner)(match progress {
+            Preparing::Listing { found } => Event::Listing { found },
+            Preparing::Checking { done, total } => Event::Checking { done, total },
+        });
     })
 }

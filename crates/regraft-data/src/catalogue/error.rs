@@ -1,0 +1,165 @@
+//! Why a folder, table or archive cannot be used.
+
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+
+/// A folder that cannot be used as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CatalogueError {
+    /// There is no such folder.
+    #[error("{}: there is no such folder; check the path", .path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file where a folder is needed.
+    #[error("{}: is a file, but a folder with a folder for each class is needed", .path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder that could not be listed.
+    #[error("{}: cannot be read ({message}); check that you may read it", .path.display())]
+    Unreadable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// Too many folders inside each other.
+    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?", .path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A class folder's name is not UTF-8.
+    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", .path.display())]
+    NameNotText {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Parts without a train part.
+    #[error("{}: has {found} but no train folder; add DATA/train/<class>/ or name a folder that holds class folders", .path.display())]
+    NoTrain {
+        /// The data folder.
+        path: PathBuf,
+        /// The parts that are there.
+        found: String,
+    },
+    /// Two folders for the validation part.
+    #[error("{}: has both {first} and {second}, which both mean the validation part; keep one", .path.display())]
+    TwoValidations {
+        /// The data folder.
+        path: PathBuf,
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Fewer than two classes.
+    #[error("{}: needs a folder for each of at least two classes, but has {}", .path.display(), class_folders(.found))]
+    TooFewClasses {
+        /// The folder.
+        path: PathBuf,
+        /// The class folders that are there.
+        found: Vec<String>,
+    },
+    /// A class without a picture to train on.
+    #[error("{}: holds no picture, so its class cannot be learned; add pictures or remove the folder", .path.display())]
+    EmptyClass {
+        /// The class folder.
+        path: PathBuf,
+    },
+    /// No picture at all.
+    #[error("{}: holds no picture in any class folder; put pictures into a folder for each class, or remove it", .path.display())]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A class that was not trained.
+    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", .path.display(), known_classes(.known))]
+    UnknownClass {
+        /// The class folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// The classes that are known.
+        known: Vec<String>,
+    },
+    /// A fraction that splits nothing.
+    #[error("the validation fraction is {0}: choose one above 0 and below 1, such as 0.2")]
+    Fraction(f64),
+    /// A table whose header lacks a column.
+    #[error("{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found})", .path.display())]
+    NoColumn {
+        /// The table.
+        path: PathBuf,
+        /// What is wanted.
+        wanted: &'static str,
+        /// The columns that are there.
+        found: String,
+    },
+    /// A line of a table or list that cannot be used.
+    #[error("{}, line {line}: {message}", .path.display())]
+    Line {
+        /// The table or list.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A table without rows, or none that trains.
+    #[error("{}: lists no picture{}; add lines to it", .path.display(), .what)]
+    EmptyTable {
+        /// The table.
+        path: PathBuf,
+        /// Of which kind it lists none.
+        what: &'static str,
+    },
+    /// Nothing is left after the exclusion.
+    #[error("{}: excludes every picture of class {class}; a class needs at least one", .path.display())]
+    AllExcluded {
+        /// The list of what is excluded.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// A class of an evaluation part or table that was not trained.
+    #[error("{}, line {line}: the class {class:?} is unknown: {}", .path.display(), known_classes(.known))]
+    UnknownLabel {
+        /// The table.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// The class.
+        class: String,
+        /// The classes that are known.
+        known: Vec<String>,
+    },
+    /// An archive that cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// An input that names nothing.
+    #[error("{0}: no such file or folder, and no file matches it; check the path")]
+    NoInput(String),
+    /// A pattern that is none.
+    #[error("{pattern}: is no valid pattern ({message}); quote it, or name the files")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+fn class_folders(found: &[String]) -> String {
+    if found.is_empty() { "none".to_owned() } else { format!("only {}", found.join(", ")) }
+}
+
+fn known_classes(known: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let more = if known.len() > SHOWN { format!(" and {} more", known.len() - SHOWN) } else { String::new() };
+    format!("the classes are {}{more}", known[..known.len().min(SHOWN)].join(", "))
+}

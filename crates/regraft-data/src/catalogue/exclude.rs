@@ -1,0 +1,54 @@
+//! Leaving pictures out by a list.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Catalogue, CatalogueError};
+use crate::table;
+
+/// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder. Links are
+/// followed on both sides, so that it does not matter how a path is written.
+pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<(), CatalogueError> {
+    let rows = table::read(list)?;
+    // Each file that a row may mean, with the row's place.
+    let mut meant: HashMap<PathBuf, usize> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        let written = PathBuf::from(&row.path);
+        for path in [data.join(&row.path), table::beside(list, &row.path), written] {
+            if let Ok(real) = path.canonicalize() {
+                meant.insert(real, place);
+            }
+        }
+    }
+    let mut used = vec![false; rows.len()];
+    let mut left_out = 0;
+    let before = catalogue.train.len();
+    for part in [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test] {
+        part.retain(|sample| {
+            let place = sample.path.canonicalize().ok().and_then(|real| meant.get(&real));
+            if let Some(&place) = place {
+                used[place] = true;
+                left_out += 1;
+            }
+            place.is_none()
+        });
+    }
+    if catalogue.train.len() < before {
+        let mut counts = vec![0usize; catalogue.classes.len()];
+        catalogue.train.iter().for_each(|sample| counts[sample.label as usize] += 1);
+        if let Some(empty) = counts.iter().position(|&count| count == 0) {
+            return Err(CatalogueError::AllExcluded { path: list.to_path_buf(), class: catalogue.classes[empty].clone() });
+        }
+    }
+    let unused: Vec<&str> = rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
+    catalogue.notes.push(format!("{left_out} pictures are left out as {} says.", list.display()));
+    if let Some(first) = unused.first() {
+        catalogue.notes.push(format!(
+            "{} lines of {} name no picture of {}, such as {first}.",
+            unused.len(),
+            list.display(),
+            data.display()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Catalogues out of tables.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, split};
+use crate::table::{self, Row, Split, beside};
+
+/// A table's pictures as a data folder.
+pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
+    let mut notes = Vec::new();
+    let rows = labelled_rows(table, &mut notes)?;
+    let has_parts = rows.iter().any(|(row, _)| row.split.is_some());
+    let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
+    let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
+    classes.sort();
+    classes.dedup();
+    if train.is_empty() {
+        return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: " to train on" });
+    }
+    if classes.len() < 2 {
+        return Err(CatalogueError::TooFewClasses { path: table.to_path_buf(), found: classes });
+    }
+    let places = places(&classes);
+    let mut catalogue = Catalogue { notes, ..Catalogue::empty(classes.clone()) };
+    for (row, label) in train.into_iter().chain(rest) {
+        let Some(&label) = places.get(&label) else {
+            return Err(CatalogueError::UnknownLabel { path: table.to_path_buf(), line: row.line, class: label, known: classes });
+        };
+        let part = match row.split {
+            None | Some(Split::Train) => &mut catalogue.train,
+            Some(Split::Validation) => &mut catalogue.validation,
+            Some(Split::Test) => &mut catalogue.test,
+        };
+        part.push(Sample { path: beside(table, &row.path), label });
+    }
+    [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test].into_iter().for_each(|part| sort(part));
+    let origin = |part: &[Sample]| (!part.is_empty()).then(|| table.display().to_string());
+    let layout = Layout {
+        train: if has_parts { "the training part" } else { "the table" },
+        validation: origin(&catalogue.validation),
+        test: origin(&catalogue.test),
+        fraction: if has_parts { split::TRAIN_FRACTION } else { split::FLAT_FRACTION },
+    };
+    Ok((catalogue, layout))
+}
+
+/// A table's pictures to be scored.
+pub fn labelled(table: &Path) -> Result<Labelled, CatalogueError> {
+    let mut notes = Vec::new();
+    let mut rows = labelled_rows(table, &mut notes)?;
+    for (split, name) in [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")] {
+        if rows.iter().any(|(row, _)| row.split == Some(split)) {
+            rows.retain(|(row, _)| row.split == Some(split));
+            notes.push(format!("Of {} the {} lines of the part {name} count.", table.display(), rows.len()));
+            break;
+        }
+    }
+    let mut names: Vec<String> = rows.iter().map(|(_, label)| label.clone()).collect();
+    names.sort();
+    names.dedup();
+    let places = places(&names);
+    let mut samples: Vec<Sample> =
+        rows.iter().map(|(row, label)| Sample { path: beside(table, &row.path), label: places[label] }).collect();
+    if samples.is_empty() {
+        return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
+    }
+    sort(&mut samples);
+    let origins = vec![table.to_path_buf(); names.len()];
+    Ok(Labelled { names, origins, samples, ignored: Vec::new(), notes })
+}
+
+/// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
+fn labelled_rows(table: &Path, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
+    let error = |line, message| CatalogueError::Line { path: table.to_path_buf(), line, message };
+    let rows = table::read(table)?;
+    if rows.is_empty() {
+        return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
+    }
+    if rows.iter().all(|row| row.label.is_none()) {
+        return Err(CatalogueError::NoColumn { path: table.to_path_buf(), wanted: "labels", found: "paths alone".to_owned() });
+    }
+    let mut seen: HashMap<PathBuf, (u64, String, Option<Split>)> = HashMap::new();
+    let mut kept = Vec::with_capacity(rows.len());
+    let mut repeated = 0;
+    for row in rows {
+        let Some(label) = row.label.clone() else {
+            return Err(error(row.line, format!("{} has no label; give it one or remove the line", row.path)));
+        };
+        let path = beside(table, &row.path);
+        match seen.get(&path) {
+            Some((line, other, _)) if *other != label => {
+                return Err(error(row.line, format!("{} is {label:?} here and {other:?} in line {line}; keep one", row.path)));
+            }
+            Some((line, _, split)) if *split != row.split => {
+                return Err(error(row.line, format!("{} is in another part in line {line}; keep one", row.path)));
+            }
+            Some(_) => repeated += 1,
+            None => {
+                seen.insert(path, (row.line, label.clone(), row.split));
+                kept.push((row, label));
+            }
+        }
+    }
+    if repeated > 0 {
+        notes.push(format!("{repeated} lines of {} repeat another and count once.", table.display()));
+    }
+    Ok(kept)
+}
+
+fn places(names: &[String]) -> HashMap<String, u32> {
+    names.iter().cloned().zip(0..).collect()
+}
+
+/// The order of folders: by class, then by path in byte order.
+fn sort(samples: &mut [Sample]) {
+    samples.sort_by(|left, right| {
+        let bytes = |sample: &Sample| sample.path.as_os_str().as_encoded_bytes().to_vec();
+        left.label.cmp(&right.label).then_with(|| bytes(left).cmp(&bytes(right)))
+    });
+}
