@@ -26,6 +26,8 @@ pub enum Purpose {
     DropConnect = 7,
     /// Which pictures a report shows.
     Show = 8,
+    /// Which examples of a class cross-validation holds out together; `sample` is the class.
+    Folds = 9,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

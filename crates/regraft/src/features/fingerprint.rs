@@ -1,0 +1,72 @@
+//! What features depend on, as hashes: anything that changes a bit of them changes the name under which they are kept.
+
+use super::trunk_output;
+use crate::model::json;
+use regraft_data::loader::{LoaderOptions, Transform};
+use regraft_data::preprocessing::Preprocessing;
+use regraft_kernels::random::{Draws, Purpose};
+use regraft_nn::engine::Engine;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// SHA-256 of everything but the picture: the trunk, and how it is computed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared by `preprocessing`.
+///
+/// Besides the tensors it covers the trunk's output for one picture of noise, so that another instruction set or another version of a
+/// kernel, which round differently, is another trunk.
+///
+/// # Errors
+/// When the graph has no trunk or the engine does not fit `preprocessing`.
+pub fn trunk_fingerprint(engine: &mut dyn Engine, preprocessing: &Preprocessing) -> Result<Fingerprint, super::FeaturesError> {
+    let (node, _) = trunk_output(engine.graph())?;
+    let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
+    let noise: Vec<f32> = (0..preprocessing.input_length()).map(|_| draws.range(-2.0, 2.0)).collect();
+    let output = engine.features(&noise, 1, node).map_err(crate::evaluate::EvaluateError::from)?;
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(engine.graph().architecture.as_bytes());
+    hash.update(json(preprocessing));
+    let trunk: std::collections::HashSet<String> =
+        engine.parameters().iter().filter(|parameter| parameter.node <= node).map(|parameter| parameter.name.clone()).collect();
+    for (name, values) in engine.state().iter().filter(|(name, _)| trunk.contains(*name)) {
+        hash.update(name);
+        hash_values(&mut hash, values);
+    }
+    hash_values(&mut hash, &output);
+    Ok(Fingerprint(hash.finalize().into()))
+}
+
+fn hash_values(hash: &mut Sha256, values: &[f32]) {
+    hash.update((values.len() as u64).to_le_bytes());
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    hash.update(bytes);
+}
+
+/// SHA-256 of a file's content and the view of it: in training, also what names the view's random draws.
+pub(super) fn view_key(content: &[u8], place: u32, loading: &LoaderOptions) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(content);
+    hash.update((content.len() as u64).to_le_bytes());
+    // A view that draws nothing is the same for every seed.
+    let draws = loading.augmentation.kind != regraft_data::augmentation::AugmentationKind::None;
+    match loading.transform {
+        Transform::Train { seed, epoch } if draws => {
+            hash.update("training");
+            hash.update(json(&loading.augmentation));
+            hash.update(seed.to_le_bytes());
+            hash.update(epoch.to_le_bytes());
+            hash.update(place.to_le_bytes());
+        }
+        Transform::Train { .. } | Transform::Evaluate => hash.update("evaluation"),
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,145 @@
+//! What a trunk makes of pictures: the input of the head, computed once for each picture and view and kept on disk.
+//!
+//! With a frozen trunk a picture's features never change, so that a head learns from them at thousands of pictures a second.
+
+mod fingerprint;
+mod store;
+
+pub use fingerprint::{Fingerprint, trunk_fingerprint};
+pub use store::{FeatureStore, LIMIT_BYTES, StoreError, cache_folder};
+
+use crate::evaluate::EvaluateError;
+use fingerprint::view_key;
+use rayon::prelude::*;
+use regraft_data::catalogue::Sample;
+use regraft_data::loader::{Loader, LoaderOptions};
+use regraft_nn::engine::Engine;
+use regraft_nn::graph::{Graph, Source};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The features of a list of pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// `[N, channels]`, in the order of the pictures.
+    pub values: Vec<f32>,
+    /// Features of a picture.
+    pub channels: usize,
+    /// How many pictures' features came from the disk.
+    pub found: usize,
+}
+
+impl Features {
+    /// One picture's features.
+    #[must_use]
+    pub fn row(&self, picture: usize) -> &[f32] {
+        &self.values[picture * self.channels..(picture + 1) * self.channels]
+    }
+}
+
+/// Features that could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum FeaturesError {
+    /// A picture could not be had, or does not fit the network.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// A file could not be read.
+    #[error("cannot read {}: {source}; check that you may read it", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The head does not stand on a node.
+    #[error("{architecture} has no trunk: its head reads the picture itself")]
+    NoTrunk {
+        /// The architecture.
+        architecture: String,
+    },
+}
+
+/// The place of the node whose output is the head's input, and how many values it has for a picture.
+///
+/// # Errors
+/// When the head reads the picture itself.
+pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
+    let no_trunk = || FeaturesError::NoTrunk { architecture: graph.architecture.clone() };
+    let head = &graph.nodes[graph.head()];
+    match (head.input, &head.operation) {
+        (Source::Node(node), regraft_nn::graph::Operation::Linear { inputs, .. }) => Ok((node, *inputs)),
+        _ => Err(no_trunk()),
+    }
+}
+
+/// The features of `samples` under the view that `loading` names: the evaluation's, or a training view (`Transform::Train`, whose draws
+/// are those of training). Where a store is given, what it holds is not computed, and what is computed goes in. `progress` is called with
+/// the pictures done.
+///
+/// # Errors
+/// When a picture cannot be read.
+pub fn features(
+    engine: &mut dyn Engine,
+    samples: &Arc<[Sample]>,
+    loading: &LoaderOptions,
+    store: Option<&mut FeatureStore>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Features, FeaturesError> {
+    let (node, channels) = trunk_output(engine.graph())?;
+    let mut values = vec![0.0; samples.len() * channels];
+    let keys = match &store {
+        Some(_) => view_keys(samples, loading)?,
+        None => Vec::new(),
+    };
+    let mut store = store;
+    let mut missing: Vec<u32> = (0..samples.len() as u32).collect();
+    if let Some(store) = &mut store {
+        let places: HashMap<_, _> = keys.iter().enumerate().map(|(place, key)| (*key, place)).collect();
+        let mut is_found = vec![false; samples.len()];
+        store.read(channels, &places, &mut |place, row| {
+            values[place * channels..(place + 1) * channels].copy_from_slice(row);
+            is_found[place] = true;
+        });
+        // The same picture twice has one key, which names the last of them.
+        for (place, key) in keys.iter().enumerate() {
+            let named = places[key];
+            if place != named && is_found[named] {
+                values.copy_within(named * channels..(named + 1) * channels, place * channels);
+                is_found[place] = true;
+            }
+        }
+        missing.retain(|&place| !is_found[place as usize]);
+    }
+    let found = samples.len() - missing.len();
+    let mut done = found;
+    progress(done);
+    let mut loader = Loader::start(Arc::clone(samples), missing.clone(), loading.clone());
+    while let Some(batch) = loader.next() {
+        let batch = batch.map_err(EvaluateError::from)?;
+        let count = batch.indices.len();
+        let rows = engine.features(&batch.images, count, node).map_err(EvaluateError::from)?;
+        for (&place, row) in batch.indices.iter().zip(rows.chunks_exact(channels)) {
+            let place = place as usize;
+            values[place * channels..(place + 1) * channels].copy_from_slice(row);
+        }
+        done += count;
+        progress(done);
+        loader.recycle(batch);
+    }
+    let features = Features { values, channels, found };
+    if let Some(store) = store {
+        let rows = missing.iter().map(|&place| (keys[place as usize], features.row(place as usize)));
+        store.add(channels, &rows.collect::<Vec<_>>());
+    }
+    Ok(features)
+}
+
+/// What each picture's features are kept under beside the trunk: the file's content and the view.
+fn view_keys(samples: &Arc<[Sample]>, loading: &LoaderOptions) -> Result<Vec<[u8; 32]>, FeaturesError> {
+    let of_sample = |(place, sample): (usize, &Sample)| {
+        let content = std::fs::read(&sample.path).map_err(|source| FeaturesError::Read { path: sample.path.clone(), source })?;
+        Ok(view_key(&content, place as u32, loading))
+    };
+    samples.par_iter().enumerate().map(of_sample).collect()
+}

@@ -1,0 +1,184 @@
+//! The strength of the penalty, chosen by how well examples are foretold that were held out.
+
+use super::objective::Centred;
+use super::{Examples, RegressionError, check_strength, minimise};
+use crate::metrics::{predicted_class, softmax};
+use regraft_kernels::linear;
+use regraft_kernels::random::{Draws, Purpose};
+
+/// How the strength is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossValidationOptions {
+    /// Parts into which the examples are divided; each is held out once.
+    pub folds: usize,
+    /// Strengths to try, from the smallest.
+    pub strengths: Vec<f64>,
+    /// Seed of the division.
+    pub seed: u64,
+}
+
+impl CrossValidationOptions {
+    /// Five folds, and strengths from 10^-4 to 10^2, three to each power of ten; far beyond both ends nothing was ever chosen.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { folds: 5, strengths: (-12..=6).map(|third| 10f64.powf(f64::from(third) / 3.0)).collect(), seed }
+    }
+}
+
+/// How well held-out examples are foretold with one strength.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Trial {
+    /// The strength: scikit-learn's `C`.
+    pub strength: f64,
+    /// Mean cross-entropy of the held-out examples.
+    pub loss: f64,
+    /// Share of held-out examples that come out right.
+    pub accuracy: f64,
+}
+
+/// What cross-validation found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossValidation {
+    /// The strength with the smallest held-out loss.
+    pub strength: f64,
+    /// All strengths that were tried. Those after two rises of the loss in a row were not.
+    pub trials: Vec<Trial>,
+    /// `[N, classes]`: what each example's class is taken for by the regression that did not see the example, with the chosen strength.
+    pub probabilities: Vec<f32>,
+}
+
+/// Rises of the held-out loss in a row after which larger strengths are not tried.
+const RISES: usize = 2;
+
+/// Tries each strength on every fold. Folds are stratified: each has its share of every class.
+///
+/// # Errors
+/// When the examples, the strengths or the number of folds make no sense.
+pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) -> Result<CrossValidation, RegressionError> {
+    examples.check()?;
+    options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
+    let count = examples.labels.len();
+    if options.folds < 2 || options.folds > count {
+        return Err(RegressionError::Folds { folds: options.folds, examples: count });
+    }
+    let assigned = stratified_folds(examples.labels, examples.classes, options.folds, options.seed);
+    let parts: Vec<Part> = (0..options.folds).map(|fold| Part::new(&examples, &assigned, fold)).collect();
+    let centred: Vec<Centred<'_>> = parts.iter().map(|part| Centred::new(&part.seen(&examples))).collect();
+    // Every strength starts from the solution of the one before it.
+    let mut parameters: Vec<Vec<f64>> = centred.iter().map(|centred| vec![0.0; centred.parameters()]).collect();
+    let mut strengths = options.strengths.clone();
+    strengths.sort_by(f64::total_cmp);
+    let (mut trials, mut rises) = (Vec::<Trial>::new(), 0);
+    let mut best: Option<(f64, f64, Vec<f32>)> = None;
+    for strength in strengths {
+        let mut probabilities = vec![0.0; count * examples.classes];
+        for ((part, centred), parameters) in parts.iter().zip(&centred).zip(&mut parameters) {
+            minimise(centred, strength, parameters);
+            part.foretell(&examples, centred, parameters, &mut probabilities);
+        }
+        let trial = score(strength, &probabilities, examples.labels, examples.classes);
+        rises = if trials.last().is_some_and(|last| trial.loss > last.loss) { rises + 1 } else { 0 };
+        trials.push(trial);
+        if best.as_ref().is_none_or(|(_, loss, _)| trial.loss < *loss) {
+            best = Some((strength, trial.loss, probabilities));
+        }
+        if rises == RISES {
+            break;
+        }
+    }
+    let (strength, _, probabilities) = best.ok_or(RegressionError::Strength(f64::NAN))?;
+    Ok(CrossValidation { strength, trials, probabilities })
+}
+
+/// Each example's fold: every class is shuffled and dealt out in turn, each class going on where the one before it ended.
+fn stratified_folds(labels: &[u32], classes: usize, folds: usize, seed: u64) -> Vec<usize> {
+    let mut assigned = vec![0; labels.len()];
+    let mut next = 0;
+    for class in 0..classes as u32 {
+        let mut members: Vec<usize> = (0..labels.len()).filter(|&example| labels[example] == class).collect();
+        Draws::new(seed, Purpose::Folds, 0, class).shuffle(&mut members);
+        for example in members {
+            assigned[example] = next % folds;
+            next += 1;
+        }
+    }
+    assigned
+}
+
+/// One division into examples that are seen and examples that are held out.
+struct Part {
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    held_out: Vec<usize>,
+}
+
+impl Part {
+    fn new(examples: &Examples<'_>, assigned: &[usize], fold: usize) -> Self {
+        let (mut features, mut labels, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
+        for (example, row) in examples.features.chunks_exact(examples.channels).enumerate() {
+            if assigned[example] == fold {
+                held_out.push(example);
+            } else {
+                features.extend_from_slice(row);
+                labels.push(examples.labels[example]);
+            }
+        }
+        Self { features, labels, held_out }
+    }
+
+    fn seen<'a>(&'a self, examples: &Examples<'_>) -> Examples<'a> {
+        Examples { features: &self.features, labels: &self.labels, channels: examples.channels, classes: examples.classes }
+    }
+
+    /// Writes the probabilities of the held-out examples into their rows of `probabilities`.
+    fn foretell(&self, examples: &Examples<'_>, centred: &Centred<'_>, parameters: &[f64], probabilities: &mut [f32]) {
+        let classifier = centred.classifier(parameters);
+        let (channels, classes) = (examples.channels, examples.classes);
+        let rows = self.held_out.iter().map(|&example| &examples.features[example * channels..(example + 1) * channels]);
+        let features: Vec<f32> = rows.flatten().copied().collect();
+        let mut logits = vec![0.0; self.held_out.len() * classes];
+        linear::forward(&features, &classifier.weight, &classifier.bias, channels, &mut logits);
+        for (&example, logits) in self.held_out.iter().zip(logits.chunks_exact(classes)) {
+            let target = &mut probabilities[example * classes..(example + 1) * classes];
+            target.copy_from_slice(&softmax(logits));
+        }
+    }
+}
+
+fn score(strength: f64, probabilities: &[f32], labels: &[u32], classes: usize) -> Trial {
+    let (mut loss, mut right) = (0.0, 0);
+    for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
+        let of_label = row[label as usize];
+        loss -= f64::from(of_label.max(f32::MIN_POSITIVE)).ln();
+        right += usize::from(predicted_class(row) == Some(label as usize));
+    }
+    Trial { strength, loss: loss / labels.len() as f64, accuracy: right as f64 / labels.len() as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fold_has_its_share_of_every_class() {
+        let labels: Vec<u32> = (0..60)
+            .map(|example| {
+                if example < 35 {
+                    0
+                } else if example < 58 {
+                    1
+                } else {
+                    2
+                }
+            })
+            .collect();
+        let assigned = stratified_folds(&labels, 3, 5, 7);
+        for fold in 0..5 {
+            let of = |class: u32| (0..60).filter(|&example| labels[example] == class && assigned[example] == fold).count();
+            assert_eq!(of(0), 7);
+            assert!((4..=5).contains(&of(1)) && of(2) <= 1);
+            assert_eq!(of(0) + of(1) + of(2), 12);
+        }
+        assert_ne!(assigned, stratified_folds(&labels, 3, 5, 8), "the seed decides");
+    }
+}

@@ -1,0 +1,153 @@
+//! Multinomial logistic regression with an L2 penalty, solved to convergence: the head that fits given features best.
+//!
+//! The objective is scikit-learn's `LogisticRegression`: `strength x sum of cross-entropies + half the squared weights`; the bias is not
+//! penalised. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two opposite rows,
+//! so that its `C` is twice the strength here.
+
+mod cross_validation;
+mod objective;
+
+pub use cross_validation::{CrossValidation, CrossValidationOptions, Trial, cross_validate};
+
+use argmin::core::{Executor, State as _};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
+use objective::{Centred, Objective};
+
+/// Rows of features, each with its class.
+#[derive(Clone, Copy, Debug)]
+pub struct Examples<'a> {
+    /// `[N, channels]`.
+    pub features: &'a [f32],
+    /// Features of a row.
+    pub channels: usize,
+    /// `[N]`, each below `classes`.
+    pub labels: &'a [u32],
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// A linear classifier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearClassifier {
+    /// `[classes, channels]`.
+    pub weight: Vec<f32>,
+    /// `[classes]`.
+    pub bias: Vec<f32>,
+}
+
+/// A solved regression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution {
+    /// What was found.
+    pub classifier: LinearClassifier,
+    /// Mean cross-entropy of the examples, without the penalty.
+    pub loss: f64,
+    /// How often the objective was computed.
+    pub evaluations: usize,
+}
+
+/// A regression that cannot be solved.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RegressionError {
+    /// Lengths that do not fit together.
+    #[error("{features} features of {channels} channels are not one row for each of {labels} labels")]
+    Shape {
+        /// Features in all.
+        features: usize,
+        /// Features of a row.
+        channels: usize,
+        /// Labels.
+        labels: usize,
+    },
+    /// A label that is no class.
+    #[error("label {label} is none of the {classes} classes")]
+    Label {
+        /// The label.
+        label: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// A row that is not finite.
+    #[error("the features of example {example} are not all finite")]
+    NotFinite {
+        /// The row's place.
+        example: usize,
+    },
+    /// No strength, or one that makes no sense.
+    #[error("the strength {0} is not possible; choose a finite number above 0, such as 1")]
+    Strength(f64),
+    /// Too few parts to hold out.
+    #[error("{folds} folds cannot be made of {examples} examples; choose from 2 to as many folds as there are examples")]
+    Folds {
+        /// Folds asked for.
+        folds: usize,
+        /// Examples.
+        examples: usize,
+    },
+}
+
+impl Examples<'_> {
+    /// Checks that the slices fit together and hold usable values.
+    ///
+    /// # Errors
+    /// Says which do not.
+    pub fn check(&self) -> Result<(), RegressionError> {
+        let Self { features, channels, labels, classes } = *self;
+        if labels.is_empty() || channels == 0 || features.len() != labels.len() * channels {
+            return Err(RegressionError::Shape { features: features.len(), channels, labels: labels.len() });
+        }
+        if let Some(&label) = labels.iter().find(|&&label| label as usize >= classes) {
+            return Err(RegressionError::Label { label, classes });
+        }
+        match features.iter().position(|value| !value.is_finite()) {
+            Some(place) => Err(RegressionError::NotFinite { example: place / channels }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Pairs of steps and gradient changes that L-BFGS remembers; scikit-learn's solver (SciPy's) keeps 10 too.
+const MEMORY: usize = 10;
+/// The gradient's norm below which the solution is reached. Products are of f32, whose noise is not far below it.
+const GRADIENT_TOLERANCE: f64 = 1e-6;
+/// A change of the objective below this is no progress.
+const COST_TOLERANCE: f64 = 1e-9;
+/// Most iterations for one strength.
+const MOST_ITERATIONS: u64 = 500;
+
+/// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the examples more.
+/// Computes on the current rayon thread pool; the numbers do not depend on its size.
+///
+/// # Errors
+/// When the examples or the strength make no sense.
+pub fn solve(examples: Examples<'_>, strength: f64) -> Result<Solution, RegressionError> {
+    examples.check()?;
+    check_strength(strength)?;
+    let centred = Centred::new(&examples);
+    let mut parameters = vec![0.0; centred.parameters()];
+    let (loss, evaluations) = minimise(&centred, strength, &mut parameters);
+    Ok(Solution { classifier: centred.classifier(&parameters), loss, evaluations })
+}
+
+fn check_strength(strength: f64) -> Result<(), RegressionError> {
+    if strength > 0.0 && strength.is_finite() { Ok(()) } else { Err(RegressionError::Strength(strength)) }
+}
+
+/// Moves `parameters` to the minimum; returns the mean cross-entropy there and how often the objective was computed.
+fn minimise(centred: &Centred, strength: f64, parameters: &mut Vec<f64>) -> (f64, usize) {
+    let objective = Objective::new(centred, strength);
+    let start = std::mem::take(parameters);
+    let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
+        .with_tolerance_grad(GRADIENT_TOLERANCE)
+        .and_then(|solver| solver.with_tolerance_cost(COST_TOLERANCE));
+    // The one way to fail is a line search that finds no descent, which is what rounding leaves of one near the minimum. The best
+    // parameters met are kept by the objective either way.
+    let ended = solver.and_then(|solver| {
+        let first = start.clone();
+        Executor::new(&objective, solver).configure(|state| state.param(first).max_iters(MOST_ITERATIONS)).run()
+    });
+    let reached = ended.ok().and_then(|result| result.state.get_best_param().cloned());
+    *parameters = objective.best().or(reached).unwrap_or(start);
+    (objective.loss_at(parameters), objective.evaluations())
+}

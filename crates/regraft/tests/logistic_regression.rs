@@ -1,0 +1,115 @@
+//! The fitted head against scikit-learn's (`fixtures/logistic_regression.py`), and the choice of its strength.
+
+use regraft::logistic_regression::{CrossValidationOptions, Examples, RegressionError, cross_validate, solve};
+use regraft::metrics::softmax;
+use regraft_kernels::random::{Draws, Purpose};
+
+#[derive(serde::Deserialize)]
+struct Problem {
+    name: String,
+    channels: usize,
+    classes: usize,
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    solutions: Vec<Expected>,
+}
+
+#[derive(serde::Deserialize)]
+struct Expected {
+    strength: f64,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    loss: f64,
+    first_probabilities: Vec<f64>,
+}
+
+impl Problem {
+    fn examples(&self) -> Examples<'_> {
+        Examples { features: &self.features, channels: self.channels, labels: &self.labels, classes: self.classes }
+    }
+}
+
+fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(&found, expected)| (f64::from(found) - expected).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn solutions_are_scikit_learns() {
+    let problems: Vec<Problem> = serde_json::from_str(include_str!("fixtures/logistic_regression.json")).expect("a fixture");
+    assert_eq!(problems.len(), 3);
+    for problem in &problems {
+        for expected in &problem.solutions {
+            let what = format!("{}, strength {}", problem.name, expected.strength);
+            let found = solve(problem.examples(), expected.strength).expect("solvable");
+            let largest = expected.weight.iter().fold(0.0f64, |largest, weight| largest.max(weight.abs()));
+            let weight = largest_difference(&found.classifier.weight, &expected.weight);
+            assert!(weight < 1e-3 * largest, "{what}: weights differ by {weight} of {largest}");
+            let mean = found.classifier.bias.iter().sum::<f32>() / problem.classes as f32;
+            let bias: Vec<f32> = found.classifier.bias.iter().map(|bias| bias - mean).collect();
+            assert!(largest_difference(&bias, &expected.bias) < 2e-3, "{what}: {bias:?} {:?}", expected.bias);
+            assert!((found.loss - expected.loss).abs() < 1e-5, "{what}: loss {} {}", found.loss, expected.loss);
+            let first = &problem.features[..problem.channels];
+            let rows = found.classifier.weight.chunks_exact(problem.channels).zip(&found.classifier.bias);
+            let logits: Vec<f32> =
+                rows.map(|(row, bias)| row.iter().zip(first).map(|(weight, value)| weight * value).sum::<f32>() + bias).collect();
+            assert!(largest_difference(&softmax(&logits), &expected.first_probabilities) < 1e-4, "{what}");
+        }
+    }
+}
+
+/// Features of which the first tells the class, so far as noise allows, and the others tell nothing.
+fn noisy(examples: usize, channels: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
+    let mut draws = Draws::new(seed, Purpose::Fixture, 0, 0);
+    let labels: Vec<u32> = (0..examples as u32).map(|example| example % 2).collect();
+    let mut features = Vec::new();
+    for &label in &labels {
+        features.push(label as f32 + 0.5 * draws.normal());
+        features.extend((1..channels).map(|_| draws.normal()));
+    }
+    (features, labels)
+}
+
+#[test]
+fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out() {
+    let (features, labels) = noisy(200, 60, 5);
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2 };
+    let options = CrossValidationOptions { strengths: vec![1e-4, 1e-2, 1.0, 100.0], ..CrossValidationOptions::new(3) };
+    let found = cross_validate(examples, &options).expect("possible");
+    // Neither the strength that learns next to nothing nor the one that learns the noise by heart.
+    assert_eq!(found.strength, 1e-2, "{:?}", found.trials);
+    let chosen = found.trials.iter().find(|trial| trial.strength == found.strength).expect("it was tried");
+    assert!(found.trials.iter().all(|trial| trial.loss >= chosen.loss));
+    assert_eq!(found.probabilities.len(), 400);
+    assert!(found.probabilities.chunks_exact(2).all(|row| (row[0] + row[1] - 1.0).abs() < 1e-5));
+    // An example's own label has no say in its probability: with it wrong, it is still foretold right.
+    let clear = (0..200).find(|&example| labels[example] == 1 && features[example * 60] > 1.5).expect("a clear case");
+    let mut wrong = labels.clone();
+    wrong[clear] = 0;
+    let found = cross_validate(Examples { labels: &wrong, ..examples }, &options).expect("possible");
+    assert!(found.probabilities[clear * 2 + 1] > 0.5, "{:?}", &found.probabilities[clear * 2..clear * 2 + 2]);
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let (features, labels) = noisy(300, 40, 9);
+    let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2 };
+    let with_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| solve(examples, 0.1)).expect("solvable")
+    };
+    assert!(with_threads(1) == with_threads(3));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let examples = Examples { features: &[0.0, 1.0, 2.0, 3.0], channels: 2, labels: &[0, 1], classes: 2 };
+    assert!(solve(examples, 1.0).is_ok());
+    assert_eq!(solve(examples, 0.0), Err(RegressionError::Strength(0.0)));
+    assert_eq!(solve(Examples { labels: &[0, 2], ..examples }, 1.0), Err(RegressionError::Label { label: 2, classes: 2 }));
+    assert!(matches!(solve(Examples { channels: 3, ..examples }, 1.0), Err(RegressionError::Shape { .. })));
+    let infinite = Examples { features: &[0.0, 1.0, f32::INFINITY, 3.0], ..examples };
+    assert_eq!(solve(infinite, 1.0), Err(RegressionError::NotFinite { example: 1 }));
+    let folds = cross_validate(examples, &CrossValidationOptions::new(0));
+    assert_eq!(folds, Err(RegressionError::Folds { folds: 5, examples: 2 }));
+}
