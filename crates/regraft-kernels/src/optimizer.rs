@@ -1,8 +1,45 @@
-//! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them.
+//! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them, and what is done to gradients before.
 
 use rayon::prelude::*;
 
 const ELEMENTS_PER_TASK: usize = 1 << 15;
+
+/// The sum of the squares, in f64: it is finite where every element is, whatever their size. The order of the additions depends on
+/// the length alone.
+#[must_use]
+pub fn sum_of_squares(values: &[f32]) -> f64 {
+    /// Sums side by side, so that the additions do not wait for each other.
+    const LANES: usize = 16;
+    let of_task = |values: &[f32]| {
+        let mut sums = [0.0_f64; LANES];
+        let chunks = values.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (sum, &value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        let rest: f64 = rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+        sums.iter().sum::<f64>() + rest
+    };
+    let partial: Vec<f64> = values.par_chunks(ELEMENTS_PER_TASK).map(of_task).collect();
+    partial.iter().sum()
+}
+
+/// Multiplies every element by `factor`.
+pub fn scale(values: &mut [f32], factor: f32) {
+    values.par_chunks_mut(ELEMENTS_PER_TASK).for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
+}
+
+/// Adds `addend` to `values`; an empty one is zero.
+pub fn add(values: &mut [f32], addend: &[f32]) {
+    if addend.is_empty() {
+        return;
+    }
+    assert_eq!(values.len(), addend.len());
+    let tasks = values.par_chunks_mut(ELEMENTS_PER_TASK).zip(addend.par_chunks(ELEMENTS_PER_TASK));
+    tasks.for_each(|(values, addend)| values.iter_mut().zip(addend).for_each(|(value, addend)| *value += addend));
+}
 
 /// Stochastic gradient descent with momentum: `gradient += decay * parameter; velocity = momentum * velocity + gradient;
 /// parameter -= rate * velocity`. Without momentum `velocity` may be empty.

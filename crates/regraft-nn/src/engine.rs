@@ -64,6 +64,25 @@ pub struct Update<'a> {
     pub weight_decay: f32,
     /// Number of this step, counted from 1.
     pub step: u64,
+    /// What every gradient is multiplied by first: 1, or less where the gradient is clipped.
+    pub gradient_scale: f32,
+}
+
+/// Which part of a step's pictures a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepPart {
+    /// Pictures of the whole step, over which [`Reduction::Mean`] takes its mean.
+    pub step_images: usize,
+    /// Whether the gradients are added to those of the step's earlier parts, instead of replacing what was there.
+    pub accumulate: bool,
+}
+
+impl StepPart {
+    /// The whole step.
+    #[must_use]
+    pub fn whole(images: usize) -> Self {
+        Self { step_images: images, accumulate: false }
+    }
 }
 
 /// What a training step tells.
@@ -94,6 +113,9 @@ pub enum EngineError {
     /// The state lacks a tensor.
     #[error("the state lacks {0}")]
     Missing(String),
+    /// An update without gradients.
+    #[error("{0} has no gradient: compute gradients before an update")]
+    NoGradient(String),
     /// A label is no class.
     #[error("label {label} is none of the {classes} classes")]
     Label {
@@ -118,11 +140,38 @@ pub trait Engine {
     /// Freezes the first `nodes` of the graph: they run as in evaluation, take no gradient and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
 
-    /// Forward, loss, backward and update of every node that is not frozen.
+    /// How many nodes, from the start, are frozen.
+    fn frozen(&self) -> usize;
+
+    /// Forward, loss and backward: the gradient of every parameter that is not frozen. Parameters stay as they are; running
+    /// statistics of batch norms that follow their batches move.
     ///
     /// # Errors
     /// When the batch does not fit the network.
-    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError>;
+    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError>;
+
+    /// The Euclidean norm of all gradients together, as PyTorch's `clip_grad_norm_` takes it; not finite where any of them is not.
+    fn gradient_norm(&mut self) -> f64;
+
+    /// Moves every parameter that is not frozen by the gradients that are there.
+    ///
+    /// # Errors
+    /// When a learning rate is missing or no gradients have been computed.
+    fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError>;
+
+    /// A whole step without a look at losses and gradients in between: [`Engine::gradients`], then [`Engine::update`].
+    ///
+    /// # Errors
+    /// When the batch or the update does not fit the network.
+    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError> {
+        let (found, expected) = (update.learning_rates.len(), self.graph().nodes.len());
+        if found != expected {
+            return Err(EngineError::Length { what: "the list of learning rates".into(), found, expected });
+        }
+        let output = self.gradients(batch, loss, StepPart::whole(batch.labels.len()))?;
+        self.update(update)?;
+        Ok(output)
+    }
 
     /// The logits `[N, classes]` with running statistics and without dropout.
     ///

@@ -46,7 +46,13 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
     engine.load_state(state).expect("every tensor");
     let (image, labels) = pictures(1, SIZE, graph.classes());
     let rates = vec![rate; graph.nodes.len()];
-    let update = Update { optimizer: Optimizer::Sgd { momentum: 0.0 }, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+    let update = Update {
+        optimizer: Optimizer::Sgd { momentum: 0.0 },
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+    };
     let batch = TrainBatch { images: &image, labels: &labels, seed: SEED, epoch: EPOCH, position: POSITION };
     let loss = engine.train_step(&batch, MEAN, &update).expect("a batch that fits").losses[0];
     let changes = engine.state().into_iter().map(|(name, values)| {

@@ -8,8 +8,10 @@ use common::{bits, engine, generated_state, graph, without_drops};
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::{Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, TrainBatch, Update};
-use regraft_nn::graph::{Graph, Node, Operation, Source};
+use regraft_nn::engine::{
+    Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
+};
+use regraft_nn::graph::{Graph, Node, NormStatistics, Operation, Source};
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 const CLASSES: usize = 4;
@@ -34,7 +36,7 @@ fn steps(engine: &mut CpuEngine, size: usize, optimizer: Optimizer, numbers: std
     for step in numbers {
         let first = (step as usize - 1) * batch % 24;
         let images = &images[first * length..(first + batch) * length];
-        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.01, step };
+        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.01, step, gradient_scale: 1.0 };
         let names = (7, 0, (step as u32 - 1) * batch as u32);
         losses.extend(step_named(engine, images, &labels[first..first + batch], names, &update).losses);
     }
@@ -110,7 +112,7 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
-        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
         let settings = LossSettings { reduction, label_smoothing };
         let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
         (output, engine.state())
@@ -124,6 +126,106 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     loss::cross_entropy(&mean.logits, &labels, CLASSES, 0.1, 1.0, &mut losses, &mut gradient);
     assert_eq!(bits(&losses), bits(&mean.losses));
     assert_ne!(bits(&losses), bits(&plain.losses));
+}
+
+/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves, computed one after the other, move the
+/// parameters as the whole does, up to rounding.
+#[test]
+fn gradients_of_parts_add_up_to_the_whole_steps() {
+    let (images, labels) = pictures(8, 32, CLASSES);
+    let length = images.len() / 8;
+    let part = |range: std::ops::Range<usize>| TrainBatch {
+        images: &images[range.start * length..range.end * length],
+        labels: &labels[range.clone()],
+        seed: 0,
+        epoch: 0,
+        position: range.start as u32,
+    };
+    for frozen in [0, 9] {
+        let mut engines = [(); 2].map(|()| {
+            let mut graph = without_drops(network("resnet18"));
+            graph.set_norm_statistics(NormStatistics::Running);
+            let mut engine = engine(graph, 32, 2);
+            engine.freeze(frozen);
+            engine
+        });
+        let [whole, parts] = &mut engines;
+        let expected = whole.gradients(&part(0..8), MEAN, StepPart::whole(8)).expect("a batch that fits");
+        // What an earlier step left must not count.
+        parts.gradients(&part(2..4), MEAN, StepPart::whole(2)).expect("a batch that fits");
+        let mut losses = Vec::new();
+        for (range, accumulate) in [(0..3, false), (3..8, true)] {
+            let output = parts.gradients(&part(range), MEAN, StepPart { step_images: 8, accumulate }).expect("a batch that fits");
+            losses.extend(output.losses);
+        }
+        assert_eq!(bits(&expected.losses), bits(&losses));
+        let norms = [whole.gradient_norm(), parts.gradient_norm()];
+        assert!(norms[0] > 0.0 && (norms[0] - norms[1]).abs() < 1e-5 * norms[0], "norms {norms:?}");
+        let rates = vec![1.0; whole.graph().nodes.len()];
+        let optimizer = Optimizer::Sgd { momentum: 0.0 };
+        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+        let before = whole.state();
+        whole.update(&update).expect("gradients are there");
+        parts.update(&update).expect("gradients are there");
+        let (moved, in_parts) = (whole.state(), parts.state());
+        let mut squares = 0.0;
+        for (name, before) in &before {
+            let distance = |first: &[f32], second: &[f32]| {
+                first.iter().zip(second).map(|(first, second)| f64::from(first - second).powi(2)).sum::<f64>()
+            };
+            let step = distance(before, &moved[name]);
+            assert!(distance(&moved[name], &in_parts[name]) <= 1e-8 * step, "{name}");
+            squares += step;
+        }
+        // At a rate of 1 the parameters move by the gradient itself.
+        assert!((squares.sqrt() - norms[0]).abs() < 1e-4 * norms[0], "{} and {}", squares.sqrt(), norms[0]);
+    }
+}
+
+#[test]
+fn a_scaled_gradient_moves_parameters_by_as_much_less() {
+    let (images, labels) = pictures(4, 32, CLASSES);
+    let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+    let train = |rate: f32, gradient_scale: f32| {
+        let mut engine = engine(network("resnet18"), 32, 2);
+        let rates = vec![rate; engine.graph().nodes.len()];
+        let optimizer = Optimizer::Sgd { momentum: 0.0 };
+        engine
+            .train_step(&batch, MEAN, &Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale })
+            .expect("fits");
+        engine.state()
+    };
+    // A power of two rounds nothing.
+    assert_same(&train(2e-3, 0.25), &train(5e-4, 1.0), "scaled");
+    assert_ne!(train(2e-3, 0.25), train(2e-3, 1.0));
+}
+
+/// The norm does not overflow where squares in f32 would, and is not finite where a gradient is not.
+#[test]
+fn a_gradient_norm_tells_what_is_not_finite() {
+    let (images, labels) = pictures(4, 32, CLASSES);
+    let norm = |factor: f32| {
+        let mut engine = engine(network("resnet18"), 32, 2);
+        let mut state = engine.state();
+        // Logits stay; the trunk's gradients grow with the head's weights.
+        state.get_mut("fc.weight").expect("a head").iter_mut().for_each(|weight| *weight *= factor);
+        engine.load_state(&state).expect("every tensor");
+        let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+        engine.gradients(&batch, MEAN, StepPart::whole(4)).expect("a batch that fits");
+        engine.gradient_norm()
+    };
+    let large = norm(1e30);
+    assert!(large.is_finite() && large > 1e25, "{large}");
+    assert!(!norm(f32::NAN).is_finite() && !norm(f32::INFINITY).is_finite());
+}
+
+#[test]
+fn an_update_needs_gradients() {
+    let mut engine = engine(network("resnet18"), 32, 2);
+    let rates = vec![1e-3; engine.graph().nodes.len()];
+    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+    assert!(matches!(engine.update(&update), Err(EngineError::NoGradient(name)) if name == "conv1.weight"));
+    assert_eq!(engine.gradient_norm(), 0.0);
 }
 
 /// The network up to and with `layer`, and a head on its mean.
@@ -167,7 +269,7 @@ fn features_are_what_a_frozen_training_consumes() {
             let state = training.state();
             let mut logits = vec![0.0; batch * CLASSES];
             linear::forward(&means, &state["head.weight"], &state["head.bias"], shape.channels, &mut logits);
-            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step };
+            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step, gradient_scale: 1.0 };
             let output = step_named(&mut training, &images, &labels, (0, 0, 0), &update);
             assert_eq!(bits(&logits), bits(&output.logits), "{architecture} {layer} step {step}");
             seen.push(output.losses.iter().sum::<f32>());
@@ -223,7 +325,7 @@ fn first_losses(graph: Graph, names: (u64, u32, u32)) -> Vec<u32> {
     let mut engine = engine(graph, 32, 2);
     let (images, labels) = pictures(8, 32, CLASSES);
     let rates = vec![1e-3; engine.graph().nodes.len()];
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
     bits(&step_named(&mut engine, &images, &labels, names, &update).losses)
 }
 
@@ -254,7 +356,7 @@ fn draws_belong_to_a_place_in_the_epoch() {
     engine.freeze(engine.graph().head());
     let (images, labels) = pictures(6, 32, CLASSES);
     let rates = vec![0.0; engine.graph().nodes.len()];
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
     let mut logits = |range: std::ops::Range<usize>, position: u32| {
         let images = &images[range.start * 32 * 32 * 3..range.end * 32 * 32 * 3];
         step_named(&mut engine, images, &labels[range], (1, 0, position), &update).logits
@@ -268,7 +370,13 @@ fn draws_belong_to_a_place_in_the_epoch() {
 /// `rate x |gradient|^2` where the rate is so small that the loss falls along a straight line.
 fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32], rate: f32) {
     let rates = vec![rate; engine.graph().nodes.len()];
-    let update = Update { optimizer: Optimizer::Sgd { momentum: 0.0 }, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+    let update = Update {
+        optimizer: Optimizer::Sgd { momentum: 0.0 },
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+    };
     let step = |engine: &mut CpuEngine| {
         let losses = step_named(engine, images, labels, (1, 2, 3), &update).losses;
         losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
@@ -330,7 +438,7 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
             engine.freeze(frozen);
             let (images, labels) = pictures(batch, 32, CLASSES);
             let rates = vec![1e-2; graph.nodes.len()];
-            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 1e-3, step: 1 };
+            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 1e-3, step: 1, gradient_scale: 1.0 };
             let losses = step_named(&mut engine, &images, &labels, (0, 0, 0), &update).losses;
             assert!(losses.iter().all(|loss| loss.is_finite()), "{architecture} {frozen}: {losses:?}");
             let state = engine.state();
@@ -349,7 +457,7 @@ fn what_does_not_fit_is_refused() {
     let (images, labels) = pictures(2, 32, CLASSES);
     let rates = vec![0.1; engine.graph().nodes.len()];
     let start = engine.state();
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1 };
+    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
     let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
 
     let foreign = engine.train_step(&TrainBatch { labels: &[0, 4], ..batch }, MEAN, &update);

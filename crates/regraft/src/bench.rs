@@ -110,7 +110,8 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         match options.mode {
             StepMode::Train => {
                 let optimizer = Optimizer::Sgd { momentum: 0.9 };
-                let update = Update { optimizer, learning_rates: &rates, weight_decay: 1e-3, step: step as u64 + 1 };
+                let update =
+                    Update { optimizer, learning_rates: &rates, weight_decay: 1e-3, step: step as u64 + 1, gradient_scale: 1.0 };
                 let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: step as u32, position: 0 };
                 engine.train_step(&batch, loss, &update)?;
             }

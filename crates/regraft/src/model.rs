@@ -314,10 +314,15 @@ impl Model {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.save_with(&self.state, path)
+    }
+
+    /// As [`Model::save`], with other tensors than its own.
+    pub(crate) fn save_with(&self, state: &State, path: &Path) -> Result<(), ModelError> {
         let tensors: Vec<NamedTensor> = parameters(&self.graph)
             .into_iter()
             .filter_map(|parameter| {
-                let values = self.state.get(&parameter.name)?.clone();
+                let values = state.get(&parameter.name)?.clone();
                 Some(NamedTensor { name: parameter.name, shape: parameter.shape, values })
             })
             .collect();

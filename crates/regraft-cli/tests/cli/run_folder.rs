@@ -112,7 +112,9 @@ fn a_training_that_diverges_says_so_and_fails() {
     let workspace = Workspace::with_photos();
     let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 --batch-size 4 --lr 1e30 --warmup 0";
     let error = workspace.regraft(run).failed(1);
-    assert_says(&error, &["the training diverged: the loss of epoch 1, picture ", "photos/train/", "Lower --lr (it is 1e30)"]);
+    assert_says(&error, &["the training diverged in epoch 1, step 2: the ", "Lower --lr (it is 1e30)"]);
+    let pictures = error.lines().filter(|line| line.starts_with("  photos/train/")).count();
+    assert_eq!(pictures, 4, "the pictures of the step: {error}");
     assert!(!workspace.path("runs/photos/model.safetensors").exists(), "no epoch was finished");
 }
 

@@ -7,6 +7,9 @@ use regraft_kernels::batch_norm::{Statistics, inverse_deviation};
 use regraft_kernels::convolution::{ConvolutionShape, PackedWeights};
 use regraft_kernels::{depthwise, optimizer};
 
+/// The roles of learned tensors, in the order in which they are gone through.
+const LEARNED: [Role; 4] = [Role::Weight, Role::Bias, Role::NormWeight, Role::NormBias];
+
 /// A learned tensor, in the kernels' order of elements.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parameter {
@@ -32,6 +35,9 @@ impl Parameter {
 
     pub fn update(&mut self, update: &Update<'_>, rate: f32) {
         let length = self.value.len();
+        if update.gradient_scale != 1.0 {
+            optimizer::scale(&mut self.gradient, update.gradient_scale);
+        }
         match update.optimizer {
             Optimizer::Sgd { momentum } => {
                 if momentum != 0.0 {
@@ -159,6 +165,25 @@ impl Layer {
         }
     }
 
+    /// Its learned tensors, always in the same order.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        LEARNED.into_iter().filter_map(|role| self.parameter(role))
+    }
+
+    /// Takes the gradients out, so that a backward pass writes new ones.
+    pub fn take_gradients(&mut self) -> [Vec<f32>; LEARNED.len()] {
+        LEARNED.map(|role| self.parameter_mut(role).map(|parameter| std::mem::take(&mut parameter.gradient)).unwrap_or_default())
+    }
+
+    /// Adds what [`Self::take_gradients`] took out.
+    pub fn add_gradients(&mut self, earlier: &[Vec<f32>; LEARNED.len()]) {
+        for (role, earlier) in LEARNED.into_iter().zip(earlier) {
+            if let Some(parameter) = self.parameter_mut(role) {
+                optimizer::add(&mut parameter.gradient, earlier);
+            }
+        }
+    }
+
     /// The tensor of that role, learned or not.
     pub fn tensor(&self, role: Role) -> Option<&Vec<f32>> {
         match (self, role) {
@@ -184,7 +209,7 @@ impl Layer {
     }
 
     pub fn update(&mut self, update: &Update<'_>, rate: f32) {
-        for role in [Role::Weight, Role::Bias, Role::NormWeight, Role::NormBias] {
+        for role in LEARNED {
             if let Some(parameter) = self.parameter_mut(role) {
                 parameter.update(update, rate);
             }

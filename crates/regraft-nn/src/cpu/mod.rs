@@ -4,13 +4,13 @@ mod backward;
 mod forward;
 mod layer;
 
-use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, TrainBatch, Update};
+use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, StepPart, TrainBatch, Update};
 use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Padding, Source};
 use crate::parameters::{ParameterInfo, parameters};
 use crate::plan::{Mode, Plan};
 use layer::{Layer, Parameter};
 use regraft_kernels::convolution::{ConvolutionShape, GradientScratch};
-use regraft_kernels::{isa, loss};
+use regraft_kernels::{isa, loss, optimizer};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -165,11 +165,14 @@ impl Engine for CpuEngine {
         }
     }
 
-    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError> {
+    fn frozen(&self) -> usize {
+        self.frozen
+    }
+
+    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
         let count = batch.labels.len();
         let classes = self.graph.classes();
         self.check_images(batch.images, count)?;
-        check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
         if let Some(&label) = batch.labels.iter().find(|&&label| label as usize >= classes) {
             return Err(EngineError::Label { label, classes });
         }
@@ -188,18 +191,45 @@ impl Engine for CpuEngine {
             let [logits, gradient] = disjoint(pass.memory, places);
             let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
             let weight = match loss.reduction {
-                Reduction::Mean => 1.0 / count as f32,
+                Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
             };
             loss::cross_entropy(logits, batch.labels, classes, loss.label_smoothing, weight, &mut output.losses, gradient);
             for index in (*frozen..graph.nodes.len()).rev() {
+                let earlier = part.accumulate.then(|| pass.layers[index].take_gradients());
                 backward::node(&mut pass, index, scratch, partial);
-            }
-            for (layer, &rate) in layers.iter_mut().zip(update.learning_rates).skip(*frozen) {
-                layer.update(update, rate);
+                // What the evaluation derives from running statistics is out of date, should no update follow.
+                pass.layers[index].invalidate();
+                if let Some(earlier) = earlier {
+                    pass.layers[index].add_gradients(&earlier);
+                }
             }
             Ok(output)
         })
+    }
+
+    fn gradient_norm(&mut self) -> f64 {
+        let Self { layers, frozen, threads, .. } = self;
+        let gradients = layers.iter().skip(*frozen).flat_map(Layer::parameters).map(|parameter| &parameter.gradient);
+        threads.install(|| gradients.map(|gradient| optimizer::sum_of_squares(gradient)).sum::<f64>().sqrt())
+    }
+
+    fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
+        check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
+        let Self { layers, frozen, threads, parameters, .. } = self;
+        let lacks = |parameter: &&ParameterInfo| {
+            let found = layers[parameter.node].parameter(parameter.role);
+            parameter.node >= *frozen && found.is_some_and(|found| found.gradient.len() != found.value.len())
+        };
+        if let Some(parameter) = parameters.iter().find(lacks) {
+            return Err(EngineError::NoGradient(parameter.name.clone()));
+        }
+        threads.install(|| {
+            for (layer, &rate) in layers.iter_mut().zip(update.learning_rates).skip(*frozen) {
+                layer.update(update, rate);
+            }
+        });
+        Ok(())
     }
 
     fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {

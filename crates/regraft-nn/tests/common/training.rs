@@ -66,7 +66,13 @@ impl Run {
         let mut rates = vec![self.rate; engine.graph().nodes.len()];
         rates[engine.graph().head()] *= self.head_multiplier;
         let batch = TrainBatch { images: &batch, labels: &labels, seed: 0, epoch: 0, position: 0 };
-        let update = Update { optimizer: self.optimizer, learning_rates: &rates, weight_decay: self.weight_decay, step };
+        let update = Update {
+            optimizer: self.optimizer,
+            learning_rates: &rates,
+            weight_decay: self.weight_decay,
+            step,
+            gradient_scale: 1.0,
+        };
         engine.train_step(&batch, MEAN, &update).expect("a batch that fits")
     }
 }

@@ -94,20 +94,6 @@ pub fn write_epochs(path: &Path, rows: &[EpochRow]) -> Result<(), EpochsError> {
     Ok(atomic_file::write(path, text.as_bytes())?)
 }
 
-/// Appends a row; a missing file is begun. The file is replaced as a whole (it is small), so that it never ends in half a row,
-/// and the row is on the disk when this returns.
-///
-/// # Errors
-/// [`EpochsError`], also where what is there is no metrics file.
-pub fn append_epoch(path: &Path, row: &EpochRow) -> Result<(), EpochsError> {
-    let mut rows = match fs::exists(path) {
-        Ok(false) => Vec::new(),
-        _ => read_epochs(path)?,
-    };
-    rows.push(row.clone());
-    write_epochs(path, &rows)
-}
-
 /// Reads the rows of a file. Numbers come back to the bit.
 ///
 /// # Errors
@@ -186,11 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_appended_under_a_header() {
+    fn rows_stand_under_a_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        append_epoch(&path, &row(1)).unwrap();
-        append_epoch(&path, &row(2)).unwrap();
+        write_epochs(&path, &[row(1), row(2)]).unwrap();
         let expected = format!(
             "{HEADER}\n\
              1,0.30000000000000004,0.875,0.0000001,0.9,,0.00005,12.5,160,0\n\
@@ -216,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         let diverged = EpochRow { train_loss: f64::NAN, validation_loss: Some(f64::INFINITY), ..row(1) };
-        append_epoch(&path, &diverged).unwrap();
+        write_epochs(&path, &[diverged]).unwrap();
         let read = &read_epochs(&path).unwrap()[0];
         assert!(read.train_loss.is_nan());
         assert_eq!(read.validation_loss, Some(f64::INFINITY));
@@ -228,7 +213,7 @@ mod tests {
         let path = folder.path().join("metrics.csv");
         let message = |text: &str| {
             fs::write(&path, text).unwrap();
-            append_epoch(&path, &row(1)).unwrap_err().to_string()
+            read_epochs(&path).unwrap_err().to_string()
         };
         let name = path.display();
         assert_eq!(

@@ -1,21 +1,22 @@
 //! One epoch: steps over the training pictures, and scoring between epochs.
 
-use super::{Event, StepReport, TrainError};
+use super::state::{EpochProgress, TrainState};
+use super::{Divergence, Event, StepReport, TrainError};
 use crate::config::{LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::evaluate;
-use crate::metrics::{Evaluation, predicted_class};
+use crate::metrics::Evaluation;
 use crate::pictures::Pictures;
-use crate::report::epochs;
+use crate::report::epochs::EpochRow;
 use crate::{schedule, transfer};
 use regraft_data::catalogue::Sample;
-use regraft_data::loader::{Loader, LoaderOptions, Transform};
+use regraft_data::loader::{Batch, Loader, LoaderOptions, Transform};
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
-use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, TrainBatch, Update};
+use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepPart, TrainBatch, Update};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What stays the same from epoch to epoch, and what is counted over them.
+/// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes is the [`TrainState`].
 pub(super) struct Trainer<'a> {
     config: &'a TrainConfig,
     pub engine: &'a mut dyn Engine,
@@ -24,13 +25,6 @@ pub(super) struct Trainer<'a> {
     multipliers: Vec<f32>,
     optimizer: Optimizer,
     loss: LossSettings,
-    steps_per_epoch: u64,
-    /// Updates made so far.
-    pub steps_done: u64,
-    /// Training pictures of all epochs.
-    pub images: usize,
-    /// Wall time of all epochs' training.
-    pub seconds: f64,
 }
 
 impl<'a> Trainer<'a> {
@@ -48,10 +42,6 @@ impl<'a> Trainer<'a> {
                 },
                 label_smoothing: config.label_smoothing,
             },
-            steps_per_epoch: pictures.train.len().div_ceil(config.batch_size) as u64,
-            steps_done: 0,
-            images: 0,
-            seconds: 0.0,
             config,
             engine,
             pictures,
@@ -59,72 +49,104 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The trunk's learning rate at the next step.
-    fn learning_rate(&self) -> f32 {
-        let steps = self.steps_per_epoch * u64::from(self.config.epochs);
-        let warmup = (f64::from(self.config.warmup) * self.steps_per_epoch as f64).round() as u64;
-        self.config.lr * schedule::factor(self.config.schedule, self.steps_done, steps, warmup)
+    /// The trunk's learning rate at a step, counted from 0.
+    fn learning_rate(&self, step: u64) -> f32 {
+        let steps_per_epoch = self.pictures.train.len().div_ceil(self.config.batch_size) as u64;
+        let steps = steps_per_epoch * u64::from(self.config.epochs);
+        let warmup = (f64::from(self.config.warmup) * steps_per_epoch as f64).round() as u64;
+        self.config.lr * schedule::factor(self.config.schedule, step, steps, warmup)
     }
 
-    /// One pass over the training pictures, in an order of its own.
-    pub fn run_epoch(&mut self, epoch: u32, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<epochs::EpochRow, TrainError> {
-        let started = Instant::now();
-        let count = self.pictures.train.len();
-        let mut order: Vec<u32> = (0..count as u32).collect();
+    /// The order in which an epoch goes through the training pictures.
+    fn order(&self, epoch: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.pictures.train.len() as u32).collect();
         Draws::new(self.config.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
-        let transform = Transform::Train { seed: self.config.seed, epoch };
+        order
+    }
+
+    /// The steps of the epoch in progress that have not been made yet.
+    pub fn run_steps(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+        let seed = self.config.seed;
+        let transform = Transform::Train { seed, epoch: state.epoch };
         let options = LoaderOptions { batch_size: self.config.batch_size, transform, ..self.loading.clone() };
-        let mut loader = Loader::start(Arc::clone(&self.pictures.train), order, options);
-        let (mut done, mut right, mut loss_sum, mut learning_rate) = (0, 0, 0.0, 0.0);
+        let rest = self.order(state.epoch).split_off(state.progress.images);
+        let mut loader = Loader::start(Arc::clone(&self.pictures.train), rest, options);
+        let before = state.progress;
+        let started = Instant::now();
         while let Some(batch) = loader.next() {
             let batch = batch?;
-            learning_rate = self.learning_rate();
+            let TrainState { steps_done, epoch, progress, .. } = *state;
+            let position = progress.images as u32;
+            let step = TrainBatch { images: &batch.images, labels: &batch.labels, seed, epoch, position };
+            let output = self.engine.gradients(&step, self.loss, StepPart::whole(batch.labels.len()))?;
+            self.check_finite(&output.losses, &batch, state)?;
+            let learning_rate = self.learning_rate(steps_done);
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
-            let update = Update {
+            self.engine.update(&Update {
                 optimizer: self.optimizer,
                 learning_rates: &rates,
                 weight_decay: self.config.weight_decay,
-                step: self.steps_done + 1,
-            };
-            let step =
-                TrainBatch { images: &batch.images, labels: &batch.labels, seed: self.config.seed, epoch, position: done as u32 };
-            let output = self.engine.train_step(&step, self.loss, &update)?;
-            if let Some(place) = output.losses.iter().position(|loss| !loss.is_finite()) {
-                let path = self.pictures.train[batch.indices[place] as usize].path.clone();
-                let (image, loss) = (done + place + 1, output.losses[place]);
-                let learning_rate = self.config.lr;
-                return Err(TrainError::Diverged { epoch: epoch + 1, image, path, loss, learning_rate, kept: None });
-            }
-            let classes = output.logits.len() / batch.labels.len();
-            let rows = output.logits.chunks_exact(classes).zip(&batch.labels);
-            right += rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count();
-            loss_sum += output.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            done += batch.labels.len();
-            self.steps_done += 1;
+                step: steps_done + 1,
+                gradient_scale: 1.0,
+            })?;
+            state.steps_done += 1;
+            state.progress.count(&output.losses, &output.logits, &batch.labels);
+            state.progress.learning_rate = learning_rate;
+            state.progress.seconds = before.seconds + started.elapsed().as_secs_f64();
+            state.progress.waited = before.waited + loader.waited().as_secs_f64();
             loader.recycle(batch);
             report(Event::Step(&StepReport {
                 epoch: (epoch + 1, self.config.epochs),
-                images: (done, count),
-                loss: loss_sum / done as f64,
-                accuracy: right as f64 / done as f64,
-                images_per_second: done as f64 / started.elapsed().as_secs_f64(),
+                images: (state.progress.images, self.pictures.train.len()),
+                loss: state.progress.loss(),
+                accuracy: state.progress.accuracy(),
+                images_per_second: state.progress.images as f64 / state.progress.seconds,
             }));
         }
-        let seconds = started.elapsed().as_secs_f64();
-        self.images += done;
-        self.seconds += seconds;
-        Ok(epochs::EpochRow {
-            epoch: epoch + 1,
-            train_loss: loss_sum / done as f64,
-            train_accuracy: right as f64 / done as f64,
-            validation_loss: None,
-            validation_accuracy: None,
-            test_accuracy: None,
-            learning_rate: f64::from(learning_rate),
+        Ok(())
+    }
+
+    /// Stops a step whose losses or gradient are not finite, before it is applied.
+    fn check_finite(&mut self, losses: &[f32], batch: &Batch, state: &TrainState) -> Result<(), TrainError> {
+        let path = |&index: &u32| self.pictures.train[index as usize].path.clone();
+        let what = match losses.iter().position(|loss| !loss.is_finite()) {
+            Some(place) => format!("the loss of {} is {}", path(&batch.indices[place]).display(), losses[place]),
+            None => match self.engine.gradient_norm() {
+                norm if norm.is_finite() => return Ok(()),
+                norm => format!("the norm of the gradient is {norm}"),
+            },
+        };
+        Err(TrainError::Diverged(Box::new(Divergence {
+            epoch: state.epoch + 1,
+            step: state.steps_done + 1,
+            what,
+            pictures: batch.indices.iter().map(path).collect(),
+            learning_rate: self.config.lr,
+            kept: None,
+        })))
+    }
+
+    /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
+    pub fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+        let validation = self.score("validation", &self.pictures.validation, report)?;
+        state.last_test = if self.config.test_each_epoch { self.score("test", &self.pictures.test, report)? } else { None };
+        let progress @ EpochProgress { images, seconds, .. } = std::mem::take(&mut state.progress);
+        state.rows.push(EpochRow {
+            epoch: state.epoch + 1,
+            train_loss: progress.loss(),
+            train_accuracy: progress.accuracy(),
+            validation_loss: validation.as_ref().and_then(|validation| validation.loss),
+            validation_accuracy: validation.as_ref().map(|validation| validation.accuracy),
+            test_accuracy: state.last_test.as_ref().map(|test| test.accuracy),
+            learning_rate: f64::from(progress.learning_rate),
             seconds,
-            images_per_second: done as f64 / seconds,
-            data_wait_fraction: loader.waited().as_secs_f64() / seconds,
-        })
+            images_per_second: images as f64 / seconds,
+            data_wait_fraction: progress.waited / seconds,
+        });
+        state.images += images;
+        state.seconds += seconds;
+        state.epoch += 1;
+        Ok(())
     }
 
     /// Scores a part's pictures with the weights as they are; `None` where there are none.

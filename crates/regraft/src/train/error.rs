@@ -49,15 +49,35 @@ pub enum TrainError {
     Curves(#[from] curves::CurvesError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
-    /// The loss is not finite.
-    #[error(
-        "the training diverged: the loss of epoch {epoch}, picture {image} ({}) is {loss}. {} Lower --lr (it is {learning_rate:?}), or \
-         lengthen --warmup", path.display(), kept.as_ref().map_or_else(
-            || "No epoch was finished, so nothing was saved.".to_owned(),
-            |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
-        )
-    )]
-    Diverged { epoch: u32, image: usize, path: PathBuf, loss: f32, learning_rate: f32, kept: Option<(PathBuf, u32)> },
+    /// A loss or the gradient is not finite.
+    #[error(transparent)]
+    Diverged(Box<Divergence>),
+}
+
+/// A step whose losses or gradient are not finite. It was not applied.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the training diverged in epoch {epoch}, step {step}: {what}. The step was not applied. {} Lower --lr (it is {learning_rate:?}), or \
+     lengthen --warmup. The pictures of the step:{}",
+    kept.as_ref().map_or_else(
+        || "No epoch was finished, so no model was saved.".to_owned(),
+        |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
+    ),
+    pictures.iter().map(|path| format!("\n  {}", path.display())).collect::<String>()
+)]
+pub struct Divergence {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// The step of the run, counted from 1.
+    pub step: u64,
+    /// What is not finite, in words.
+    pub what: String,
+    /// The pictures of the step.
+    pub pictures: Vec<PathBuf>,
+    /// The rate that was asked for.
+    pub learning_rate: f32,
+    /// The model file and its epoch, where there is one.
+    pub kept: Option<(PathBuf, u32)>,
 }
 
 impl TrainError {
@@ -66,7 +86,7 @@ impl TrainError {
     pub fn is_failure_under_way(&self) -> bool {
         matches!(
             self,
-            Self::Diverged { .. }
+            Self::Diverged(_)
                 | Self::Engine(_)
                 | Self::Evaluate(_)
                 | Self::File(_)

@@ -1,0 +1,108 @@
+//! What is checked and made before a run writes anything: options, source model, pictures, the engine with the grafted network.
+
+use super::{Event, TrainError};
+use crate::config::{BatchNormMode, Freeze, Resize, TrainConfig, Weights, cores_or};
+use crate::evaluate::EVALUATION_BATCH;
+use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
+use crate::pictures::{self, Pictures, PicturesError, Preparing};
+use crate::transfer;
+use regraft_data::augmentation::Augmentation;
+use regraft_data::loader::LoaderOptions;
+use regraft_data::preprocessing::Preprocessing;
+use regraft_nn::cpu::CpuEngine;
+use regraft_nn::engine::{Engine, State};
+use regraft_nn::graph::NormStatistics;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A run that could begin.
+pub(super) struct Setup {
+    /// The configuration with everything filled in that follows from the source model.
+    pub config: TrainConfig,
+    /// The source model in words.
+    pub source: String,
+    pub pictures: Pictures,
+    pub loading: LoaderOptions,
+    /// The grafted network, ready for its first step.
+    pub engine: CpuEngine,
+    /// What the run's model file will say beside the tensors.
+    pub model: Model,
+    /// Parameters that learn, and all.
+    pub parameters: (usize, usize),
+}
+
+/// Checks everything that can be wrong with a run, and changes nothing on disk.
+pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Setup, TrainError> {
+    config.check()?;
+    let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
+    let (config, preprocessing, augmentation) = resolve(config, &source)?;
+    let frozen = transfer::frozen_nodes(&source.graph, config.freeze.as_ref().unwrap_or(&Freeze::None))?;
+    source.graph.shapes(preprocessing.image_size as usize)?;
+    let workers = cores_or(config.workers);
+    let pictures = check_pictures(&config, workers, report)?;
+
+    let origin = source.origin.clone();
+    let (mut graph, state) = transfer::graft(source, pictures.classes.len(), config.seed);
+    graph.set_norm_statistics(match config.batch_norm {
+        Some(BatchNormMode::Running) => NormStatistics::Running,
+        Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
+    });
+    if let Some(momentum) = config.batch_norm_momentum {
+        graph.set_batch_norm_momentum(momentum);
+    }
+    let mut engine = CpuEngine::new(graph.clone(), preprocessing.image_size as usize, config.threads)?;
+    engine.load_state(&state)?;
+    engine.freeze(frozen);
+    let parameters = transfer::parameter_counts(&graph, frozen);
+    let model = Model {
+        graph,
+        state: State::new(),
+        classes: pictures.classes.clone(),
+        aliases: Vec::new(),
+        preprocessing: preprocessing.clone(),
+        origin: "the run's model".into(),
+        metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
+        has_head: true,
+    };
+    let loading = LoaderOptions {
+        workers,
+        augmentation,
+        decode: config.decode_options(),
+        cache: Some(Arc::clone(&pictures.cache)),
+        ..LoaderOptions::new(preprocessing, EVALUATION_BATCH)
+    };
+    Ok(Setup { config, source: origin, pictures, loading, engine, model, parameters })
+}
+
+/// Fills in what follows from the source model.
+fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preprocessing, Augmentation), TrainError> {
+    let mut config = config.clone();
+    let embedded = source.architecture() == DEFAULT_ARCHITECTURE && config.weights.is_none();
+    config.model = Some(source.architecture().to_owned());
+    if embedded {
+        config.weights = Some(Weights::Embedded);
+    }
+    let from_scratch = config.weights == Some(Weights::None);
+    config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
+    config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
+    let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
+    config.image_size = Some(preprocessing.image_size);
+    config.resize = Some(Resize::of(preprocessing.resize));
+    preprocessing.check()?;
+    let augmentation = Augmentation { kind: config.augment, crop_scale: config.crop_scale, ..Augmentation::default() };
+    augmentation.check()?;
+    Ok((config, preprocessing, augmentation))
+}
+
+fn check_pictures(
+    config: &TrainConfig,
+    workers: usize,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Pictures, PicturesError> {
+    let report = Mutex::new(report);
+    pictures::prepare(config, workers, &|progress| {
+        report.lock().unwrap_or_else(PoisonError::into_inner)(match progress {
+            Preparing::Listing { found } => Event::Listing { found },
+            Preparing::Checking { done, total } => Event::Checking { done, total },
+        });
+    })
+}

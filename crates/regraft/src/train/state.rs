@@ -1,0 +1,107 @@
+//! Everything that changes while a run goes on. With the engine's tensors it is all that a resumed run needs to go on as though
+//! nothing had happened.
+
+use crate::metrics::{Evaluation, predicted_class};
+use crate::report::epochs::EpochRow;
+use regraft_nn::engine::State;
+use std::collections::BTreeMap;
+
+/// Name of the group of [`TrainState::tensors`] that holds the best epoch's network.
+pub const BEST: &str = "best";
+
+/// Where a run is, beside its engine, which holds the network's tensors and the optimiser's.
+///
+/// Random draws need no place here: each is a pure function of (seed, purpose, epoch, sample).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainState {
+    /// Updates of the parameters made so far.
+    pub steps_done: u64,
+    /// The epoch in progress, counted from 0; as many as the run has when it is over.
+    pub epoch: u32,
+    /// How far that epoch is.
+    pub progress: EpochProgress,
+    /// The epochs that are over.
+    pub rows: Vec<EpochRow>,
+    /// The epoch whose weights the run would leave.
+    pub best: Option<Best>,
+    /// Training pictures of all epochs, those of the epoch in progress left out.
+    pub images: usize,
+    /// Wall time of their training, in seconds.
+    pub seconds: f64,
+    /// What the run has had to say so far.
+    pub notes: Vec<String>,
+    /// The test pictures' scores after the last epoch, where each epoch shows them; they are not scored twice for the run's end.
+    pub last_test: Option<Evaluation>,
+    /// Networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights.
+    pub tensors: BTreeMap<String, State>,
+}
+
+/// Sums over the steps of an epoch in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EpochProgress {
+    /// Pictures of the epoch's order that steps have been made with.
+    pub images: usize,
+    /// How many of them were right.
+    pub right: usize,
+    /// Sum of their losses.
+    pub loss_sum: f64,
+    /// The trunk's learning rate at the last step.
+    pub learning_rate: f32,
+    /// Wall time of the epoch's training so far, in seconds, waiting for pictures included.
+    pub seconds: f64,
+    /// How much of it was waiting for pictures, in seconds.
+    pub waited: f64,
+}
+
+impl EpochProgress {
+    /// Counts a step: each picture's loss `[N]`, the logits `[N, classes]` and the labels `[N]`.
+    pub fn count(&mut self, losses: &[f32], logits: &[f32], labels: &[u32]) {
+        let classes = logits.len() / labels.len();
+        let rows = logits.chunks_exact(classes).zip(labels);
+        self.right += rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count();
+        self.loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        self.images += labels.len();
+    }
+
+    /// Mean loss of the pictures so far.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.images as f64
+    }
+
+    /// Share of the pictures so far that were right.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        self.right as f64 / self.images as f64
+    }
+}
+
+/// The epoch whose weights the model file holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Accuracy on the validation pictures, where there are any.
+    pub accuracy: Option<f64>,
+    /// Their mean loss.
+    pub loss: Option<f64>,
+}
+
+impl Best {
+    /// The row's epoch.
+    #[must_use]
+    pub fn of(row: &EpochRow) -> Self {
+        Self { epoch: row.epoch, accuracy: row.validation_accuracy, loss: row.validation_loss }
+    }
+
+    /// A higher accuracy wins; among equals, a lower loss.
+    #[must_use]
+    pub fn is_beaten_by(&self, row: &EpochRow) -> bool {
+        match (self.accuracy, row.validation_accuracy) {
+            (Some(best), Some(new)) if new == best => row.validation_loss.unwrap_or(f64::MAX) < self.loss.unwrap_or(f64::MAX),
+            (Some(best), Some(new)) => new > best,
+            // Without validation pictures the last epoch is as good as any.
+            _ => true,
+        }
+    }
+}
