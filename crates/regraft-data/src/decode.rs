@@ -9,6 +9,7 @@ mod format;
 mod jpeg;
 mod panics;
 mod png;
+mod reduced_jpeg;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -32,12 +33,14 @@ pub struct DecodeOptions {
     /// Whether a JPEG that is cut off or damaged is taken as far as it goes; the rest is grey. Otherwise it is refused, as Pillow refuses one
     /// that is cut off.
     pub allow_truncated: bool,
+    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps so many pixels; `None`: whole.
+    pub least_side: Option<u32>,
 }
 
 impl Default for DecodeOptions {
     /// Whole pictures of at most [`DEFAULT_MAX_PIXELS`].
     fn default() -> Self {
-        Self { max_pixels: DEFAULT_MAX_PIXELS, allow_truncated: false }
+        Self { max_pixels: DEFAULT_MAX_PIXELS, allow_truncated: false, least_side: None }
     }
 }
 
@@ -48,6 +51,8 @@ pub struct Decoded {
     pub image: RgbImage,
     /// It was taken as far as it goes: see [`DecodeOptions::allow_truncated`].
     pub truncated: bool,
+    /// What its sides were divided by: 1, or 2, 4 or 8 (see [`DecodeOptions::least_side`]).
+    pub reduction: u32,
 }
 
 /// A file that is no readable picture.
@@ -166,7 +171,7 @@ impl Format {
             Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, max_pixels),
             Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, max_pixels),
         };
-        image.map(|image| Decoded { image, truncated: false })
+        image.map(|image| Decoded { image, truncated: false, reduction: 1 })
     }
 
     fn decode_with(self, mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<RgbImage, DecodeReason> {

@@ -33,7 +33,7 @@ pub fn verify(
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(path) = paths.get(place) else { break };
             let remark = match decode_file(path, options) {
-                Ok(Decoded { image, truncated }) => {
+                Ok(Decoded { image, truncated, .. }) => {
                     if let Some(cache) = cache {
                         cache.insert(path, &Arc::new(image));
                     }

@@ -66,7 +66,7 @@ impl ReadingArguments {
     /// What is taken for a readable picture.
     pub fn decode_options(&self) -> DecodeOptions {
         let max_pixels = self.max_pixels.unwrap_or(DecodeOptions::default().max_pixels);
-        DecodeOptions { max_pixels, allow_truncated: self.allow_truncated }
+        DecodeOptions { max_pixels, allow_truncated: self.allow_truncated, ..DecodeOptions::default() }
     }
 }
 

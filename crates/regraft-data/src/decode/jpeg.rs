@@ -7,19 +7,24 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{DecodeOptions, DecodeReason, Decoded, check_size, convert};
+use super::{DecodeOptions, DecodeReason, Decoded, check_size, convert, reduced_jpeg};
 use crate::RgbImage;
 
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let structure = Structure::of(bytes);
     // Pillow refuses a file without its end, and so do we.
+    if structure.complete
+        && let Some(decoded) = options.least_side.and_then(|least_side| reduced(bytes, options, least_side))
+    {
+        return decoded;
+    }
     let whole = if structure.complete { read(bytes, &structure, options, true) } else { Err(DecodeReason::Truncated("JPEG")) };
     match whole {
-        Ok(image) => Ok(Decoded { image, truncated: false }),
+        Ok(image) => Ok(Decoded { image, truncated: false, reduction: 1 }),
         Err(DecodeReason::Truncated(_) | DecodeReason::Damaged { .. }) if options.allow_truncated => {
             // The decoder goes on where pixels are missing, but not where the file is.
             let ended = [&bytes[..structure.usable], &[0xFF, 0xD9]].concat();
-            read(&ended, &structure, options, false).map(|image| Decoded { image, truncated: true })
+            read(&ended, &structure, options, false).map(|image| Decoded { image, truncated: true, reduction: 1 })
         }
         // A size beyond the limit says more than that the file is cut off.
         Err(reason @ DecodeReason::Truncated(_)) => Err(too_large(bytes, options.max_pixels).unwrap_or(reason)),
@@ -31,6 +36,29 @@ fn open(bytes: &[u8]) -> (JpegDecoder<ZCursor<&[u8]>>, DecoderOptions) {
     // The size is bounded elsewhere, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do no harm.
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     (JpegDecoder::new_with_options(ZCursor::new(bytes), options), options)
+}
+
+/// A large picture at a part of its size, where that can be done.
+fn reduced(bytes: &[u8], options: &DecodeOptions, least_side: u32) -> Option<Result<Decoded, DecodeReason>> {
+    let (mut decoder, _) = open(bytes);
+    decoder.decode_headers().ok()?;
+    let (width, height) = decoder.dimensions()?;
+    let (width, height) = (width as u32, height as u32);
+    if let Err(reason) = check_size("JPEG", width, height, options.max_pixels) {
+        return Some(Err(reason));
+    }
+    let reduction = reduced_jpeg::reduction(width, height, least_side);
+    if reduction == 1 {
+        return None;
+    }
+    let image = reduced_jpeg::decode(bytes, reduction)?;
+    Some(Ok(Decoded { image: turned(image, &decoder), truncated: false, reduction }))
+}
+
+/// The picture as its EXIF data asks.
+fn turned(image: RgbImage, decoder: &JpegDecoder<ZCursor<&[u8]>>) -> RgbImage {
+    let orientation = decoder.exif().and_then(|chunk| Orientation::from_exif_chunk(chunk));
+    convert::oriented(image, orientation.unwrap_or(Orientation::NoTransforms))
 }
 
 fn too_large(bytes: &[u8], max_pixels: u64) -> Option<DecodeReason> {
@@ -66,8 +94,7 @@ fn read(bytes: &[u8], structure: &Structure, options: &DecodeOptions, strict: bo
     if pixels.len() != width as usize * height as usize * 3 {
         return Err(damaged("it holds fewer pixels than its size asks for"));
     }
-    let orientation = decoder.exif().and_then(|chunk| Orientation::from_exif_chunk(chunk));
-    Ok(convert::oriented(RgbImage { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok(turned(RgbImage { width, height, pixels }, &decoder))
 }
 
 /// `[N, 4]` as stored to cyan, magenta, yellow, black. Adobe's programs store inks inverted (0 is full ink) and mark the file.

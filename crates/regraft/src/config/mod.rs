@@ -171,7 +171,7 @@ impl TrainConfig {
     /// What is taken for a readable picture.
     #[must_use]
     pub fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions { max_pixels: self.max_pixels, allow_truncated: self.allow_truncated }
+        DecodeOptions { max_pixels: self.max_pixels, allow_truncated: self.allow_truncated, ..DecodeOptions::default() }
     }
 
     /// Checks every value that has a range.
