@@ -8,7 +8,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use crate::folder::{self, Entries, Walk};
-use crate::source::{self, Source, cache_folder};
+use crate::source::{self, Source, unpack_folder};
 
 pub use error::CatalogueError;
 pub use split::SplitOptions;
@@ -86,9 +86,9 @@ pub struct ScanOptions {
 }
 
 impl Default for ScanOptions {
-    /// Nothing is left out; archives are unpacked in [`cache_folder`].
+    /// Nothing is left out; archives are unpacked in [`unpack_folder`].
     fn default() -> Self {
-        Self { split: SplitOptions::default(), exclude: None, cache: cache_folder() }
+        Self { split: SplitOptions::default(), exclude: None, cache: unpack_folder() }
     }
 }
 

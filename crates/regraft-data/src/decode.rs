@@ -53,6 +53,17 @@ pub struct Decoded {
     pub truncated: bool,
     /// What its sides were divided by: 1, or 2, 4 or 8 (see [`DecodeOptions::least_side`]).
     pub reduction: u32,
+    /// The short side of the whole picture in pixels, if it could be reduced; 0 if it cannot.
+    pub reducible_side: u32,
+}
+
+impl DecodeOptions {
+    /// What the sides of a picture are divided by whose short side is `reducible_side` pixels long (see [`Decoded::reducible_side`]).
+    #[must_use]
+    pub fn reduction(&self, reducible_side: u32) -> u32 {
+        let fits = |least_side: u32| [8, 4, 2].into_iter().find(|reduction| reducible_side / reduction >= least_side.max(1));
+        self.least_side.and_then(fits).unwrap_or(1)
+    }
 }
 
 /// A file that is no readable picture.
@@ -171,7 +182,7 @@ impl Format {
             Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, max_pixels),
             Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, max_pixels),
         };
-        image.map(|image| Decoded { image, truncated: false, reduction: 1 })
+        image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })
     }
 
     fn decode_with(self, mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<RgbImage, DecodeReason> {

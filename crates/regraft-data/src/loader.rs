@@ -16,6 +16,7 @@ use crate::augmentation::{Augmentation, training_pixels};
 use crate::cache::{DecodedCache, decoded};
 use crate::catalogue::Sample;
 use crate::decode::{DecodeError, DecodeOptions};
+use crate::detail::least_side;
 use crate::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
 
 /// What a loader makes of its pictures, and how far ahead.
@@ -33,8 +34,10 @@ pub struct LoaderOptions {
     pub preprocessing: Preprocessing,
     /// How training pictures are varied.
     pub augmentation: Augmentation,
-    /// What is taken for a readable picture.
+    /// What is taken for a readable picture. [`DecodeOptions::least_side`] is set by `full_decode`.
     pub decode: DecodeOptions,
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than `transform` needs.
+    pub full_decode: bool,
     /// Where decoded pictures are kept from epoch to epoch.
     pub cache: Option<Arc<DecodedCache>>,
 }
@@ -51,8 +54,16 @@ impl LoaderOptions {
             preprocessing,
             augmentation: Augmentation::default(),
             decode: DecodeOptions::default(),
+            full_decode: false,
             cache: None,
         }
+    }
+
+    /// How files are decoded for `transform`.
+    #[must_use]
+    pub fn decode_options(&self) -> DecodeOptions {
+        let needed = || least_side(self.transform, &self.preprocessing, &self.augmentation);
+        DecodeOptions { least_side: (!self.full_decode).then(needed), ..self.decode }
     }
 }
 
@@ -315,7 +326,7 @@ impl Shared {
         let index = self.order[place];
         let path = &self.samples[index as usize].path;
         let options = &self.options;
-        let picture = decoded(path, &options.decode, options.cache.as_deref())?;
+        let picture = decoded(path, &options.decode_options(), options.cache.as_deref())?;
         let transformed = catch_unwind(AssertUnwindSafe(|| match options.transform {
             Transform::Train { seed, epoch } => {
                 let mut draws = Draws::new(seed, Purpose::Augment, epoch, index);

@@ -31,19 +31,31 @@ impl Source {
     }
 }
 
-/// Where unpacked archives are kept: `REGRAFT_CACHE`, or a folder of this program where the system keeps caches.
+/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder for caches. `None` where the system
+/// names no such folder.
 #[must_use]
-pub fn cache_folder() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+pub fn cache_folder() -> Option<PathBuf> {
+    let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = named("REGRAFT_CACHE") {
+        return Some(folder);
+    }
     let system = if cfg!(windows) {
-        variable("LOCALAPPDATA")
+        named("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Caches"))
+        std::env::home_dir().map(|home| home.join("Library/Caches"))
     } else {
-        variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        // A relative one is to be ignored (XDG Base Directory Specification).
+        named("XDG_CACHE_HOME")
+            .filter(|folder| folder.is_absolute())
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
     };
-    let system = || system.unwrap_or_else(std::env::temp_dir).join("regraft");
-    variable("REGRAFT_CACHE").unwrap_or_else(system)
+    system.map(|folder| folder.join("regraft"))
+}
+
+/// Where archives are unpacked unless the caller says otherwise: [`cache_folder`], or else the system's folder for temporary files.
+#[must_use]
+pub fn unpack_folder() -> PathBuf {
+    cache_folder().unwrap_or_else(|| std::env::temp_dir().join("regraft"))
 }
 
 /// Says what `path` stands for. An archive is unpacked into a folder of its own below `cache`, once for each state of the archive; a path may go

@@ -10,7 +10,7 @@ use common::{preprocessing, source};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
-use regraft_data::decode::DecodeOptions;
+use regraft_data::decode::{DecodeOptions, Decoded};
 use regraft_data::loader::{Batch, Loader, LoaderError, LoaderOptions, Transform};
 use regraft_data::preprocessing::{ResizeMode, evaluation_pixels, normalise_into};
 use regraft_data::verify::verify;
@@ -184,11 +184,72 @@ fn all_files_are_checked_and_kept() {
 
 #[test]
 fn the_cache_keeps_its_limit() {
-    let cache = DecodedCache::new(1000);
-    let small = Arc::new(source(0, 10, 10));
-    let keep = |name: &str| cache.insert(Path::new(name), &small);
+    let cache = DecodedCache::new(1600);
+    let whole = DecodeOptions::default();
+    let small = |reduction, reducible_side| Decoded { image: source(0, 10, 10), truncated: false, reduction, reducible_side };
+    let keep = |name: &str| {
+        cache.insert(Path::new(name), small(1, 0));
+        cache.get(Path::new(name), &whole).is_some()
+    };
     assert!(keep("a") && keep("b") && keep("c") && keep("a"));
-    assert!(!keep("d"), "a fourth 300 bytes do not fit into 1000");
-    assert_eq!(cache.size(), (3, 900));
-    assert!(cache.get(Path::new("a")).is_some() && cache.get(Path::new("d")).is_none());
+    assert!(!keep("d"), "a fourth one of 300 bytes and what it costs besides does not fit");
+    assert_eq!(cache.size().0, 3);
+    assert!((900..=1600).contains(&cache.size().1));
+
+    // The same file at another size is another picture, unless it has but one.
+    let cache = DecodedCache::new(1 << 20);
+    cache.insert(Path::new("photo"), small(2, 20));
+    cache.insert(Path::new("drawing"), small(1, 0));
+    let here = |name, least_side| cache.get(Path::new(name), &DecodeOptions { least_side, ..whole }).is_some();
+    assert!(here("photo", Some(6)) && here("photo", Some(10)) && !here("photo", Some(5)) && !here("photo", None));
+    assert!(here("drawing", Some(1)) && here("drawing", None));
+}
+
+#[test]
+fn epochs_after_the_first_read_no_file_that_is_kept() {
+    let (folder, samples) = pictures(10);
+    let picture_bytes: usize = (0..10).map(|place| (9 + place % 5) * (7 + place % 7) * 3).sum();
+    for (limit, all_kept) in [(1 << 20, true), (picture_bytes / 2, false)] {
+        let cache = Arc::new(DecodedCache::new(limit));
+        let of_epoch =
+            |epoch| LoaderOptions { cache: Some(Arc::clone(&cache)), ..options(Transform::Train { seed: 1, epoch }, 3) };
+        all(&samples, &(0..10).collect::<Vec<_>>(), of_epoch(0));
+        let (kept, bytes) = cache.size();
+        assert!(bytes <= limit, "{bytes} of {limit} bytes");
+        assert_eq!(kept == 10, all_kept);
+        let away = folder.path().with_extension("away");
+        std::fs::rename(folder.path(), &away).unwrap();
+        let second: Result<Vec<Batch>, _> = Loader::start(Arc::clone(&samples), (0..10).collect(), of_epoch(1)).collect();
+        std::fs::rename(&away, folder.path()).unwrap();
+        assert_eq!(second.is_ok(), all_kept, "limit {limit}");
+    }
+}
+
+/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers and with or without a cache, and close to
+/// what the whole picture gives.
+#[test]
+fn large_jpegs_are_reduced_alike_for_everyone() {
+    let samples: Arc<[Sample]> = (0..6)
+        .map(|_| Sample { path: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large/photo_420.jpg"), label: 0 })
+        .collect();
+    let preprocessing = preprocessing(SIDE, ResizeMode::Crop { short_side: 9 });
+    let base = LoaderOptions { workers: 1, ..LoaderOptions::new(preprocessing, 4) };
+    let order: Vec<u32> = (0..6).collect();
+    let mut means = Vec::new();
+    for transform in [Transform::Evaluate, Transform::Train { seed: 1, epoch: 0 }] {
+        let reduced = all(&samples, &order, LoaderOptions { transform, ..base.clone() });
+        for workers in [2, 5] {
+            assert_eq!(all(&samples, &order, LoaderOptions { transform, workers, ..base.clone() }), reduced);
+        }
+        let cache = Some(Arc::new(DecodedCache::new(1 << 22)));
+        assert_eq!(all(&samples, &order, LoaderOptions { transform, cache, ..base.clone() }), reduced);
+        let whole = all(&samples, &order, LoaderOptions { transform, full_decode: true, ..base.clone() });
+        assert_ne!(whole, reduced);
+        let pairs = whole.iter().zip(&reduced).flat_map(|(whole, reduced)| whole.images.iter().zip(&reduced.images));
+        let count = pairs.clone().count() as f64;
+        // From units of std back to levels.
+        means.push(pairs.map(|(left, right)| f64::from((left - right).abs()) * 0.226 * 255.0).sum::<f64>() / count);
+    }
+    // The picture is harder than photographs: fine rings of another colour.
+    assert!(means.iter().all(|&mean| mean < 2.0), "{means:?} levels in the mean");
 }

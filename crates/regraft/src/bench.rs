@@ -1,5 +1,7 @@
 //! How fast this machine is: steps on random pictures that are already in memory.
 
+pub mod load;
+
 use crate::config::Freeze;
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;

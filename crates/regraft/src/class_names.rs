@@ -1,7 +1,7 @@
 //! Which class of a model a folder's name means.
 
 use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder};
-use regraft_data::source::cache_folder;
+use regraft_data::source::unpack_folder;
 use std::path::{Path, PathBuf};
 
 /// The names of a model's classes.
@@ -134,7 +134,7 @@ impl ClassNames<'_> {
 /// # Errors
 /// When the folder cannot be used, holds no picture, or a folder that means no class.
 pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
-    let listed = catalogue::scan_labelled(folder, &cache_folder())?;
+    let listed = catalogue::scan_labelled(folder, &unpack_folder())?;
     let mut labels = Vec::with_capacity(listed.names.len());
     for (name, origin) in listed.names.iter().zip(&listed.origins) {
         match classes.find(name) {

@@ -4,7 +4,7 @@ use crate::class_names::labelled_folder;
 use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::{Evaluation, Evaluator};
 use crate::model::Model;
-use crate::pictures::{ignored_note, left_out_notes, truncated_note};
+use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
@@ -57,7 +57,7 @@ pub fn evaluate_folder(
     let mut listed = labelled_folder(folder, model.class_names())?;
     let mut engine = inference::engine(model, options.threads)?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
-    let (Verified { unreadable: skipped, truncated }, loading) = inference::check(model, &paths, options, report)?;
+    let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &paths, options, report)?;
     let bad = inference::unreadable(&skipped);
     listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
     let samples: Arc<[Sample]> = listed.samples.into();
@@ -65,8 +65,12 @@ pub fn evaluate_folder(
     let mut progress = |done| report(Progress::Running { done, total });
     let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
     let notes = listed.notes.into_iter();
-    let notes =
-        notes.chain(ignored_note(&listed.ignored)).chain(left_out_notes(&skipped)).chain(truncated_note(&truncated)).collect();
+    let notes = notes
+        .chain(ignored_note(&listed.ignored))
+        .chain(left_out_notes(&skipped))
+        .chain(truncated_note(&truncated))
+        .chain(reduced_note(reduced))
+        .collect();
     Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
 }
 

@@ -1,11 +1,10 @@
 //! What scoring and predicting have in common: a finished model on this machine, and files that are checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::{OnBadImage, cores_or};
+use crate::config::{CacheImages, OnBadImage, cores_or};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::model::Model;
-use crate::pictures::{self, CACHE_BYTES, UnreadableFiles};
-use regraft_data::cache::DecodedCache;
+use crate::pictures::{self, UnreadableFiles};
 use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
@@ -14,7 +13,7 @@ use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How a finished model is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +26,10 @@ pub struct InferenceOptions {
     pub on_bad_image: OnBadImage,
     /// What is taken for a readable picture.
     pub decode: DecodeOptions,
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than the network sees.
+    pub full_decode: bool,
+    /// How much memory decoded pictures may take.
+    pub cache_images: CacheImages,
 }
 
 /// How far it is.
@@ -96,17 +99,16 @@ pub(crate) fn check(
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(Verified, LoaderOptions), UnreadableFiles> {
-    let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
-    let workers = cores_or(options.workers);
-    let report = Mutex::new(report);
-    let verified = pictures::check(paths, workers, &options.decode, &cache, options.on_bad_image, &|done, total| {
-        report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
-    })?;
     let loading = LoaderOptions {
-        workers,
+        workers: cores_or(options.workers),
         decode: options.decode,
-        cache: Some(cache),
+        full_decode: options.full_decode,
+        cache: options.cache_images.cache(),
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
+    let report = Mutex::new(report);
+    let verified = pictures::check(paths, &loading, options.on_bad_image, &|done, total| {
+        report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
+    })?;
     Ok((verified, loading))
 }

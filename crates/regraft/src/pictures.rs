@@ -1,17 +1,14 @@
 //! The pictures of a run: the catalogue of the folder, every file checked once, and what is left out.
 
 use crate::config::{OnBadImage, TrainConfig};
-use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
-use regraft_data::decode::{DecodeError, DecodeOptions};
+use regraft_data::decode::DecodeError;
+use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::verify::{Verified, verify};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Memory for decoded pictures, in bytes: those that fit are decoded once.
-pub const CACHE_BYTES: usize = 1 << 30;
 
 /// The pictures of a run, all of which could be read.
 #[derive(Debug)]
@@ -28,8 +25,6 @@ pub struct Pictures {
     pub skipped: Vec<DecodeError>,
     /// What is to be said about the folder, such as how it was split and what was ignored.
     pub notes: Vec<String>,
-    /// Decoded pictures, as far as they fit.
-    pub cache: Arc<DecodedCache>,
 }
 
 /// How far the preparation is.
@@ -93,23 +88,37 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
     text
 }
 
-/// Lists the pictures and decodes every file once. `progress` is called from any thread.
+/// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any thread.
 ///
 /// # Errors
 /// When the folder is not laid out as it should be, or a file cannot be read and the configuration says to stop.
-pub fn prepare(config: &TrainConfig, workers: usize, progress: &(dyn Fn(Preparing) + Sync)) -> Result<Pictures, PicturesError> {
+pub fn prepare(
+    config: &TrainConfig,
+    loading: &LoaderOptions,
+    progress: &(dyn Fn(Preparing) + Sync),
+) -> Result<Pictures, PicturesError> {
     let split = SplitOptions { validation_fraction: config.val_fraction, seed: config.seed, hold_out: config.hold_out };
     let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
     let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
         catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))?;
     notes.extend(ignored_note(&ignored));
-    let cache = Arc::new(DecodedCache::new(CACHE_BYTES));
-    let paths: Vec<&Path> = [&train, &validation, &test].into_iter().flatten().map(|sample| sample.path.as_path()).collect();
-    let Verified { unreadable: skipped, truncated } =
-        check(&paths, workers, &config.decode_options(), &cache, config.on_bad_image, &|done, total| {
-            progress(Preparing::Checking { done, total })
-        })?;
+    let total = train.len() + validation.len() + test.len();
+    let mut verified = Verified::default();
+    let mut before = 0;
+    for (samples, transform) in [
+        (&train, Transform::Train { seed: config.seed, epoch: 0 }),
+        (&validation, Transform::Evaluate),
+        (&test, Transform::Evaluate),
+    ] {
+        let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
+        let loading = LoaderOptions { transform, ..loading.clone() };
+        let found = verify_for(&paths, &loading, &|done| progress(Preparing::Checking { done: before + done, total }));
+        verified.extend(found);
+        before += paths.len();
+    }
+    let Verified { unreadable: skipped, truncated, reduced } = stop_or_skip(verified, config.on_bad_image)?;
     notes.extend(truncated_note(&truncated));
+    notes.extend(reduced_note(reduced));
     if !skipped.is_empty() {
         let bad: HashMap<&Path, &DecodeError> = skipped.iter().map(|error| (error.path.as_path(), error)).collect();
         let all = train.clone();
@@ -126,23 +135,28 @@ pub fn prepare(config: &TrainConfig, workers: usize, progress: &(dyn Fn(Preparin
         }
         notes.extend(left_out_notes(&skipped));
     }
-    Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes, cache })
+    Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes })
 }
 
-/// Decodes every file once and returns what was found. Pictures that fit are kept in `cache`. `progress` is called with the files done and
-/// their number, from any thread.
+/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are kept in its cache. `progress` is called with
+/// the files done and their number, from any thread.
 ///
 /// # Errors
 /// When a file cannot be read and `on_bad_image` says to stop.
 pub fn check(
     paths: &[&Path],
-    workers: usize,
-    options: &DecodeOptions,
-    cache: &DecodedCache,
+    loading: &LoaderOptions,
     on_bad_image: OnBadImage,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Verified, UnreadableFiles> {
-    let verified = verify(paths, workers, options, Some(cache), &|done| progress(done, paths.len()));
+    stop_or_skip(verify_for(paths, loading, &|done| progress(done, paths.len())), on_bad_image)
+}
+
+fn verify_for(paths: &[&Path], loading: &LoaderOptions, progress: &(dyn Fn(usize) + Sync)) -> Verified {
+    verify(paths, loading.workers, &loading.decode_options(), loading.cache.as_deref(), progress)
+}
+
+fn stop_or_skip(verified: Verified, on_bad_image: OnBadImage) -> Result<Verified, UnreadableFiles> {
     match on_bad_image {
         OnBadImage::Stop if !verified.unreadable.is_empty() => Err(UnreadableFiles(verified.unreadable)),
         _ => Ok(verified),
@@ -159,6 +173,18 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
     let names = truncated.iter().map(|path| path.display().to_string());
     some_of(names).map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
+}
+
+/// One note on pictures that are not decoded whole.
+#[must_use]
+pub fn reduced_note(reduced: usize) -> Option<String> {
+    (reduced > 0).then(|| {
+        format!(
+            "{reduced} large JPEG{} decoded at a half, a quarter or an eighth of the size, which leaves more detail than the network sees \
+             (--full-decode decodes whole)",
+            if reduced == 1 { " is" } else { "s are" }
+        )
+    })
 }
 
 /// One note that names what was ignored in a folder.

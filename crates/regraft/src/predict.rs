@@ -45,6 +45,8 @@ pub struct Predictions {
     pub skipped: Vec<DecodeError>,
     /// Files that were taken as far as they go, for they are cut off or damaged.
     pub truncated: Vec<PathBuf>,
+    /// Large JPEGs that were decoded at a part of their size.
+    pub reduced: usize,
 }
 
 /// The `top` most probable classes of each file. All files are checked before the network runs.
@@ -60,13 +62,13 @@ pub fn predict_files(
 ) -> Result<Predictions, InferenceError> {
     let mut engine = inference::engine(model, options.threads)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-    let (Verified { unreadable: skipped, truncated }, loading) = inference::check(model, &all, options, report)?;
+    let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &all, options, report)?;
     let bad = inference::unreadable(&skipped);
     let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });
     let predictions = predict(&mut engine, &readable, &model.classes, top, loading, &mut progress)?;
-    Ok(Predictions { predictions, skipped, truncated })
+    Ok(Predictions { predictions, skipped, truncated, reduced })
 }
 
 /// The `top` most probable classes of each file, in the files' order.

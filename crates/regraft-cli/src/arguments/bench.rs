@@ -1,16 +1,24 @@
 //! `regraft bench`'s flags.
 
-use super::shared::threads;
+use super::shared::{ReadingArguments, threads};
 use super::{one_of, text};
 use clap::{Args, Subcommand};
+use regraft::bench::load::LoadOptions;
 use regraft::bench::{StepMode, StepOptions};
-use regraft::config::Freeze;
+use regraft::config::{CacheImages, Freeze};
+use std::path::PathBuf;
 
 const STEP_EXAMPLES: &str = "\
 Examples:
   regraft bench step
   regraft bench step --model resnet18 --mode eval --batch 128 --json
   regraft bench step --model resnet18 --freeze through=layer3";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  regraft bench load photos/
+  regraft bench load photos/ --workers 2 --batch 128 --epochs 3 --json
+  regraft bench load photos/ --cache-images auto";
 
 /// Flags of `regraft bench`.
 #[derive(Debug, Args)]
@@ -23,6 +31,8 @@ pub struct BenchArguments {
 pub enum BenchCommand {
     /// Time steps on random pictures that are already in memory
     Step(StepArguments),
+    /// Time how files become batches: decoding, random crops, flips, normalisation
+    Load(LoadArguments),
 }
 
 /// Flags of `regraft bench step`.
@@ -53,6 +63,49 @@ pub struct StepArguments {
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `regraft bench load`.
+#[derive(Debug, Args)]
+#[command(after_help = LOAD_EXAMPLES)]
+pub struct LoadArguments {
+    /// Labelled pictures, as for `regraft train`; those that would train are loaded
+    pub data: PathBuf,
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "128")]
+    pub batch: u32,
+    /// Passes over the pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "2")]
+    pub epochs: u32,
+    /// Side of the network's input in pixels
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096), default_value = "224")]
+    pub image_size: u32,
+    /// Threads; 0 is one for each core
+    #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
+    pub workers: usize,
+    /// Memory for decoded pictures: off, auto (a quarter of what is available), or a size such as 512M
+    #[arg(long, value_name = "SIZE", value_parser = text::<CacheImages, _>, default_value = "off")]
+    pub cache_images: CacheImages,
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LoadArguments {
+    pub fn options(&self) -> LoadOptions {
+        LoadOptions {
+            data: self.data.clone(),
+            workers: self.workers,
+            batch: self.batch as usize,
+            epochs: self.epochs,
+            image_size: self.image_size,
+            cache_images: self.cache_images,
+            decode: self.reading.decode_options(),
+            full_decode: self.reading.full_decode,
+        }
+    }
 }
 
 impl StepArguments {

@@ -1,9 +1,9 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{BadImageArguments, ReadingArguments, ThreadArguments};
+use super::shared::{BadImageArguments, CacheArguments, ReadingArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{OnBadImage, Weights};
+use regraft::config::{CacheImages, OnBadImage, Weights};
 use regraft::inference::InferenceOptions;
 use regraft::model::Model;
 use std::path::{Path, PathBuf};
@@ -109,6 +109,8 @@ pub struct InferenceArguments {
     pub reading: ReadingArguments,
     #[command(flatten)]
     pub threads: ThreadArguments,
+    #[command(flatten)]
+    pub cache: CacheArguments,
 }
 
 impl InferenceArguments {
@@ -118,6 +120,8 @@ impl InferenceArguments {
             workers: self.threads.workers.unwrap_or(0),
             on_bad_image: self.bad_images.on_bad_image.unwrap_or(OnBadImage::Stop),
             decode: self.reading.decode_options(),
+            full_decode: self.reading.full_decode,
+            cache_images: self.cache.cache_images.unwrap_or(CacheImages::Auto),
         }
     }
 }

@@ -7,7 +7,7 @@ mod show;
 mod tools;
 mod train;
 
-pub use bench::{BenchArguments, BenchCommand};
+pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 pub use classifier::{EvaluateArguments, PredictArguments};
 pub use show::ShowArguments;
 pub use tools::{

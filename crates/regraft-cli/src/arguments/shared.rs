@@ -1,8 +1,8 @@
 //! Flags that several commands have.
 
-use super::one_of;
+use super::{one_of, text};
 use clap::Args;
-use regraft::config::{MOST_THREADS, OnBadImage, Resize, Weights};
+use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
 use regraft::data::decode::DecodeOptions;
 
@@ -60,6 +60,10 @@ pub struct ReadingArguments {
     /// Take a JPEG that is cut off or damaged as far as it goes, the rest grey; each is named
     #[arg(long, help_heading = "Pictures")]
     pub allow_truncated: bool,
+    /// Decode large JPEGs whole. Otherwise they are decoded at a half, a quarter or an eighth of their size where that leaves more detail
+    /// than the network sees
+    #[arg(long, help_heading = "Pictures")]
+    pub full_decode: bool,
 }
 
 impl ReadingArguments {
@@ -68,6 +72,15 @@ impl ReadingArguments {
         let max_pixels = self.max_pixels.unwrap_or(DecodeOptions::default().max_pixels);
         DecodeOptions { max_pixels, allow_truncated: self.allow_truncated, ..DecodeOptions::default() }
     }
+}
+
+/// How much memory pictures may take.
+#[derive(Debug, Args)]
+pub struct CacheArguments {
+    /// Memory for decoded pictures, which are then decoded once: auto (a quarter of what is available), off, or a size such as 512M
+    /// [default: auto]
+    #[arg(long, value_name = "SIZE", value_parser = text::<CacheImages, _>, help_heading = "Machine")]
+    pub cache_images: Option<CacheImages>,
 }
 
 /// How much of the machine is used.

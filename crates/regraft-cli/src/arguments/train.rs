@@ -1,6 +1,8 @@
 //! `regraft train`'s flags, and how they become a configuration.
 
-use super::shared::{BadImageArguments, PreparationArguments, ReadingArguments, SourceArguments, ThreadArguments};
+use super::shared::{
+    BadImageArguments, CacheArguments, PreparationArguments, ReadingArguments, SourceArguments, ThreadArguments,
+};
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
@@ -106,6 +108,8 @@ pub struct TrainArguments {
 
     #[command(flatten)]
     pub threads: ThreadArguments,
+    #[command(flatten)]
+    pub cache: CacheArguments,
     /// Device
     #[arg(long, help_heading = "Machine")]
     pub device: Option<String>,
@@ -153,6 +157,8 @@ impl TrainArguments {
         set(&mut config.on_bad_image, self.bad_images.on_bad_image.as_ref());
         set(&mut config.max_pixels, self.reading.max_pixels.as_ref());
         config.allow_truncated |= self.reading.allow_truncated;
+        config.full_decode |= self.reading.full_decode;
+        set(&mut config.cache_images, self.cache.cache_images.as_ref());
         set(&mut config.threads, self.threads.threads.as_ref());
         set(&mut config.workers, self.threads.workers.as_ref());
         set(&mut config.device, self.device.as_ref());

@@ -1,12 +1,42 @@
 //! `regraft bench`.
 
-use crate::arguments::{BenchArguments, BenchCommand};
+use crate::arguments::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::Bars;
+use regraft::bench::load::load;
 use regraft::bench::step;
 
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
-    let BenchCommand::Step(arguments) = &arguments.command;
+    match &arguments.command {
+        BenchCommand::Step(arguments) => run_step(arguments),
+        BenchCommand::Load(arguments) => run_load(arguments),
+    }
+}
+
+fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
+    let mut bars = Bars::default();
+    let outcome = load(&arguments.options(), &mut |epoch, done, total| {
+        bars.show(&format!("epoch {epoch}"), done, total, String::new());
+    });
+    bars.clear();
+    let report = outcome.map_err(Failure::input)?;
+    if arguments.json {
+        return output::json(&report);
+    }
+    report.epochs.iter().try_for_each(|epoch| {
+        let cached = match epoch.cached_images {
+            0 => String::new(),
+            cached => format!(", {cached} of them in memory before"),
+        };
+        output::line(format!(
+            "epoch {}: {} pictures at {:.1} a second{cached}; first batch after {:.2} s",
+            epoch.epoch, epoch.images, epoch.images_per_second, epoch.first_batch_seconds
+        ))
+    })
+}
+
+fn run_step(arguments: &StepArguments) -> Result<(), Failure> {
     let report = step(&arguments.options()).map_err(Failure::input)?;
     if arguments.json {
         return output::json(&report);

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use regraft::data::inputs::expand;
-use regraft::data::source::cache_folder;
-use regraft::pictures::{ignored_note, left_out_notes, truncated_note};
+use regraft::data::source::unpack_folder;
+use regraft::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use regraft::predict::{Prediction, predict_files};
 use regraft::report::table::printable;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         )));
     }
     let model = arguments.named.classifier(saved.map(Path::new))?;
-    let inputs = expand(pictures, &cache_folder()).map_err(Failure::input)?;
+    let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes.len());
     let mut bars = Bars::default();
     let options = arguments.inference.options();
@@ -40,7 +40,8 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let notes = notes
         .chain(ignored_note(&inputs.ignored))
         .chain(left_out_notes(&outcome.skipped))
-        .chain(truncated_note(&outcome.truncated));
+        .chain(truncated_note(&outcome.truncated))
+        .chain(reduced_note(outcome.reduced));
     notes.for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         return output::json(&outcome.predictions);

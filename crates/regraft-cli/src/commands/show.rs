@@ -36,6 +36,7 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
         seed: arguments.seed,
         epoch: arguments.epoch - 1,
         augmented: true,
+        full_decode: arguments.reading.full_decode,
     };
     let drawn = grid(&data.train, &data.classes, &preprocessing, &augmentation, &options, &arguments.reading.decode_options());
     let drawn = drawn.map_err(|error: ShowError| Failure::input(error))?;

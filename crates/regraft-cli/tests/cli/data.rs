@@ -187,3 +187,53 @@ fn a_folder_that_may_only_be_read_is_enough() {
     assert_eq!((workspace.names("photos/train/blue"), workspace.names("photos").len()), (before, 3));
     set(0o755);
 }
+
+#[test]
+fn loading_is_measured_with_and_without_memory_for_pictures() {
+    let workspace = Workspace::with_photos();
+    let run = workspace.regraft("bench load photos --workers 2 --batch 4 --epochs 2 --image-size 32 --json").succeeded();
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((&report["workers"], &report["cached_images_per_second"]), (&json!(2), &json!(null)));
+    assert_eq!(report["epochs"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&report["epochs"][1]["images"], &report["epochs"][1]["cached_images"]), (&json!(10), &json!(0)));
+    assert!(report["images_per_second"].as_f64().expect("a number") > 0.0);
+    let run = workspace.regraft("bench load photos --image-size 32 --cache-images 10M --json").succeeded();
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((&report["epochs"][0]["cached_images"], &report["epochs"][1]["cached_images"]), (&json!(0), &json!(10)));
+    assert!(report["cached_images_per_second"].is_f64());
+    let run = workspace.regraft("bench load photos --image-size 32").succeeded();
+    assert_says(&run.stdout, &["epoch 1: 10 pictures at", "epoch 2: 10 pictures at", "first batch after"]);
+    let error = workspace.regraft("bench load photos --cache-images lots").failed(2);
+    assert_says(&error, &["auto, off, or a size such as 512M or 2G"]);
+}
+
+#[test]
+fn memory_for_pictures_changes_no_weight() {
+    let workspace = Workspace::with_photos();
+    for (folder, cache) in [("a", "off"), ("b", "20K"), ("c", "auto")] {
+        workspace.regraft(&format!("train photos {QUICK} --output {folder} --cache-images {cache}")).succeeded();
+    }
+    let tensors = |folder: &str| {
+        let bytes = workspace.read(&format!("{folder}/model.safetensors"));
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(tensors("a") == tensors("b") && tensors("a") == tensors("c"));
+    assert_says(&workspace.text("b/config.toml"), &["cache_images = \"20480\""]);
+}
+
+#[test]
+fn large_jpegs_are_decoded_at_a_part_of_their_size_unless_told_otherwise() {
+    let workspace = Workspace::with_photos();
+    for class in ["blue", "striped"] {
+        let large = image::open(workspace.path(&format!("photos/train/{class}/0.jpg"))).expect("a picture");
+        let large = large.resize_exact(900, 700, image::imageops::FilterType::Triangle);
+        large.save(workspace.path(&format!("photos/train/{class}/large.jpg"))).expect("saved");
+    }
+    let run = workspace.regraft(&format!("train photos {QUICK}")).succeeded();
+    assert_says(&run.stdout, &["note: 2 large JPEGs are decoded at a half, a quarter or an eighth of the size", "--full-decode"]);
+    let run = workspace.regraft(&format!("train photos {QUICK} --full-decode")).succeeded();
+    assert!(!run.stdout.contains("large JPEGs"), "{}", run.stdout);
+    let run = workspace.regraft("predict runs/photos photos/train/blue/large.jpg").succeeded();
+    assert_says(&run.stderr, &["1 large JPEG is decoded"]);
+}

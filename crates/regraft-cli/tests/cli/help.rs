@@ -13,7 +13,7 @@ fn every_command_has_help_with_examples() {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
     let listed: Vec<&str> = listed.filter(|command| *command != "help").collect();
     assert_eq!(listed, COMMANDS);
-    for command in COMMANDS.into_iter().chain(["weights convert", "bench step"]) {
+    for command in COMMANDS.into_iter().chain(["weights convert", "bench step", "bench load"]) {
         let help = workspace.regraft(&format!("{command} --help")).succeeded().stdout;
         let is_group = ["weights", "bench"].contains(&command);
         assert!(is_group || help.contains(&format!("Examples:\n  regraft {command}")), "{help}");

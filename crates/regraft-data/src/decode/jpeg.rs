@@ -13,18 +13,29 @@ use crate::RgbImage;
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let structure = Structure::of(bytes);
     // Pillow refuses a file without its end, and so do we.
-    if structure.complete
-        && let Some(decoded) = options.least_side.and_then(|least_side| reduced(bytes, options, least_side))
-    {
-        return decoded;
+    let mut reducible = true;
+    if structure.complete && options.least_side.is_some() {
+        match reduced(bytes, options) {
+            Reduced::Picture(decoded) => return Ok(decoded),
+            Reduced::TooLarge(reason) => return Err(reason),
+            Reduced::Whole { reducible: found } => reducible = found,
+        }
     }
     let whole = if structure.complete { read(bytes, &structure, options, true) } else { Err(DecodeReason::Truncated("JPEG")) };
     match whole {
-        Ok(image) => Ok(Decoded { image, truncated: false, reduction: 1 }),
+        Ok(image) => {
+            let reducible_side = if reducible { image.width.min(image.height) } else { 0 };
+            Ok(Decoded { image, truncated: false, reduction: 1, reducible_side })
+        }
         Err(DecodeReason::Truncated(_) | DecodeReason::Damaged { .. }) if options.allow_truncated => {
             // The decoder goes on where pixels are missing, but not where the file is.
             let ended = [&bytes[..structure.usable], &[0xFF, 0xD9]].concat();
-            read(&ended, &structure, options, false).map(|image| Decoded { image, truncated: true, reduction: 1 })
+            read(&ended, &structure, options, false).map(|image| Decoded {
+                image,
+                truncated: true,
+                reduction: 1,
+                reducible_side: 0,
+            })
         }
         // A size beyond the limit says more than that the file is cut off.
         Err(reason @ DecodeReason::Truncated(_)) => Err(too_large(bytes, options.max_pixels).unwrap_or(reason)),
@@ -38,21 +49,34 @@ fn open(bytes: &[u8]) -> (JpegDecoder<ZCursor<&[u8]>>, DecoderOptions) {
     (JpegDecoder::new_with_options(ZCursor::new(bytes), options), options)
 }
 
-/// A large picture at a part of its size, where that can be done.
-fn reduced(bytes: &[u8], options: &DecodeOptions, least_side: u32) -> Option<Result<Decoded, DecodeReason>> {
+/// What became of the wish to have a picture at a part of its size.
+enum Reduced {
+    Picture(Decoded),
+    TooLarge(DecodeReason),
+    /// It is to be decoded whole, for it is small, or cannot be reduced.
+    Whole {
+        reducible: bool,
+    },
+}
+
+fn reduced(bytes: &[u8], options: &DecodeOptions) -> Reduced {
     let (mut decoder, _) = open(bytes);
-    decoder.decode_headers().ok()?;
-    let (width, height) = decoder.dimensions()?;
+    let Some((width, height)) = decoder.decode_headers().ok().and_then(|()| decoder.dimensions()) else {
+        return Reduced::Whole { reducible: false };
+    };
     let (width, height) = (width as u32, height as u32);
     if let Err(reason) = check_size("JPEG", width, height, options.max_pixels) {
-        return Some(Err(reason));
+        return Reduced::TooLarge(reason);
     }
-    let reduction = reduced_jpeg::reduction(width, height, least_side);
+    let reducible_side = width.min(height);
+    let reduction = options.reduction(reducible_side);
     if reduction == 1 {
-        return None;
+        return Reduced::Whole { reducible: true };
     }
-    let image = reduced_jpeg::decode(bytes, reduction)?;
-    Some(Ok(Decoded { image: turned(image, &decoder), truncated: false, reduction }))
+    match reduced_jpeg::decode(bytes, reduction) {
+        Some(image) => Reduced::Picture(Decoded { image: turned(image, &decoder), truncated: false, reduction, reducible_side }),
+        None => Reduced::Whole { reducible: false },
+    }
 }
 
 /// The picture as its EXIF data asks.

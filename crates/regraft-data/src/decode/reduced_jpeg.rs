@@ -19,12 +19,6 @@ use header::{Component, Header};
 /// Side of a block as it is stored.
 const BLOCK: usize = 8;
 
-/// How much smaller a picture is made: the largest of 8, 4, 2 and 1 that leaves its short side with `least_side` pixels.
-pub fn reduction(width: u32, height: u32, least_side: u32) -> u32 {
-    let short = width.min(height);
-    [8, 4, 2].into_iter().find(|&reduction| short / reduction >= least_side.max(1)).unwrap_or(1)
-}
-
 /// The picture as it is stored (not yet turned), its sides divided by `reduction` (2, 4 or 8) and rounded up.
 pub fn decode(bytes: &[u8], reduction: u32) -> Option<RgbImage> {
     let header = Header::read(bytes)?;

@@ -4,7 +4,9 @@ mod error;
 mod words;
 
 pub use error::ConfigError;
-pub use words::{BatchNormMode, Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights};
+pub use words::{
+    BatchNormMode, CacheImages, Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights,
+};
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
@@ -47,6 +49,12 @@ pub struct TrainConfig {
     /// Whether a JPEG that is cut off or damaged is taken as far as it goes.
     #[serde(default)]
     pub allow_truncated: bool,
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than the network sees.
+    #[serde(default)]
+    pub full_decode: bool,
+    /// How much memory decoded pictures may take.
+    #[serde(default = "default_cache_images")]
+    pub cache_images: CacheImages,
     /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
     pub freeze: Option<Freeze>,
     /// Passes over the training pictures.
@@ -94,6 +102,10 @@ fn default_max_pixels() -> u64 {
     DEFAULT_MAX_PIXELS
 }
 
+fn default_cache_images() -> CacheImages {
+    CacheImages::Auto
+}
+
 /// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
 pub const MOST_THREADS: usize = 1024;
 
@@ -125,6 +137,8 @@ impl TrainConfig {
             on_bad_image: OnBadImage::Stop,
             max_pixels: DEFAULT_MAX_PIXELS,
             allow_truncated: false,
+            full_decode: false,
+            cache_images: CacheImages::Auto,
             freeze: Some(Freeze::None),
             epochs: 5,
             batch_size: 128,

@@ -1,9 +1,12 @@
 //! Options that are words.
 
 use super::ConfigError;
+use regraft_data::cache::DecodedCache;
+use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A named set of defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,4 +169,67 @@ pub enum OnBadImage {
     Stop,
     /// The picture is left out and listed.
     Skip,
+}
+
+/// How much memory decoded pictures may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum CacheImages {
+    /// A quarter of the memory that is available at the start: `auto`.
+    Auto,
+    /// None: every epoch decodes every file: `off`.
+    Off,
+    /// So many bytes: `512M`, `2G`.
+    Bytes(u64),
+}
+
+/// What `auto` means where the system does not say how much memory is available.
+const AUTO_BYTES: u64 = 1 << 30;
+
+impl CacheImages {
+    /// The cache, if there is to be one.
+    #[must_use]
+    pub fn cache(self) -> Option<Arc<DecodedCache>> {
+        let bytes = match self {
+            Self::Auto => memory::available().map_or(AUTO_BYTES, |available| available / 4),
+            Self::Off => return None,
+            Self::Bytes(bytes) => bytes,
+        };
+        Some(Arc::new(DecodedCache::new(usize::try_from(bytes).unwrap_or(usize::MAX))))
+    }
+}
+
+impl TryFrom<String> for CacheImages {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        let bytes = || {
+            let (digits, factor) = match text.to_ascii_uppercase().trim_end_matches('B') {
+                number if number.ends_with('K') => (number.trim_end_matches('K').to_owned(), 1 << 10),
+                number if number.ends_with('M') => (number.trim_end_matches('M').to_owned(), 1 << 20),
+                number if number.ends_with('G') => (number.trim_end_matches('G').to_owned(), 1 << 30),
+                number => (number.to_owned(), 1),
+            };
+            digits.parse::<u64>().ok()?.checked_mul(factor)
+        };
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ => bytes().map(Self::Bytes).ok_or(ConfigError::Value {
+                option: "cache-images",
+                value: text,
+                allowed: "auto, off, or a size such as 512M or 2G",
+            }),
+        }
+    }
+}
+
+impl From<CacheImages> for String {
+    fn from(cache: CacheImages) -> Self {
+        match cache {
+            CacheImages::Auto => "auto".into(),
+            CacheImages::Off => "off".into(),
+            CacheImages::Bytes(bytes) => bytes.to_string(),
+        }
+    }
 }

@@ -56,6 +56,9 @@ pub(super) fn view_key(content: &[u8], place: u32, loading: &LoaderOptions) -> [
     let mut hash = Sha256::new();
     hash.update(content);
     hash.update((content.len() as u64).to_le_bytes());
+    let decode = loading.decode_options();
+    hash.update(decode.least_side.unwrap_or(0).to_le_bytes());
+    hash.update([u8::from(decode.allow_truncated)]);
     // A view that draws nothing is the same for every seed.
     let draws = loading.augmentation.kind != regraft_data::augmentation::AugmentationKind::None;
     match loading.transform {

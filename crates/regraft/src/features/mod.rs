@@ -6,7 +6,8 @@ mod fingerprint;
 mod store;
 
 pub use fingerprint::{Fingerprint, trunk_fingerprint};
-pub use store::{FeatureStore, LIMIT_BYTES, StoreError, cache_folder};
+pub use regraft_data::source::cache_folder;
+pub use store::{FeatureStore, LIMIT_BYTES, StoreError};
 
 use crate::evaluate::EvaluateError;
 use fingerprint::view_key;

@@ -23,27 +23,6 @@ const MAGIC: &[u8; 16] = b"regraft rows v1\n";
 const KEY_LENGTH: usize = 32;
 const EXTENSION: &str = "features";
 
-/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the platform's folder for caches. `None` where the
-/// system names no such folder.
-#[must_use]
-pub fn cache_folder() -> Option<PathBuf> {
-    let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(folder) = named(FOLDER_VARIABLE) {
-        return Some(folder);
-    }
-    let platform = if cfg!(windows) {
-        named("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        std::env::home_dir().map(|home| home.join("Library/Caches"))
-    } else {
-        // A relative one is to be ignored (XDG Base Directory Specification).
-        named("XDG_CACHE_HOME")
-            .filter(|folder| folder.is_absolute())
-            .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-    };
-    platform.map(|folder| folder.join("regraft"))
-}
-
 /// What went wrong with kept features. Nothing of this stops a run: they are computed anew.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -5,6 +5,8 @@ use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::{DecodeError, DecodeOptions, decode};
+use regraft_data::detail::least_side;
+use regraft_data::loader::Transform;
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
@@ -19,6 +21,8 @@ pub(super) struct Recipe<'a> {
     pub side: u32,
     /// What is taken for a readable picture.
     pub decode: DecodeOptions,
+    /// Whether large JPEGs are decoded whole.
+    pub full_decode: bool,
 }
 
 /// One picture's cells.
@@ -32,13 +36,21 @@ pub(super) struct Cells {
 /// The cells of the samples at the places `wanted`, in that order.
 pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> Vec<Result<Cells, DecodeError>> {
     let cells = |&sample: &u32| {
-        let picture = decode(&samples[sample as usize].path, &recipe.decode)?;
+        let path = &samples[sample as usize].path;
+        // Each view reads the file as a loader does for it.
+        let read = |transform| {
+            let needed = least_side(transform, recipe.preprocessing, recipe.augmentation);
+            decode(path, &DecodeOptions { least_side: (!recipe.full_decode).then_some(needed), ..recipe.decode })
+        };
+        let picture = read(Transform::Evaluate)?;
         let evaluation = scaled(evaluation_pixels(&picture, recipe.preprocessing), recipe.side);
         let augmented = recipe.drawn.map(|(seed, epoch)| {
+            let picture = read(Transform::Train { seed, epoch })?;
             // The stream that the loader opens for this picture.
             let mut draws = Draws::new(seed, Purpose::Augment, epoch, sample);
-            scaled(training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws), recipe.side)
+            Ok(scaled(training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws), recipe.side))
         });
+        let augmented = augmented.transpose()?;
         Ok(Cells { evaluation, augmented })
     };
     wanted.par_iter().map(cells).collect()

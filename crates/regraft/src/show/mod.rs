@@ -35,11 +35,13 @@ pub struct ShowOptions {
     pub epoch: u32,
     /// Whether the augmented pictures are shown too. (Where training does not augment, they are left out in any case.)
     pub augmented: bool,
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than is shown.
+    pub full_decode: bool,
 }
 
 impl Default for ShowOptions {
     fn default() -> Self {
-        Self { per_class: 8, classes: 20, seed: 0, epoch: 0, augmented: true }
+        Self { per_class: 8, classes: 20, seed: 0, epoch: 0, augmented: true, full_decode: false }
     }
 }
 
@@ -157,7 +159,14 @@ pub fn grid(
     if width * height > MOST_PIXELS {
         return Err(ShowError::TooLarge { width, height });
     }
-    let recipe = cells::Recipe { preprocessing, augmentation, drawn, side: layout.cell_side, decode: *decode };
+    let recipe = cells::Recipe {
+        preprocessing,
+        augmentation,
+        drawn,
+        side: layout.cell_side,
+        decode: *decode,
+        full_decode: options.full_decode,
+    };
     let wanted = chosen.iter().flat_map(|class| class.samples.iter().copied()).collect::<Vec<_>>();
     let cells = cells::make(samples, &wanted, &recipe);
     let (image, shown) = layout.draw(samples, &chosen, &settings, &cells);

@@ -12,7 +12,7 @@ use regraft_data::preprocessing::Preprocessing;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::graph::NormStatistics;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// A run that could begin.
 pub(super) struct Setup {
@@ -37,8 +37,15 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     let (config, preprocessing, augmentation) = resolve(config, &source)?;
     let frozen = transfer::frozen_nodes(&source.graph, config.freeze.as_ref().unwrap_or(&Freeze::None))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
-    let workers = cores_or(config.workers);
-    let pictures = check_pictures(&config, workers, report)?;
+    let loading = LoaderOptions {
+        workers: cores_or(config.workers),
+        augmentation: augmentation.clone(),
+        decode: config.decode_options(),
+        full_decode: config.full_decode,
+        cache: config.cache_images.cache(),
+        ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
+    };
+    let pictures = check_pictures(&config, &loading, report)?;
 
     let origin = source.origin.clone();
     let (mut graph, state) = transfer::graft(source, pictures.classes.len(), config.seed);
@@ -58,17 +65,10 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
         state: State::new(),
         classes: pictures.classes.clone(),
         aliases: Vec::new(),
-        preprocessing: preprocessing.clone(),
+        preprocessing,
         origin: "the run's model".into(),
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
         has_head: true,
-    };
-    let loading = LoaderOptions {
-        workers,
-        augmentation,
-        decode: config.decode_options(),
-        cache: Some(Arc::clone(&pictures.cache)),
-        ..LoaderOptions::new(preprocessing, EVALUATION_BATCH)
     };
     Ok(Setup { config, source: origin, pictures, loading, engine, model, parameters })
 }
@@ -95,11 +95,11 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
 
 fn check_pictures(
     config: &TrainConfig,
-    workers: usize,
+    loading: &LoaderOptions,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Pictures, PicturesError> {
     let report = Mutex::new(report);
-    pictures::prepare(config, workers, &|progress| {
+    pictures::prepare(config, loading, &|progress| {
         report.lock().unwrap_or_else(PoisonError::into_inner)(match progress {
             Preparing::Listing { found } => Event::Listing { found },
             Preparing::Checking { done, total } => Event::Checking { done, total },

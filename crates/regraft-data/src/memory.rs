@@ -1,0 +1,41 @@
+//! How much memory there is to be had.
+
+use std::path::Path;
+
+/// Bytes that this process may still take without others having to give way, as far as the system says (Linux: what is available in the machine,
+/// and what its control group leaves); `None` where it does not.
+#[must_use]
+pub fn available() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text))?;
+    Some(group_left(Path::new("/sys/fs/cgroup")).map_or(machine, |left| machine.min(left)))
+}
+
+fn available_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the control group (version 2) at `folder` leaves, if it has a limit.
+fn group_left(folder: &Path) -> Option<u64> {
+    let number = |name| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_read() {
+        let text = "MemTotal:       24612345 kB\nMemFree:          100000 kB\nMemAvailable:   23456789 kB\n";
+        assert_eq!(available_of(text), Some(23_456_789 * 1024));
+        assert_eq!(available_of("MemTotal: 1 kB"), None);
+        let folder = tempfile::TempDir::new().expect("a folder");
+        assert_eq!(group_left(folder.path()), None);
+        std::fs::write(folder.path().join("memory.max"), "1000\n").expect("written");
+        std::fs::write(folder.path().join("memory.current"), "400\n").expect("written");
+        assert_eq!(group_left(folder.path()), Some(600));
+        std::fs::write(folder.path().join("memory.max"), "max\n").expect("written");
+        assert_eq!(group_left(folder.path()), None);
+    }
+}
