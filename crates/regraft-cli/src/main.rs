@@ -7,6 +7,7 @@ mod commands;
 mod failure;
 mod output;
 mod progress;
+mod signals;
 
 use arguments::{Command, Regraft};
 use clap::Parser;
@@ -19,13 +20,15 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            output::aside(format!("error: {failure}"));
+            let word = if matches!(failure, Failure::Stopped(..)) { "note" } else { "error" };
+            output::aside(format!("{word}: {failure}"));
             failure.exit_code()
         }
     }
 }
 
 fn run() -> Result<(), Failure> {
+    signals::survive_file_size_limit();
     // A wrong REGRAFT_ISA is said before any kernel runs into it.
     regraft::isa::in_use().map_err(Failure::input)?;
     match Regraft::parse().command {

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The default recipe, but only the head learns, for two epochs.
     let config = TrainConfig { freeze: Some(Freeze::Trunk), epochs: 2, ..TrainConfig::recipe(Recipe::Default, &data) };
-    let output = Output { parent: "runs".into(), folder: None, force: false };
+    let output = Output { parent: "runs".into(), ..Output::default() };
     let outcome = train(&config, &output, &mut |event| {
         if let Event::Epoch { row, .. } = event {
             println!("epoch {}: loss {:.3}, validation accuracy {:?}", row.epoch, row.train_loss, row.validation_accuracy);

@@ -8,6 +8,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How names of files in the making end.
+const UNFINISHED: &str = ".unfinished";
+
+/// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be removed where nothing is being written.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(UNFINISHED)
+}
+
 /// A file that could not be written; what was there before still is.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}; check that its folder exists, may be written to and has space left", path = path.display())]
@@ -63,7 +71,7 @@ fn unfinished_path(target: &Path) -> io::Result<PathBuf> {
     let file_name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut name = std::ffi::OsString::from(".");
     name.push(file_name);
-    name.push(format!(".{}-{}.unfinished", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
+    name.push(format!(".{}-{}{UNFINISHED}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     Ok(target.with_file_name(name))
 }
 

@@ -10,6 +10,7 @@ use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ pub enum EvaluateError {
     /// The pictures do not fit the network.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Whoever asked for it said to stop.
+    #[error("the scoring was stopped")]
+    Stopped,
     /// There is nothing to score.
     #[error("there are no pictures to score")]
     NoImages,
@@ -62,7 +66,10 @@ pub fn evaluate_folder(
     listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
     let samples: Arc<[Sample]> = listed.samples.into();
     let total = samples.len();
-    let mut progress = |done| report(Progress::Running { done, total });
+    let mut progress = |done| {
+        report(Progress::Running { done, total });
+        ControlFlow::Continue(())
+    };
     let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
     let notes = listed.notes.into_iter();
     let notes = notes
@@ -74,34 +81,34 @@ pub fn evaluate_folder(
     Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
 }
 
-/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done.
+/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done and says whether to go on.
 ///
 /// # Errors
-/// When a picture cannot be read, or there is none.
+/// When a picture cannot be read, there is none, or `progress` says to stop.
 pub fn evaluate(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
     classes: &[String],
     options: LoaderOptions,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Evaluation, EvaluateError> {
     let mut evaluator = Evaluator::new(classes.to_vec());
     let mut done = 0;
     for_each_batch(engine, samples, options, &mut |logits, labels, _| {
         evaluator.add(logits, labels);
         done += labels.len();
-        progress(done);
+        progress(done)
     })?;
     evaluator.finish().map_err(|_| EvaluateError::NoImages)
 }
 
-/// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`.
-pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) + 'a;
+/// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and says whether to go on.
+pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 'a;
 
 /// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`, labels and places in `samples`.
 ///
 /// # Errors
-/// When a picture cannot be read.
+/// When a picture cannot be read, or `take` says to stop.
 pub fn for_each_batch(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
@@ -113,8 +120,11 @@ pub fn for_each_batch(
     while let Some(batch) = loader.next() {
         let batch = batch?;
         let logits = engine.evaluate(&batch.images, batch.labels.len())?;
-        take(&logits, &batch.labels, &batch.indices);
+        let flow = take(&logits, &batch.labels, &batch.indices);
         loader.recycle(batch);
+        if flow.is_break() {
+            return Err(EvaluateError::Stopped);
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use regraft_data::loader::LoaderOptions;
 use regraft_data::verify::Verified;
 use regraft_nn::engine::Engine;
 use serde::{Serialize, Serializer};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +93,7 @@ pub fn predict(
             predictions.push(Prediction { path: paths[index as usize].clone(), top });
         }
         progress(predictions.len());
+        ControlFlow::Continue(())
     })?;
     Ok(predictions)
 }

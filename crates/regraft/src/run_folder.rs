@@ -1,8 +1,11 @@
 //! The folder that a training run leaves its files in.
 
-use std::fs;
+use crate::atomic_file;
+use regraft_nn::weights;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The best epoch's weights, with everything needed to use them in the metadata.
 pub const MODEL: &str = "model.safetensors";
@@ -14,8 +17,14 @@ pub const METRICS: &str = "metrics.csv";
 pub const CURVES: &str = "curves.svg";
 /// The outcome of the run.
 pub const SUMMARY: &str = "summary.json";
+/// Every picture that the run was given, with a hash of its content.
+pub const DATA: &str = "data.csv";
 /// Every file that a run writes, and so every file that `--force` may replace.
-pub const WRITTEN_FILES: [&str; 5] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY];
+pub const WRITTEN_FILES: [&str; 6] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA];
+/// The folder of what an interrupted run goes on from.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in between.
+pub const LOCK: &str = ".lock";
 
 /// Why there is no folder for a run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +50,18 @@ pub enum RunFolderError {
         /// What is in the way.
         path: PathBuf,
     },
+    /// Another process writes to it.
+    #[error("{path} is in use by another run: wait until it has ended, or name another folder with --output", path = path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What should go on is not there.
+    #[error("{path} is no run folder: it has no {CONFIG}; name the folder that `regraft train` wrote", path = path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The data folder has no name of its own that a run could take.
     #[error("{path} has no name that the run could take: name its folder with --output", path = path.display())]
     NoName {
@@ -60,9 +81,11 @@ pub enum RunFolderError {
 }
 
 /// A folder that exists and belongs to one training run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held, and so locked, until the last copy is dropped or the process ends, however it ends.
+    _lock: Option<Arc<File>>,
 }
 
 impl RunFolder {
@@ -81,8 +104,7 @@ impl RunFolder {
         if force {
             return earlier_files(folder).map(|_| ());
         }
-        let is_empty = fs::read_dir(folder).map_err(io_error("read the folder", folder))?.next().is_none();
-        if is_empty { Ok(()) } else { Err(RunFolderError::NotEmpty { path: folder.to_owned() }) }
+        if is_empty(folder)? { Ok(()) } else { Err(RunFolderError::NotEmpty { path: folder.to_owned() }) }
     }
 
     /// Makes the folder of a run. To be called right before training, once every input has been checked, so that a run
@@ -91,7 +113,8 @@ impl RunFolder {
     /// `explicit`, the folder the user named, is made where missing and must be empty; with `force` it may hold anything, an
     /// earlier run's [`WRITTEN_FILES`] are removed (so that files of two runs never stand side by side) and everything else is
     /// kept. Without it the run gets `parent/name`, or the first free one of `parent/name-2`, `parent/name-3` and so on, in
-    /// which case a note for the user comes along. Two runs started together get two folders: creating it decides.
+    /// which case a note for the user comes along. Two runs started together get two folders: creating it decides. The folder is
+    /// locked until the run ends, so that no other run writes to it.
     ///
     /// # Errors
     /// [`RunFolderError`]; nothing has been removed then unless a removal itself failed.
@@ -106,17 +129,62 @@ impl RunFolder {
             return create_numbered(parent, name);
         };
         fs::create_dir_all(folder).map_err(io_error("create the folder", folder))?;
+        let locked = Self::locked(folder)?;
+        // Another run may have come and gone since the check.
+        Self::check(parent, explicit, force)?;
         if force {
             for file in earlier_files(folder)? {
                 fs::remove_file(&file).map_err(io_error("replace", &file))?;
             }
         }
-        Ok((Self { path: folder.to_owned() }, None))
+        Ok((locked, None))
     }
 
-    /// A run's folder that is there already, to continue or to read; nothing is checked or created.
+    /// A run's folder that is there already, to read; nothing is checked or created.
     pub fn existing(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), _lock: None }
+    }
+
+    /// A run's folder that is there already, to go on in. It is locked as that of a new run, and what writes that were cut off left
+    /// behind is removed.
+    ///
+    /// # Errors
+    /// When it is no run's folder, or a run is writing to it.
+    pub fn resume(path: &Path) -> Result<Self, RunFolderError> {
+        Self::check_run(path)?;
+        let folder = Self::locked(path)?;
+        for folder in [path.to_owned(), path.join(CHECKPOINTS)] {
+            for unfinished in unfinished_files(&folder)? {
+                fs::remove_file(&unfinished).map_err(io_error("remove the left-over", &unfinished))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Whether a run could go on in a folder, which nothing is done to.
+    ///
+    /// # Errors
+    /// When it is no run's folder.
+    pub fn check_run(path: &Path) -> Result<(), RunFolderError> {
+        match folder_or_nothing(path)? && path.join(CONFIG).is_file() {
+            true => Ok(()),
+            false => Err(RunFolderError::NoRun { path: path.to_owned() }),
+        }
+    }
+
+    /// The folder, locked by this process.
+    fn locked(folder: &Path) -> Result<Self, RunFolderError> {
+        let path = folder.join(LOCK);
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.map_err(io_error("create the file", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RunFolderError::Busy { path: folder.to_owned() }),
+            // Some network file systems have no locks; a run there is better than none.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+        }
+        Ok(Self { path: folder.to_owned(), _lock: Some(Arc::new(file)) })
     }
 
     /// The folder itself.
@@ -147,6 +215,16 @@ impl RunFolder {
     /// Where [`SUMMARY`] is.
     pub fn summary(&self) -> PathBuf {
         self.path.join(SUMMARY)
+    }
+
+    /// Where [`DATA`] is.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// Where [`CHECKPOINTS`] are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
     }
 }
 
@@ -183,7 +261,34 @@ fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<Strin
     }
     let note =
         (number > 1).then(|| format!("{} is there already: this run is written to {}", wanted.display(), folder.display()));
-    Ok((RunFolder { path: folder }, note))
+    Ok((RunFolder::locked(&folder)?, note))
+}
+
+/// Whether a folder holds nothing but the lock of a run that ended before it wrote anything.
+fn is_empty(folder: &Path) -> Result<bool, RunFolderError> {
+    for entry in fs::read_dir(folder).map_err(io_error("read the folder", folder))? {
+        if entry.map_err(io_error("read the folder", folder))?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What writes that were cut off left in a folder; nothing where there is no folder.
+fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io_error("read the folder", folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(io_error("read the folder", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if atomic_file::is_unfinished(&name) || weights::is_unfinished(&name) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a folder is there; an error where it is something else.
@@ -194,6 +299,41 @@ fn folder_or_nothing(path: &Path) -> Result<bool, RunFolderError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io_error("look at", path)(error)),
     }
+}
+
+/// The checkpoints in a folder, oldest first; none where there is no folder. Their names tell how far the run was, so that no clock decides
+/// which is the newest.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io_error("read the folder", folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(io_error("read the folder", folder))?.path();
+        if checkpoint_place(&path).is_some() {
+            found.push(path);
+        }
+    }
+    found.sort_by_key(|path| checkpoint_place(path));
+    Ok(found)
+}
+
+/// The name of a checkpoint after so many epochs and so many pictures of the next one.
+#[must_use]
+pub fn checkpoint_name(epochs: u32, images: usize) -> String {
+    format!("epoch-{epochs:06}-image-{images:09}.safetensors")
+}
+
+/// Epochs and pictures of the next one that a checkpoint's name tells.
+#[must_use]
+pub fn checkpoint_place(path: &Path) -> Option<(u32, usize)> {
+    let name = path.file_name()?.to_str()?;
+    let (epochs, images) = name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.split_once("-image-")?;
+    Some((epochs.parse().ok()?, images.parse().ok()?))
 }
 
 /// The files of an earlier run that a folder holds; an error where something else has the name of one.
@@ -208,6 +348,7 @@ fn earlier_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
             Err(error) => return Err(io_error("look at", &path)(error)),
         }
     }
+    found.extend(checkpoint_files(&folder.join(CHECKPOINTS))?);
     Ok(found)
 }
 
@@ -237,7 +378,7 @@ mod tests {
         assert_eq!(second.path(), parent.join("photos-2"));
         let expected = format!("{} is there already: this run is written to {}", first.path().display(), second.path().display());
         assert_eq!(note, Some(expected));
-        fs::remove_dir(second.path()).unwrap();
+        fs::remove_dir_all(second.path()).unwrap();
         fs::write(parent.join("photos-3"), "a file in the way counts as taken").unwrap();
         assert_eq!(RunFolder::create(&parent, "photos", None, false).unwrap().0.path(), parent.join("photos-2"));
         assert_eq!(RunFolder::create(&parent, "photos", None, true).unwrap().0.path(), parent.join("photos-4"));
@@ -260,6 +401,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let named = folder.path().join("a").join("b");
         for _ in 0..2 {
+            // The second time it holds the lock's file alone.
             let (run, note) = RunFolder::create(Path::new("unused"), "unused", Some(&named), false).unwrap();
             assert_eq!((run.path(), note), (&*named, None));
         }
@@ -288,10 +430,65 @@ mod tests {
             fs::write(folder.path().join(name), "old").unwrap();
         }
         fs::create_dir(folder.path().join("pictures")).unwrap();
+        let checkpoints = folder.path().join(CHECKPOINTS);
+        fs::create_dir(&checkpoints).unwrap();
+        for name in [&*checkpoint_name(3, 64), "mine.safetensors", "epoch-1.safetensors"] {
+            fs::write(checkpoints.join(name), "old").unwrap();
+        }
         RunFolder::check(Path::new("unused"), Some(folder.path()), true).unwrap();
-        assert_eq!(names_in(folder.path()).len(), 8);
+        assert_eq!(names_in(folder.path()).len(), 10);
         RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), true).unwrap();
-        assert_eq!(names_in(folder.path()), ["model.safetensors.bak", "notes.txt", "pictures"]);
+        assert_eq!(names_in(folder.path()), [LOCK, CHECKPOINTS, "model.safetensors.bak", "notes.txt", "pictures"]);
+        assert_eq!(names_in(&checkpoints), ["epoch-1.safetensors", "mine.safetensors"]);
+    }
+
+    #[test]
+    fn a_folder_is_locked_as_long_as_its_run_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().join("run");
+        let open = || RunFolder::create(Path::new("unused"), "unused", Some(&named), true);
+        let (run, _) = open().unwrap();
+        let copy = run.clone();
+        drop(run);
+        let error = open().unwrap_err();
+        assert!(matches!(&error, RunFolderError::Busy { path } if *path == named), "{error}");
+        fs::write(named.join(CONFIG), "").unwrap();
+        assert!(matches!(RunFolder::resume(&named), Err(RunFolderError::Busy { .. })));
+        drop(copy);
+        assert!(RunFolder::resume(&named).is_ok());
+        assert!(open().is_ok());
+    }
+
+    #[test]
+    fn going_on_needs_a_runs_folder_and_removes_what_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [&folder.path().join("nowhere"), folder.path()] {
+            assert!(matches!(RunFolder::resume(path), Err(RunFolderError::NoRun { .. })));
+        }
+        assert_eq!(names_in(folder.path()), [""; 0]);
+        fs::create_dir(folder.path().join(CHECKPOINTS)).unwrap();
+        for name in
+            [CONFIG, ".metrics.csv.17-3.unfinished", ".regraft-Ab3.partial", "checkpoints/.regraft-x.partial", "checkpoints/mine"]
+        {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        RunFolder::resume(folder.path()).unwrap();
+        assert_eq!(names_in(folder.path()), [LOCK, CHECKPOINTS, CONFIG]);
+        assert_eq!(names_in(&folder.path().join(CHECKPOINTS)), ["mine"]);
+    }
+
+    #[test]
+    fn checkpoints_are_ordered_by_what_they_are_of() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(checkpoint_files(&folder.path().join("none")).unwrap().is_empty());
+        let places = [(0, 128), (2, 0), (1, 64), (1, 1_000_000_000), (10, 0)];
+        for (epochs, images) in places {
+            fs::write(folder.path().join(checkpoint_name(epochs, images)), "").unwrap();
+        }
+        fs::write(folder.path().join(".epoch-000001-image-000000000.safetensors.partial"), "").unwrap();
+        let files = checkpoint_files(folder.path()).unwrap();
+        let found: Vec<_> = files.iter().filter_map(|path| checkpoint_place(path)).collect();
+        assert_eq!(found, [(0, 128), (1, 64), (1, 1_000_000_000), (2, 0), (10, 0)]);
     }
 
     #[test]

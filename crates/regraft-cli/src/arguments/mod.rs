@@ -28,7 +28,7 @@ Examples:
   regraft evaluate runs/photos photos/test  score the model that training left
   regraft predict runs/photos a.jpg b.png   use it
 
-Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input";
+Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input, 130 or 143 a training ended by Ctrl-C or SIGTERM and saved";
 
 /// Fine-tune a pretrained image classifier on your own folder of pictures.
 #[derive(Debug, Parser)]

@@ -6,7 +6,8 @@ use super::shared::{
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{BatchNormMode, Freeze, LossReduction, OptimizerName, Recipe, Schedule, TrainConfig};
+use regraft::config::{BatchNormMode, Freeze, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig};
+use regraft::run_folder::RunFolder;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -18,7 +19,8 @@ Examples:
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
   regraft train photos/ --weights runs/source     a model of your own as the source
-  regraft train --config runs/photos/config.toml  the same run again";
+  regraft train --config runs/photos/config.toml  the same run again
+  regraft train --resume runs/photos              go on with a run that was interrupted";
 
 /// Flags of `regraft train`. What is not given comes from --config, or else from the recipe.
 #[derive(Debug, Args)]
@@ -26,7 +28,7 @@ Examples:
 pub struct TrainArguments {
     /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in DATA; or a table
     /// (.csv, .tsv, .jsonl) with the columns path, label and split; or a ZIP archive of either
-    #[arg(required_unless_present = "config")]
+    #[arg(required_unless_present_any = ["config", "resume"])]
     pub data: Option<PathBuf>,
     /// Leave out the pictures that this table names in its column `path`
     #[arg(long, value_name = "FILE")]
@@ -43,6 +45,12 @@ pub struct TrainArguments {
     /// Write into --output though it is not empty; only files that a run writes are replaced
     #[arg(long)]
     pub force: bool,
+    /// Go on with an interrupted run where its last checkpoint was written, as though nothing had happened
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe", "output", "force"])]
+    pub resume: Option<PathBuf>,
+    /// How often a checkpoint is written within an epoch, such as 90s or 1h; there is one after each epoch besides [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>)]
+    pub checkpoint_every: Option<Interval>,
     /// Print the summary as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
@@ -95,6 +103,10 @@ pub struct TrainArguments {
     /// How the losses of a batch become one
     #[arg(long, value_parser = one_of::<LossReduction>(&["mean", "sum"]), help_heading = "Training")]
     pub loss: Option<LossReduction>,
+    /// What to do about a loss or gradient that is not finite: stop, or once go back to the epoch's start and on with half the rate
+    /// [default: stop]
+    #[arg(long, value_name = "ACTION", value_parser = one_of::<OnNan>(&["stop", "retry"]), help_heading = "Training")]
+    pub on_nan: Option<OnNan>,
     /// Seed of every random draw
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u64>,
@@ -118,7 +130,14 @@ pub struct TrainArguments {
 impl TrainArguments {
     /// The configuration that the flags stand for.
     pub fn resolve(&self) -> Result<TrainConfig, Failure> {
-        let mut config = match &self.config {
+        let run = match &self.resume {
+            Some(folder) => {
+                RunFolder::check_run(folder).map_err(Failure::input)?;
+                Some(RunFolder::existing(folder).config())
+            }
+            None => None,
+        };
+        let mut config = match self.config.as_ref().or(run.as_ref()) {
             Some(path) => TrainConfig::read(path).map_err(Failure::input)?,
             None => TrainConfig::recipe(self.recipe.unwrap_or(Recipe::Default), self.data.as_deref().unwrap_or("".as_ref())),
         };
@@ -148,6 +167,8 @@ impl TrainArguments {
         set(&mut config.warmup, self.warmup.as_ref());
         set(&mut config.label_smoothing, self.label_smoothing.as_ref());
         set(&mut config.loss, self.loss.as_ref());
+        set(&mut config.on_nan, self.on_nan.as_ref());
+        set(&mut config.checkpoint_every, self.checkpoint_every.as_ref());
         set(&mut config.seed, self.seed.as_ref());
         set_some(&mut config.image_size, self.preparation.image_size.as_ref());
         set_some(&mut config.resize, self.preparation.resize.as_ref());

@@ -5,15 +5,24 @@ use crate::arguments::TrainArguments;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::{Bars, duration};
+use crate::signals::Signals;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
-use regraft::train::{Event, Output, Start, train};
+use regraft::train::{Event, Output, Start, TrainError, train};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
-    let place = Output { parent: "runs".into(), folder: arguments.output.clone(), force: arguments.force };
+    let signals = Signals::default();
+    let place = Output {
+        parent: "runs".into(),
+        folder: arguments.resume.clone().or_else(|| arguments.output.clone()),
+        force: arguments.force,
+        resume: arguments.resume.is_some(),
+        stop: signals.stop(),
+    };
     let mut bars = Bars::default();
     let mut written = Ok(());
+    let mut caught = Ok(());
     let to_error = arguments.json;
     let mut say = |bars: &mut Bars, text: String| {
         bars.clear();
@@ -27,7 +36,11 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         Event::Note(note) => say(&mut bars, format!("note: {note}")),
         Event::Listing { found } => bars.show("listing", found, found, String::new()),
         Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
-        Event::Started(start) => say(&mut bars, describe(start)),
+        Event::Started(start) => {
+            // Before there is anything to save, a signal may end the program as it always does.
+            caught = signals.catch();
+            say(&mut bars, describe(start));
+        }
         Event::Step(step) => {
             let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
             let title = format!("epoch {}/{}", step.epoch.0, step.epoch.1);
@@ -44,10 +57,21 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         Event::Epoch { row, epochs, kept } => say(&mut bars, epoch_line(row, epochs, kept)),
     });
     bars.clear();
-    let outcome =
-        outcome.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    let outcome = outcome.map_err(|error| match error {
+        TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
+        error if error.is_failure_under_way() => Failure::under_way(error),
+        error => Failure::input(error),
+    })?;
     written?;
+    caught?;
     let summary = &outcome.summary;
+    if outcome.had_ended {
+        let (folder, epochs) = (outcome.folder.display(), summary.epochs);
+        output::aside(format!(
+            "note: {folder} has ended, with all of its {epochs} epochs: there is nothing to go on with (with a constant schedule, a larger \
+             --epochs trains longer)"
+        ));
+    }
     if arguments.json {
         return output::json(summary);
     }

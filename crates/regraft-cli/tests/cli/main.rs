@@ -4,11 +4,16 @@
 
 mod classifiers;
 mod data;
+mod divergence;
 mod help;
+mod interruptions;
+mod long_runs;
 mod outcome;
 mod pictures;
 mod reproducible;
+mod resume;
 mod run_folder;
+mod storage;
 mod tools;
 mod transfer;
 mod workspace;

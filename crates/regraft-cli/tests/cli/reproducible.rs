@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 
 /// The rows of metrics.csv without the columns that hold times.
-fn metrics(workspace: &Workspace, run: &str) -> Vec<Vec<String>> {
+pub fn metrics(workspace: &Workspace, run: &str) -> Vec<Vec<String>> {
     let text = workspace.text(&format!("{run}/metrics.csv"));
     let rows: Vec<Vec<String>> = text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect();
     let is_time = |name: &str| ["seconds", "images_per_second", "data_wait_fraction"].contains(&name);

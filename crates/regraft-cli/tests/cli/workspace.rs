@@ -3,7 +3,7 @@
 use crate::outcome::Outcome;
 use crate::pictures::{Look, write_pictures};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// The program.
@@ -88,6 +88,19 @@ impl Workspace {
         let mut command = command(self.folder.path(), arguments);
         command.envs(environment.iter().copied());
         Outcome::of(arguments, command.output().expect("the program runs"))
+    }
+
+    /// Starts the program; nobody reads its standard output, and what it writes to standard error waits to be read.
+    pub fn start(&self, arguments: &str) -> Child {
+        let mut command = command(self.folder.path(), arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs")
+    }
+
+    /// Runs a shell's script in which `$REGRAFT` is the program.
+    pub fn shell(&self, script: &str) -> Outcome {
+        let mut command = Command::new("sh");
+        command.current_dir(self.folder.path()).arg("-c").arg(script).env("REGRAFT", REGRAFT).stdin(Stdio::null());
+        Outcome::of(script, command.output().expect("a shell"))
     }
 
     /// Runs the program with nobody reading its standard output.

@@ -19,7 +19,7 @@ pub use error::{ShapeDifference, WeightError};
 pub use matching::{ExpectedTensor, HeadMatch, Matched, match_to};
 pub use names::{strip_prefixes, translate_efficientnet_names};
 pub use safetensors_read::read_safetensors;
-pub use safetensors_write::{StorageType, write_safetensors};
+pub use safetensors_write::{StorageType, is_unfinished, write_safetensors};
 
 use std::collections::BTreeMap;
 use std::fs::File;

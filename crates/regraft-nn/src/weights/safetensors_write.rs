@@ -26,6 +26,16 @@ impl StorageType {
     }
 }
 
+/// How names of files in the making begin and end.
+const UNFINISHED: (&str, &str) = (".regraft-", ".partial");
+
+/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash, say). It may be removed where nothing
+/// is being written.
+#[must_use]
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
+}
+
 /// Writes a safetensors file and returns its length in bytes.
 ///
 /// An existing file is replaced only once the new one is complete and synced. Tensors are stored by element type (f32 before
@@ -124,7 +134,7 @@ fn write_beside(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".regraft-").suffix(".partial");
+    builder.prefix(UNFINISHED.0).suffix(UNFINISHED.1);
     // Temporary files are private by default; a model file gets the permissions that any new file would (the umask applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -137,8 +147,11 @@ fn write_beside(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<
     beside.as_file().sync_all()?;
     let length = beside.as_file().metadata()?.len();
     beside.persist(path).map_err(|error| error.error)?;
-    // The rename itself lasts only once the folder is synced. Windows has no such call.
+    // The rename itself lasts only once the folder is synced. Windows has no such call, nor have some network file systems.
     #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
+    match std::fs::File::open(folder)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+        outcome => outcome?,
+    }
     Ok(length)
 }

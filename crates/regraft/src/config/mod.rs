@@ -1,17 +1,20 @@
 //! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
 
 mod error;
+mod interval;
 mod words;
 
 pub use error::ConfigError;
+pub use interval::Interval;
 pub use words::{
-    BatchNormMode, CacheImages, Freeze, Keep, LossReduction, OnBadImage, OptimizerName, Recipe, Resize, Schedule, Weights,
+    BatchNormMode, CacheImages, Freeze, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe, Resize, Schedule, Weights,
 };
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All options of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,10 @@ pub struct TrainConfig {
     pub keep: Keep,
     /// Whether the test pictures are scored after each epoch too, for show only.
     pub test_each_epoch: bool,
+    /// What is done where a loss or the gradient is not finite.
+    pub on_nan: OnNan,
+    /// How often a checkpoint is written within an epoch; there is one after each epoch besides.
+    pub checkpoint_every: Interval,
     /// Seed of every random draw.
     pub seed: u64,
     /// Threads that compute; 0 is one for each core.
@@ -155,6 +162,8 @@ impl TrainConfig {
             loss: LossReduction::Sum,
             keep: Keep::Last,
             test_each_epoch: true,
+            on_nan: OnNan::Stop,
+            checkpoint_every: Interval(Duration::from_secs(5 * 60)),
             seed: 0,
             threads: 0,
             workers: 0,

@@ -171,6 +171,16 @@ pub enum OnBadImage {
     Skip,
 }
 
+/// What is done where a loss or the gradient is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNan {
+    /// The run stops.
+    Stop,
+    /// Once, the run goes back to the start of the epoch and on with half the learning rate.
+    Retry,
+}
+
 /// How much memory decoded pictures may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::atomic_file::{self, AtomicFileError};
 
 /// The columns, in order; the names of [`EpochRow`]'s fields.
@@ -21,7 +23,7 @@ const COLUMNS: [&str; 10] = [
 ];
 
 /// What one epoch came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
     /// Counted from 1.
     pub epoch: u32,

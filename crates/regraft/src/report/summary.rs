@@ -27,6 +27,11 @@ pub struct Summary {
     pub wall_seconds: f64,
     /// What it ran on, in words.
     pub device: String,
+    /// The instruction set of the kernels. The same run with another one rounds differently; with the same one, and the same
+    /// `precision`, it gives the same weights to the bit.
+    pub instruction_set: String,
+    /// The type of the elements that the network was computed in.
+    pub precision: String,
     /// The seed of every random draw.
     pub seed: u64,
     /// Class names, in the order of the model's outputs.
@@ -123,6 +128,8 @@ mod tests {
             images_per_second: 14.5,
             wall_seconds: 120.0,
             device: "CPU, 2 threads".to_owned(),
+            instruction_set: "avx512".to_owned(),
+            precision: "f32".to_owned(),
             seed: u64::MAX,
             classes: vec!["hot \"dog\"".to_owned(), "犬".to_owned()],
             architecture: "resnet18".to_owned(),
@@ -154,6 +161,8 @@ mod tests {
   "images_per_second": 14.5,
   "wall_seconds": 120.0,
   "device": "CPU, 2 threads",
+  "instruction_set": "avx512",
+  "precision": "f32",
   "seed": 18446744073709551615,
   "classes": [
     "hot \"dog\"",

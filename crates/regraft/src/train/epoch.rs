@@ -3,7 +3,7 @@
 use super::state::{EpochProgress, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
 use crate::config::{LossReduction, OptimizerName, TrainConfig};
-use crate::evaluate::evaluate;
+use crate::evaluate::{EvaluateError, evaluate};
 use crate::metrics::Evaluation;
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
@@ -13,7 +13,9 @@ use regraft_data::loader::{Batch, Loader, LoaderOptions, Transform};
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepPart, TrainBatch, Update};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes is the [`TrainState`].
@@ -25,10 +27,20 @@ pub(super) struct Trainer<'a> {
     multipliers: Vec<f32>,
     optimizer: Optimizer,
     loss: LossSettings,
+    stop: &'a AtomicBool,
 }
 
+/// What is called after each step that another one of its epoch follows.
+pub(super) type AfterStep<'a> = dyn FnMut(&dyn Engine, &TrainState) -> Result<(), TrainError> + 'a;
+
 impl<'a> Trainer<'a> {
-    pub fn new(config: &'a TrainConfig, engine: &'a mut dyn Engine, pictures: &'a Pictures, loading: &'a LoaderOptions) -> Self {
+    pub fn new(
+        config: &'a TrainConfig,
+        engine: &'a mut dyn Engine,
+        pictures: &'a Pictures,
+        loading: &'a LoaderOptions,
+        stop: &'a AtomicBool,
+    ) -> Self {
         Self {
             multipliers: transfer::rate_multipliers(engine.graph(), config.head_lr_mult),
             optimizer: match config.optimizer {
@@ -46,6 +58,7 @@ impl<'a> Trainer<'a> {
             engine,
             pictures,
             loading,
+            stop,
         }
     }
 
@@ -64,8 +77,26 @@ impl<'a> Trainer<'a> {
         order
     }
 
-    /// The steps of the epoch in progress that have not been made yet.
-    pub fn run_steps(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also where an error ends the epoch; one that
+    /// [is a stop](TrainError::is_stop) says that the run was asked to end there.
+    pub fn run_epoch(
+        &mut self,
+        state: &mut TrainState,
+        after_step: &mut AfterStep<'_>,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), TrainError> {
+        if state.progress.images < self.pictures.train.len() {
+            self.run_steps(state, after_step, report)?;
+        }
+        self.finish_epoch(state, report)
+    }
+
+    fn run_steps(
+        &mut self,
+        state: &mut TrainState,
+        after_step: &mut AfterStep<'_>,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), TrainError> {
         let seed = self.config.seed;
         let transform = Transform::Train { seed, epoch: state.epoch };
         let options = LoaderOptions { batch_size: self.config.batch_size, transform, ..self.loading.clone() };
@@ -80,7 +111,7 @@ impl<'a> Trainer<'a> {
             let step = TrainBatch { images: &batch.images, labels: &batch.labels, seed, epoch, position };
             let output = self.engine.gradients(&step, self.loss, StepPart::whole(batch.labels.len()))?;
             self.check_finite(&output.losses, &batch, state)?;
-            let learning_rate = self.learning_rate(steps_done);
+            let learning_rate = self.learning_rate(steps_done) * state.rate_factor;
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
             self.engine.update(&Update {
                 optimizer: self.optimizer,
@@ -91,7 +122,7 @@ impl<'a> Trainer<'a> {
             })?;
             state.steps_done += 1;
             state.progress.count(&output.losses, &output.logits, &batch.labels);
-            state.progress.learning_rate = learning_rate;
+            state.progress.learning_rate = f64::from(learning_rate);
             state.progress.seconds = before.seconds + started.elapsed().as_secs_f64();
             state.progress.waited = before.waited + loader.waited().as_secs_f64();
             loader.recycle(batch);
@@ -102,6 +133,12 @@ impl<'a> Trainer<'a> {
                 accuracy: state.progress.accuracy(),
                 images_per_second: state.progress.images as f64 / state.progress.seconds,
             }));
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(EvaluateError::Stopped.into());
+            }
+            if state.progress.images < self.pictures.train.len() {
+                after_step(self.engine, state)?;
+            }
         }
         Ok(())
     }
@@ -121,16 +158,18 @@ impl<'a> Trainer<'a> {
             step: state.steps_done + 1,
             what,
             pictures: batch.indices.iter().map(path).collect(),
-            learning_rate: self.config.lr,
+            learning_rate: self.config.lr * state.rate_factor,
             kept: None,
         })))
     }
 
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
-    pub fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+    fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
         let validation = self.score("validation", &self.pictures.validation, report)?;
         state.last_test = if self.config.test_each_epoch { self.score("test", &self.pictures.test, report)? } else { None };
-        let progress @ EpochProgress { images, seconds, .. } = std::mem::take(&mut state.progress);
+        let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
+        // A clock may be too coarse for an epoch of a few pictures.
+        let seconds = progress.seconds.max(1e-9);
         state.rows.push(EpochRow {
             epoch: state.epoch + 1,
             train_loss: progress.loss(),
@@ -138,7 +177,7 @@ impl<'a> Trainer<'a> {
             validation_loss: validation.as_ref().and_then(|validation| validation.loss),
             validation_accuracy: validation.as_ref().map(|validation| validation.accuracy),
             test_accuracy: state.last_test.as_ref().map(|test| test.accuracy),
-            learning_rate: f64::from(progress.learning_rate),
+            learning_rate: progress.learning_rate,
             seconds,
             images_per_second: images as f64 / seconds,
             data_wait_fraction: progress.waited / seconds,
@@ -160,7 +199,11 @@ impl<'a> Trainer<'a> {
             return Ok(None);
         }
         let total = samples.len();
-        let mut progress = |done| report(Event::Scoring { part, done, total });
+        let stop = self.stop;
+        let mut progress = |done| {
+            report(Event::Scoring { part, done, total });
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
         Ok(Some(evaluate(self.engine, samples, &self.pictures.classes, self.loading.clone(), &mut progress)?))
     }
 }

@@ -1,5 +1,7 @@
 //! Why a run fails.
 
+use super::checkpoint::CheckpointError;
+use super::data_list::DataListError;
 use crate::atomic_file;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
@@ -13,6 +15,7 @@ use regraft_data::preprocessing::PreprocessingError;
 use regraft_nn::cpu::CpuError;
 use regraft_nn::engine::EngineError;
 use regraft_nn::graph::GraphError;
+use regraft_nn::weights::WeightError;
 use std::path::PathBuf;
 
 /// A run that failed.
@@ -49,9 +52,40 @@ pub enum TrainError {
     Curves(#[from] curves::CurvesError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    DataList(#[from] DataListError),
     /// A loss or the gradient is not finite.
     #[error(transparent)]
     Diverged(Box<Divergence>),
+    /// Something asked the run to stop, and all is saved.
+    #[error("stopped {place}; all is saved. Go on with: regraft train --resume {}", folder.display())]
+    Stopped { folder: PathBuf, place: String },
+    /// The run that is to go on was asked for something else.
+    #[error(
+        "{} cannot go on, for it would not be the same run:{}\nput it back as it was, or start another run",
+        folder.display(),
+        list(differences)
+    )]
+    OtherRun { folder: PathBuf, differences: Vec<String> },
+    /// No epoch has ended.
+    #[error("the run has no finished epoch; start it over")]
+    NoEpoch,
+    /// The run's folder was not named.
+    #[error("a run that goes on needs its folder")]
+    NoFolder,
+}
+
+/// How many differences are printed. The error value itself holds all of them.
+const LISTED: usize = 20;
+
+fn list(lines: &[String]) -> String {
+    let mut text: String = lines.iter().take(LISTED).map(|line| format!("\n  {line}")).collect();
+    if lines.len() > LISTED {
+        text.push_str(&format!("\n  and {} more", lines.len() - LISTED));
+    }
+    text
 }
 
 /// A step whose losses or gradient are not finite. It was not applied.
@@ -81,6 +115,11 @@ pub struct Divergence {
 }
 
 impl TrainError {
+    /// Whether it says that the run was asked to end, and no more.
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self, Self::Evaluate(EvaluateError::Stopped))
+    }
+
     /// Whether the run failed under way, rather than being asked for something impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
@@ -88,8 +127,12 @@ impl TrainError {
             self,
             Self::Diverged(_)
                 | Self::Engine(_)
+                | Self::Stopped { .. }
+                | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io { .. })
+                | Self::DataList(_)
                 | Self::Evaluate(_)
                 | Self::File(_)
+                | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
                 | Self::Curves(_)
                 | Self::Summary(_)

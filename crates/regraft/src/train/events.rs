@@ -3,9 +3,11 @@
 use crate::metrics::Evaluation;
 use crate::report::{epochs, summary};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Where a run's files go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Output {
     /// The folder in which run folders are made: `runs`.
     pub parent: PathBuf,
@@ -13,6 +15,10 @@ pub struct Output {
     pub folder: Option<PathBuf>,
     /// Whether a named folder that is not empty may be written to.
     pub force: bool,
+    /// Whether the run in `folder`, which must be named, goes on.
+    pub resume: bool,
+    /// Set, by a signal's handler or another thread, to end the run after the step that is being made; everything is saved then.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What happens in a run, for whoever shows it.
@@ -95,6 +101,8 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// What `summary.json` says.
     pub summary: summary::Summary,
-    /// The test pictures' scores, where there are any.
+    /// The test pictures' scores, where there are any and this sitting took them.
     pub test: Option<Evaluation>,
+    /// Whether there was nothing left to do: the run that was to go on had ended before.
+    pub had_ended: bool,
 }

@@ -1,6 +1,7 @@
 //! The files of a run: its model, metrics, curves and summary.
 
 use super::TrainError;
+use super::identity::Identity;
 use super::state::{BEST, TrainState};
 use crate::config::{Keep, TrainConfig};
 use crate::metrics::Evaluation;
@@ -10,6 +11,11 @@ use crate::report::epochs::EpochRow;
 use crate::report::summary::Summary;
 use crate::report::{curves, epochs};
 use crate::run_folder::RunFolder;
+
+/// The row of the epoch whose weights the run would leave.
+pub(super) fn row_of_best(state: &TrainState) -> Option<&EpochRow> {
+    state.rows.iter().find(|row| state.best.is_some_and(|best| best.epoch == row.epoch))
+}
 
 /// Writes the model file with the network that the state holds as its best, whose epoch has this row.
 pub(super) fn write_model(
@@ -43,6 +49,7 @@ pub(super) struct Ended<'a> {
     pub config: &'a TrainConfig,
     pub model: &'a Model,
     pub pictures: &'a Pictures,
+    pub identity: &'a Identity,
     /// The row of the epoch whose weights the run leaves.
     pub kept: &'a EpochRow,
     pub test: Option<&'a Evaluation>,
@@ -65,6 +72,8 @@ pub(super) fn summary(state: TrainState, ended: &Ended<'_>) -> Summary {
         images_per_second: state.images as f64 / state.seconds,
         wall_seconds: ended.wall_seconds,
         device: ended.device.clone(),
+        instruction_set: ended.identity.instruction_set.clone(),
+        precision: ended.identity.precision.clone(),
         seed: config.seed,
         classes: model.classes.clone(),
         architecture: model.architecture().to_owned(),

@@ -1,9 +1,13 @@
 //! The training run, from a folder of pictures to a run folder. [`train`] reads from top to bottom.
 
+pub mod checkpoint;
+pub mod data_list;
 mod epoch;
 mod error;
 mod events;
 mod files;
+pub mod identity;
+mod resume;
 mod setup;
 pub mod state;
 
@@ -11,32 +15,53 @@ pub use error::{Divergence, TrainError};
 pub use events::{Event, Outcome, Output, Start, StepReport};
 
 use crate::atomic_file;
-use crate::config::{Keep, TrainConfig};
+use crate::config::{Keep, OnNan, TrainConfig};
 use crate::metrics::Evaluation;
+use crate::model::Model;
+use crate::pictures::Pictures;
 use crate::report::summary::write_summary;
 use crate::run_folder::{RunFolder, run_name};
 use epoch::Trainer;
-use files::{Ended, summary, write_model, write_progress};
+use files::{Ended, row_of_best, summary, write_model, write_progress};
 use regraft_nn::engine::Engine;
+use resume::{Beginning, Saver, begin, go_back};
 use setup::{Setup, set_up};
 use state::{BEST, Best, TrainState};
 use std::time::Instant;
 
-/// Fine-tunes a source model on the pictures of a folder.
+/// Fine-tunes a source model on the pictures of a folder, or goes on with a run that was interrupted.
 ///
 /// # Errors
-/// When an option, the folder, a picture or the weight file is wrong, before anything is written; or when the training diverges or a
-/// file cannot be written.
+/// When an option, the folder, a picture or the weight file is wrong, before anything is written; or when the training diverges, a
+/// file cannot be written, or the run was asked to stop.
 pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Outcome, TrainError> {
     let started = Instant::now();
-    RunFolder::check(&output.parent, output.folder.as_deref(), output.force)?;
-    let Setup { config, source, pictures, loading, mut engine, mut model, parameters } = set_up(config, report)?;
-
-    let (folder, renamed) = RunFolder::create(&output.parent, &run_name(&config.data)?, output.folder.as_deref(), output.force)?;
-    let mut state = TrainState { notes: pictures.notes.iter().cloned().chain(renamed).collect(), ..TrainState::default() };
+    let beginning = begin(config, output)?;
+    if let Beginning::Ended(outcome) = beginning {
+        return Ok(*outcome);
+    }
+    let Setup { config, source, pictures, data_list, identity, loading, mut engine, mut model, parameters } =
+        set_up(config, report)?;
+    let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
+    let (folder, mut state) = match beginning {
+        Beginning::Resumed(resumed) => {
+            let (folder, state) = resumed.restore(&config, &identity, &data_list, &mut engine, report)?;
+            write_restored(&folder, &config, &mut model, &state)?;
+            (folder, state)
+        }
+        Beginning::Over(folder, note) => (folder, TrainState::new(pictures.notes.iter().cloned().chain([note]).collect())),
+        _ => {
+            let name = run_name(&config.data)?;
+            let (folder, renamed) = RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
+            (folder, TrainState::new(pictures.notes.iter().cloned().chain(renamed).collect()))
+        }
+    };
     state.notes.iter().for_each(|note| report(Event::Note(note)));
     atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())?;
-    write_progress(&folder, &config, &state)?;
+    data_list.write(&folder.data())?;
+    if state.rows.is_empty() {
+        write_progress(&folder, &config, &state)?;
+    }
     report(Event::Started(&Start {
         folder: folder.path().to_owned(),
         source,
@@ -46,10 +71,28 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         device: engine.device(),
     }));
 
-    let mut trainer = Trainer::new(&config, &mut engine, &pictures, &loading);
+    let mut saver = Saver::new(&folder, &identity, &engine, config.checkpoint_every.0, started)?;
+    if start.is_some() && state.steps_done == 0 {
+        saver.save(&engine, &state)?;
+    }
+    let mut trainer = Trainer::new(&config, &mut engine, &pictures, &loading, &output.stop);
     while state.epoch < config.epochs {
-        trainer.run_steps(&mut state, report).map_err(|error| name_kept_model(error, &folder, &state))?;
-        trainer.finish_epoch(&mut state, report)?;
+        let mut after_step = |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
+        match (trainer.run_epoch(&mut state, &mut after_step, report), &start) {
+            (Ok(()), _) => {}
+            (Err(error), _) if error.is_stop() => {
+                saver.save(trainer.engine, &state)?;
+                return Err(stopped(&folder, &state, &config, &pictures));
+            }
+            (Err(TrainError::Diverged(divergence)), Some(start)) if state.retries == 0 => {
+                state = go_back(&folder, *divergence, start, trainer.engine)?;
+                write_restored(&folder, &config, &mut model, &state)?;
+                saver.save(trainer.engine, &state)?;
+                report(Event::Note(state.notes.last().map_or("", String::as_str)));
+                continue;
+            }
+            (Err(error), _) => return Err(name_kept_model(error, &folder, &state)),
+        }
         let Some(row) = state.rows.last().cloned() else { continue };
         let kept = config.keep == Keep::Last || state.best.is_none_or(|best| best.is_beaten_by(&row));
         if kept {
@@ -58,43 +101,44 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             write_model(&folder, &mut model, &state, &row, row.test_accuracy)?;
         }
         write_progress(&folder, &config, &state)?;
+        saver.save(trainer.engine, &state)?;
         report(Event::Epoch { row: &row, epochs: config.epochs, kept });
     }
 
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
-    let best_epoch = state.best.map_or(config.epochs, |best| best.epoch);
-    let kept = state.rows[best_epoch as usize - 1].clone();
-    let test = match state.last_test.take().filter(|_| best_epoch == config.epochs) {
+    let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
+    let test = match state.last_test.take().filter(|_| kept.epoch == config.epochs) {
         Some(test) => Some(test),
         None => {
-            let test = score_best(&mut trainer, &pictures, &state, report)?;
+            let test = score_best(&mut trainer, &pictures, &state, report);
+            let test =
+                test.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
             if let Some(test) = &test {
                 write_model(&folder, &mut model, &state, &kept, Some(test.accuracy))?;
             }
             test
         }
     };
-    let summary = summary(
-        state,
-        &Ended {
-            config: &config,
-            model: &model,
-            pictures: &pictures,
-            kept: &kept,
-            test: test.as_ref(),
-            parameters,
-            device: engine.device(),
-            wall_seconds: started.elapsed().as_secs_f64(),
-        },
-    );
+    let ended = Ended {
+        config: &config,
+        model: &model,
+        pictures: &pictures,
+        identity: &identity,
+        kept: &kept,
+        test: test.as_ref(),
+        parameters,
+        device: engine.device(),
+        wall_seconds: state.earlier_seconds + started.elapsed().as_secs_f64(),
+    };
+    let summary = summary(state, &ended);
     write_summary(&folder.summary(), &summary)?;
-    Ok(Outcome { folder: folder.path().to_owned(), summary, test })
+    Ok(Outcome { folder: folder.path().to_owned(), summary, test, had_ended: false })
 }
 
 /// Scores the test pictures with the network that the run leaves.
 fn score_best(
     trainer: &mut Trainer<'_>,
-    pictures: &crate::pictures::Pictures,
+    pictures: &Pictures,
     state: &TrainState,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Option<Evaluation>, TrainError> {
@@ -104,10 +148,34 @@ fn score_best(
     trainer.score("test", &pictures.test, report)
 }
 
+/// Makes the folder's files those of a state that was read from a checkpoint: they may be of a later step.
+fn write_restored(folder: &RunFolder, config: &TrainConfig, model: &mut Model, state: &TrainState) -> Result<(), TrainError> {
+    if let Some(row) = row_of_best(state) {
+        write_model(folder, model, state, row, row.test_accuracy)?;
+    }
+    write_progress(folder, config, state)
+}
+
 /// Says in a divergence which model the run leaves.
 fn name_kept_model(mut error: TrainError, folder: &RunFolder, state: &TrainState) -> TrainError {
     if let TrainError::Diverged(divergence) = &mut error {
         divergence.kept = state.best.map(|best| (folder.model(), best.epoch));
     }
     error
+}
+
+/// Where a run that was asked to stop has stopped.
+fn stopped(folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
+    let place = if state.epoch == config.epochs {
+        format!("after {} epochs, before the test pictures were scored", state.epoch)
+    } else {
+        format!(
+            "in epoch {}/{}, after {} of {} pictures",
+            state.epoch + 1,
+            config.epochs,
+            state.progress.images,
+            pictures.train.len()
+        )
+    };
+    TrainError::Stopped { folder: folder.path().to_owned(), place }
 }

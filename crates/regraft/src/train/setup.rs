@@ -1,5 +1,7 @@
 //! What is checked and made before a run writes anything: options, source model, pictures, the engine with the grafted network.
 
+use super::data_list::DataList;
+use super::identity::Identity;
 use super::{Event, TrainError};
 use crate::config::{BatchNormMode, Freeze, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
@@ -14,13 +16,15 @@ use regraft_nn::engine::{Engine, State};
 use regraft_nn::graph::NormStatistics;
 use std::sync::{Mutex, PoisonError};
 
-/// A run that could begin.
+/// A run that could begin, or go on.
 pub(super) struct Setup {
     /// The configuration with everything filled in that follows from the source model.
     pub config: TrainConfig,
     /// The source model in words.
     pub source: String,
     pub pictures: Pictures,
+    pub data_list: DataList,
+    pub identity: Identity,
     pub loading: LoaderOptions,
     /// The grafted network, ready for its first step.
     pub engine: CpuEngine,
@@ -59,6 +63,8 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     let mut engine = CpuEngine::new(graph.clone(), preprocessing.image_size as usize, config.threads)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
+    let data_list = DataList::of(&pictures, loading.workers)?;
+    let identity = Identity::of(&config, &data_list, &engine);
     let parameters = transfer::parameter_counts(&graph, frozen);
     let model = Model {
         graph,
@@ -70,7 +76,7 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
         has_head: true,
     };
-    Ok(Setup { config, source: origin, pictures, loading, engine, model, parameters })
+    Ok(Setup { config, source: origin, pictures, data_list, identity, loading, engine, model, parameters })
 }
 
 /// Fills in what follows from the source model.

@@ -4,6 +4,7 @@
 use crate::metrics::{Evaluation, predicted_class};
 use crate::report::epochs::EpochRow;
 use regraft_nn::engine::State;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Name of the group of [`TrainState::tensors`] that holds the best epoch's network.
@@ -12,7 +13,7 @@ pub const BEST: &str = "best";
 /// Where a run is, beside its engine, which holds the network's tensors and the optimiser's.
 ///
 /// Random draws need no place here: each is a pure function of (seed, purpose, epoch, sample).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     /// Updates of the parameters made so far.
     pub steps_done: u64,
@@ -28,16 +29,48 @@ pub struct TrainState {
     pub images: usize,
     /// Wall time of their training, in seconds.
     pub seconds: f64,
+    /// Wall time of the run's earlier sittings, in seconds.
+    pub earlier_seconds: f64,
+    /// What every learning rate is multiplied by: 1, or less after a divergence.
+    pub rate_factor: f32,
+    /// Divergences after which the run went back to an epoch's start.
+    pub retries: u32,
     /// What the run has had to say so far.
     pub notes: Vec<String>,
-    /// The test pictures' scores after the last epoch, where each epoch shows them; they are not scored twice for the run's end.
+    /// The test pictures' scores after the last epoch, where each epoch shows them, so that they are not scored twice for the run's end.
+    /// A resumed run scores them again, which gives the same.
+    #[serde(skip)]
     pub last_test: Option<Evaluation>,
-    /// Networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights.
+    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint keeps each
+    /// as a group of tensors of that name.
+    #[serde(skip)]
     pub tensors: BTreeMap<String, State>,
 }
 
+impl TrainState {
+    /// A run that has not begun, with what is to be said of it.
+    #[must_use]
+    pub fn new(notes: Vec<String>) -> Self {
+        Self {
+            steps_done: 0,
+            epoch: 0,
+            progress: EpochProgress::default(),
+            rows: Vec::new(),
+            best: None,
+            images: 0,
+            seconds: 0.0,
+            earlier_seconds: 0.0,
+            rate_factor: 1.0,
+            retries: 0,
+            notes,
+            last_test: None,
+            tensors: BTreeMap::new(),
+        }
+    }
+}
+
 /// Sums over the steps of an epoch in progress.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochProgress {
     /// Pictures of the epoch's order that steps have been made with.
     pub images: usize,
@@ -46,7 +79,7 @@ pub struct EpochProgress {
     /// Sum of their losses.
     pub loss_sum: f64,
     /// The trunk's learning rate at the last step.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Wall time of the epoch's training so far, in seconds, waiting for pictures included.
     pub seconds: f64,
     /// How much of it was waiting for pictures, in seconds.
@@ -77,7 +110,7 @@ impl EpochProgress {
 }
 
 /// The epoch whose weights the model file holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Counted from 1.
     pub epoch: u32,

@@ -1,0 +1,89 @@
+//! Trainings that run away.
+
+use crate::outcome::assert_says;
+use crate::resume::{assert_same_run, checkpoints};
+use crate::workspace::Workspace;
+use regraft::nn::weights;
+
+/// 2^122: at this rate the head's logits overflow after the first step, and at half of it they do not. With gradients that are bounded, as
+/// cross-entropy's are, a head alone runs away no earlier than that.
+const RUNAWAY: &str = "5.316911983139664e36";
+const HALF: &str = "2.658455991569832e36";
+
+fn options(rate: &str, warmup: f64) -> String {
+    format!(
+        "--image-size 32 --epochs 4 --batch-size 5 --schedule constant --warmup {warmup} --momentum 0 --weight-decay 0 --lr {rate}"
+    )
+}
+
+fn assert_finite(path: &std::path::Path) {
+    let file = weights::read(path).expect("a weight file");
+    assert!(file.tensors.iter().flat_map(|tensor| &tensor.values).all(|value| value.is_finite()), "{}", path.display());
+}
+
+#[test]
+fn a_step_that_is_not_finite_is_not_applied_and_the_last_good_model_stays() {
+    let workspace = Workspace::with_photos();
+    let error = workspace.regraft(&format!("train photos {} --output first", options(RUNAWAY, 0.0))).failed(1);
+    assert_says(
+        &error,
+        &[
+            "the training diverged in epoch 1, step 2: the loss of photos/train/",
+            "The step was not applied. No epoch was finished, so no model was saved. Lower --lr (it is 5.316912e36)",
+            "The pictures of the step:\n  photos/train/",
+        ],
+    );
+    assert_eq!(error.lines().filter(|line| line.starts_with("  photos/train/")).count(), 5, "{error}");
+    assert!(!workspace.path("first/model.safetensors").exists());
+
+    // The rate rises over three epochs of two steps, and passes half of its height in the second.
+    let error = workspace.regraft(&format!("train photos {} --output later", options(RUNAWAY, 3.0))).failed(1);
+    assert_says(&error, &["the training diverged in epoch ", "later/model.safetensors holds epoch "]);
+    assert_finite(&workspace.path("later/model.safetensors"));
+    for checkpoint in checkpoints(&workspace, "later") {
+        assert_finite(&checkpoint);
+    }
+    workspace.regraft("predict later photos/test/blue/0.jpg").succeeded();
+    // It would diverge again, so it does.
+    let again = workspace.regraft("train --resume later").failed(1);
+    assert_eq!(again.lines().next(), error.lines().next());
+}
+
+#[test]
+fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
+    let workspace = Workspace::with_photos();
+    let retry = format!("{} --on-nan retry", options(RUNAWAY, 0.0));
+    let run = workspace.regraft(&format!("train photos {retry} --output run")).succeeded();
+    let note = "note: the training diverged in epoch 1, step 2: the loss of photos/train/";
+    assert_says(&run.stdout, &[note, "; it goes on from the end of epoch 0 with half the learning rate"]);
+    let notes = workspace.json("run/summary.json")["notes"].to_string();
+    assert_says(&notes, &["the training diverged in epoch 1, step 2"]);
+    // That is the run with half the rate.
+    workspace.regraft(&format!("train photos {} --output half", options(HALF, 0.0))).succeeded();
+    assert_same_run(&workspace, "run", "half");
+    // It can be repeated, and resumed behind the retry.
+    workspace.regraft(&format!("train photos {retry} --output again")).succeeded();
+    assert_same_run(&workspace, "again", "half");
+    std::fs::remove_file(workspace.path("again/summary.json")).expect("a summary");
+    std::fs::remove_file(checkpoints(&workspace, "again").pop().expect("a checkpoint")).expect("removed");
+    workspace.regraft("train --resume again").succeeded();
+    assert_same_run(&workspace, "again", "half");
+
+    // What diverges at half the rate too stops the second time.
+    let error = workspace.regraft(&format!("train photos {} --on-nan retry --output twice", options("4e37", 0.0))).failed(1);
+    assert_says(&error, &["the training diverged in epoch 1, step 2", "Lower --lr (it is 2e37)"]);
+}
+
+#[test]
+fn a_retry_goes_back_to_where_no_clock_decides() {
+    let workspace = Workspace::with_photos();
+    // It runs away in the second step of an epoch.
+    let retry = format!("{} --on-nan retry", options("6e36", 3.0));
+    let run = workspace.regraft(&format!("train photos {retry} --output rarely")).succeeded();
+    assert_says(
+        &run.stdout,
+        &["the training diverged in epoch 3, step 6", "it goes on from the end of epoch 2 with half the learning rate"],
+    );
+    workspace.regraft(&format!("train photos {retry} --checkpoint-every 0s --output often")).succeeded();
+    assert_same_run(&workspace, "often", "rarely");
+}

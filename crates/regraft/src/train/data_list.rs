@@ -1,0 +1,167 @@
+//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted run finds the pictures that it began with,
+//! and which are others.
+
+use crate::atomic_file::{self, AtomicFileError};
+use crate::pictures::Pictures;
+use regraft_data::catalogue::Sample;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a picture's SHA-256 that are kept: enough that no two files ever share them.
+const HASH_BYTES: usize = 16;
+
+/// The pictures of a run, part by part, in the order in which the run numbers them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataList {
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Row {
+    part: String,
+    class: String,
+    bytes: u64,
+    sha256: String,
+    /// Below the folder that all pictures have in common, so that a data folder may be moved.
+    path: String,
+}
+
+/// A list that could not be made, written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum DataListError {
+    /// A picture, which could be decoded a moment ago, cannot be read.
+    #[error("cannot read {path}: {source}; it was there when the run began to check the pictures", path = path.display())]
+    Picture {
+        /// The picture.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file of the list cannot be written.
+    #[error(transparent)]
+    Write(#[from] AtomicFileError),
+    /// The file of the list cannot be used.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: csv::Error,
+    },
+}
+
+impl DataList {
+    /// Reads every picture of a run on `workers` threads and hashes it.
+    ///
+    /// # Errors
+    /// [`DataListError::Picture`].
+    pub fn of(pictures: &Pictures, workers: usize) -> Result<Self, DataListError> {
+        let parts = [("train", &pictures.train), ("validation", &pictures.validation), ("test", &pictures.test)];
+        let samples: Vec<(&str, &Sample)> =
+            parts.into_iter().flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample))).collect();
+        let root = common_folder(samples.iter().map(|(_, sample)| sample.path.as_path()));
+        let next = AtomicUsize::new(0);
+        let outcome: Mutex<Result<Vec<(usize, Row)>, DataListError>> = Mutex::new(Ok(Vec::with_capacity(samples.len())));
+        let work = || {
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(part, sample)) = samples.get(place) else { break };
+                let row = row_of(part, sample, &pictures.classes, &root);
+                let mut rows = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&mut *rows, row) {
+                    (Ok(rows), Ok(row)) => rows.push((place, row)),
+                    (Ok(_), Err(error)) => *rows = Err(error),
+                    (Err(_), _) => break,
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..workers.clamp(1, samples.len().max(1)) {
+                scope.spawn(work);
+            }
+        });
+        let mut rows = outcome.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        rows.sort_by_key(|&(place, _)| place);
+        Ok(Self { rows: rows.into_iter().map(|(_, row)| row).collect() })
+    }
+
+    /// SHA-256 of the list, in hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        super::checkpoint::hexadecimal(&Sha256::digest(self.text()))
+    }
+
+    fn text(&self) -> String {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let mut text = "part,class,bytes,sha256,path\n".to_owned();
+        for Row { part, class, bytes, sha256, path } in &self.rows {
+            text.push_str(&format!("{part},{},{bytes},{sha256},{}\n", quoted(class), quoted(path)));
+        }
+        text
+    }
+
+    /// Writes the list as CSV.
+    ///
+    /// # Errors
+    /// [`DataListError::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), DataListError> {
+        Ok(atomic_file::write(path, self.text().as_bytes())?)
+    }
+
+    /// Reads a list back.
+    ///
+    /// # Errors
+    /// [`DataListError::Read`].
+    pub fn read(path: &Path) -> Result<Self, DataListError> {
+        let failed = |source| DataListError::Read { path: path.to_owned(), source };
+        let rows = csv::Reader::from_path(path).map_err(failed)?.deserialize().collect::<Result<_, _>>().map_err(failed)?;
+        Ok(Self { rows })
+    }
+
+    /// How the pictures of `now` differ from these, a line for each picture.
+    #[must_use]
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let by_path =
+            |list: &'_ Self| -> BTreeMap<String, Row> { list.rows.iter().map(|row| (row.path.clone(), row.clone())).collect() };
+        let (before, now) = (by_path(self), by_path(now));
+        let mut found = Vec::new();
+        for (path, row) in &before {
+            match now.get(path) {
+                None => found.push(format!("{path} is gone ({} picture of {})", row.part, row.class)),
+                Some(other) if other.sha256 != row.sha256 => found.push(format!("{path} has another content")),
+                Some(other) if other != row => {
+                    let place = |row: &Row| format!("{}/{}", row.part, row.class);
+                    found.push(format!("{path} was in {} and is in {}", place(row), place(other)));
+                }
+                Some(_) => {}
+            }
+        }
+        let new = now.iter().filter(|(path, _)| !before.contains_key(*path));
+        found.extend(new.map(|(path, row)| format!("{path} is new ({} picture of {})", row.part, row.class)));
+        found
+    }
+}
+
+fn row_of(part: &str, sample: &Sample, classes: &[String], root: &Path) -> Result<Row, DataListError> {
+    let content = std::fs::read(&sample.path).map_err(|source| DataListError::Picture { path: sample.path.clone(), source })?;
+    Ok(Row {
+        part: part.to_owned(),
+        class: classes.get(sample.label as usize).cloned().unwrap_or_default(),
+        bytes: content.len() as u64,
+        sha256: super::checkpoint::hexadecimal(&Sha256::digest(&content)[..HASH_BYTES]),
+        path: sample.path.strip_prefix(root).unwrap_or(&sample.path).to_string_lossy().into_owned(),
+    })
+}
+
+/// The deepest folder that holds all files.
+fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
+    let mut common = paths.next().and_then(Path::parent).unwrap_or_else(|| Path::new("")).to_owned();
+    for path in paths {
+        while !path.starts_with(&common) && common.pop() {}
+    }
+    common
+}

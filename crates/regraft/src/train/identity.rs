@@ -1,0 +1,109 @@
+//! What makes a run that run: its options, pictures and source. A checkpoint goes on only where they are the same.
+
+use super::checkpoint::{hash_tensors, hexadecimal};
+use super::data_list::DataList;
+use crate::config::{Schedule, TrainConfig};
+use crate::isa;
+use crate::model::json;
+use regraft_nn::engine::Engine;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// Options that change no bit of what a run computes, or whose effect is compared by itself: that of `data` and `exclude` by the pictures,
+/// that of `weights` by the tensors.
+const FREE: [&str; 8] = ["data", "exclude", "weights", "threads", "workers", "cache_images", "on_nan", "checkpoint_every"];
+
+/// The type in which networks are computed and stored.
+pub const PRECISION: &str = "f32";
+
+/// What a run was asked for, and what it runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Every resolved option, by name.
+    pub config: Map<String, Value>,
+    /// SHA-256 of the list of pictures, which holds their contents' hashes.
+    pub data: String,
+    /// SHA-256 of the network before the first step.
+    pub source: String,
+    /// Version of Regraft.
+    pub version: String,
+    /// The instruction set of the kernels.
+    pub instruction_set: String,
+    /// Type of elements that are computed with.
+    pub precision: String,
+}
+
+impl Identity {
+    /// That of a run whose engine has made no step yet.
+    #[must_use]
+    pub fn of(config: &TrainConfig, pictures: &DataList, engine: &dyn Engine) -> Self {
+        let mut source = Sha256::new();
+        hash_tensors(&mut source, &engine.state());
+        Self {
+            // Through text, so that numbers compare as they come back from a file.
+            config: serde_json::from_str(&json(config)).unwrap_or_default(),
+            data: pictures.hash(),
+            source: hexadecimal(&source.finalize()),
+            version: env!("CARGO_PKG_VERSION").into(),
+            instruction_set: isa::in_use().map_or("unknown", isa::InstructionSet::name).into(),
+            precision: PRECISION.into(),
+        }
+    }
+
+    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing where it may. Pictures that differ are
+    /// not among them: [`DataList::differences`] names them.
+    #[must_use]
+    pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
+        let shown = |value: Option<&Value>| match value {
+            None | Some(Value::Null) => "not given".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        let constant = |config: &Map<String, Value>| {
+            config.get("schedule").is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
+        };
+        let names: std::collections::BTreeSet<&String> = self.config.keys().chain(now.config.keys()).collect();
+        let mut found = Vec::new();
+        for name in names {
+            let (before, after) = (self.config.get(name), now.config.get(name));
+            if before == after || FREE.contains(&name.as_str()) {
+                continue;
+            }
+            let mut line = format!("--{} was {} and is {}", name.replace('_', "-"), shown(before), shown(after));
+            if name == "epochs" {
+                let enough = after.and_then(Value::as_u64) >= Some(u64::from(epochs_done));
+                match (constant(&self.config), enough) {
+                    (true, true) => continue,
+                    (true, false) => line.push_str(&format!(", but {epochs_done} are done")),
+                    (false, _) => line.push_str(", which only a --schedule constant can change under way"),
+                }
+            }
+            found.push(line);
+        }
+        if self.source != now.source {
+            found.push("the source model's weights are others".into());
+        }
+        if self.precision != now.precision {
+            found.push(format!("it computed in {} and would go on in {}", self.precision, now.precision));
+        }
+        found
+    }
+
+    /// What may make the numbers of a run that goes on differ in rounding from one that was not interrupted, in words.
+    #[must_use]
+    pub fn remarks(&self, now: &Self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.instruction_set != now.instruction_set {
+            remarks.push(format!(
+                "the run began with the instruction set {} and goes on with {}, which rounds differently: the weights will not be, to the \
+                 bit, those of a run on one machine (REGRAFT_ISA={0} asks for the first)",
+                self.instruction_set, now.instruction_set
+            ));
+        }
+        if self.version != now.version {
+            remarks.push(format!("the run began with Regraft {} and goes on with {}", self.version, now.version));
+        }
+        remarks
+    }
+}
