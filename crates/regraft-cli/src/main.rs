@@ -36,6 +36,8 @@ fn run() -> Result<(), Failure> {
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Show(arguments) => commands::show::run(&arguments),
+        #[cfg(feature = "fetch")]
+        Command::Fetch(arguments) => commands::fetch::run(&arguments),
         Command::Models(arguments) => commands::models::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Weights(arguments) => commands::weights::run(&arguments),

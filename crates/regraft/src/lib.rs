@@ -10,6 +10,8 @@ pub mod class_names;
 pub mod config;
 pub mod evaluate;
 pub mod features;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod inference;
 pub mod inspect;
 pub mod logistic_regression;

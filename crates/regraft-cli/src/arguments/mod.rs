@@ -2,6 +2,8 @@
 
 mod bench;
 mod classifier;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod shared;
 mod show;
 mod tools;
@@ -9,6 +11,8 @@ mod train;
 
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 pub use classifier::{EvaluateArguments, PredictArguments};
+#[cfg(feature = "fetch")]
+pub use fetch::FetchArguments;
 pub use show::ShowArguments;
 pub use tools::{
     CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments, StoredType, WeightsArguments,
@@ -48,6 +52,9 @@ pub enum Command {
     Predict(PredictArguments),
     /// Draw what the network sees of a folder of pictures
     Show(ShowArguments),
+    /// Download a data set, check it and unpack it
+    #[cfg(feature = "fetch")]
+    Fetch(FetchArguments),
     /// List the architectures that can be fine-tuned
     Models(ModelsArguments),
     /// List a model's layers, and what its file says of it

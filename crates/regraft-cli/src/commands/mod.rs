@@ -4,6 +4,8 @@ pub mod bench;
 pub mod completions;
 pub mod doctor;
 pub mod evaluate;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod inspect;
 pub mod models;
 pub mod predict;

@@ -5,6 +5,8 @@
 mod classifiers;
 mod data;
 mod divergence;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod help;
 mod interruptions;
 mod long_runs;

@@ -1,0 +1,40 @@
+//! `regraft fetch`.
+
+use crate::arguments::FetchArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bars;
+use regraft::fetch::{FetchProgress, fetch};
+
+pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
+    let options = arguments.options()?;
+    let mut bars = Bars::default();
+    let outcome = fetch(&options, &mut |progress| match progress {
+        FetchProgress::Downloading { bytes, total } => {
+            let kib = |bytes: u64| (bytes >> 10) as usize;
+            bars.show("fetching KiB", kib(bytes), kib(total.unwrap_or(bytes)), String::new());
+        }
+        FetchProgress::Unpacking { done, total } => bars.show("unpacking", done, total, String::new()),
+    });
+    bars.clear();
+    let fetched =
+        outcome.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    if arguments.json {
+        return output::json(&fetched);
+    }
+    let earlier = match fetched.resumed_bytes {
+        0 => String::new(),
+        bytes => format!(", {bytes} of them earlier"),
+    };
+    let (path, files) = (fetched.path.display(), if fetched.files == 1 { "file" } else { "files" });
+    output::line(format!(
+        "{path}: {} {files} ({} bytes fetched{earlier}), {} as it should be",
+        fetched.files,
+        fetched.bytes,
+        options.checksum.kind()
+    ))?;
+    if fetched.path.is_dir() {
+        output::line(format!("ready: regraft train {path}"))?;
+    }
+    Ok(())
+}
