@@ -15,6 +15,11 @@ pub static CLASSES: &str = include_str!("../data/imagenet_classes.txt");
 /// The WordNet 3.0 identifiers of the classes in the order of the logits, one a line (`n07697537`), as ImageNet names its folders.
 pub static SYNSETS: &str = include_str!("../data/imagenet_synsets.txt");
 
+/// What the classes and the kinds above them are called (WordNet 3.0). A line for each synset, the classes first, in the order of the
+/// logits: identifier, words with `;` between, identifiers of the synsets above it with a space between; tabs between the three. A word
+/// whose most frequent sense is another one has this sense's number after `#`. Kinds of more than half the classes are left out.
+pub static WORDNET: &str = include_str!("../data/imagenet_wordnet.txt");
+
 /// The class names of [`CLASSES`], as many as the head has logits.
 pub fn class_names() -> Vec<&'static str> {
     CLASSES.lines().collect()

@@ -1,6 +1,6 @@
 //! The embedded data is the data that NOTICE describes.
 
-use regraft_lite0::{WEIGHTS, class_names, synsets};
+use regraft_lite0::{WEIGHTS, WORDNET, class_names, synsets};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -65,5 +65,22 @@ fn class_names_and_synsets_go_together() {
         (999, "n15075141", "toilet tissue, toilet paper, bathroom tissue"),
     ] {
         assert_eq!((synsets[index], names[index]), (synset, name));
+    }
+}
+
+#[test]
+fn the_words_are_of_the_classes_and_of_the_kinds_above_them() {
+    let lines: Vec<Vec<&str>> = WORDNET.lines().map(|line| line.split('\t').collect()).collect();
+    let identifiers: Vec<&str> = lines.iter().map(|fields| fields[0]).collect();
+    assert_eq!(identifiers[..1000], synsets());
+    assert_eq!(identifiers.iter().collect::<BTreeSet<_>>().len(), lines.len(), "each synset once");
+    for (line, name) in lines.iter().zip(class_names().into_iter().map(Some).chain(std::iter::repeat(None))) {
+        let [_, words, parents] = line[..] else { panic!("{line:?}") };
+        assert!(parents.split_whitespace().all(|parent| identifiers.contains(&parent)), "{line:?}");
+        let words: Vec<&str> = words.split(';').map(|word| word.split('#').next().unwrap_or(word)).collect();
+        if let Some(name) = name {
+            let first = name.split(", ").next().and_then(|first| first.split(" (").next()).unwrap();
+            assert!(words.contains(&first), "{name}: {words:?}");
+        }
     }
 }

@@ -62,6 +62,8 @@ pub struct Update<'a> {
     pub learning_rates: &'a [f32],
     /// Weight decay.
     pub weight_decay: f32,
+    /// Whether biases, and weights and biases of batch norms, decay too.
+    pub decay_bias_norm: bool,
     /// Number of this step, counted from 1.
     pub step: u64,
     /// What every gradient is multiplied by first: 1, or less where the gradient is clipped.

@@ -7,7 +7,7 @@ use regraft_kernels::activation::Activation;
 /// Where a node's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The batch of pictures, `[N, H, W, 3]`.
+    /// The batch of pictures, `[N, H, W, input channels]`.
     Image,
     /// The output of the node at this place of the list, which is an earlier one.
     Node(usize),
@@ -184,6 +184,8 @@ pub enum GraphError {
 pub struct Graph {
     /// Name of the architecture, such as `resnet18`.
     pub architecture: String,
+    /// Channels of the input: 3 of a picture, more of features.
+    pub input_channels: usize,
     /// The nodes; each reads earlier ones only.
     pub nodes: Vec<Node>,
 }
@@ -211,6 +213,17 @@ impl Graph {
             *outputs = classes;
         }
         self
+    }
+
+    /// The head alone, as a network whose pictures are the trunk's features: one pixel of so many channels. Its parameters keep their names.
+    #[must_use]
+    pub fn head_alone(&self) -> Self {
+        let head = self.nodes.last().map(|head| Node { input: Source::Image, ..head.clone() });
+        let input_channels = match head.as_ref().map(|head| &head.operation) {
+            Some(Operation::Linear { inputs, .. }) => *inputs,
+            _ => self.input_channels,
+        };
+        Self { architecture: self.architecture.clone(), input_channels, nodes: head.into_iter().collect() }
     }
 
     /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's sense).
@@ -262,7 +275,7 @@ impl Graph {
     #[must_use]
     pub fn input_shape(&self, shapes: &[MapShape], source: Source, size: usize) -> MapShape {
         match source {
-            Source::Image => MapShape { height: size, width: size, channels: 3 },
+            Source::Image => MapShape { height: size, width: size, channels: self.input_channels },
             Source::Node(index) => shapes[index],
         }
     }

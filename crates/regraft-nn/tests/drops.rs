@@ -50,6 +50,7 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
         optimizer: Optimizer::Sgd { momentum: 0.0 },
         learning_rates: &rates,
         weight_decay: 0.0,
+        decay_bias_norm: true,
         step: 1,
         gradient_scale: 1.0,
     };

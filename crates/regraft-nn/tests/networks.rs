@@ -117,7 +117,7 @@ fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
         let expand = convolution("expand", Source::Image, [3, channels], 1, 1);
         let network = |groups| {
             let filter = convolution("filter", Source::Node(0), [channels, channels], kernel, groups);
-            Graph { architecture: "two layers".into(), nodes: vec![expand.clone(), filter] }
+            Graph { architecture: "two layers".into(), input_channels: 3, nodes: vec![expand.clone(), filter] }
         };
         let (depthwise, dense) = (network(channels), network(1));
         let mut state = generated_state(&depthwise);

@@ -36,7 +36,8 @@ fn steps(engine: &mut CpuEngine, size: usize, optimizer: Optimizer, numbers: std
     for step in numbers {
         let first = (step as usize - 1) * batch % 24;
         let images = &images[first * length..(first + batch) * length];
-        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.01, step, gradient_scale: 1.0 };
+        let update =
+            Update { optimizer, learning_rates: &rates, weight_decay: 0.01, step, gradient_scale: 1.0, decay_bias_norm: true };
         let names = (7, 0, (step as u32 - 1) * batch as u32);
         losses.extend(step_named(engine, images, &labels[first..first + batch], names, &update).losses);
     }
@@ -112,7 +113,8 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
-        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+        let update =
+            Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
         let settings = LossSettings { reduction, label_smoothing };
         let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
         (output, engine.state())
@@ -163,7 +165,8 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         assert!(norms[0] > 0.0 && (norms[0] - norms[1]).abs() < 1e-5 * norms[0], "norms {norms:?}");
         let rates = vec![1.0; whole.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
-        let update = Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+        let update =
+            Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
         let before = whole.state();
         whole.update(&update).expect("gradients are there");
         parts.update(&update).expect("gradients are there");
@@ -191,7 +194,11 @@ fn a_scaled_gradient_moves_parameters_by_as_much_less() {
         let rates = vec![rate; engine.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
         engine
-            .train_step(&batch, MEAN, &Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale })
+            .train_step(
+                &batch,
+                MEAN,
+                &Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale, decay_bias_norm: true },
+            )
             .expect("fits");
         engine.state()
     };
@@ -223,7 +230,8 @@ fn a_gradient_norm_tells_what_is_not_finite() {
 fn an_update_needs_gradients() {
     let mut engine = engine(network("resnet18"), 32, 2);
     let rates = vec![1e-3; engine.graph().nodes.len()];
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+    let update =
+        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
     assert!(matches!(engine.update(&update), Err(EngineError::NoGradient(name)) if name == "conv1.weight"));
     assert_eq!(engine.gradient_norm(), 0.0);
 }
@@ -237,7 +245,7 @@ fn cut_after(graph: &Graph, layer: &str) -> Graph {
         |name: &str, input, operation| nodes.push(Node { name: name.to_owned(), input: Source::Node(input), operation });
     add("mean", count - 1, Operation::GlobalAveragePool);
     add("head", count, Operation::Linear { inputs: channels, outputs: CLASSES, dropout: 0.0 });
-    Graph { architecture: graph.architecture.clone(), nodes }
+    Graph { architecture: graph.architecture.clone(), input_channels: 3, nodes }
 }
 
 /// What is computed once with `features` and kept is what training after frozen layers would have seen.
@@ -269,7 +277,14 @@ fn features_are_what_a_frozen_training_consumes() {
             let state = training.state();
             let mut logits = vec![0.0; batch * CLASSES];
             linear::forward(&means, &state["head.weight"], &state["head.bias"], shape.channels, &mut logits);
-            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step, gradient_scale: 1.0 };
+            let update = Update {
+                optimizer: SGD,
+                learning_rates: &rates,
+                weight_decay: 0.0,
+                step,
+                gradient_scale: 1.0,
+                decay_bias_norm: true,
+            };
             let output = step_named(&mut training, &images, &labels, (0, 0, 0), &update);
             assert_eq!(bits(&logits), bits(&output.logits), "{architecture} {layer} step {step}");
             seen.push(output.losses.iter().sum::<f32>());
@@ -325,7 +340,8 @@ fn first_losses(graph: Graph, names: (u64, u32, u32)) -> Vec<u32> {
     let mut engine = engine(graph, 32, 2);
     let (images, labels) = pictures(8, 32, CLASSES);
     let rates = vec![1e-3; engine.graph().nodes.len()];
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+    let update =
+        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
     bits(&step_named(&mut engine, &images, &labels, names, &update).losses)
 }
 
@@ -356,7 +372,8 @@ fn draws_belong_to_a_place_in_the_epoch() {
     engine.freeze(engine.graph().head());
     let (images, labels) = pictures(6, 32, CLASSES);
     let rates = vec![0.0; engine.graph().nodes.len()];
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+    let update =
+        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
     let mut logits = |range: std::ops::Range<usize>, position: u32| {
         let images = &images[range.start * 32 * 32 * 3..range.end * 32 * 32 * 3];
         step_named(&mut engine, images, &labels[range], (1, 0, position), &update).logits
@@ -374,6 +391,7 @@ fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32],
         optimizer: Optimizer::Sgd { momentum: 0.0 },
         learning_rates: &rates,
         weight_decay: 0.0,
+        decay_bias_norm: true,
         step: 1,
         gradient_scale: 1.0,
     };
@@ -438,7 +456,14 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
             engine.freeze(frozen);
             let (images, labels) = pictures(batch, 32, CLASSES);
             let rates = vec![1e-2; graph.nodes.len()];
-            let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 1e-3, step: 1, gradient_scale: 1.0 };
+            let update = Update {
+                optimizer: SGD,
+                learning_rates: &rates,
+                weight_decay: 1e-3,
+                step: 1,
+                gradient_scale: 1.0,
+                decay_bias_norm: true,
+            };
             let losses = step_named(&mut engine, &images, &labels, (0, 0, 0), &update).losses;
             assert!(losses.iter().all(|loss| loss.is_finite()), "{architecture} {frozen}: {losses:?}");
             let state = engine.state();
@@ -457,7 +482,8 @@ fn what_does_not_fit_is_refused() {
     let (images, labels) = pictures(2, 32, CLASSES);
     let rates = vec![0.1; engine.graph().nodes.len()];
     let start = engine.state();
-    let update = Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0 };
+    let update =
+        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
     let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
 
     let foreign = engine.train_step(&TrainBatch { labels: &[0, 4], ..batch }, MEAN, &update);

@@ -94,7 +94,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     }
     let named = architecture(&options.model)?;
     let graph = named.graph().with_classes(options.classes);
-    let frozen = transfer::frozen_nodes(&graph, &options.freeze)?;
+    let frozen = transfer::frozen_nodes(&graph, &options.freeze, 0)?;
     let state = from_scratch(&graph, 0, HeadInitialization::Xavier);
     let rates = vec![1e-3; graph.nodes.len()];
     let size = source_preprocessing(named).image_size as usize;
@@ -112,8 +112,14 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         match options.mode {
             StepMode::Train => {
                 let optimizer = Optimizer::Sgd { momentum: 0.9 };
-                let update =
-                    Update { optimizer, learning_rates: &rates, weight_decay: 1e-3, step: step as u64 + 1, gradient_scale: 1.0 };
+                let update = Update {
+                    optimizer,
+                    learning_rates: &rates,
+                    weight_decay: 1e-3,
+                    step: step as u64 + 1,
+                    gradient_scale: 1.0,
+                    decay_bias_norm: true,
+                };
                 let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: step as u32, position: 0 };
                 engine.train_step(&batch, loss, &update)?;
             }

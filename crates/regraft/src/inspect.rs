@@ -162,11 +162,11 @@ mod tests {
             let names: Vec<&str> = description.stages.iter().map(|stage| stage.name.as_str()).collect();
             assert_eq!(names, graph.outermost_layers());
             for stage in &description.stages {
-                let frozen = frozen_nodes(&graph, &Freeze::Through(stage.name.clone())).expect("a stage's name is taken");
+                let frozen = frozen_nodes(&graph, &Freeze::Through(stage.name.clone()), 0).expect("a stage's name is taken");
                 assert_eq!(parameter_counts(&graph, frozen).0, stage.parameters_after, "{name} through {}", stage.name);
             }
             for layer in &description.layers {
-                frozen_nodes(&graph, &Freeze::Through(layer.name.clone())).expect("a layer's name is taken");
+                frozen_nodes(&graph, &Freeze::Through(layer.name.clone()), 0).expect("a layer's name is taken");
             }
         }
     }

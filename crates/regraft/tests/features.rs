@@ -10,6 +10,7 @@ use regraft::model::Model;
 use regraft::nn::cpu::CpuEngine;
 use regraft::nn::engine::Engine;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -49,7 +50,8 @@ impl Bench {
     }
 
     fn features(&mut self, store: Option<&mut FeatureStore>) -> Features {
-        features(&mut self.engine, &self.samples, &self.loading, store, &mut |_| {}).expect("readable pictures")
+        features(&mut self.engine, &self.samples, &self.loading, store, &mut |_| ControlFlow::Continue(()))
+            .expect("readable pictures")
     }
 
     fn files(&self) -> Vec<PathBuf> {

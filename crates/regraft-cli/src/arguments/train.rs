@@ -6,8 +6,11 @@ use super::shared::{
 use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{BatchNormMode, Freeze, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig};
+use regraft::config::{
+    BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig, Weights,
+};
 use regraft::run_folder::RunFolder;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -15,6 +18,7 @@ Examples:
   regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
   regraft train labels.csv                        a table with the columns path, label and split
   regraft train photos/ --recipe d2l              the textbook's recipe
+  regraft train photos/ --head fit                a strong answer in seconds
   regraft train photos/ --freeze none --lr 1e-3   all layers learn, not the head alone
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
@@ -58,13 +62,29 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// Layers that stay as they are: none, trunk, or through=LAYER (names from `regraft inspect`) [default: trunk; none in the
-    /// textbook's recipe and from scratch]
+    /// What the head starts from: random values; rows of the source's head for classes that the source has by name, synonym or kind;
+    /// or the logistic regression that fits best. On a frozen trunk a fitted head needs no epochs [default: new]
+    #[arg(long, value_parser = one_of::<HeadStart>(&["new", "reuse", "fit"]), help_heading = "Transfer")]
+    pub head: Option<HeadStart>,
+    /// Which of the source's classes each class starts from, as TOML: "hot dog" = ["hotdog", "bun"]; implies --head reuse
+    #[arg(long, value_name = "FILE", help_heading = "Transfer")]
+    pub head_map: Option<PathBuf>,
+    /// Layers that stay as they are: none, trunk, through=LAYER (names from `regraft inspect`), or gradual=EPOCHS: the trunk at first, and a
+    /// stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
     /// The head's learning rate is this many times the trunk's
     #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
     pub head_lr_mult: Option<f32>,
+    /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
+    #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
+    pub layer_decay: Option<f32>,
+    /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes each once
+    #[arg(long, value_name = "N", help_heading = "Transfer")]
+    pub views: Option<NonZeroU32>,
+    /// Compute a frozen trunk's features anew in each epoch instead of keeping them for the next and for later runs; changes no result
+    #[arg(long, help_heading = "Transfer")]
+    pub no_feature_cache: bool,
 
     /// Passes over the training pictures
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -84,6 +104,9 @@ pub struct TrainArguments {
     /// Weight decay
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     pub weight_decay: Option<f32>,
+    /// No weight decay of biases and of batch norms' weights
+    #[arg(long, help_heading = "Training")]
+    pub no_decay_bias_norm: bool,
     /// What batch norm normalises with in training: the batch's statistics, or the source model's running ones, which then stay
     /// [default: running; batch in the textbook's recipe and from scratch]
     #[arg(long, value_parser = one_of::<BatchNormMode>(&["batch", "running"]), help_heading = "Training")]
@@ -154,7 +177,24 @@ impl TrainArguments {
         set_some(&mut config.model, model.as_ref());
         set_some(&mut config.weights, self.source.weights().as_ref());
         set_some(&mut config.freeze, self.freeze.as_ref());
+        set(&mut config.head, self.head.as_ref());
+        if let Some(path) = &self.head_map {
+            config.head_map = Some(TrainConfig::read_head_map(path).map_err(Failure::input)?);
+            if self.head.is_none() {
+                config.head = HeadStart::Reuse;
+            }
+        }
+        set(&mut config.layer_decay, self.layer_decay.as_ref());
+        set_some(&mut config.views, self.views.as_ref());
+        config.feature_cache &= !self.no_feature_cache;
+        config.decay_bias_norm &= !self.no_decay_bias_norm;
         set(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
+        let only_fits = self.head == Some(HeadStart::Fit)
+            && config.weights != Some(Weights::None)
+            && matches!(config.freeze, None | Some(Freeze::Trunk));
+        if only_fits {
+            config.epochs = 0;
+        }
         set(&mut config.epochs, self.epochs.as_ref());
         set(&mut config.batch_size, self.batch_size.as_ref());
         set(&mut config.lr, self.lr.as_ref());

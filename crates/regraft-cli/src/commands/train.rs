@@ -53,6 +53,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
             );
             bars.show(&title, step.images.0, step.images.1, message);
         }
+        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
         Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
         Event::Epoch { row, epochs, kept } => say(&mut bars, epoch_line(row, epochs, kept)),
     });
@@ -76,7 +77,11 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         return output::json(summary);
     }
     if let Some(test) = &outcome.test {
-        output::line(format!("\ntest pictures, scored with the weights of epoch {}:", summary.best_epoch))?;
+        let weights = match summary.best_epoch {
+            0 => "with the fitted head".to_owned(),
+            epoch => format!("with the weights of epoch {epoch}"),
+        };
+        output::line(format!("\ntest pictures, scored {weights}:"))?;
         output::line(evaluation_table(test).trim_end())?;
     }
     let test = summary.test_accuracy.map_or(String::new(), |accuracy| format!(", test acc {accuracy:.3}"));
@@ -111,9 +116,9 @@ fn describe(start: &Start) -> String {
 
 fn epoch_line(row: &EpochRow, epochs: u32, kept: bool) -> String {
     let shown = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.3}"));
+    let name = if row.epoch == 0 { "fitted head".to_owned() } else { format!("epoch {}/{epochs}", row.epoch) };
     format!(
-        "epoch {}/{epochs}: loss {:.3}, train acc {:.3}{}{}{}, {:.1} images/s, {}{}",
-        row.epoch,
+        "{name}: loss {:.3}, train acc {:.3}{}{}{}, {:.1} images/s, {}{}",
         row.train_loss,
         row.train_accuracy,
         shown("val loss", row.validation_loss),

@@ -114,6 +114,11 @@ impl Workspace {
 
 fn command(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(REGRAFT);
-    command.current_dir(folder).args(arguments.split_whitespace()).env_remove("REGRAFT_ISA").stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .args(arguments.split_whitespace())
+        .env_remove("REGRAFT_ISA")
+        .env("REGRAFT_CACHE", folder.join("cache"))
+        .stdin(Stdio::null());
     command
 }

@@ -42,7 +42,7 @@ pub fn efficientnet_lite0() -> Graph {
         input: last,
         operation: Operation::Linear { inputs: 1280, outputs: 1000, dropout: 0.2 },
     });
-    Graph { architecture: "efficientnet_lite0".into(), nodes }
+    Graph { architecture: "efficientnet_lite0".into(), input_channels: 3, nodes }
 }
 
 /// An inverted residual block: expand, filter each channel, project. Without expansion it is a depthwise-separable convolution.

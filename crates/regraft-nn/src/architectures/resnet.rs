@@ -33,7 +33,7 @@ pub fn resnet(architecture: &str, blocks: [usize; 4], bottleneck: bool) -> Graph
         input: pooled,
         operation: Operation::Linear { inputs: channels, outputs: 1000, dropout: 0.0 },
     });
-    Graph { architecture: architecture.into(), nodes }
+    Graph { architecture: architecture.into(), input_channels: 3, nodes }
 }
 
 fn add_block(nodes: &mut Vec<Node>, name: &str, ins: usize, width: usize, outs: usize, stride: usize, bottleneck: bool) {

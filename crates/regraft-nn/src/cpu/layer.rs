@@ -210,8 +210,10 @@ impl Layer {
 
     pub fn update(&mut self, update: &Update<'_>, rate: f32) {
         for role in LEARNED {
+            let decays = role == Role::Weight || update.decay_bias_norm;
+            let update = Update { weight_decay: if decays { update.weight_decay } else { 0.0 }, ..*update };
             if let Some(parameter) = self.parameter_mut(role) {
-                parameter.update(update, rate);
+                parameter.update(&update, rate);
             }
         }
         self.invalidate();

@@ -46,6 +46,9 @@ pub enum CpuError {
         /// What the system said.
         source: rayon::ThreadPoolBuildError,
     },
+    /// Tensors that do not fit the graph.
+    #[error(transparent)]
+    State(EngineError),
 }
 
 impl CpuEngine {
@@ -90,7 +93,7 @@ impl CpuEngine {
     }
 
     fn check_images(&self, images: &[f32], batch: usize) -> Result<(), EngineError> {
-        check_length("the batch of pictures", images.len(), batch * self.image_size * self.image_size * 3)
+        check_length("the batch of pictures", images.len(), batch * self.image_size * self.image_size * self.graph.input_channels)
     }
 }
 

@@ -70,6 +70,7 @@ impl Run {
             optimizer: self.optimizer,
             learning_rates: &rates,
             weight_decay: self.weight_decay,
+            decay_bias_norm: true,
             step,
             gradient_scale: 1.0,
         };

@@ -16,6 +16,17 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A map of the head that is not used.
+    #[error("a head map says what --head reuse starts from; leave it out, or choose --head reuse")]
+    HeadMapWithoutReuse,
+    /// A head map that is no such file.
+    #[error("{} is no head map: {source}; write lines such as \"hot dog\" = [\"hotdog\", \"bun\"]", path.display())]
+    HeadMap {
+        /// The file.
+        path: PathBuf,
+        /// Where and what is wrong.
+        source: Box<toml::de::Error>,
+    },
     /// A device that this build does not have.
     #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
     Device {

@@ -7,12 +7,15 @@ mod words;
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{
-    BatchNormMode, CacheImages, Freeze, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe, Resize, Schedule, Weights,
+    BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe, Resize,
+    Schedule, Weights,
 };
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,7 +63,19 @@ pub struct TrainConfig {
     pub cache_images: CacheImages,
     /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
     pub freeze: Option<Freeze>,
-    /// Passes over the training pictures.
+    /// What the head starts from.
+    #[serde(default)]
+    pub head: HeadStart,
+    /// For [`HeadStart::Reuse`]: the source's classes by new class, in place of what the names say.
+    #[serde(default)]
+    pub head_map: Option<BTreeMap<String, Vec<String>>>,
+    /// How many augmented views each training picture has: epochs go through them in turn. Unless given, each epoch has a new one.
+    #[serde(default)]
+    pub views: Option<NonZeroU32>,
+    /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.
+    #[serde(default = "yes")]
+    pub feature_cache: bool,
+    /// Passes over the training pictures. 0 leaves the fitted head as it is.
     pub epochs: u32,
     /// Pictures in a step.
     pub batch_size: usize,
@@ -68,12 +83,18 @@ pub struct TrainConfig {
     pub lr: f32,
     /// The head's learning rate is this many times the trunk's.
     pub head_lr_mult: f32,
+    /// Each stage of the trunk learns at this many times the rate of the stage above it; the uppermost one at `lr`.
+    #[serde(default = "one")]
+    pub layer_decay: f32,
     /// The optimiser.
     pub optimizer: OptimizerName,
     /// Momentum of `sgd`.
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// Whether weight decay applies to biases, and weights of batch norms, too.
+    #[serde(default = "yes")]
+    pub decay_bias_norm: bool,
     /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or the
     /// batch's where there is no source model.
     pub batch_norm: Option<BatchNormMode>,
@@ -103,6 +124,14 @@ pub struct TrainConfig {
     pub workers: usize,
     /// The device.
     pub device: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 fn default_max_pixels() -> u64 {
@@ -147,13 +176,19 @@ impl TrainConfig {
             full_decode: false,
             cache_images: CacheImages::Auto,
             freeze: Some(Freeze::None),
+            head: HeadStart::New,
+            head_map: None,
+            views: None,
+            feature_cache: true,
             epochs: 5,
             batch_size: 128,
             lr: 5e-5,
             head_lr_mult: 10.0,
+            layer_decay: 1.0,
             optimizer: OptimizerName::Sgd,
             momentum: 0.0,
             weight_decay: 1e-3,
+            decay_bias_norm: true,
             batch_norm: Some(BatchNormMode::Batch),
             batch_norm_momentum: None,
             schedule: Schedule::Constant,
@@ -205,8 +240,11 @@ impl TrainConfig {
         let wrong = |option, value: String, allowed| Err(ConfigError::Value { option, value, allowed });
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
-        if self.epochs == 0 {
-            return wrong("epochs", "0".into(), "1 or more");
+        if self.epochs == 0 && self.head != HeadStart::Fit {
+            return wrong("epochs", "0".into(), "1 or more, or 0 with --head fit");
+        }
+        if self.head_map.is_some() && self.head != HeadStart::Reuse {
+            return Err(ConfigError::HeadMapWithoutReuse);
         }
         if self.batch_size == 0 {
             return wrong("batch-size", "0".into(), "1 or more");
@@ -228,7 +266,10 @@ impl TrainConfig {
         {
             return wrong("batch-norm-momentum", momentum.to_string(), "from 0 to 1, such as 0.1");
         }
-        if !not_negative(self.warmup) || self.warmup >= self.epochs as f32 {
+        if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
+            return wrong("layer-decay", self.layer_decay.to_string(), "above 0 and up to 1, such as 0.75");
+        }
+        if !not_negative(self.warmup) || self.epochs > 0 && self.warmup >= self.epochs as f32 {
             return wrong("warmup", self.warmup.to_string(), "a number of epochs from 0 to below --epochs");
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
@@ -252,6 +293,15 @@ impl TrainConfig {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// Reads a file for [`TrainConfig::head_map`]: TOML with a list of the source's classes for each new class.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such map.
+    pub fn read_head_map(path: &Path) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::HeadMap { path: path.to_owned(), source: Box::new(source) })
     }
 
     /// The text of a `config.toml`.
@@ -279,6 +329,9 @@ mod tests {
             config.freeze = Some(Freeze::Through("layer3".into()));
             config.weights = Some(Weights::File("a.pth".into()));
             config.image_size = Some(160);
+            config.head = HeadStart::Reuse;
+            config.head_map = Some([("hot dog".to_owned(), vec!["hotdog".to_owned(), "bun".to_owned()])].into());
+            config.views = NonZeroU32::new(2);
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("config.toml");
             std::fs::write(&path, config.to_toml().expect("TOML")).expect("written");
@@ -308,6 +361,7 @@ mod tests {
         assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
         assert_eq!(error(&|config| config.device = "cuda".into()), "device cuda is not built in; this build has cpu");
         let freeze = Freeze::try_from("layer3".to_owned()).expect_err("no such word").to_string();
-        assert_eq!(freeze, "--freeze layer3 is not possible; use none, trunk or through=LAYER");
+        assert_eq!(freeze, "--freeze layer3 is not possible; use none, trunk, through=LAYER or gradual=EPOCHS");
+        assert!(Freeze::try_from("gradual=0".to_owned()).is_err() && Freeze::try_from("trunk=1".to_owned()).is_err());
     }
 }

@@ -5,6 +5,7 @@ use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,6 +51,19 @@ impl From<Weights> for String {
     }
 }
 
+/// What the head starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadStart {
+    /// Random values (Glorot and Bengio 2010).
+    #[default]
+    New,
+    /// The source's rows of classes that a new class's name means, and random values where none does.
+    Reuse,
+    /// The logistic regression that fits the trunk's features best.
+    Fit,
+}
+
 /// Which layers stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -60,20 +74,23 @@ pub enum Freeze {
     Trunk,
     /// The layers up to and with this one are frozen: `through=LAYER`.
     Through(String),
+    /// The trunk at first; every so many epochs one more of its stages learns, from the head down: `gradual=EPOCHS`.
+    Gradual(NonZeroU32),
 }
 
 impl TryFrom<String> for Freeze {
     type Error = ConfigError;
 
     fn try_from(text: String) -> Result<Self, ConfigError> {
-        match text.as_str() {
-            "none" => Ok(Self::None),
-            "trunk" => Ok(Self::Trunk),
-            _ => match text.strip_prefix("through=") {
-                Some(layer) if !layer.is_empty() => Ok(Self::Through(layer.into())),
-                _ => Err(ConfigError::Value { option: "freeze", value: text, allowed: "none, trunk or through=LAYER" }),
-            },
-        }
+        let found = match text.split_once('=') {
+            None if text == "none" => Some(Self::None),
+            None if text == "trunk" => Some(Self::Trunk),
+            Some(("through", layer)) if !layer.is_empty() => Some(Self::Through(layer.into())),
+            Some(("gradual", epochs)) => epochs.parse().ok().map(Self::Gradual),
+            _ => None,
+        };
+        let allowed = "none, trunk, through=LAYER or gradual=EPOCHS";
+        found.ok_or(ConfigError::Value { option: "freeze", value: text, allowed })
     }
 }
 
@@ -83,6 +100,7 @@ impl From<Freeze> for String {
             Freeze::None => "none".into(),
             Freeze::Trunk => "trunk".into(),
             Freeze::Through(layer) => format!("through={layer}"),
+            Freeze::Gradual(epochs) => format!("gradual={epochs}"),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! With a frozen trunk a picture's features never change, so that a head learns from them at thousands of pictures a second.
 
 mod fingerprint;
+mod head_engine;
 mod store;
 
 pub use fingerprint::{Fingerprint, trunk_fingerprint};
+pub use head_engine::HeadEngine;
 pub use regraft_data::source::cache_folder;
 pub use store::{FeatureStore, LIMIT_BYTES, StoreError};
 
@@ -17,6 +19,7 @@ use regraft_data::loader::{Loader, LoaderOptions};
 use regraft_nn::engine::Engine;
 use regraft_nn::graph::{Graph, Source};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,16 +79,16 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
 
 /// The features of `samples` under the view that `loading` names: the evaluation's, or a training view (`Transform::Train`, whose draws
 /// are those of training). Where a store is given, what it holds is not computed, and what is computed goes in. `progress` is called with
-/// the pictures done.
+/// the pictures done and says whether to go on.
 ///
 /// # Errors
-/// When a picture cannot be read.
+/// When a picture cannot be read, or `progress` says to stop.
 pub fn features(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
     loading: &LoaderOptions,
     store: Option<&mut FeatureStore>,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Features, FeaturesError> {
     let (node, channels) = trunk_output(engine.graph())?;
     let mut values = vec![0.0; samples.len() * channels];
@@ -114,9 +117,12 @@ pub fn features(
     }
     let found = samples.len() - missing.len();
     let mut done = found;
-    progress(done);
+    let mut flow = progress(done);
     let mut loader = Loader::start(Arc::clone(samples), missing.clone(), loading.clone());
     while let Some(batch) = loader.next() {
+        if flow.is_break() {
+            return Err(EvaluateError::Stopped.into());
+        }
         let batch = batch.map_err(EvaluateError::from)?;
         let count = batch.indices.len();
         let rows = engine.features(&batch.images, count, node).map_err(EvaluateError::from)?;
@@ -125,7 +131,7 @@ pub fn features(
             values[place * channels..(place + 1) * channels].copy_from_slice(row);
         }
         done += count;
-        progress(done);
+        flow = progress(done);
         loader.recycle(batch);
     }
     let features = Features { values, channels, found };

@@ -15,9 +15,6 @@ use std::time::SystemTime;
 /// Bytes that all kept features may take together.
 pub const LIMIT_BYTES: u64 = 2 << 30;
 
-/// Names the folder for what is kept between runs, in place of the platform's.
-pub const FOLDER_VARIABLE: &str = "REGRAFT_CACHE";
-
 /// The first bytes of a file, with the version of its layout.
 const MAGIC: &[u8; 16] = b"regraft rows v1\n";
 const KEY_LENGTH: usize = 32;
@@ -36,7 +33,7 @@ pub enum StoreError {
     },
     /// The folder cannot be used.
     #[error(
-        "cannot {action} {}: {source}; features are not kept for later runs. Name another folder by the environment variable {FOLDER_VARIABLE}",
+        "cannot {action} {}: {source}; features are not kept for later runs. Name another folder by the environment variable REGRAFT_CACHE",
         .path.display()
     )]
     Io {
@@ -62,7 +59,7 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// The kept features of a trunk below `folder` (see [`cache_folder`]), of at most `limit` bytes for all trunks together
+    /// The kept features of a trunk below `folder` (see [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit` bytes for all trunks together
     /// ([`LIMIT_BYTES`]). Nothing is made before something is kept.
     #[must_use]
     pub fn new(folder: &Path, trunk: Fingerprint, limit: u64) -> Self {

@@ -26,7 +26,7 @@ impl CrossValidationOptions {
 }
 
 /// How well held-out examples are foretold with one strength.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Trial {
     /// The strength: scikit-learn's `C`.
     pub strength: f64,

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, AtomicFileError};
+use crate::transfer::fit::HeadFit;
+use crate::transfer::frozen::FrozenProof;
+use crate::transfer::labels::LabelMatch;
 
 /// The outcome of a training run. The JSON names are the field names; what a run does not have is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,12 @@ pub struct Summary {
     pub trained_parameters: u64,
     /// Parameters of the whole network.
     pub total_parameters: u64,
+    /// How the head was fitted; null where it was not.
+    pub head_fit: Option<HeadFit>,
+    /// What each class's row of the head started from, where rows of the source's were used again.
+    pub head_reuse: Vec<LabelMatch>,
+    /// What was frozen and proved equal to the source's; null where nothing was.
+    pub frozen: Option<FrozenProof>,
     /// Files left out because they could not be read.
     pub skipped_images: Vec<String>,
     /// Version of Regraft that trained it.
@@ -141,6 +150,9 @@ mod tests {
             test_images: 0,
             trained_parameters: 1026,
             total_parameters: 11_177_538,
+            head_fit: None,
+            head_reuse: vec![],
+            frozen: Some(FrozenProof { tensors: 100, values: 11_176_512 }),
             skipped_images: vec!["train/dog/broken.jpg".to_owned()],
             regraft_version: "0.1.0".to_owned(),
             notes: vec![],
@@ -177,6 +189,12 @@ mod tests {
   "test_images": 0,
   "trained_parameters": 1026,
   "total_parameters": 11177538,
+  "head_fit": null,
+  "head_reuse": [],
+  "frozen": {
+    "tensors": 100,
+    "values": 11176512
+  },
   "skipped_images": [
     "train/dog/broken.jpg"
   ],

@@ -1,33 +1,31 @@
 //! One epoch: steps over the training pictures, and scoring between epochs.
 
+use super::feed::{Feed, Part};
 use super::state::{EpochProgress, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
 use crate::config::{LossReduction, OptimizerName, TrainConfig};
-use crate::evaluate::{EvaluateError, evaluate};
+use crate::evaluate::EvaluateError;
 use crate::metrics::Evaluation;
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
 use crate::{schedule, transfer};
-use regraft_data::catalogue::Sample;
-use regraft_data::loader::{Batch, Loader, LoaderOptions, Transform};
+use regraft_data::loader::Batch;
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepPart, TrainBatch, Update};
-use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes is the [`TrainState`].
 pub(super) struct Trainer<'a> {
-    config: &'a TrainConfig,
+    pub config: &'a TrainConfig,
     pub engine: &'a mut dyn Engine,
-    pictures: &'a Pictures,
-    loading: &'a LoaderOptions,
+    pub pictures: &'a Pictures,
+    pub feed: Feed<'a>,
     multipliers: Vec<f32>,
     optimizer: Optimizer,
     loss: LossSettings,
-    stop: &'a AtomicBool,
+    pub stop: &'a AtomicBool,
 }
 
 /// What is called after each step that another one of its epoch follows.
@@ -38,11 +36,11 @@ impl<'a> Trainer<'a> {
         config: &'a TrainConfig,
         engine: &'a mut dyn Engine,
         pictures: &'a Pictures,
-        loading: &'a LoaderOptions,
+        feed: Feed<'a>,
         stop: &'a AtomicBool,
     ) -> Self {
         Self {
-            multipliers: transfer::rate_multipliers(engine.graph(), config.head_lr_mult),
+            multipliers: transfer::rate_multipliers(engine.graph(), config.head_lr_mult, config.layer_decay),
             optimizer: match config.optimizer {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum: config.momentum },
                 OptimizerName::AdamW => Optimizer::AdamW(AdamSettings::default()),
@@ -57,17 +55,9 @@ impl<'a> Trainer<'a> {
             config,
             engine,
             pictures,
-            loading,
+            feed,
             stop,
         }
-    }
-
-    /// The trunk's learning rate at a step, counted from 0.
-    fn learning_rate(&self, step: u64) -> f32 {
-        let steps_per_epoch = self.pictures.train.len().div_ceil(self.config.batch_size) as u64;
-        let steps = steps_per_epoch * u64::from(self.config.epochs);
-        let warmup = (f64::from(self.config.warmup) * steps_per_epoch as f64).round() as u64;
-        self.config.lr * schedule::factor(self.config.schedule, step, steps, warmup)
     }
 
     /// The order in which an epoch goes through the training pictures.
@@ -98,25 +88,28 @@ impl<'a> Trainer<'a> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), TrainError> {
         let seed = self.config.seed;
-        let transform = Transform::Train { seed, epoch: state.epoch };
-        let options = LoaderOptions { batch_size: self.config.batch_size, transform, ..self.loading.clone() };
+        let freeze = self.config.freeze.as_ref();
+        let frozen = freeze.map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, state.epoch))?;
+        self.engine.freeze(frozen);
         let rest = self.order(state.epoch).split_off(state.progress.images);
-        let mut loader = Loader::start(Arc::clone(&self.pictures.train), rest, options);
+        let Self { config, engine, pictures, feed, .. } = self;
+        let mut batches = feed.batches(state.epoch, rest, self.stop, report)?;
         let before = state.progress;
         let started = Instant::now();
-        while let Some(batch) = loader.next() {
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             let TrainState { steps_done, epoch, progress, .. } = *state;
             let position = progress.images as u32;
             let step = TrainBatch { images: &batch.images, labels: &batch.labels, seed, epoch, position };
-            let output = self.engine.gradients(&step, self.loss, StepPart::whole(batch.labels.len()))?;
-            self.check_finite(&output.losses, &batch, state)?;
-            let learning_rate = self.learning_rate(steps_done) * state.rate_factor;
+            let output = engine.gradients(&step, self.loss, StepPart::whole(batch.labels.len()))?;
+            check_finite(*engine, pictures, config, &output.losses, &batch, state)?;
+            let learning_rate = learning_rate(config, pictures, steps_done) * state.rate_factor;
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
-            self.engine.update(&Update {
+            engine.update(&Update {
                 optimizer: self.optimizer,
                 learning_rates: &rates,
-                weight_decay: self.config.weight_decay,
+                weight_decay: config.weight_decay,
+                decay_bias_norm: config.decay_bias_norm,
                 step: steps_done + 1,
                 gradient_scale: 1.0,
             })?;
@@ -124,11 +117,11 @@ impl<'a> Trainer<'a> {
             state.progress.count(&output.losses, &output.logits, &batch.labels);
             state.progress.learning_rate = f64::from(learning_rate);
             state.progress.seconds = before.seconds + started.elapsed().as_secs_f64();
-            state.progress.waited = before.waited + loader.waited().as_secs_f64();
-            loader.recycle(batch);
+            state.progress.waited = before.waited + batches.waited().as_secs_f64();
+            batches.recycle(batch);
             report(Event::Step(&StepReport {
-                epoch: (epoch + 1, self.config.epochs),
-                images: (state.progress.images, self.pictures.train.len()),
+                epoch: (epoch + 1, config.epochs),
+                images: (state.progress.images, pictures.train.len()),
                 loss: state.progress.loss(),
                 accuracy: state.progress.accuracy(),
                 images_per_second: state.progress.images as f64 / state.progress.seconds,
@@ -136,37 +129,17 @@ impl<'a> Trainer<'a> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(EvaluateError::Stopped.into());
             }
-            if state.progress.images < self.pictures.train.len() {
-                after_step(self.engine, state)?;
+            if state.progress.images < pictures.train.len() {
+                after_step(*engine, state)?;
             }
         }
         Ok(())
     }
 
-    /// Stops a step whose losses or gradient are not finite, before it is applied.
-    fn check_finite(&mut self, losses: &[f32], batch: &Batch, state: &TrainState) -> Result<(), TrainError> {
-        let path = |&index: &u32| self.pictures.train[index as usize].path.clone();
-        let what = match losses.iter().position(|loss| !loss.is_finite()) {
-            Some(place) => format!("the loss of {} is {}", path(&batch.indices[place]).display(), losses[place]),
-            None => match self.engine.gradient_norm() {
-                norm if norm.is_finite() => return Ok(()),
-                norm => format!("the norm of the gradient is {norm}"),
-            },
-        };
-        Err(TrainError::Diverged(Box::new(Divergence {
-            epoch: state.epoch + 1,
-            step: state.steps_done + 1,
-            what,
-            pictures: batch.indices.iter().map(path).collect(),
-            learning_rate: self.config.lr * state.rate_factor,
-            kept: None,
-        })))
-    }
-
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
     fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
-        let validation = self.score("validation", &self.pictures.validation, report)?;
-        state.last_test = if self.config.test_each_epoch { self.score("test", &self.pictures.test, report)? } else { None };
+        let validation = self.score(Part::Validation, report)?;
+        state.last_test = if self.config.test_each_epoch { self.score(Part::Test, report)? } else { None };
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
         // A clock may be too coarse for an epoch of a few pictures.
         let seconds = progress.seconds.max(1e-9);
@@ -189,21 +162,42 @@ impl<'a> Trainer<'a> {
     }
 
     /// Scores a part's pictures with the weights as they are; `None` where there are none.
-    pub fn score(
-        &mut self,
-        part: &'static str,
-        samples: &Arc<[Sample]>,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Evaluation>, TrainError> {
-        if samples.is_empty() {
-            return Ok(None);
-        }
-        let total = samples.len();
-        let stop = self.stop;
-        let mut progress = |done| {
-            report(Event::Scoring { part, done, total });
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        Ok(Some(evaluate(self.engine, samples, &self.pictures.classes, self.loading.clone(), &mut progress)?))
+    pub fn score(&mut self, part: Part, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Option<Evaluation>, TrainError> {
+        self.feed.score(self.engine, part, self.stop, report)
     }
+}
+
+/// The trunk's learning rate at a step, counted from 0.
+fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
+    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size) as u64;
+    let steps = steps_per_epoch * u64::from(config.epochs);
+    let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
+    config.lr * schedule::factor(config.schedule, step, steps, warmup)
+}
+
+/// Stops a step whose losses or gradient are not finite, before it is applied.
+fn check_finite(
+    engine: &mut dyn Engine,
+    pictures: &Pictures,
+    config: &TrainConfig,
+    losses: &[f32],
+    batch: &Batch,
+    state: &TrainState,
+) -> Result<(), TrainError> {
+    let path = |&index: &u32| pictures.train[index as usize].path.clone();
+    let what = match losses.iter().position(|loss| !loss.is_finite()) {
+        Some(place) => format!("the loss of {} is {}", path(&batch.indices[place]).display(), losses[place]),
+        None => match engine.gradient_norm() {
+            norm if norm.is_finite() => return Ok(()),
+            norm => format!("the norm of the gradient is {norm}"),
+        },
+    };
+    Err(TrainError::Diverged(Box::new(Divergence {
+        epoch: state.epoch + 1,
+        step: state.steps_done + 1,
+        what,
+        pictures: batch.indices.iter().map(path).collect(),
+        learning_rate: config.lr * state.rate_factor,
+        kept: None,
+    })))
 }

@@ -5,10 +5,14 @@ use super::data_list::DataListError;
 use crate::atomic_file;
 use crate::config::ConfigError;
 use crate::evaluate::EvaluateError;
+use crate::features::FeaturesError;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::report::{curves, epochs, summary};
 use crate::run_folder::RunFolderError;
+use crate::transfer::fit::FitError;
+use crate::transfer::frozen::FrozenError;
+use crate::transfer::head::GraftError;
 use regraft_data::augmentation::AugmentationError;
 use regraft_data::loader::LoaderError;
 use regraft_data::preprocessing::PreprocessingError;
@@ -42,6 +46,14 @@ pub enum TrainError {
     Loader(#[from] LoaderError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Features(#[from] FeaturesError),
+    #[error(transparent)]
+    Graft(#[from] GraftError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error(transparent)]
+    Frozen(#[from] FrozenError),
     #[error(transparent)]
     RunFolder(#[from] RunFolderError),
     #[error(transparent)]
@@ -117,7 +129,7 @@ pub struct Divergence {
 impl TrainError {
     /// Whether it says that the run was asked to end, and no more.
     pub(super) fn is_stop(&self) -> bool {
-        matches!(self, Self::Evaluate(EvaluateError::Stopped))
+        matches!(self, Self::Evaluate(EvaluateError::Stopped) | Self::Features(FeaturesError::Evaluate(EvaluateError::Stopped)))
     }
 
     /// Whether the run failed under way, rather than being asked for something impossible.
@@ -131,6 +143,9 @@ impl TrainError {
                 | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io { .. })
                 | Self::DataList(_)
                 | Self::Evaluate(_)
+                | Self::Features(_)
+                | Self::Fit(FitError::Regression(_) | FitError::Threads(_))
+                | Self::Frozen(_)
                 | Self::File(_)
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)

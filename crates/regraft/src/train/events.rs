@@ -42,6 +42,15 @@ pub enum Event<'a> {
     Started(&'a Start),
     /// A step was made.
     Step(&'a StepReport),
+    /// The trunk's features are being computed, or found.
+    Features {
+        /// `training`, `validation` or `test`.
+        part: &'static str,
+        /// Pictures done.
+        done: usize,
+        /// Pictures in all.
+        total: usize,
+    },
     /// Pictures are being scored.
     Scoring {
         /// `validation` or `test`.

@@ -11,6 +11,8 @@ use crate::report::epochs::EpochRow;
 use crate::report::summary::Summary;
 use crate::report::{curves, epochs};
 use crate::run_folder::RunFolder;
+use crate::transfer::frozen::FrozenProof;
+use crate::transfer::labels::LabelMatch;
 
 /// The row of the epoch whose weights the run would leave.
 pub(super) fn row_of_best(state: &TrainState) -> Option<&EpochRow> {
@@ -55,6 +57,8 @@ pub(super) struct Ended<'a> {
     pub test: Option<&'a Evaluation>,
     /// Parameters that learned, and all.
     pub parameters: (usize, usize),
+    pub head_reuse: Vec<LabelMatch>,
+    pub frozen: Option<FrozenProof>,
     pub device: String,
     pub wall_seconds: f64,
 }
@@ -85,6 +89,9 @@ pub(super) fn summary(state: TrainState, ended: &Ended<'_>) -> Summary {
         test_images: pictures.test.len() as u64,
         trained_parameters: ended.parameters.0 as u64,
         total_parameters: ended.parameters.1 as u64,
+        head_fit: state.head_fit,
+        head_reuse: ended.head_reuse.clone(),
+        frozen: ended.frozen,
         skipped_images: pictures.skipped.iter().map(|error| error.path.display().to_string()).collect(),
         regraft_version: env!("CARGO_PKG_VERSION").into(),
         notes: state.notes,

@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 /// Options that change no bit of what a run computes, or whose effect is compared by itself: that of `data` and `exclude` by the pictures,
 /// that of `weights` by the tensors.
-const FREE: [&str; 8] = ["data", "exclude", "weights", "threads", "workers", "cache_images", "on_nan", "checkpoint_every"];
+const FREE: [&str; 9] =
+    ["data", "exclude", "weights", "threads", "workers", "cache_images", "feature_cache", "on_nan", "checkpoint_every"];
 
 /// The type in which networks are computed and stored.
 pub const PRECISION: &str = "f32";

@@ -5,7 +5,9 @@ pub mod data_list;
 mod epoch;
 mod error;
 mod events;
+mod feed;
 mod files;
+mod fit;
 pub mod identity;
 mod resume;
 mod setup;
@@ -15,13 +17,16 @@ pub use error::{Divergence, TrainError};
 pub use events::{Event, Outcome, Output, Start, StepReport};
 
 use crate::atomic_file;
-use crate::config::{Keep, OnNan, TrainConfig};
+use crate::config::{BatchNormMode, Freeze, HeadStart, Keep, OnNan, TrainConfig};
 use crate::metrics::Evaluation;
 use crate::model::Model;
 use crate::pictures::Pictures;
 use crate::report::summary::write_summary;
 use crate::run_folder::{RunFolder, run_name};
+use crate::transfer;
+use crate::transfer::frozen::{FrozenProof, SourceName, prove_frozen};
 use epoch::Trainer;
+use feed::{Feed, Part};
 use files::{Ended, row_of_best, summary, write_model, write_progress};
 use regraft_nn::engine::Engine;
 use resume::{Beginning, Saver, begin, go_back};
@@ -40,12 +45,13 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     if let Beginning::Ended(outcome) = beginning {
         return Ok(*outcome);
     }
-    let Setup { config, source, pictures, data_list, identity, loading, mut engine, mut model, parameters } =
+    let Setup { config, source, pictures, data_list, identity, loading, engine, mut model, parameters, matches } =
         set_up(config, report)?;
+    let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
     let (folder, mut state) = match beginning {
         Beginning::Resumed(resumed) => {
-            let (folder, state) = resumed.restore(&config, &identity, &data_list, &mut engine, report)?;
+            let (folder, state) = resumed.restore(&config, &identity, &data_list, &mut *engine, report)?;
             write_restored(&folder, &config, &mut model, &state)?;
             (folder, state)
         }
@@ -71,11 +77,22 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         device: engine.device(),
     }));
 
-    let mut saver = Saver::new(&folder, &identity, &engine, config.checkpoint_every.0, started)?;
-    if start.is_some() && state.steps_done == 0 {
-        saver.save(&engine, &state)?;
+    let mut saver = Saver::new(&folder, &identity, &*engine, config.checkpoint_every.0, started)?;
+    let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &output.stop);
+    let begins = state.steps_done == 0 && state.rows.is_empty();
+    if begins && config.head == HeadStart::Fit {
+        match trainer.fit_head(&mut state, report) {
+            Ok(()) => end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?,
+            Err(error) if error.is_stop() => {
+                saver.save(trainer.engine, &state)?;
+                return Err(stopped(&folder, &state, &config, &pictures));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let mut trainer = Trainer::new(&config, &mut engine, &pictures, &loading, &output.stop);
+    if begins && (config.head == HeadStart::Fit || start.is_some()) {
+        saver.save(trainer.engine, &state)?;
+    }
     while state.epoch < config.epochs {
         let mut after_step = |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
         match (trainer.run_epoch(&mut state, &mut after_step, report), &start) {
@@ -93,16 +110,8 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             }
             (Err(error), _) => return Err(name_kept_model(error, &folder, &state)),
         }
-        let Some(row) = state.rows.last().cloned() else { continue };
-        let kept = config.keep == Keep::Last || state.best.is_none_or(|best| best.is_beaten_by(&row));
-        if kept {
-            state.best = Some(Best::of(&row));
-            state.tensors.insert(BEST.into(), trainer.engine.state());
-            write_model(&folder, &mut model, &state, &row, row.test_accuracy)?;
-        }
-        write_progress(&folder, &config, &state)?;
+        end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?;
         saver.save(trainer.engine, &state)?;
-        report(Event::Epoch { row: &row, epochs: config.epochs, kept });
     }
 
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
@@ -110,7 +119,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let test = match state.last_test.take().filter(|_| kept.epoch == config.epochs) {
         Some(test) => Some(test),
         None => {
-            let test = score_best(&mut trainer, &pictures, &state, report);
+            let test = score_best(&mut trainer, &state, report);
             let test =
                 test.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
             if let Some(test) = &test {
@@ -119,6 +128,12 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             test
         }
     };
+    // The proof reads two models: what has done its work makes room for them.
+    let device = trainer.engine.device();
+    drop(trainer);
+    drop(engine);
+    state.tensors.clear();
+    let frozen = prove(&config, &model, &folder, kept.epoch, report)?;
     let ended = Ended {
         config: &config,
         model: &model,
@@ -127,7 +142,9 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         kept: &kept,
         test: test.as_ref(),
         parameters,
-        device: engine.device(),
+        head_reuse: matches,
+        frozen,
+        device,
         wall_seconds: state.earlier_seconds + started.elapsed().as_secs_f64(),
     };
     let summary = summary(state, &ended);
@@ -135,17 +152,63 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     Ok(Outcome { folder: folder.path().to_owned(), summary, test, had_ended: false })
 }
 
+/// Keeps the network after an epoch if it is the best so far, and writes the files that grow.
+fn end_epoch(
+    config: &TrainConfig,
+    trainer: &mut Trainer<'_>,
+    state: &mut TrainState,
+    folder: &RunFolder,
+    model: &mut Model,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<(), TrainError> {
+    let Some(row) = state.rows.last().cloned() else { return Err(TrainError::NoEpoch) };
+    let kept = config.keep == Keep::Last || state.best.is_none_or(|best| best.is_beaten_by(&row));
+    if kept {
+        state.best = Some(Best::of(&row));
+        state.tensors.insert(BEST.into(), trainer.engine.state());
+        write_model(folder, model, state, &row, row.test_accuracy)?;
+    }
+    write_progress(folder, config, state)?;
+    report(Event::Epoch { row: &row, epochs: config.epochs, kept });
+    Ok(())
+}
+
+/// Proves that what was frozen up to the epoch that the run leaves is in its model file as it is in the source.
+fn prove(
+    config: &TrainConfig,
+    model: &Model,
+    folder: &RunFolder,
+    best_epoch: u32,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Option<FrozenProof>, TrainError> {
+    let freeze = config.freeze.as_ref().unwrap_or(&Freeze::None);
+    let frozen = match best_epoch.checked_sub(1) {
+        Some(epoch) => transfer::frozen_nodes(&model.graph, freeze, epoch)?,
+        // Nothing but the fitted head.
+        None => model.graph.head(),
+    };
+    let statistics = config.batch_norm == Some(BatchNormMode::Running);
+    if frozen == 0 && !statistics {
+        return Ok(None);
+    }
+    let source = SourceName { model: config.model.as_deref(), weights: config.weights.as_ref(), seed: config.seed };
+    if source.is_file(&folder.model()) {
+        report(Event::Note("the run has replaced its source, so that frozen layers cannot be compared with it"));
+        return Ok(None);
+    }
+    Ok(Some(prove_frozen(source, &folder.model(), &model.graph, frozen, statistics)?))
+}
+
 /// Scores the test pictures with the network that the run leaves.
 fn score_best(
     trainer: &mut Trainer<'_>,
-    pictures: &Pictures,
     state: &TrainState,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Option<Evaluation>, TrainError> {
     if let Some(best) = state.tensors.get(BEST) {
         trainer.engine.load_state(best)?;
     }
-    trainer.score("test", &pictures.test, report)
+    trainer.score(Part::Test, report)
 }
 
 /// Makes the folder's files those of a state that was read from a checkpoint: they may be of a later step.

@@ -8,6 +8,8 @@ use crate::evaluate::EVALUATION_BATCH;
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
 use crate::pictures::{self, Pictures, PicturesError, Preparing};
 use crate::transfer;
+use crate::transfer::head::{Graft, graft};
+use crate::transfer::labels::LabelMatch;
 use regraft_data::augmentation::Augmentation;
 use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
@@ -32,6 +34,8 @@ pub(super) struct Setup {
     pub model: Model,
     /// Parameters that learn, and all.
     pub parameters: (usize, usize),
+    /// What each class's row of the head starts from, where rows of the source's are used again.
+    pub matches: Vec<LabelMatch>,
 }
 
 /// Checks everything that can be wrong with a run, and changes nothing on disk.
@@ -39,7 +43,9 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
     let (config, preprocessing, augmentation) = resolve(config, &source)?;
-    let frozen = transfer::frozen_nodes(&source.graph, config.freeze.as_ref().unwrap_or(&Freeze::None))?;
+    let freeze = config.freeze.as_ref().unwrap_or(&Freeze::None);
+    let frozen = transfer::frozen_nodes(&source.graph, freeze, 0)?;
+    let learning = transfer::frozen_nodes(&source.graph, freeze, config.epochs.saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
     let loading = LoaderOptions {
         workers: cores_or(config.workers),
@@ -49,10 +55,12 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
         cache: config.cache_images.cache(),
         ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
     };
-    let pictures = check_pictures(&config, &loading, report)?;
+    let mut pictures = check_pictures(&config, &loading, report)?;
 
     let origin = source.origin.clone();
-    let (mut graph, state) = transfer::graft(source, pictures.classes.len(), config.seed);
+    let Graft { mut graph, state, matches, note } =
+        graft(source, &pictures.classes, config.seed, config.head, config.head_map.as_ref())?;
+    pictures.notes.extend(note.into_iter().chain(matches.iter().map(ToString::to_string)));
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
         Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
@@ -65,7 +73,7 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     engine.freeze(frozen);
     let data_list = DataList::of(&pictures, loading.workers)?;
     let identity = Identity::of(&config, &data_list, &engine);
-    let parameters = transfer::parameter_counts(&graph, frozen);
+    let parameters = transfer::parameter_counts(&graph, learning);
     let model = Model {
         graph,
         state: State::new(),
@@ -76,7 +84,7 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
         has_head: true,
     };
-    Ok(Setup { config, source: origin, pictures, data_list, identity, loading, engine, model, parameters })
+    Ok(Setup { config, source: origin, pictures, data_list, identity, loading, engine, model, parameters, matches })
 }
 
 /// Fills in what follows from the source model.
@@ -90,6 +98,10 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     let from_scratch = config.weights == Some(Weights::None);
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
     config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
+    // Where no epoch is to be chosen, nothing needs to be held out for it.
+    if config.epochs == 0 && config.val_fraction.is_none() {
+        config.hold_out = false;
+    }
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));

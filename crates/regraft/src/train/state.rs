@@ -3,6 +3,7 @@
 
 use crate::metrics::{Evaluation, predicted_class};
 use crate::report::epochs::EpochRow;
+use crate::transfer::fit::HeadFit;
 use regraft_nn::engine::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ pub struct TrainState {
     pub rate_factor: f32,
     /// Divergences after which the run went back to an epoch's start.
     pub retries: u32,
+    /// How the head was fitted, where it was.
+    #[serde(default)]
+    pub head_fit: Option<HeadFit>,
     /// What the run has had to say so far.
     pub notes: Vec<String>,
     /// The test pictures' scores after the last epoch, where each epoch shows them, so that they are not scored twice for the run's end.
@@ -62,6 +66,7 @@ impl TrainState {
             earlier_seconds: 0.0,
             rate_factor: 1.0,
             retries: 0,
+            head_fit: None,
             notes,
             last_test: None,
             tensors: BTreeMap::new(),

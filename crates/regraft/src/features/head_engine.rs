@@ -1,0 +1,95 @@
+//! An engine for networks whose trunk is frozen: it takes the trunk's features in place of pictures.
+
+use regraft_nn::cpu::{CpuEngine, CpuError};
+use regraft_nn::engine::{Engine, EngineError, LossSettings, State, StepOutput, StepPart, TrainBatch, Update};
+use regraft_nn::graph::Graph;
+use regraft_nn::parameters::ParameterInfo;
+
+/// A network of which only the head is computed; the trunk's tensors are kept with it. To the bit, it does what the whole network does when
+/// its trunk is frozen.
+pub struct HeadEngine {
+    graph: Graph,
+    parameters: Vec<ParameterInfo>,
+    trunk: State,
+    head: CpuEngine,
+}
+
+impl HeadEngine {
+    /// An engine with the network and tensors of `whole`, on so many threads (0: one for each core).
+    ///
+    /// # Errors
+    /// When the operating system gives no threads.
+    pub fn new(whole: &dyn Engine, threads: usize) -> Result<Self, CpuError> {
+        let graph = whole.graph().clone();
+        let mut head = CpuEngine::new(graph.head_alone(), 1, threads)?;
+        let mut trunk = whole.state();
+        head.load_state(&trunk).map_err(CpuError::State)?;
+        head.parameters().iter().for_each(|parameter| drop(trunk.remove(&parameter.name)));
+        Ok(Self { parameters: whole.parameters().to_vec(), graph, trunk, head })
+    }
+}
+
+impl Engine for HeadEngine {
+    fn device(&self) -> String {
+        self.head.device()
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn parameters(&self) -> &[ParameterInfo] {
+        &self.parameters
+    }
+
+    /// Does nothing: the trunk is frozen, the head is not.
+    fn freeze(&mut self, _nodes: usize) {}
+
+    fn frozen(&self) -> usize {
+        self.graph.head()
+    }
+
+    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
+        self.head.gradients(batch, loss, part)
+    }
+
+    fn gradient_norm(&mut self) -> f64 {
+        self.head.gradient_norm()
+    }
+
+    fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
+        let rates = update.learning_rates.get(self.graph.head()..).unwrap_or_default();
+        self.head.update(&Update { learning_rates: rates, ..*update })
+    }
+
+    fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+        if node < self.graph.head() {
+            return Err(EngineError::Missing(format!("the trunk that computes {}", self.graph.nodes[node].name)));
+        }
+        self.head.features(images, batch, 0)
+    }
+
+    fn state(&self) -> State {
+        self.trunk.clone().into_iter().chain(self.head.state()).collect()
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), EngineError> {
+        self.head.load_state(state)?;
+        for (name, values) in &mut self.trunk {
+            let found = state.get(name).ok_or_else(|| EngineError::Missing(name.clone()))?;
+            if found.len() != values.len() {
+                return Err(EngineError::Length { what: name.clone(), found: found.len(), expected: values.len() });
+            }
+            values.clone_from(found);
+        }
+        Ok(())
+    }
+
+    fn optimizer_state(&self) -> State {
+        self.head.optimizer_state()
+    }
+
+    fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
+        self.head.load_optimizer_state(state)
+    }
+}

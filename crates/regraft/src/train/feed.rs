@@ -1,0 +1,281 @@
+//! What the steps learn from: pictures, or the features of a trunk that is frozen throughout.
+
+use super::{Event, TrainError};
+use crate::config::TrainConfig;
+use crate::evaluate::evaluate;
+use crate::features::{
+    FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint, trunk_output,
+};
+use crate::metrics::{Evaluation, Evaluator};
+use crate::pictures::Pictures;
+use crate::transfer;
+use regraft_data::augmentation::AugmentationKind;
+use regraft_data::catalogue::Sample;
+use regraft_data::loader::{Batch, Loader, LoaderOptions, Transform};
+use regraft_data::source::cache_folder;
+use regraft_nn::cpu::CpuEngine;
+use regraft_nn::engine::Engine;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A part of the data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+
+    pub fn samples(self, pictures: &Pictures) -> &Arc<[Sample]> {
+        match self {
+            Self::Train => &pictures.train,
+            Self::Validation => &pictures.validation,
+            Self::Test => &pictures.test,
+        }
+    }
+}
+
+/// Where a run's batches come from.
+pub(super) struct Feed<'a> {
+    config: &'a TrainConfig,
+    pictures: &'a Pictures,
+    loading: &'a LoaderOptions,
+    store: Option<FeatureStore>,
+    /// The whole network, where the engine that learns is a [`HeadEngine`].
+    trunk: Option<CpuEngine>,
+    /// Features of the pictures as in evaluation, by [`Part`].
+    evaluated: [Option<Features>; 3],
+    /// Features of the training views in memory, by the view's number.
+    views: Vec<Option<Features>>,
+}
+
+/// Features of training views that take more bytes are computed anew in each epoch.
+const MOST_VIEW_BYTES: u64 = 2 << 30;
+
+impl<'a> Feed<'a> {
+    /// The feed of a run, and the engine that learns from it: `engine`, or its head where the trunk is frozen in all epochs.
+    pub fn new(
+        config: &'a TrainConfig,
+        mut engine: CpuEngine,
+        pictures: &'a Pictures,
+        loading: &'a LoaderOptions,
+    ) -> Result<(Self, Box<dyn Engine>), TrainError> {
+        let graph = engine.graph();
+        let last = config.epochs.saturating_sub(1);
+        let frozen = config.freeze.as_ref().map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
+        let is_frozen = frozen == graph.head() && config.feature_cache;
+        let mut feed =
+            Self { config, pictures, loading, store: None, trunk: None, evaluated: [None, None, None], views: Vec::new() };
+        if config.feature_cache && (is_frozen || config.head == crate::config::HeadStart::Fit) {
+            let fingerprint = trunk_fingerprint(&mut engine, &loading.preprocessing)?;
+            feed.store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+        }
+        if !is_frozen {
+            return Ok((feed, Box::new(engine)));
+        }
+        let (_, channels) = trunk_output(graph_of(&engine))?;
+        let head = HeadEngine::new(&engine, config.threads)?;
+        feed.trunk = Some(engine);
+        let views = feed.view_count().unwrap_or(0).min(config.epochs);
+        let bytes = u64::from(views) * pictures.train.len() as u64 * channels as u64 * 4;
+        if bytes <= MOST_VIEW_BYTES {
+            feed.views = (0..views).map(|_| None).collect();
+        }
+        Ok((feed, Box::new(head)))
+    }
+
+    /// How many views each training picture has; `None` where every epoch has a new one.
+    fn view_count(&self) -> Option<u32> {
+        match self.config.augment {
+            AugmentationKind::None => Some(1),
+            _ => self.config.views.map(std::num::NonZeroU32::get),
+        }
+    }
+
+    /// The view of the training pictures in an epoch, counted from 0.
+    fn view(&self, epoch: u32) -> u32 {
+        self.view_count().map_or(epoch, |views| epoch % views)
+    }
+
+    fn view_loading(&self, epoch: u32) -> LoaderOptions {
+        let transform = Transform::Train { seed: self.config.seed, epoch: self.view(epoch) };
+        LoaderOptions { transform, ..self.loading.clone() }
+    }
+
+    /// The batches of an epoch in this order, which names training pictures by their place.
+    pub fn batches(
+        &mut self,
+        epoch: u32,
+        order: Vec<u32>,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Batches<'_>, TrainError> {
+        let loading = self.view_loading(epoch);
+        let view = self.view(epoch) as usize;
+        let batch_size = self.config.batch_size;
+        if view < self.views.len() {
+            if self.views[view].is_none() {
+                let computed = self.compute(None, Part::Train, &loading, stop, report)?;
+                self.views[view] = Some(computed);
+            }
+            if let Some(features) = &self.views[view] {
+                let samples = &self.pictures.train;
+                return Ok(Batches::Kept { features, samples, order, next: 0, batch_size });
+            }
+        }
+        let loader = Loader::start(Arc::clone(&self.pictures.train), order, LoaderOptions { batch_size, ..loading });
+        match &mut self.trunk {
+            Some(trunk) => {
+                let (node, _) = trunk_output(trunk.graph())?;
+                Ok(Batches::Trunk { loader, trunk, node })
+            }
+            None => Ok(Batches::Pictures(loader)),
+        }
+    }
+
+    /// Scores a part's pictures with an engine as it is; `None` where there are none.
+    pub fn score(
+        &mut self,
+        engine: &mut dyn Engine,
+        part: Part,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let samples = Arc::clone(part.samples(self.pictures));
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let classes = &self.pictures.classes;
+        if self.trunk.is_none() {
+            let total = samples.len();
+            let mut progress = |done| {
+                report(Event::Scoring { part: part.name(), done, total });
+                flow(stop)
+            };
+            return Ok(Some(evaluate(engine, &samples, classes, self.loading.clone(), &mut progress)?));
+        }
+        let batch = self.loading.batch_size;
+        let features = self.evaluated(None, part, stop, report)?;
+        let mut evaluator = Evaluator::new(classes.to_vec());
+        for (rows, samples) in features.values.chunks(batch * features.channels).zip(samples.chunks(batch)) {
+            let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
+            evaluator.add(&engine.evaluate(rows, labels.len())?, &labels);
+        }
+        Ok(Some(evaluator.finish().map_err(|_| crate::evaluate::EvaluateError::NoImages)?))
+    }
+
+    /// Features of a part's pictures as in evaluation. `engine` computes them where the feed has no trunk of its own.
+    pub fn evaluated(
+        &mut self,
+        engine: Option<&mut dyn Engine>,
+        part: Part,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<&Features, TrainError> {
+        let place = part as usize;
+        let features = match self.evaluated[place].take() {
+            Some(features) => features,
+            None => {
+                let loading = self.loading.clone();
+                self.compute(engine, part, &loading, stop, report)?
+            }
+        };
+        Ok(self.evaluated[place].insert(features))
+    }
+
+    fn compute(
+        &mut self,
+        engine: Option<&mut dyn Engine>,
+        part: Part,
+        loading: &LoaderOptions,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Features, TrainError> {
+        let samples = part.samples(self.pictures);
+        let total = samples.len();
+        let mut progress = |done| {
+            report(Event::Features { part: part.name(), done, total });
+            flow(stop)
+        };
+        let trunk: &mut dyn Engine = match (&mut self.trunk, engine) {
+            (Some(trunk), _) => trunk,
+            (None, Some(engine)) => engine,
+            (None, None) => return Err(FeaturesError::NoTrunk { architecture: "the network".into() }.into()),
+        };
+        let found = features(trunk, samples, loading, self.store.as_mut(), &mut progress)?;
+        for error in self.store.iter_mut().flat_map(FeatureStore::take_errors) {
+            report(Event::Note(&error.to_string()));
+        }
+        Ok(found)
+    }
+}
+
+/// Whether to go on.
+fn flow(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn graph_of(engine: &dyn Engine) -> &regraft_nn::graph::Graph {
+    engine.graph()
+}
+
+/// The batches of an epoch. With features, [`Batch::images`] holds them: `[N, channels]`.
+pub(super) enum Batches<'a> {
+    /// Of pictures.
+    Pictures(Loader),
+    /// Of features that the trunk computes on the way.
+    Trunk { loader: Loader, trunk: &'a mut CpuEngine, node: usize },
+    /// Of features in memory.
+    Kept { features: &'a Features, samples: &'a [Sample], order: Vec<u32>, next: usize, batch_size: usize },
+}
+
+impl Batches<'_> {
+    pub fn next(&mut self) -> Option<Result<Batch, TrainError>> {
+        match self {
+            Self::Pictures(loader) => loader.next().map(|batch| Ok(batch?)),
+            Self::Trunk { loader, trunk, node } => {
+                let batch = match loader.next()? {
+                    Ok(batch) => batch,
+                    Err(error) => return Some(Err(error.into())),
+                };
+                let features = trunk.features(&batch.images, batch.labels.len(), *node);
+                let (labels, indices) = (batch.labels.clone(), batch.indices.clone());
+                loader.recycle(batch);
+                Some(features.map(|images| Batch { images, labels, indices }).map_err(TrainError::from))
+            }
+            Self::Kept { features, samples, order, next, batch_size } => {
+                let indices = order.get(*next..order.len().min(*next + *batch_size)).filter(|rest| !rest.is_empty())?.to_vec();
+                *next += indices.len();
+                let images = indices.iter().flat_map(|&index| features.row(index as usize)).copied().collect();
+                let labels = indices.iter().map(|&index| samples[index as usize].label).collect();
+                Some(Ok(Batch { images, labels, indices }))
+            }
+        }
+    }
+
+    /// Gives a batch's memory back.
+    pub fn recycle(&self, batch: Batch) {
+        if let Self::Pictures(loader) = self {
+            loader.recycle(batch);
+        }
+    }
+
+    /// How long `next` has waited for pictures so far.
+    pub fn waited(&self) -> Duration {
+        match self {
+            Self::Pictures(loader) | Self::Trunk { loader, .. } => loader.waited(),
+            Self::Kept { .. } => Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The fitted head as a run's start.
+
+use super::epoch::Trainer;
+use super::feed::Part;
+use super::state::TrainState;
+use super::{Event, TrainError};
+use crate::report::epochs::EpochRow;
+use crate::transfer::fit::fit_head;
+use regraft_nn::graph::Operation;
+use regraft_nn::parameters::Role;
+use std::time::Instant;
+
+impl Trainer<'_> {
+    /// Fits the head to the features of the training pictures and puts it into the engine. The state's rows get one of epoch 0.
+    pub fn fit_head(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let Self { config, engine, pictures, feed, stop, .. } = self;
+        let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
+        let features = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
+        let (classifier, fit) = fit_head(features, &labels, pictures.classes.len(), config.seed, config.threads)?;
+        let graph = engine.graph();
+        debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
+        let mut tensors = engine.state();
+        for parameter in engine.parameters().iter().filter(|parameter| parameter.node == graph.head()) {
+            let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
+            tensors.insert(parameter.name.clone(), values.clone());
+        }
+        engine.load_state(&tensors)?;
+        if let Some(chosen) = fit.chosen() {
+            let note = format!(
+                "the head is fitted to {} pictures: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
+                labels.len(),
+                fit.strength,
+                fit.folds,
+                chosen.accuracy * 100.0
+            );
+            report(Event::Note(&note));
+            state.notes.push(note);
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let validation = self.score(Part::Validation, report)?;
+        state.last_test = if self.config.test_each_epoch { self.score(Part::Test, report)? } else { None };
+        state.rows.push(EpochRow {
+            epoch: 0,
+            train_loss: fit.train_loss,
+            train_accuracy: fit.train_accuracy,
+            validation_loss: validation.as_ref().and_then(|validation| validation.loss),
+            validation_accuracy: validation.as_ref().map(|validation| validation.accuracy),
+            test_accuracy: state.last_test.as_ref().map(|test| test.accuracy),
+            learning_rate: 0.0,
+            seconds,
+            images_per_second: labels.len() as f64 / seconds,
+            data_wait_fraction: 0.0,
+        });
+        state.images += labels.len();
+        state.seconds += seconds;
+        state.head_fit = Some(fit);
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The fitted head: logistic regression on the trunk's features in place of training.
+
+use crate::config::cores_or;
+use crate::features::Features;
+use crate::logistic_regression::{
+    CrossValidationOptions, Examples, LinearClassifier, RegressionError, Trial, cross_validate, solve,
+};
+use crate::metrics::predicted_class;
+use regraft_kernels::linear;
+use serde::{Deserialize, Serialize};
+
+/// How a head was fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadFit {
+    /// The chosen strength: scikit-learn's `C` (with two classes, twice this).
+    pub strength: f64,
+    /// Parts of the training pictures that were held out in turn to choose it.
+    pub folds: usize,
+    /// Each strength that was tried, with its score on held-out pictures.
+    pub trials: Vec<Trial>,
+    /// Mean cross-entropy of the training pictures under the fitted head, in nats.
+    pub train_loss: f64,
+    /// Share of the training pictures that it gets right.
+    pub train_accuracy: f64,
+}
+
+impl HeadFit {
+    /// The trial of the chosen strength.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Trial> {
+        self.trials.iter().find(|trial| trial.strength == self.strength)
+    }
+}
+
+/// A head that cannot be fitted.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The regression makes no sense.
+    #[error("the head cannot be fitted: {0}")]
+    Regression(#[from] RegressionError),
+    /// Too few pictures to hold any out.
+    #[error(
+        "--head fit holds out parts of the training pictures in turn and needs at least 2 of them, but there is {0}; add pictures, or choose --head new"
+    )]
+    TooFew(usize),
+    /// The operating system gave no threads.
+    #[error("cannot start the threads that fit the head: {0}; choose a smaller --threads")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Fits a head to features of the training pictures, whose `labels` are places among so many `classes`: the strength by five-fold
+/// cross-validation (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
+/// [`TrainConfig`](crate::config::TrainConfig); it changes no number.
+///
+/// # Errors
+/// When there are fewer than two pictures, or features that are not finite.
+pub fn fit_head(
+    features: &Features,
+    labels: &[u32],
+    classes: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<(LinearClassifier, HeadFit), FitError> {
+    let examples = Examples { features: &features.values, channels: features.channels, labels, classes };
+    if labels.len() < 2 {
+        return Err(FitError::TooFew(labels.len()));
+    }
+    let options = CrossValidationOptions::new(seed);
+    let options = CrossValidationOptions { folds: options.folds.min(labels.len()), ..options };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
+    pool.install(|| {
+        let found = cross_validate(examples, &options)?;
+        let solution = solve(examples, found.strength)?;
+        let classifier = solution.classifier;
+        let mut logits = vec![0.0; labels.len() * classes];
+        linear::forward(&features.values, &classifier.weight, &classifier.bias, features.channels, &mut logits);
+        let rows = logits.chunks_exact(classes).zip(labels);
+        let right = rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count();
+        let fit = HeadFit {
+            strength: found.strength,
+            folds: options.folds,
+            trials: found.trials,
+            train_loss: solution.loss,
+            train_accuracy: right as f64 / labels.len() as f64,
+        };
+        Ok((classifier, fit))
+    })
+}
