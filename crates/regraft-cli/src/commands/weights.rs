@@ -1,6 +1,6 @@
 //! `regraft weights`.
 
-use super::thousands;
+use super::{shortened, thousands};
 use crate::arguments::{ConvertArguments, StoredType, WeightsArguments, WeightsCommand};
 use crate::failure::Failure;
 use crate::output;
@@ -49,6 +49,10 @@ fn describe(report: &ConvertReport) -> Vec<String> {
             report.largest_rounding_error,
             report.largest_relative_rounding_error * 100.0
         ));
+    }
+    if !report.non_finite.is_empty() {
+        let tensors = shortened(report.non_finite.iter().map(ToString::to_string));
+        lines.push(format!("elements are NaN or infinite, so that no network can use them: {tensors}"));
     }
     if !report.ignored.is_empty() {
         lines.push(format!("left out: {}", report.ignored.join(", ")));

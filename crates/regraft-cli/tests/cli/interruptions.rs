@@ -1,7 +1,7 @@
 //! Runs that are killed, or asked to end, at any moment.
 
 use crate::outcome::{Outcome, assert_says};
-use crate::resume::{WHOLE, assert_same_run, checkpoints, whole_of};
+use crate::resume::{OFTEN, WHOLE, assert_same_run, checkpoints, whole_of};
 use crate::workspace::Workspace;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn kills() -> u32 {
 fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     let workspace = Workspace::with_photos();
     let started = Instant::now();
-    workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
+    workspace.regraft(&format!("train photos {WHOLE} {OFTEN} --output whole")).succeeded();
     let whole = started.elapsed();
     let mut state = 11_u32;
     let mut uniform = move || {
@@ -29,7 +29,7 @@ fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     while killed < kills() {
         let name = format!("run{runs}");
         runs += 1;
-        let mut arguments = format!("train photos {WHOLE} --output {name}");
+        let mut arguments = format!("train photos {WHOLE} {OFTEN} --output {name}");
         loop {
             let mut child = workspace.start(&arguments);
             if killed % 2 == 0 {
@@ -105,7 +105,7 @@ fn send(signal: &str, child: &Child) {
 #[test]
 fn ctrl_c_and_sigterm_finish_the_step_and_print_the_command_that_goes_on() {
     let workspace = Workspace::with_photos();
-    let long = whole_of(12);
+    let long = whole_of(6);
     workspace.regraft(&format!("train photos {long} --output whole")).succeeded();
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         let name = format!("run{signal}");

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A training in which everything takes part that a checkpoint has to hold: an optimiser with memory, batch norms that follow their
-/// batches, dropout and drop-connect, a best epoch, and a checkpoint after each step.
+/// batches, dropout and drop-connect, and a best epoch.
 pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --freeze through=blocks.5 --batch-norm batch --optimizer adamw \
-                         --lr 1e-3 --batch-size 4 --seed 5 --checkpoint-every 0s --threads 1 --workers 1";
+                         --lr 1e-3 --batch-size 4 --seed 5 --threads 1 --workers 1";
+
+/// With a checkpoint after each step.
+pub const OFTEN: &str = "--checkpoint-every 0s";
 
 /// The same for more epochs, at a constant rate.
 pub fn whole_of(epochs: u32) -> String {
@@ -59,7 +62,7 @@ fn flip_a_byte(path: &PathBuf, place: usize) {
 fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one() {
     let workspace = Workspace::with_photos();
     workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
-    workspace.regraft(&format!("train photos {WHOLE} --output run")).succeeded();
+    workspace.regraft(&format!("train photos {WHOLE} {OFTEN} --output run")).succeeded();
     let names: Vec<String> = checkpoints(&workspace, "run")
         .iter()
         .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())

@@ -4,7 +4,7 @@
 
 use crate::interruptions::wait_for_a_checkpoint;
 use crate::outcome::{Outcome, assert_says};
-use crate::resume::{WHOLE, assert_same_run, checkpoints, whole_of};
+use crate::resume::{OFTEN, WHOLE, assert_same_run, checkpoints, whole_of};
 use crate::workspace::{REGRAFT, Workspace};
 use regraft::train::checkpoint::Checkpoint;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -29,17 +29,17 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
     let workspace = Workspace::with_photos();
-    let whole = whole_of(6);
+    let whole = whole_of(4);
     workspace.regraft(&format!("train photos {whole} --output whole")).succeeded();
-    workspace.regraft(&format!("train photos {} --output run", whole_of(3))).succeeded();
+    workspace.regraft(&format!("train photos {} --output run", whole_of(2))).succeeded();
     // The model's file is 13.5 MB long, a checkpoint 16 MB; a shell's unit is 512 bytes. The first limit stops the model, the second the
     // checkpoint.
     for (blocks, file) in [(2_000, "model.safetensors"), (28_000, "checkpoints/epoch-")] {
-        let outcome = workspace.shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 6"));
+        let outcome = workspace.shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
         assert_says(&outcome.failed(1), &["cannot write the weight file run/", file, "File too large"]);
         assert_intact(&workspace, "run");
     }
-    workspace.regraft("train --resume run --epochs 6").succeeded();
+    workspace.regraft("train --resume run --epochs 4").succeeded();
     assert_same_run(&workspace, "run", "whole");
 }
 
@@ -55,7 +55,7 @@ fn a_full_disk_is_an_error_and_the_run_goes_on_when_there_is_room() {
     }
     workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
     let script = format!(
-        "{mount}; \"$REGRAFT\" train photos {WHOLE} --output disk/run 2>full.txt; echo $? >full.code; cp -r disk/run full; \
+        "{mount}; \"$REGRAFT\" train photos {WHOLE} {OFTEN} --output disk/run 2>full.txt; echo $? >full.code; cp -r disk/run full; \
          mount -o remount,size=400m disk; \"$REGRAFT\" train --resume disk/run && cp -r disk/run run'"
     );
     workspace.shell(&script).succeeded();
@@ -89,7 +89,7 @@ fn what_another_user_may_not_write_to_is_refused_by_name() {
 #[test]
 fn a_folder_that_becomes_read_only_stops_the_run_and_leaves_its_checkpoints() {
     let workspace = Workspace::with_photos();
-    let whole = whole_of(12);
+    let whole = whole_of(6);
     workspace.regraft(&format!("train photos {whole} --output whole")).succeeded();
     std::fs::create_dir(workspace.path("mine")).expect("a folder");
     let Some(user) = OtherUser::new(&workspace, &[]) else { return };

@@ -10,7 +10,7 @@ use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
@@ -72,6 +72,15 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
     let damaged =
         |error: zip::result::ZipError| WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"));
     let mut archive = ZipArchive::new(BufReader::new(open(path, origin)?)).map_err(damaged)?;
+    // Of entries with one name the crate keeps the last, another reader perhaps the first.
+    let listed = listed_entries(open(path, origin)?, length);
+    let listed = listed.map_err(|source| WeightError::Read { origin: origin.to_string(), source })?;
+    if listed.is_some_and(|listed| listed != archive.len()) {
+        return Err(WeightError::damaged(
+            origin,
+            format!("its zip directory does not list {} entries of different names, as it says", listed.unwrap_or(0)),
+        ));
+    }
     let mut pickle: Option<(String, usize)> = None;
     let mut compressed: Option<String> = None;
     let mut is_torch_script = false;
@@ -125,6 +134,19 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
         .read_to_end(&mut bytes)
         .map_err(|error| WeightError::damaged(origin, format!("its pickle cannot be read ({error})")))?;
     scan_pickle(&mut bytes.as_slice(), &mut MAX_OPCODES.clone()).map_err(|error| scan_refusal(origin, error))
+}
+
+/// How many entries the end of a zip archive says that there are; `None` where it leaves that to its extension for large archives.
+fn listed_entries(mut file: File, length: u64) -> io::Result<Option<usize>> {
+    /// The record at the end, without its comment.
+    const RECORD: usize = 22;
+    let tail = length.min(RECORD as u64 + u64::from(u16::MAX));
+    file.seek(SeekFrom::Start(length - tail))?;
+    let mut bytes = Vec::new();
+    file.take(tail).read_to_end(&mut bytes)?;
+    let record = bytes.windows(RECORD).rev().find(|bytes| bytes.starts_with(b"PK\x05\x06"));
+    let count = record.map(|record| u16::from_le_bytes([record[10], record[11]]));
+    Ok(count.filter(|&count| count != u16::MAX).map(usize::from))
 }
 
 fn scan_refusal(origin: &str, error: ScanError) -> WeightError {

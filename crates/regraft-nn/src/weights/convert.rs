@@ -1,6 +1,7 @@
 //! From any weight file to safetensors with torchvision's or timm's names.
 
-use super::{StorageType, WeightError, WeightFormat, read, strip_prefixes, translate_efficientnet_names, write_safetensors};
+use super::{NonFinite, StorageType, WeightError, WeightFormat};
+use super::{non_finite, read, strip_prefixes, translate_efficientnet_names, write_safetensors};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +29,8 @@ pub struct ConvertReport {
     pub names_translated: bool,
     /// Integer tensors left out.
     pub ignored: Vec<String>,
+    /// Tensors with elements that are NaN or infinite, which were stored as they are.
+    pub non_finite: Vec<NonFinite>,
 }
 
 /// Reads `input` in any of the formats of [`read`], takes off prefixes, translates old names and writes safetensors to `output`.
@@ -75,5 +78,6 @@ pub fn convert(
         prefix_stripped,
         names_translated,
         ignored: file.ignored,
+        non_finite: non_finite(&file.tensors),
     })
 }

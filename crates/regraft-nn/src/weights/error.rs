@@ -1,5 +1,6 @@
 //! What can go wrong with weight files.
 
+use super::NonFinite;
 use std::fmt::Write as _;
 
 /// A tensor whose shape is not the one expected.
@@ -84,6 +85,17 @@ pub enum WeightError {
         /// Tensors of another shape.
         wrong_shape: Vec<ShapeDifference>,
     },
+    /// Elements that no trained network has.
+    #[error(
+        "{origin} is the file of a network that ran away, or a damaged one: elements that are NaN or infinite{}\nuse another file",
+        list_tensors(tensors)
+    )]
+    NotFinite {
+        /// The file.
+        origin: String,
+        /// The tensors that hold them.
+        tensors: Vec<NonFinite>,
+    },
     /// Two tensors have one name.
     #[error("{origin}: more than one tensor is named {name}; rename one of them or save the state dict again")]
     Duplicate {
@@ -142,6 +154,12 @@ fn list_differences(missing: &[String], unexpected: &[String], wrong_shape: &[Sh
     });
     list_group(&mut text, "of the wrong shape", shapes);
     text.push_str("\nchoose the architecture that the file was made for, or the file made for this architecture");
+    text
+}
+
+fn list_tensors(tensors: &[NonFinite]) -> String {
+    let mut text = String::new();
+    list_group(&mut text, "tensors hold them", tensors.iter().map(ToString::to_string));
     text
 }
 

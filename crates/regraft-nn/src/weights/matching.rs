@@ -1,6 +1,6 @@
 //! What a weight file holds against what an architecture expects.
 
-use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, strip_prefixes, translate_efficientnet_names};
+use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes, translate_efficientnet_names};
 use std::collections::BTreeMap;
 
 /// One tensor that an architecture needs.
@@ -52,8 +52,8 @@ pub struct Matched {
 ///
 /// # Errors
 ///
-/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape, and [`WeightError::Duplicate`]
-/// when taking off a prefix makes two names equal.
+/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape, [`WeightError::Duplicate`]
+/// when taking off a prefix makes two names equal, and [`WeightError::NotFinite`] when elements are NaN or infinite.
 pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
     let WeightFile { origin, mut tensors, ignored, .. } = file;
     let prefix_stripped = strip_prefixes(&mut tensors);
@@ -92,6 +92,10 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
     let unexpected: Vec<String> = found.into_keys().collect();
     if !(missing.is_empty() && unexpected.is_empty() && wrong_shape.is_empty()) {
         return Err(WeightError::Mismatch { origin, missing, unexpected, wrong_shape });
+    }
+    let not_finite = non_finite(matched.values());
+    if !not_finite.is_empty() {
+        return Err(WeightError::NotFinite { origin, tensors: not_finite });
     }
     let has_head = expected.iter().any(|tensor| tensor.head);
     let head = match class_counts {

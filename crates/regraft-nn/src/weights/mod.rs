@@ -65,6 +65,34 @@ pub struct WeightFile {
     pub ignored: Vec<String>,
 }
 
+/// A tensor in which some elements are NaN or infinite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NonFinite {
+    /// The tensor's name.
+    pub name: String,
+    /// How many of its elements are.
+    pub count: usize,
+    /// How many it has.
+    pub elements: usize,
+}
+
+impl std::fmt::Display for NonFinite {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {} of {}", self.name, self.count, self.elements)
+    }
+}
+
+/// The tensors in which some elements are NaN or infinite. [`read`] takes them as they are, [`match_to`] refuses them.
+#[must_use]
+pub fn non_finite<'a>(tensors: impl IntoIterator<Item = &'a NamedTensor>) -> Vec<NonFinite> {
+    let counted = tensors.into_iter().map(|NamedTensor { name, values, .. }| NonFinite {
+        name: name.clone(),
+        count: values.iter().filter(|value| !value.is_finite()).count(),
+        elements: values.len(),
+    });
+    counted.filter(|tensor| tensor.count > 0).collect()
+}
+
 /// The name PyTorch's batch norm gives its integer step counter.
 const BATCH_COUNTER: &str = "num_batches_tracked";
 

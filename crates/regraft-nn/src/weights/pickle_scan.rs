@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty thousand.
-pub(super) const MAX_OPCODES: usize = 2_000_000;
+/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty thousand. Each may build a value of some
+/// three hundred bytes.
+pub(super) const MAX_OPCODES: usize = 500_000;
 
 /// Longest line of a text opcode.
 const MAX_LINE_BYTES: u64 = 1 << 16;

@@ -3,7 +3,9 @@
 use super::elements::{ByteOrder, FloatType, to_f32};
 use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::collections::BTreeMap;
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use std::collections::{BTreeMap, HashSet};
 
 /// The largest header the format allows, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -41,6 +43,7 @@ pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, Weight
     check_header_length(bytes, bytes.len() as u64, origin)?;
     // This also checks that the tensors' ranges follow each other and fill the rest of the file exactly.
     let (header_bytes, header) = SafeTensors::read_metadata(bytes).map_err(|error| refusal(origin, bytes.len(), &error))?;
+    check_names(&bytes[8..8 + header_bytes], origin)?;
     let data = &bytes[8 + header_bytes..];
     let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
 
@@ -84,6 +87,36 @@ pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, Weight
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     ignored.sort();
     Ok(WeightFile { origin: origin.to_string(), format: WeightFormat::Safetensors, tensors, metadata, ignored })
+}
+
+/// Refuses a header in which a name stands twice: the crate would take the last of them, another reader perhaps the first.
+fn check_names(header: &[u8], origin: &str) -> Result<(), WeightError> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<String>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut names = HashSet::new();
+            let mut twice = None;
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if names.contains(&name) {
+                    twice = Some(name);
+                } else {
+                    names.insert(name);
+                }
+            }
+            Ok(twice)
+        }
+    }
+    let twice = serde_json::Deserializer::from_slice(header).deserialize_map(Names);
+    match twice.map_err(|error| WeightError::damaged(origin, error))? {
+        Some(name) => Err(WeightError::Duplicate { origin: origin.to_string(), name }),
+        None => Ok(()),
+    }
 }
 
 fn refusal(origin: &str, length: usize, error: &SafeTensorError) -> WeightError {
