@@ -211,3 +211,29 @@ fn a_constant_schedule_can_train_longer() {
     let ended = workspace.regraft("train --resume run").succeeded();
     assert_says(&ended.stderr, &["note: run has ended, with all of its 4 epochs"]);
 }
+
+#[test]
+fn every_way_to_fine_tune_goes_on_to_the_bit() {
+    let workspace = Workspace::with_photos();
+    for (place, way) in [
+        "--freeze gradual=1 --batch-norm batch --epochs 3 --schedule cosine",
+        "--head fit --epochs 2 --schedule cosine",
+        "--head fit --freeze none --epochs 2",
+        "--views 2 --epochs 3 --label-smoothing 0.1",
+        "--freeze none --layer-decay 0.5 --epochs 2 --recipe d2l",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (whole, run) = (format!("whole{place}"), format!("run{place}"));
+        for output in [&whole, &run] {
+            workspace
+                .regraft(&format!("train photos {way} --image-size 32 --batch-size 4 {OFTEN} --output {output}"))
+                .succeeded();
+        }
+        rewind(&workspace, &run, 1);
+        let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
+        assert_says(&resumed.stdout, &["goes on in epoch ", ", after 8 pictures"]);
+        assert_same_run(&workspace, &run, &whole);
+    }
+}
