@@ -91,22 +91,29 @@ fn write_and_rename(
     sync_folder_of(target)
 }
 
-/// Makes the rename itself durable. Only Unix lets a folder be opened for this.
+/// Makes what was renamed to `target`, or the folder made there, durable. Only Unix lets a folder be opened for this.
 #[cfg(unix)]
-fn sync_folder_of(target: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(target: &Path) -> io::Result<()> {
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    match File::open(folder)?.sync_all() {
-        // Some network file systems do not offer it, and the file itself is in place.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some network file systems do not offer it, and a folder may be closed to readers; the file itself is in place.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
 
 #[cfg(not(unix))]
-fn sync_folder_of(_target: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(_target: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -132,6 +132,7 @@ impl RunFolder {
         let locked = Self::locked(folder)?;
         // Another run may have come and gone since the check.
         Self::check(parent, explicit, force)?;
+        locked.remove_unfinished()?;
         if force {
             for file in earlier_files(folder)? {
                 fs::remove_file(&file).map_err(io_error("replace", &file))?;
@@ -153,12 +154,18 @@ impl RunFolder {
     pub fn resume(path: &Path) -> Result<Self, RunFolderError> {
         Self::check_run(path)?;
         let folder = Self::locked(path)?;
-        for folder in [path.to_owned(), path.join(CHECKPOINTS)] {
+        folder.remove_unfinished()?;
+        Ok(folder)
+    }
+
+    /// Removes what writes that were cut off left behind. The folder must be locked: nothing is being written then.
+    fn remove_unfinished(&self) -> Result<(), RunFolderError> {
+        for folder in [self.path.clone(), self.checkpoints()] {
             for unfinished in unfinished_files(&folder)? {
                 fs::remove_file(&unfinished).map_err(io_error("remove the left-over", &unfinished))?;
             }
         }
-        Ok(folder)
+        Ok(())
     }
 
     /// Whether a run could go on in a folder, which nothing is done to.
@@ -184,7 +191,24 @@ impl RunFolder {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
         }
+        // A power cut must not take the folder away from the files in it.
+        for made in folder.ancestors().take(2) {
+            atomic_file::sync_folder_of(made).map_err(io_error("sync the folder of", made))?;
+        }
         Ok(Self { path: folder.to_owned(), _lock: Some(Arc::new(file)) })
+    }
+
+    /// Makes the folder of [`CHECKPOINTS`], where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_checkpoints(&self) -> Result<(), RunFolderError> {
+        let folder = self.checkpoints();
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
+            made => made.map_err(io_error("create the folder", &folder))?,
+        }
+        atomic_file::sync_folder_of(&folder).map_err(io_error("sync the folder of", &folder))
     }
 
     /// The folder itself.
@@ -264,14 +288,19 @@ fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<Strin
     Ok((RunFolder::locked(&folder)?, note))
 }
 
-/// Whether a folder holds nothing but the lock of a run that ended before it wrote anything.
+/// Whether a folder holds nothing but what a run leaves that was killed before it had written a file.
 fn is_empty(folder: &Path) -> Result<bool, RunFolderError> {
     for entry in fs::read_dir(folder).map_err(io_error("read the folder", folder))? {
-        if entry.map_err(io_error("read the folder", folder))?.file_name() != LOCK {
+        let name = entry.map_err(io_error("read the folder", folder))?.file_name();
+        if name != LOCK && !is_unfinished(&name.to_string_lossy()) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn is_unfinished(name: &str) -> bool {
+    atomic_file::is_unfinished(name) || weights::is_unfinished(name)
 }
 
 /// What writes that were cut off left in a folder; nothing where there is no folder.
@@ -284,7 +313,7 @@ fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     for entry in entries {
         let path = entry.map_err(io_error("read the folder", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if atomic_file::is_unfinished(&name) || weights::is_unfinished(&name) {
+        if is_unfinished(&name) {
             found.push(path);
         }
     }
@@ -406,6 +435,16 @@ mod tests {
             assert_eq!((run.path(), note), (&*named, None));
         }
         assert_eq!(RunFolder::existing(&named).summary(), named.join("summary.json"));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_before_its_first_file_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [LOCK, ".config.toml.4711-0.unfinished"] {
+            fs::write(folder.path().join(name), "half").unwrap();
+        }
+        RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), false).unwrap();
+        assert_eq!(names_in(folder.path()), [LOCK]);
     }
 
     #[test]

@@ -237,3 +237,21 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         assert_same_run(&workspace, &run, &whole);
     }
 }
+
+#[test]
+fn another_instruction_set_is_said_and_stands_in_the_summary() {
+    let workspace = Workspace::with_photos();
+    let quick = "--image-size 32 --epochs 2 --lr 1e-3 --output run";
+    workspace.regraft_with(&format!("train photos {quick}"), &[("REGRAFT_ISA", "portable")]).succeeded();
+    assert_eq!(workspace.json("run/summary.json")["instruction_set"], "portable");
+    rewind(&workspace, "run", 1);
+    let resumed = workspace.regraft("train --resume run").succeeded();
+    let summary = workspace.json("run/summary.json");
+    if summary["instruction_set"] == "portable" {
+        eprintln!("SKIPPED: another_instruction_set...: this machine has none but the portable one");
+        return;
+    }
+    let said = "the run began with the instruction set portable and goes on with ";
+    assert_says(&resumed.stdout, &[said, "(REGRAFT_ISA=portable asks for the first)"]);
+    assert_says(&summary["notes"].to_string(), &[said]);
+}

@@ -97,10 +97,16 @@ impl Checkpoint {
             .filter(|parameter| parameter.node >= engine.frozen())
             .map(|parameter| parameter.name.as_str())
             .collect();
-        let of_network = |tensors: State| tensors.into_iter().filter(|(name, _)| learned.contains(name.as_str())).collect();
+        let is_learned = |name: &String| learned.contains(name.as_str());
+        let changed = |tensors: &State| -> State {
+            let learned = tensors.iter().filter(|(name, _)| is_learned(name));
+            learned.map(|(name, values)| (name.clone(), values.clone())).collect()
+        };
         let mut groups: BTreeMap<String, State> =
-            state.tensors.iter().map(|(group, tensors)| (group.clone(), of_network(tensors.clone()))).collect();
-        groups.insert(NETWORK.into(), of_network(engine.state()));
+            state.tensors.iter().map(|(group, tensors)| (group.clone(), changed(tensors))).collect();
+        let mut network = engine.state();
+        network.retain(|name, _| is_learned(name));
+        groups.insert(NETWORK.into(), network);
         groups.insert(OPTIMIZER.into(), engine.optimizer_state());
         Self {
             identity: identity.clone(),
@@ -138,23 +144,21 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When it cannot be written; those before are then all there.
-    pub fn write(&self, folder: &RunFolder, shapes: &HashMap<String, Vec<usize>>) -> Result<PathBuf, CheckpointError> {
+    pub fn write(self, folder: &RunFolder, shapes: &HashMap<String, Vec<usize>>) -> Result<PathBuf, CheckpointError> {
+        let Self { identity, state, groups } = self;
         let folder = folder.checkpoints();
-        let record = Record { form: FORM, identity: self.identity.clone(), state: self.state.clone() };
-        let record = crate::model::json(&record);
-        let metadata = [(CHECKSUM.to_owned(), checksum(&record, &self.groups)), (RECORD.to_owned(), record)].into();
-        let tensors: Vec<NamedTensor> = self
-            .groups
-            .iter()
-            .flat_map(|(group, tensors)| tensors.iter().map(move |(name, values)| (group, name, values)))
-            .map(|(group, name, values)| NamedTensor {
+        let path = folder.join(checkpoint_name(state.epoch, state.progress.images));
+        let record = crate::model::json(&Record { form: FORM, identity, state });
+        let metadata = [(CHECKSUM.to_owned(), checksum(&record, &groups)), (RECORD.to_owned(), record)].into();
+        let mut named = Vec::new();
+        for (group, tensors) in groups {
+            named.extend(tensors.into_iter().map(|(name, values)| NamedTensor {
+                shape: shapes.get(&name).cloned().unwrap_or_else(|| vec![values.len()]),
                 name: format!("{group}/{name}"),
-                shape: shapes.get(name).cloned().unwrap_or_else(|| vec![values.len()]),
-                values: values.clone(),
-            })
-            .collect();
-        let path = folder.join(checkpoint_name(self.state.epoch, self.state.progress.images));
-        weights::write_safetensors(&path, &tensors, &metadata, StorageType::F32).map_err(CheckpointError::Write)?;
+                values,
+            }));
+        }
+        weights::write_safetensors(&path, &named, &metadata, StorageType::F32).map_err(CheckpointError::Write)?;
         prune(&folder)?;
         Ok(path)
     }

@@ -119,8 +119,7 @@ impl<'a> Saver<'a> {
         started: Instant,
     ) -> Result<Self, TrainError> {
         // Here and never again: a folder that is removed under a run is an error.
-        let path = folder.checkpoints();
-        fs::create_dir_all(&path).map_err(|source| CheckpointError::Io { action: "create the folder", path, source })?;
+        folder.create_checkpoints()?;
         let parameters = engine.parameters().iter();
         let shapes = parameters.map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
         Ok(Self { folder, identity, shapes, every, last: Instant::now(), started })
