@@ -128,6 +128,9 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     assert_eq!(again.json(), workspace.json("whole/summary.json"));
     assert!(workspace.read("whole/model.safetensors") == model);
 
+    let error = workspace.regraft("train --resume whole --lr 0.5").failed(2);
+    assert_says(&error, &["whole cannot go on, for it would not be the same run:", "--lr was 0.001 and is 0.5"]);
+
     workspace.regraft(&format!("train photos {quick} --output run")).succeeded();
     rewind(&workspace, "run", 2);
     let over = workspace.regraft("train --resume run").succeeded();

@@ -9,6 +9,7 @@ use regraft_nn::engine::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// Options that change no bit of what a run computes, or whose effect is compared by itself: that of `data` and `exclude` by the pictures,
 /// that of `weights` by the tensors.
@@ -17,6 +18,12 @@ const FREE: [&str; 9] =
 
 /// The type in which networks are computed and stored.
 pub const PRECISION: &str = "f32";
+
+/// Every option of a configuration by name, with numbers as they come back from a file.
+#[must_use]
+pub fn options(config: &TrainConfig) -> Map<String, Value> {
+    serde_json::from_str(&json(config)).unwrap_or_default()
+}
 
 /// What a run was asked for, and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,8 +49,7 @@ impl Identity {
         let mut source = Sha256::new();
         hash_tensors(&mut source, &engine.state());
         Self {
-            // Through text, so that numbers compare as they come back from a file.
-            config: serde_json::from_str(&json(config)).unwrap_or_default(),
+            config: options(config),
             data: pictures.hash(),
             source: hexadecimal(&source.finalize()),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -56,6 +62,19 @@ impl Identity {
     /// not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
+        let mut found = self.option_differences(&now.config, epochs_done);
+        if self.source != now.source {
+            found.push("the source model's weights are others".into());
+        }
+        if self.precision != now.precision {
+            found.push(format!("it computed in {} and would go on in {}", self.precision, now.precision));
+        }
+        found
+    }
+
+    /// Those of [`Self::differences`] that the options alone tell, which are `now`.
+    #[must_use]
+    pub fn option_differences(&self, now: &Map<String, Value>, epochs_done: u32) -> Vec<String> {
         let shown = |value: Option<&Value>| match value {
             None | Some(Value::Null) => "not given".to_owned(),
             Some(Value::String(text)) => text.clone(),
@@ -64,10 +83,10 @@ impl Identity {
         let constant = |config: &Map<String, Value>| {
             config.get("schedule").is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
         };
-        let names: std::collections::BTreeSet<&String> = self.config.keys().chain(now.config.keys()).collect();
+        let names: BTreeSet<&String> = self.config.keys().chain(now.keys()).collect();
         let mut found = Vec::new();
         for name in names {
-            let (before, after) = (self.config.get(name), now.config.get(name));
+            let (before, after) = (self.config.get(name), now.get(name));
             if before == after || FREE.contains(&name.as_str()) {
                 continue;
             }
@@ -81,12 +100,6 @@ impl Identity {
                 }
             }
             found.push(line);
-        }
-        if self.source != now.source {
-            found.push("the source model's weights are others".into());
-        }
-        if self.precision != now.precision {
-            found.push(format!("it computed in {} and would go on in {}", self.precision, now.precision));
         }
         found
     }

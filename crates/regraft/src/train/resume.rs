@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
-use super::identity::Identity;
+use super::identity::{Identity, options};
 use super::state::TrainState;
 use super::{Divergence, Event, Outcome, Output, TrainError};
 use crate::config::TrainConfig;
@@ -45,6 +45,15 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         let note = format!("{} has no checkpoint yet: the run starts over", folder.path().display());
         return Ok(Beginning::Over(folder, note));
     };
+    // What is not given yet may follow from the source model, and is compared when that is known.
+    let mut asked = options(config);
+    for (name, value) in asked.iter_mut().filter(|(_, value)| value.is_null()) {
+        *value = checkpoint.identity.config.get(name).cloned().unwrap_or_default();
+    }
+    let differences = checkpoint.identity.option_differences(&asked, checkpoint.state.epoch);
+    if !differences.is_empty() {
+        return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
+    }
     // A run that is asked to train longer has not ended.
     if checkpoint.state.epoch == config.epochs && folder.summary().exists() {
         let summary = read_summary(&folder.summary())?;
