@@ -18,6 +18,9 @@ pub struct Augmentation {
     pub crop_ratio: [f64; 2],
     /// How likely a picture is mirrored left to right.
     pub flip_probability: f32,
+    /// How likely a rectangle of the square picture is erased (torchvision's `RandomErasing`; Zhong et al. 2017).
+    #[serde(default)]
+    pub erasing_probability: f32,
 }
 
 /// Whether training pictures are varied. The user's words are `none` and `basic`.
@@ -33,7 +36,13 @@ pub enum AugmentationKind {
 impl Default for Augmentation {
     /// torchvision's defaults.
     fn default() -> Self {
-        Self { kind: AugmentationKind::Basic, crop_scale: [0.08, 1.0], crop_ratio: [3.0 / 4.0, 4.0 / 3.0], flip_probability: 0.5 }
+        Self {
+            kind: AugmentationKind::Basic,
+            crop_scale: [0.08, 1.0],
+            crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip_probability: 0.5,
+            erasing_probability: 0.0,
+        }
     }
 }
 
@@ -49,6 +58,9 @@ pub enum AugmentationError {
     /// Not a probability.
     #[error("the flip probability is {0}: choose one from 0 to 1")]
     Flip(f32),
+    /// Not a probability.
+    #[error("the probability of random erasing is {0}: choose one from 0 to 1")]
+    Erasing(f32),
 }
 
 impl Augmentation {
@@ -67,6 +79,9 @@ impl Augmentation {
         }
         if !(0.0..=1.0).contains(&self.flip_probability) {
             return Err(AugmentationError::Flip(self.flip_probability));
+        }
+        if !(0.0..=1.0).contains(&self.erasing_probability) {
+            return Err(AugmentationError::Erasing(self.erasing_probability));
         }
         Ok(())
     }
@@ -87,6 +102,12 @@ pub fn training_pixels(
             let mut square = resized_crop(image, crop, preprocessing);
             if draws.uniform() < augmentation.flip_probability {
                 square.flip_horizontally();
+            }
+            if augmentation.erasing_probability > 0.0
+                && draws.uniform() < augmentation.erasing_probability
+                && let Some(erased) = erased_rectangle(square.width, square.height, draws)
+            {
+                erase(&mut square, erased, preprocessing);
             }
             square
         }
@@ -125,6 +146,36 @@ pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: 
     rectangle((width - crop_width) / 2, (height - crop_height) / 2, crop_width, crop_height)
 }
 
+/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of 0.3 to 3.3 (uniform in its logarithm).
+/// `None` where none of them is smaller than the picture.
+#[must_use]
+pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Rectangle> {
+    let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();
+    for _ in 0..10 {
+        let area = f64::from(width) * f64::from(height) * between(0.02, 0.33, draws);
+        let ratio = between(0.3f64.ln(), 3.3f64.ln(), draws).exp();
+        let erased_height = (area * ratio).sqrt().round_ties_even() as u32;
+        let erased_width = (area / ratio).sqrt().round_ties_even() as u32;
+        if erased_height < height && erased_width < width {
+            let top = draws.below(height - erased_height + 1);
+            let left = draws.below(width - erased_width + 1);
+            return Some(rectangle(left, top, erased_width, erased_height));
+        }
+    }
+    None
+}
+
+/// Fills a rectangle with the mean colour, which is what becomes zero where pictures are normalised (torchvision's default value).
+fn erase(square: &mut RgbImage, erased: Rectangle, preprocessing: &Preprocessing) {
+    let color = preprocessing.mean.map(|mean| (mean * 255.0).round() as u8);
+    let width = square.width as usize;
+    for row in square.pixels.chunks_exact_mut(width * 3).skip(erased.top).take(erased.height) {
+        for pixel in row[erased.left * 3..(erased.left + erased.width) * 3].chunks_exact_mut(3) {
+            pixel.copy_from_slice(&color);
+        }
+    }
+}
+
 /// torchvision's `resized_crop`: the crop as a picture of its own, resized to `[image_size, image_size, 3]`.
 #[must_use]
 pub fn resized_crop(image: &RgbImage, crop: Rectangle, preprocessing: &Preprocessing) -> RgbImage {
@@ -136,4 +187,47 @@ pub fn resized_crop(image: &RgbImage, crop: Rectangle, preprocessing: &Preproces
 
 fn rectangle(left: u32, top: u32, width: u32, height: u32) -> Rectangle {
     Rectangle { left: left as usize, top: top as usize, width: width as usize, height: height as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regraft_kernels::random::Purpose;
+
+    #[test]
+    fn erased_rectangles_have_torchvisions_areas_and_ratios() {
+        let mut areas = Vec::new();
+        for sample in 0..2000 {
+            let mut draws = Draws::new(1, Purpose::Augment, 0, sample);
+            let Some(found) = erased_rectangle(100, 100, &mut draws) else { continue };
+            assert!(found.left + found.width <= 100 && found.top + found.height <= 100);
+            let ratio = found.height as f64 / found.width as f64;
+            assert!((0.27..3.7).contains(&ratio), "{found:?}");
+            areas.push((found.width * found.height) as f64 / 1e4);
+        }
+        assert!(areas.len() > 1990);
+        assert!(areas.iter().all(|area| (0.015..0.345).contains(area)));
+        let mean = areas.iter().sum::<f64>() / areas.len() as f64;
+        assert!((mean - 0.175).abs() < 0.005, "mean area {mean}");
+    }
+
+    #[test]
+    fn what_is_erased_has_the_mean_colour_and_the_rest_stays() {
+        let preprocessing = Preprocessing {
+            image_size: 8,
+            resize: crate::preprocessing::ResizeMode::Squash,
+            interpolation: crate::preprocessing::Interpolation::Bilinear,
+            mean: [0.5, 0.25, 1.0],
+            std: [1.0; 3],
+        };
+        let image = RgbImage::filled(20, 20, [9, 9, 9]);
+        let augmentation = Augmentation { erasing_probability: 1.0, ..Augmentation::default() };
+        let erased = training_pixels(&image, &preprocessing, &augmentation, &mut Draws::new(1, Purpose::Augment, 0, 3));
+        let (pixels, _) = erased.pixels.as_chunks::<3>();
+        let count = pixels.iter().filter(|pixel| **pixel == [128, 64, 255]).count();
+        assert!(count > 0 && count < 64 && pixels.iter().all(|pixel| [[128, 64, 255], [9, 9, 9]].contains(pixel)));
+        let never = Augmentation { erasing_probability: 0.0, ..augmentation };
+        let whole = training_pixels(&image, &preprocessing, &never, &mut Draws::new(1, Purpose::Augment, 0, 3));
+        assert!(whole.pixels.iter().all(|&value| value == 9));
+    }
 }

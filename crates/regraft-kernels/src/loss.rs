@@ -34,3 +34,63 @@ pub fn cross_entropy(
         }
     }
 }
+
+/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets` is `[N, classes]`, rows of sum 1. The
+/// share `label_smoothing` of every target is spread evenly over all classes.
+///
+/// # Panics
+/// When a slice's length does not fit.
+pub fn soft_cross_entropy(
+    logits: &[f32],
+    targets: &[f32],
+    classes: usize,
+    label_smoothing: f32,
+    weight: f32,
+    losses: &mut [f32],
+    gradient: &mut [f32],
+) {
+    assert_eq!(logits.len(), losses.len() * classes);
+    assert_eq!(targets.len(), logits.len());
+    assert_eq!(gradient.len(), logits.len());
+    let rows =
+        logits.chunks_exact(classes).zip(targets.chunks_exact(classes)).zip(losses).zip(gradient.chunks_exact_mut(classes));
+    let smoothing = f64::from(label_smoothing);
+    for (((logits, targets), loss), gradient) in rows {
+        let greatest = logits.iter().fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value));
+        let sum: f64 = logits.iter().map(|&value| f64::from(value - greatest).exp()).sum();
+        let log_sum = sum.ln() + f64::from(greatest);
+        let mut total = 0.0;
+        for ((gradient, &value), &target) in gradient.iter_mut().zip(logits).zip(targets) {
+            let target = (1.0 - smoothing) * f64::from(target) + smoothing / classes as f64;
+            // A class that is no part of the target adds nothing, even where its logit is -inf.
+            if target > 0.0 {
+                total += target * (log_sum - f64::from(value));
+            }
+            *gradient = (f64::from(weight) * ((f64::from(value) - log_sum).exp() - target)) as f32;
+        }
+        *loss = total as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_of_one_class_is_the_usual_loss_and_others_are_pytorchs() {
+        let logits = [0.5f32, -1.25, 2.0, 0.1, 0.2, -0.3];
+        let (mut losses, mut gradient) = ([0.0; 2], [0.0; 6]);
+        cross_entropy(&logits, &[2, 0], 3, 0.1, 0.5, &mut losses, &mut gradient);
+        let (mut soft_losses, mut soft_gradient) = ([0.0; 2], [0.0; 6]);
+        soft_cross_entropy(&logits, &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0], 3, 0.1, 0.5, &mut soft_losses, &mut soft_gradient);
+        for (soft, usual) in soft_losses.iter().zip(&losses).chain(soft_gradient.iter().zip(&gradient)) {
+            assert!((soft - usual).abs() < 1e-6, "{soft} {usual}");
+        }
+        // torch.nn.functional.cross_entropy(logits, [[0.3, 0, 0.7], [0.5, 0.25, 0.25]], reduction="none", label_smoothing=0.2)
+        soft_cross_entropy(&logits, &[0.3, 0.0, 0.7, 0.5, 0.25, 0.25], 3, 0.2, 1.0, &mut soft_losses, &mut soft_gradient);
+        let expected = [0.9092886497686992, 1.1008276555532595];
+        for (found, expected) in soft_losses.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+}

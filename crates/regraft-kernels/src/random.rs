@@ -28,6 +28,8 @@ pub enum Purpose {
     Show = 8,
     /// Which examples of a class cross-validation holds out together; `sample` is the class.
     Folds = 9,
+    /// How a batch's pictures are mixed; `sample` is the place in the epoch of its first.
+    Mix = 10,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

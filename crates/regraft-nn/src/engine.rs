@@ -33,6 +33,10 @@ pub struct TrainBatch<'a> {
     pub images: &'a [f32],
     /// `[N]`, each below the number of classes.
     pub labels: &'a [u32],
+    /// `[N, classes]`, rows of sum 1: what each picture is to be taken for, where that is not its label alone.
+    pub targets: Option<&'a [f32]>,
+    /// `[N]`: what each picture's gradient is multiplied by; 1 unless given. The losses that are handed back stay as they are.
+    pub weights: Option<&'a [f32]>,
     /// Seed of dropout and drop-connect.
     pub seed: u64,
     /// Epoch, for their draws.

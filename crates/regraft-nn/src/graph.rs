@@ -215,6 +215,13 @@ impl Graph {
         self
     }
 
+    /// Makes the head drop features with this probability in training.
+    pub fn set_head_dropout(&mut self, probability: f32) {
+        if let Some(Node { operation: Operation::Linear { dropout, .. }, .. }) = self.nodes.last_mut() {
+            *dropout = probability;
+        }
+    }
+
     /// The head alone, as a network whose pictures are the trunk's features: one pixel of so many channels. Its parameters keep their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {

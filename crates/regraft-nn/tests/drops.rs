@@ -54,7 +54,15 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
         step: 1,
         gradient_scale: 1.0,
     };
-    let batch = TrainBatch { images: &image, labels: &labels, seed: SEED, epoch: EPOCH, position: POSITION };
+    let batch = TrainBatch {
+        images: &image,
+        labels: &labels,
+        targets: None,
+        weights: None,
+        seed: SEED,
+        epoch: EPOCH,
+        position: POSITION,
+    };
     let loss = engine.train_step(&batch, MEAN, &update).expect("a batch that fits").losses[0];
     let changes = engine.state().into_iter().map(|(name, values)| {
         let change = values.iter().zip(&state[&name]).map(|(new, old)| new - old).collect();

@@ -23,7 +23,9 @@ fn network(architecture: &str) -> Graph {
 /// One step with these names of its random draws.
 fn step_named(engine: &mut CpuEngine, images: &[f32], labels: &[u32], names: (u64, u32, u32), update: &Update<'_>) -> StepOutput {
     let (seed, epoch, position) = names;
-    engine.train_step(&TrainBatch { images, labels, seed, epoch, position }, MEAN, update).expect("a batch that fits")
+    engine
+        .train_step(&TrainBatch { images, labels, targets: None, weights: None, seed, epoch, position }, MEAN, update)
+        .expect("a batch that fits")
 }
 
 /// So many steps, from number `first` on, on pictures that differ from step to step.
@@ -108,7 +110,7 @@ fn evaluation_follows_training() {
 #[test]
 fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     let (images, labels) = pictures(8, 32, CLASSES);
-    let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
     let train = |reduction, label_smoothing, rate: f32| {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
@@ -139,6 +141,8 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
     let part = |range: std::ops::Range<usize>| TrainBatch {
         images: &images[range.start * length..range.end * length],
         labels: &labels[range.clone()],
+        targets: None,
+        weights: None,
         seed: 0,
         epoch: 0,
         position: range.start as u32,
@@ -188,7 +192,7 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
 #[test]
 fn a_scaled_gradient_moves_parameters_by_as_much_less() {
     let (images, labels) = pictures(4, 32, CLASSES);
-    let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
     let train = |rate: f32, gradient_scale: f32| {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
@@ -217,7 +221,7 @@ fn a_gradient_norm_tells_what_is_not_finite() {
         // Logits stay; the trunk's gradients grow with the head's weights.
         state.get_mut("fc.weight").expect("a head").iter_mut().for_each(|weight| *weight *= factor);
         engine.load_state(&state).expect("every tensor");
-        let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+        let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
         engine.gradients(&batch, MEAN, StepPart::whole(4)).expect("a batch that fits");
         engine.gradient_norm()
     };
@@ -484,7 +488,7 @@ fn what_does_not_fit_is_refused() {
     let start = engine.state();
     let update =
         Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
-    let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
 
     let foreign = engine.train_step(&TrainBatch { labels: &[0, 4], ..batch }, MEAN, &update);
     assert_eq!(foreign.err(), Some(EngineError::Label { label: 4, classes: CLASSES }));

@@ -120,7 +120,15 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                     gradient_scale: 1.0,
                     decay_bias_norm: true,
                 };
-                let batch = TrainBatch { images: &images, labels: &labels, seed: 0, epoch: step as u32, position: 0 };
+                let batch = TrainBatch {
+                    images: &images,
+                    labels: &labels,
+                    targets: None,
+                    weights: None,
+                    seed: 0,
+                    epoch: step as u32,
+                    position: 0,
+                };
                 engine.train_step(&batch, loss, &update)?;
             }
             StepMode::Eval => drop(engine.evaluate(&images, options.batch)?),

@@ -7,7 +7,8 @@ use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{
-    BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig, Weights,
+    Balance, BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig,
+    Weights,
 };
 use regraft::run_folder::RunFolder;
 use std::num::NonZeroU32;
@@ -130,6 +131,35 @@ pub struct TrainArguments {
     /// [default: stop]
     #[arg(long, value_name = "ACTION", value_parser = one_of::<OnNan>(&["stop", "retry"]), help_heading = "Training")]
     pub on_nan: Option<OnNan>,
+    /// Batches whose gradients make one step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub accumulate: Option<u32>,
+    /// Scale a step's gradient down to this norm where it is larger
+    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    pub clip_gradient: Option<f32>,
+    /// Score and keep a running average of the weights, which keeps this share of itself in a step, such as 0.99
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub ema: Option<f32>,
+    /// End the run when so many epochs in a row were not better than the best
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    pub patience: Option<NonZeroU32>,
+    /// Classes of different sizes: weigh gradients of rare classes more, or take as many pictures of each class in an epoch (one that comes
+    /// twice in an epoch has the same crop)
+    #[arg(long, value_parser = one_of::<Balance>(&["none", "weights", "sampling"]), help_heading = "Training")]
+    pub balance: Option<Balance>,
+
+    /// Mix each picture with another one of its batch: both parameters of the beta distribution of the shares, such as 0.2
+    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    pub mixup: Option<f32>,
+    /// Replace a rectangle of each picture by another picture's: as for --mixup, such as 1. With both, half the batches have either
+    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    pub cutmix: Option<f32>,
+    /// Probability that a rectangle of a training picture is erased
+    #[arg(long, value_name = "SHARE", help_heading = "Regularisation")]
+    pub random_erasing: Option<f32>,
+    /// Probability that the head drops a feature in training [default: the architecture's]
+    #[arg(long, value_name = "SHARE", help_heading = "Regularisation")]
+    pub head_dropout: Option<f32>,
     /// Seed of every random draw
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u64>,
@@ -209,6 +239,15 @@ impl TrainArguments {
         set(&mut config.loss, self.loss.as_ref());
         set(&mut config.on_nan, self.on_nan.as_ref());
         set(&mut config.checkpoint_every, self.checkpoint_every.as_ref());
+        set(&mut config.accumulate, self.accumulate.as_ref());
+        set_some(&mut config.clip_gradient, self.clip_gradient.as_ref());
+        set_some(&mut config.ema, self.ema.as_ref());
+        set_some(&mut config.patience, self.patience.as_ref());
+        set(&mut config.balance, self.balance.as_ref());
+        set(&mut config.mixup, self.mixup.as_ref());
+        set(&mut config.cutmix, self.cutmix.as_ref());
+        set(&mut config.random_erasing, self.random_erasing.as_ref());
+        set_some(&mut config.head_dropout, self.head_dropout.as_ref());
         set(&mut config.seed, self.seed.as_ref());
         set_some(&mut config.image_size, self.preparation.image_size.as_ref());
         set_some(&mut config.resize, self.preparation.resize.as_ref());

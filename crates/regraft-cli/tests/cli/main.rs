@@ -13,6 +13,7 @@ mod long_runs;
 mod methods;
 mod outcome;
 mod pictures;
+mod regularization;
 mod reproducible;
 mod resume;
 mod run_folder;

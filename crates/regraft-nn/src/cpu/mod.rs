@@ -179,6 +179,12 @@ impl Engine for CpuEngine {
         if let Some(&label) = batch.labels.iter().find(|&&label| label as usize >= classes) {
             return Err(EngineError::Label { label, classes });
         }
+        if let Some(targets) = batch.targets {
+            check_length("the list of targets", targets.len(), count * classes)?;
+        }
+        if let Some(weights) = batch.weights {
+            check_length("the list of weights", weights.len(), count)?;
+        }
         let plan = self.plan(Mode::Train { frozen: self.frozen }, count)?;
         let Self { graph, layers, memory, scratch, partial, frozen, threads, .. } = self;
         threads.install(|| {
@@ -197,7 +203,16 @@ impl Engine for CpuEngine {
                 Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
             };
-            loss::cross_entropy(logits, batch.labels, classes, loss.label_smoothing, weight, &mut output.losses, gradient);
+            let smoothing = loss.label_smoothing;
+            match batch.targets {
+                None => loss::cross_entropy(logits, batch.labels, classes, smoothing, weight, &mut output.losses, gradient),
+                Some(targets) => {
+                    loss::soft_cross_entropy(logits, targets, classes, smoothing, weight, &mut output.losses, gradient);
+                }
+            }
+            for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
+                gradient.iter_mut().for_each(|gradient| *gradient *= weight);
+            }
             for index in (*frozen..graph.nodes.len()).rev() {
                 let earlier = part.accumulate.then(|| pass.layers[index].take_gradients());
                 backward::node(&mut pass, index, scratch, partial);

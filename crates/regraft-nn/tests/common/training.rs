@@ -65,7 +65,7 @@ impl Run {
         let labels: Vec<u32> = chosen.iter().map(|&picture| labels[picture]).collect();
         let mut rates = vec![self.rate; engine.graph().nodes.len()];
         rates[engine.graph().head()] *= self.head_multiplier;
-        let batch = TrainBatch { images: &batch, labels: &labels, seed: 0, epoch: 0, position: 0 };
+        let batch = TrainBatch { images: &batch, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
         let update = Update {
             optimizer: self.optimizer,
             learning_rates: &rates,

@@ -27,6 +27,11 @@ pub enum ConfigError {
         /// Where and what is wrong.
         source: Box<toml::de::Error>,
     },
+    /// Early stopping where the best epoch does not count.
+    #[error(
+        "--patience ends a run some epochs after its best, but this recipe keeps its last epoch; leave it out, or choose --recipe default"
+    )]
+    PatienceWithoutBest,
     /// A device that this build does not have.
     #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
     Device {

@@ -7,8 +7,8 @@ mod words;
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{
-    BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe, Resize,
-    Schedule, Weights,
+    Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe,
+    Resize, Schedule, Weights,
 };
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
@@ -108,6 +108,33 @@ pub struct TrainConfig {
     pub label_smoothing: f32,
     /// How the losses of a batch become one.
     pub loss: LossReduction,
+    /// What is done about classes of different sizes.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Batches whose gradients make one step.
+    #[serde(default = "one_batch")]
+    pub accumulate: u32,
+    /// The largest norm of a step's gradient; a larger one is scaled down to it.
+    #[serde(default)]
+    pub clip_gradient: Option<f32>,
+    /// Share of itself that the running average of the weights keeps in a step. The average is what is scored and kept.
+    #[serde(default)]
+    pub ema: Option<f32>,
+    /// Both parameters of the beta distribution from which mixup draws how much of a second picture is mixed into each; 0 mixes nothing.
+    #[serde(default)]
+    pub mixup: f32,
+    /// Likewise for CutMix: how much of each picture is replaced by a rectangle of a second one. With both, half the batches have either.
+    #[serde(default)]
+    pub cutmix: f32,
+    /// The probability that a rectangle of a training picture is erased.
+    #[serde(default)]
+    pub random_erasing: f32,
+    /// The probability that the head drops a feature in training; unless given, as the architecture has it.
+    #[serde(default)]
+    pub head_dropout: Option<f32>,
+    /// The run ends when so many epochs in a row have not been better than the best.
+    #[serde(default)]
+    pub patience: Option<NonZeroU32>,
     /// Which epoch is kept.
     pub keep: Keep,
     /// Whether the test pictures are scored after each epoch too, for show only.
@@ -128,6 +155,10 @@ pub struct TrainConfig {
 
 fn yes() -> bool {
     true
+}
+
+fn one_batch() -> u32 {
+    1
 }
 
 fn one() -> f32 {
@@ -195,6 +226,15 @@ impl TrainConfig {
             warmup: 0.0,
             label_smoothing: 0.0,
             loss: LossReduction::Sum,
+            balance: Balance::None,
+            accumulate: 1,
+            clip_gradient: None,
+            ema: None,
+            mixup: 0.0,
+            cutmix: 0.0,
+            random_erasing: 0.0,
+            head_dropout: None,
+            patience: None,
             keep: Keep::Last,
             test_each_epoch: true,
             on_nan: OnNan::Stop,
@@ -274,6 +314,26 @@ impl TrainConfig {
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("label-smoothing", self.label_smoothing.to_string(), "from 0 to below 1");
+        }
+        if self.accumulate == 0 {
+            return wrong("accumulate", "0".into(), "1 or more");
+        }
+        if let Some(norm) = self.clip_gradient.filter(|norm| !positive(*norm)) {
+            return wrong("clip-gradient", norm.to_string(), "a number above 0, such as 1");
+        }
+        if let Some(share) = self.ema.filter(|share| !(0.0..1.0).contains(share)) {
+            return wrong("ema", share.to_string(), "from 0 to below 1, such as 0.99");
+        }
+        for (option, parameter) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
+            if !not_negative(parameter) {
+                return wrong(option, parameter.to_string(), "a number from 0, such as 0.2");
+            }
+        }
+        if let Some(probability) = self.head_dropout.filter(|probability| !(0.0..1.0).contains(probability)) {
+            return wrong("head-dropout", probability.to_string(), "from 0 to below 1, such as 0.2");
+        }
+        if self.patience.is_some() && self.keep == Keep::Last {
+            return Err(ConfigError::PatienceWithoutBest);
         }
         for (option, threads) in [("threads", self.threads), ("workers", self.workers)] {
             if threads > MOST_THREADS {

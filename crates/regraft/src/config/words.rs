@@ -105,6 +105,19 @@ impl From<Freeze> for String {
     }
 }
 
+/// What is done about classes of different sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Balance {
+    /// Nothing.
+    #[default]
+    None,
+    /// Gradients of rare classes weigh more: a class's pictures weigh `pictures / (classes x pictures of the class)`.
+    Weights,
+    /// Each epoch has as many pictures of every class, which go round within their class.
+    Sampling,
+}
+
 /// The optimiser by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,14 +1,17 @@
 //! One epoch: steps over the training pictures, and scoring between epochs.
 
+use super::average;
 use super::feed::{Feed, Part};
+use super::mix::Mix;
 use super::state::{EpochProgress, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
-use crate::config::{LossReduction, OptimizerName, TrainConfig};
+use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::EvaluateError;
 use crate::metrics::Evaluation;
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
 use crate::{schedule, transfer};
+use regraft_data::catalogue::Sample;
 use regraft_data::loader::Batch;
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
@@ -25,6 +28,10 @@ pub(super) struct Trainer<'a> {
     multipliers: Vec<f32>,
     optimizer: Optimizer,
     loss: LossSettings,
+    /// With [`Balance::Weights`].
+    class_weights: Option<Vec<f32>>,
+    /// Side of the pictures.
+    side: usize,
     pub stop: &'a AtomicBool,
 }
 
@@ -56,13 +63,19 @@ impl<'a> Trainer<'a> {
             engine,
             pictures,
             feed,
+            class_weights: (config.balance == Balance::Weights).then(|| class_weights(&pictures.train, pictures.classes.len())),
+            side: config.image_size.unwrap_or(0) as usize,
             stop,
         }
     }
 
     /// The order in which an epoch goes through the training pictures.
     fn order(&self, epoch: u32) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.pictures.train.len() as u32).collect();
+        let Self { config, pictures, .. } = self;
+        let mut order: Vec<u32> = match config.balance {
+            Balance::Sampling => balanced_order(&pictures.train, pictures.classes.len(), config.seed, epoch),
+            Balance::None | Balance::Weights => (0..pictures.train.len() as u32).collect(),
+        };
         Draws::new(self.config.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
         order
     }
@@ -92,17 +105,41 @@ impl<'a> Trainer<'a> {
         let frozen = freeze.map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, state.epoch))?;
         self.engine.freeze(frozen);
         let rest = self.order(state.epoch).split_off(state.progress.images);
-        let Self { config, engine, pictures, feed, .. } = self;
+        let Self { config, engine, pictures, feed, class_weights, side, .. } = self;
+        let classes = pictures.classes.len();
         let mut batches = feed.batches(state.epoch, rest, self.stop, report)?;
         let before = state.progress;
         let started = Instant::now();
+        // A step's pictures are counted when the step is made: a state between two parts of one could not go on.
+        let mut progress = state.progress;
         while let Some(batch) = batches.next() {
-            let batch = batch?;
-            let TrainState { steps_done, epoch, progress, .. } = *state;
+            let mut batch = batch?;
+            let TrainState { steps_done, epoch, .. } = *state;
             let position = progress.images as u32;
-            let step = TrainBatch { images: &batch.images, labels: &batch.labels, seed, epoch, position };
-            let output = engine.gradients(&step, self.loss, StepPart::whole(batch.labels.len()))?;
-            check_finite(*engine, pictures, config, &output.losses, &batch, state)?;
+            let rest = pictures.train.len() - state.progress.images;
+            let step_images = rest.min(config.batch_size * config.accumulate as usize);
+            let part = StepPart { step_images, accumulate: progress.images > state.progress.images };
+            let mix = Mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
+            let targets = mix.map(|mix| mix.apply(&mut batch, *side, classes));
+            let weights = class_weights.as_ref().map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
+            let step = TrainBatch {
+                images: &batch.images,
+                labels: &batch.labels,
+                targets: targets.as_deref(),
+                weights: weights.as_deref(),
+                seed,
+                epoch,
+                position,
+            };
+            let output = engine.gradients(&step, self.loss, part)?;
+            check_finite(pictures, config, &output.losses, None, &batch, state)?;
+            progress.count(&output.losses, &output.logits, &batch.labels);
+            if progress.images < state.progress.images + step_images {
+                batches.recycle(batch);
+                continue;
+            }
+            let norm = engine.gradient_norm();
+            check_finite(pictures, config, &[], Some(norm), &batch, state)?;
             let learning_rate = learning_rate(config, pictures, steps_done) * state.rate_factor;
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
             engine.update(&Update {
@@ -111,13 +148,16 @@ impl<'a> Trainer<'a> {
                 weight_decay: config.weight_decay,
                 decay_bias_norm: config.decay_bias_norm,
                 step: steps_done + 1,
-                gradient_scale: 1.0,
+                gradient_scale: clip_scale(config.clip_gradient, norm),
             })?;
             state.steps_done += 1;
-            state.progress.count(&output.losses, &output.logits, &batch.labels);
-            state.progress.learning_rate = f64::from(learning_rate);
-            state.progress.seconds = before.seconds + started.elapsed().as_secs_f64();
-            state.progress.waited = before.waited + batches.waited().as_secs_f64();
+            progress.learning_rate = f64::from(learning_rate);
+            progress.seconds = before.seconds + started.elapsed().as_secs_f64();
+            progress.waited = before.waited + batches.waited().as_secs_f64();
+            state.progress = progress;
+            if let Some(decay) = config.ema {
+                average::follow(state, *engine, decay);
+            }
             batches.recycle(batch);
             report(Event::Step(&StepReport {
                 epoch: (epoch + 1, config.epochs),
@@ -138,8 +178,13 @@ impl<'a> Trainer<'a> {
 
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
     fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
-        let validation = self.score(Part::Validation, report)?;
-        state.last_test = if self.config.test_each_epoch { self.score(Part::Test, report)? } else { None };
+        let Self { feed, stop, config, engine, .. } = self;
+        let (validation, test) = average::with_average(state, *engine, |engine| -> Result<_, TrainError> {
+            let validation = feed.score(engine, Part::Validation, stop, report)?;
+            let test = if config.test_each_epoch { feed.score(engine, Part::Test, stop, report)? } else { None };
+            Ok((validation, test))
+        })?;
+        state.last_test = test;
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
         // A clock may be too coarse for an epoch of a few pictures.
         let seconds = progress.seconds.max(1e-9);
@@ -169,27 +214,64 @@ impl<'a> Trainer<'a> {
 
 /// The trunk's learning rate at a step, counted from 0.
 fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
-    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size) as u64;
+    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size * config.accumulate as usize) as u64;
     let steps = steps_per_epoch * u64::from(config.epochs);
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
     config.lr * schedule::factor(config.schedule, step, steps, warmup)
 }
 
+/// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's `clip_grad_norm_` has it.
+fn clip_scale(limit: Option<f32>, norm: f64) -> f32 {
+    limit.map_or(1.0, |limit| (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32)
+}
+
+/// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes where they are of one size.
+fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
+    let mut counts = vec![0usize; classes];
+    samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
+    counts.iter().map(|&count| (samples.len() as f64 / (classes * count.max(1)) as f64) as f32).collect()
+}
+
+/// Each picture's weight: its class's, or the mean of its targets'.
+fn picture_weights(class_weights: &[f32], labels: &[u32], targets: Option<&[f32]>) -> Vec<f32> {
+    match targets {
+        None => labels.iter().map(|&label| class_weights[label as usize]).collect(),
+        Some(targets) => {
+            let rows = targets.chunks_exact(class_weights.len());
+            rows.map(|row| row.iter().zip(class_weights).map(|(target, weight)| target * weight).sum()).collect()
+        }
+    }
+}
+
+/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as many as of any other (up to one), in turn
+/// until all of the class have come and then again. Each epoch begins with others.
+fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> Vec<u32> {
+    let mut order = Vec::with_capacity(samples.len());
+    for class in 0..classes {
+        let mut members: Vec<u32> =
+            (0..samples.len() as u32).filter(|&place| samples[place as usize].label as usize == class).collect();
+        Draws::new(seed, Purpose::Shuffle, epoch, 1 + class as u32).shuffle(&mut members);
+        let share = samples.len() / classes + usize::from(class < samples.len() % classes);
+        order.extend(members.iter().cycle().take(if members.is_empty() { 0 } else { share }));
+    }
+    order
+}
+
 /// Stops a step whose losses or gradient are not finite, before it is applied.
 fn check_finite(
-    engine: &mut dyn Engine,
     pictures: &Pictures,
     config: &TrainConfig,
     losses: &[f32],
+    gradient_norm: Option<f64>,
     batch: &Batch,
     state: &TrainState,
 ) -> Result<(), TrainError> {
     let path = |&index: &u32| pictures.train[index as usize].path.clone();
     let what = match losses.iter().position(|loss| !loss.is_finite()) {
         Some(place) => format!("the loss of {} is {}", path(&batch.indices[place]).display(), losses[place]),
-        None => match engine.gradient_norm() {
-            norm if norm.is_finite() => return Ok(()),
-            norm => format!("the norm of the gradient is {norm}"),
+        None => match gradient_norm {
+            Some(norm) if !norm.is_finite() => format!("the norm of the gradient is {norm}"),
+            _ => return Ok(()),
         },
     };
     Err(TrainError::Diverged(Box::new(Divergence {
@@ -200,4 +282,45 @@ fn check_finite(
         learning_rate: config.lr * state.rate_factor,
         kept: None,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nine pictures of the first class, two of the second and one of the third.
+    fn unbalanced() -> Vec<Sample> {
+        let label = |place: u32| if place < 9 { 0 } else { 1 + u32::from(place == 11) };
+        (0..12).map(|place| Sample { path: place.to_string().into(), label: label(place) }).collect()
+    }
+
+    #[test]
+    fn weights_make_up_for_sizes() {
+        assert_eq!(class_weights(&unbalanced(), 3), [12.0 / 27.0, 2.0, 4.0]);
+        assert_eq!(picture_weights(&[0.5, 2.0], &[1, 0], None), [2.0, 0.5]);
+        assert_eq!(picture_weights(&[0.5, 2.0], &[1, 0], Some(&[0.25, 0.75, 1.0, 0.0])), [1.625, 0.5]);
+    }
+
+    #[test]
+    fn sampling_takes_as_many_of_each_class_and_others_in_other_epochs() {
+        let samples = unbalanced();
+        let order = balanced_order(&samples, 3, 1, 0);
+        let of = |order: &[u32], class: u32| -> Vec<u32> {
+            order.iter().copied().filter(|&place| samples[place as usize].label == class).collect()
+        };
+        assert_eq!([0, 1, 2].map(|class| of(&order, class).len()), [4, 4, 4]);
+        assert_eq!(of(&order, 2), [11; 4]);
+        let rare = of(&order, 1);
+        assert_eq!([9, 10].map(|place| rare.iter().filter(|&&found| found == place).count()), [2, 2]);
+        let seen: std::collections::BTreeSet<u32> =
+            (0..12).flat_map(|epoch| of(&balanced_order(&samples, 3, 1, epoch), 0)).collect();
+        assert_eq!(seen.len(), 9, "all come in time");
+    }
+
+    #[test]
+    fn a_gradient_is_scaled_only_where_it_is_too_long() {
+        assert_eq!(clip_scale(None, 1e9), 1.0);
+        assert_eq!(clip_scale(Some(1.0), 0.5), 1.0);
+        assert!((clip_scale(Some(1.0), 4.0) - 0.25).abs() < 1e-6);
+    }
 }

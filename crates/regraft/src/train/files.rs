@@ -82,7 +82,7 @@ pub(super) fn summary(state: TrainState, ended: &Ended<'_>) -> Summary {
         classes: model.classes.clone(),
         architecture: model.architecture().to_owned(),
         image_size: model.preprocessing.image_size,
-        epochs: config.epochs,
+        epochs: state.epoch,
         optimizer_steps: state.steps_done,
         train_images: pictures.train.len() as u64,
         val_images: pictures.validation.len() as u64,

@@ -1,5 +1,6 @@
 //! The training run, from a folder of pictures to a run folder. [`train`] reads from top to bottom.
 
+mod average;
 pub mod checkpoint;
 pub mod data_list;
 mod epoch;
@@ -9,6 +10,7 @@ mod feed;
 mod files;
 mod fit;
 pub mod identity;
+mod mix;
 mod resume;
 mod setup;
 pub mod state;
@@ -93,7 +95,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     if begins && (config.head == HeadStart::Fit || start.is_some()) {
         saver.save(trainer.engine, &state)?;
     }
-    while state.epoch < config.epochs {
+    while state.epoch < config.epochs && !is_out_of_patience(&config, &state) {
         let mut after_step = |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
         match (trainer.run_epoch(&mut state, &mut after_step, report), &start) {
             (Ok(()), _) => {}
@@ -114,9 +116,18 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         saver.save(trainer.engine, &state)?;
     }
 
+    if state.epoch < config.epochs {
+        let note = format!(
+            "the run ends after epoch {}: none of the last epochs was better than epoch {}",
+            state.epoch,
+            state.best.map_or(0, |best| best.epoch)
+        );
+        report(Event::Note(&note));
+        state.notes.push(note);
+    }
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
-    let test = match state.last_test.take().filter(|_| kept.epoch == config.epochs) {
+    let test = match state.last_test.take().filter(|_| kept.epoch == state.epoch) {
         Some(test) => Some(test),
         None => {
             let test = score_best(&mut trainer, &state, report);
@@ -152,6 +163,12 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     Ok(Outcome { folder: folder.path().to_owned(), summary, test, had_ended: false })
 }
 
+/// Whether so many epochs were not better than the best that another one is not worth its time.
+fn is_out_of_patience(config: &TrainConfig, state: &TrainState) -> bool {
+    let without_gain = state.best.map_or(0, |best| state.epoch.saturating_sub(best.epoch));
+    config.patience.is_some_and(|patience| without_gain >= patience.get())
+}
+
 /// Keeps the network after an epoch if it is the best so far, and writes the files that grow.
 fn end_epoch(
     config: &TrainConfig,
@@ -165,7 +182,8 @@ fn end_epoch(
     let kept = config.keep == Keep::Last || state.best.is_none_or(|best| best.is_beaten_by(&row));
     if kept {
         state.best = Some(Best::of(&row));
-        state.tensors.insert(BEST.into(), trainer.engine.state());
+        let network = average::kept_network(state, trainer.engine);
+        state.tensors.insert(BEST.into(), network);
         write_model(folder, model, state, &row, row.test_accuracy)?;
     }
     write_progress(folder, config, state)?;

@@ -68,6 +68,9 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     if let Some(momentum) = config.batch_norm_momentum {
         graph.set_batch_norm_momentum(momentum);
     }
+    if let Some(dropout) = config.head_dropout {
+        graph.set_head_dropout(dropout);
+    }
     let mut engine = CpuEngine::new(graph.clone(), preprocessing.image_size as usize, config.threads)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
@@ -106,7 +109,12 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));
     preprocessing.check()?;
-    let augmentation = Augmentation { kind: config.augment, crop_scale: config.crop_scale, ..Augmentation::default() };
+    let augmentation = Augmentation {
+        kind: config.augment,
+        crop_scale: config.crop_scale,
+        erasing_probability: config.random_erasing,
+        ..Augmentation::default()
+    };
     augmentation.check()?;
     Ok((config, preprocessing, augmentation))
 }

@@ -1,0 +1,172 @@
+//! Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): pictures of a batch, and their targets, mixed in pairs as torchvision's
+//! `MixUp` and `CutMix` do it: each with the one before it, the first with the last.
+
+use crate::config::TrainConfig;
+use regraft_data::loader::Batch;
+use regraft_kernels::random::Draws;
+
+/// How a batch is mixed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mix {
+    /// Each picture keeps this share of itself.
+    Blend(f32),
+    /// Rows and columns from `top`, `left` up to `bottom`, `right` come from the other picture.
+    Paste { top: usize, left: usize, bottom: usize, right: usize },
+}
+
+impl Mix {
+    /// Draws how a batch of pictures of so many pixels a side is mixed; `None` where the configuration mixes nothing.
+    pub fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Option<Self> {
+        let (blends, pastes) = (config.mixup > 0.0, config.cutmix > 0.0);
+        let blends = match (blends, pastes) {
+            (false, false) => return None,
+            (true, true) => draws.below(2) == 0,
+            (blends, _) => blends,
+        };
+        if blends {
+            return Some(Self::Blend(beta(f64::from(config.mixup), draws) as f32));
+        }
+        let kept = beta(f64::from(config.cutmix), draws);
+        let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;
+        let (column, row) = (draws.below(side as u32) as usize, draws.below(side as u32) as usize);
+        let around = |centre: usize| (centre.saturating_sub(half), (centre + half).min(side));
+        let ((left, right), (top, bottom)) = (around(column), around(row));
+        Some(Self::Paste { top, left, bottom, right })
+    }
+
+    /// The share of each target that its own label keeps.
+    fn kept(self, side: usize) -> f32 {
+        match self {
+            Self::Blend(kept) => kept,
+            Self::Paste { top, left, bottom, right } => {
+                (1.0 - ((bottom - top) * (right - left)) as f64 / (side * side) as f64) as f32
+            }
+        }
+    }
+
+    /// Mixes the pictures in place and returns the targets `[N, classes]`. The labels become those that most of each picture is of.
+    pub fn apply(self, batch: &mut Batch, side: usize, classes: usize) -> Vec<f32> {
+        let count = batch.labels.len();
+        let length = side * side * 3;
+        let others: Vec<f32> = batch.images.clone();
+        for (place, picture) in batch.images.chunks_exact_mut(length).enumerate() {
+            let before = (place + count - 1) % count;
+            let other = &others[before * length..(before + 1) * length];
+            match self {
+                Self::Blend(kept) => {
+                    picture.iter_mut().zip(other).for_each(|(value, other)| *value = kept * *value + (1.0 - kept) * other);
+                }
+                Self::Paste { top, left, bottom, right } => {
+                    for row in top..bottom {
+                        let columns = (row * side + left) * 3..(row * side + right) * 3;
+                        picture[columns.clone()].copy_from_slice(&other[columns]);
+                    }
+                }
+            }
+        }
+        let kept = self.kept(side);
+        let labels = batch.labels.clone();
+        let mut targets = vec![0.0; count * classes];
+        for (place, target) in targets.chunks_exact_mut(classes).enumerate() {
+            let (own, other) = (labels[place], labels[(place + count - 1) % count]);
+            target[own as usize] += kept;
+            target[other as usize] += 1.0 - kept;
+            if kept < 0.5 {
+                batch.labels[place] = other;
+            }
+        }
+        targets
+    }
+}
+
+/// A draw of the beta distribution with two equal parameters, as the ratio of two gamma draws.
+fn beta(parameter: f64, draws: &mut Draws) -> f64 {
+    let (first, second) = (gamma(parameter, draws), gamma(parameter, draws));
+    // Small parameters underflow now and then; their draws are near 0 or 1.
+    if first + second > 0.0 { first / (first + second) } else { f64::from(draws.below(2)) }
+}
+
+/// A draw of the gamma distribution of scale 1 (Marsaglia and Tsang 2000; shapes below 1 by a power of a uniform draw).
+fn gamma(shape: f64, draws: &mut Draws) -> f64 {
+    if shape < 1.0 {
+        let power = (1.0 - draws.uniform_f64()).powf(1.0 / shape);
+        return gamma(shape + 1.0, draws) * power;
+    }
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = f64::from(draws.normal());
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && (1.0 - draws.uniform_f64()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Recipe;
+    use regraft_kernels::random::Purpose;
+
+    fn draws(sample: u32) -> Draws {
+        Draws::new(3, Purpose::Mix, 0, sample)
+    }
+
+    #[test]
+    fn beta_has_its_moments() {
+        for parameter in [0.2, 1.0, 4.0] {
+            let values: Vec<f64> = (0..20_000).map(|sample| beta(parameter, &mut draws(sample))).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            let expected = 1.0 / (4.0 * (2.0 * parameter + 1.0));
+            assert!(
+                (mean - 0.5).abs() < 0.01 && (variance - expected).abs() < 0.03 * expected + 1e-3,
+                "{parameter}: {mean}, {variance}"
+            );
+        }
+    }
+
+    fn batch() -> Batch {
+        let images = (0..3).flat_map(|picture| vec![picture as f32; 4 * 4 * 3]).collect();
+        Batch { images, labels: vec![0, 1, 2], indices: vec![0, 1, 2] }
+    }
+
+    #[test]
+    fn pictures_and_targets_are_mixed_in_the_same_shares() {
+        let mut blended = batch();
+        let targets = Mix::Blend(0.75).apply(&mut blended, 4, 3);
+        assert_eq!(targets, [0.75, 0.0, 0.25, 0.25, 0.75, 0.0, 0.0, 0.25, 0.75]);
+        // The first with the last: 0.75 x 0 + 0.25 x 2.
+        assert_eq!([blended.images[0], blended.images[48], blended.images[96]], [0.5, 0.75, 1.75]);
+        assert_eq!(blended.labels, [0, 1, 2]);
+
+        let mut pasted = batch();
+        let targets = Mix::Paste { top: 1, left: 0, bottom: 4, right: 3 }.apply(&mut pasted, 4, 3);
+        let kept = 1.0 - 9.0 / 16.0;
+        assert_eq!(targets[..3], [kept, 0.0, 1.0 - kept]);
+        assert_eq!(pasted.images[..48].iter().filter(|&&value| value == 2.0).count(), 27);
+        assert_eq!(pasted.images[..12], [0.0; 12], "the first row stays");
+        assert_eq!(pasted.labels, [2, 0, 1], "most of each picture is the other's");
+    }
+
+    #[test]
+    fn what_is_drawn_is_what_was_asked_for() {
+        let mut config = TrainConfig::recipe(Recipe::Default, "photos".as_ref());
+        assert_eq!(Mix::draw(&config, 32, &mut draws(0)), None);
+        config.mixup = 1.0;
+        assert!((0..50).all(
+            |sample| matches!(Mix::draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(kept)) if (0.0..=1.0).contains(&kept))
+        ));
+        config.cutmix = 1.0;
+        let blends = (0..400).filter(|&sample| matches!(Mix::draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(_)))).count();
+        assert!((150..250).contains(&blends), "{blends} of 400");
+        config.mixup = 0.0;
+        for sample in 0..200 {
+            let Some(Mix::Paste { top, left, bottom, right }) = Mix::draw(&config, 32, &mut draws(sample)) else {
+                panic!("CutMix alone")
+            };
+            assert!(top <= bottom && left <= right && bottom <= 32 && right <= 32);
+        }
+    }
+}
