@@ -8,7 +8,9 @@ use crate::progress::{Bars, duration};
 use crate::signals::Signals;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
+use regraft::run_folder::{RunFolder, checkpoint_files};
 use regraft::train::{Event, Output, Start, TrainError, train};
+use std::path::Path;
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
@@ -23,6 +25,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let mut bars = Bars::default();
     let mut written = Ok(());
     let mut caught = Ok(());
+    let mut folder = None;
     let to_error = arguments.json;
     let mut say = |bars: &mut Bars, text: String| {
         bars.clear();
@@ -37,6 +40,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         Event::Listing { found } => bars.show("listing", found, found, String::new()),
         Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
         Event::Started(start) => {
+            folder = Some(start.folder.clone());
             // Before there is anything to save, a signal may end the program as it always does.
             caught = signals.catch();
             say(&mut bars, describe(start));
@@ -60,7 +64,14 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     bars.clear();
     let outcome = outcome.map_err(|error| match error {
         TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
-        error if error.is_failure_under_way() => Failure::under_way(error),
+        TrainError::Diverged(_) => Failure::under_way(error),
+        error if error.is_failure_under_way() => match folder.filter(|folder| has_checkpoint(folder)) {
+            Some(folder) => Failure::under_way(anyhow::anyhow!(
+                "{error}\nwhat was done up to the last checkpoint is kept; when that is mended, go on with: regraft train --resume {}",
+                folder.display()
+            )),
+            None => Failure::under_way(error),
+        },
         error => Failure::input(error),
     })?;
     written?;
@@ -98,6 +109,10 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     ))?;
     let folder = outcome.folder.display();
     output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} PICTURE"))
+}
+
+fn has_checkpoint(folder: &Path) -> bool {
+    checkpoint_files(&RunFolder::existing(folder).checkpoints()).is_ok_and(|files| !files.is_empty())
 }
 
 fn describe(start: &Start) -> String {

@@ -87,3 +87,28 @@ fn a_retry_goes_back_to_where_no_clock_decides() {
     workspace.regraft(&format!("train photos {retry} --checkpoint-every 0s --output often")).succeeded();
     assert_same_run(&workspace, "often", "rarely");
 }
+
+#[test]
+fn a_model_with_nan_inside_is_refused_and_its_conversion_says_so() {
+    let workspace = Workspace::with_photos();
+    workspace.regraft("train photos --image-size 32 --epochs 1 --output run").succeeded();
+    let mut file = weights::read(&workspace.path("run/model.safetensors")).expect("a model");
+    let tensor = file.tensors.iter_mut().find(|tensor| tensor.name == "conv_stem.weight").expect("the first layer");
+    tensor.values[..2].copy_from_slice(&[f32::NAN, f32::NEG_INFINITY]);
+    let path = workspace.path("nan.safetensors");
+    weights::write_safetensors(&path, &file.tensors, &file.metadata, weights::StorageType::F32).expect("written");
+    for command in
+        ["predict nan.safetensors photos/test", "evaluate nan.safetensors photos/test", "train photos --weights nan.safetensors"]
+    {
+        let error = workspace.regraft(command).failed(2);
+        assert_says(
+            &error,
+            &["nan.safetensors is the file of a network that ran away", "conv_stem.weight: 2 of 864", "use another file"],
+        );
+    }
+    let converted = workspace.regraft("weights convert nan.safetensors out.safetensors --dtype f32").succeeded();
+    assert_says(
+        &converted.stdout,
+        &["elements are NaN or infinite, so that no network can use them: conv_stem.weight: 2 of 864"],
+    );
+}

@@ -11,6 +11,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What a failed run says where something is left to go on from.
+const GO_ON: &str = "what was done up to the last checkpoint is kept; when that is mended, go on with: regraft train --resume ";
+
 /// The user that has no rights.
 const NOBODY: u32 = 65534;
 
@@ -36,7 +39,9 @@ fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
     // checkpoint.
     for (blocks, file) in [(2_000, "model.safetensors"), (28_000, "checkpoints/epoch-")] {
         let outcome = workspace.shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
-        assert_says(&outcome.failed(1), &["cannot write the weight file run/", file, "File too large"]);
+        let error = outcome.failed(1);
+        assert_says(&error, &["cannot write the weight file run/", file, "File too large"]);
+        assert_eq!(error.contains(GO_ON), file.starts_with("checkpoints"), "it had begun: {error}");
         assert_intact(&workspace, "run");
     }
     workspace.regraft("train --resume run --epochs 4").succeeded();
@@ -120,6 +125,23 @@ fn a_folder_that_is_removed_under_a_run_is_an_error() {
     let error = Outcome::of("train", child.wait_with_output().expect("it ends")).failed(1);
     assert_says(&error, &["run/", "No such file or directory"]);
     assert!(!workspace.path("run").exists(), "it is not made again");
+}
+
+#[test]
+fn a_picture_that_is_removed_under_a_run_is_an_error_and_the_steps_before_are_kept() {
+    let workspace = Workspace::with_photos();
+    let whole = format!("{} --cache-images off", whole_of(6));
+    workspace.regraft(&format!("train photos {whole} --output whole")).succeeded();
+    let child = workspace.start(&format!("train photos {whole} --output run"));
+    wait_for_a_checkpoint(&workspace, "run");
+    let (picture, aside) = (workspace.path("photos/train/blue/2.jpg"), workspace.path("aside.jpg"));
+    std::fs::rename(&picture, &aside).expect("moved");
+    let error = Outcome::of("train", child.wait_with_output().expect("it ends")).failed(1);
+    assert_says(&error, &["photos/train/blue/2.jpg", GO_ON]);
+    assert_intact(&workspace, "run");
+    std::fs::rename(&aside, &picture).expect("moved");
+    workspace.regraft("train --resume run").succeeded();
+    assert_same_run(&workspace, "run", "whole");
 }
 
 /// A user without rights: for root that is `nobody`, for anyone else it is oneself, with the folders closed.

@@ -47,7 +47,7 @@ struct Record {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system refused to write it.
-    #[error("{0}; make room or mend the folder, then go on with --resume: the checkpoints before are intact")]
+    #[error("{0}; the checkpoints before it are intact")]
     Write(WeightError),
     /// Its folder cannot be made, or a file not removed.
     #[error("cannot {action} {path}: {source}", path = path.display())]

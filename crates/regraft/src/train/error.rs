@@ -139,6 +139,8 @@ impl TrainError {
             self,
             Self::Diverged(_)
                 | Self::Engine(_)
+                // Every picture could be read before the first epoch.
+                | Self::Loader(_)
                 | Self::Stopped { .. }
                 | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io { .. })
                 | Self::DataList(_)

@@ -110,7 +110,13 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
                 report(Event::Note(state.notes.last().map_or("", String::as_str)));
                 continue;
             }
-            (Err(error), _) => return Err(name_kept_model(error, &folder, &state)),
+            (Err(error), _) => {
+                if matches!(error, TrainError::Loader(_) | TrainError::Evaluate(_) | TrainError::Features(_)) {
+                    // The steps before are good. Should they not be saved either, the first error is the one to report.
+                    let _ = saver.save(trainer.engine, &state);
+                }
+                return Err(name_kept_model(error, &folder, &state));
+            }
         }
         end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?;
         saver.save(trainer.engine, &state)?;
