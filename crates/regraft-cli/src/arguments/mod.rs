@@ -4,6 +4,7 @@ mod bench;
 mod classifier;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod lr_find;
 mod shared;
 mod show;
 mod tools;
@@ -13,6 +14,7 @@ pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 pub use classifier::{EvaluateArguments, PredictArguments};
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
+pub use lr_find::LrFindArguments;
 pub use show::ShowArguments;
 pub use tools::{
     CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments, StoredType, WeightsArguments,
@@ -50,6 +52,8 @@ pub enum Command {
     Evaluate(EvaluateArguments),
     /// Say what is on pictures
     Predict(PredictArguments),
+    /// Find a learning rate by a range test
+    LrFind(Box<LrFindArguments>),
     /// Draw what the network sees of a folder of pictures
     Show(ShowArguments),
     /// Download a data set, check it and unpack it

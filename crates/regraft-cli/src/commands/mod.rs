@@ -7,6 +7,7 @@ pub mod evaluate;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod inspect;
+pub mod lr_find;
 pub mod models;
 pub mod predict;
 pub mod show;

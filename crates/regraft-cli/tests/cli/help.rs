@@ -3,8 +3,20 @@
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 
-const COMMANDS: [&str; 11] =
-    ["train", "evaluate", "predict", "show", "fetch", "models", "inspect", "weights", "bench", "completions", "doctor"];
+const COMMANDS: [&str; 12] = [
+    "train",
+    "evaluate",
+    "predict",
+    "lr-find",
+    "show",
+    "fetch",
+    "models",
+    "inspect",
+    "weights",
+    "bench",
+    "completions",
+    "doctor",
+];
 
 #[test]
 fn every_command_has_help_with_examples() {

@@ -10,6 +10,7 @@ mod fetch;
 mod help;
 mod interruptions;
 mod long_runs;
+mod lr_find;
 mod methods;
 mod outcome;
 mod pictures;

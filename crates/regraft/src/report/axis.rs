@@ -36,6 +36,13 @@ impl Axis {
         Self { low: first - room, high: last + room, ticks, decimals: 0 }
     }
 
+    /// A logarithmic axis: values are powers of ten by their exponent, whole exponents are labelled.
+    pub fn of_exponents(low: f64, high: f64) -> Self {
+        let room = 0.02 * (high - low).max(0.1);
+        let ticks = ((low - 1e-9).ceil() as i32..=(high + 1e-9).floor() as i32).map(f64::from).collect();
+        Self { low: low - room, high: high + room, ticks, decimals: 0 }
+    }
+
     /// A range of round numbers around these values, which are finite. It begins at 0 where they come near it, ends at
     /// `most` at the latest, and is at least `least_span` of the largest value wide, so that noise does not look like progress.
     pub fn of_values(values: impl Iterator<Item = f64>, least_span: f64, most: f64) -> Self {

@@ -13,11 +13,11 @@ use super::epochs::EpochRow;
 use crate::atomic_file::{self, AtomicFileError};
 
 /// Size of the picture in CSS pixels.
-const WIDTH: u32 = 960;
-const HEIGHT: u32 = 400;
+pub(super) const WIDTH: u32 = 960;
+pub(super) const HEIGHT: u32 = 400;
 /// The plotting library places everything on whole units, which as pixels would bend flat curves into steps. So it draws this
 /// many times larger, and the SVG's view box scales the drawing back.
-const SCALE: i32 = 8;
+pub(super) const SCALE: i32 = 8;
 /// Terminal columns (about half an em each) that a title may take.
 const TITLE_WIDTH: usize = 70;
 /// With more epochs than this, single points would only thicken the line.
@@ -28,9 +28,9 @@ const MOST_MARKED_EPOCHS: usize = 40;
 const TRAIN: Curve = Curve { label: "train", colour: RGBColor(0, 114, 178), dash: None };
 const VALIDATION: Curve = Curve { label: "validation", colour: RGBColor(213, 94, 0), dash: Some((7, 3)) };
 const TEST: Curve = Curve { label: "test", colour: RGBColor(0, 158, 115), dash: Some((2, 3)) };
-const INK: RGBColor = RGBColor(51, 51, 51);
-const FAINT: RGBColor = RGBColor(228, 228, 228);
-const BEST: RGBColor = RGBColor(140, 140, 140);
+pub(super) const INK: RGBColor = RGBColor(51, 51, 51);
+pub(super) const FAINT: RGBColor = RGBColor(228, 228, 228);
+pub(super) const BEST: RGBColor = RGBColor(140, 140, 140);
 
 /// Curves that could not be drawn or written.
 #[derive(Debug, thiserror::Error)]
@@ -241,12 +241,12 @@ fn unbroken(points: &Points) -> Vec<Vec<(f64, f64)>> {
         .collect()
 }
 
-fn text_style(size: i32) -> TextStyle<'static> {
+pub(super) fn text_style(size: i32) -> TextStyle<'static> {
     FontDesc::new(FontFamily::SansSerif, f64::from(size * SCALE), FontStyle::Normal).color(&INK)
 }
 
 /// The run's name as a title: without control characters (which no XML may hold), cut where it is too long.
-fn title(run_name: &str) -> String {
+pub(super) fn title(run_name: &str) -> String {
     let name: String = run_name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
     if name.width() <= TITLE_WIDTH {
         return name;

@@ -3,5 +3,6 @@
 mod axis;
 pub mod curves;
 pub mod epochs;
+pub mod rates;
 pub mod summary;
 pub mod table;

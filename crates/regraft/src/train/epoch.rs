@@ -2,6 +2,7 @@
 
 use super::average;
 use super::feed::{Feed, Part};
+use super::lr_find::RateTest;
 use super::mix::Mix;
 use super::state::{EpochProgress, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
@@ -33,6 +34,8 @@ pub(super) struct Trainer<'a> {
     /// Side of the pictures.
     side: usize,
     pub stop: &'a AtomicBool,
+    /// The rates of a range test, in place of the configuration's.
+    pub rate_test: Option<RateTest>,
 }
 
 /// What is called after each step that another one of its epoch follows.
@@ -66,6 +69,7 @@ impl<'a> Trainer<'a> {
             class_weights: (config.balance == Balance::Weights).then(|| class_weights(&pictures.train, pictures.classes.len())),
             side: config.image_size.unwrap_or(0) as usize,
             stop,
+            rate_test: None,
         }
     }
 
@@ -94,7 +98,8 @@ impl<'a> Trainer<'a> {
         self.finish_epoch(state, report)
     }
 
-    fn run_steps(
+    /// The steps of the epoch in progress that have not been made yet.
+    pub fn run_steps(
         &mut self,
         state: &mut TrainState,
         after_step: &mut AfterStep<'_>,
@@ -140,7 +145,10 @@ impl<'a> Trainer<'a> {
             }
             let norm = engine.gradient_norm();
             check_finite(pictures, config, &[], Some(norm), &batch, state)?;
-            let learning_rate = learning_rate(config, pictures, steps_done) * state.rate_factor;
+            let learning_rate = match self.rate_test {
+                Some(test) => test.rate(steps_done),
+                None => learning_rate(config, pictures, steps_done) * state.rate_factor,
+            };
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
             engine.update(&Update {
                 optimizer: self.optimizer,

@@ -10,6 +10,7 @@ mod feed;
 mod files;
 mod fit;
 pub mod identity;
+pub mod lr_find;
 mod mix;
 mod resume;
 mod setup;

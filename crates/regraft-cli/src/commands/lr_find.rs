@@ -1,0 +1,58 @@
+//! `regraft lr-find`.
+
+use crate::arguments::LrFindArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bars;
+use regraft::report::rates::write_rates;
+use regraft::train::Event;
+use regraft::train::lr_find::{RateTest, lr_find};
+
+pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
+    let LrFindArguments { picture, from, to, steps, train } = arguments;
+    if !(*from > 0.0 && from < to && to.is_finite()) {
+        return Err(Failure::input(anyhow::anyhow!(
+            "the rate cannot rise from {from} to {to}; use numbers such as --from 1e-6 --to 1"
+        )));
+    }
+    if train.output.is_some() || train.resume.is_some() || train.force {
+        return Err(Failure::input(anyhow::anyhow!(
+            "lr-find leaves no run folder, so that --output, --force and --resume mean nothing here; --picture names its file"
+        )));
+    }
+    let config = train.resolve()?;
+    let mut bars = Bars::default();
+    let mut made = 0;
+    let found = lr_find(&config, RateTest { from: *from, to: *to, steps: *steps }, &mut |event| match event {
+        Event::Note(note) => {
+            bars.clear();
+            output::aside(format!("note: {note}"));
+        }
+        Event::Listing { found } => bars.show("listing", found, found, String::new()),
+        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
+        Event::Step(step) => {
+            made += 1;
+            bars.show("steps", made, *steps as usize, format!("loss {:.3}", step.loss));
+        }
+        _ => {}
+    });
+    bars.clear();
+    let found =
+        found.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    let name = config.data.file_name().map_or_else(|| "lr-find".into(), |name| name.to_string_lossy().into_owned());
+    write_rates(picture, &name, &found).map_err(Failure::under_way)?;
+    if train.json {
+        return output::json(&found);
+    }
+    let ended = if found.ended_early { ", where the loss was lost" } else { "" };
+    let last = found.points.last().map_or(0.0, |point| point.learning_rate);
+    output::line(format!("{} steps up to a rate of {last:.1e}{ended}", found.points.len()))?;
+    match (found.suggestion, found.minimum) {
+        (Some(suggestion), Some(minimum)) => {
+            output::line(format!("the loss falls fastest at --lr {suggestion:.1e}, and is smallest at {minimum:.1e}"))?;
+        }
+        _ => output::line("the loss falls at no rate; try a smaller --from or a larger --to")?,
+    }
+    output::line(format!("wrote {}", picture.display()))
+}

@@ -1,0 +1,184 @@
+//! The learning-rate range test (Smith 2017): steps at a rate that rises from far too small to far too large, on a network of its own.
+
+use super::epoch::Trainer;
+use super::feed::Feed;
+use super::setup::{Setup, set_up};
+use super::state::TrainState;
+use super::{Event, TrainError};
+use crate::config::{HeadStart, TrainConfig};
+use crate::evaluate::EvaluateError;
+use regraft_nn::engine::Engine;
+use serde::Serialize;
+use std::sync::atomic::AtomicBool;
+
+/// How the rate rises.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateTest {
+    /// The first step's rate of the trunk.
+    pub from: f32,
+    /// The last step's.
+    pub to: f32,
+    /// Steps between which the rate grows by the same factor.
+    pub steps: u64,
+}
+
+impl Default for RateTest {
+    /// A hundred steps from 1e-6 to 1.
+    fn default() -> Self {
+        Self { from: 1e-6, to: 1.0, steps: 100 }
+    }
+}
+
+impl RateTest {
+    /// The rate at a step, counted from 0.
+    #[must_use]
+    pub fn rate(&self, step: u64) -> f32 {
+        let share = step as f64 / (self.steps.max(2) - 1) as f64;
+        (f64::from(self.from) * (f64::from(self.to) / f64::from(self.from)).powf(share)) as f32
+    }
+}
+
+/// A step of the test.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RatePoint {
+    /// Learning rate of the trunk.
+    pub learning_rate: f64,
+    /// Mean loss of the step's pictures.
+    pub loss: f64,
+    /// The losses so far, averaged with weights that fall back in time.
+    pub smoothed_loss: f64,
+}
+
+/// What the test found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LrFind {
+    /// The steps, up to where the loss was lost.
+    pub points: Vec<RatePoint>,
+    /// The rate at which the smoothed loss falls fastest; `None` where it never falls.
+    pub suggestion: Option<f64>,
+    /// The rate at the smallest smoothed loss: training there is about to fail.
+    pub minimum: Option<f64>,
+    /// Whether the loss rose beyond four times its smallest value, or was no number, before the last step.
+    pub ended_early: bool,
+    /// What it ran on, in words.
+    pub device: String,
+}
+
+/// Share of itself that the average of the losses keeps in a step.
+const SMOOTHING: f64 = 0.9;
+/// A smoothed loss of so many times the smallest ends the test.
+const LOST: f64 = 4.0;
+
+/// Makes the steps of `test` with the data, options and source of a run with this configuration. Nothing is written, and nothing of it goes
+/// into a run that comes after.
+///
+/// # Errors
+/// As [`super::train`] before its first step.
+pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<LrFind, TrainError> {
+    let config = TrainConfig { epochs: config.epochs.max(1), ..config.clone() };
+    let Setup { config, pictures, loading, engine, .. } = set_up(&config, report)?;
+    let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    let stop = AtomicBool::new(false);
+    let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
+    let mut state = TrainState::new(Vec::new());
+    if config.head == HeadStart::Fit {
+        trainer.fit_head(&mut state, report)?;
+    }
+    trainer.rate_test = Some(test);
+    let mut found =
+        LrFind { points: Vec::new(), suggestion: None, minimum: None, ended_early: false, device: trainer.engine.device() };
+    let mut last = (0.0, 0);
+    while (found.points.len() as u64) < test.steps && !found.ended_early {
+        last = (0.0, 0);
+        let mut after_step = |_: &dyn Engine, state: &TrainState| {
+            found.add(state, &mut last);
+            let ends = found.ended_early || found.points.len() as u64 == test.steps;
+            if ends { Err(EvaluateError::Stopped.into()) } else { Ok(()) }
+        };
+        match trainer.run_steps(&mut state, &mut after_step, report) {
+            Ok(()) => {}
+            Err(error) if error.is_stop() => break,
+            Err(TrainError::Diverged(_)) => {
+                found.ended_early = true;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        // An epoch's last step is followed by no other one of it.
+        found.add(&state, &mut last);
+        state.progress = Default::default();
+        state.epoch += 1;
+    }
+    let _ = last;
+    found.judge();
+    Ok(found)
+}
+
+impl LrFind {
+    /// Takes the step that a state has just made; `last` is the sum of the epoch's losses, and its pictures, before it.
+    fn add(&mut self, state: &TrainState, last: &mut (f64, usize)) {
+        let (sum, images) = (state.progress.loss_sum, state.progress.images);
+        let loss = (sum - last.0) / (images - last.1) as f64;
+        *last = (sum, images);
+        let step = self.points.len() as i32;
+        // The average without the start's zero, as Adam's is corrected.
+        let before = self.points.last().map_or(0.0, |point| point.smoothed_loss * (1.0 - SMOOTHING.powi(step)));
+        let smoothed_loss = (SMOOTHING * before + (1.0 - SMOOTHING) * loss) / (1.0 - SMOOTHING.powi(step + 1));
+        let smallest = self.points.iter().map(|point| point.smoothed_loss).fold(f64::INFINITY, f64::min);
+        self.ended_early = smoothed_loss > LOST * smallest;
+        self.points.push(RatePoint { learning_rate: state.progress.learning_rate, loss, smoothed_loss });
+    }
+
+    /// Finds the steepest fall and the minimum. Steps are equally far apart in the rate's logarithm.
+    fn judge(&mut self) {
+        let minimum = self.points.iter().min_by(|one, other| one.smoothed_loss.total_cmp(&other.smoothed_loss));
+        self.minimum = minimum.map(|point| point.learning_rate);
+        // Over five steps, for single ones are noise.
+        let falls =
+            self.points.windows(5).map(|window| (window[4].smoothed_loss - window[0].smoothed_loss, window[2].learning_rate));
+        let steepest = falls.min_by(|(one, _), (other, _)| one.total_cmp(other));
+        self.suggestion = steepest.filter(|(fall, _)| *fall < 0.0).map(|(_, rate)| rate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_by_the_same_factor_in_each_step() {
+        let test = RateTest { from: 1e-4, to: 1.0, steps: 5 };
+        let rates: Vec<f32> = (0..5).map(|step| test.rate(step)).collect();
+        for (found, expected) in rates.iter().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
+            assert!((found / expected - 1.0).abs() < 1e-5, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn the_suggestion_lies_where_the_loss_falls_fastest() {
+        let loss = |exponent: f64| {
+            if exponent < -3.0 {
+                1.0
+            } else if exponent < -1.0 {
+                1.0 - 0.4 * (exponent + 3.0)
+            } else {
+                0.2 + (exponent + 1.0)
+            }
+        };
+        let points = (0..61).map(|step| {
+            let exponent = -6.0 + f64::from(step) * 0.1;
+            RatePoint { learning_rate: 10f64.powf(exponent), loss: loss(exponent), smoothed_loss: loss(exponent) }
+        });
+        let mut found =
+            LrFind { points: points.collect(), suggestion: None, minimum: None, ended_early: false, device: String::new() };
+        found.judge();
+        let (suggestion, minimum) =
+            (found.suggestion.expect("it falls").log10(), found.minimum.expect("there are points").log10());
+        assert!((-2.9..=-1.1).contains(&suggestion) && (minimum + 1.0).abs() < 0.01, "{suggestion} {minimum}");
+        found.points.iter_mut().for_each(|point| point.smoothed_loss = 1.0);
+        found.judge();
+        assert_eq!(found.suggestion, None);
+        let picture = crate::report::rates::rates_svg("a run", &found).expect("a picture");
+        assert!(picture.starts_with("<svg") && picture.contains("no rate to suggest"));
+    }
+}
