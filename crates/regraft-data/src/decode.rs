@@ -5,7 +5,7 @@
 //! Pillow converts them. A decoder's panic is that file's error, not the program's.
 
 mod convert;
-mod format;
+pub(crate) mod format;
 mod jpeg;
 mod panics;
 mod png;
@@ -166,6 +166,22 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, De
     }
     panics::caught(|| format.decode(bytes, options))
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
+}
+
+/// Whether a file's metadata ask for its picture to be turned or mirrored (which [`decode_bytes`] does).
+pub(crate) fn is_turned(bytes: &[u8]) -> bool {
+    let orientation = |format: Format| {
+        let reader = Cursor::new(bytes);
+        match format {
+            Format::Jpeg => jpeg::orientation(bytes),
+            Format::Png => png::orientation(bytes),
+            Format::WebP => WebPDecoder::new(reader).ok()?.orientation().ok(),
+            Format::Tiff => TiffDecoder::new(reader).ok()?.orientation().ok(),
+            Format::Gif | Format::Bmp | Format::Netpbm => None,
+        }
+    };
+    let found = panics::caught(|| Format::of(bytes).ok().and_then(orientation));
+    matches!(found, Ok(Some(orientation)) if orientation != Orientation::NoTransforms)
 }
 
 impl Format {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod audit;
 pub mod augmentation;
 pub mod cache;
 pub mod catalogue;

@@ -85,6 +85,13 @@ fn turned(image: RgbImage, decoder: &JpegDecoder<ZCursor<&[u8]>>) -> RgbImage {
     convert::oriented(image, orientation.unwrap_or(Orientation::NoTransforms))
 }
 
+/// How the EXIF data ask for the picture to be turned, if they do.
+pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
+    let (mut decoder, _) = open(bytes);
+    decoder.decode_headers().ok()?;
+    decoder.exif().and_then(|chunk| Orientation::from_exif_chunk(chunk))
+}
+
 fn too_large(bytes: &[u8], max_pixels: u64) -> Option<DecodeReason> {
     let (mut decoder, _) = open(bytes);
     decoder.decode_headers().ok()?;

@@ -37,6 +37,14 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     Ok(convert::oriented(RgbImage { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
+/// How the EXIF data ask for the picture to be turned, if they do.
+pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
+    let mut reader = Decoder::new(Cursor::new(bytes)).read_info().ok()?;
+    // The chunk may stand behind the pixels.
+    let _ = reader.finish();
+    exif(reader.info()).and_then(|chunk| Orientation::from_exif_chunk(&chunk))
+}
+
 /// EXIF data from the chunk meant for it, or from ImageMagick's text chunk: a name, a length and hexadecimal digits.
 fn exif(info: &Info) -> Option<Vec<u8>> {
     if let Some(chunk) = &info.exif_metadata {

@@ -1,0 +1,172 @@
+//! Pictures that stand more than once.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::alignment::{Agreement, Alignment, align_thumbnails, compare};
+use super::candidates::{Candidate, candidates};
+use super::fingerprint::Thumbnail;
+use super::inspect::{BLANK_DEVIATION, Facts, decode_options};
+use super::parallel;
+use crate::decode::{DecodeOptions, decode};
+
+/// How two files show the same picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CopyKind {
+    /// Byte for byte.
+    Exact,
+    /// Mirrored, resized, encoded anew, slightly cropped, brighter.
+    Near,
+}
+
+impl CopyKind {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Near => "near",
+        }
+    }
+}
+
+/// Files that show the same picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyGroup {
+    /// Places of the files, two at least, in order.
+    pub files: Vec<usize>,
+    /// Exact where all are.
+    pub kind: CopyKind,
+}
+
+/// What the search for copies works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyProgress {
+    /// Pictures are looked up.
+    LookingUp {
+        /// Pictures done.
+        done: usize,
+        /// Pictures in all.
+        total: usize,
+    },
+    /// Candidates are compared.
+    Comparing {
+        /// Pairs done.
+        done: usize,
+        /// Pairs in all.
+        total: usize,
+    },
+}
+
+/// Pairs whose pixels are compared before it is looked again which of the others already belong together.
+const ROUND: usize = 256;
+
+/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them; blank pictures only where the files are the
+/// same. Groups are ordered by their first file. The outcome does not depend on `workers`. `progress` is called from any thread.
+#[must_use]
+pub fn copies(
+    paths: &[&Path],
+    facts: &[Facts],
+    workers: usize,
+    options: &DecodeOptions,
+    progress: &(dyn Fn(CopyProgress) + Sync),
+) -> Vec<CopyGroup> {
+    let mut groups = Groups::new(facts.len());
+    let mut first_of: HashMap<[u8; 32], usize> = HashMap::new();
+    for (place, hash) in facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.sha256?))) {
+        groups.join(*first_of.entry(hash).or_insert(place), place);
+    }
+    let exact_root: Vec<usize> = (0..facts.len()).map(|place| groups.root(place)).collect();
+
+    let firsts = (0..facts.len()).filter(|&place| exact_root[place] == place);
+    let (places, thumbnails): (Vec<usize>, Vec<&Thumbnail>) = firsts
+        .filter_map(|place| Some((place, facts[place].thumbnail.as_ref()?)))
+        .filter(|(_, thumbnail)| thumbnail.deviation() >= BLANK_DEVIATION)
+        .unzip();
+    let total = thumbnails.len();
+    let found = candidates(&thumbnails, workers, &|done| progress(CopyProgress::LookingUp { done, total }));
+    let mut likely = likely_pairs(&found, &thumbnails, workers);
+    // The likeliest first: they join what need not be compared again.
+    likely.sort_by(|(left, left_fit), (right, right_fit)| {
+        let places = |candidate: &Candidate| (candidate.whole, candidate.crop);
+        right_fit.correlation.total_cmp(&left_fit.correlation).then(places(left).cmp(&places(right)))
+    });
+
+    let options = decode_options(options);
+    let total = likely.len();
+    let mut done = 0;
+    for round in likely.chunks(ROUND) {
+        let open: Vec<&(Candidate, Alignment)> = round
+            .iter()
+            .filter(|(pair, _)| groups.root(places[pair.whole as usize]) != groups.root(places[pair.crop as usize]))
+            .collect();
+        let compared = parallel::map(
+            open.len(),
+            workers,
+            &|place| {
+                let (pair, fit) = open[place];
+                let paths = [pair.whole, pair.crop].map(|picture| paths[places[picture as usize]]);
+                agreement(paths, pair, fit, &options)
+            },
+            &|now| progress(CopyProgress::Comparing { done: done + now, total }),
+        );
+        for ((pair, _), agreement) in open.into_iter().zip(compared) {
+            if agreement.is_some_and(|agreement| agreement.is_copy()) {
+                groups.join(places[pair.whole as usize], places[pair.crop as usize]);
+            }
+        }
+        done += round.len();
+    }
+
+    let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
+    (0..facts.len()).for_each(|place| members.entry(groups.root(place)).or_default().push(place));
+    let mut found: Vec<CopyGroup> = members
+        .into_values()
+        .filter(|files| files.len() > 1)
+        .map(|files| {
+            let is_exact = files.iter().all(|&file| exact_root[file] == exact_root[files[0]]);
+            CopyGroup { kind: if is_exact { CopyKind::Exact } else { CopyKind::Near }, files }
+        })
+        .collect();
+    found.sort_by(|left, right| left.files.cmp(&right.files));
+    found
+}
+
+fn likely_pairs(found: &[Candidate], thumbnails: &[&Thumbnail], workers: usize) -> Vec<(Candidate, Alignment)> {
+    let fit = |place: usize| {
+        let Candidate { whole, crop, is_mirrored, margins } = found[place];
+        align_thumbnails(thumbnails[whole as usize], thumbnails[crop as usize], margins, is_mirrored)
+    };
+    let fits = parallel::map(found.len(), workers, &fit, &|_| {});
+    found.iter().zip(fits).filter_map(|(&candidate, fit)| Some((candidate, fit?))).collect()
+}
+
+/// A file that has become unreadable meanwhile is no copy.
+fn agreement(paths: [&Path; 2], pair: &Candidate, fit: &Alignment, options: &DecodeOptions) -> Option<Agreement> {
+    let [whole, crop] = paths.map(|path| decode(path, options));
+    Some(compare(&whole.ok()?, &crop.ok()?, fit.margins, pair.is_mirrored))
+}
+
+/// Files that belong together, by union and find; a group's root is its first file.
+struct Groups {
+    parents: Vec<usize>,
+}
+
+impl Groups {
+    fn new(count: usize) -> Self {
+        Self { parents: (0..count).collect() }
+    }
+
+    fn root(&mut self, mut place: usize) -> usize {
+        while self.parents[place] != place {
+            self.parents[place] = self.parents[self.parents[place]];
+            place = self.parents[place];
+        }
+        place
+    }
+
+    fn join(&mut self, left: usize, right: usize) {
+        let (left, right) = (self.root(left), self.root(right));
+        self.parents[left.max(right)] = left.min(right);
+    }
+}
