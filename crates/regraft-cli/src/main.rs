@@ -36,6 +36,7 @@ fn run() -> Result<(), Failure> {
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),
+        Command::Audit(arguments) => commands::audit::run(&arguments),
         Command::Show(arguments) => commands::show::run(&arguments),
         #[cfg(feature = "fetch")]
         Command::Fetch(arguments) => commands::fetch::run(&arguments),

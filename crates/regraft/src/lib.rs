@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod audit;
 pub mod bench;
 pub mod class_names;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The command line: every flag is defined once, here and in the files below.
 
+mod audit;
 mod bench;
 mod classifier;
 #[cfg(feature = "fetch")]
@@ -10,6 +11,7 @@ mod show;
 mod tools;
 mod train;
 
+pub use audit::AuditArguments;
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 pub use classifier::{EvaluateArguments, PredictArguments};
 #[cfg(feature = "fetch")]
@@ -54,6 +56,8 @@ pub enum Command {
     Predict(PredictArguments),
     /// Find a learning rate by a range test
     LrFind(Box<LrFindArguments>),
+    /// Find what is wrong with a folder of pictures: copies, leaks, labels, files
+    Audit(AuditArguments),
     /// Draw what the network sees of a folder of pictures
     Show(ShowArguments),
     /// Download a data set, check it and unpack it

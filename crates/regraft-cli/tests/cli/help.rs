@@ -3,11 +3,12 @@
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "train",
     "evaluate",
     "predict",
     "lr-find",
+    "audit",
     "show",
     "fetch",
     "models",

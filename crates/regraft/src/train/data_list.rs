@@ -2,6 +2,7 @@
 //! and which are others.
 
 use crate::atomic_file::{self, AtomicFileError};
+use crate::audit::{Listed, quick_notes};
 use crate::pictures::Pictures;
 use regraft_data::catalogue::Sample;
 use sha2::{Digest, Sha256};
@@ -93,6 +94,12 @@ impl DataList {
     #[must_use]
     pub fn hash(&self) -> String {
         super::checkpoint::hexadecimal(&Sha256::digest(self.text()))
+    }
+
+    /// What the list shows without opening a picture: copies in several parts or classes, classes of very different sizes.
+    #[must_use]
+    pub(super) fn notes(&self) -> Vec<String> {
+        quick_notes(self.rows.iter().map(|row| Listed { part: &row.part, class: &row.class, hash: &row.sha256, path: &row.path }))
     }
 
     fn text(&self) -> String {

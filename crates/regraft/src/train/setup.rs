@@ -75,6 +75,7 @@ pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + 
     engine.load_state(&state)?;
     engine.freeze(frozen);
     let data_list = DataList::of(&pictures, loading.workers)?;
+    pictures.notes.extend(data_list.notes());
     let identity = Identity::of(&config, &data_list, &engine);
     let parameters = transfer::parameter_counts(&graph, learning);
     let model = Model {

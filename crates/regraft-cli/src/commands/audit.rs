@@ -1,0 +1,45 @@
+//! `regraft audit`.
+
+use crate::arguments::AuditArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bars;
+use regraft::atomic_file;
+use regraft::audit::{audit, fix_list, page, table};
+use std::sync::{Mutex, PoisonError};
+
+pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
+    let options = arguments.options();
+    let bars = Mutex::new(Bars::default());
+    let found = audit(&options, &|progress| {
+        let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
+        bars.show(progress.stage, progress.done, progress.total, String::new());
+    });
+    bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
+    let found =
+        found.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
+    if let Some(path) = &arguments.html {
+        atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes()).map_err(Failure::under_way)?;
+        output::aside(format!("wrote {}", path.display()));
+    }
+    if let Some(path) = &arguments.fix_list {
+        atomic_file::write(path, fix_list(&found).as_bytes()).map_err(Failure::under_way)?;
+        output::aside(format!(
+            "wrote {}: regraft train {} --exclude {}",
+            path.display(),
+            arguments.data.display(),
+            path.display()
+        ));
+    }
+    if arguments.json {
+        output::json(&found)?;
+    } else {
+        output::line(table(&found))?;
+    }
+    let (leaks, conflicts) = (found.leakage.len(), found.label_conflicts.len());
+    if arguments.strict && leaks + conflicts > 0 {
+        return Err(Failure::under_way(anyhow::anyhow!("{leaks} leaks and {conflicts} label conflicts were found")));
+    }
+    Ok(())
+}

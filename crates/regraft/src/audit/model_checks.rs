@@ -1,0 +1,59 @@
+//! What the embedded model's features say of pictures and labels.
+
+use super::{AuditError, AuditOptions, Files, Outlier, Progress, SuspectLabel, labels, outliers};
+use crate::config::cores_or;
+use crate::evaluate::EVALUATION_BATCH;
+use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
+use crate::inference;
+use crate::logistic_regression::{CrossValidationOptions, Examples, cross_validate};
+use crate::model::Model;
+use regraft_data::audit::Facts;
+use regraft_data::catalogue::Sample;
+use regraft_data::loader::LoaderOptions;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The suspect labels and the outliers among the pictures that can be read.
+pub(super) fn ask(
+    files: &Files,
+    facts: &[Facts],
+    options: &AuditOptions,
+    report: &(dyn Fn(Progress) + Sync),
+) -> Result<(Vec<SuspectLabel>, Vec<Outlier>), AuditError> {
+    let readable: Vec<usize> = (0..facts.len()).filter(|&file| facts[file].unreadable.is_none()).collect();
+    let samples: Arc<[Sample]> = readable.iter().map(|&file| files.samples[file].clone()).collect();
+    if samples.len() < 2 {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let model = Model::embedded()?;
+    let mut engine = inference::engine(&model, options.threads)?;
+    let loading = LoaderOptions {
+        workers: cores_or(options.workers),
+        decode: options.decode,
+        ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
+    };
+    let fingerprint = trunk_fingerprint(&mut engine, &model.preprocessing)?;
+    let mut store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+    let total = samples.len();
+    let found = features(&mut engine, &samples, &loading, store.as_mut(), &mut |done| {
+        report(Progress { stage: "features", done, total });
+        ControlFlow::Continue(())
+    })?;
+    let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
+    let examples = Examples { features: &found.values, channels: found.channels, labels: &given, classes: files.classes.len() };
+    let folds = CrossValidationOptions::new(options.seed);
+    let folds = CrossValidationOptions { folds: folds.folds.min(total), ..folds };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
+    let (held_out, far) = pool.install(|| (cross_validate(examples, &folds), outliers::outliers(&found.values, found.channels)));
+    let suspects = labels::suspects(&held_out?.probabilities, &given, files.classes.len());
+    let suspects = suspects.into_iter().map(|suspect| {
+        let file = readable[suspect.example];
+        let (given, likely) = (files.class(file).to_owned(), files.classes[suspect.likely].clone());
+        SuspectLabel { path: files.path(file), given, likely, score: suspect.score }
+    });
+    let outliers = far.into_iter().map(|(example, score)| {
+        let file = readable[example];
+        Outlier { path: files.path(file), class: files.class(file).to_owned(), score }
+    });
+    Ok((suspects.collect(), outliers.collect()))
+}
