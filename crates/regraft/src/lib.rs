@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod model;
 pub mod pictures;
 pub mod predict;
+pub mod predictions;
 pub mod report;
 pub mod run_folder;
 pub mod schedule;

@@ -9,7 +9,7 @@ const LARGE: f64 = 1e5;
 
 /// The range of an axis and where it is labelled.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     /// The lower end.
     pub low: f64,
     /// The upper end.

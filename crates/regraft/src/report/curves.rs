@@ -2,67 +2,33 @@
 
 use std::path::Path;
 
-use plotters::coord::{CoordTranslate, Shift};
-use plotters::element::DashedPathElement;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::axis::Axis;
+pub use super::drawing::CurvesError;
+use super::drawing::{
+    DASHES, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, draw_line, draw_title, svg, text_style, unbroken,
+};
 use super::epochs::EpochRow;
-use crate::atomic_file::{self, AtomicFileError};
+use crate::atomic_file;
 
 /// Size of the picture in CSS pixels.
-pub(super) const WIDTH: u32 = 960;
-pub(super) const HEIGHT: u32 = 400;
-/// The plotting library places everything on whole units, which as pixels would bend flat curves into steps. So it draws this
-/// many times larger, and the SVG's view box scales the drawing back.
-pub(super) const SCALE: i32 = 8;
-/// Terminal columns (about half an em each) that a title may take.
-const TITLE_WIDTH: usize = 70;
-/// With more epochs than this, single points would only thicken the line.
-const MOST_MARKED_EPOCHS: usize = 40;
+const WIDTH: u32 = 960;
+const HEIGHT: u32 = 400;
 
-// Colours that stay apart for colour-blind readers (M. Okabe, K. Ito, "Color universal design", 2008); dashes tell the
-// curves apart without any colour.
-const TRAIN: Curve = Curve { label: "train", colour: RGBColor(0, 114, 178), dash: None };
-const VALIDATION: Curve = Curve { label: "validation", colour: RGBColor(213, 94, 0), dash: Some((7, 3)) };
-const TEST: Curve = Curve { label: "test", colour: RGBColor(0, 158, 115), dash: Some((2, 3)) };
-pub(super) const INK: RGBColor = RGBColor(51, 51, 51);
-pub(super) const FAINT: RGBColor = RGBColor(228, 228, 228);
-pub(super) const BEST: RGBColor = RGBColor(140, 140, 140);
+const TRAIN: Curve = Curve { label: "train", style: LineStyle { colour: PALETTE[0], dash: DASHES[0] } };
+const VALIDATION: Curve = Curve { label: "validation", style: LineStyle { colour: PALETTE[1], dash: DASHES[1] } };
+const TEST: Curve = Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
+const BEST: RGBColor = RGBColor(140, 140, 140);
 
-/// Curves that could not be drawn or written.
-#[derive(Debug, thiserror::Error)]
-pub enum CurvesError {
-    /// There is no epoch to show.
-    #[error("no epoch to draw curves of: train for at least one")]
-    NoEpochs,
-    /// The plotting library failed.
-    #[error("cannot draw the curves: {0}")]
-    Draw(String),
-    /// Writing failed.
-    #[error(transparent)]
-    Write(#[from] AtomicFileError),
-}
-
-impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for CurvesError {
-    fn from(error: DrawingAreaErrorKind<E>) -> Self {
-        Self::Draw(error.to_string())
-    }
-}
-
-/// How one curve looks.
+/// What one curve is called and how it looks.
 #[derive(Clone, Copy)]
 struct Curve {
     label: &'static str,
-    colour: RGBColor,
-    /// Length and gap in pixels; a solid line without.
-    dash: Option<(i32, i32)>,
+    style: LineStyle,
 }
-
-/// Values by epoch; `None` where there is nothing to show.
-type Points = Vec<(f64, Option<f64>)>;
 
 /// One of the two plots.
 struct Panel {
@@ -91,21 +57,15 @@ pub fn curves_svg(run_name: &str, rows: &[EpochRow], best_epoch: Option<u32>) ->
     };
     let epochs = Axis::of_epochs(first.epoch, last.epoch);
     let best = best_epoch.and_then(|epoch| rows.iter().find(|row| row.epoch == epoch));
-    let mut svg = String::new();
-    {
-        let backend = SVGBackend::with_string(&mut svg, (WIDTH * SCALE as u32, HEIGHT * SCALE as u32));
-        let area = backend.into_drawing_area();
-        area.fill(&WHITE)?;
-        let panels = [loss_panel(rows), accuracy_panel(rows)];
+    let panels = [loss_panel(rows), accuracy_panel(rows)];
+    svg(WIDTH, HEIGHT, |area| {
         let (head, body) = area.split_vertically(62 * SCALE);
         draw_head(&head, run_name, &panels[1], last, best)?;
         for (panel, place) in panels.iter().zip(body.split_evenly((1, 2))) {
             draw_panel(&place, panel, &epochs, best)?;
         }
-        area.present()?;
-    }
-    let drawn = format!("width=\"{}\" height=\"{}\"", WIDTH * SCALE as u32, HEIGHT * SCALE as u32);
-    Ok(svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{HEIGHT}\""), 1))
+        Ok(())
+    })
 }
 
 fn loss_panel(rows: &[EpochRow]) -> Panel {
@@ -143,16 +103,15 @@ fn draw_head(
     last: &EpochRow,
     best: Option<&EpochRow>,
 ) -> Result<(), CurvesError> {
-    let title_style = FontDesc::new(FontFamily::SansSerif, f64::from(22 * SCALE), FontStyle::Bold).color(&INK);
-    area.draw_text(&title(run_name), &title_style, (64 * SCALE, 14 * SCALE))?;
+    draw_title(area, run_name)?;
     let style = text_style(15).pos(Pos::new(HPos::Left, VPos::Center));
     let line_y = 50 * SCALE;
     let mut x = 64 * SCALE;
     for (curve, points) in &panel.curves {
         let line = vec![(x, line_y), (x + 30 * SCALE, line_y)];
-        draw_line(area, curve, line)?;
-        if points.len() <= MOST_MARKED_EPOCHS {
-            area.draw(&Circle::new((x + 15 * SCALE, line_y), 3 * SCALE, curve.colour.filled()))?;
+        draw_line(area, curve.style, line)?;
+        if points.len() <= MOST_MARKED_POINTS {
+            area.draw(&Circle::new((x + 15 * SCALE, line_y), 3 * SCALE, curve.style.colour.filled()))?;
         }
         area.draw_text(curve.label, &style, (x + 37 * SCALE, line_y))?;
         x += (37 + 8 * curve.label.len() as i32 + 22) * SCALE;
@@ -175,27 +134,7 @@ fn draw_panel(
     epochs: &Axis,
     best: Option<&EpochRow>,
 ) -> Result<(), CurvesError> {
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(10 * SCALE)
-        .margin_right(18 * SCALE)
-        .margin_bottom(6 * SCALE)
-        .margin_left(4 * SCALE)
-        .x_label_area_size(44 * SCALE)
-        .y_label_area_size(60 * SCALE)
-        .build_cartesian_2d(epochs.clone(), panel.axis.clone())?;
-    chart
-        .configure_mesh()
-        .bold_line_style(FAINT.stroke_width(SCALE as u32))
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK.stroke_width(SCALE as u32))
-        .label_style(text_style(14))
-        .axis_desc_style(text_style(16))
-        .set_all_tick_mark_size(4 * SCALE)
-        .x_desc("epoch")
-        .y_desc(panel.value_name)
-        .x_label_formatter(&|epoch| epochs.label(*epoch))
-        .y_label_formatter(&|value| panel.axis.label(*value))
-        .draw()?;
+    let mut chart = chart(area, (epochs, "epoch"), (&panel.axis, panel.value_name))?;
     if let Some(best) = best {
         let epoch = f64::from(best.epoch);
         let line = [(epoch, panel.axis.low), (epoch, panel.axis.high)];
@@ -204,61 +143,15 @@ fn draw_panel(
     let plot = chart.plotting_area();
     for (curve, points) in &panel.curves {
         for stretch in unbroken(points) {
-            if points.len() <= MOST_MARKED_EPOCHS || stretch.len() == 1 {
+            if points.len() <= MOST_MARKED_POINTS || stretch.len() == 1 {
                 for &point in &stretch {
-                    plot.draw(&Circle::new(point, 3 * SCALE, curve.colour.filled()))?;
+                    plot.draw(&Circle::new(point, 3 * SCALE, curve.style.colour.filled()))?;
                 }
             }
-            draw_line(plot, curve, stretch)?;
+            draw_line(plot, curve.style, stretch)?;
         }
     }
     Ok(())
-}
-
-/// Draws a line, solid or dashed as the curve asks for, in the area's coordinates.
-fn draw_line<Translation: CoordTranslate>(
-    area: &DrawingArea<SVGBackend, Translation>,
-    curve: &Curve,
-    line: Vec<Translation::From>,
-) -> Result<(), CurvesError>
-where
-    Translation::From: Clone + 'static,
-{
-    let style = curve.colour.stroke_width(2 * SCALE as u32);
-    match curve.dash {
-        None => area.draw(&PathElement::new(line, style))?,
-        Some((length, gap)) => area.draw(&DashedPathElement::new(line, length * SCALE, gap * SCALE, style))?,
-    }
-    Ok(())
-}
-
-/// The stretches of a curve between its gaps.
-fn unbroken(points: &Points) -> Vec<Vec<(f64, f64)>> {
-    points
-        .split(|(_, value)| value.is_none())
-        .map(|stretch| stretch.iter().filter_map(|&(epoch, value)| Some((epoch, value?))).collect::<Vec<_>>())
-        .filter(|stretch| !stretch.is_empty())
-        .collect()
-}
-
-pub(super) fn text_style(size: i32) -> TextStyle<'static> {
-    FontDesc::new(FontFamily::SansSerif, f64::from(size * SCALE), FontStyle::Normal).color(&INK)
-}
-
-/// The run's name as a title: without control characters (which no XML may hold), cut where it is too long.
-pub(super) fn title(run_name: &str) -> String {
-    let name: String = run_name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if name.width() <= TITLE_WIDTH {
-        return name;
-    }
-    let mut width = 0;
-    let fits = |character: &char| {
-        width += character.width().unwrap_or(0);
-        width < TITLE_WIDTH
-    };
-    let mut shown: String = name.chars().take_while(fits).collect();
-    shown.push('…');
-    shown
 }
 
 #[cfg(test)]
@@ -283,7 +176,7 @@ mod tests {
 
     /// How often the colour of a curve's points appears, its point in the legend included.
     fn circles(svg: &str, curve: Curve) -> usize {
-        let RGBColor(red, green, blue) = curve.colour;
+        let RGBColor(red, green, blue) = curve.style.colour;
         let fill = format!("fill=\"#{red:02X}{green:02X}{blue:02X}\"");
         svg.lines().filter(|line| line.starts_with("<circle") && line.contains(&fill)).count()
     }
@@ -356,9 +249,6 @@ mod tests {
     fn any_name_is_a_title() {
         let svg = curves_svg("a<b>&\"犬\"\u{1b}", &rows(1), None).unwrap();
         assert!(shows(&svg, "a&lt;b&gt;&amp;&quot;犬&quot;\u{fffd}"), "{svg}");
-        assert_eq!(title(&"x".repeat(70)), "x".repeat(70));
-        assert_eq!(title(&"x".repeat(71)), format!("{}…", "x".repeat(69)));
-        assert_eq!(title(&"犬".repeat(36)), format!("{}…", "犬".repeat(34)));
     }
 
     #[test]

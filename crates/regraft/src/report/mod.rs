@@ -1,7 +1,8 @@
 //! What a run reports: a row for each epoch, a picture of them, a summary, and a table of an evaluation.
 
-mod axis;
+pub(crate) mod axis;
 pub mod curves;
+pub(crate) mod drawing;
 pub mod epochs;
 pub mod rates;
 pub mod summary;

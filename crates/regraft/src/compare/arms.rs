@@ -1,0 +1,208 @@
+//! The arms of a comparison: named sets of training options, from a TOML file.
+
+use crate::config::{ConfigError, Recipe, TrainConfig};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The arms that are compared where no file names others.
+pub const DEFAULT_ARMS: &str = include_str!("default_arms.toml");
+
+/// Options that are the comparison's, not an arm's: without the same pictures and seeds there is nothing to compare.
+const GIVEN: [&str; 2] = ["data", "seed"];
+
+/// One way to fine-tune.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arm {
+    /// Its name.
+    pub name: String,
+    /// Name of its folder.
+    pub folder: String,
+    /// Its options. The seed is that of the first repetition.
+    pub config: TrainConfig,
+}
+
+/// Arms that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmsError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{origin} is not TOML: {source}")]
+    Parse {
+        /// The file.
+        origin: String,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// It says something else than arms.
+    #[error("{origin}: {problem}")]
+    Form {
+        /// The file.
+        origin: String,
+        /// What is wrong, and what should be there.
+        problem: String,
+    },
+    /// An arm's options are not possible.
+    #[error("{origin}, arm \"{arm}\": {source}")]
+    Config {
+        /// The file.
+        origin: String,
+        /// The arm.
+        arm: String,
+        /// What is wrong.
+        source: ConfigError,
+    },
+}
+
+/// What a comparison gives to every arm.
+#[derive(Clone, Debug, Default)]
+pub struct Common {
+    /// Options that win over the file's, by their names in `config.toml`.
+    pub options: Table,
+    /// Options that every arm has unless it says otherwise.
+    pub defaults: Table,
+}
+
+/// Reads a file of arms (see [`parse`]).
+///
+/// # Errors
+/// [`ArmsError`].
+pub fn read(path: &Path, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ArmsError::Read { path: path.to_owned(), source })?;
+    parse(&text, &path.display().to_string(), data, common)
+}
+
+/// The arms of a text: `[[arm]]` tables, each with a `name` and any options of `config.toml`, and a table `[common]` with options of all
+/// arms. `recipe` gives the defaults. `origin` names the text in errors.
+///
+/// # Errors
+/// [`ArmsError`].
+pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsError> {
+    let form = |problem: String| ArmsError::Form { origin: origin.to_owned(), problem };
+    let mut file: Table =
+        toml::from_str(text).map_err(|source| ArmsError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+    let shared = match file.remove("common") {
+        None => Table::new(),
+        Some(Value::Table(table)) => as_in_a_configuration(table),
+        Some(_) => return Err(form("common must be a table: [common]".into())),
+    };
+    let Some(Value::Array(listed)) = file.remove("arm") else {
+        return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into()));
+    };
+    if let Some(unknown) = file.keys().next() {
+        return Err(form(format!("there is no table {unknown}; the tables are [common] and [[arm]]")));
+    }
+    let mut arms: Vec<Arm> = Vec::new();
+    for (place, options) in listed.into_iter().enumerate() {
+        let Value::Table(options) = options else {
+            return Err(form("arm must be a list of tables: [[arm]]".into()));
+        };
+        let mut options = as_in_a_configuration(options);
+        let name = match options.remove("name") {
+            Some(Value::String(name)) if !name.trim().is_empty() => name,
+            _ => return Err(form(format!("arm {} has no name: give it one, such as name = \"frozen trunk\"", place + 1))),
+        };
+        if let Some(given) = GIVEN.into_iter().find(|given| options.contains_key(*given) || shared.contains_key(*given)) {
+            return Err(form(format!("an arm has no {given} of its own: the comparison gives all arms the same")));
+        }
+        let layers = [&common.defaults, &shared, &options, &common.options];
+        let config = overlay(data, &layers).and_then(|config| config.check().map(|()| config));
+        let config = config.map_err(|source| ArmsError::Config { origin: origin.to_owned(), arm: name.clone(), source })?;
+        let folder = folder_name(&name);
+        if let Some(other) = arms.iter().find(|arm| arm.folder == folder) {
+            return Err(form(format!("arms \"{}\" and \"{name}\" would share the folder {folder}: rename one", other.name)));
+        }
+        arms.push(Arm { name, folder, config });
+    }
+    if arms.is_empty() {
+        return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into()));
+    }
+    Ok(arms)
+}
+
+/// Names with underscores, as in `config.toml`; the command line's hyphens are taken too.
+fn as_in_a_configuration(options: Table) -> Table {
+    options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)).collect()
+}
+
+/// The recipe's options with each layer's laid over those before.
+fn overlay(data: &Path, layers: &[&Table]) -> Result<TrainConfig, ConfigError> {
+    let parse = |source| ConfigError::Parse { path: "its options".into(), source: Box::new(source) };
+    let recipe = match layers.iter().rev().find_map(|layer| layer.get("recipe")) {
+        Some(recipe) => recipe.clone().try_into().map_err(parse)?,
+        None => Recipe::Default,
+    };
+    let config = TrainConfig::recipe(recipe, data);
+    let mut table = Table::try_from(&config).map_err(|source| ConfigError::Write(Box::new(source)))?;
+    for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
+        table.insert(name.clone(), value.clone());
+    }
+    table.try_into().map_err(parse)
+}
+
+/// A name that any file system takes: lower case, with a hyphen for whatever is no letter or number.
+fn folder_name(name: &str) -> String {
+    let words: Vec<String> = name
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    if words.is_empty() { "arm".into() } else { words.join("-") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Freeze, Weights};
+
+    fn arms(text: &str) -> Result<Vec<Arm>, String> {
+        parse(text, "arms.toml", Path::new("photos"), &Common::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_arms_are_the_textbooks_and_ours() {
+        let arms = arms(DEFAULT_ARMS).expect("they are possible");
+        let find = |name: &str| &arms.iter().find(|arm| arm.name == name).expect("an arm").config;
+        let textbook = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
+        assert_eq!(*find("fine-tune, rate 5e-5"), textbook);
+        assert_eq!(*find("fine-tune, rate 4e-5"), TrainConfig { lr: 4e-5, ..textbook.clone() });
+        let scratch = find("from scratch");
+        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), 5e-4, 1.0));
+        let frozen = find("frozen trunk");
+        assert_eq!((&frozen.freeze, frozen.epochs, frozen.lr * frozen.head_lr_mult), (&Some(Freeze::Trunk), 10, 5e-5));
+        assert_eq!(*find("default recipe"), TrainConfig::recipe(Recipe::Default, Path::new("photos")));
+    }
+
+    #[test]
+    fn an_arm_wins_over_common_options_and_flags_over_both() {
+        let text = "[common]\nepochs = 3\nhead-lr-mult = 2.0\n[[arm]]\nname = \"A/b  c\"\nepochs = 4\n[[arm]]\nname = \"d\"\nrecipe = \"d2l\"";
+        let parsed = arms(text).expect("possible");
+        assert_eq!(parsed.iter().map(|arm| arm.folder.as_str()).collect::<Vec<_>>(), ["a-b-c", "d"]);
+        assert_eq!(parsed.iter().map(|arm| arm.config.epochs).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!((parsed[0].config.head_lr_mult, parsed[1].config.recipe), (2.0, Recipe::D2l));
+        let flags = Common { options: toml::from_str("epochs = 7").expect("TOML"), ..Common::default() };
+        let parsed = parse(text, "arms.toml", Path::new("photos"), &flags).expect("possible");
+        assert_eq!(parsed.iter().map(|arm| arm.config.epochs).collect::<Vec<_>>(), [7, 7]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = |text: &str| arms(text).expect_err("wrong");
+        assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").starts_with("arms.toml, arm \"a\": "), "{}", error("[[arm]]\nname = \"a\"\nepoch = 3"));
+        assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").contains("epoch"));
+        assert!(error("[[arm]]\nname = \"a\"\nlr = -1.0").contains("--lr -1 is not possible"));
+        assert!(error("[[arm]]\nepochs = 3").contains("arm 1 has no name"));
+        assert!(error("[[arm]]\nname = \"a b\"\n[[arm]]\nname = \"A-B\"").contains("would share the folder a-b"));
+        assert!(error("[[arm]]\nname = \"a\"\nseed = 3").contains("an arm has no seed of its own"));
+        assert!(error("").contains("lists no arms"));
+        assert!(error("[[arms]]\nname = \"a\"").contains("lists no arms"));
+        assert!(error("x = 1\n[[arm]]\nname = \"a\"").contains("no table x"));
+        assert!(error("= 1").starts_with("arms.toml is not TOML: "));
+    }
+}

@@ -1,0 +1,211 @@
+//! What a comparison comes to: `compare.json`.
+
+use super::paired::{PairedTest, Scores, compare_all};
+use crate::predictions::Prediction;
+use crate::report::epochs::EpochRow;
+use crate::report::summary::Summary;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A comparison's outcome. The JSON names are the field names; what there is not is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The folder of pictures.
+    pub data: String,
+    /// The seeds, the same in all arms.
+    pub seeds: Vec<u64>,
+    /// The pictures that the arms are compared on: `test`, or `validation` where there are no test pictures.
+    pub scored_on: ScoredOn,
+    /// How many these are.
+    pub scored_images: u64,
+    /// The accuracy of `epochs_to_target` and `seconds_to_target`.
+    pub target_accuracy: f64,
+    /// What it ran on, in words.
+    pub device: String,
+    /// Version of Regraft that made it.
+    pub regraft_version: String,
+    /// One for each arm, in the order in which they were given.
+    pub arms: Vec<ArmResult>,
+    /// One for each pair of arms that finished with every seed.
+    pub paired_tests: Vec<PairedTest>,
+    /// What is to be said besides, in words.
+    pub notes: Vec<String>,
+}
+
+/// The pictures that arms are compared on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoredOn {
+    /// Pictures that chose nothing.
+    Test,
+    /// Held-out pictures: of arms that keep their best epoch, these also chose it.
+    Validation,
+}
+
+impl ScoredOn {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Validation => "validation",
+        }
+    }
+}
+
+/// One arm: means over the seeds with which it finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmResult {
+    /// Its name.
+    pub name: String,
+    /// Seeds with which it finished.
+    pub seeds: usize,
+    /// Mean accuracy on the test pictures.
+    pub test_accuracy_mean: Option<f64>,
+    /// Standard deviation over the seeds (with n - 1); null with fewer than two.
+    pub test_accuracy_sd: Option<f64>,
+    /// Mean cross entropy of the test pictures, in nats.
+    pub test_loss_mean: Option<f64>,
+    /// Mean accuracy on the validation pictures.
+    pub val_accuracy_mean: Option<f64>,
+    /// Standard deviation of that.
+    pub val_accuracy_sd: Option<f64>,
+    /// Mean wall time of a run, evaluation included.
+    pub wall_seconds: Option<f64>,
+    /// Mean training pictures for each second of training.
+    pub images_per_second: Option<f64>,
+    /// Parameters that learned.
+    pub trained_parameters: Option<u64>,
+    /// Mean number of epochs to the target accuracy; null unless every seed reached it.
+    pub epochs_to_target: Option<f64>,
+    /// Mean training time to the end of the epoch that reached it; null unless every seed did.
+    pub seconds_to_target: Option<f64>,
+    /// One for each seed.
+    pub runs: Vec<RunResult>,
+}
+
+/// One run of an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The seed.
+    pub seed: u64,
+    /// The run folder.
+    pub folder: String,
+    /// Accuracy on the test pictures.
+    pub test_accuracy: Option<f64>,
+    /// Accuracy on the validation pictures.
+    pub val_accuracy: Option<f64>,
+    /// The epoch whose weights were kept.
+    pub best_epoch: Option<u32>,
+    /// Wall time of the run.
+    pub wall_seconds: Option<f64>,
+    /// Why it failed; null where it finished.
+    pub error: Option<String>,
+}
+
+/// A run that finished, as its folder tells.
+#[derive(Clone, Debug)]
+pub struct FinishedRun {
+    /// `summary.json`.
+    pub summary: Summary,
+    /// `metrics.csv`.
+    pub rows: Vec<EpochRow>,
+    /// `predictions.csv`.
+    pub predictions: Vec<Prediction>,
+}
+
+/// A run of an arm: finished, or why not.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// What it left, or the error.
+    pub outcome: Result<Box<FinishedRun>, String>,
+}
+
+impl FinishedRun {
+    /// The first epoch that reached `target` on the pictures that the arms are compared on, and the training time up to its end.
+    fn reached(&self, target: f64, scored_on: ScoredOn) -> Option<(u32, f64)> {
+        let mut seconds = 0.0;
+        for row in &self.rows {
+            seconds += row.seconds;
+            let accuracy = match scored_on {
+                ScoredOn::Test => row.test_accuracy,
+                ScoredOn::Validation => row.validation_accuracy,
+            };
+            if accuracy.is_some_and(|accuracy| accuracy >= target) {
+                return Some((row.epoch, seconds));
+            }
+        }
+        None
+    }
+}
+
+/// Puts an arm's runs together.
+#[must_use]
+pub fn arm_result(name: &str, runs: &[Run], target: f64, scored_on: ScoredOn) -> ArmResult {
+    let finished: Vec<&FinishedRun> = runs.iter().filter_map(|run| run.outcome.as_deref().ok()).collect();
+    let of = |value: &dyn Fn(&FinishedRun) -> Option<f64>| finished.iter().map(|run| value(run)).collect::<Option<Vec<f64>>>();
+    let test = of(&|run| run.summary.test_accuracy);
+    let validation = of(&|run| run.summary.val_accuracy);
+    ArmResult {
+        name: name.to_owned(),
+        seeds: finished.len(),
+        test_accuracy_mean: test.as_deref().and_then(mean),
+        test_accuracy_sd: test.as_deref().and_then(standard_deviation),
+        test_loss_mean: of(&|run| run.summary.test_loss).as_deref().and_then(mean),
+        val_accuracy_mean: validation.as_deref().and_then(mean),
+        val_accuracy_sd: validation.as_deref().and_then(standard_deviation),
+        wall_seconds: of(&|run| Some(run.summary.wall_seconds)).as_deref().and_then(mean),
+        images_per_second: of(&|run| Some(run.summary.images_per_second)).as_deref().and_then(mean),
+        trained_parameters: finished.first().map(|run| run.summary.trained_parameters),
+        epochs_to_target: of(&|run| run.reached(target, scored_on).map(|(epoch, _)| f64::from(epoch))).as_deref().and_then(mean),
+        seconds_to_target: of(&|run| run.reached(target, scored_on).map(|(_, seconds)| seconds)).as_deref().and_then(mean),
+        runs: runs.iter().map(run_result).collect(),
+    }
+}
+
+fn run_result(run: &Run) -> RunResult {
+    let summary = run.outcome.as_ref().ok().map(|finished| &finished.summary);
+    RunResult {
+        seed: run.seed,
+        folder: run.folder.display().to_string(),
+        test_accuracy: summary.and_then(|summary| summary.test_accuracy),
+        val_accuracy: summary.and_then(|summary| summary.val_accuracy),
+        best_epoch: summary.map(|summary| summary.best_epoch),
+        wall_seconds: summary.map(|summary| summary.wall_seconds),
+        error: run.outcome.as_ref().err().cloned(),
+    }
+}
+
+/// The paired tests between arms that finished with every seed. `None` for arms whose pictures are not the same, which then cannot be paired.
+#[must_use]
+pub fn paired_tests(arms: &[(&str, &[Run])]) -> Option<Vec<PairedTest>> {
+    let mut scores = Vec::new();
+    let mut pictures: Option<Vec<&str>> = None;
+    for (name, runs) in arms {
+        let finished: Option<Vec<&FinishedRun>> = runs.iter().map(|run| run.outcome.as_deref().ok()).collect();
+        let Some(finished) = finished.filter(|finished| !finished.is_empty()) else { continue };
+        for run in &finished {
+            let own: Vec<&str> = run.predictions.iter().map(|prediction| prediction.path.as_str()).collect();
+            if *pictures.get_or_insert_with(|| own.clone()) != own {
+                return None;
+            }
+        }
+        let right = finished.iter().map(|run| run.predictions.iter().map(Prediction::is_right).collect()).collect();
+        scores.push(Scores { name: (*name).to_owned(), right });
+    }
+    Some(compare_all(&scores))
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn standard_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}

@@ -1,0 +1,112 @@
+//! `predictions.csv`: what a model says of each scored picture.
+
+use crate::atomic_file::{self, AtomicFileError};
+use crate::metrics::{predicted_class, softmax};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A row of `predictions.csv`; the columns are the field names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The picture's file.
+    pub path: String,
+    /// Its true class.
+    pub class: String,
+    /// The class that the model names; empty where the network gave no finite numbers.
+    pub predicted: Option<String>,
+    /// The probability that the model gives to it; empty likewise.
+    pub probability: Option<f32>,
+}
+
+impl Prediction {
+    /// What a row of logits `[C]` says of a picture.
+    #[must_use]
+    pub fn new(path: &Path, label: usize, logits: &[f32], classes: &[String]) -> Self {
+        let predicted = predicted_class(logits);
+        Self {
+            path: path.display().to_string(),
+            class: classes[label].clone(),
+            predicted: predicted.map(|class| classes[class].clone()),
+            probability: predicted.map(|class| softmax(logits)[class]),
+        }
+    }
+
+    /// Whether the model names the true class.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.predicted.as_ref() == Some(&self.class)
+    }
+}
+
+/// A `predictions.csv` that could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictionsError {
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] AtomicFileError),
+    /// The rows have no form as CSV.
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Serialize {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: csv::Error,
+    },
+    /// Reading failed, or the file holds something else.
+    #[error("{path} is no file of predictions: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: csv::Error,
+    },
+}
+
+/// Writes the rows, replacing a file that is there.
+///
+/// # Errors
+/// [`PredictionsError`].
+pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), PredictionsError> {
+    let failed = |source| PredictionsError::Serialize { path: path.to_owned(), source };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for prediction in predictions {
+        writer.serialize(prediction).map_err(failed)?;
+    }
+    let text = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
+    Ok(atomic_file::write(path, &text)?)
+}
+
+/// Reads the rows.
+///
+/// # Errors
+/// [`PredictionsError::Read`].
+pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, PredictionsError> {
+    let failed = |source| PredictionsError::Read { path: path.to_owned(), source };
+    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+    reader.deserialize().collect::<Result<_, _>>().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("predictions.csv");
+        let classes = ["hot, \"dog\"".to_owned(), "犬".to_owned()];
+        let rows = [
+            Prediction::new(Path::new("test/a,b.jpg"), 0, &[3.0, 1.0], &classes),
+            Prediction::new(Path::new("test/\"c\".jpg"), 0, &[1.0, 1.0 + f32::EPSILON], &classes),
+            Prediction::new(Path::new("test/d\ne.jpg"), 1, &[f32::NAN, 1.0], &classes),
+        ];
+        assert_eq!(rows.each_ref().map(Prediction::is_right), [true, false, false]);
+        write_predictions(&path, &rows).expect("written");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.starts_with("path,class,predicted,probability\n\"test/a,b.jpg\",\"hot, \"\"dog\"\"\","), "{text}");
+        assert_eq!(read_predictions(&path).expect("read"), rows);
+        std::fs::write(&path, "a,b\n1,2\n").expect("written");
+        let error = read_predictions(&path).expect_err("other columns").to_string();
+        assert!(error.starts_with(&format!("{} is no file of predictions: ", path.display())), "{error}");
+    }
+}
