@@ -33,6 +33,7 @@ fn run() -> Result<(), Failure> {
     regraft::isa::in_use().map_err(Failure::input)?;
     match Regraft::parse().command {
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),

@@ -5,6 +5,7 @@ use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::{Evaluation, Evaluator};
 use crate::model::Model;
 use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
+use crate::predictions::Prediction;
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
@@ -34,11 +35,48 @@ pub enum EvaluateError {
     NoImages,
 }
 
+/// A model's scores on labelled pictures.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// The scores.
+    pub evaluation: Evaluation,
+    /// What the model says of each picture, in the pictures' order.
+    pub predictions: Vec<Prediction>,
+}
+
+/// Gathers a [`Scored`] batch by batch.
+pub(crate) struct Scorer<'a> {
+    classes: &'a [String],
+    evaluator: Evaluator,
+    predictions: Vec<Prediction>,
+}
+
+impl<'a> Scorer<'a> {
+    pub fn new(classes: &'a [String]) -> Self {
+        Self { classes, evaluator: Evaluator::new(classes.to_vec()), predictions: Vec::new() }
+    }
+
+    /// Adds a batch's logits `[N, classes]`.
+    pub fn add<'b>(&mut self, logits: &[f32], samples: impl Iterator<Item = &'b Sample>) {
+        let mut labels = Vec::new();
+        for (row, sample) in logits.chunks_exact(self.classes.len()).zip(samples) {
+            self.predictions.push(Prediction::new(&sample.path, sample.label as usize, row, self.classes));
+            labels.push(sample.label);
+        }
+        self.evaluator.add(logits, &labels);
+    }
+
+    pub fn finish(self) -> Result<Scored, EvaluateError> {
+        let evaluation = self.evaluator.finish().map_err(|_| EvaluateError::NoImages)?;
+        Ok(Scored { evaluation, predictions: self.predictions })
+    }
+}
+
 /// A model's scores on a folder.
 #[derive(Debug)]
 pub struct FolderEvaluation {
     /// The scores.
-    pub evaluation: Evaluation,
+    pub scored: Scored,
     /// Pictures left out because they could not be read.
     pub skipped: Vec<DecodeError>,
     /// What is to be said about the folder, such as what was ignored.
@@ -70,7 +108,7 @@ pub fn evaluate_folder(
         report(Progress::Running { done, total });
         ControlFlow::Continue(())
     };
-    let evaluation = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
+    let scored = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
     let notes = listed.notes.into_iter();
     let notes = notes
         .chain(ignored_note(&listed.ignored))
@@ -78,7 +116,7 @@ pub fn evaluate_folder(
         .chain(truncated_note(&truncated))
         .chain(reduced_note(reduced))
         .collect();
-    Ok(FolderEvaluation { evaluation, notes, device: engine.device(), skipped })
+    Ok(FolderEvaluation { scored, notes, device: engine.device(), skipped })
 }
 
 /// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done and says whether to go on.
@@ -91,15 +129,15 @@ pub fn evaluate(
     classes: &[String],
     options: LoaderOptions,
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<Evaluation, EvaluateError> {
-    let mut evaluator = Evaluator::new(classes.to_vec());
+) -> Result<Scored, EvaluateError> {
+    let mut scorer = Scorer::new(classes);
     let mut done = 0;
-    for_each_batch(engine, samples, options, &mut |logits, labels, _| {
-        evaluator.add(logits, labels);
-        done += labels.len();
+    for_each_batch(engine, samples, options, &mut |logits, _, places| {
+        scorer.add(logits, places.iter().map(|&place| &samples[place as usize]));
+        done += places.len();
         progress(done)
     })?;
-    evaluator.finish().map_err(|_| EvaluateError::NoImages)
+    scorer.finish()
 }
 
 /// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and says whether to go on.

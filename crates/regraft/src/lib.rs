@@ -8,6 +8,7 @@ pub mod atomic_file;
 pub mod audit;
 pub mod bench;
 pub mod class_names;
+pub mod compare;
 pub mod config;
 pub mod evaluate;
 pub mod features;

@@ -19,8 +19,10 @@ pub const CURVES: &str = "curves.svg";
 pub const SUMMARY: &str = "summary.json";
 /// Every picture that the run was given, with a hash of its content.
 pub const DATA: &str = "data.csv";
+/// What the finished model says of each test picture (of each validation picture, where there are none).
+pub const PREDICTIONS: &str = "predictions.csv";
 /// Every file that a run writes, and so every file that `--force` may replace.
-pub const WRITTEN_FILES: [&str; 6] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA];
+pub const WRITTEN_FILES: [&str; 7] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS];
 /// The folder of what an interrupted run goes on from.
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in between.
@@ -234,6 +236,11 @@ impl RunFolder {
     /// Where [`CURVES`] is.
     pub fn curves(&self) -> PathBuf {
         self.path.join(CURVES)
+    }
+
+    /// Where [`PREDICTIONS`] is.
+    pub fn predictions(&self) -> PathBuf {
+        self.path.join(PREDICTIONS)
     }
 
     /// Where [`SUMMARY`] is.
@@ -475,7 +482,7 @@ mod tests {
             fs::write(checkpoints.join(name), "old").unwrap();
         }
         RunFolder::check(Path::new("unused"), Some(folder.path()), true).unwrap();
-        assert_eq!(names_in(folder.path()).len(), 10);
+        assert_eq!(names_in(folder.path()).len(), 11);
         RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), true).unwrap();
         assert_eq!(names_in(folder.path()), [LOCK, CHECKPOINTS, "model.safetensors.bak", "notes.txt", "pictures"]);
         assert_eq!(names_in(&checkpoints), ["epoch-1.safetensors", "mine.safetensors"]);

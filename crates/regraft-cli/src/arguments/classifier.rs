@@ -40,6 +40,9 @@ pub struct EvaluateArguments {
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
+    /// Write what the model says of each picture, as CSV: path,class,predicted,probability
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
     #[command(flatten)]
     pub named: NamedModelArguments,
     #[command(flatten)]

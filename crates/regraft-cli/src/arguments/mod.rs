@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod classifier;
+mod compare;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod lr_find;
@@ -14,6 +15,7 @@ mod train;
 pub use audit::AuditArguments;
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
 pub use classifier::{EvaluateArguments, PredictArguments};
+pub use compare::CompareArguments;
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
 pub use lr_find::LrFindArguments;
@@ -33,6 +35,7 @@ use serde::de::value::{Error, StrDeserializer};
 const EXAMPLES: &str = "\
 Examples:
   regraft train photos/                     fine-tune on photos/<class>/*.jpg
+  regraft compare photos/                   which way to fine-tune is best here?
   regraft evaluate runs/photos photos/test  score the model that training left
   regraft predict runs/photos a.jpg b.png   use it
 
@@ -50,6 +53,8 @@ pub struct Regraft {
 pub enum Command {
     /// Fine-tune a source model on a folder of pictures
     Train(Box<TrainArguments>),
+    /// Try several ways to fine-tune and tell which is best
+    Compare(CompareArguments),
     /// Score a model on a folder of pictures whose classes are known
     Evaluate(EvaluateArguments),
     /// Say what is on pictures

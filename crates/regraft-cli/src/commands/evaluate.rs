@@ -7,6 +7,7 @@ use crate::output;
 use crate::progress::Bars;
 use regraft::evaluate::evaluate_folder;
 use regraft::metrics::Evaluation;
+use regraft::predictions::write_predictions;
 use regraft::report::table::evaluation_table;
 use serde::Serialize;
 
@@ -48,11 +49,14 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
     });
     bars.clear();
     let outcome = outcome.map_err(inference_failure)?;
+    if let Some(path) = &arguments.predictions {
+        write_predictions(path, &outcome.scored.predictions).map_err(Failure::under_way)?;
+    }
     outcome.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         // In one line: the matrix of a thousand classes has a million numbers.
         return output::compact_json(&Report {
-            evaluation: &outcome.evaluation,
+            evaluation: &outcome.scored.evaluation,
             folder: arguments.folder.display().to_string(),
             model: &model.origin,
             architecture: model.architecture(),
@@ -63,5 +67,5 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
             regraft_version: env!("CARGO_PKG_VERSION"),
         });
     }
-    output::line(evaluation_table(&outcome.evaluation).trim_end())
+    output::line(evaluation_table(&outcome.scored.evaluation).trim_end())
 }

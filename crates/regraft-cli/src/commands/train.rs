@@ -35,31 +35,13 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
             written = output::line(text);
         }
     };
-    let outcome = train(&config, &place, &mut |event| match event {
-        Event::Note(note) => say(&mut bars, format!("note: {note}")),
-        Event::Listing { found } => bars.show("listing", found, found, String::new()),
-        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
-        Event::Started(start) => {
+    let outcome = train(&config, &place, &mut |event| {
+        if let Event::Started(start) = &event {
             folder = Some(start.folder.clone());
             // Before there is anything to save, a signal may end the program as it always does.
             caught = signals.catch();
-            say(&mut bars, describe(start));
         }
-        Event::Step(step) => {
-            let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
-            let title = format!("epoch {}/{}", step.epoch.0, step.epoch.1);
-            let message = format!(
-                "{:.1} images/s, {} left, loss {:.3}, acc {:.3}",
-                step.images_per_second,
-                duration(left),
-                step.loss,
-                step.accuracy
-            );
-            bars.show(&title, step.images.0, step.images.1, message);
-        }
-        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
-        Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
-        Event::Epoch { row, epochs, kept } => say(&mut bars, epoch_line(row, epochs, kept)),
+        show_training(event, &mut bars, &mut say);
     });
     bars.clear();
     let outcome = outcome.map_err(|error| match error {
@@ -113,6 +95,33 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
 
 fn has_checkpoint(folder: &Path) -> bool {
     checkpoint_files(&RunFolder::existing(folder).checkpoints()).is_ok_and(|files| !files.is_empty())
+}
+
+/// Shows what happens in a run: bars on a terminal, lines through `say`.
+pub(super) fn show_training(event: Event<'_>, bars: &mut Bars, say: &mut dyn FnMut(&mut Bars, String)) {
+    match event {
+        Event::Note(note) => say(bars, format!("note: {note}")),
+        Event::Listing { found } => bars.show("listing", found, found, String::new()),
+        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Started(start) => {
+            say(bars, describe(start));
+        }
+        Event::Step(step) => {
+            let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
+            let title = format!("epoch {}/{}", step.epoch.0, step.epoch.1);
+            let message = format!(
+                "{:.1} images/s, {} left, loss {:.3}, acc {:.3}",
+                step.images_per_second,
+                duration(left),
+                step.loss,
+                step.accuracy
+            );
+            bars.show(&title, step.images.0, step.images.1, message);
+        }
+        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
+        Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
+        Event::Epoch { row, epochs, kept } => say(bars, epoch_line(row, epochs, kept)),
+    }
 }
 
 fn describe(start: &Start) -> String {

@@ -5,6 +5,7 @@ use crate::workspace::{QUICK, Workspace};
 
 const COMMANDS: [&str; 13] = [
     "train",
+    "compare",
     "evaluate",
     "predict",
     "lr-find",

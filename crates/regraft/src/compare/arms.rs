@@ -194,7 +194,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let error = |text: &str| arms(text).expect_err("wrong");
-        assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").starts_with("arms.toml, arm \"a\": "), "{}", error("[[arm]]\nname = \"a\"\nepoch = 3"));
+        assert!(
+            error("[[arm]]\nname = \"a\"\nepoch = 3").starts_with("arms.toml, arm \"a\": "),
+            "{}",
+            error("[[arm]]\nname = \"a\"\nepoch = 3")
+        );
         assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").contains("epoch"));
         assert!(error("[[arm]]\nname = \"a\"\nlr = -1.0").contains("--lr -1 is not possible"));
         assert!(error("[[arm]]\nepochs = 3").contains("arm 1 has no name"));

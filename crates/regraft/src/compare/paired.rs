@@ -90,7 +90,8 @@ pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
 
 /// The probability that a sum of these numbers with random signs is at least as far from 0 as their own sum.
 fn sign_flip_probability(differences: &[i64]) -> f64 {
-    let magnitudes: Vec<usize> = differences.iter().filter(|&&value| value != 0).map(|value| value.unsigned_abs() as usize).collect();
+    let magnitudes: Vec<usize> =
+        differences.iter().filter(|&&value| value != 0).map(|value| value.unsigned_abs() as usize).collect();
     let observed = differences.iter().sum::<i64>().unsigned_abs() as usize;
     let reach: usize = magnitudes.iter().sum();
     if observed == 0 {
@@ -120,7 +121,16 @@ fn sign_flip_probability(differences: &[i64]) -> f64 {
 /// Complementary error function, to 1.2e-7 of its value (W. H. Press et al., "Numerical Recipes", 2nd ed., 6.2: Chebyshev fit), for `x >= 0`.
 fn complementary_error_function(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 10] = [
-        -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
+        -1.26551223,
+        1.00002368,
+        0.37409196,
+        0.09678418,
+        -0.18628806,
+        0.27886807,
+        -1.13520398,
+        1.48851587,
+        -0.82215223,
+        0.17087277,
     ];
     let t = 1.0 / (1.0 + 0.5 * x);
     let polynomial = COEFFICIENTS.iter().rev().fold(0.0, |sum, coefficient| sum * t + coefficient);
@@ -152,7 +162,8 @@ mod tests {
     fn enumerated(differences: &[i64]) -> f64 {
         let observed = differences.iter().sum::<i64>().abs();
         let sums = (0..1_u32 << differences.len()).map(|signs| {
-            let signed = differences.iter().enumerate().map(|(place, value)| if signs >> place & 1 == 1 { *value } else { -value });
+            let signed =
+                differences.iter().enumerate().map(|(place, value)| if signs >> place & 1 == 1 { *value } else { -value });
             signed.sum::<i64>()
         });
         let all = sums.clone().count();
@@ -162,7 +173,9 @@ mod tests {
     #[test]
     fn with_one_seed_it_is_mcnemars_exact_test() {
         // scipy.stats.binomtest(k, n).pvalue, scipy 1.17.
-        for (wins, losses, expected) in [(8, 2, 0.109375), (15, 3, 0.007537841796875), (30, 10, 0.0022214337732293643), (5, 5, 1.0)] {
+        for (wins, losses, expected) in
+            [(8, 2, 0.109375), (15, 3, 0.007537841796875), (30, 10, 0.0022214337732293643), (5, 5, 1.0)]
+        {
             let differences: Vec<i64> = [vec![1; wins], vec![-1; losses], vec![0; 40]].concat();
             close(sign_flip_probability(&differences), expected, 1e-12);
         }
@@ -208,7 +221,8 @@ mod tests {
             arm("mixed", &[right(0..2), right(0..30)]),
         ];
         let tests = compare_all(&arms);
-        let find = |better: &str, worse: &str| tests.iter().find(|test| test.better == better && test.worse == worse).expect("the pair");
+        let find =
+            |better: &str, worse: &str| tests.iter().find(|test| test.better == better && test.worse == worse).expect("the pair");
         assert_eq!(tests.len(), 3);
         assert!(find("strong", "weak").real && (find("strong", "weak").difference - 0.15).abs() < 1e-12);
         // One seed has it the other way round.

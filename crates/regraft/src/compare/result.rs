@@ -1,5 +1,6 @@
 //! What a comparison comes to: `compare.json`.
 
+use super::CompareConfig;
 use super::paired::{PairedTest, Scores, compare_all};
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
@@ -143,9 +144,19 @@ impl FinishedRun {
     }
 }
 
+impl ArmResult {
+    /// Mean and standard deviation of the accuracy that arms are compared by.
+    #[must_use]
+    pub fn accuracy(&self, scored_on: ScoredOn) -> (Option<f64>, Option<f64>) {
+        match scored_on {
+            ScoredOn::Test => (self.test_accuracy_mean, self.test_accuracy_sd),
+            ScoredOn::Validation => (self.val_accuracy_mean, self.val_accuracy_sd),
+        }
+    }
+}
+
 /// Puts an arm's runs together.
-#[must_use]
-pub fn arm_result(name: &str, runs: &[Run], target: f64, scored_on: ScoredOn) -> ArmResult {
+fn arm_result(name: &str, runs: &[Run], target: f64, scored_on: ScoredOn) -> ArmResult {
     let finished: Vec<&FinishedRun> = runs.iter().filter_map(|run| run.outcome.as_deref().ok()).collect();
     let of = |value: &dyn Fn(&FinishedRun) -> Option<f64>| finished.iter().map(|run| value(run)).collect::<Option<Vec<f64>>>();
     let test = of(&|run| run.summary.test_accuracy);
@@ -180,9 +191,38 @@ fn run_result(run: &Run) -> RunResult {
     }
 }
 
+/// Everything that the runs so far say.
+pub(super) fn put_together(config: &CompareConfig, runs: &[Vec<Run>]) -> Comparison {
+    let finished = || runs.iter().flatten().filter_map(|run| run.outcome.as_deref().ok());
+    let scored_on = if finished().all(|run| run.summary.test_images > 0) { ScoredOn::Test } else { ScoredOn::Validation };
+    let arms = config.arms.iter().zip(runs).map(|(arm, runs)| arm_result(&arm.name, runs, config.target_accuracy, scored_on));
+    let named: Vec<(&str, &[Run])> =
+        config.arms.iter().map(|arm| arm.name.as_str()).zip(runs.iter().map(Vec::as_slice)).collect();
+    let whole: Vec<_> = named.into_iter().filter(|(_, runs)| runs.len() == config.seeds.len()).collect();
+    let tests = paired_tests(&whole);
+    let mut notes = Vec::new();
+    if tests.is_none() {
+        notes.push("the arms were not scored on the same pictures, so their differences cannot be tested in pairs".to_owned());
+    }
+    let mut devices: Vec<&str> = finished().map(|run| run.summary.device.as_str()).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    Comparison {
+        data: config.data.display().to_string(),
+        seeds: config.seeds.clone(),
+        scored_on,
+        scored_images: finished().next().map_or(0, |run| run.predictions.len() as u64),
+        target_accuracy: config.target_accuracy,
+        device: devices.join("; "),
+        regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
+        arms: arms.collect(),
+        paired_tests: tests.unwrap_or_default(),
+        notes,
+    }
+}
+
 /// The paired tests between arms that finished with every seed. `None` for arms whose pictures are not the same, which then cannot be paired.
-#[must_use]
-pub fn paired_tests(arms: &[(&str, &[Run])]) -> Option<Vec<PairedTest>> {
+fn paired_tests(arms: &[(&str, &[Run])]) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();
     let mut pictures: Option<Vec<&str>> = None;
     for (name, runs) in arms {

@@ -1,9 +1,12 @@
 //! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
 
+mod difference;
 mod error;
 mod interval;
 mod words;
 
+pub(crate) use difference::shown;
+pub use difference::{Difference, differences};
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{

@@ -19,6 +19,17 @@ pub enum Recipe {
     D2l,
 }
 
+impl Recipe {
+    /// Its word in `config.toml` and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::D2l => "d2l",
+        }
+    }
+}
+
 /// Where the trunk's weights come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]

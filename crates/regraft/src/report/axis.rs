@@ -18,6 +18,8 @@ pub(crate) struct Axis {
     pub ticks: Vec<f64>,
     /// Decimals of a label.
     decimals: usize,
+    /// What stands before a label's number.
+    prefix: &'static str,
 }
 
 impl Axis {
@@ -33,14 +35,14 @@ impl Axis {
             tick += step;
         }
         let room = if first == last { 0.5 } else { ((last - first) * 0.02).max(0.1) };
-        Self { low: first - room, high: last + room, ticks, decimals: 0 }
+        Self { low: first - room, high: last + room, ticks, decimals: 0, prefix: "" }
     }
 
     /// A logarithmic axis: values are powers of ten by their exponent, whole exponents are labelled.
     pub fn of_exponents(low: f64, high: f64) -> Self {
         let room = 0.02 * (high - low).max(0.1);
         let ticks = ((low - 1e-9).ceil() as i32..=(high + 1e-9).floor() as i32).map(f64::from).collect();
-        Self { low: low - room, high: high + room, ticks, decimals: 0 }
+        Self { low: low - room, high: high + room, ticks, decimals: 0, prefix: "1e" }
     }
 
     /// A range of round numbers around these values, which are finite. It begins at 0 where they come near it, ends at
@@ -70,13 +72,14 @@ impl Axis {
             high: (top * step).min(most.max(high)) + room,
             ticks: ticks.filter(|&tick| tick <= most.max(high) + 1e-9 * step).collect(),
             decimals,
+            prefix: "",
         }
     }
 
     /// A tick's label.
     pub fn label(&self, tick: f64) -> String {
         if tick.abs() < LARGE {
-            return format!("{tick:.*}", self.decimals);
+            return format!("{}{tick:.*}", self.prefix, self.decimals);
         }
         // At most three digits, without zeros at their end.
         let rounded: f64 = format!("{tick:.2e}").parse().unwrap_or(tick);

@@ -15,13 +15,13 @@ use super::epochs::EpochRow;
 use crate::atomic_file;
 
 /// Size of the picture in CSS pixels.
-const WIDTH: u32 = 960;
-const HEIGHT: u32 = 400;
+pub(super) const WIDTH: u32 = 960;
+pub(super) const HEIGHT: u32 = 400;
 
 const TRAIN: Curve = Curve { label: "train", style: LineStyle { colour: PALETTE[0], dash: DASHES[0] } };
 const VALIDATION: Curve = Curve { label: "validation", style: LineStyle { colour: PALETTE[1], dash: DASHES[1] } };
 const TEST: Curve = Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
-const BEST: RGBColor = RGBColor(140, 140, 140);
+pub(super) const BEST: RGBColor = RGBColor(140, 140, 140);
 
 /// What one curve is called and how it looks.
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ pub(crate) const SCALE: i32 = 8;
 /// With more points than this, marking single ones would only thicken the line.
 pub(crate) const MOST_MARKED_POINTS: usize = 40;
 /// Terminal columns (about half an em each) that a title may take.
-const TITLE_WIDTH: usize = 70;
+const TITLE_COLUMNS: usize = 70;
 
 pub(crate) const INK: RGBColor = RGBColor(51, 51, 51);
 pub(crate) const FAINT: RGBColor = RGBColor(228, 228, 228);
@@ -144,19 +144,19 @@ pub(crate) fn text_style(size: i32) -> TextStyle<'static> {
 /// Draws a title at the upper left.
 pub(crate) fn draw_title(area: &DrawingArea<SVGBackend, Shift>, name: &str) -> Result<(), CurvesError> {
     let style = FontDesc::new(FontFamily::SansSerif, f64::from(22 * SCALE), FontStyle::Bold).color(&INK);
-    Ok(area.draw_text(&title(name), &style, (64 * SCALE, 14 * SCALE))?)
+    Ok(area.draw_text(&shortened(name, TITLE_COLUMNS), &style, (64 * SCALE, 14 * SCALE))?)
 }
 
-/// A name as a title: without control characters (which no XML may hold), cut where it is too long.
-fn title(name: &str) -> String {
+/// A name without control characters (which no XML may hold), cut where it takes more than so many terminal columns.
+pub(crate) fn shortened(name: &str, columns: usize) -> String {
     let name: String = name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if name.width() <= TITLE_WIDTH {
+    if name.width() <= columns {
         return name;
     }
     let mut width = 0;
     let fits = |character: &char| {
         width += character.width().unwrap_or(0);
-        width < TITLE_WIDTH
+        width < columns
     };
     let mut shown: String = name.chars().take_while(fits).collect();
     shown.push('…');
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn long_names_are_cut() {
-        assert_eq!(title(&"x".repeat(70)), "x".repeat(70));
-        assert_eq!(title(&"x".repeat(71)), format!("{}…", "x".repeat(69)));
-        assert_eq!(title(&"犬".repeat(36)), format!("{}…", "犬".repeat(34)));
+        assert_eq!(shortened(&"x".repeat(70), 70), "x".repeat(70));
+        assert_eq!(shortened(&"x".repeat(71), 70), format!("{}…", "x".repeat(69)));
+        assert_eq!(shortened(&"犬".repeat(36), 70), format!("{}…", "犬".repeat(34)));
     }
 }

@@ -22,6 +22,8 @@ pub struct Summary {
     pub val_accuracy: Option<f64>,
     /// Share of test images that the saved model gets right; null without a test set.
     pub test_accuracy: Option<f64>,
+    /// Mean cross entropy of the test images, in nats; null without a test set.
+    pub test_loss: Option<f64>,
     /// The epoch that the saved model is from, counted from 1.
     pub best_epoch: u32,
     /// Training images for each second of training wall time, waiting for data included.
@@ -133,6 +135,7 @@ mod tests {
             train_accuracy: Some(0.96),
             val_accuracy: Some(0.95),
             test_accuracy: None,
+            test_loss: None,
             best_epoch: 3,
             images_per_second: 14.5,
             wall_seconds: 120.0,
@@ -169,6 +172,7 @@ mod tests {
   "train_accuracy": 0.96,
   "val_accuracy": 0.95,
   "test_accuracy": null,
+  "test_loss": null,
   "best_epoch": 3,
   "images_per_second": 14.5,
   "wall_seconds": 120.0,

@@ -7,8 +7,7 @@ use super::mix::Mix;
 use super::state::{EpochProgress, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
 use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
-use crate::evaluate::EvaluateError;
-use crate::metrics::Evaluation;
+use crate::evaluate::{EvaluateError, Scored};
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
 use crate::{schedule, transfer};
@@ -202,7 +201,7 @@ impl<'a> Trainer<'a> {
             train_accuracy: progress.accuracy(),
             validation_loss: validation.as_ref().and_then(|validation| validation.loss),
             validation_accuracy: validation.as_ref().map(|validation| validation.accuracy),
-            test_accuracy: state.last_test.as_ref().map(|test| test.accuracy),
+            test_accuracy: state.last_test.as_ref().map(|test| test.evaluation.accuracy),
             learning_rate: progress.learning_rate,
             seconds,
             images_per_second: images as f64 / seconds,
@@ -215,7 +214,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Scores a part's pictures with the weights as they are; `None` where there are none.
-    pub fn score(&mut self, part: Part, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Option<Evaluation>, TrainError> {
+    pub fn score(&mut self, part: Part, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Option<Scored>, TrainError> {
         self.feed.score(self.engine, part, self.stop, report)
     }
 }

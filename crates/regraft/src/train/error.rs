@@ -8,6 +8,8 @@ use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
+use crate::predictions::PredictionsError;
+use crate::predictions::PredictionsError;
 use crate::report::{curves, epochs, summary};
 use crate::run_folder::RunFolderError;
 use crate::transfer::fit::FitError;
@@ -62,6 +64,10 @@ pub enum TrainError {
     Epochs(#[from] epochs::EpochsError),
     #[error(transparent)]
     Curves(#[from] curves::CurvesError),
+    #[error(transparent)]
+    Predictions(#[from] PredictionsError),
+    #[error(transparent)]
+    Predictions(#[from] PredictionsError),
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
     #[error(transparent)]
@@ -152,6 +158,8 @@ impl TrainError {
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
                 | Self::Curves(_)
+                | Self::Predictions(_)
+                | Self::Predictions(_)
                 | Self::Summary(_)
         )
     }

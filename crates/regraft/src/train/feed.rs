@@ -2,11 +2,10 @@
 
 use super::{Event, TrainError};
 use crate::config::TrainConfig;
-use crate::evaluate::evaluate;
+use crate::evaluate::{Scored, Scorer, evaluate};
 use crate::features::{
     FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint, trunk_output,
 };
-use crate::metrics::{Evaluation, Evaluator};
 use crate::pictures::Pictures;
 use crate::transfer;
 use regraft_data::augmentation::AugmentationKind;
@@ -153,7 +152,7 @@ impl<'a> Feed<'a> {
         part: Part,
         stop: &AtomicBool,
         report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Evaluation>, TrainError> {
+    ) -> Result<Option<Scored>, TrainError> {
         let samples = Arc::clone(part.samples(self.pictures));
         if samples.is_empty() {
             return Ok(None);
@@ -169,12 +168,11 @@ impl<'a> Feed<'a> {
         }
         let batch = self.loading.batch_size;
         let features = self.evaluated(None, part, stop, report)?;
-        let mut evaluator = Evaluator::new(classes.to_vec());
+        let mut scorer = Scorer::new(classes);
         for (rows, samples) in features.values.chunks(batch * features.channels).zip(samples.chunks(batch)) {
-            let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
-            evaluator.add(&engine.evaluate(rows, labels.len())?, &labels);
+            scorer.add(&engine.evaluate(rows, samples.len())?, samples.iter());
         }
-        Ok(Some(evaluator.finish().map_err(|_| crate::evaluate::EvaluateError::NoImages)?))
+        Ok(Some(scorer.finish()?))
     }
 
     /// Features of a part's pictures as in evaluation. `engine` computes them where the feed has no trunk of its own.

@@ -72,6 +72,7 @@ pub(super) fn summary(state: TrainState, ended: &Ended<'_>) -> Summary {
         train_accuracy: Some(last.train_accuracy),
         val_accuracy: kept.validation_accuracy,
         test_accuracy: ended.test.map(|test| test.accuracy),
+        test_loss: ended.test.and_then(|test| test.loss),
         best_epoch: kept.epoch,
         images_per_second: state.images as f64 / state.seconds,
         wall_seconds: ended.wall_seconds,

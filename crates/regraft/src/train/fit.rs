@@ -46,7 +46,7 @@ impl Trainer<'_> {
             train_accuracy: fit.train_accuracy,
             validation_loss: validation.as_ref().and_then(|validation| validation.loss),
             validation_accuracy: validation.as_ref().map(|validation| validation.accuracy),
-            test_accuracy: state.last_test.as_ref().map(|test| test.accuracy),
+            test_accuracy: state.last_test.as_ref().map(|test| test.evaluation.accuracy),
             learning_rate: 0.0,
             seconds,
             images_per_second: labels.len() as f64 / seconds,

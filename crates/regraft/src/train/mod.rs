@@ -21,9 +21,10 @@ pub use events::{Event, Outcome, Output, Start, StepReport};
 
 use crate::atomic_file;
 use crate::config::{BatchNormMode, Freeze, HeadStart, Keep, OnNan, TrainConfig};
-use crate::metrics::Evaluation;
+use crate::evaluate::Scored;
 use crate::model::Model;
 use crate::pictures::Pictures;
+use crate::predictions::write_predictions;
 use crate::report::summary::write_summary;
 use crate::run_folder::{RunFolder, run_name};
 use crate::transfer;
@@ -134,18 +135,29 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     }
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
-    let test = match state.last_test.take().filter(|_| kept.epoch == state.epoch) {
+    let last_test = state.last_test.take();
+    let or_stopped =
+        |error: TrainError| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error };
+    let test = match last_test.filter(|_| kept.epoch == state.epoch) {
         Some(test) => Some(test),
         None => {
-            let test = score_best(&mut trainer, &state, report);
-            let test =
-                test.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+            let test = score_best(&mut trainer, &state, Part::Test, report).map_err(&or_stopped)?;
             if let Some(test) = &test {
-                write_model(&folder, &mut model, &state, &kept, Some(test.accuracy))?;
+                write_model(&folder, &mut model, &state, &kept, Some(test.evaluation.accuracy))?;
             }
             test
         }
     };
+    // Without test pictures the validation pictures show what the model gets wrong.
+    let shown = match &test {
+        Some(test) => Some(test.predictions.clone()),
+        None => {
+            let validation = score_best(&mut trainer, &state, Part::Validation, report).map_err(&or_stopped)?;
+            validation.map(|validation| validation.predictions)
+        }
+    };
+    write_predictions(&folder.predictions(), &shown.unwrap_or_default())?;
+    let test = test.map(|test| test.evaluation);
     // The proof reads two models: what has done its work makes room for them.
     let device = trainer.engine.device();
     drop(trainer);
@@ -224,16 +236,17 @@ fn prove(
     Ok(Some(prove_frozen(source, &folder.model(), &model.graph, frozen, statistics)?))
 }
 
-/// Scores the test pictures with the network that the run leaves.
+/// Scores a part's pictures with the network that the run leaves.
 fn score_best(
     trainer: &mut Trainer<'_>,
     state: &TrainState,
+    part: Part,
     report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Option<Evaluation>, TrainError> {
+) -> Result<Option<Scored>, TrainError> {
     if let Some(best) = state.tensors.get(BEST) {
         trainer.engine.load_state(best)?;
     }
-    trainer.score(Part::Test, report)
+    trainer.score(part, report)
 }
 
 /// Makes the folder's files those of a state that was read from a checkpoint: they may be of a later step.

@@ -44,7 +44,7 @@ pub struct TrainState {
     /// The test pictures' scores after the last epoch, where each epoch shows them, so that they are not scored twice for the run's end.
     /// A resumed run scores them again, which gives the same.
     #[serde(skip)]
-    pub last_test: Option<Evaluation>,
+    pub last_test: Option<Scored>,
     /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint keeps each
     /// as a group of tensors of that name.
     #[serde(skip)]

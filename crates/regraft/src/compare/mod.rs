@@ -1,0 +1,285 @@
+//! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same pictures.
+//!
+//! Two runs with the same seed draw the same split, the same order of batches and the same crops and flips, because every random draw is
+//! a function of the seed, the epoch and the picture alone; so arms differ in nothing but their options.
+
+pub mod arms;
+mod page;
+mod paired;
+mod picture;
+mod result;
+mod table;
+
+pub use paired::{PairedTest, SIGNIFICANCE};
+pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
+pub use table::comparison_table;
+
+use crate::atomic_file::{self, AtomicFileError};
+use crate::config::{ConfigError, TrainConfig, differences};
+use crate::predictions::{PredictionsError, read_predictions};
+use crate::report::curves::CurvesError;
+use crate::report::epochs::{EpochsError, read_epochs};
+use crate::report::summary::{SummaryError, read_summary};
+use crate::run_folder::RunFolder;
+use crate::train::{Event, Output, TrainError, train};
+use arms::Arm;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The outcome, for machines.
+pub const RESULT: &str = "compare.json";
+/// All arms' curves.
+pub const PICTURE: &str = "compare.svg";
+/// The outcome as a page to read.
+pub const PAGE: &str = "compare.html";
+/// The folder of the runs, in a folder for each arm.
+pub const ARMS: &str = "arms";
+
+/// Options that change no result, so that a comparison may go on with others.
+const WITHOUT_EFFECT: [&str; 3] = ["threads", "workers", "checkpoint_every"];
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct CompareConfig {
+    /// The folder of pictures.
+    pub data: PathBuf,
+    /// The arms.
+    pub arms: Vec<Arm>,
+    /// The seeds of each arm's runs.
+    pub seeds: Vec<u64>,
+    /// The accuracy whose time is taken.
+    pub target_accuracy: f64,
+    /// Set, by a signal's handler or another thread, to end the comparison after the step that is being made.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What happens in a comparison, for whoever shows it.
+#[derive(Debug)]
+pub enum CompareEvent<'a> {
+    /// A run begins.
+    Run {
+        /// The arm.
+        arm: &'a str,
+        /// The seed.
+        seed: u64,
+        /// Which run it is, counted from 1, and how many there are.
+        number: (usize, usize),
+    },
+    /// Something happens in it.
+    Training(Event<'a>),
+    /// A run finished now, or had before.
+    Finished {
+        /// The arm.
+        arm: &'a str,
+        /// The seed.
+        seed: u64,
+        /// What it left.
+        run: &'a FinishedRun,
+        /// Whether it was there already.
+        earlier: bool,
+    },
+    /// A run failed. The others go on.
+    Failed {
+        /// The arm.
+        arm: &'a str,
+        /// The seed.
+        seed: u64,
+        /// Why.
+        error: &'a str,
+    },
+}
+
+/// A comparison that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// An arm's finished run had other options.
+    #[error(
+        "{folder} holds a run of arm \"{arm}\" with other options ({differences}): give the changed arm a name of its own, remove that folder, \
+         or name another with --output", folder = folder.display()
+    )]
+    Changed {
+        /// The arm.
+        arm: String,
+        /// Its run folder.
+        folder: PathBuf,
+        /// Which options differ.
+        differences: String,
+    },
+    /// It was asked to stop.
+    #[error("the comparison was stopped in run {number} of {total}; the same command goes on with it")]
+    Stopped {
+        /// The run.
+        number: usize,
+        /// How many there are.
+        total: usize,
+    },
+    /// All runs failed.
+    #[error("no run of the comparison finished; the first failed with: {first}")]
+    NothingFinished {
+        /// The first run's error.
+        first: String,
+    },
+    /// A folder cannot be made or a file not be read.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The arms' options have no form in TOML.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] AtomicFileError),
+    /// A finished run's file cannot be read.
+    #[error(transparent)]
+    Summary(#[from] SummaryError),
+    /// A finished run's file cannot be read.
+    #[error(transparent)]
+    Epochs(#[from] EpochsError),
+    /// A finished run's file cannot be read.
+    #[error(transparent)]
+    Predictions(#[from] PredictionsError),
+    /// The picture cannot be drawn.
+    #[error(transparent)]
+    Picture(#[from] CurvesError),
+    /// The outcome has no form in JSON.
+    #[error("cannot write the outcome as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier call is not run again, so that a
+/// comparison goes on where it was stopped and takes in new arms. The outcome so far is written after each run.
+///
+/// # Errors
+/// When a file cannot be read or written, an arm was changed, or no run finished. A run that fails is part of the outcome.
+pub fn compare(
+    config: &CompareConfig,
+    folder: &Path,
+    report: &mut (dyn FnMut(CompareEvent<'_>) + Send),
+) -> Result<Comparison, CompareError> {
+    for arm in &config.arms {
+        for &seed in &config.seeds {
+            check_unchanged(arm, seed, folder)?;
+        }
+    }
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); config.arms.len()];
+    let mut outcome = None;
+    let total = config.arms.len() * config.seeds.len();
+    let mut number = 0;
+    // Seed by seed, so that a comparison that is stopped has something of every arm.
+    for &seed in &config.seeds {
+        for (arm, runs_of_arm) in config.arms.iter().zip(0..) {
+            number += 1;
+            let run = run_arm(config, arm, seed, folder, (number, total), report)?;
+            let finished = run.outcome.is_ok();
+            runs[runs_of_arm].push(run);
+            if finished {
+                outcome = Some(write_outcome(config, folder, &runs)?);
+            }
+        }
+    }
+    outcome.ok_or_else(|| CompareError::NothingFinished {
+        first: runs.iter().flatten().find_map(|run| run.outcome.as_ref().err().cloned()).unwrap_or_default(),
+    })
+}
+
+/// The folder of a run, and the file beside it with the options that it was asked for.
+fn places(arm: &Arm, seed: u64, folder: &Path) -> (PathBuf, PathBuf) {
+    let arm = folder.join(ARMS).join(&arm.folder);
+    (arm.join(format!("seed-{seed}")), arm.join(format!("seed-{seed}.toml")))
+}
+
+fn with_seed(arm: &Arm, seed: u64) -> TrainConfig {
+    // The arms' curves are of the pictures that they are compared on. For show only: they choose nothing.
+    TrainConfig { seed, test_each_epoch: true, ..arm.config.clone() }
+}
+
+/// An error where a run of the arm is there that was asked for other options.
+fn check_unchanged(arm: &Arm, seed: u64, folder: &Path) -> Result<(), CompareError> {
+    let (run_folder, asked) = places(arm, seed, folder);
+    if !asked.exists() {
+        return Ok(());
+    }
+    let differences = differences(&TrainConfig::read(&asked)?, &with_seed(arm, seed), &WITHOUT_EFFECT)?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(CompareError::Changed {
+        arm: arm.name.clone(),
+        folder: run_folder,
+        differences: differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    })
+}
+
+fn run_arm(
+    comparison: &CompareConfig,
+    arm: &Arm,
+    seed: u64,
+    folder: &Path,
+    number: (usize, usize),
+    report: &mut (dyn FnMut(CompareEvent<'_>) + Send),
+) -> Result<Run, CompareError> {
+    let (run_folder, asked) = places(arm, seed, folder);
+    let earlier = RunFolder::existing(&run_folder).summary().exists();
+    let mut trained = Ok(());
+    if !earlier {
+        report(CompareEvent::Run { arm: &arm.name, seed, number });
+        let config = with_seed(arm, seed);
+        fs::create_dir_all(&run_folder).map_err(|source| io_error("create", &run_folder, source))?;
+        atomic_file::write(&asked, config.to_toml()?.as_bytes())?;
+        let resume = RunFolder::existing(&run_folder).config().exists();
+        let stop = Arc::clone(&comparison.stop);
+        let output = Output { parent: folder.to_owned(), folder: Some(run_folder.clone()), force: true, resume, stop };
+        trained = train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
+    }
+    let outcome = match trained {
+        Ok(()) => {
+            let run = Box::new(read_run(&run_folder)?);
+            report(CompareEvent::Finished { arm: &arm.name, seed, run: &run, earlier });
+            Ok(run)
+        }
+        Err(TrainError::Stopped { .. }) => return Err(CompareError::Stopped { number: number.0, total: number.1 }),
+        Err(error) => {
+            let error = error.to_string();
+            report(CompareEvent::Failed { arm: &arm.name, seed, error: &error });
+            Err(error)
+        }
+    };
+    Ok(Run { seed, folder: run_folder, outcome })
+}
+
+fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
+    let folder = RunFolder::existing(folder);
+    Ok(FinishedRun {
+        summary: read_summary(&folder.summary())?,
+        rows: read_epochs(&folder.metrics())?,
+        predictions: read_predictions(&folder.predictions())?,
+    })
+}
+
+/// Puts the runs so far together and writes them as JSON, picture and page.
+fn write_outcome(config: &CompareConfig, folder: &Path, runs: &[Vec<Run>]) -> Result<Comparison, CompareError> {
+    let comparison = result::put_together(config, runs);
+    let by_arm: Vec<(&str, &[Run])> =
+        config.arms.iter().map(|arm| arm.name.as_str()).zip(runs.iter().map(Vec::as_slice)).collect();
+    let mut json = serde_json::to_string_pretty(&comparison)?;
+    json.push('\n');
+    let title =
+        format!("{}, {} seed{}", config.data.display(), config.seeds.len(), if config.seeds.len() == 1 { "" } else { "s" });
+    let svg = picture::comparison_svg(&title, &comparison, &by_arm)?;
+    atomic_file::write(&folder.join(RESULT), json.as_bytes())?;
+    atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
+    atomic_file::write(&folder.join(PAGE), page::comparison_page(config, &comparison, &svg)?.as_bytes())?;
+    Ok(comparison)
+}
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> CompareError {
+    CompareError::Io { action, path: path.to_owned(), source }
+}
