@@ -36,7 +36,7 @@ pub enum EvaluateError {
 }
 
 /// A model's scores on labelled pictures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The scores.
     pub evaluation: Evaluation,

@@ -4,6 +4,7 @@
 
 mod audit;
 mod classifiers;
+mod compare;
 mod data;
 mod divergence;
 #[cfg(feature = "fetch")]

@@ -9,7 +9,6 @@ use crate::features::FeaturesError;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::predictions::PredictionsError;
-use crate::predictions::PredictionsError;
 use crate::report::{curves, epochs, summary};
 use crate::run_folder::RunFolderError;
 use crate::transfer::fit::FitError;
@@ -64,8 +63,6 @@ pub enum TrainError {
     Epochs(#[from] epochs::EpochsError),
     #[error(transparent)]
     Curves(#[from] curves::CurvesError),
-    #[error(transparent)]
-    Predictions(#[from] PredictionsError),
     #[error(transparent)]
     Predictions(#[from] PredictionsError),
     #[error(transparent)]
@@ -158,7 +155,6 @@ impl TrainError {
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
                 | Self::Curves(_)
-                | Self::Predictions(_)
                 | Self::Predictions(_)
                 | Self::Summary(_)
         )

@@ -136,8 +136,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
     let last_test = state.last_test.take();
-    let or_stopped =
-        |error: TrainError| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error };
+    let or_stopped = |error: TrainError| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error };
     let test = match last_test.filter(|_| kept.epoch == state.epoch) {
         Some(test) => Some(test),
         None => {

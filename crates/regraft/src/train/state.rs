@@ -1,7 +1,8 @@
 //! Everything that changes while a run goes on. With the engine's tensors it is all that a resumed run needs to go on as though
 //! nothing had happened.
 
-use crate::metrics::{Evaluation, predicted_class};
+use crate::evaluate::Scored;
+use crate::metrics::predicted_class;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::HeadFit;
 use regraft_nn::engine::State;
