@@ -63,9 +63,9 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// What the head starts from: random values; rows of the source's head for classes that the source has by name, synonym or kind;
+    /// What the head starts from: random values (new: Xavier's; pytorch: those of PyTorch's Linear); rows of the source's head for classes that the source has by name, synonym or kind;
     /// or the logistic regression that fits best. On a frozen trunk a fitted head needs no epochs [default: new]
-    #[arg(long, value_parser = one_of::<HeadStart>(&["new", "reuse", "fit"]), help_heading = "Transfer")]
+    #[arg(long, value_parser = one_of::<HeadStart>(&["new", "pytorch", "reuse", "fit"]), help_heading = "Transfer")]
     pub head: Option<HeadStart>,
     /// Which of the source's classes each class starts from, as TOML: "hot dog" = ["hotdog", "bun"]; implies --head reuse
     #[arg(long, value_name = "FILE", help_heading = "Transfer")]

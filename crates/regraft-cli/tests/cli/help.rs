@@ -3,7 +3,7 @@
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "train",
     "compare",
     "evaluate",

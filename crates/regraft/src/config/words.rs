@@ -69,6 +69,8 @@ pub enum HeadStart {
     /// Random values (Glorot and Bengio 2010).
     #[default]
     New,
+    /// Random values as PyTorch's `Linear` has them: uniform within one over the square root of the inputs.
+    PyTorch,
     /// The source's rows of classes that a new class's name means, and random values where none does.
     Reuse,
     /// The logistic regression that fits the trunk's features best.

@@ -52,7 +52,8 @@ pub fn graft(
     map: Option<&BTreeMap<String, Vec<String>>>,
 ) -> Result<Graft, GraftError> {
     let graph = source.graph.clone().with_classes(classes.len());
-    let mut head = new_head(&graph, seed, HeadInitialization::Xavier);
+    let initialization = if start == HeadStart::PyTorch { HeadInitialization::PyTorch } else { HeadInitialization::Xavier };
+    let mut head = new_head(&graph, seed, initialization);
     let (mut matches, mut note) = (Vec::new(), None);
     if start == HeadStart::Reuse {
         let lack = |lack| GraftError::NothingToReuse { origin: source.origin.clone(), lack };
@@ -102,6 +103,13 @@ mod tests {
         let new = graft(source.clone(), &classes, 3, HeadStart::New, None).expect("always possible");
         let reused = graft(source.clone(), &classes, 3, HeadStart::Reuse, None).expect("it has a head");
         assert!(new.matches.is_empty());
+        // Xavier's bound is the root of 6 / (1280 + 3), PyTorch's that of 1 / 1280.
+        let pytorch = graft(source.clone(), &classes, 3, HeadStart::PyTorch, None).expect("always possible");
+        let greatest = |state: &State| state["classifier.weight"].iter().fold(0f32, |most, value| most.max(value.abs()));
+        let bound = 1.0 / 1280f32.sqrt();
+        assert!(
+            greatest(&new.state) > 2.0 * bound && greatest(&pytorch.state) <= bound && greatest(&pytorch.state) > 0.9 * bound
+        );
         let [apple, crane, nothing] = &reused.matches[..] else { panic!("one for each class") };
         assert_eq!((apple.sources.len(), crane.sources.len(), nothing.sources.len()), (1, 2, 0));
         let row = |state: &State, class: usize| state["classifier.weight"][class * 1280..(class + 1) * 1280].to_vec();
