@@ -63,6 +63,10 @@ pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, s
 
 fn differences(comparison: &Comparison) -> String {
     let mut text = "<h2>Which differences are more than chance?</h2>\n".to_owned();
+    if comparison.paired_tests.is_empty() {
+        text.push_str("<p>Not known yet: it takes two arms that have finished with every seed.</p>\n");
+        return text;
+    }
     let _ = writeln!(
         text,
         "<p>A paired permutation test over the {} pictures: exact, in both directions, adjusted for {} comparisons by Holm's method. A difference \

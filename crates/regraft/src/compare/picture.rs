@@ -63,7 +63,9 @@ pub fn comparison_svg(title: &str, comparison: &Comparison, runs: &[(&str, &[Run
             })
         })
         .collect();
-    let epochs = shown.iter().flat_map(|arm| &arm.runs).flat_map(|rows| rows.iter()).map(|row| row.epoch).max();
+    let epochs = || shown.iter().flat_map(|arm| &arm.runs).flat_map(|rows| rows.iter()).map(|row| row.epoch);
+    // A fitted head is epoch 0.
+    let (first, last) = (epochs().min().unwrap_or(1), epochs().max().unwrap_or(1));
     if shown.iter().all(|arm| arm.runs.is_empty()) {
         return Err(CurvesError::NoEpochs);
     }
@@ -73,7 +75,7 @@ pub fn comparison_svg(title: &str, comparison: &Comparison, runs: &[(&str, &[Run
         draw_title(&head, title)?;
         let (curves, ends) = body.split_vertically(CURVES * SCALE);
         let halves = curves.split_evenly((1, 2));
-        let epochs = Axis::of_epochs(1, epochs.unwrap_or(1));
+        let epochs = Axis::of_epochs(first, last);
         let loss = |row: &EpochRow| Some(row.train_loss);
         draw_curves(&halves[0], &shown, &epochs, ("training loss", 0.2, f64::INFINITY), &loss)?;
         let accuracy = |row: &EpochRow| match scored_on {
