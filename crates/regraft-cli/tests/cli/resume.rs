@@ -224,6 +224,8 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         "--head fit --freeze none --epochs 2",
         "--views 2 --epochs 3 --label-smoothing 0.1",
         "--freeze none --layer-decay 0.5 --epochs 2 --recipe d2l",
+        "--freeze through=blocks.5 --ema 0.9 --mixup 0.2 --cutmix 1 --random-erasing 0.5 --head-dropout 0.3 --epochs 2",
+        "--freeze through=blocks.5 --clip-gradient 0.5 --balance weights --optimizer adamw --epochs 2",
     ]
     .into_iter()
     .enumerate()
@@ -237,6 +239,26 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
         assert_says(&resumed.stdout, &["goes on in epoch ", ", after 8 pictures"]);
+        assert_same_run(&workspace, &run, &whole);
+    }
+}
+
+#[test]
+fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
+    let workspace = Workspace::with_photos();
+    let accumulate = format!("--image-size 32 --freeze through=blocks.5 --batch-size 2 --accumulate 2 --epochs 2 {OFTEN}");
+    let patience = "--image-size 32 --lr 1e-9 --epochs 9 --patience 2";
+    for (way, name) in [(&*accumulate, "accumulate"), (patience, "patience")] {
+        let (whole, run) = (format!("{name}-whole"), format!("{name}-run"));
+        for output in [&whole, &run] {
+            workspace.regraft(&format!("train photos {way} --output {output}")).succeeded();
+        }
+        // A run that ran out of patience has ended, though epochs are left.
+        let ended = workspace.regraft(&format!("train --resume {run}")).succeeded();
+        assert_says(&ended.stderr, &[" has ended"]);
+        rewind(&workspace, &run, 1);
+        let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
+        assert_says(&resumed.stdout, &["goes on "]);
         assert_same_run(&workspace, &run, &whole);
     }
 }

@@ -4,7 +4,7 @@ use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
 use super::identity::{Identity, options};
 use super::state::TrainState;
-use super::{Divergence, Event, Outcome, Output, TrainError};
+use super::{Divergence, Event, Outcome, Output, TrainError, is_out_of_patience};
 use crate::config::TrainConfig;
 use crate::report::summary::read_summary;
 use crate::run_folder::RunFolder;
@@ -55,7 +55,8 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
     }
     // A run that is asked to train longer has not ended.
-    if checkpoint.state.epoch == config.epochs && folder.summary().exists() {
+    let is_over = checkpoint.state.epoch == config.epochs || is_out_of_patience(config, &checkpoint.state);
+    if is_over && folder.summary().exists() {
         let summary = read_summary(&folder.summary())?;
         return Ok(Beginning::Ended(Box::new(Outcome {
             folder: folder.path().to_owned(),
