@@ -4,8 +4,17 @@ use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 use serde_json::json;
 
-const FILES: [&str; 8] =
-    [".lock", "checkpoints", "config.toml", "curves.svg", "data.csv", "metrics.csv", "model.safetensors", "summary.json"];
+const FILES: [&str; 9] = [
+    ".lock",
+    "checkpoints",
+    "config.toml",
+    "curves.svg",
+    "data.csv",
+    "metrics.csv",
+    "model.safetensors",
+    "predictions.csv",
+    "summary.json",
+];
 
 #[test]
 fn a_run_leaves_its_files_and_config_toml_repeats_it() {
