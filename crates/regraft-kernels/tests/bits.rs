@@ -44,14 +44,15 @@ fn everything() -> Vec<(String, Vec<f32>)> {
 
     let (images, pixels, channels) = (5, 19 * 17, 37);
     let (map, mut gradient) = (draw(1, images * pixels * channels), draw(2, images * pixels * channels));
-    let mut statistics = batch_norm::Statistics::default();
-    statistics.compute(&map, channels);
+    let statistics = common::statistics(&map, channels);
     keep("mean".into(), &statistics.mean);
     keep("variance".into(), &statistics.variance);
     let inverse = batch_norm::inverse_deviation(&statistics.variance, 1e-3);
     let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
     let mean = &statistics.mean;
-    batch_norm::backward_parameters(&map, &gradient, mean, &inverse, &mut weight_gradient, &mut bias_gradient, &mut Vec::new());
+    let plain = batch_norm::BackwardPrologue { activation: Activation::Identity, output: &[], residual: None, keep: None };
+    let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
+    batch_norm::backward(plain, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
     keep("batch norm's weight gradient".into(), &weight_gradient);
     keep("batch norm's bias gradient".into(), &bias_gradient);
     let mut output = vec![0.0; map.len()];
