@@ -5,13 +5,14 @@ use super::{one_of, text};
 use clap::{Args, Subcommand};
 use regraft::bench::load::LoadOptions;
 use regraft::bench::{StepMode, StepOptions};
-use regraft::config::{CacheImages, Freeze};
+use regraft::config::{CacheImages, Freeze, PrecisionChoice};
 use std::path::PathBuf;
 
 const STEP_EXAMPLES: &str = "\
 Examples:
   regraft bench step
   regraft bench step --model resnet18 --mode eval --batch 128 --json
+  regraft bench step --model resnet18 --precision bf16
   regraft bench step --model resnet18 --freeze through=layer3";
 
 const LOAD_EXAMPLES: &str = "\
@@ -54,6 +55,9 @@ pub struct StepArguments {
     /// Threads that compute; 0 is one for each core
     #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
     pub threads: usize,
+    /// What maps are stored as: f32, bf16, or auto, which is bf16 where the processor multiplies it
+    #[arg(long, value_parser = one_of::<PrecisionChoice>(&["f32", "bf16", "auto"]), default_value = "f32")]
+    pub precision: PrecisionChoice,
     /// Layers that stay as they are: none, trunk, or through=LAYER
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, default_value = "none")]
     pub freeze: Freeze,
@@ -116,6 +120,7 @@ impl StepArguments {
             batch: self.batch,
             classes: self.classes,
             threads: self.threads,
+            precision: self.precision,
             freeze: self.freeze.clone(),
             steps: self.steps,
         }

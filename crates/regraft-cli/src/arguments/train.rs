@@ -7,8 +7,8 @@ use super::{one_of, text};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{
-    Balance, BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig,
-    Weights,
+    Balance, BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, PrecisionChoice, Recipe, Schedule,
+    TrainConfig, Weights,
 };
 use regraft::run_folder::RunFolder;
 use std::num::NonZeroU32;
@@ -175,6 +175,10 @@ pub struct TrainArguments {
     pub threads: ThreadArguments,
     #[command(flatten)]
     pub cache: CacheArguments,
+    /// What maps are stored as and matrix products multiply: f32, bf16 (half the memory), or auto: bf16 where the processor multiplies it
+    /// [default: f32]
+    #[arg(long, value_parser = one_of::<PrecisionChoice>(&["f32", "bf16", "auto"]), help_heading = "Machine")]
+    pub precision: Option<PrecisionChoice>,
     /// Device
     #[arg(long, help_heading = "Machine")]
     pub device: Option<String>,
@@ -261,6 +265,7 @@ impl TrainArguments {
         set(&mut config.cache_images, self.cache.cache_images.as_ref());
         set(&mut config.threads, self.threads.threads.as_ref());
         set(&mut config.workers, self.threads.workers.as_ref());
+        set(&mut config.precision, self.precision.as_ref());
         set(&mut config.device, self.device.as_ref());
         config.check().map_err(Failure::input)?;
         Ok(config)

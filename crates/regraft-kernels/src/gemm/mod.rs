@@ -98,8 +98,8 @@ impl<'a, T: Operand> Left<'a, T> {
         Self { data, row_stride, step_stride: T::STEP }
     }
 
-    fn from_step(self, step: usize) -> Self {
-        Self { data: &self.data[step * self.step_stride..], ..self }
+    fn after_steps(self, steps: usize) -> Self {
+        Self { data: &self.data[steps * self.step_stride..], ..self }
     }
 
     fn check(&self, rows: usize, depth: usize) {
@@ -135,7 +135,7 @@ pub fn multiply<T: Operand>(
     right.check_kernel(&kernel);
     let block = DEPTH_BLOCK * T::STEP;
     for start in (0..depth).step_by(block) {
-        let left = left.from_step(start / T::STEP);
+        let left = left.after_steps(start / T::STEP);
         for panel in kernel.panels(columns) {
             let right = Right { data: &right.panel(&panel)[start * panel.width..], step_stride: panel.width * T::STEP };
             let depth = block.min(depth - start);
@@ -198,7 +198,7 @@ impl Operand for f32 {
         let kernel = Self::kernel();
         let whole = columns / kernel.narrow() * kernel.narrow();
         for start in (0..depth).step_by(DEPTH_BLOCK) {
-            let (left, depth) = (left.from_step(start), DEPTH_BLOCK.min(depth - start));
+            let (left, depth) = (left.after_steps(start), DEPTH_BLOCK.min(depth - start));
             for panel in kernel.panels(whole) {
                 let right = Right { data: &right[start * right_stride + panel.first..], step_stride: right_stride };
                 panel_product(&kernel, left, rows, depth, right, &panel, result, result_stride, accumulate || start > 0);

@@ -274,8 +274,8 @@ impl Engine for CpuEngine {
             for index in 0..=last {
                 pass.infer(index);
             }
-            let [mut output] = disjoint(memory, [output_place(&plan, Source::Node(last))]);
-            Ok(output.to_vec())
+            let [output] = disjoint(memory, [output_place(&plan, Source::Node(last))]);
+            Ok(output.into_vec())
         })
     }
 

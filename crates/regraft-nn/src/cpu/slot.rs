@@ -42,7 +42,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Its elements, whatever they are, as f32.
-    pub fn to_vec(&mut self) -> Vec<f32> {
+    pub fn into_vec(self) -> Vec<f32> {
         let mut values = vec![0.0; self.elements];
         with_element!(self.precision, E => copy(elements_mut::<E>(self.lines, self.elements), &mut values));
         values

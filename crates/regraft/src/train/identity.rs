@@ -16,9 +16,6 @@ use std::collections::BTreeSet;
 const FREE: [&str; 9] =
     ["data", "exclude", "weights", "threads", "workers", "cache_images", "feature_cache", "on_nan", "checkpoint_every"];
 
-/// The type in which networks are computed and stored.
-pub const PRECISION: &str = "f32";
-
 /// Every option of a configuration by name, with numbers as they come back from a file.
 #[must_use]
 pub fn options(config: &TrainConfig) -> Map<String, Value> {
@@ -54,7 +51,7 @@ impl Identity {
             source: hexadecimal(&source.finalize()),
             version: env!("CARGO_PKG_VERSION").into(),
             instruction_set: isa::in_use().map_or("unknown", isa::InstructionSet::name).into(),
-            precision: PRECISION.into(),
+            precision: config.precision.resolve().name().into(),
         }
     }
 
