@@ -9,7 +9,6 @@ mod candidates;
 pub mod copies;
 mod fingerprint;
 pub mod inspect;
-mod parallel;
 
 pub use copies::{CopyGroup, CopyKind, copies};
 pub use inspect::{Facts, Oddity, inspect};

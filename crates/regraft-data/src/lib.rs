@@ -17,6 +17,7 @@ mod folder;
 pub mod inputs;
 pub mod loader;
 pub mod memory;
+pub mod parallel;
 pub mod preprocessing;
 pub mod rgb_image;
 pub mod source;

@@ -1,11 +1,10 @@
 //! Decoding every file once before anything depends on it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::cache::DecodedCache;
 use crate::decode::{DecodeError, DecodeOptions, decode_file};
+use crate::parallel;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,43 +35,25 @@ pub fn verify(
     cache: Option<&DecodedCache>,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Verified {
-    let next = AtomicUsize::new(0);
-    let done = AtomicUsize::new(0);
-    let reduced = AtomicUsize::new(0);
-    let remarks = Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = paths.get(place) else { break };
-            let remark = match decode_file(path, options) {
-                Ok(decoded) => {
-                    let truncated = decoded.truncated;
-                    reduced.fetch_add(usize::from(decoded.reduction > 1), Ordering::Relaxed);
-                    if let Some(cache) = cache {
-                        cache.insert(path, decoded);
-                    }
-                    truncated.then_some(None)
-                }
-                Err(error) => Some(Some(error)),
-            };
-            if let Some(error) = remark {
-                remarks.lock().unwrap_or_else(PoisonError::into_inner).push((place, error));
-            }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+    let check = |place: usize| {
+        let path = paths[place];
+        let decoded = decode_file(path, options)?;
+        let found = (decoded.truncated, decoded.reduction > 1);
+        if let Some(cache) = cache {
+            cache.insert(path, decoded);
         }
+        Ok(found)
     };
-    std::thread::scope(|scope| {
-        for _ in 0..workers.clamp(1, paths.len().max(1)) {
-            scope.spawn(work);
-        }
-    });
-    let mut remarks = remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
-    remarks.sort_by_key(|&(place, _)| place);
-    let mut verified = Verified { reduced: reduced.into_inner(), ..Verified::default() };
-    for (place, error) in remarks {
-        match error {
-            Some(error) => verified.unreadable.push(error),
-            None => verified.truncated.push(paths[place].to_path_buf()),
+    let mut verified = Verified::default();
+    for (path, found) in paths.iter().zip(parallel::map(paths.len(), workers, &check, progress)) {
+        match found {
+            Ok((truncated, reduced)) => {
+                verified.reduced += usize::from(reduced);
+                if truncated {
+                    verified.truncated.push(path.to_path_buf());
+                }
+            }
+            Err(error) => verified.unreadable.push(error),
         }
     }
     verified

@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod features;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod hashing;
 pub mod inference;
 pub mod inspect;
 pub mod logistic_regression;

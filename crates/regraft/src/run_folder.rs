@@ -312,6 +312,11 @@ fn is_unfinished(name: &str) -> bool {
 
 /// What writes that were cut off left in a folder; nothing where there is no folder.
 fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
+    files_of(folder, |path| is_unfinished(&path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// What is in a folder that is `wanted`; nothing where there is no folder.
+fn files_of(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, RunFolderError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io_error("read the folder", folder))?,
@@ -319,8 +324,7 @@ fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(io_error("read the folder", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_unfinished(&name) {
+        if wanted(&path) {
             found.push(path);
         }
     }
@@ -343,17 +347,7 @@ fn folder_or_nothing(path: &Path) -> Result<bool, RunFolderError> {
 /// # Errors
 /// When the folder cannot be read.
 pub fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(io_error("read the folder", folder))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(io_error("read the folder", folder))?.path();
-        if checkpoint_place(&path).is_some() {
-            found.push(path);
-        }
-    }
+    let mut found = files_of(folder, |path| checkpoint_place(path).is_some())?;
     found.sort_by_key(|path| checkpoint_place(path));
     Ok(found)
 }

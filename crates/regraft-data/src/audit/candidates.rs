@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::fingerprint::{CHUNKS, MARGINS, Thumbnail, UNCERTAIN, WindowHash, chunk, mirrored};
-use super::parallel;
+use crate::parallel;
 
 /// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have nothing in common differ in 32 on average.
 const MOST_BITS: u32 = 20;

@@ -7,8 +7,8 @@ use super::alignment::{Agreement, Alignment, align_thumbnails, compare};
 use super::candidates::{Candidate, candidates};
 use super::fingerprint::Thumbnail;
 use super::inspect::{BLANK_DEVIATION, Facts, decode_options};
-use super::parallel;
 use crate::decode::{DecodeOptions, decode};
+use crate::parallel;
 
 /// How two files show the same picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,10 +6,10 @@ use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::{SIDE, Thumbnail};
-use super::parallel;
 use crate::RgbImage;
 use crate::decode::format::Format;
 use crate::decode::{DecodeError, DecodeOptions, DecodeReason, decode_bytes, is_turned};
+use crate::parallel;
 
 /// Pictures with a shorter short side are tiny, in pixels.
 pub const TINY_SIDE: u32 = 32;

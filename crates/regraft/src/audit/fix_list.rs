@@ -1,6 +1,7 @@
 //! The list of files that training does better without: what `train --exclude` takes.
 
 use super::Audit;
+use crate::report::escape::csv_quoted;
 use std::collections::HashSet;
 
 /// CSV with the columns `path` and `reason`, a line for each file: what cannot be read or is blank, of copies all but one, of leaks the
@@ -34,7 +35,6 @@ pub fn fix_list(audit: &Audit) -> String {
             group.paths[1..].iter().for_each(|path| add(path, format!("{} duplicate of {original}", group.kind)));
         }
     }
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let lines = rows.iter().map(|(path, reason)| format!("{},{}\n", quoted(path), quoted(reason)));
+    let lines = rows.iter().map(|(path, reason)| format!("{},{}\n", csv_quoted(path), csv_quoted(reason)));
     std::iter::once("path,reason\n".to_owned()).chain(lines).collect()
 }

@@ -41,8 +41,7 @@ pub(super) fn ask(
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let examples = Examples { features: &found.values, channels: found.channels, labels: &given, classes: files.classes.len() };
-    let folds = CrossValidationOptions::new(options.seed);
-    let folds = CrossValidationOptions { folds: folds.folds.min(total), ..folds };
+    let folds = CrossValidationOptions::new(options.seed).for_examples(total);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
     let (held_out, far) = pool.install(|| (cross_validate(examples, &folds), outliers::outliers(&found.values, found.channels)));
     let suspects = labels::suspects(&held_out?.probabilities, &given, files.classes.len());

@@ -2,6 +2,7 @@
 
 use super::Audit;
 use super::table::sections;
+use crate::report::escape::html as escaped;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
@@ -107,8 +108,4 @@ fn small_copy(path: &Path, options: &DecodeOptions) -> Option<String> {
 /// A title as an element's name, which has no spaces.
 fn anchor(title: &str) -> String {
     title.replace(' ', "-")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

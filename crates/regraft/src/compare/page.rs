@@ -4,6 +4,7 @@ use super::result::Comparison;
 use super::table::{cells, header, probability, ranked};
 use super::{CompareConfig, WITHOUT_EFFECT};
 use crate::config::{self, ConfigError, TrainConfig, shown};
+use crate::report::escape::html as escaped;
 use crate::report::table::printable;
 use std::fmt::Write as _;
 
@@ -121,18 +122,4 @@ fn table(header: &[String], rows: impl Iterator<Item = (Vec<String>, bool)>, nam
     };
     let body: String = rows.map(|(cells, real)| line(&cells, "td", if real { " class=\"real\"" } else { "" })).collect();
     format!("<div class=\"wide\"><table>\n{}{body}</table></div>\n", line(header, "th", ""))
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            _ => out.push(character),
-        }
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! What features depend on, as hashes: anything that changes a bit of them changes the name under which they are kept.
 
 use super::trunk_output;
+use crate::hashing::{hash_tensors, hash_values, hexadecimal};
 use crate::model::json;
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::preprocessing::Preprocessing;
@@ -15,7 +16,7 @@ pub struct Fingerprint([u8; 32]);
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(&hexadecimal(&self.0))
     }
 }
 
@@ -37,18 +38,9 @@ pub fn trunk_fingerprint(engine: &mut dyn Engine, preprocessing: &Preprocessing)
     hash.update(json(preprocessing));
     let trunk: std::collections::HashSet<String> =
         engine.parameters().iter().filter(|parameter| parameter.node <= node).map(|parameter| parameter.name.clone()).collect();
-    for (name, values) in engine.state().iter().filter(|(name, _)| trunk.contains(*name)) {
-        hash.update(name);
-        hash_values(&mut hash, values);
-    }
+    hash_tensors(&mut hash, engine.state().iter().filter(|(name, _)| trunk.contains(*name)));
     hash_values(&mut hash, &output);
     Ok(Fingerprint(hash.finalize().into()))
-}
-
-fn hash_values(hash: &mut Sha256, values: &[f32]) {
-    hash.update((values.len() as u64).to_le_bytes());
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    hash.update(bytes);
 }
 
 /// SHA-256 of a file's content and the view of it: in training, also what names the view's random draws.

@@ -1,5 +1,6 @@
 //! Hashes of files.
 
+use crate::hashing::hexadecimal;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -55,7 +56,7 @@ impl fmt::Display for Checksum {
             Self::Sha1(hash) => hash,
             Self::Sha256(hash) => hash,
         };
-        bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(&hexadecimal(bytes))
     }
 }
 

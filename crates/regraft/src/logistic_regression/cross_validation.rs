@@ -23,6 +23,12 @@ impl CrossValidationOptions {
     pub fn new(seed: u64) -> Self {
         Self { folds: 5, strengths: (-12..=6).map(|third| 10f64.powf(f64::from(third) / 3.0)).collect(), seed }
     }
+
+    /// The same with no more folds than there are examples.
+    #[must_use]
+    pub fn for_examples(self, examples: usize) -> Self {
+        Self { folds: self.folds.min(examples), ..self }
+    }
 }
 
 /// How well held-out examples are foretold with one strength.

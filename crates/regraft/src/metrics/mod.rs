@@ -25,6 +25,13 @@ pub fn predicted_class(logits: &[f32]) -> Option<usize> {
     logits.iter().position(|&logit| logit == largest)
 }
 
+/// How many rows of logits `[N, C]` predict their label.
+pub fn count_right(logits: &[f32], labels: &[u32]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
+    rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count()
+}
+
 /// The probabilities of a row of logits `[C]`. Subtracting the largest logit first keeps every exponential in range. A row
 /// that predicts nothing (see the [module](self)) gives NaN throughout.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {

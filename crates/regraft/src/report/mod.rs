@@ -4,6 +4,7 @@ pub(crate) mod axis;
 pub mod curves;
 pub(crate) mod drawing;
 pub mod epochs;
+pub(crate) mod escape;
 pub mod rates;
 pub mod summary;
 pub mod table;

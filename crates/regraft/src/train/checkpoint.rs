@@ -7,6 +7,7 @@
 
 use super::identity::Identity;
 use super::state::TrainState;
+use crate::hashing::{hash_tensors, hexadecimal};
 use crate::run_folder::{RunFolder, RunFolderError, checkpoint_files, checkpoint_name, checkpoint_place};
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::weights::{self, NamedTensor, StorageType, WeightError};
@@ -263,25 +264,6 @@ fn checksum(record: &str, groups: &BTreeMap<String, State>) -> String {
         hash_tensors(&mut hash, tensors);
     }
     hexadecimal(&hash.finalize())
-}
-
-/// Adds names and elements to a hash.
-pub(super) fn hash_tensors(hash: &mut Sha256, tensors: &State) {
-    for (name, values) in tensors {
-        hash.update(name);
-        hash.update((values.len() as u64).to_le_bytes());
-        let mut bytes = [0; 4096];
-        for values in values.chunks(bytes.len() / 4) {
-            for (bytes, value) in bytes.chunks_exact_mut(4).zip(values) {
-                bytes.copy_from_slice(&value.to_le_bytes());
-            }
-            hash.update(&bytes[..4 * values.len()]);
-        }
-    }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {

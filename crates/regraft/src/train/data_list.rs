@@ -3,14 +3,15 @@
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::audit::{Listed, quick_notes};
+use crate::hashing::hexadecimal;
 use crate::pictures::Pictures;
+use crate::report::escape::csv_quoted;
 use regraft_data::catalogue::Sample;
+use regraft_data::parallel;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a picture's SHA-256 that are kept: enough that no two files ever share them.
 const HASH_BYTES: usize = 16;
@@ -65,35 +66,18 @@ impl DataList {
         let samples: Vec<(&str, &Sample)> =
             parts.into_iter().flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample))).collect();
         let root = common_folder(samples.iter().map(|(_, sample)| sample.path.as_path()));
-        let next = AtomicUsize::new(0);
-        let outcome: Mutex<Result<Vec<(usize, Row)>, DataListError>> = Mutex::new(Ok(Vec::with_capacity(samples.len())));
-        let work = || {
-            loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(part, sample)) = samples.get(place) else { break };
-                let row = row_of(part, sample, &pictures.classes, &root);
-                let mut rows = outcome.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&mut *rows, row) {
-                    (Ok(rows), Ok(row)) => rows.push((place, row)),
-                    (Ok(_), Err(error)) => *rows = Err(error),
-                    (Err(_), _) => break,
-                }
-            }
+        let row = |place: usize| {
+            let (part, sample) = samples[place];
+            row_of(part, sample, &pictures.classes, &root)
         };
-        std::thread::scope(|scope| {
-            for _ in 0..workers.clamp(1, samples.len().max(1)) {
-                scope.spawn(work);
-            }
-        });
-        let mut rows = outcome.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        rows.sort_by_key(|&(place, _)| place);
-        Ok(Self { rows: rows.into_iter().map(|(_, row)| row).collect() })
+        let rows = parallel::map(samples.len(), workers, &row, &|_| {});
+        Ok(Self { rows: rows.into_iter().collect::<Result<_, _>>()? })
     }
 
     /// SHA-256 of the list, in hexadecimal digits.
     #[must_use]
     pub fn hash(&self) -> String {
-        super::checkpoint::hexadecimal(&Sha256::digest(self.text()))
+        hexadecimal(&Sha256::digest(self.text()))
     }
 
     /// What the list shows without opening a picture: copies in several parts or classes, classes of very different sizes.
@@ -103,10 +87,9 @@ impl DataList {
     }
 
     fn text(&self) -> String {
-        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let mut text = "part,class,bytes,sha256,path\n".to_owned();
         for Row { part, class, bytes, sha256, path } in &self.rows {
-            text.push_str(&format!("{part},{},{bytes},{sha256},{}\n", quoted(class), quoted(path)));
+            text.push_str(&format!("{part},{},{bytes},{sha256},{}\n", csv_quoted(class), csv_quoted(path)));
         }
         text
     }
@@ -159,7 +142,7 @@ fn row_of(part: &str, sample: &Sample, classes: &[String], root: &Path) -> Resul
         part: part.to_owned(),
         class: classes.get(sample.label as usize).cloned().unwrap_or_default(),
         bytes: content.len() as u64,
-        sha256: super::checkpoint::hexadecimal(&Sha256::digest(&content)[..HASH_BYTES]),
+        sha256: hexadecimal(&Sha256::digest(&content)[..HASH_BYTES]),
         path: sample.path.strip_prefix(root).unwrap_or(&sample.path).to_string_lossy().into_owned(),
     })
 }

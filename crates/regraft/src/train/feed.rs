@@ -85,7 +85,7 @@ impl<'a> Feed<'a> {
         if !is_frozen {
             return Ok((feed, Box::new(engine)));
         }
-        let (_, channels) = trunk_output(graph_of(&engine))?;
+        let (_, channels) = trunk_output(engine.graph())?;
         let head = HeadEngine::new(&engine, config.threads)?;
         feed.trunk = Some(engine);
         let views = feed.view_count().unwrap_or(0).min(config.epochs);
@@ -224,10 +224,6 @@ impl<'a> Feed<'a> {
 /// Whether to go on.
 fn flow(stop: &AtomicBool) -> ControlFlow<()> {
     if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-fn graph_of(engine: &dyn Engine) -> &regraft_nn::graph::Graph {
-    engine.graph()
 }
 
 /// The batches of an epoch. With features, [`Batch::images`] holds them: `[N, channels]`.

@@ -1,8 +1,8 @@
 //! What makes a run that run: its options, pictures and source. A checkpoint goes on only where they are the same.
 
-use super::checkpoint::{hash_tensors, hexadecimal};
 use super::data_list::DataList;
 use crate::config::{Schedule, TrainConfig};
+use crate::hashing::{hash_tensors, hexadecimal};
 use crate::isa;
 use crate::model::json;
 use regraft_nn::engine::Engine;

@@ -87,9 +87,9 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
     trainer.rate_test = Some(test);
     let mut found =
         LrFind { points: Vec::new(), suggestion: None, minimum: None, ended_early: false, device: trainer.engine.device() };
-    let mut last = (0.0, 0);
     while (found.points.len() as u64) < test.steps && !found.ended_early {
-        last = (0.0, 0);
+        // The epoch's sums up to the step before.
+        let mut last = (0.0, 0);
         let mut after_step = |_: &dyn Engine, state: &TrainState| {
             found.add(state, &mut last);
             let ends = found.ended_early || found.points.len() as u64 == test.steps;
@@ -109,7 +109,6 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
         state.progress = Default::default();
         state.epoch += 1;
     }
-    let _ = last;
     found.judge();
     Ok(found)
 }

@@ -2,7 +2,7 @@
 //! nothing had happened.
 
 use crate::evaluate::Scored;
-use crate::metrics::predicted_class;
+use crate::metrics::count_right;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::HeadFit;
 use regraft_nn::engine::State;
@@ -95,9 +95,7 @@ pub struct EpochProgress {
 impl EpochProgress {
     /// Counts a step: each picture's loss `[N]`, the logits `[N, classes]` and the labels `[N]`.
     pub fn count(&mut self, losses: &[f32], logits: &[f32], labels: &[u32]) {
-        let classes = logits.len() / labels.len();
-        let rows = logits.chunks_exact(classes).zip(labels);
-        self.right += rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count();
+        self.right += count_right(logits, labels);
         self.loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         self.images += labels.len();
     }

@@ -5,7 +5,7 @@ use crate::features::Features;
 use crate::logistic_regression::{
     CrossValidationOptions, Examples, LinearClassifier, RegressionError, Trial, cross_validate, solve,
 };
-use crate::metrics::predicted_class;
+use crate::metrics::count_right;
 use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +65,7 @@ pub fn fit_head(
     if labels.len() < 2 {
         return Err(FitError::TooFew(labels.len()));
     }
-    let options = CrossValidationOptions::new(seed);
-    let options = CrossValidationOptions { folds: options.folds.min(labels.len()), ..options };
+    let options = CrossValidationOptions::new(seed).for_examples(labels.len());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
         let found = cross_validate(examples, &options)?;
@@ -74,14 +73,12 @@ pub fn fit_head(
         let classifier = solution.classifier;
         let mut logits = vec![0.0; labels.len() * classes];
         linear::forward(&features.values, &classifier.weight, &classifier.bias, features.channels, &mut logits);
-        let rows = logits.chunks_exact(classes).zip(labels);
-        let right = rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count();
         let fit = HeadFit {
             strength: found.strength,
             folds: options.folds,
             trials: found.trials,
             train_loss: solution.loss,
-            train_accuracy: right as f64 / labels.len() as f64,
+            train_accuracy: count_right(&logits, labels) as f64 / labels.len() as f64,
         };
         Ok((classifier, fit))
     })
