@@ -30,6 +30,11 @@ impl Failure {
         Self::Stopped(error.into(), signal)
     }
 
+    /// What failed under way, or else wrong usage or bad input.
+    pub fn of(under_way: bool, error: impl Into<anyhow::Error>) -> Self {
+        if under_way { Self::under_way(error) } else { Self::input(error) }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Input(_) => ExitCode::from(2),

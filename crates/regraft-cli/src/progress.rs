@@ -1,5 +1,7 @@
 //! Progress on standard error: bars where it is a terminal, nothing otherwise.
 
+use crate::failure::Failure;
+use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -35,6 +37,39 @@ impl Bars {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What a long command says while it goes on: lines and, below them, a bar.
+pub struct Narration {
+    pub bars: Bars,
+    to_error: bool,
+    written: Result<(), Failure>,
+}
+
+impl Narration {
+    /// Lines to standard output, or to standard error where `to_error` says that standard output is for JSON.
+    pub fn new(to_error: bool) -> Self {
+        Self { bars: Bars::default(), to_error, written: Ok(()) }
+    }
+
+    /// Says a line. What cannot be written is told by [`Self::end`], for the work is to go on to its end.
+    pub fn say(&mut self, text: String) {
+        self.bars.clear();
+        if self.to_error {
+            output::aside(text);
+        } else if self.written.is_ok() {
+            self.written = output::line(text);
+        }
+    }
+
+    /// Takes the bar away.
+    ///
+    /// # Errors
+    /// When a line could not be written.
+    pub fn end(mut self) -> Result<(), Failure> {
+        self.bars.clear();
+        self.written
     }
 }
 

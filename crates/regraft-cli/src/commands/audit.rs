@@ -16,8 +16,7 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
         bars.show(progress.stage, progress.done, progress.total, String::new());
     });
     bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
-    let found =
-        found.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
     found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if let Some(path) = &arguments.html {
         atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes()).map_err(Failure::under_way)?;

@@ -17,8 +17,7 @@ pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
         FetchProgress::Unpacking { done, total } => bars.show("unpacking", done, total, String::new()),
     });
     bars.clear();
-    let fetched =
-        outcome.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    let fetched = outcome.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
     if arguments.json {
         return output::json(&fetched);
     }

@@ -38,8 +38,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
         _ => {}
     });
     bars.clear();
-    let found =
-        found.map_err(|error| if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) })?;
+    let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
     let name = config.data.file_name().map_or_else(|| "lr-find".into(), |name| name.to_string_lossy().into_owned());
     write_rates(picture, &name, &found).map_err(Failure::under_way)?;
     if train.json {

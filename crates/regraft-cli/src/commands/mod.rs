@@ -29,7 +29,7 @@ fn show_progress(bars: &mut Bars, progress: Progress) {
 }
 
 fn inference_failure(error: InferenceError) -> Failure {
-    if error.is_failure_under_way() { Failure::under_way(error) } else { Failure::input(error) }
+    Failure::of(error.is_failure_under_way(), error)
 }
 
 /// A whole number with a comma between thousands: `4,652,008`.

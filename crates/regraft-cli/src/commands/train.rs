@@ -4,7 +4,7 @@ use super::shortened;
 use crate::arguments::TrainArguments;
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::{Bars, duration};
+use crate::progress::{Narration, duration};
 use crate::signals::Signals;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
@@ -22,28 +22,18 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         resume: arguments.resume.is_some(),
         stop: signals.stop(),
     };
-    let mut bars = Bars::default();
-    let mut written = Ok(());
+    let mut narration = Narration::new(arguments.json);
     let mut caught = Ok(());
     let mut folder = None;
-    let to_error = arguments.json;
-    let mut say = |bars: &mut Bars, text: String| {
-        bars.clear();
-        if to_error {
-            output::aside(text);
-        } else if written.is_ok() {
-            written = output::line(text);
-        }
-    };
     let outcome = train(&config, &place, &mut |event| {
         if let Event::Started(start) = &event {
             folder = Some(start.folder.clone());
             // Before there is anything to save, a signal may end the program as it always does.
             caught = signals.catch();
         }
-        show_training(event, &mut bars, &mut say);
+        show_training(event, &mut narration);
     });
-    bars.clear();
+    let written = narration.end();
     let outcome = outcome.map_err(|error| match error {
         TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
         TrainError::Diverged(_) => Failure::under_way(error),
@@ -97,14 +87,15 @@ fn has_checkpoint(folder: &Path) -> bool {
     checkpoint_files(&RunFolder::existing(folder).checkpoints()).is_ok_and(|files| !files.is_empty())
 }
 
-/// Shows what happens in a run: bars on a terminal, lines through `say`.
-pub(super) fn show_training(event: Event<'_>, bars: &mut Bars, say: &mut dyn FnMut(&mut Bars, String)) {
+/// Shows what happens in a run.
+pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
+    let bars = &mut narration.bars;
     match event {
-        Event::Note(note) => say(bars, format!("note: {note}")),
+        Event::Note(note) => narration.say(format!("note: {note}")),
         Event::Listing { found } => bars.show("listing", found, found, String::new()),
         Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
         Event::Started(start) => {
-            say(bars, describe(start));
+            narration.say(describe(start));
         }
         Event::Step(step) => {
             let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
@@ -120,7 +111,7 @@ pub(super) fn show_training(event: Event<'_>, bars: &mut Bars, say: &mut dyn FnM
         }
         Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
         Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
-        Event::Epoch { row, epochs, kept } => say(bars, epoch_line(row, epochs, kept)),
+        Event::Epoch { row, epochs, kept } => narration.say(epoch_line(row, epochs, kept)),
     }
 }
 
