@@ -6,7 +6,7 @@
 //! the last that was written between two epochs.
 
 use super::identity::Identity;
-use super::state::TrainState;
+use super::state::{Scores, TrainState};
 use crate::hashing::{hash_tensors, hexadecimal};
 use crate::run_folder::{RunFolder, RunFolderError, checkpoint_files, checkpoint_name, checkpoint_place};
 use regraft_nn::engine::{Engine, State};
@@ -111,7 +111,7 @@ impl Checkpoint {
         groups.insert(OPTIMIZER.into(), engine.optimizer_state());
         Self {
             identity: identity.clone(),
-            state: TrainState { last_test: None, tensors: BTreeMap::new(), ..state.clone() },
+            state: TrainState { last_scores: Scores::default(), tensors: BTreeMap::new(), ..state.clone() },
             groups,
         }
     }

@@ -4,7 +4,7 @@ use super::average;
 use super::feed::{Feed, Part};
 use super::lr_find::RateTest;
 use super::mix::Mix;
-use super::state::{EpochProgress, TrainState};
+use super::state::{EpochProgress, Scores, TrainState};
 use super::{Divergence, Event, StepReport, TrainError};
 use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::{EvaluateError, Scored};
@@ -185,13 +185,7 @@ impl<'a> Trainer<'a> {
 
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
     fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
-        let Self { feed, stop, config, engine, .. } = self;
-        let (validation, test) = average::with_average(state, *engine, |engine| -> Result<_, TrainError> {
-            let validation = feed.score(engine, Part::Validation, stop, report)?;
-            let test = if config.test_each_epoch { feed.score(engine, Part::Test, stop, report)? } else { None };
-            Ok((validation, test))
-        })?;
-        state.last_test = test;
+        self.score_epoch(state, report)?;
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
         // A clock may be too coarse for an epoch of a few pictures.
         let seconds = progress.seconds.max(1e-9);
@@ -199,9 +193,9 @@ impl<'a> Trainer<'a> {
             epoch: state.epoch + 1,
             train_loss: progress.loss(),
             train_accuracy: progress.accuracy(),
-            validation_loss: validation.as_ref().and_then(|validation| validation.evaluation.loss),
-            validation_accuracy: validation.as_ref().map(|validation| validation.evaluation.accuracy),
-            test_accuracy: state.last_test.as_ref().map(|test| test.evaluation.accuracy),
+            validation_loss: state.last_scores.validation_loss(),
+            validation_accuracy: state.last_scores.validation_accuracy(),
+            test_accuracy: state.last_scores.test_accuracy(),
             learning_rate: progress.learning_rate,
             seconds,
             images_per_second: images as f64 / seconds,
@@ -210,6 +204,21 @@ impl<'a> Trainer<'a> {
         state.images += images;
         state.seconds += seconds;
         state.epoch += 1;
+        Ok(())
+    }
+
+    /// Scores the network as it would be kept, for the row of an epoch.
+    pub(super) fn score_epoch(
+        &mut self,
+        state: &mut TrainState,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), TrainError> {
+        let Self { feed, stop, config, engine, .. } = self;
+        state.last_scores = average::with_average(state, *engine, |engine| -> Result<_, TrainError> {
+            let validation = feed.score(engine, Part::Validation, stop, report)?;
+            let test = if config.test_each_epoch { feed.score(engine, Part::Test, stop, report)? } else { None };
+            Ok(Scores { validation, test })
+        })?;
         Ok(())
     }
 

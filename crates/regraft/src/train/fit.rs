@@ -38,15 +38,14 @@ impl Trainer<'_> {
             state.notes.push(note);
         }
         let seconds = started.elapsed().as_secs_f64();
-        let validation = self.score(Part::Validation, report)?;
-        state.last_test = if self.config.test_each_epoch { self.score(Part::Test, report)? } else { None };
+        self.score_epoch(state, report)?;
         state.rows.push(EpochRow {
             epoch: 0,
             train_loss: fit.train_loss,
             train_accuracy: fit.train_accuracy,
-            validation_loss: validation.as_ref().and_then(|validation| validation.evaluation.loss),
-            validation_accuracy: validation.as_ref().map(|validation| validation.evaluation.accuracy),
-            test_accuracy: state.last_test.as_ref().map(|test| test.evaluation.accuracy),
+            validation_loss: state.last_scores.validation_loss(),
+            validation_accuracy: state.last_scores.validation_accuracy(),
+            test_accuracy: state.last_scores.test_accuracy(),
             learning_rate: 0.0,
             seconds,
             images_per_second: labels.len() as f64 / seconds,

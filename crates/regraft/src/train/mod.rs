@@ -35,7 +35,7 @@ use files::{Ended, row_of_best, summary, write_model, write_progress};
 use regraft_nn::engine::Engine;
 use resume::{Beginning, Saver, begin, go_back};
 use setup::{Setup, set_up};
-use state::{BEST, Best, TrainState};
+use state::{BEST, Best, Scores, TrainState};
 use std::time::Instant;
 
 /// Fine-tunes a source model on the pictures of a folder, or goes on with a run that was interrupted.
@@ -135,28 +135,29 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     }
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
-    let last_test = state.last_test.take();
-    let or_stopped = |error: TrainError| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error };
-    let test = match last_test.filter(|_| kept.epoch == state.epoch) {
+    let last = std::mem::take(&mut state.last_scores);
+    let last = if kept.epoch == state.epoch { last } else { Scores::default() };
+    let mut score = |part| {
+        let scored = score_best(&mut trainer, &state, part, report);
+        scored.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })
+    };
+    let test = match last.test {
         Some(test) => Some(test),
         None => {
-            let test = score_best(&mut trainer, &state, Part::Test, report).map_err(&or_stopped)?;
+            let test = score(Part::Test)?;
             if let Some(test) = &test {
                 write_model(&folder, &mut model, &state, &kept, Some(test.evaluation.accuracy))?;
             }
             test
         }
     };
-    // Without test pictures the validation pictures show what the model gets wrong.
-    let shown = match &test {
-        Some(test) => Some(test.predictions.clone()),
-        None => {
-            let validation = score_best(&mut trainer, &state, Part::Validation, report).map_err(&or_stopped)?;
-            validation.map(|validation| validation.predictions)
-        }
+    let (test, predictions) = match (test, last.validation) {
+        (Some(test), _) => (Some(test.evaluation), test.predictions),
+        // Without test pictures the validation pictures show what the model gets wrong.
+        (None, Some(validation)) => (None, validation.predictions),
+        (None, None) => (None, score(Part::Validation)?.map(|validation| validation.predictions).unwrap_or_default()),
     };
-    write_predictions(&folder.predictions(), &shown.unwrap_or_default())?;
-    let test = test.map(|test| test.evaluation);
+    write_predictions(&folder.predictions(), &predictions)?;
     // The proof reads two models: what has done its work makes room for them.
     let device = trainer.engine.device();
     drop(trainer);

@@ -42,10 +42,10 @@ pub struct TrainState {
     pub head_fit: Option<HeadFit>,
     /// What the run has had to say so far.
     pub notes: Vec<String>,
-    /// The test pictures' scores after the last epoch, where each epoch shows them, so that they are not scored twice for the run's end.
-    /// A resumed run scores them again, which gives the same.
+    /// The scores after the last epoch, so that no picture is scored twice for the run's end. A resumed run scores anew, which gives the
+    /// same.
     #[serde(skip)]
-    pub last_test: Option<Scored>,
+    pub last_scores: Scores,
     /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint keeps each
     /// as a group of tensors of that name.
     #[serde(skip)]
@@ -69,9 +69,38 @@ impl TrainState {
             retries: 0,
             head_fit: None,
             notes,
-            last_test: None,
+            last_scores: Scores::default(),
             tensors: BTreeMap::new(),
         }
+    }
+}
+
+/// How a network did on pictures that it does not learn from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// On the validation pictures, where there are any.
+    pub validation: Option<Scored>,
+    /// On the test pictures, where there are any and each epoch shows them.
+    pub test: Option<Scored>,
+}
+
+impl Scores {
+    /// Mean cross entropy of the validation pictures.
+    #[must_use]
+    pub fn validation_loss(&self) -> Option<f64> {
+        self.validation.as_ref()?.evaluation.loss
+    }
+
+    /// Share of the validation pictures that are right.
+    #[must_use]
+    pub fn validation_accuracy(&self) -> Option<f64> {
+        Some(self.validation.as_ref()?.evaluation.accuracy)
+    }
+
+    /// Share of the test pictures that are right.
+    #[must_use]
+    pub fn test_accuracy(&self) -> Option<f64> {
+        Some(self.test.as_ref()?.evaluation.accuracy)
     }
 }
 
