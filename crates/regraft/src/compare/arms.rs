@@ -92,8 +92,9 @@ pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<V
         Some(Value::Table(table)) => as_in_a_configuration(table),
         Some(_) => return Err(form("common must be a table: [common]".into())),
     };
-    let Some(Value::Array(listed)) = file.remove("arm") else {
-        return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into()));
+    let listed = match file.remove("arm") {
+        Some(Value::Array(listed)) if !listed.is_empty() => listed,
+        _ => return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into())),
     };
     if let Some(unknown) = file.keys().next() {
         return Err(form(format!("there is no table {unknown}; the tables are [common] and [[arm]]")));
@@ -119,9 +120,6 @@ pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<V
             return Err(form(format!("arms \"{}\" and \"{name}\" would share the folder {folder}: rename one", other.name)));
         }
         arms.push(Arm { name, folder, config });
-    }
-    if arms.is_empty() {
-        return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into()));
     }
     Ok(arms)
 }

@@ -15,7 +15,7 @@ pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
 pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::config::{ConfigError, TrainConfig, differences};
+use crate::config::{ConfigError, Difference, TrainConfig, differences, options};
 use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
@@ -23,6 +23,7 @@ use crate::report::summary::{SummaryError, read_summary};
 use crate::run_folder::RunFolder;
 use crate::train::{Event, Output, TrainError, train};
 use arms::Arm;
+use result::ArmRuns;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -169,25 +170,27 @@ pub fn compare(
             check_unchanged(arm, seed, folder)?;
         }
     }
-    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); config.arms.len()];
-    let mut outcome = None;
+    let mut arms: Vec<ArmRuns<'_>> = config.arms.iter().map(|arm| ArmRuns { arm, runs: Vec::new() }).collect();
     let total = config.arms.len() * config.seeds.len();
     let mut number = 0;
     // Seed by seed, so that a comparison that is stopped has something of every arm.
     for &seed in &config.seeds {
-        for (arm, runs_of_arm) in config.arms.iter().zip(0..) {
+        for place in 0..arms.len() {
             number += 1;
-            let run = run_arm(config, arm, seed, folder, (number, total), report)?;
+            let (run, is_new) = run_arm(config, arms[place].arm, seed, folder, (number, total), report)?;
             let finished = run.outcome.is_ok();
-            runs[runs_of_arm].push(run);
-            if finished {
-                outcome = Some(write_outcome(config, folder, &runs)?);
+            arms[place].runs.push(run);
+            if is_new && finished {
+                write_outcome(config, folder, &arms)?;
             }
         }
     }
-    outcome.ok_or_else(|| CompareError::NothingFinished {
-        first: runs.iter().flatten().find_map(|run| run.outcome.as_ref().err().cloned()).unwrap_or_default(),
-    })
+    let mut runs = arms.iter().flat_map(|arm| &arm.runs);
+    if runs.clone().all(|run| run.outcome.is_err()) {
+        let first = runs.find_map(|run| run.outcome.as_ref().err().cloned()).unwrap_or_default();
+        return Err(CompareError::NothingFinished { first });
+    }
+    write_outcome(config, folder, &arms)
 }
 
 /// The folder of a run, and the file beside it with the options that it was asked for.
@@ -207,7 +210,7 @@ fn check_unchanged(arm: &Arm, seed: u64, folder: &Path) -> Result<(), CompareErr
     if !asked.exists() {
         return Ok(());
     }
-    let differences = differences(&TrainConfig::read(&asked)?, &with_seed(arm, seed), &WITHOUT_EFFECT)?;
+    let differences = changes(&TrainConfig::read(&asked)?, &with_seed(arm, seed));
     if differences.is_empty() {
         return Ok(());
     }
@@ -218,6 +221,14 @@ fn check_unchanged(arm: &Arm, seed: u64, folder: &Path) -> Result<(), CompareErr
     })
 }
 
+/// The options that may change a result and that two configurations have different values of.
+fn changes(before: &TrainConfig, after: &TrainConfig) -> Vec<Difference> {
+    let mut found = differences(&options(before), &options(after));
+    found.retain(|difference| !WITHOUT_EFFECT.contains(&difference.name.as_str()));
+    found
+}
+
+/// The run of an arm, and whether it was made now.
 fn run_arm(
     comparison: &CompareConfig,
     arm: &Arm,
@@ -225,7 +236,7 @@ fn run_arm(
     folder: &Path,
     number: (usize, usize),
     report: &mut (dyn FnMut(CompareEvent<'_>) + Send),
-) -> Result<Run, CompareError> {
+) -> Result<(Run, bool), CompareError> {
     let (run_folder, asked) = places(arm, seed, folder);
     let earlier = RunFolder::existing(&run_folder).summary().exists();
     let mut trained = Ok(());
@@ -252,7 +263,7 @@ fn run_arm(
             Err(error)
         }
     };
-    Ok(Run { seed, folder: run_folder, outcome })
+    Ok((Run { seed, folder: run_folder, outcome }, !earlier))
 }
 
 fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
@@ -265,21 +276,32 @@ fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
 }
 
 /// Puts the runs so far together and writes them as JSON, picture and page.
-fn write_outcome(config: &CompareConfig, folder: &Path, runs: &[Vec<Run>]) -> Result<Comparison, CompareError> {
-    let comparison = result::put_together(config, runs);
-    let by_arm: Vec<(&str, &[Run])> =
-        config.arms.iter().map(|arm| arm.name.as_str()).zip(runs.iter().map(Vec::as_slice)).collect();
+fn write_outcome(config: &CompareConfig, folder: &Path, arms: &[ArmRuns<'_>]) -> Result<Comparison, CompareError> {
+    let comparison = result::put_together(config, arms);
     let mut json = serde_json::to_string_pretty(&comparison)?;
     json.push('\n');
     let title =
         format!("{}, {} seed{}", config.data.display(), config.seeds.len(), if config.seeds.len() == 1 { "" } else { "s" });
-    let svg = picture::comparison_svg(&title, &comparison, &by_arm)?;
+    let svg = picture::comparison_svg(&title, &comparison, arms)?;
     atomic_file::write(&folder.join(RESULT), json.as_bytes())?;
     atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
-    atomic_file::write(&folder.join(PAGE), page::comparison_page(config, &comparison, &svg)?.as_bytes())?;
+    atomic_file::write(&folder.join(PAGE), page::comparison_page(config, &comparison, &svg).as_bytes())?;
     Ok(comparison)
 }
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> CompareError {
     CompareError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Recipe;
+
+    #[test]
+    fn options_that_change_no_result_are_no_changes() {
+        let before = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
+        let after = TrainConfig { lr: 4e-5, threads: 3, workers: 2, ..before.clone() };
+        assert_eq!(changes(&before, &after).iter().map(ToString::to_string).collect::<Vec<_>>(), ["lr 4e-5 instead of 5e-5"]);
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::result::Comparison;
 use super::table::{cells, header, probability, ranked};
-use super::{CompareConfig, WITHOUT_EFFECT};
-use crate::config::{self, ConfigError, TrainConfig, shown};
+use super::{CompareConfig, changes};
+use crate::config::{TrainConfig, shown};
 use crate::report::escape::html as escaped;
 use crate::report::table::printable;
 use std::fmt::Write as _;
@@ -22,10 +22,7 @@ tr.real td { background: var(--real); }
 code { font-size: .92em; }";
 
 /// The page, with the picture `svg` in it.
-///
-/// # Errors
-/// When an arm's options have no form in TOML.
-pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, svg: &str) -> Result<String, ConfigError> {
+pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, svg: &str) -> String {
     let data = escaped(&comparison.data);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -56,10 +53,10 @@ pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, s
     let drawing = svg.find("<svg").map_or(svg, |start| &svg[start..]);
     let _ = writeln!(page, "<h2>Curves</h2>\n{drawing}");
     page.push_str(&differences(comparison));
-    page.push_str(&options(config)?);
+    page.push_str(&options(config));
     let device = escaped(&comparison.device);
     let _ = writeln!(page, "<p class=\"faint\">Regraft {}, on {device}</p>\n</html>", escaped(&comparison.regraft_version));
-    Ok(page)
+    page
 }
 
 fn differences(comparison: &Comparison) -> String {
@@ -96,19 +93,19 @@ fn differences(comparison: &Comparison) -> String {
 }
 
 /// Each arm's recipe and the options that it changes.
-fn options(comparison: &CompareConfig) -> Result<String, ConfigError> {
+fn options(comparison: &CompareConfig) -> String {
     let header = ["arm", "recipe", "options that are not the recipe's"].map(str::to_owned);
     let mut rows = Vec::new();
     for arm in &comparison.arms {
         let recipe = TrainConfig::recipe(arm.config.recipe, &arm.config.data);
-        let own: Vec<String> = config::differences(&recipe, &arm.config, &WITHOUT_EFFECT)?
+        let own: Vec<String> = changes(&recipe, &arm.config)
             .iter()
             .map(|difference| format!("{} = {}", difference.name, shown(difference.after.as_ref())))
             .collect();
         let own = if own.is_empty() { "–".to_owned() } else { own.join(", ") };
         rows.push((vec![printable(&arm.name), arm.config.recipe.name().to_owned(), own], false));
     }
-    Ok(format!("<h2>The arms</h2>\n{}", table(&header, rows.into_iter(), 3)))
+    format!("<h2>The arms</h2>\n{}", table(&header, rows.into_iter(), 3))
 }
 
 /// A table whose first `names` columns are text.

@@ -1,6 +1,6 @@
 //! `compare.svg`: all arms' curves, and where each ended.
 
-use super::result::{Comparison, Run, ScoredOn};
+use super::result::{ArmRuns, Comparison};
 use super::table::ranked;
 use crate::report::axis::Axis;
 use crate::report::curves::CurvesError;
@@ -40,25 +40,18 @@ struct Shown<'a> {
 ///
 /// # Errors
 /// When no run has finished, or the plotting library fails.
-pub fn comparison_svg(title: &str, comparison: &Comparison, runs: &[(&str, &[Run])]) -> Result<String, CurvesError> {
+pub(super) fn comparison_svg(title: &str, comparison: &Comparison, arms: &[ArmRuns<'_>]) -> Result<String, CurvesError> {
     let scored_on = comparison.scored_on;
     let shown: Vec<Shown<'_>> = ranked(comparison)
         .into_iter()
         .enumerate()
         .filter_map(|(place, arm)| {
-            let (_, runs) = runs.iter().find(|(name, _)| *name == arm.name)?;
-            let finished: Vec<_> = runs.iter().filter_map(|run| run.outcome.as_deref().ok()).collect();
+            let finished: Vec<_> = arms.iter().find(|runs| runs.arm.name == arm.name)?.finished().collect();
             Some(Shown {
                 name: arm.name.clone(),
                 style: LineStyle { colour: PALETTE[place % PALETTE.len()], dash: DASHES[place / PALETTE.len() % DASHES.len()] },
                 runs: finished.iter().map(|run| run.rows.as_slice()).collect(),
-                ends: finished
-                    .iter()
-                    .filter_map(|run| match scored_on {
-                        ScoredOn::Test => run.summary.test_accuracy,
-                        ScoredOn::Validation => run.summary.val_accuracy,
-                    })
-                    .collect(),
+                ends: finished.iter().filter_map(|run| scored_on.of_summary(&run.summary)).collect(),
                 mean: arm.accuracy(scored_on).0,
             })
         })
@@ -78,10 +71,7 @@ pub fn comparison_svg(title: &str, comparison: &Comparison, runs: &[(&str, &[Run
         let epochs = Axis::of_epochs(first, last);
         let loss = |row: &EpochRow| Some(row.train_loss);
         draw_curves(&halves[0], &shown, &epochs, ("training loss", 0.2, f64::INFINITY), &loss)?;
-        let accuracy = |row: &EpochRow| match scored_on {
-            ScoredOn::Test => row.test_accuracy,
-            ScoredOn::Validation => row.validation_accuracy,
-        };
+        let accuracy = |row: &EpochRow| scored_on.of_epoch(row);
         draw_curves(&halves[1], &shown, &epochs, (&format!("{} accuracy", scored_on.name()), 0.1, 1.0), &accuracy)?;
         draw_ends(&ends, &shown)
     })

@@ -1,6 +1,7 @@
 //! What a comparison comes to: `compare.json`.
 
 use super::CompareConfig;
+use super::arms::Arm;
 use super::paired::{PairedTest, Scores, compare_all};
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
@@ -44,6 +45,22 @@ pub enum ScoredOn {
 }
 
 impl ScoredOn {
+    /// A run's accuracy on them.
+    pub(super) fn of_summary(self, summary: &Summary) -> Option<f64> {
+        match self {
+            Self::Test => summary.test_accuracy,
+            Self::Validation => summary.val_accuracy,
+        }
+    }
+
+    /// An epoch's accuracy on them.
+    pub(super) fn of_epoch(self, row: &EpochRow) -> Option<f64> {
+        match self {
+            Self::Test => row.test_accuracy,
+            Self::Validation => row.validation_accuracy,
+        }
+    }
+
     /// The word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -126,17 +143,26 @@ pub struct Run {
     pub outcome: Result<Box<FinishedRun>, String>,
 }
 
+/// An arm and its runs so far, one for each seed that had its turn.
+pub(super) struct ArmRuns<'a> {
+    pub arm: &'a Arm,
+    pub runs: Vec<Run>,
+}
+
+impl ArmRuns<'_> {
+    /// The runs that finished.
+    pub fn finished(&self) -> impl Iterator<Item = &FinishedRun> {
+        self.runs.iter().filter_map(|run| run.outcome.as_deref().ok())
+    }
+}
+
 impl FinishedRun {
     /// The first epoch that reached `target` on the pictures that the arms are compared on, and the training time up to its end.
     fn reached(&self, target: f64, scored_on: ScoredOn) -> Option<(u32, f64)> {
         let mut seconds = 0.0;
         for row in &self.rows {
             seconds += row.seconds;
-            let accuracy = match scored_on {
-                ScoredOn::Test => row.test_accuracy,
-                ScoredOn::Validation => row.validation_accuracy,
-            };
-            if accuracy.is_some_and(|accuracy| accuracy >= target) {
+            if scored_on.of_epoch(row).is_some_and(|accuracy| accuracy >= target) {
                 return Some((row.epoch, seconds));
             }
         }
@@ -156,13 +182,13 @@ impl ArmResult {
 }
 
 /// Puts an arm's runs together.
-fn arm_result(name: &str, runs: &[Run], target: f64, scored_on: ScoredOn) -> ArmResult {
-    let finished: Vec<&FinishedRun> = runs.iter().filter_map(|run| run.outcome.as_deref().ok()).collect();
+fn arm_result(arm: &ArmRuns<'_>, target: f64, scored_on: ScoredOn) -> ArmResult {
+    let finished: Vec<&FinishedRun> = arm.finished().collect();
     let of = |value: &dyn Fn(&FinishedRun) -> Option<f64>| finished.iter().map(|run| value(run)).collect::<Option<Vec<f64>>>();
     let test = of(&|run| run.summary.test_accuracy);
     let validation = of(&|run| run.summary.val_accuracy);
     ArmResult {
-        name: name.to_owned(),
+        name: arm.arm.name.clone(),
         seeds: finished.len(),
         test_accuracy_mean: test.as_deref().and_then(mean),
         test_accuracy_sd: test.as_deref().and_then(standard_deviation),
@@ -174,7 +200,7 @@ fn arm_result(name: &str, runs: &[Run], target: f64, scored_on: ScoredOn) -> Arm
         trained_parameters: finished.first().map(|run| run.summary.trained_parameters),
         epochs_to_target: of(&|run| run.reached(target, scored_on).map(|(epoch, _)| f64::from(epoch))).as_deref().and_then(mean),
         seconds_to_target: of(&|run| run.reached(target, scored_on).map(|(_, seconds)| seconds)).as_deref().and_then(mean),
-        runs: runs.iter().map(run_result).collect(),
+        runs: arm.runs.iter().map(run_result).collect(),
     }
 }
 
@@ -192,14 +218,10 @@ fn run_result(run: &Run) -> RunResult {
 }
 
 /// Everything that the runs so far say.
-pub(super) fn put_together(config: &CompareConfig, runs: &[Vec<Run>]) -> Comparison {
-    let finished = || runs.iter().flatten().filter_map(|run| run.outcome.as_deref().ok());
+pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comparison {
+    let finished = || arms.iter().flat_map(ArmRuns::finished);
     let scored_on = if finished().all(|run| run.summary.test_images > 0) { ScoredOn::Test } else { ScoredOn::Validation };
-    let arms = config.arms.iter().zip(runs).map(|(arm, runs)| arm_result(&arm.name, runs, config.target_accuracy, scored_on));
-    let named: Vec<(&str, &[Run])> =
-        config.arms.iter().map(|arm| arm.name.as_str()).zip(runs.iter().map(Vec::as_slice)).collect();
-    let whole: Vec<_> = named.into_iter().filter(|(_, runs)| runs.len() == config.seeds.len()).collect();
-    let tests = paired_tests(&whole);
+    let tests = paired_tests(arms, config.seeds.len());
     let mut notes = Vec::new();
     if tests.is_none() {
         notes.push("the arms were not scored on the same pictures, so their differences cannot be tested in pairs".to_owned());
@@ -215,27 +237,26 @@ pub(super) fn put_together(config: &CompareConfig, runs: &[Vec<Run>]) -> Compari
         target_accuracy: config.target_accuracy,
         device: devices.join("; "),
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
-        arms: arms.collect(),
+        arms: arms.iter().map(|arm| arm_result(arm, config.target_accuracy, scored_on)).collect(),
         paired_tests: tests.unwrap_or_default(),
         notes,
     }
 }
 
-/// The paired tests between arms that finished with every seed. `None` for arms whose pictures are not the same, which then cannot be paired.
-fn paired_tests(arms: &[(&str, &[Run])]) -> Option<Vec<PairedTest>> {
+/// The paired tests between arms that finished with all of so many seeds. `None` where arms were scored on other pictures than others, so
+/// that there are no pairs.
+fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();
     let mut pictures: Option<Vec<&str>> = None;
-    for (name, runs) in arms {
-        let finished: Option<Vec<&FinishedRun>> = runs.iter().map(|run| run.outcome.as_deref().ok()).collect();
-        let Some(finished) = finished.filter(|finished| !finished.is_empty()) else { continue };
-        for run in &finished {
+    for arm in arms.iter().filter(|arm| arm.finished().count() == seeds) {
+        for run in arm.finished() {
             let own: Vec<&str> = run.predictions.iter().map(|prediction| prediction.path.as_str()).collect();
             if *pictures.get_or_insert_with(|| own.clone()) != own {
                 return None;
             }
         }
-        let right = finished.iter().map(|run| run.predictions.iter().map(Prediction::is_right).collect()).collect();
-        scores.push(Scores { name: (*name).to_owned(), right });
+        let right = arm.finished().map(|run| run.predictions.iter().map(Prediction::is_right).collect()).collect();
+        scores.push(Scores { name: arm.arm.name.clone(), right });
     }
     Some(compare_all(&scores))
 }

@@ -6,7 +6,7 @@ mod interval;
 mod words;
 
 pub(crate) use difference::shown;
-pub use difference::{Difference, differences};
+pub use difference::{Difference, differences, options};
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{

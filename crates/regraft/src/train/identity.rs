@@ -1,15 +1,13 @@
 //! What makes a run that run: its options, pictures and source. A checkpoint goes on only where they are the same.
 
 use super::data_list::DataList;
-use crate::config::{Schedule, TrainConfig};
+use crate::config::{Difference, Schedule, TrainConfig, differences, options};
 use crate::hashing::{hash_tensors, hexadecimal};
 use crate::isa;
-use crate::model::json;
 use regraft_nn::engine::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 
 /// Options that change no bit of what a run computes, or whose effect is compared by itself: that of `data` and `exclude` by the pictures,
 /// that of `weights` by the tensors.
@@ -18,12 +16,6 @@ const FREE: [&str; 9] =
 
 /// The type in which networks are computed and stored.
 pub const PRECISION: &str = "f32";
-
-/// Every option of a configuration by name, with numbers as they come back from a file.
-#[must_use]
-pub fn options(config: &TrainConfig) -> Map<String, Value> {
-    serde_json::from_str(&json(config)).unwrap_or_default()
-}
 
 /// What a run was asked for, and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +67,7 @@ impl Identity {
     /// Those of [`Self::differences`] that the options alone tell, which are `now`.
     #[must_use]
     pub fn option_differences(&self, now: &Map<String, Value>, epochs_done: u32) -> Vec<String> {
-        let shown = |value: Option<&Value>| match value {
+        let words = |value: Option<&Value>| match value {
             None | Some(Value::Null) => "not given".to_owned(),
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
@@ -83,16 +75,15 @@ impl Identity {
         let constant = |config: &Map<String, Value>| {
             config.get("schedule").is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
         };
-        let names: BTreeSet<&String> = self.config.keys().chain(now.keys()).collect();
         let mut found = Vec::new();
-        for name in names {
-            let (before, after) = (self.config.get(name), now.get(name));
-            if before == after || FREE.contains(&name.as_str()) {
+        for Difference { name, before, after } in differences(&self.config, now) {
+            if FREE.contains(&name.as_str()) {
                 continue;
             }
-            let mut line = format!("--{} was {} and is {}", name.replace('_', "-"), shown(before), shown(after));
+            let mut line =
+                format!("--{} was {} and is {}", name.replace('_', "-"), words(before.as_ref()), words(after.as_ref()));
             if name == "epochs" {
-                let enough = after.and_then(Value::as_u64) >= Some(u64::from(epochs_done));
+                let enough = after.as_ref().and_then(Value::as_u64) >= Some(u64::from(epochs_done));
                 match (constant(&self.config), enough) {
                     (true, true) => continue,
                     (true, false) => line.push_str(&format!(", but {epochs_done} are done")),

@@ -2,10 +2,10 @@
 
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
-use super::identity::{Identity, options};
+use super::identity::Identity;
 use super::state::TrainState;
 use super::{Divergence, Event, Outcome, Output, TrainError, is_out_of_patience};
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, options};
 use crate::report::summary::read_summary;
 use crate::run_folder::RunFolder;
 use regraft_nn::engine::{Engine, State};
