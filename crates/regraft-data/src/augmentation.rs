@@ -1,5 +1,9 @@
 //! What happens to a picture in training.
 
+pub mod operations;
+pub mod policies;
+
+use policies::{rand_augment, trivial_augment};
 use regraft_kernels::random::Draws;
 use regraft_kernels::resample::Rectangle;
 use serde::{Deserialize, Serialize};
@@ -23,7 +27,7 @@ pub struct Augmentation {
     pub erasing_probability: f32,
 }
 
-/// Whether training pictures are varied. The user's words are `none` and `basic`.
+/// How training pictures are varied. The user's words are the names in small letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AugmentationKind {
@@ -31,6 +35,10 @@ pub enum AugmentationKind {
     None,
     /// torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`.
     Basic,
+    /// Besides, one operation of any strength: torchvision's `TrivialAugmentWide` (Müller and Hutter 2021).
+    Trivial,
+    /// Besides, two operations of one strength: torchvision's `RandAugment` (Cubuk et al. 2020).
+    Rand,
 }
 
 impl Default for Augmentation {
@@ -97,11 +105,19 @@ pub fn training_pixels(
 ) -> RgbImage {
     match augmentation.kind {
         AugmentationKind::None => evaluation_pixels(image, preprocessing),
-        AugmentationKind::Basic => {
+        AugmentationKind::Basic | AugmentationKind::Trivial | AugmentationKind::Rand => {
             let crop = random_crop(image.width, image.height, augmentation, draws);
             let mut square = resized_crop(image, crop, preprocessing);
             if draws.uniform() < augmentation.flip_probability {
                 square.flip_horizontally();
+            }
+            match augmentation.kind {
+                AugmentationKind::Trivial => square = trivial_augment(draws).apply(square),
+                AugmentationKind::Rand => {
+                    let operations = rand_augment(square.width, draws);
+                    square = operations.into_iter().fold(square, |square, operation| operation.apply(square));
+                }
+                AugmentationKind::None | AugmentationKind::Basic => {}
             }
             if augmentation.erasing_probability > 0.0
                 && draws.uniform() < augmentation.erasing_probability
@@ -154,8 +170,7 @@ pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Re
     for _ in 0..10 {
         let area = f64::from(width) * f64::from(height) * between(0.02, 0.33, draws);
         let ratio = between(0.3f64.ln(), 3.3f64.ln(), draws).exp();
-        let erased_height = (area * ratio).sqrt().round_ties_even() as u32;
-        let erased_width = (area / ratio).sqrt().round_ties_even() as u32;
+        let (erased_width, erased_height) = erased_size(area, ratio);
         if erased_height < height && erased_width < width {
             let top = draws.below(height - erased_height + 1);
             let left = draws.below(width - erased_width + 1);
@@ -163,6 +178,11 @@ pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Re
         }
     }
     None
+}
+
+/// Width and height of an erased rectangle of this area in pixels and this ratio of height to width.
+fn erased_size(area: f64, ratio: f64) -> (u32, u32) {
+    ((area / ratio).sqrt().round_ties_even() as u32, (area * ratio).sqrt().round_ties_even() as u32)
 }
 
 /// Fills a rectangle with the mean colour, which is what becomes zero where pictures are normalised (torchvision's default value).
@@ -209,6 +229,73 @@ mod tests {
         assert!(areas.iter().all(|area| (0.015..0.345).contains(area)));
         let mean = areas.iter().sum::<f64>() / areas.len() as f64;
         assert!((mean - 0.175).abs() < 0.005, "mean area {mean}");
+    }
+
+    #[test]
+    fn erased_rectangles_are_torchvisions_and_become_zero() {
+        let text = include_str!("../tests/fixtures/augmentation.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(text).expect("JSON");
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        let preprocessing = Preprocessing {
+            image_size: 24,
+            resize: crate::preprocessing::ResizeMode::Squash,
+            interpolation: crate::preprocessing::Interpolation::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        };
+        let mut found = 0;
+        for case in cases.iter().filter(|case| case["kind"] == "erasing") {
+            let side = number(&case["side"]) as u32;
+            let size = erased_size(number(&case["area"]) * f64::from(side * side), number(&case["ratio"]));
+            let [left, top, width, height] = [0, 1, 2, 3].map(|place| number(&case["box"][place]) as u32);
+            assert_eq!(size, (width, height), "{case}");
+            let mut draws = Draws::new(7, Purpose::Fixture, 0, number(&case["sample"]) as u32);
+            let level = |word: u32| match (word >> 24) as u8 {
+                0..32 => 0,
+                level @ 32..224 => level,
+                224.. => 255,
+            };
+            let pixels = (0..side * side * 3).map(|_| level(draws.next_u32())).collect();
+            let mut image = RgbImage { width: side, height: side, pixels };
+            erase(&mut image, rectangle(left, top, width, height), &preprocessing);
+            let mut normal = vec![0.0; preprocessing.input_length()];
+            crate::preprocessing::normalise_into(&image.pixels, &preprocessing, &mut normal);
+            // A level is 0.018; what stays is torchvision's to rounding, what is erased is nearly its zero.
+            let sum: f64 = normal.iter().map(|&value| f64::from(value)).sum();
+            let zeros = normal.as_chunks::<3>().0.iter().filter(|pixel| pixel.iter().all(|value| value.abs() < 0.01)).count();
+            assert_eq!(zeros as f64, number(&case["zeros"]), "{case}");
+            assert!((sum - number(&case["sum"])).abs() < 0.01 * 3.0 * zeros as f64 + 0.01, "{sum}: {case}");
+            found += 1;
+        }
+        assert_eq!(found, 4);
+    }
+
+    #[test]
+    fn operations_come_after_crop_and_flip_and_are_drawn_anew_for_each_picture() {
+        let preprocessing = Preprocessing {
+            image_size: 16,
+            resize: crate::preprocessing::ResizeMode::Squash,
+            interpolation: crate::preprocessing::Interpolation::Bilinear,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+        };
+        let pixels = (0..20 * 20 * 3).map(|place| (place * 7 % 256) as u8).collect();
+        let image = RgbImage { width: 20, height: 20, pixels };
+        let view = |kind, sample| {
+            let augmentation = Augmentation { kind, ..Augmentation::default() };
+            training_pixels(&image, &preprocessing, &augmentation, &mut Draws::new(1, Purpose::Augment, 0, sample))
+        };
+        for kind in [AugmentationKind::Trivial, AugmentationKind::Rand] {
+            let changed = (0..50).filter(|&sample| view(kind, sample) != view(AugmentationKind::Basic, sample)).count();
+            // One operation in fourteen is none, and some strengths are so small that nothing moves.
+            assert!((30..=50).contains(&changed), "{kind:?}: {changed} of 50");
+            assert_eq!(view(kind, 3), view(kind, 3));
+        }
+        // What is done is done to the basic view.
+        let mut draws = Draws::new(1, Purpose::Augment, 0, 9);
+        let basic = Augmentation::default();
+        let square = training_pixels(&image, &preprocessing, &basic, &mut draws);
+        assert_eq!(trivial_augment(&mut draws).apply(square), view(AugmentationKind::Trivial, 9));
     }
 
     #[test]

@@ -32,8 +32,9 @@ pub struct PreparationArguments {
     /// How a picture becomes a square in evaluation [default: the source model's way]
     #[arg(long, value_parser = one_of::<Resize>(&["crop", "squash", "letterbox"]), help_heading = "Pictures")]
     pub resize: Option<Resize>,
-    /// Vary training pictures by random crops and flips, or not
-    #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic"]), help_heading = "Pictures")]
+    /// Vary training pictures: not at all; by random crops and flips (basic); and besides by an operation of any strength (trivial: TrivialAugment)
+    /// or two of one strength (rand: RandAugment)
+    #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic", "trivial", "rand"]), help_heading = "Pictures")]
     pub augment: Option<AugmentationKind>,
     /// Smallest and largest part of a picture's area that a training crop covers, such as 0.08,1
     #[arg(long, value_name = "LOW,HIGH", value_parser = crop_scale, help_heading = "Pictures")]

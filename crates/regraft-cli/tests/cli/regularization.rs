@@ -90,8 +90,17 @@ fn mixed_pictures_erased_parts_and_dropped_features_change_what_is_learned() {
     let workspace = Workspace::with_photos();
     let flags = "--image-size 32 --epochs 2 --batch-size 4 --lr 1e-2";
     let plain = trained(&workspace, flags, "plain");
-    for (number, change) in
-        ["--mixup 0.4", "--cutmix 1", "--mixup 0.4 --cutmix 1", "--random-erasing 1", "--head-dropout 0.7"].iter().enumerate()
+    for (number, change) in [
+        "--mixup 0.4",
+        "--cutmix 1",
+        "--mixup 0.4 --cutmix 1",
+        "--random-erasing 1",
+        "--head-dropout 0.7",
+        "--augment trivial",
+        "--augment rand",
+    ]
+    .iter()
+    .enumerate()
     {
         let changed = trained(&workspace, &format!("{flags} {change}"), &format!("changed{number}"));
         assert!(changed != plain, "{change} changes nothing");

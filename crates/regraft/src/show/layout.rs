@@ -285,13 +285,18 @@ fn heading(settings: &Settings<'_>) -> Vec<String> {
             let flip = percent(augmentation.flip_probability);
             // Users count epochs from one.
             let epoch = u64::from(*epoch) + 1;
+            let operation = match augmentation.kind {
+                AugmentationKind::None | AugmentationKind::Basic => "",
+                AugmentationKind::Trivial => "; one operation of TrivialAugment",
+                AugmentationKind::Rand => "; two operations of RandAugment",
+            };
             lines.push(format!(
                 "{AUGMENTED}: random crop of {smallest} to {largest} % of the area, width / height {narrowest:.2} to {widest:.2}, \
-                 to {size} × {size}, {filter}; mirrored in {flip} % of cases; as drawn in epoch {epoch} with seed {seed}"
+                 to {size} × {size}, {filter}; mirrored in {flip} % of cases{operation}; as drawn in epoch {epoch} with seed {seed}"
             ));
         }
         (None, AugmentationKind::None) => lines.push("training does not augment: it sees the same pixels".to_owned()),
-        (None, AugmentationKind::Basic) => {}
+        (None, AugmentationKind::Basic | AugmentationKind::Trivial | AugmentationKind::Rand) => {}
     }
     lines
 }

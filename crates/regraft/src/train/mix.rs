@@ -27,11 +27,16 @@ impl Mix {
             return Some(Self::Blend(beta(f64::from(config.mixup), draws) as f32));
         }
         let kept = beta(f64::from(config.cutmix), draws);
-        let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;
         let (column, row) = (draws.below(side as u32) as usize, draws.below(side as u32) as usize);
+        Some(Self::paste(kept, column, row, side))
+    }
+
+    /// A square around a pixel that leaves this share of the picture, less where it reaches beyond the edge.
+    fn paste(kept: f64, column: usize, row: usize, side: usize) -> Self {
+        let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;
         let around = |centre: usize| (centre.saturating_sub(half), (centre + half).min(side));
         let ((left, right), (top, bottom)) = (around(column), around(row));
-        Some(Self::Paste { top, left, bottom, right })
+        Self::Paste { top, left, bottom, right }
     }
 
     /// The share of each target that its own label keeps.
@@ -148,6 +153,41 @@ mod tests {
         assert_eq!(pasted.images[..48].iter().filter(|&&value| value == 2.0).count(), 27);
         assert_eq!(pasted.images[..12], [0.0; 12], "the first row stays");
         assert_eq!(pasted.labels, [2, 0, 1], "most of each picture is the other's");
+    }
+
+    #[test]
+    fn mixed_pictures_and_targets_are_torchvisions() {
+        let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("../../tests/fixtures/mixing.json")).expect("JSON");
+        assert_eq!(cases.len(), 4);
+        let (side, classes) = (6, 4);
+        for case in &cases {
+            let number = |name: &str| case[name].as_f64().expect("a number");
+            let numbers = |name: &str| -> Vec<f64> {
+                case[name].as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number")).collect()
+            };
+            let mix = match case["kind"].as_str() {
+                Some("mixup") => Mix::Blend(number("kept") as f32),
+                _ => {
+                    let mix = Mix::paste(number("kept"), number("column") as usize, number("row") as usize, side);
+                    let [left, top, right, bottom]: [f64; 4] = numbers("box").try_into().expect("four sides");
+                    let sides = [top, left, bottom, right].map(|side| side as usize);
+                    assert_eq!(mix, Mix::Paste { top: sides[0], left: sides[1], bottom: sides[2], right: sides[3] });
+                    assert!((f64::from(mix.kept(side)) - number("kept_adjusted")).abs() < 1e-6);
+                    mix
+                }
+            };
+            let mut draws = Draws::new(7, Purpose::Fixture, 0, 400);
+            let images: Vec<f32> = (0..3 * side * side * 3).map(|_| draws.uniform()).collect();
+            let labels = numbers("labels").into_iter().map(|label| label as u32).collect();
+            let mut batch = Batch { images: images.clone(), labels, indices: vec![0, 1, 2] };
+            let targets = mix.apply(&mut batch, side, classes);
+            assert!(batch.images != images, "something is mixed");
+            for (found, expected) in [(batch.images, numbers("images")), (targets, numbers("targets"))] {
+                assert_eq!(found.len(), expected.len());
+                let worst = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
+                assert!(worst.fold(0.0, f64::max) < 2e-7, "{}", case["kind"]);
+            }
+        }
     }
 
     #[test]
