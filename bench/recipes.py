@@ -16,6 +16,7 @@ import time
 HEAD, ABOVE, ALL = ["--freeze", "trunk"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
 SMALL, LARGE = ["--crop-scale", "0.08,1"], ["--crop-scale", "0.35,1"]
 RUNNING, BATCH = ["--batch-norm", "running"], ["--batch-norm", "batch", "--batch-norm-momentum", "0.1"]
+FITTED = ["--head", "fit", "--head-lr-mult", "1", *LARGE, *RUNNING]
 CANDIDATES = {
     "head, lr 3e-3, crops from 0.08": [*HEAD, "--lr", "3e-3", *SMALL],
     "head, lr 3e-3, crops from 0.35": [*HEAD, "--lr", "3e-3", *LARGE],
@@ -25,6 +26,13 @@ CANDIDATES = {
     "above blocks.3, lr 1e-3, crops from 0.35": [*ABOVE, "--lr", "1e-3", *LARGE, *RUNNING],
     "above blocks.3, lr 3e-4, crops from 0.35": [*ABOVE, "--lr", "3e-4", *LARGE, *RUNNING],
     "all, lr 1e-3, crops from 0.35": [*ALL, "--lr", "1e-3", *LARGE, *RUNNING],
+    # From the fitted head on: the head learns at the trunk's rate, for it is where it should be already.
+    "fitted head": ["--head", "fit", *HEAD],
+    "fitted, then above blocks.3, lr 1e-3": [*FITTED, *ABOVE, "--lr", "1e-3"],
+    "fitted, then above blocks.3, lr 3e-3": [*FITTED, *ABOVE, "--lr", "3e-3"],
+    "fitted, then above blocks.3, lr 1e-2": [*FITTED, *ABOVE, "--lr", "1e-2"],
+    "fitted, then above blocks.4, lr 3e-3": [*FITTED, "--freeze", "through=blocks.4", "--lr", "3e-3"],
+    "fitted, then all, lr 3e-3": [*FITTED, *ALL, "--lr", "3e-3"],
 }
 
 
@@ -32,7 +40,8 @@ def run(regraft, data, name, options, seed, epochs):
     """One training; the held-out part's accuracy after the best and the last epoch, and the seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         command = [regraft, "train", data, "--val-fraction", "0.2", "--seed", str(seed), "--output", folder, "--json", *options]
-        if epochs:
+        # A fitted head on a frozen trunk has no epochs.
+        if epochs and not ("fit" in options and "trunk" in options):
             command += ["--epochs", str(epochs)]
         start = time.perf_counter()
         summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)

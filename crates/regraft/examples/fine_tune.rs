@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let picture = arguments.next().ok_or("give a picture")?;
 
     // The default recipe, but only the head learns, for two epochs.
-    let config = TrainConfig { freeze: Some(Freeze::Trunk), epochs: 2, ..TrainConfig::recipe(Recipe::Default, &data) };
+    let config = TrainConfig { freeze: Some(Freeze::Trunk), epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
     let output = Output { parent: "runs".into(), ..Output::default() };
     let outcome = train(&config, &output, &mut |event| {
         if let Event::Epoch { row, .. } = event {

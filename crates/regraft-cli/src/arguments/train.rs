@@ -8,7 +8,6 @@ use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{
     Balance, BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig,
-    Weights,
 };
 use regraft::run_folder::RunFolder;
 use std::num::NonZeroU32;
@@ -20,6 +19,7 @@ Examples:
   regraft train labels.csv                        a table with the columns path, label and split
   regraft train photos/ --recipe d2l              the textbook's recipe
   regraft train photos/ --head fit                a strong answer in seconds
+  regraft train photos/ --budget 2m               the best that fits into two minutes on this machine
   regraft train photos/ --freeze none --lr 1e-3   all layers learn, not the head alone
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
@@ -74,7 +74,7 @@ pub struct TrainArguments {
     /// stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
-    /// The head's learning rate is this many times the trunk's
+    /// The head's learning rate is this many times the trunk's [default: 10, or 1 for a fitted head]
     #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
     pub head_lr_mult: Option<f32>,
     /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
@@ -87,9 +87,14 @@ pub struct TrainArguments {
     #[arg(long, help_heading = "Transfer")]
     pub no_feature_cache: bool,
 
-    /// Passes over the training pictures
+    /// Passes over the training pictures [default: 5; none for a fitted head on a frozen trunk]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<u32>,
+    /// End within this time, such as 2m, in place of a number of epochs: measures how fast this machine is with these pictures, and plans what fits:
+    /// a fitted head, then as many epochs of the upper layers as there is time for. config.toml has the plan
+    #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>, help_heading = "Training",
+        conflicts_with_all = ["epochs", "config", "resume", "recipe", "head", "head_map"])]
+    pub budget: Option<Interval>,
     /// Pictures in a step
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
@@ -218,14 +223,8 @@ impl TrainArguments {
         set_some(&mut config.views, self.views.as_ref());
         config.feature_cache &= !self.no_feature_cache;
         config.decay_bias_norm &= !self.no_decay_bias_norm;
-        set(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
-        let only_fits = self.head == Some(HeadStart::Fit)
-            && config.weights != Some(Weights::None)
-            && matches!(config.freeze, None | Some(Freeze::Trunk));
-        if only_fits {
-            config.epochs = 0;
-        }
-        set(&mut config.epochs, self.epochs.as_ref());
+        set_some(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
+        set_some(&mut config.epochs, self.epochs.as_ref());
         set(&mut config.batch_size, self.batch_size.as_ref());
         set(&mut config.lr, self.lr.as_ref());
         set(&mut config.optimizer, self.optimizer.as_ref());

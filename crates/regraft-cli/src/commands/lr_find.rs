@@ -15,9 +15,9 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
             "the rate cannot rise from {from} to {to}; use numbers such as --from 1e-6 --to 1"
         )));
     }
-    if train.output.is_some() || train.resume.is_some() || train.force {
+    if train.output.is_some() || train.resume.is_some() || train.force || train.budget.is_some() {
         return Err(Failure::input(anyhow::anyhow!(
-            "lr-find leaves no run folder, so that --output, --force and --resume mean nothing here; --picture names its file"
+            "lr-find leaves no run folder, so that --output, --force, --resume and --budget mean nothing here; --picture names its file"
         )));
     }
     let config = train.resolve()?;

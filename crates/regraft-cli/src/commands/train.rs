@@ -20,6 +20,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         folder: arguments.resume.clone().or_else(|| arguments.output.clone()),
         force: arguments.force,
         resume: arguments.resume.is_some(),
+        budget: arguments.budget,
         stop: signals.stop(),
     };
     let mut narration = Narration::new(arguments.json);

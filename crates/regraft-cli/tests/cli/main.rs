@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod budget;
 mod classifiers;
 mod compare;
 mod data;

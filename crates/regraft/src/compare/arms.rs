@@ -171,9 +171,12 @@ mod tests {
         assert_eq!(*find("fine-tune, rate 5e-5"), textbook);
         assert_eq!(*find("fine-tune, rate 4e-5"), TrainConfig { lr: 4e-5, ..textbook.clone() });
         let scratch = find("from scratch");
-        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), 5e-4, 1.0));
+        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), 5e-4, Some(1.0)));
         let frozen = find("frozen trunk");
-        assert_eq!((&frozen.freeze, frozen.epochs, frozen.lr * frozen.head_lr_mult), (&Some(Freeze::Trunk), 10, 5e-5));
+        assert_eq!(
+            (&frozen.freeze, frozen.epoch_count(), frozen.lr * frozen.head_rate_multiplier()),
+            (&Some(Freeze::Trunk), 10, 5e-5)
+        );
         assert_eq!(*find("default recipe"), TrainConfig::recipe(Recipe::Default, Path::new("photos")));
     }
 
@@ -182,11 +185,11 @@ mod tests {
         let text = "[common]\nepochs = 3\nhead-lr-mult = 2.0\n[[arm]]\nname = \"A/b  c\"\nepochs = 4\n[[arm]]\nname = \"d\"\nrecipe = \"d2l\"";
         let parsed = arms(text).expect("possible");
         assert_eq!(parsed.iter().map(|arm| arm.folder.as_str()).collect::<Vec<_>>(), ["a-b-c", "d"]);
-        assert_eq!(parsed.iter().map(|arm| arm.config.epochs).collect::<Vec<_>>(), [4, 3]);
-        assert_eq!((parsed[0].config.head_lr_mult, parsed[1].config.recipe), (2.0, Recipe::D2l));
+        assert_eq!(parsed.iter().map(|arm| arm.config.epoch_count()).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!((parsed[0].config.head_lr_mult, parsed[1].config.recipe), (Some(2.0), Recipe::D2l));
         let flags = Common { options: toml::from_str("epochs = 7").expect("TOML"), ..Common::default() };
         let parsed = parse(text, "arms.toml", Path::new("photos"), &flags).expect("possible");
-        assert_eq!(parsed.iter().map(|arm| arm.config.epochs).collect::<Vec<_>>(), [7, 7]);
+        assert_eq!(parsed.iter().map(|arm| arm.config.epoch_count()).collect::<Vec<_>>(), [7, 7]);
     }
 
     #[test]

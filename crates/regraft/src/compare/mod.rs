@@ -15,7 +15,7 @@ pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
 pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::config::{ConfigError, Difference, TrainConfig, differences, options};
+use crate::config::{ConfigError, Difference, TrainConfig, WITHOUT_EFFECT, differences, options};
 use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
@@ -37,9 +37,6 @@ pub const PICTURE: &str = "compare.svg";
 pub const PAGE: &str = "compare.html";
 /// The folder of the runs, in a folder for each arm.
 pub const ARMS: &str = "arms";
-
-/// Options that change no result, so that a comparison may go on with others.
-const WITHOUT_EFFECT: [&str; 3] = ["threads", "workers", "checkpoint_every"];
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -247,7 +244,8 @@ fn run_arm(
         atomic_file::write(&asked, config.to_toml()?.as_bytes())?;
         let resume = RunFolder::existing(&run_folder).config().exists();
         let stop = Arc::clone(&comparison.stop);
-        let output = Output { parent: folder.to_owned(), folder: Some(run_folder.clone()), force: true, resume, stop };
+        let output =
+            Output { parent: folder.to_owned(), folder: Some(run_folder.clone()), force: true, resume, stop, budget: None };
         trained = train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
     }
     let outcome = match trained {

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// Options that change no bit of what a run computes.
+pub const WITHOUT_EFFECT: [&str; 5] = ["threads", "workers", "cache_images", "feature_cache", "checkpoint_every"];
+
 /// Every option of a configuration by its name in `config.toml`, with numbers as they come back from a file; null where it is left to the
 /// source model.
 #[must_use]

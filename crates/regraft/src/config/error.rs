@@ -16,6 +16,12 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// No length of time.
+    #[error("\"{text}\" is no length of time; write one such as 5m, 90s, 1h30m or 500ms")]
+    Interval {
+        /// What was given.
+        text: String,
+    },
     /// A map of the head that is not used.
     #[error("a head map says what --head reuse starts from; leave it out, or choose --head reuse")]
     HeadMapWithoutReuse,

@@ -1,10 +1,10 @@
-//! Times between two events.
+//! Lengths of time.
 
 use super::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A time between two events: `5m`, `90s`, `1h30m`, `500ms`.
+/// A length of time: `5m`, `90s`, `1h30m`, `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Interval(pub Duration);
@@ -30,10 +30,7 @@ impl TryFrom<String> for Interval {
         };
         match milliseconds() {
             Some(milliseconds) => Ok(Self(Duration::from_millis(milliseconds))),
-            None => {
-                let allowed = "a time such as 5m, 90s, 1h30m or 500ms";
-                Err(ConfigError::Value { option: "checkpoint-every", value: text, allowed })
-            }
+            None => Err(ConfigError::Interval { text }),
         }
     }
 }
@@ -70,7 +67,7 @@ mod tests {
             ["", "5", "m", "5 m", "5x", "-5m", "5m5", "1.5h", "99999999999999999999h", "9999999999999999h", "5\u{b5}s", "５m"]
         {
             let error = Interval::try_from(text.to_owned()).expect_err("no time").to_string();
-            assert_eq!(error, format!("--checkpoint-every {text} is not possible; use a time such as 5m, 90s, 1h30m or 500ms"));
+            assert_eq!(error, format!("\"{text}\" is no length of time; write one such as 5m, 90s, 1h30m or 500ms"));
         }
     }
 }

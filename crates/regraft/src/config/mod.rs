@@ -6,7 +6,7 @@ mod interval;
 mod words;
 
 pub(crate) use difference::shown;
-pub use difference::{Difference, differences, options};
+pub use difference::{Difference, WITHOUT_EFFECT, differences, options};
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{
@@ -78,14 +78,18 @@ pub struct TrainConfig {
     /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.
     #[serde(default = "yes")]
     pub feature_cache: bool,
-    /// Passes over the training pictures. 0 leaves the fitted head as it is.
-    pub epochs: u32,
+    /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0 where a fitted head on a frozen trunk has
+    /// nothing to learn.
+    #[serde(default)]
+    pub epochs: Option<u32>,
     /// Pictures in a step.
     pub batch_size: usize,
     /// Learning rate of the trunk.
     pub lr: f32,
-    /// The head's learning rate is this many times the trunk's.
-    pub head_lr_mult: f32,
+    /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it should be
+    /// already.
+    #[serde(default)]
+    pub head_lr_mult: Option<f32>,
     /// Each stage of the trunk learns at this many times the rate of the stage above it; the uppermost one at `lr`.
     #[serde(default = "one")]
     pub layer_decay: f32,
@@ -214,10 +218,10 @@ impl TrainConfig {
             head_map: None,
             views: None,
             feature_cache: true,
-            epochs: 5,
+            epochs: None,
             batch_size: 128,
             lr: 5e-5,
-            head_lr_mult: 10.0,
+            head_lr_mult: Some(10.0),
             layer_decay: 1.0,
             optimizer: OptimizerName::Sgd,
             momentum: 0.0,
@@ -256,6 +260,7 @@ impl TrainConfig {
                 freeze: None,
                 batch_size: 32,
                 lr: 3e-3,
+                head_lr_mult: None,
                 momentum: 0.9,
                 weight_decay: 1e-4,
                 batch_norm: None,
@@ -267,6 +272,20 @@ impl TrainConfig {
                 ..d2l
             },
         }
+    }
+
+    /// [`TrainConfig::epochs`], or what they are where they are not given.
+    #[must_use]
+    pub fn epoch_count(&self) -> u32 {
+        let from_scratch = self.weights == Some(Weights::None);
+        let trunk_is_frozen = matches!(self.freeze, None | Some(Freeze::Trunk)) && !from_scratch;
+        self.epochs.unwrap_or(if self.head == HeadStart::Fit && trunk_is_frozen { 0 } else { 5 })
+    }
+
+    /// [`TrainConfig::head_lr_mult`], or what it is where it is not given.
+    #[must_use]
+    pub fn head_rate_multiplier(&self) -> f32 {
+        self.head_lr_mult.unwrap_or(if self.head == HeadStart::Fit { 1.0 } else { 10.0 })
     }
 
     /// What is taken for a readable picture.
@@ -283,7 +302,8 @@ impl TrainConfig {
         let wrong = |option, value: String, allowed| Err(ConfigError::Value { option, value, allowed });
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
-        if self.epochs == 0 && self.head != HeadStart::Fit {
+        let epochs = self.epoch_count();
+        if epochs == 0 && self.head != HeadStart::Fit {
             return wrong("epochs", "0".into(), "1 or more, or 0 with --head fit");
         }
         if self.head_map.is_some() && self.head != HeadStart::Reuse {
@@ -295,8 +315,8 @@ impl TrainConfig {
         if !positive(self.lr) {
             return wrong("lr", self.lr.to_string(), "a number above 0, such as 5e-5");
         }
-        if !not_negative(self.head_lr_mult) {
-            return wrong("head-lr-mult", self.head_lr_mult.to_string(), "a number from 0, such as 10");
+        if !not_negative(self.head_rate_multiplier()) {
+            return wrong("head-lr-mult", self.head_rate_multiplier().to_string(), "a number from 0, such as 10");
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return wrong("momentum", self.momentum.to_string(), "from 0 to below 1");
@@ -312,7 +332,7 @@ impl TrainConfig {
         if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
             return wrong("layer-decay", self.layer_decay.to_string(), "above 0 and up to 1, such as 0.75");
         }
-        if !not_negative(self.warmup) || self.epochs > 0 && self.warmup >= self.epochs as f32 {
+        if !not_negative(self.warmup) || epochs > 0 && self.warmup >= epochs as f32 {
             return wrong("warmup", self.warmup.to_string(), "a number of epochs from 0 to below --epochs");
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
@@ -406,9 +426,25 @@ mod tests {
     fn the_textbooks_recipe_is_kept_to_the_letter() {
         let config = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
         assert_eq!((config.optimizer, config.momentum, config.lr, config.weight_decay), (OptimizerName::Sgd, 0.0, 5e-5, 1e-3));
-        assert_eq!((config.batch_size, config.epochs, config.schedule), (128, 5, Schedule::Constant));
-        assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, 10.0, false));
+        assert_eq!((config.batch_size, config.epoch_count(), config.schedule), (128, 5, Schedule::Constant));
+        assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, Some(10.0), false));
         assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Some(Freeze::None)));
+    }
+
+    #[test]
+    fn a_fitted_head_on_a_frozen_trunk_has_nothing_to_learn() {
+        let fitted = TrainConfig { head: HeadStart::Fit, ..TrainConfig::recipe(Recipe::Default, Path::new("photos")) };
+        let epochs = |change: &dyn Fn(&mut TrainConfig)| {
+            let mut config = fitted.clone();
+            change(&mut config);
+            config.epoch_count()
+        };
+        assert_eq!((epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Trunk))), (0, 0));
+        assert_eq!(epochs(&|config| config.epochs = Some(3)), 3);
+        assert_eq!(epochs(&|config| config.head = HeadStart::Reuse), 5);
+        assert_eq!(epochs(&|config| config.freeze = Some(Freeze::None)), 5);
+        assert_eq!(epochs(&|config| config.weights = Some(Weights::None)), 5);
+        assert_eq!(fitted.head_rate_multiplier(), 1.0);
     }
 
     #[test]

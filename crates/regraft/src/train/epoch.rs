@@ -49,7 +49,7 @@ impl<'a> Trainer<'a> {
         stop: &'a AtomicBool,
     ) -> Self {
         Self {
-            multipliers: transfer::rate_multipliers(engine.graph(), config.head_lr_mult, config.layer_decay),
+            multipliers: transfer::rate_multipliers(engine.graph(), config.head_rate_multiplier(), config.layer_decay),
             optimizer: match config.optimizer {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum: config.momentum },
                 OptimizerName::AdamW => Optimizer::AdamW(AdamSettings::default()),
@@ -167,7 +167,7 @@ impl<'a> Trainer<'a> {
             }
             batches.recycle(batch);
             report(Event::Step(&StepReport {
-                epoch: (epoch + 1, config.epochs),
+                epoch: (epoch + 1, config.epoch_count()),
                 images: (state.progress.images, pictures.train.len()),
                 loss: state.progress.loss(),
                 accuracy: state.progress.accuracy(),
@@ -231,7 +231,7 @@ impl<'a> Trainer<'a> {
 /// The trunk's learning rate at a step, counted from 0.
 fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
     let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size * config.accumulate as usize) as u64;
-    let steps = steps_per_epoch * u64::from(config.epochs);
+    let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
     config.lr * schedule::factor(config.schedule, step, steps, warmup)
 }

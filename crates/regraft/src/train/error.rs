@@ -3,7 +3,7 @@
 use super::checkpoint::CheckpointError;
 use super::data_list::DataListError;
 use crate::atomic_file;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Interval};
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
 use crate::model::ModelError;
@@ -84,6 +84,19 @@ pub enum TrainError {
         list(differences)
     )]
     OtherRun { folder: PathBuf, differences: Vec<String> },
+    /// A budget in which not even the head can be fitted.
+    #[error(
+        "a budget of {} is too small for {pictures} pictures on this machine: with the fitted head alone the run would take about {1}; use \
+         --budget {1} or more",
+        String::from(*budget),
+        String::from(*needed)
+    )]
+    SmallBudget { budget: Interval, needed: Interval, pictures: usize },
+    /// A budget from scratch.
+    #[error(
+        "--budget begins with a head that is fitted to a source model's features, and from scratch there are none; use --epochs"
+    )]
+    BudgetFromScratch,
     /// No epoch has ended.
     #[error("the run has no finished epoch; start it over")]
     NoEpoch,

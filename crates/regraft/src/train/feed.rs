@@ -71,7 +71,7 @@ impl<'a> Feed<'a> {
         loading: &'a LoaderOptions,
     ) -> Result<(Self, Box<dyn Engine>), TrainError> {
         let graph = engine.graph();
-        let last = config.epochs.saturating_sub(1);
+        let last = config.epoch_count().saturating_sub(1);
         let frozen = config.freeze.as_ref().map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
         // Mixed pictures have features of their own, for which the whole network is needed.
         let mixes = config.mixup > 0.0 || config.cutmix > 0.0;
@@ -88,7 +88,7 @@ impl<'a> Feed<'a> {
         let (_, channels) = trunk_output(engine.graph())?;
         let head = HeadEngine::new(&engine, config.threads)?;
         feed.trunk = Some(engine);
-        let views = feed.view_count().unwrap_or(0).min(config.epochs);
+        let views = feed.view_count().unwrap_or(0).min(config.epoch_count());
         let bytes = u64::from(views) * pictures.train.len() as u64 * channels as u64 * 4;
         if bytes <= MOST_VIEW_BYTES {
             feed.views = (0..views).map(|_| None).collect();

@@ -1,7 +1,7 @@
 //! What makes a run that run: its options, pictures and source. A checkpoint goes on only where they are the same.
 
 use super::data_list::DataList;
-use crate::config::{Difference, Schedule, TrainConfig, differences, options};
+use crate::config::{Difference, Schedule, TrainConfig, WITHOUT_EFFECT, differences, options};
 use crate::hashing::{hash_tensors, hexadecimal};
 use crate::isa;
 use regraft_nn::engine::Engine;
@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// Options that change no bit of what a run computes, or whose effect is compared by itself: that of `data` and `exclude` by the pictures,
-/// that of `weights` by the tensors.
-const FREE: [&str; 9] =
-    ["data", "exclude", "weights", "threads", "workers", "cache_images", "feature_cache", "on_nan", "checkpoint_every"];
+/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of `data` and `exclude` is compared by the pictures,
+/// that of `weights` by the tensors; `on_nan` says what is to be done from now on.
+const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
 
 /// The type in which networks are computed and stored.
 pub const PRECISION: &str = "f32";
@@ -77,7 +76,7 @@ impl Identity {
         };
         let mut found = Vec::new();
         for Difference { name, before, after } in differences(&self.config, now) {
-            if FREE.contains(&name.as_str()) {
+            if FREE.contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str()) {
                 continue;
             }
             let mut line =

@@ -1,6 +1,7 @@
 //! The training run, from a folder of pictures to a run folder. [`train`] reads from top to bottom.
 
 mod average;
+mod budget;
 pub mod checkpoint;
 pub mod data_list;
 mod epoch;
@@ -49,8 +50,16 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     if let Beginning::Ended(outcome) = beginning {
         return Ok(*outcome);
     }
+    let cache = config.cache_images.cache();
+    let (config, plan) = match output.budget {
+        None => (config.clone(), None),
+        Some(budget) => {
+            let (planned, plan) = budget::plan(config, budget, started, cache.as_ref(), report)?;
+            (planned, Some(plan))
+        }
+    };
     let Setup { config, source, pictures, data_list, identity, loading, engine, mut model, parameters, matches } =
-        set_up(config, report)?;
+        set_up(&config, cache.as_ref(), report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
     let (folder, mut state) = match beginning {
@@ -63,7 +72,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         _ => {
             let name = run_name(&config.data)?;
             let (folder, renamed) = RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
-            (folder, TrainState::new(pictures.notes.iter().cloned().chain(renamed).collect()))
+            (folder, TrainState::new(pictures.notes.iter().cloned().chain(plan).chain(renamed).collect()))
         }
     };
     state.notes.iter().for_each(|note| report(Event::Note(note)));
@@ -97,7 +106,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     if begins && (config.head == HeadStart::Fit || start.is_some()) {
         saver.save(trainer.engine, &state)?;
     }
-    while state.epoch < config.epochs && !is_out_of_patience(&config, &state) {
+    while state.epoch < config.epoch_count() && !is_out_of_patience(&config, &state) {
         let mut after_step = |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
         match (trainer.run_epoch(&mut state, &mut after_step, report), &start) {
             (Ok(()), _) => {}
@@ -124,7 +133,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         saver.save(trainer.engine, &state)?;
     }
 
-    if state.epoch < config.epochs {
+    if state.epoch < config.epoch_count() {
         let note = format!(
             "the run ends after epoch {}: none of the last epochs was better than epoch {}",
             state.epoch,
@@ -206,7 +215,7 @@ fn end_epoch(
         write_model(folder, model, state, &row, row.test_accuracy)?;
     }
     write_progress(folder, config, state)?;
-    report(Event::Epoch { row: &row, epochs: config.epochs, kept });
+    report(Event::Epoch { row: &row, epochs: config.epoch_count(), kept });
     Ok(())
 }
 
@@ -267,13 +276,13 @@ fn name_kept_model(mut error: TrainError, folder: &RunFolder, state: &TrainState
 
 /// Where a run that was asked to stop has stopped.
 fn stopped(folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
-    let place = if state.epoch == config.epochs {
+    let place = if state.epoch == config.epoch_count() {
         format!("after {} epochs, before the test pictures were scored", state.epoch)
     } else {
         format!(
             "in epoch {}/{}, after {} of {} pictures",
             state.epoch + 1,
-            config.epochs,
+            config.epoch_count(),
             state.progress.images,
             pictures.train.len()
         )

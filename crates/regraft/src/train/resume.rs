@@ -55,7 +55,7 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
     }
     // A run that is asked to train longer has not ended.
-    let is_over = checkpoint.state.epoch == config.epochs || is_out_of_patience(config, &checkpoint.state);
+    let is_over = checkpoint.state.epoch == config.epoch_count() || is_out_of_patience(config, &checkpoint.state);
     if is_over && folder.summary().exists() {
         let summary = read_summary(&folder.summary())?;
         return Ok(Beginning::Ended(Box::new(Outcome {
@@ -101,8 +101,8 @@ impl Resumed {
             fs::remove_file(&path).map_err(|source| CheckpointError::Io { action: "remove", path, source })?;
         }
         let place = match state.progress.images {
-            0 => format!("after {} of {} epochs", state.epoch, config.epochs),
-            images => format!("in epoch {}/{}, after {images} pictures", state.epoch + 1, config.epochs),
+            0 => format!("after {} of {} epochs", state.epoch, config.epoch_count()),
+            images => format!("in epoch {}/{}, after {images} pictures", state.epoch + 1, config.epoch_count()),
         };
         report(Event::Note(&format!("{} goes on {place}", folder.path().display())));
         Ok((folder, state))

@@ -11,12 +11,13 @@ use crate::transfer;
 use crate::transfer::head::{Graft, graft};
 use crate::transfer::labels::LabelMatch;
 use regraft_data::augmentation::Augmentation;
+use regraft_data::cache::DecodedCache;
 use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::graph::NormStatistics;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A run that could begin, or go on.
 pub(super) struct Setup {
@@ -38,21 +39,25 @@ pub(super) struct Setup {
     pub matches: Vec<LabelMatch>,
 }
 
-/// Checks everything that can be wrong with a run, and changes nothing on disk.
-pub(super) fn set_up(config: &TrainConfig, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Setup, TrainError> {
+/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`.
+pub(super) fn set_up(
+    config: &TrainConfig,
+    cache: Option<&Arc<DecodedCache>>,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Setup, TrainError> {
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
     let (config, preprocessing, augmentation) = resolve(config, &source)?;
     let freeze = config.freeze.as_ref().unwrap_or(&Freeze::None);
     let frozen = transfer::frozen_nodes(&source.graph, freeze, 0)?;
-    let learning = transfer::frozen_nodes(&source.graph, freeze, config.epochs.saturating_sub(1))?;
+    let learning = transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
     let loading = LoaderOptions {
         workers: cores_or(config.workers),
         augmentation: augmentation.clone(),
         decode: config.decode_options(),
         full_decode: config.full_decode,
-        cache: config.cache_images.cache(),
+        cache: cache.cloned(),
         ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
     };
     let mut pictures = check_pictures(&config, &loading, report)?;
@@ -99,11 +104,13 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if embedded {
         config.weights = Some(Weights::Embedded);
     }
+    config.epochs = Some(config.epoch_count());
     let from_scratch = config.weights == Some(Weights::None);
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
+    config.head_lr_mult = Some(config.head_rate_multiplier());
     config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
     // Where no epoch is to be chosen, nothing needs to be held out for it.
-    if config.epochs == 0 && config.val_fraction.is_none() {
+    if config.epochs == Some(0) && config.val_fraction.is_none() {
         config.hold_out = false;
     }
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);

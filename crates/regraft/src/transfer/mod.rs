@@ -64,6 +64,16 @@ pub fn trunk_stages(graph: &Graph) -> Vec<String> {
     stages
 }
 
+/// The lower half of the trunk's stages, the one in the middle with them.
+#[must_use]
+pub fn lower_half(graph: &Graph) -> Freeze {
+    let stages = trunk_stages(graph);
+    match stages.len().div_ceil(2).checked_sub(1).and_then(|last| stages.get(last)) {
+        Some(last) => Freeze::Through(last.clone()),
+        None => Freeze::Trunk,
+    }
+}
+
 /// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with `layer_decay` each stage's that many times that of
 /// the stage above it (layer-wise decay by stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
 #[must_use]
@@ -102,6 +112,14 @@ mod tests {
             [0.0625, 0.125, 0.5, 1.0, 10.0]
         );
         assert!(rate_multipliers(&graph, 1.0, 1.0).iter().all(|&multiplier| multiplier == 1.0));
+    }
+
+    #[test]
+    fn the_lower_half_ends_between_stages() {
+        for (name, last) in [("efficientnet_lite0", "blocks.3"), ("resnet18", "layer2"), ("resnet50", "layer2")] {
+            let graph = architecture(name).expect("a known name").graph();
+            assert_eq!(lower_half(&graph), Freeze::Through(last.into()), "{name}");
+        }
     }
 
     #[test]

@@ -1,0 +1,226 @@
+//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the best sequence that fits is planned.
+//!
+//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to the bit.
+
+use super::setup::{Setup, set_up};
+use super::{Event, TrainError};
+use crate::config::{Freeze, HeadStart, Interval, TrainConfig, Weights};
+use crate::features::features;
+use crate::pictures::Pictures;
+use crate::transfer::fit::fit_head;
+use crate::transfer::{frozen_nodes, lower_half};
+use regraft_data::cache::DecodedCache;
+use regraft_data::catalogue::Sample;
+use regraft_data::loader::{Loader, LoaderOptions, Transform};
+use regraft_nn::cpu::CpuEngine;
+use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, TrainBatch, Update};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a machine that grows warm, a slow disk.
+const PLANNED_SHARE: f64 = 0.85;
+/// Seconds for what no measurement covers: writing the run's files, and proving that frozen layers are the source's.
+const OVERHEAD: f64 = 1.5;
+/// Pictures that each measurement takes.
+const MEASURED: usize = 128;
+/// How much longer the regression takes for a picture when there are more of them: more steps until it has converged.
+const FIT_FACTOR: f64 = 2.0;
+/// More epochs from a fitted head have gained nothing (docs/recipes.md).
+const MOST_EPOCHS: u32 = 3;
+
+/// How fast this machine works on a run's pictures. All times are in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// To read, check and prepare everything before the first step.
+    pub set_up: f64,
+    /// For a picture through the whole network, forward.
+    pub forward: f64,
+    /// For a training picture's share of the fitted head's regression.
+    pub fit: f64,
+    /// For a picture in a training step of the upper layers; `None` where there is no time for any.
+    pub step: Option<f64>,
+}
+
+/// How many pictures there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// To train on.
+    pub train: usize,
+    /// To pick the epoch.
+    pub validation: usize,
+    /// To test.
+    pub test: usize,
+}
+
+impl Counts {
+    fn of(pictures: &Pictures) -> Self {
+        Self { train: pictures.train.len(), validation: pictures.validation.len(), test: pictures.test.len() }
+    }
+}
+
+impl Speed {
+    /// Until the fitted head stands, with all that any run needs.
+    fn fitted(&self, counts: Counts) -> f64 {
+        let scored = (counts.train + counts.validation + counts.test) as f64;
+        self.set_up + scored * self.forward + counts.train as f64 * self.fit + OVERHEAD
+    }
+
+    /// An epoch with its scoring; `None` where steps were not measured.
+    fn epoch(&self, counts: Counts) -> Option<f64> {
+        Some(counts.train as f64 * self.step? + counts.validation as f64 * self.forward)
+    }
+
+    /// How many epochs there is time for after the fitted head in so many seconds.
+    #[must_use]
+    pub fn epochs_within(&self, seconds: f64, counts: Counts) -> u32 {
+        let Some(epoch) = self.epoch(counts) else { return 0 };
+        let rest = seconds - self.fitted(counts);
+        ((rest / epoch).floor().max(0.0) as u32).min(MOST_EPOCHS)
+    }
+}
+
+/// The configuration that makes the most of `budget`, counted from `started`, and what is said about it.
+pub(super) fn plan(
+    config: &TrainConfig,
+    budget: Interval,
+    started: Instant,
+    cache: Option<&Arc<DecodedCache>>,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<(TrainConfig, String), TrainError> {
+    if config.weights == Some(Weights::None) {
+        return Err(TrainError::BudgetFromScratch);
+    }
+    let measured = TrainConfig { head: HeadStart::Fit, epochs: Some(1), warmup: 0.0, ..config.clone() };
+    let Setup { config: resolved, pictures, loading, mut engine, .. } = set_up(&measured, cache, report)?;
+    let counts = Counts::of(&pictures);
+    let set_up = started.elapsed().as_secs_f64();
+    let seconds = budget.0.as_secs_f64();
+    report(Event::Note("measuring the speed of this machine"));
+    let (forward, fit) = measure_fit(&mut engine, &pictures, &loading, &resolved, report)?;
+    let mut speed = Speed { set_up, forward, fit, step: None };
+    // What is left, of what is planned with, when all is set up for the run itself.
+    let left = |speed: &Speed| seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts);
+    if left(&speed) < 0.0 {
+        let needed = (started.elapsed().as_secs_f64() + speed.fitted(counts)) / PLANNED_SHARE;
+        let needed = Interval(Duration::from_secs(needed.ceil() as u64));
+        return Err(TrainError::SmallBudget { budget, needed, pictures: counts.train });
+    }
+    let lowest = config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph()));
+    // A step of anything takes longer than a pass forward.
+    if lowest != Freeze::Trunk && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
+        speed.step = Some(measure_steps(&mut engine, &pictures, &loading, &resolved, &lowest)?);
+    }
+    let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
+    let mut planned = TrainConfig { head: HeadStart::Fit, epochs: Some(epochs), ..config.clone() };
+    let through = format!("fit the head ({:.0} pictures/s through the trunk)", 1.0 / forward);
+    let (then, run) = if epochs == 0 {
+        planned.freeze = Some(Freeze::Trunk);
+        (", and no more".to_owned(), 0.0)
+    } else {
+        planned.freeze = Some(lowest.clone());
+        let epoch = speed.epoch(counts).unwrap_or(0.0);
+        let rate = 1.0 / speed.step.unwrap_or(f64::INFINITY);
+        let name = String::from(lowest);
+        let s = if epochs == 1 { "" } else { "s" };
+        let then = format!(
+            ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} at a rate of {:?} ({rate:.0} pictures/s in training)",
+            config.lr
+        );
+        (then, epoch * f64::from(epochs))
+    };
+    let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
+    Ok((planned, format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget))))
+}
+
+/// Seconds for a picture through the network, and for its share of the regression.
+fn measure_fit(
+    engine: &mut CpuEngine,
+    pictures: &Pictures,
+    loading: &LoaderOptions,
+    config: &TrainConfig,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<(f64, f64), TrainError> {
+    // Of all classes, wherever they stand in the list.
+    let stride = pictures.train.len().div_ceil(MEASURED).max(1);
+    let samples: Arc<[Sample]> = pictures.train.iter().step_by(stride).cloned().collect();
+    let warm: Arc<[Sample]> = samples.iter().take(loading.batch_size).cloned().collect();
+    let mut progress = |_| ControlFlow::Continue(());
+    features(engine, &warm, loading, None, &mut progress)?;
+    let started = Instant::now();
+    let total = samples.len();
+    let found = features(engine, &samples, loading, None, &mut |done| {
+        report(Event::Features { part: "measured", done, total });
+        ControlFlow::Continue(())
+    })?;
+    let forward = started.elapsed().as_secs_f64() / total as f64;
+    let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
+    let started = Instant::now();
+    fit_head(&found, &labels, pictures.classes.len(), config.seed, config.threads)?;
+    Ok((forward, FIT_FACTOR * started.elapsed().as_secs_f64() / total as f64))
+}
+
+/// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for its rate is 0.
+fn measure_steps(
+    engine: &mut CpuEngine,
+    pictures: &Pictures,
+    loading: &LoaderOptions,
+    config: &TrainConfig,
+    freeze: &Freeze,
+) -> Result<f64, TrainError> {
+    let batch_size = config.batch_size;
+    // Where stages are unfrozen by and by, an epoch takes no longer than the last one.
+    engine.freeze(frozen_nodes(engine.graph(), freeze, MOST_EPOCHS - 1)?);
+    let steps = MEASURED.div_ceil(batch_size).max(2);
+    // The first step finds nothing ready, and the last ones have nobody who reads ahead: neither is measured.
+    let prepared = 1 + steps + loading.prefetch_batches;
+    let order: Vec<u32> = (0..pictures.train.len() as u32).cycle().take(prepared * batch_size).collect();
+    let transform = Transform::Train { seed: config.seed, epoch: 0 };
+    let mut loader =
+        Loader::start(Arc::clone(&pictures.train), order, LoaderOptions { batch_size, transform, ..loading.clone() });
+    let rates = vec![0.0; engine.graph().nodes.len()];
+    let mut started = Instant::now();
+    for step in 0..=steps {
+        let Some(batch) = loader.next() else { break };
+        let batch = batch?;
+        let train = TrainBatch {
+            images: &batch.images,
+            labels: &batch.labels,
+            targets: None,
+            weights: None,
+            seed: config.seed,
+            epoch: 0,
+            position: 0,
+        };
+        let update = Update {
+            optimizer: Optimizer::Sgd { momentum: config.momentum },
+            learning_rates: &rates,
+            weight_decay: 0.0,
+            decay_bias_norm: true,
+            step: step as u64 + 1,
+            gradient_scale: 1.0,
+        };
+        engine.train_step(&train, LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 }, &update)?;
+        loader.recycle(batch);
+        if step == 0 {
+            started = Instant::now();
+        }
+    }
+    Ok(started.elapsed().as_secs_f64() / (steps * batch_size) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: Counts = Counts { train: 1000, validation: 100, test: 200 };
+
+    #[test]
+    fn epochs_fill_the_time_that_the_fitted_head_leaves() {
+        // 2 s to set up, 13 s forward, 1 s of regression and the overhead; 21 s an epoch.
+        let speed = Speed { set_up: 2.0, forward: 0.01, fit: 0.001, step: Some(0.02) };
+        assert_eq!(speed.fitted(COUNTS), 16.0 + OVERHEAD);
+        assert_eq!([10.0, 38.0, 39.0, 60.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
+        assert_eq!(Speed { step: None, ..speed }.epochs_within(1e6, COUNTS), 0);
+    }
+}
