@@ -13,8 +13,10 @@ const MOST_MARGIN: f32 = 0.15;
 const WORTH_TRYING: f32 = 0.4;
 /// Correlation with the best window below which no margins are sought.
 const WORTH_SEEKING: f32 = 0.65;
+/// Side of the copies on which margins are sought first.
+const COARSE_SIDE: usize = 32;
 /// Windows from which margins are sought.
-const STARTS: usize = 3;
+const STARTS: usize = 2;
 /// Correlation of the small grey copies, with the best margins, below which the files are not opened.
 const WORTH_OPENING: f32 = 0.85;
 
@@ -26,6 +28,12 @@ const CLOSE_WHOLE_SIDE: usize = 144;
 const SAME_COLOURS: f32 = 0.95;
 /// Correlation of the details of two copies.
 const SAME_DETAILS: f32 = 0.8;
+/// Correlation of the details, with the margins of the small grey copies, below which none are sought on the pixels.
+const WORTH_MOVING: f32 = 0.6;
+/// The same where a picture's short side is below [`FEW_PIXELS`]: a few details agree by chance, as with clothes on white of 28 x 28 pixels.
+const SAME_FEW_DETAILS: f32 = 0.97;
+/// Short side in pixels.
+const FEW_PIXELS: u32 = 64;
 /// Details are what differs from the mean of so many pixels to each side.
 const DETAIL_RADIUS: usize = 6;
 
@@ -127,7 +135,8 @@ const MOVES: [[f32; 4]; 16] = [
 /// How a picture may be a crop of another by their small grey copies, if it may.
 pub fn align_thumbnails(whole: &Thumbnail, crop: &Thumbnail, margins: [f32; 4], is_mirrored: bool) -> Option<Alignment> {
     let (whole, crop) = (Plane::of_thumbnail(whole), Plane::of_thumbnail(crop));
-    let agreement = |margins| correlation(&whole.part(margins, is_mirrored, SIDE), &crop.values);
+    let coarse_crop = crop.part([0.0; 4], false, COARSE_SIDE);
+    let agreement = |margins| correlation(&whole.part(margins, is_mirrored, COARSE_SIDE), &coarse_crop);
     if agreement(margins) < WORTH_TRYING {
         return None;
     }
@@ -138,33 +147,47 @@ pub fn align_thumbnails(whole: &Thumbnail, crop: &Thumbnail, margins: [f32; 4], 
     if starts.first().is_none_or(|&(best, _)| best < WORTH_SEEKING) {
         return None;
     }
-    let from = |&(_, start): &(f32, [f32; 4])| whole.seek(&crop.values, start, is_mirrored, SIDE, &[0.02, 0.01, 0.005]);
+    let from = |&(_, start): &(f32, [f32; 4])| whole.seek(&coarse_crop, start, is_mirrored, COARSE_SIDE, &[0.02, 0.01]);
     let best = starts.iter().take(STARTS).map(from).max_by(|left, right| left.correlation.total_cmp(&right.correlation))?;
+    if best.correlation < WORTH_OPENING {
+        return None;
+    }
+    let best = whole.seek(&crop.values, best.margins, is_mirrored, SIDE, &[0.01, 0.005]);
     (best.correlation >= WORTH_OPENING).then_some(best)
 }
 
 /// How the pixels of two pictures agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// Correlation of all colour values.
+    /// Correlation of all colour values; 0 where the details already tell the two apart.
     pub colours: f32,
     /// Correlation of the details of the brightness; `None` where there are none.
     pub details: Option<f32>,
+    /// What that must be at least in copies.
+    pub least_details: f32,
 }
 
 impl Agreement {
     /// Whether the two show the same.
     pub fn is_copy(&self) -> bool {
-        self.colours >= SAME_COLOURS && self.details.is_some_and(|details| details >= SAME_DETAILS)
+        self.colours >= SAME_COLOURS && self.details.is_some_and(|details| details >= self.least_details)
     }
 }
 
 /// Compares the pixels of a picture with those of one that may be a crop of it.
 pub fn compare(whole: &RgbImage, crop: &RgbImage, margins: [f32; 4], is_mirrored: bool) -> Agreement {
+    let short = [whole, crop].map(|picture| picture.width.min(picture.height));
+    let least_details = if short.iter().any(|&side| side < FEW_PIXELS) { SAME_FEW_DETAILS } else { SAME_DETAILS };
     let (whole, crop) = (squashed(whole, CLOSE_WHOLE_SIDE), squashed(crop, CLOSE_SIDE));
     let grey = |pixels: &[u8]| pixels.as_chunks::<3>().0.iter().map(|&pixel| f32::from(luma(pixel))).collect::<Vec<f32>>();
     let grey_whole = Plane { side: CLOSE_WHOLE_SIDE, values: grey(&whole) };
     let grey_crop = grey(&crop);
+    // Two pictures of one kind of thing are alike as a whole and not in their details: most are told apart before any margin is moved.
+    let right = details(&grey_crop);
+    let rough = correlation(&details(&grey_whole.part(margins, is_mirrored, CLOSE_SIDE)), &right);
+    if rough < WORTH_MOVING {
+        return Agreement { colours: 0.0, details: Some(rough), least_details };
+    }
     let best = grey_whole.seek(&grey_crop, margins, is_mirrored, CLOSE_SIDE, &[0.005, 0.002, 0.001]);
     let mut colours = (Vec::new(), Vec::new());
     for channel in 0..3 {
@@ -174,10 +197,14 @@ pub fn compare(whole: &RgbImage, crop: &RgbImage, margins: [f32; 4], is_mirrored
         colours.1.extend(one(&crop));
     }
     let part = grey_whole.part(best.margins, is_mirrored, CLOSE_SIDE);
-    let (left, right) = (details(&part), details(&grey_crop));
+    let left = details(&part);
     let deviation = |values: &[f32]| (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt();
     let has_details = deviation(&left) >= LEAST_DETAIL && deviation(&right) >= LEAST_DETAIL;
-    Agreement { colours: correlation(&colours.0, &colours.1), details: has_details.then(|| correlation(&left, &right)) }
+    Agreement {
+        colours: correlation(&colours.0, &colours.1),
+        details: has_details.then(|| correlation(&left, &right)),
+        least_details,
+    }
 }
 
 /// Standard deviation of details in levels below which there are none: what compression leaves of a smooth picture.

@@ -11,6 +11,10 @@ use crate::parallel;
 /// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have nothing in common differ in 32 on average.
 const MOST_BITS: u32 = 20;
 
+/// The nearest candidates that a picture keeps: where all pictures are alike (clothes on white, say), most pairs would be candidates. Of many
+/// copies each finds some, and together they are one group.
+const MOST_CANDIDATES: usize = 16;
+
 /// A picture that may be a crop of another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
@@ -87,5 +91,8 @@ fn look_up(whole: u32, windows: &[WindowHash], hashes: &[u64], tables: &[Table])
             }
         }
     }
-    best.into_values().map(|(_, candidate)| candidate).collect()
+    let mut nearest: Vec<(u32, Candidate)> = best.into_values().collect();
+    nearest.sort_by_key(|&(bits, candidate)| (bits, candidate.crop));
+    nearest.truncate(MOST_CANDIDATES);
+    nearest.into_iter().map(|(_, candidate)| candidate).collect()
 }
