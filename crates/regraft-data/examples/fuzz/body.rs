@@ -1,0 +1,70 @@
+//! The way from a file's bytes to the network's input, with checks of what must hold whatever the bytes are.
+
+use regraft_data::augmentation::{Augmentation, training_pixels};
+use regraft_data::decode::{DecodeOptions, DecodeReason, decode_bytes};
+use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft_kernels::random::{Draws, Purpose};
+
+/// Pictures of more pixels are refused, so that a run tries many.
+const MAX_PIXELS: u64 = 1 << 20;
+
+/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason where a decoder panicked, which a user sees as
+/// that file's error.
+///
+/// # Panics
+///
+/// When something does not hold that should.
+pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
+    let mut panicked = None;
+    let strict = DecodeOptions { max_pixels: MAX_PIXELS, ..DecodeOptions::default() };
+    let mut whole = None;
+    for options in [
+        strict,
+        DecodeOptions { least_side: Some(24), ..strict },
+        DecodeOptions { least_side: Some(1), ..strict },
+        DecodeOptions { allow_truncated: true, ..strict },
+    ] {
+        let decoded = match decode_bytes(bytes, &options) {
+            Ok(decoded) => decoded,
+            Err(reason @ DecodeReason::Panicked { .. }) => {
+                panicked = Some(reason);
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let image = &decoded.image;
+        let pixels = u64::from(image.width) * u64::from(image.height);
+        assert!(pixels > 0 && pixels <= MAX_PIXELS, "{} x {} pixels", image.width, image.height);
+        assert_eq!(image.pixels.len() as u64, pixels * 3, "three levels for each pixel");
+        assert!(decoded.reduction.is_power_of_two() && decoded.reduction <= 8);
+        assert!(options.allow_truncated || !decoded.truncated, "nothing is cut off unless that is allowed");
+        match (&whole, options.least_side) {
+            // What is decoded at a part of its size has that part of the size.
+            (Some((width, height)), Some(_)) => {
+                let part = |side: &u32| side.div_ceil(decoded.reduction);
+                assert_eq!((image.width, image.height), (part(width), part(height)));
+            }
+            (None, None) => whole = Some((image.width, image.height)),
+            _ => {}
+        }
+        to_tensor(&decoded.image);
+    }
+    panicked
+}
+
+fn to_tensor(image: &regraft_data::RgbImage) {
+    for resize in [ResizeMode::Crop { short_side: 18 }, ResizeMode::Squash, ResizeMode::Letterbox] {
+        let preprocessing =
+            Preprocessing { image_size: 16, resize, interpolation: Interpolation::Bicubic, mean: [0.485; 3], std: [0.229; 3] };
+        let mut draws = Draws::new(1, Purpose::Augment, 0, image.width);
+        let squares = [
+            evaluation_pixels(image, &preprocessing),
+            training_pixels(image, &preprocessing, &Augmentation::default(), &mut draws),
+        ];
+        for square in squares {
+            let mut tensor = vec![f32::NAN; preprocessing.input_length()];
+            normalise_into(&square.pixels, &preprocessing, &mut tensor);
+            assert!(tensor.iter().all(|value| value.is_finite()), "a tensor of numbers");
+        }
+    }
+}
