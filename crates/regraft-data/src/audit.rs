@@ -9,6 +9,7 @@ mod candidates;
 pub mod copies;
 mod fingerprint;
 pub mod inspect;
+mod plane;
 
 pub use copies::{CopyGroup, CopyKind, copies};
 pub use inspect::{Facts, Oddity, inspect};

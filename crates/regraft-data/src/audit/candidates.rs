@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::fingerprint::{CHUNKS, MARGINS, Thumbnail, UNCERTAIN, WindowHash, chunk, mirrored};
+use super::fingerprint::{CHUNKS, Thumbnail, UNCERTAIN, WindowHash, chunk, mirrored};
 use crate::parallel;
 
 /// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have nothing in common differ in 32 on average.
@@ -24,8 +24,6 @@ pub struct Candidate {
     pub crop: u32,
     /// Whether it is mirrored.
     pub is_mirrored: bool,
-    /// Margins of the window, as parts of the sides: left, right, top, bottom.
-    pub margins: [f32; 4],
 }
 
 /// The pictures by one chunk of their hash.
@@ -83,9 +81,7 @@ fn look_up(whole: u32, windows: &[WindowHash], hashes: &[u64], tables: &[Table])
                         if crop == whole || bits > MOST_BITS || best.get(&crop).is_some_and(|(least, _)| *least <= bits) {
                             continue;
                         }
-                        let ((left, right), (top, bottom)) = (MARGINS[window.window.0], MARGINS[window.window.1]);
-                        let margins = [left, right, top, bottom];
-                        best.insert(crop, (bits, Candidate { whole, crop, is_mirrored, margins }));
+                        best.insert(crop, (bits, Candidate { whole, crop, is_mirrored }));
                     }
                 }
             }

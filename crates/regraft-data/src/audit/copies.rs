@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::alignment::{Agreement, Alignment, align_thumbnails, compare};
+use super::alignment::{Agreement, align_thumbnails, coarse_details, compare};
 use super::candidates::{Candidate, candidates};
 use super::fingerprint::Thumbnail;
 use super::inspect::{BLANK_DEVIATION, Facts, decode_options};
+use super::plane::Alignment;
 use crate::decode::{DecodeOptions, decode};
 use crate::parallel;
 
@@ -133,9 +134,11 @@ pub fn copies(
 }
 
 fn likely_pairs(found: &[Candidate], thumbnails: &[&Thumbnail], workers: usize) -> Vec<(Candidate, Alignment)> {
+    let coarse = parallel::map(thumbnails.len(), workers, &|place| coarse_details(thumbnails[place]), &|_| {});
     let fit = |place: usize| {
-        let Candidate { whole, crop, is_mirrored, margins } = found[place];
-        align_thumbnails(thumbnails[whole as usize], thumbnails[crop as usize], margins, is_mirrored)
+        let Candidate { whole, crop, is_mirrored } = found[place];
+        let pair = [whole as usize, crop as usize];
+        align_thumbnails(pair.map(|picture| thumbnails[picture]), pair.map(|picture| &coarse[picture]), is_mirrored)
     };
     let fits = parallel::map(found.len(), workers, &fit, &|_| {});
     found.iter().zip(fits).filter_map(|(&candidate, fit)| Some((candidate, fit?))).collect()
@@ -168,5 +171,54 @@ impl Groups {
     fn join(&mut self, left: usize, right: usize) {
         let (left, right) = (self.root(left), self.root(right));
         self.parents[left.max(right)] = left.min(right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inspect;
+    use super::*;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
+
+    /// Shop pictures of 28 x 28 pixels, grey on black, three kinds of clothes that resemble each other, sorted by name.
+    fn clothes() -> Vec<PathBuf> {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/fashion/train");
+        let mut paths: Vec<PathBuf> = ["coat", "pullover", "shirt"]
+            .iter()
+            .flat_map(|class| std::fs::read_dir(sample.join(class)).expect("a class"))
+            .map(|entry| entry.expect("a picture").path())
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn of_many_alike_tiny_pictures_few_are_compared_and_only_copies_found() {
+        let mut paths = clothes();
+        assert_eq!(paths.len(), 180);
+        let folder = TempDir::new().expect("a folder");
+        let (mirrored, brighter, exact) =
+            (folder.path().join("mirrored.png"), folder.path().join("brighter.png"), folder.path().join("exact.png"));
+        let open = |place: usize| image::open(&paths[place]).expect("a picture").to_luma8();
+        image::imageops::flip_horizontal(&open(7)).save(&mirrored).expect("saved");
+        image::imageops::brighten(&open(130), 12).save(&brighter).expect("saved");
+        std::fs::copy(&paths[150], &exact).expect("copied");
+        paths.extend([mirrored, brighter, exact]);
+        let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        let options = DecodeOptions::default();
+        let facts = inspect(&paths, 2, &options, &|_| {});
+
+        let thumbnails: Vec<&Thumbnail> = facts.iter().filter_map(|facts| facts.thumbnail.as_ref()).collect();
+        let found = candidates(&thumbnails, 2, &|_| {});
+        assert!(found.len() <= 16 * paths.len(), "{} candidates", found.len());
+        // Files are opened for these alone.
+        let likely = likely_pairs(&found, &thumbnails, 2);
+        assert!(likely.len() <= paths.len(), "{} of {} pairs", likely.len(), found.len());
+
+        let groups = copies(&paths, &facts, 2, &options, &|_| {});
+        let group = |files: [usize; 2], kind| CopyGroup { files: files.to_vec(), kind };
+        let planted = [group([7, 180], CopyKind::Near), group([130, 181], CopyKind::Near), group([150, 182], CopyKind::Exact)];
+        assert_eq!(groups, planted);
     }
 }

@@ -29,8 +29,6 @@ pub struct Thumbnail {
 /// The hash of one window of a picture.
 #[derive(Clone, Debug)]
 pub struct WindowHash {
-    /// Places in [`MARGINS`], horizontal and vertical.
-    pub window: (usize, usize),
     pub hash: u64,
     /// For each chunk its least certain bits: those whose frequency is weakest.
     pub uncertain: [[u8; UNCERTAIN]; CHUNKS],
@@ -145,7 +143,7 @@ impl Transform {
             });
             std::array::from_fn(|place| bits[place])
         });
-        WindowHash { window, hash, uncertain }
+        WindowHash { hash, uncertain }
     }
 }
 
