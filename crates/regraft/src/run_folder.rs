@@ -162,12 +162,7 @@ impl RunFolder {
 
     /// Removes what writes that were cut off left behind. The folder must be locked: nothing is being written then.
     fn remove_unfinished(&self) -> Result<(), RunFolderError> {
-        for folder in [self.path.clone(), self.checkpoints()] {
-            for unfinished in unfinished_files(&folder)? {
-                fs::remove_file(&unfinished).map_err(io_error("remove the left-over", &unfinished))?;
-            }
-        }
-        Ok(())
+        [self.path.clone(), self.checkpoints()].iter().try_for_each(|folder| remove_unfinished(folder))
     }
 
     /// Whether a run could go on in a folder, which nothing is done to.
@@ -182,7 +177,7 @@ impl RunFolder {
     }
 
     /// The folder, locked by this process.
-    fn locked(folder: &Path) -> Result<Self, RunFolderError> {
+    pub(crate) fn locked(folder: &Path) -> Result<Self, RunFolderError> {
         let path = folder.join(LOCK);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = options.map_err(io_error("create the file", &path))?;
@@ -313,6 +308,14 @@ fn is_unfinished(name: &str) -> bool {
 /// What writes that were cut off left in a folder; nothing where there is no folder.
 fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     files_of(folder, |path| is_unfinished(&path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Removes what writes that were cut off left in a folder, in which nothing is being written.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), RunFolderError> {
+    for unfinished in unfinished_files(folder)? {
+        fs::remove_file(&unfinished).map_err(io_error("remove the left-over", &unfinished))?;
+    }
+    Ok(())
 }
 
 /// What is in a folder that is `wanted`; nothing where there is no folder.

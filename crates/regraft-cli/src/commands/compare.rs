@@ -47,7 +47,7 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
     });
     let written = narration.end();
     let outcome = outcome.map_err(|error| match error {
-        CompareError::Changed { .. } => Failure::input(error),
+        CompareError::Changed { .. } | CompareError::Folder(_) => Failure::input(error),
         CompareError::Stopped { .. } => Failure::stopped(error, signals.received()),
         error => Failure::under_way(error),
     })?;

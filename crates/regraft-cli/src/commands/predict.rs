@@ -47,10 +47,9 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         return output::json(&outcome.predictions);
     }
     if arguments.csv {
-        output::line("path,rank,class,probability")?;
+        return output::line(csv_table(&outcome.predictions)?.trim_end());
     }
-    let form = if arguments.csv { csv_rows } else { lines };
-    outcome.predictions.iter().try_for_each(|prediction| output::line(form(prediction)))
+    outcome.predictions.iter().try_for_each(|prediction| output::line(lines(prediction)))
 }
 
 /// The file's name, and a line for each class below it.
@@ -63,20 +62,22 @@ fn lines(prediction: &Prediction) -> String {
     lines.join("\n")
 }
 
-/// A row for each class; one without class where the network gave no finite numbers.
-fn csv_rows(prediction: &Prediction) -> String {
-    let path = csv_field(&prediction.path.display().to_string());
-    if prediction.top.is_empty() {
-        return format!("{path},,,");
+/// A row for each class of each picture; one without class where the network gave no finite numbers.
+fn csv_table(predictions: &[Prediction]) -> Result<String, Failure> {
+    let failed = |error: csv::Error| Failure::under_way(error);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["path", "rank", "class", "probability"]).map_err(failed)?;
+    for Prediction { path, top } in predictions {
+        let path = path.display().to_string();
+        if top.is_empty() {
+            writer.write_record([&path, "", "", ""]).map_err(failed)?;
+        }
+        for (guess, rank) in top.iter().zip(1..) {
+            writer.serialize((&path, rank, &guess.class, guess.probability)).map_err(failed)?;
+        }
     }
-    let rows = prediction.top.iter().zip(1..);
-    let rows = rows.map(|(guess, rank)| format!("{path},{rank},{},{}", csv_field(&guess.class), guess.probability));
-    rows.collect::<Vec<_>>().join("\n")
-}
-
-/// A field of a CSV file, quoted where it must be (RFC 4180).
-fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -88,9 +89,10 @@ mod tests {
     fn fields_are_quoted_where_they_must_be() {
         let top =
             vec![Guess { class: "hotdog, hot dog".into(), probability: 0.75 }, Guess { class: "cat".into(), probability: 0.25 }];
-        let prediction = Prediction { path: "a \"b\".png".into(), top };
-        let expected = "\"a \"\"b\"\".png\",1,\"hotdog, hot dog\",0.75\n\"a \"\"b\"\".png\",2,cat,0.25";
-        assert_eq!(csv_rows(&prediction), expected);
-        assert_eq!(csv_rows(&Prediction { path: "a.png".into(), top: Vec::new() }), "a.png,,,");
+        let predictions =
+            [Prediction { path: "a \"b\".png".into(), top }, Prediction { path: "a\nb.png".into(), top: Vec::new() }];
+        let expected = "path,rank,class,probability\n\"a \"\"b\"\".png\",1,\"hotdog, hot dog\",0.75\n\
+                        \"a \"\"b\"\".png\",2,cat,0.25\n\"a\nb.png\",,,\n";
+        assert_eq!(csv_table(&predictions).ok().as_deref(), Some(expected));
     }
 }

@@ -20,7 +20,7 @@ use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
 use crate::report::summary::{SummaryError, read_summary};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, RunFolderError, remove_unfinished};
 use crate::train::{Event, Output, TrainError, train};
 use arms::Arm;
 use result::ArmRuns;
@@ -119,6 +119,9 @@ pub enum CompareError {
         /// The first run's error.
         first: String,
     },
+    /// Another comparison writes to the folder, or what an earlier one left cannot be removed.
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
     /// A folder cannot be made or a file not be read.
     #[error("cannot {action} {path}: {source}", path = path.display())]
     Io {
@@ -167,6 +170,11 @@ pub fn compare(
             check_unchanged(arm, seed, folder)?;
         }
     }
+    // Held to the end, so that no other comparison writes there.
+    fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+    let _lock = RunFolder::locked(folder)?;
+    remove_unfinished(folder)?;
+    config.arms.iter().try_for_each(|arm| remove_unfinished(&folder.join(ARMS).join(&arm.folder)))?;
     let mut arms: Vec<ArmRuns<'_>> = config.arms.iter().map(|arm| ArmRuns { arm, runs: Vec::new() }).collect();
     let total = config.arms.len() * config.seeds.len();
     let mut number = 0;
