@@ -223,21 +223,24 @@ pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueErr
 
 fn list_labelled(folder: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
     let entries = walk.list(folder)?;
-    let names = class_names(&entries)?;
-    let mut samples = Vec::new();
-    let mut notes = Vec::new();
-    for (class_folder, label) in entries.folders.iter().zip(0..) {
-        let files = walk.files_below(class_folder)?;
+    let (mut names, mut origins, mut samples, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (name, class_folder) in class_names(&entries)?.into_iter().zip(entries.folders) {
+        let files = walk.files_below(&class_folder)?;
         if files.is_empty() {
+            // Not even a class that the model does not know matters where it has no picture.
             notes.push(format!("{} holds no picture: nothing is said of its class.", class_folder.display()));
+            continue;
         }
+        let label = names.len() as u32;
         samples.extend(files.into_iter().map(|path| Sample { path, label }));
+        names.push(name);
+        origins.push(class_folder);
     }
     entries.files.into_iter().for_each(|path| walk.ignore(path, OUTSIDE));
     if samples.is_empty() {
         return Err(CatalogueError::NoPictures { path: folder.to_path_buf() });
     }
-    Ok(Labelled { names, origins: entries.folders, samples, ignored: Vec::new(), notes })
+    Ok(Labelled { names, origins, samples, ignored: Vec::new(), notes })
 }
 
 impl Labelled {

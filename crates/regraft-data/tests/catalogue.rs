@@ -263,11 +263,14 @@ fn pictures_are_left_out_as_a_list_says() {
 
 #[test]
 fn an_empty_class_of_an_evaluation_folder_is_a_note() {
-    let data = folder(&["a/1.jpg", "b/", "c/1.txt"]);
+    let data = folder(&["a/1.jpg", "b/", "c/1.txt", "z/1.jpg"]);
     let found = scan_labelled(data.path(), Path::new("unused")).unwrap();
-    assert_eq!(found.names, ["a", "b", "c"]);
+    assert_eq!(found.names, ["a", "z"]);
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
     assert!(found.notes[0].contains("b holds no picture"), "{:?}", found.notes);
+    // Nor is it an error where the model does not know it.
+    let found = found.labelled_by(&["z", "a"].map(str::to_owned)).unwrap();
+    assert_eq!(found.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     }
     let (leaks, conflicts) = (found.leakage.len(), found.label_conflicts.len());
     if arguments.strict && leaks + conflicts > 0 {
-        return Err(Failure::under_way(anyhow::anyhow!("{leaks} leaks and {conflicts} label conflicts were found")));
+        return Err(Failure::under_way(anyhow::anyhow!("the audit found leaks ({leaks}) and label conflicts ({conflicts})")));
     }
     Ok(())
 }

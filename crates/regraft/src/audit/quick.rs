@@ -37,16 +37,16 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
     let leaks = across(|first, other| first.part != other.part);
     if let Some((first, other)) = leaks.first() {
         notes.push(format!(
-            "{} files stand in two parts of the data, such as {first} and {other}: what is learned by heart is scored as if it were known; see \
+            "{} in two parts of the data, such as {first} and {other}: what is learned by heart is scored as if it were known; see \
              `regraft audit`",
-            leaks.len()
+            files_stand(leaks.len())
         ));
     }
     let conflicts = across(|first, other| first.class != other.class);
     if let Some((first, other)) = conflicts.first() {
         notes.push(format!(
-            "{} files stand in two classes, such as {first} and {other}: one of the labels is wrong; see `regraft audit`",
-            conflicts.len()
+            "{} in two classes, such as {first} and {other}: one of the labels is wrong; see `regraft audit`",
+            files_stand(conflicts.len())
         ));
     }
     let most = counts.iter().max_by_key(|(_, count)| **count);
@@ -56,6 +56,10 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
         notes.push(format!("the classes are imbalanced: {large} has {most} training pictures, {small} has {least}"));
     }
     notes
+}
+
+fn files_stand(count: usize) -> String {
+    if count == 1 { "1 file stands".to_owned() } else { format!("{count} files stand") }
 }
 
 #[cfg(test)]
@@ -74,8 +78,8 @@ mod tests {
         let more = ["4", "5", "6", "7"].map(|hash| ["train", "a", hash, "t/a/n"]);
         let notes = notes(&[&bad[..], &more].concat());
         assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(notes[0].starts_with("1 files stand in two parts") && notes[0].contains("t/a/1 and e/b/3"), "{notes:?}");
-        assert!(notes[1].starts_with("1 files stand in two classes"), "{notes:?}");
+        assert!(notes[0].starts_with("1 file stands in two parts") && notes[0].contains("t/a/1 and e/b/3"), "{notes:?}");
+        assert!(notes[1].starts_with("1 file stands in two classes"), "{notes:?}");
         assert!(notes[2].contains("a has 5 training pictures, b has 1"), "{notes:?}");
     }
 }
