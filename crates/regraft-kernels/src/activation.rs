@@ -1,7 +1,7 @@
 //! Activation functions, and what is done to a layer's output right after it is computed.
 
+use crate::element::Element;
 use crate::isa::for_each_isa;
-use rayon::prelude::*;
 
 /// An elementwise activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,20 +43,20 @@ pub(crate) fn clamp(value: f32, low: f32, high: f32) -> f32 {
 
 /// What is done to a linear operation's output while it is still in the cache: `activation(output + bias + residual)`.
 #[derive(Clone, Copy, Debug)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, E = f32> {
     /// One value a channel.
     pub bias: Option<&'a [f32]>,
     /// A map of the output's shape.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [E]>,
     /// Applied last.
     pub activation: Activation,
 }
 
-impl Epilogue<'_> {
+impl<E: Element> Epilogue<'_, E> {
     /// Nothing is done.
     pub const NONE: Self = Self { bias: None, residual: None, activation: Activation::Identity };
 
-    /// Applies to `rows`, whole pixels of `channels` that begin `offset` elements into the output.
+    /// Applies to the sums `rows`, whole pixels of `channels` that begin `offset` elements into the output.
     pub(crate) fn apply(&self, rows: &mut [f32], offset: usize, channels: usize) {
         let residual = self.residual.map(|residual| &residual[offset..offset + rows.len()]);
         let (low, high) = self.activation.bounds();
@@ -86,50 +86,39 @@ fn add_bias_body<const FUSED: bool>(rows: &mut [f32], bias: &[f32], low: f32, hi
     }
 }
 
-for_each_isa! { fn add_residual(rows: &mut [f32], residual: &[f32], low: f32, high: f32) => add_residual_body }
+for_each_isa! { fn add_residual<E: Element>(rows: &mut [f32], residual: &[E], low: f32, high: f32) => add_residual_body }
 #[inline(always)]
-fn add_residual_body<const FUSED: bool>(rows: &mut [f32], residual: &[f32], low: f32, high: f32) {
+fn add_residual_body<const FUSED: bool, E: Element>(rows: &mut [f32], residual: &[E], low: f32, high: f32) {
     for (value, residual) in rows.iter_mut().zip(residual) {
-        *value = clamp(*value + residual, low, high);
+        *value = clamp(*value + residual.to_f32(), low, high);
     }
 }
 
-for_each_isa! { fn add_both(rows: &mut [f32], bias: &[f32], residual: &[f32], low: f32, high: f32) => add_both_body }
+for_each_isa! { fn add_both<E: Element>(rows: &mut [f32], bias: &[f32], residual: &[E], low: f32, high: f32) => add_both_body }
 #[inline(always)]
-fn add_both_body<const FUSED: bool>(rows: &mut [f32], bias: &[f32], residual: &[f32], low: f32, high: f32) {
+fn add_both_body<const FUSED: bool, E: Element>(rows: &mut [f32], bias: &[f32], residual: &[E], low: f32, high: f32) {
     for (row, residual) in rows.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len())) {
         for ((value, bias), residual) in row.iter_mut().zip(bias).zip(residual) {
-            *value = clamp(*value + bias + residual, low, high);
+            *value = clamp(*value + bias + residual.to_f32(), low, high);
         }
     }
 }
 
-for_each_isa! { pub(crate) fn mask(gradient: &mut [f32], output: &[f32], low: f32, high: f32) => mask_body }
+for_each_isa! { pub(crate) fn mask<E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) => mask_body }
 #[inline(always)]
-fn mask_body<const FUSED: bool>(gradient: &mut [f32], output: &[f32], low: f32, high: f32) {
+fn mask_body<const FUSED: bool, E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) {
     for (gradient, output) in gradient.iter_mut().zip(output) {
-        *gradient = if *output > low && *output < high { *gradient } else { 0.0 };
+        let output = output.to_f32();
+        *gradient = if output > low && output < high { *gradient } else { E::default() };
     }
 }
 
 for_each_isa! {
-    pub(crate) fn add_slices(target: &mut [f32], source: &[f32]) => add_slices_body
+    pub(crate) fn add_slices<E: Element>(target: &mut [E], source: &[E]) => add_slices_body
 }
 #[inline(always)]
-fn add_slices_body<const FUSED: bool>(target: &mut [f32], source: &[f32]) {
-    target.iter_mut().zip(source).for_each(|(target, source)| *target += source);
-}
-
-/// Elements that one parallel task of an elementwise kernel takes.
-pub(crate) const ELEMENTS_PER_TASK: usize = 1 << 16;
-
-/// The gradient before an activation from that after it, in place: zero where the output met one of the bounds.
-pub fn backward(activation: Activation, gradient: &mut [f32], output: &[f32]) {
-    assert_eq!(gradient.len(), output.len());
-    if activation == Activation::Identity {
-        return;
+fn add_slices_body<const FUSED: bool, E: Element>(target: &mut [E], source: &[E]) {
+    for (target, source) in target.iter_mut().zip(source) {
+        *target = E::from_f32(target.to_f32() + source.to_f32());
     }
-    let (low, high) = activation.bounds();
-    let tasks = gradient.par_chunks_mut(ELEMENTS_PER_TASK).zip(output.par_chunks(ELEMENTS_PER_TASK));
-    tasks.for_each(|(gradient, output)| mask(gradient, output, low, high));
 }

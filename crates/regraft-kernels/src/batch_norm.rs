@@ -1,10 +1,11 @@
 //! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
 
 use crate::activation::{Activation, add_slices, clamp, mask};
+use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
-/// Pixels whose statistics one task computes: two passes over them stay in the cache.
+/// Pixels that one task of an elementwise kernel takes.
 const PIXELS_PER_BLOCK: usize = 128;
 
 /// The statistics of a batch, one value a channel.
@@ -23,23 +24,14 @@ pub(crate) fn even_blocks(pixels: usize, pixels_per_block: usize) -> impl Iterat
 }
 
 impl Statistics {
-    /// Mean and variance of each channel of `map`. Each block's mean and squared deviations are exact to f32 rounding; blocks are
-    /// combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
-    pub fn compute(&mut self, map: &[f32], channels: usize) {
-        let pixels = map.len() / channels;
-        let maps = map.par_chunks(PIXELS_PER_BLOCK * channels);
-        let partial = self.partial(pixels.div_ceil(PIXELS_PER_BLOCK), channels);
-        partial.par_chunks_exact_mut(2 * channels).zip(maps).for_each(|(partial, map)| block_statistics(map, partial));
-        self.combine(even_blocks(pixels, PIXELS_PER_BLOCK), channels);
-    }
-
     /// Room for the [`block_statistics`] of so many blocks, `[blocks, 2 x channels]`.
     pub(crate) fn partial(&mut self, blocks: usize, channels: usize) -> &mut [f32] {
         self.partial.resize(blocks * 2 * channels, 0.0);
         &mut self.partial
     }
 
-    /// Puts the blocks' statistics together, given the pixels of each.
+    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared deviations are exact to f32 rounding; blocks
+    /// are combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
     pub(crate) fn combine(&mut self, blocks: impl Iterator<Item = usize>, channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut pixels = 0;
@@ -102,15 +94,15 @@ pub fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
 ///
 /// `scale` is weight x inverse deviation, `shift` is bias - mean x scale. `keep` holds, for each picture, what the normalised
 /// value is multiplied with before the residual is added (drop-connect); its pictures have `pixels_per_image` pixels.
-pub fn normalize(
-    input: &[f32],
+pub fn normalize<E: Element>(
+    input: &[E],
     scale: &[f32],
     shift: &[f32],
-    residual: Option<&[f32]>,
+    residual: Option<&[E]>,
     keep: Option<&[f32]>,
     activation: Activation,
     pixels_per_image: usize,
-    output: &mut [f32],
+    output: &mut [E],
 ) {
     assert_eq!(input.len(), output.len());
     let image_length = pixels_per_image * scale.len();
@@ -129,60 +121,62 @@ pub fn normalize(
 }
 
 for_each_isa! {
-    fn normalize_image(input: &[f32], scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [f32])
-        => normalize_image_body
+    fn normalize_image<E: Element>(
+        input: &[E], scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [E]
+    ) => normalize_image_body
 }
 #[inline(always)]
-fn normalize_image_body<const FUSED: bool>(
-    input: &[f32],
+fn normalize_image_body<const FUSED: bool, E: Element>(
+    input: &[E],
     scale: &[f32],
     shift: &[f32],
     keep: f32,
     low: f32,
     high: f32,
-    output: &mut [f32],
+    output: &mut [E],
 ) {
     for (output, input) in output.chunks_exact_mut(scale.len()).zip(input.chunks_exact(scale.len())) {
         for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
-            *output = clamp(keep * multiply_add::<FUSED>(*input, *scale, *shift), low, high);
+            *output = E::from_f32(clamp(keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high));
         }
     }
 }
 
 for_each_isa! {
-    fn normalize_image_with(
-        input: &[f32], scale: &[f32], shift: &[f32], residual: &[f32], keep: f32, low: f32, high: f32, output: &mut [f32]
+    fn normalize_image_with<E: Element>(
+        input: &[E], scale: &[f32], shift: &[f32], residual: &[E], keep: f32, low: f32, high: f32, output: &mut [E]
     ) => normalize_image_with_body
 }
 #[inline(always)]
-fn normalize_image_with_body<const FUSED: bool>(
-    input: &[f32],
+fn normalize_image_with_body<const FUSED: bool, E: Element>(
+    input: &[E],
     scale: &[f32],
     shift: &[f32],
-    residual: &[f32],
+    residual: &[E],
     keep: f32,
     low: f32,
     high: f32,
-    output: &mut [f32],
+    output: &mut [E],
 ) {
     let channels = scale.len();
     let pixels = output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(residual.chunks_exact(channels));
     for ((output, input), residual) in pixels {
         for ((((output, input), residual), scale), shift) in output.iter_mut().zip(input).zip(residual).zip(scale).zip(shift) {
-            *output = clamp(keep * multiply_add::<FUSED>(*input, *scale, *shift) + residual, low, high);
+            let normalized = keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift);
+            *output = E::from_f32(clamp(normalized + residual.to_f32(), low, high));
         }
     }
 }
 
 /// What lies between the gradient of a layer's output and that of its batch norm's output.
 #[derive(Debug)]
-pub struct BackwardPrologue<'a> {
+pub struct BackwardPrologue<'a, E = f32> {
     /// The layer's activation.
     pub activation: Activation,
     /// The layer's output, from which the activation's mask is read; of any length where that is the identity.
-    pub output: &'a [f32],
+    pub output: &'a [E],
     /// The residual input's gradient, and whether the layer's is added to it (or replaces it).
-    pub residual: Option<(&'a mut [f32], bool)>,
+    pub residual: Option<(&'a mut [E], bool)>,
     /// For each picture, what its branch was multiplied with (drop-connect).
     pub keep: Option<&'a [f32]>,
 }
@@ -193,11 +187,13 @@ fn backward_pixels(channels: usize) -> usize {
 }
 
 /// Goes back through activation, residual and drop-connect, in place, and computes the batch norm's parameter gradients of the
-/// result as [`backward_parameters`] does: all while a block is in the cache.
-pub fn backward(
-    prologue: BackwardPrologue<'_>,
-    input: &[f32],
-    gradient: &mut [f32],
+/// result, each `[C]`: all while a block is in the cache.
+///
+/// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels, in blocks added in order.
+pub fn backward<E: Element>(
+    prologue: BackwardPrologue<'_, E>,
+    input: &[E],
+    gradient: &mut [E],
     mean: &[f32],
     inverse_deviation: &[f32],
     weight_gradient: &mut [f32],
@@ -213,7 +209,7 @@ pub fn backward(
     let blocks = input.len().div_ceil(block);
     partial.resize(blocks * 2 * channels, 0.0);
     let (low, high) = activation.bounds();
-    let work = |index: usize, gradient: &mut [f32], residual: Option<(&mut [f32], bool)>, sums: &mut [f32]| {
+    let work = |index: usize, gradient: &mut [E], residual: Option<(&mut [E], bool)>, sums: &mut [f32]| {
         let place = index * block..index * block + gradient.len();
         if activation != Activation::Identity {
             mask(gradient, &output[place.clone()], low, high);
@@ -226,7 +222,7 @@ pub fn backward(
         if let Some(keep) = keep {
             for (pixel, gradient) in gradient.chunks_exact_mut(channels).enumerate() {
                 let keep = keep[(place.start + pixel * channels) / image_length];
-                gradient.iter_mut().for_each(|value| *value *= keep);
+                gradient.iter_mut().for_each(|value| *value = E::from_f32(value.to_f32() * keep));
             }
         }
         block_sums(&input[place], gradient, mean, sums);
@@ -244,27 +240,6 @@ pub fn backward(
     add_up(partial, inverse_deviation, weight_gradient, bias_gradient);
 }
 
-/// The gradients of weight and bias, each `[C]`, from the gradient of the normalised output.
-///
-/// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels, in blocks added in order.
-pub fn backward_parameters(
-    input: &[f32],
-    gradient: &[f32],
-    mean: &[f32],
-    inverse_deviation: &[f32],
-    weight_gradient: &mut [f32],
-    bias_gradient: &mut [f32],
-    partial: &mut Vec<f32>,
-) {
-    assert_eq!(input.len(), gradient.len());
-    let channels = mean.len();
-    let block = backward_pixels(channels) * channels;
-    partial.resize(input.len().div_ceil(block) * 2 * channels, 0.0);
-    let tasks = partial.par_chunks_exact_mut(2 * channels).zip(input.par_chunks(block)).zip(gradient.par_chunks(block));
-    tasks.for_each(|((sums, input), gradient)| block_sums(input, gradient, mean, sums));
-    add_up(partial, inverse_deviation, weight_gradient, bias_gradient);
-}
-
 /// Adds the blocks' sums in order.
 fn add_up(partial: &[f32], inverse_deviation: &[f32], weight_gradient: &mut [f32], bias_gradient: &mut [f32]) {
     let channels = inverse_deviation.len();
@@ -278,17 +253,18 @@ fn add_up(partial: &[f32], inverse_deviation: &[f32], weight_gradient: &mut [f32
     }
 }
 
-for_each_isa! { fn block_sums(input: &[f32], gradient: &[f32], mean: &[f32], sums: &mut [f32]) => block_sums_body }
+for_each_isa! { fn block_sums<E: Element>(input: &[E], gradient: &[E], mean: &[f32], sums: &mut [f32]) => block_sums_body }
 /// The sums of gradient x (input - mean) and of gradient.
 #[inline(always)]
-fn block_sums_body<const FUSED: bool>(input: &[f32], gradient: &[f32], mean: &[f32], sums: &mut [f32]) {
+fn block_sums_body<const FUSED: bool, E: Element>(input: &[E], gradient: &[E], mean: &[f32], sums: &mut [f32]) {
     let channels = mean.len();
     sums.fill(0.0);
     let (products, plain) = sums.split_at_mut(channels);
     for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
         let sums = products.iter_mut().zip(plain.iter_mut());
         for ((((product, sum), input), gradient), mean) in sums.zip(input).zip(gradient).zip(mean) {
-            *product = multiply_add::<FUSED>(*gradient, input - mean, *product);
+            let gradient = gradient.to_f32();
+            *product = multiply_add::<FUSED>(gradient, input.to_f32() - mean, *product);
             *sum += gradient;
         }
     }
@@ -296,10 +272,10 @@ fn block_sums_body<const FUSED: bool>(input: &[f32], gradient: &[f32], mean: &[f
 
 /// Turns the gradient of the normalised output into that of the input, in place.
 ///
-/// `scale` is weight x inverse deviation; the parameters' gradients are those of [`backward_parameters`].
-pub fn backward_input(
-    input: &[f32],
-    gradient: &mut [f32],
+/// `scale` is weight x inverse deviation; the parameters' gradients are those of [`backward`].
+pub fn backward_input<E: Element>(
+    input: &[E],
+    gradient: &mut [E],
     mean: &[f32],
     inverse_deviation: &[f32],
     scale: &[f32],
@@ -324,12 +300,13 @@ pub fn backward_input(
 }
 
 for_each_isa! {
-    fn combine(gradient: &mut [f32], input: &[f32], scale: &[f32], mean: &[f32], slope: &[f32], constant: &[f32]) => combine_body
+    fn combine<E: Element>(gradient: &mut [E], input: &[E], scale: &[f32], mean: &[f32], slope: &[f32], constant: &[f32])
+        => combine_body
 }
 #[inline(always)]
-fn combine_body<const FUSED: bool>(
-    gradient: &mut [f32],
-    input: &[f32],
+fn combine_body<const FUSED: bool, E: Element>(
+    gradient: &mut [E],
+    input: &[E],
     scale: &[f32],
     mean: &[f32],
     slope: &[f32],
@@ -339,21 +316,23 @@ fn combine_body<const FUSED: bool>(
     for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
         let parameters = scale.iter().zip(mean).zip(slope).zip(constant);
         for ((gradient, input), (((scale, mean), slope), constant)) in gradient.iter_mut().zip(input).zip(parameters) {
-            let rest = multiply_add::<FUSED>(input - mean, *slope, *constant);
-            *gradient = multiply_add::<FUSED>(*gradient, *scale, rest);
+            let rest = multiply_add::<FUSED>(input.to_f32() - mean, *slope, *constant);
+            *gradient = E::from_f32(multiply_add::<FUSED>(gradient.to_f32(), *scale, rest));
         }
     }
 }
 
 /// As [`backward_input`], for statistics that do not depend on the input: the gradient is only scaled.
-pub fn backward_input_of_constants(gradient: &mut [f32], scale: &[f32]) {
+pub fn backward_input_of_constants<E: Element>(gradient: &mut [E], scale: &[f32]) {
     gradient.par_chunks_mut(PIXELS_PER_BLOCK * scale.len()).for_each(|gradient| scale_pixels(gradient, scale));
 }
 
-for_each_isa! { fn scale_pixels(gradient: &mut [f32], scale: &[f32]) => scale_pixels_body }
+for_each_isa! { fn scale_pixels<E: Element>(gradient: &mut [E], scale: &[f32]) => scale_pixels_body }
 #[inline(always)]
-fn scale_pixels_body<const FUSED: bool>(gradient: &mut [f32], scale: &[f32]) {
+fn scale_pixels_body<const FUSED: bool, E: Element>(gradient: &mut [E], scale: &[f32]) {
     for pixel in gradient.chunks_exact_mut(scale.len()) {
-        pixel.iter_mut().zip(scale).for_each(|(gradient, scale)| *gradient *= scale);
+        for (gradient, scale) in pixel.iter_mut().zip(scale) {
+            *gradient = E::from_f32(gradient.to_f32() * scale);
+        }
     }
 }

@@ -1,21 +1,8 @@
 //! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back ("col2im").
 
 use crate::convolution::ConvolutionShape;
-use std::cell::RefCell;
+use crate::element::{CopyFrom, Element};
 use std::ops::Range;
-
-/// Lends this thread's scratch memory, at least `length` elements of unspecified value; it grows once and stays.
-pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < length {
-            scratch.resize(length, 0.0);
-        }
-        work(&mut scratch[..length])
-    })
-}
 
 /// Where one output pixel's patch lies: for kernel row `row`, the part of the patch inside the picture.
 struct PatchRow {
@@ -41,13 +28,13 @@ fn patch_row(shape: &ConvolutionShape, output_pixel: usize, kernel_row: usize) -
 
 /// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column, channel]`, of which only the
 /// columns in `part` are kept. Outside the picture they are zero. `group` says which group's channels are read.
-pub(crate) fn gather(
+pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     group: usize,
     pixels: Range<usize>,
     part: Range<usize>,
-    columns: &mut [f32],
+    columns: &mut [O],
 ) {
     let channels = shape.in_channels / shape.groups;
     let row_length = shape.kernel_width * channels;
@@ -57,13 +44,13 @@ pub(crate) fn gather(
             let wanted = part.start.max(row_start)..part.end.min(row_start + row_length);
             let target = &mut target[wanted.start - part.start..wanted.end - part.start];
             let Some(patch) = patch_row(shape, pixel, kernel_row) else {
-                target.fill(0.0);
+                target.fill(O::default());
                 continue;
             };
             let inside_start = (row_start + patch.columns.start * channels).clamp(wanted.start, wanted.end);
             let inside_end = (row_start + patch.columns.end * channels).clamp(inside_start, wanted.end);
-            target[..inside_start - wanted.start].fill(0.0);
-            target[inside_end - wanted.start..].fill(0.0);
+            target[..inside_start - wanted.start].fill(O::default());
+            target[inside_end - wanted.start..].fill(O::default());
             if inside_start == inside_end {
                 continue;
             }
@@ -71,11 +58,11 @@ pub(crate) fn gather(
             let offset = inside_start - row_start - patch.columns.start * channels;
             if shape.groups == 1 {
                 let start = patch.pixel * channels + offset;
-                target.copy_from_slice(&input[start..start + target.len()]);
+                O::copy_run(&input[start..start + target.len()], target);
             } else {
                 for (at, value) in target.iter_mut().enumerate() {
                     let (pixel, channel) = ((offset + at) / channels, (offset + at) % channels);
-                    *value = input[(patch.pixel + pixel) * shape.in_channels + group * channels + channel];
+                    *value = O::from_f32(input[(patch.pixel + pixel) * shape.in_channels + group * channels + channel].to_f32());
                 }
             }
         }

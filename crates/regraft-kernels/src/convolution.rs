@@ -3,12 +3,17 @@
 //! Weights are `[out channel, kernel row, kernel column, in channel of the group]`. Patches of a block of pixels are gathered into
 //! the cache and multiplied there ([`crate::gemm`]); a 1x1 convolution of stride 1 reads its input in place. Every block is cut
 //! by the shape alone.
+//!
+//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself where the processor multiplies it, else f32.
+//! Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics, even_blocks};
-use crate::columns::{gather, scatter_add, with_scratch};
-use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
-use crate::winograd::{self, TransformedWeights};
+use crate::columns::{gather, scatter_add};
+use crate::element::{Bf16, CopyFrom, Element};
+use crate::gemm::{Left, Operand, Packed, Strided, multiply};
+use crate::scratch::with_scratch;
+use crate::winograd;
 use rayon::prelude::*;
 
 /// The sizes of a convolution.
@@ -68,9 +73,11 @@ impl ConvolutionShape {
         self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && no_padding && same_size
     }
 
-    /// Output pixels in a block: their patches take about half a mebibyte, so that they stay in the second-level cache.
-    fn pixels_per_block(&self) -> usize {
-        (131_072 / self.patch_length().max(1)).clamp(56, 448)
+    /// Output pixels in a block: their patches, and their sums where those are not the output itself, take about half a mebibyte, so that they
+    /// stay in the second-level cache.
+    fn pixels_per_block<E: Element, O: Element>(&self) -> usize {
+        let sums = if size_of::<E>() < size_of::<f32>() { self.out_channels * size_of::<f32>() } else { 0 };
+        (524_288 / (self.patch_length() * size_of::<O>() + sums).max(1)).clamp(56, 448)
     }
 
     /// Panics where a slice's length is not the shape's, or the groups do not divide the channels.
@@ -83,96 +90,166 @@ impl ConvolutionShape {
 }
 
 /// A layer's weights as [`forward`] reads them, packed once for many calls.
-#[derive(Clone, Debug, Default)]
-pub struct PackedWeights {
-    groups: Vec<Packed>,
-    /// Instead of `groups`, where [`winograd`] handles the shape.
-    transformed: TransformedWeights,
+#[derive(Clone, Debug)]
+pub enum PackedWeights {
+    /// For products of f32.
+    F32(Packing<f32>),
+    /// For products of bf16.
+    Bf16(Packing<Bf16>),
+}
+
+impl Default for PackedWeights {
+    fn default() -> Self {
+        Self::F32(Packing::default())
+    }
+}
+
+/// Weights packed for products of `O`.
+#[derive(Clone, Debug)]
+pub enum Packing<O> {
+    /// A matrix `[patch, out channels of the group]` for each group.
+    Groups(Vec<Packed<O>>),
+    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each frequency.
+    Winograd(Vec<Packed<O>>),
+}
+
+impl<O> Default for Packing<O> {
+    fn default() -> Self {
+        Self::Groups(Vec::new())
+    }
+}
+
+impl<O: Operand> Packing<O> {
+    fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let (Self::Groups(mut matrices) | Self::Winograd(mut matrices)) = std::mem::take(self);
+        *self = if winograd::handles(shape) {
+            winograd::pack(&mut matrices, weights, shape.in_channels, shape.out_channels);
+            Self::Winograd(matrices)
+        } else {
+            let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
+            matrices.resize_with(shape.groups, Packed::default);
+            matrices.par_iter_mut().zip(weights.par_chunks_exact(depth * columns)).for_each(|(packed, weights)| {
+                packed.pack(Strided { data: weights, row_stride: 1, column_stride: depth }, depth, columns);
+            });
+            Self::Groups(matrices)
+        };
+    }
 }
 
 impl PackedWeights {
-    /// Packs `weights` for convolutions like `shape` on any batch and map, reusing memory.
-    pub fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
-        if winograd::handles(shape) {
-            self.groups.clear();
-            return self.transformed.pack(weights, shape.in_channels, shape.out_channels);
-        }
-        self.transformed.clear();
-        self.groups.resize_with(shape.groups, Packed::default);
-        for (packed, weights) in self.groups.iter_mut().zip(weights.chunks_exact(depth * columns)) {
-            packed.pack(Strided { data: weights, row_stride: 1, column_stride: depth }, depth, columns);
+    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing memory.
+    pub fn pack<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if E::multiplies_natively() {
+            E::Native::packing_mut(self).pack(shape, weights);
+        } else {
+            let rounded: Vec<f32> = weights.iter().map(|&weight| E::from_f32(weight).to_f32()).collect();
+            f32::packing_mut(self).pack(shape, &rounded);
         }
     }
 }
 
 /// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
-pub fn forward(
+pub fn forward<E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     weights: &PackedWeights,
-    output: &mut [f32],
+    output: &mut [E],
     accumulate: bool,
-    epilogue: Epilogue<'_>,
+    epilogue: Epilogue<'_, E>,
 ) {
     shape.check(input.len(), shape.weight_length(), output.len());
-    if winograd::handles(shape) {
-        assert!(!weights.transformed.is_empty(), "weights packed for another shape");
-        return winograd::forward(shape, input, &weights.transformed, output, accumulate, epilogue);
+    if E::multiplies_natively() {
+        forward_with::<E, E::Native>(shape, input, weights, output, accumulate, epilogue);
+    } else {
+        forward_with::<E, f32>(shape, input, weights, output, accumulate, epilogue);
     }
-    let block = shape.pixels_per_block();
-    output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
-        forward_block(shape, input, weights, output, index * block, accumulate);
-        epilogue.apply(output, index * block * shape.out_channels, shape.out_channels);
-    });
+}
+
+fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &[E],
+    weights: &PackedWeights,
+    output: &mut [E],
+    accumulate: bool,
+    epilogue: Epilogue<'_, E>,
+) {
+    match O::packing(weights) {
+        Packing::Winograd(weights) => winograd::forward(shape, input, weights, output, accumulate, epilogue),
+        Packing::Groups(weights) => {
+            let block = shape.pixels_per_block::<E, O>();
+            output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
+                E::with_sums(output, accumulate, |sums| {
+                    forward_block(shape, input, weights, sums, index * block, accumulate);
+                    epilogue.apply(sums, index * block * shape.out_channels, shape.out_channels);
+                });
+            });
+        }
+    }
 }
 
 /// `output = convolution(input)`, and the statistics of each of its channels, taken while a block is in the cache.
-pub fn forward_with_statistics(
+pub fn forward_with_statistics<E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     weights: &PackedWeights,
-    output: &mut [f32],
+    output: &mut [E],
     statistics: &mut Statistics,
 ) {
     shape.check(input.len(), shape.weight_length(), output.len());
-    if winograd::handles(shape) {
-        assert!(!weights.transformed.is_empty(), "weights packed for another shape");
-        return winograd::forward_with_statistics(shape, input, &weights.transformed, output, statistics);
+    if E::multiplies_natively() {
+        forward_with_statistics_of::<E, E::Native>(shape, input, weights, output, statistics);
+    } else {
+        forward_with_statistics_of::<E, f32>(shape, input, weights, output, statistics);
     }
-    let (block, channels, pixels) = (shape.pixels_per_block(), shape.out_channels, shape.output_pixels());
-    let partial = statistics.partial(pixels.div_ceil(block), channels).par_chunks_exact_mut(2 * channels);
-    output.par_chunks_mut(block * channels).zip(partial).enumerate().for_each(|(index, (output, partial))| {
-        forward_block(shape, input, weights, output, index * block, false);
-        block_statistics(output, partial);
-    });
-    statistics.combine(even_blocks(pixels, block), channels);
 }
 
-/// The output pixels from `first` on, as many as `output` holds.
-fn forward_block(
+fn forward_with_statistics_of<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     weights: &PackedWeights,
-    output: &mut [f32],
+    output: &mut [E],
+    statistics: &mut Statistics,
+) {
+    match O::packing(weights) {
+        Packing::Winograd(weights) => winograd::forward_with_statistics(shape, input, weights, output, statistics),
+        Packing::Groups(weights) => {
+            let block = shape.pixels_per_block::<E, O>();
+            let (channels, pixels) = (shape.out_channels, shape.output_pixels());
+            let partial = statistics.partial(pixels.div_ceil(block), channels).par_chunks_exact_mut(2 * channels);
+            output.par_chunks_mut(block * channels).zip(partial).enumerate().for_each(|(index, (output, partial))| {
+                E::with_sums(output, false, |sums| {
+                    forward_block(shape, input, weights, sums, index * block, false);
+                    block_statistics(sums, partial);
+                });
+            });
+            statistics.combine(even_blocks(pixels, block), channels);
+        }
+    }
+}
+
+/// The sums of the output pixels from `first` on, as many as `sums` holds.
+fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &[E],
+    weights: &[Packed<O>],
+    sums: &mut [f32],
     first: usize,
     accumulate: bool,
 ) {
     let (channels, depth) = (shape.out_channels, shape.patch_length());
     let group_channels = channels / shape.groups;
-    let pixels = first..first + output.len() / channels;
-    for (group, weights) in weights.groups.iter().enumerate() {
+    let pixels = first..first + sums.len() / channels;
+    assert_eq!(weights.len(), shape.groups, "weights packed for another shape");
+    for (group, weights) in weights.iter().enumerate() {
         assert_eq!(weights.shape(), (depth, group_channels), "weights packed for another shape");
-        let result = &mut output[group * group_channels..];
-        if shape.reads_in_place() {
-            let data = &input[pixels.start * shape.in_channels + group * depth..];
-            let left = Strided { data, row_stride: shape.in_channels, column_stride: 1 };
+        let result = &mut sums[group * group_channels..];
+        if let Some(input) = O::in_place(input).filter(|_| shape.reads_in_place()) {
+            let left = Left::rows(&input[pixels.start * shape.in_channels + group * depth..], shape.in_channels);
             multiply(left, pixels.len(), weights, result, channels, accumulate);
         } else {
             with_scratch(pixels.len() * depth, |patches| {
                 gather(shape, input, group, pixels.clone(), 0..depth, patches);
-                let left = Strided { data: patches, row_stride: depth, column_stride: 1 };
-                multiply(left, pixels.len(), weights, result, channels, accumulate);
+                multiply(Left::<O>::rows(patches, depth), pixels.len(), weights, result, channels, accumulate);
             });
         }
     }
@@ -190,47 +267,77 @@ pub struct GradientScratch {
 ///
 /// At stride 1 this is itself a convolution, with the kernel turned by 180 degrees; at other strides the patches' gradients are
 /// multiplied out and added to the picture.
-pub fn backward_input(
+pub fn backward_input<E: Element>(
     shape: &ConvolutionShape,
-    output_gradient: &[f32],
+    output_gradient: &[E],
     weights: &[f32],
-    input_gradient: &mut [f32],
+    input_gradient: &mut [E],
     accumulate: bool,
     scratch: &mut GradientScratch,
 ) {
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
         let transposed = rotate(shape, weights, &mut scratch.rotated);
-        scratch.packed.pack(&transposed, &scratch.rotated);
-        return forward(&transposed, output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
+        scratch.packed.pack::<E>(&transposed, &scratch.rotated);
+        forward(&transposed, output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
+    } else if E::multiplies_natively() {
+        scatter_input::<E, E::Native>(shape, output_gradient, weights, input_gradient, accumulate);
+    } else {
+        scatter_input::<E, f32>(shape, output_gradient, weights, input_gradient, accumulate);
     }
+}
+
+/// Each output pixel's gradient goes to the patch that it was computed from.
+fn scatter_input<E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    output_gradient: &[E],
+    weights: &[f32],
+    input_gradient: &mut [E],
+    accumulate: bool,
+) {
     let (depth, group_channels) = (shape.patch_length(), shape.out_channels / shape.groups);
-    let packed = &mut scratch.packed.groups;
-    packed.resize_with(shape.groups, Packed::default);
-    for (packed, weights) in packed.iter_mut().zip(weights.chunks_exact(depth * group_channels)) {
+    let rounded: Vec<f32> = weights.iter().map(|&weight| E::from_f32(weight).to_f32()).collect();
+    let groups = rounded.par_chunks_exact(depth * group_channels).map(|weights| {
+        let mut packed = Packed::<O>::default();
         packed.pack(Strided { data: weights, row_stride: depth, column_stride: 1 }, group_channels, depth);
-    }
-    let packed = &scratch.packed.groups;
+        packed
+    });
+    let packed: Vec<Packed<O>> = groups.collect();
     let image_pixels = shape.out_height * shape.out_width;
-    let block = shape.pixels_per_block();
+    let block = shape.pixels_per_block::<f32, f32>();
     let image_length = shape.in_height * shape.in_width * shape.in_channels;
     input_gradient.par_chunks_exact_mut(image_length).enumerate().for_each(|(image, image_gradient)| {
-        if !accumulate {
-            image_gradient.fill(0.0);
-        }
-        for start in (0..image_pixels).step_by(block) {
-            let count = block.min(image_pixels - start);
-            let pixels = image * image_pixels + start..image * image_pixels + start + count;
-            for (group, weights) in packed.iter().enumerate() {
-                let data = &output_gradient[pixels.start * shape.out_channels + group * group_channels..];
-                let left = Strided { data, row_stride: shape.out_channels, column_stride: 1 };
-                with_scratch(count * depth, |patches| {
-                    multiply(left, count, weights, patches, depth, false);
-                    scatter_add(shape, patches, group, image, pixels.clone(), image_gradient);
+        E::with_sums(image_gradient, accumulate, |image_gradient| {
+            if !accumulate {
+                image_gradient.fill(0.0);
+            }
+            for start in (0..image_pixels).step_by(block) {
+                let count = block.min(image_pixels - start);
+                let pixels = image * image_pixels + start..image * image_pixels + start + count;
+                let gradient = &output_gradient[pixels.start * shape.out_channels..pixels.end * shape.out_channels];
+                with_operands(gradient, |gradient: &[O]| {
+                    for (group, weights) in packed.iter().enumerate() {
+                        let left = Left::rows(&gradient[group * group_channels..], shape.out_channels);
+                        with_scratch(count * depth, |patches| {
+                            multiply(left, count, weights, patches, depth, false);
+                            scatter_add(shape, patches, group, image, pixels.clone(), image_gradient);
+                        });
+                    }
                 });
             }
-        }
+        });
     });
+}
+
+/// Lends values as operands: themselves where they are, else a copy.
+fn with_operands<E: Element, O: Operand + CopyFrom<E>, R>(values: &[E], work: impl FnOnce(&[O]) -> R) -> R {
+    match O::in_place(values) {
+        Some(values) => work(values),
+        None => with_scratch(values.len(), |operands| {
+            O::copy_run(values, operands);
+            work(operands)
+        }),
+    }
 }
 
 /// Writes the kernel turned by 180 degrees with input and output channels exchanged, and returns the convolution that uses it.
@@ -267,16 +374,30 @@ const WEIGHT_PIXELS_PER_BLOCK: usize = 224;
 const WEIGHT_TASKS: usize = 8;
 
 /// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`.
-pub fn backward_weights(
+pub fn backward_weights<E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
-    output_gradient: &[f32],
+    input: &[E],
+    output_gradient: &[E],
     weight_gradient: &mut [f32],
     scratch: &mut GradientScratch,
 ) {
     shape.check(input.len(), weight_gradient.len(), output_gradient.len());
+    if E::multiplies_natively() {
+        backward_weights_with::<E, E::Native>(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+    } else {
+        backward_weights_with::<E, f32>(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+    }
+}
+
+fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &[E],
+    output_gradient: &[E],
+    weight_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
     if winograd::handles(shape) {
-        return winograd::backward_weights(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+        return winograd::backward_weights::<E, O>(shape, input, output_gradient, weight_gradient, partial);
     }
     let depth = shape.patch_length();
     let group_channels = shape.out_channels / shape.groups;
@@ -286,12 +407,12 @@ pub fn backward_weights(
     let slab_pixels = pixels.div_ceil(slabs);
     // A task's result is a matrix of its own [group, columns, slab]; they are put together below in a fixed order.
     let task_length = group_channels * WEIGHT_COLUMNS_PER_TASK.min(depth);
-    scratch.partial.resize(shape.groups * column_tasks * slabs * task_length, 0.0);
+    partial.resize(shape.groups * column_tasks * slabs * task_length, 0.0);
     let columns_of = |task: usize| {
         let start = task * WEIGHT_COLUMNS_PER_TASK;
         start..depth.min(start + WEIGHT_COLUMNS_PER_TASK)
     };
-    scratch.partial.par_chunks_exact_mut(task_length).enumerate().for_each(|(task, result)| {
+    partial.par_chunks_exact_mut(task_length).enumerate().for_each(|(task, result)| {
         let (slab, rest) = (task % slabs, task / slabs);
         let (columns, group) = (columns_of(rest % column_tasks), rest / column_tasks);
         let end = pixels.min((slab + 1) * slab_pixels);
@@ -299,23 +420,38 @@ pub fn backward_weights(
         let mut packed = Packed::default();
         for start in (slab * slab_pixels..end).step_by(WEIGHT_PIXELS_PER_BLOCK) {
             let count = WEIGHT_PIXELS_PER_BLOCK.min(end - start);
-            let data = &output_gradient[start * shape.out_channels + group * group_channels..];
-            let left = Strided { data, row_stride: 1, column_stride: shape.out_channels };
-            let width = columns.len();
-            let mut product = |right: &[f32], right_stride: usize| {
-                multiply_in_place(left, group_channels, right, right_stride, count, width, result, width, true, &mut packed);
-            };
-            if shape.reads_in_place() {
-                product(&input[start * shape.in_channels + group * depth + columns.start..], shape.in_channels);
-            } else {
-                with_scratch(count * width, |patches| {
-                    gather(shape, input, group, start..start + count, columns.clone(), patches);
-                    product(patches, width);
-                });
-            }
+            let gradient = &output_gradient[start * shape.out_channels..(start + count) * shape.out_channels];
+            with_operands(gradient, |gradient: &[O]| {
+                let left = &gradient[group * group_channels..];
+                let width = columns.len();
+                let mut product = |right: &[O], right_stride: usize| {
+                    let (stride, rows) = (shape.out_channels, group_channels);
+                    O::multiply_transposed(
+                        left,
+                        stride,
+                        rows,
+                        right,
+                        right_stride,
+                        width,
+                        count,
+                        result,
+                        width,
+                        true,
+                        &mut packed,
+                    );
+                };
+                if let Some(input) = O::in_place(input).filter(|_| shape.reads_in_place()) {
+                    product(&input[start * shape.in_channels + group * depth + columns.start..], shape.in_channels);
+                } else {
+                    with_scratch(count * width, |patches| {
+                        gather(shape, input, group, start..start + count, columns.clone(), patches);
+                        product(patches, width);
+                    });
+                }
+            });
         }
     });
-    let partial = &scratch.partial;
+    let partial = &partial[..];
     weight_gradient.par_chunks_exact_mut(depth).enumerate().for_each(|(channel, row)| {
         let (group, channel) = (channel / group_channels, channel % group_channels);
         for task in 0..column_tasks {

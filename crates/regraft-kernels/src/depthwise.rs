@@ -1,11 +1,13 @@
 //! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
 //!
-//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes one row of
-//! pixels; for sixteen channels at a time it keeps all the filter's taps in registers and walks along the row.
+//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows, whose
+//! input it widens to f32 once where that is bf16; for sixteen channels at a time it keeps all the filter's taps in registers and walks along
+//! a row.
 
 use crate::activation::Epilogue;
-use crate::batch_norm::{Statistics, block_statistics};
+use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::convolution::ConvolutionShape;
+use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -48,6 +50,41 @@ impl Walk {
         }
     }
 
+    /// Picture `image` of the maps that are read.
+    fn picture<'a, E>(&self, maps: &'a [E], image: usize) -> &'a [E] {
+        let length = self.height * self.width * self.channels;
+        &maps[image * length..(image + 1) * length]
+    }
+
+    /// Lends the rows of the picture that the output rows `rows` read.
+    fn with_band<E: Element>(&self, picture: &[E], kernel: usize, rows: &Range<usize>, work: impl FnOnce(Band<'_>)) {
+        let row_length = self.width * self.channels;
+        let end = ((rows.end - 1) * self.stride + kernel).saturating_sub(self.padding_top).min(self.height);
+        let first_row = (rows.start * self.stride).saturating_sub(self.padding_top).min(end);
+        E::with_values(&picture[first_row * row_length..end * row_length], |values| work(Band { values, first_row }));
+    }
+
+    /// The output rows `rows` of the picture.
+    fn rows<E: Element>(
+        &self,
+        picture: &[E],
+        weights: &[f32],
+        kernel: usize,
+        rows: Range<usize>,
+        sums: &mut [f32],
+        accumulate: bool,
+    ) {
+        let row_length = sums.len() / rows.len();
+        self.with_band(picture, kernel, &rows, |band| {
+            for (row, sums) in rows.clone().zip(sums.chunks_exact_mut(row_length)) {
+                match kernel {
+                    3 => forward_row_3(self, band, weights, row, sums, accumulate),
+                    _ => forward_row_5(self, band, weights, row, sums, accumulate),
+                }
+            }
+        });
+    }
+
     fn taps<const KERNEL: usize>(start: usize, padding: usize, limit: usize) -> Range<usize> {
         padding.saturating_sub(start).min(KERNEL)..(limit + padding).saturating_sub(start).min(KERNEL)
     }
@@ -60,58 +97,91 @@ impl Walk {
     }
 }
 
+/// Some rows of a picture.
+#[derive(Clone, Copy)]
+struct Band<'a> {
+    values: &'a [f32],
+    /// The picture's row that comes first.
+    first_row: usize,
+}
+
+/// Elements of a band's rows: half a mebibyte with their borders, so that they stay in the second-level cache.
+const BAND_ELEMENTS: usize = 1 << 16;
+
+/// Rows of the output in a band. With few pictures there are bands enough for several threads.
+fn rows_per_band(batch: usize, rows: usize, elements_per_row: usize) -> usize {
+    let bands = 8usize.div_ceil(batch);
+    (BAND_ELEMENTS / elements_per_row.max(1)).clamp(1, rows.div_ceil(bands).max(1))
+}
+
+/// The bands of rows of a map: for each, its picture, its rows and their elements.
+fn bands<E: Element>(
+    map: &mut [E],
+    rows_per_image: usize,
+    row_length: usize,
+    rows_per_band: usize,
+) -> impl IndexedParallelIterator<Item = (usize, Range<usize>, &mut [E])> {
+    let mut bands = Vec::new();
+    for (image, mut rest) in map.chunks_exact_mut(rows_per_image * row_length).enumerate() {
+        for start in (0..rows_per_image).step_by(rows_per_band) {
+            let end = rows_per_image.min(start + rows_per_band);
+            let (band, behind) = rest.split_at_mut((end - start) * row_length);
+            bands.push((image, start..end, band));
+            rest = behind;
+        }
+    }
+    bands.into_par_iter()
+}
+
 /// `output = epilogue(convolution(input))`.
-pub fn forward(shape: &ConvolutionShape, input: &[f32], weights: &[f32], output: &mut [f32], epilogue: Epilogue<'_>) {
+pub fn forward<E: Element>(shape: &ConvolutionShape, input: &[E], weights: &[f32], output: &mut [E], epilogue: Epilogue<'_, E>) {
     check(shape, input.len(), weights.len(), output.len());
-    let row_length = shape.out_width * shape.out_channels;
-    output.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| {
-        forward_row(shape, input, weights, index, row);
-        epilogue.apply(row, index * row_length, shape.out_channels);
+    let (walk, row_length) = (Walk::over_input(shape), shape.out_width * shape.out_channels);
+    let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
+    bands(output, shape.out_height, row_length, per_band).for_each(|(image, rows, output)| {
+        let offset = (image * shape.out_height + rows.start) * row_length;
+        E::with_sums(output, false, |sums| {
+            walk.rows(walk.picture(input, image), weights, shape.kernel_height, rows, sums, false);
+            epilogue.apply(sums, offset, shape.out_channels);
+        });
     });
 }
 
-/// `output = convolution(input)`, and the statistics of each of its channels, taken while a row is in the cache.
-pub fn forward_with_statistics(
+/// `output = convolution(input)`, and the statistics of each of its channels, taken while a band is in the cache.
+pub fn forward_with_statistics<E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     weights: &[f32],
-    output: &mut [f32],
+    output: &mut [E],
     statistics: &mut Statistics,
 ) {
     check(shape, input.len(), weights.len(), output.len());
-    let (rows, channels) = (shape.batch * shape.out_height, shape.out_channels);
-    let partial = statistics.partial(rows, channels).par_chunks_exact_mut(2 * channels);
-    output.par_chunks_exact_mut(shape.out_width * channels).zip(partial).enumerate().for_each(|(index, (row, partial))| {
-        forward_row(shape, input, weights, index, row);
-        block_statistics(row, partial);
+    let (walk, channels) = (Walk::over_input(shape), shape.out_channels);
+    let row_length = shape.out_width * channels;
+    let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
+    let count = shape.batch * shape.out_height.div_ceil(per_band);
+    let partial = statistics.partial(count, channels).par_chunks_exact_mut(2 * channels);
+    bands(output, shape.out_height, row_length, per_band).zip(partial).for_each(|((image, rows, output), partial)| {
+        E::with_sums(output, false, |sums| {
+            walk.rows(walk.picture(input, image), weights, shape.kernel_height, rows, sums, false);
+            block_statistics(sums, partial);
+        });
     });
-    statistics.combine(std::iter::repeat_n(shape.out_width, rows), channels);
-}
-
-/// Row `index` of the output, counted over the whole batch.
-fn forward_row(shape: &ConvolutionShape, input: &[f32], weights: &[f32], index: usize, row: &mut [f32]) {
-    let walk = Walk::over_input(shape);
-    let (image, out_row) = (index / shape.out_height, index % shape.out_height);
-    let length = walk.height * walk.width * walk.channels;
-    let image = &input[image * length..][..length];
-    match shape.kernel_height {
-        3 => forward_row_3(&walk, image, weights, out_row, row, false),
-        _ => forward_row_5(&walk, image, weights, out_row, row, false),
-    }
+    let rows = (0..shape.batch).flat_map(|_| even_blocks(shape.out_height, per_band));
+    statistics.combine(rows.map(|rows| rows * shape.out_width), channels);
 }
 
 /// The gradient of the input from that of the output; where `accumulate`, it is added to what `input_gradient` held.
-pub fn backward_input(
+pub fn backward_input<E: Element>(
     shape: &ConvolutionShape,
-    output_gradient: &[f32],
+    output_gradient: &[E],
     weights: &[f32],
-    input_gradient: &mut [f32],
+    input_gradient: &mut [E],
     accumulate: bool,
 ) {
     check(shape, input_gradient.len(), weights.len(), output_gradient.len());
     let (channels, kernel) = (shape.in_channels, shape.kernel_height);
     let taps = kernel * kernel;
-    let image_length = shape.out_height * shape.out_width * channels;
     let row_length = shape.in_width * channels;
     let flipped: Vec<f32> =
         (0..taps).rev().flat_map(|tap| weights[tap * channels..(tap + 1) * channels].iter().copied()).collect();
@@ -123,37 +193,56 @@ pub fn backward_input(
         padding_top: kernel - 1 - shape.padding_top,
         padding_left: kernel - 1 - shape.padding_left,
     };
-    input_gradient.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| {
-        let (image, in_row) = (index / shape.in_height, index % shape.in_height);
-        let image = &output_gradient[image * image_length..][..image_length];
-        match (shape.stride, kernel) {
-            (1, 3) => forward_row_3(&walk, image, &flipped, in_row, row, accumulate),
-            (1, _) => forward_row_5(&walk, image, &flipped, in_row, row, accumulate),
-            _ => strided_input_row(shape, image, weights, in_row, row, accumulate),
-        }
+    let per_band = rows_per_band(shape.batch, shape.in_height, row_length);
+    bands(input_gradient, shape.in_height, row_length, per_band).for_each(|(image, rows, target)| {
+        let gradient = walk.picture(output_gradient, image);
+        E::with_sums(target, accumulate, |sums| {
+            if shape.stride == 1 {
+                return walk.rows(gradient, &flipped, kernel, rows, sums, accumulate);
+            }
+            // The output rows that read any of these.
+            let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
+            let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
+            let length = shape.out_width * channels;
+            E::with_values(&gradient[first.min(end) * length..end * length], |values| {
+                let band = Band { values, first_row: first };
+                for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
+                    strided_input_row(shape, band, weights, row, sums, accumulate);
+                }
+            });
+        });
     });
 }
 
 /// The gradient of the weights, in the weights' layout.
-pub fn backward_weights(
+pub fn backward_weights<E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
-    output_gradient: &[f32],
+    input: &[E],
+    output_gradient: &[E],
     weight_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
     check(shape, input.len(), weight_gradient.len(), output_gradient.len());
     let length = weight_gradient.len();
     partial.resize(shape.batch * length, 0.0);
-    let input_length = shape.in_height * shape.in_width * shape.in_channels;
-    let output_length = shape.out_height * shape.out_width * shape.out_channels;
-    let tasks = partial.par_chunks_exact_mut(length);
-    tasks.zip(input.par_chunks_exact(input_length)).zip(output_gradient.par_chunks_exact(output_length)).for_each(
-        |((partial, input), gradient)| match shape.kernel_height {
-            3 => weights_of_image_3(shape, input, gradient, partial),
-            _ => weights_of_image_5(shape, input, gradient, partial),
-        },
-    );
+    let walk = Walk::over_input(shape);
+    let row_length = shape.out_width * shape.out_channels;
+    let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride + row_length);
+    let gradients = output_gradient.par_chunks_exact(shape.out_height * row_length);
+    partial.par_chunks_exact_mut(length).zip(gradients).enumerate().for_each(|(image, (sums, gradient))| {
+        sums.fill(0.0);
+        let input = walk.picture(input, image);
+        for start in (0..shape.out_height).step_by(per_band) {
+            let rows = start..shape.out_height.min(start + per_band);
+            let gradient = &gradient[rows.start * row_length..rows.end * row_length];
+            walk.with_band(input, shape.kernel_height, &rows, |band| {
+                E::with_values(gradient, |gradient| match shape.kernel_height {
+                    3 => weights_of_band_3(shape, band, rows.clone(), gradient, sums),
+                    _ => weights_of_band_5(shape, band, rows.clone(), gradient, sums),
+                });
+            });
+        }
+    });
     // Pictures are added in their order, whatever thread computed them.
     weight_gradient.copy_from_slice(&partial[..length]);
     for partial in partial.chunks_exact(length).skip(1) {
@@ -168,16 +257,16 @@ fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) 
 }
 
 for_each_isa! {
-    fn forward_row_3(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 3
+    fn forward_row_3(walk: &Walk, band: Band<'_>, weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 3
 }
 for_each_isa! {
-    fn forward_row_5(walk: &Walk, image: &[f32], weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 5
+    fn forward_row_5(walk: &Walk, band: Band<'_>, weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 5
 }
 
 #[inline(always)]
 fn forward_row_body<const FUSED: bool, const KERNEL: usize>(
     walk: &Walk,
-    image: &[f32],
+    band: Band<'_>,
     weights: &[f32],
     out_row: usize,
     row: &mut [f32],
@@ -185,10 +274,10 @@ fn forward_row_body<const FUSED: bool, const KERNEL: usize>(
 ) {
     let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        forward_block::<FUSED, KERNEL, LANES>(walk, image, weights, out_row, row, accumulate, channel);
+        forward_block::<FUSED, KERNEL, LANES>(walk, band, weights, out_row, row, accumulate, channel);
     }
     for channel in whole..walk.channels {
-        forward_block::<FUSED, KERNEL, 1>(walk, image, weights, out_row, row, accumulate, channel);
+        forward_block::<FUSED, KERNEL, 1>(walk, band, weights, out_row, row, accumulate, channel);
     }
 }
 
@@ -199,7 +288,7 @@ const COLUMNS: usize = 4;
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
-    image: &[f32],
+    band: Band<'_>,
     weights: &[f32],
     out_row: usize,
     row: &mut [f32],
@@ -218,10 +307,11 @@ fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
             let mut sums = [[0.0f32; WIDTH]; COLUMNS];
             let left = column * walk.stride - walk.padding_left;
             for tap_row in tap_rows.clone() {
-                let first = ((top + tap_row - walk.padding_top) * walk.width + left) * walk.channels + channel;
+                let map_row = top + tap_row - walk.padding_top - band.first_row;
+                let first = (map_row * walk.width + left) * walk.channels + channel;
                 // All pixels under these taps; the check here covers every read below.
                 let pixels = (COLUMNS - 1) * walk.stride + KERNEL;
-                let values = &image[first..first + (pixels - 1) * walk.channels + WIDTH];
+                let values = &band.values[first..first + (pixels - 1) * walk.channels + WIDTH];
                 for (tap_column, tap) in taps[tap_row].iter().enumerate() {
                     for (place, sums) in sums.iter_mut().enumerate() {
                         let at = (place * walk.stride + tap_column) * walk.channels;
@@ -243,10 +333,10 @@ fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
             let mut sums = [0.0f32; WIDTH];
             let left = column * walk.stride;
             for tap_row in tap_rows.clone() {
-                let map_row = (top + tap_row - walk.padding_top) * walk.width;
+                let map_row = (top + tap_row - walk.padding_top - band.first_row) * walk.width;
                 for tap_column in Walk::taps::<KERNEL>(left, walk.padding_left, walk.width) {
                     let start = (map_row + left + tap_column - walk.padding_left) * walk.channels + channel;
-                    let values = &image[start..start + WIDTH];
+                    let values = &band.values[start..start + WIDTH];
                     for ((sum, value), tap) in sums.iter_mut().zip(values).zip(&taps[tap_row][tap_column]) {
                         *sum = multiply_add::<FUSED>(*value, *tap, *sum);
                     }
@@ -280,14 +370,16 @@ fn read_taps<const KERNEL: usize, const WIDTH: usize>(
 }
 
 for_each_isa! {
-    fn strided_input_row(shape: &ConvolutionShape, gradient: &[f32], weights: &[f32], in_row: usize, row: &mut [f32], accumulate: bool)
+    fn strided_input_row(
+        shape: &ConvolutionShape, gradient: Band<'_>, weights: &[f32], in_row: usize, row: &mut [f32], accumulate: bool
+    )
         => strided_input_row_body
 }
 /// One row of the input's gradient at a stride above one: each tap gives to every `stride`-th pixel.
 #[inline(always)]
 fn strided_input_row_body<const FUSED: bool>(
     shape: &ConvolutionShape,
-    gradient: &[f32],
+    gradient: Band<'_>,
     weights: &[f32],
     in_row: usize,
     row: &mut [f32],
@@ -308,7 +400,8 @@ fn strided_input_row_body<const FUSED: bool>(
         for (column, target) in row.chunks_exact_mut(channels).enumerate() {
             for tap_column in 0..shape.kernel_width {
                 let Some(out_column) = reader(column, shape.padding_left, tap_column, shape.out_width) else { continue };
-                let values = &gradient[(out_row * shape.out_width + out_column) * channels..][..channels];
+                let place = (out_row - gradient.first_row) * shape.out_width + out_column;
+                let values = &gradient.values[place * channels..][..channels];
                 let taps = &weights[(tap_row * shape.kernel_width + tap_column) * channels..][..channels];
                 for ((target, value), tap) in target.iter_mut().zip(values).zip(taps) {
                     *target = multiply_add::<FUSED>(*value, *tap, *target);
@@ -319,54 +412,59 @@ fn strided_input_row_body<const FUSED: bool>(
 }
 
 for_each_isa! {
-    fn weights_of_image_3(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body, 3
+    fn weights_of_band_3(shape: &ConvolutionShape, input: Band<'_>, rows: Range<usize>, gradient: &[f32], sums: &mut [f32])
+        => weights_of_band_body, 3
 }
 for_each_isa! {
-    fn weights_of_image_5(shape: &ConvolutionShape, input: &[f32], gradient: &[f32], sums: &mut [f32]) => weights_of_image_body, 5
+    fn weights_of_band_5(shape: &ConvolutionShape, input: Band<'_>, rows: Range<usize>, gradient: &[f32], sums: &mut [f32])
+        => weights_of_band_body, 5
 }
 
 #[inline(always)]
-fn weights_of_image_body<const FUSED: bool, const KERNEL: usize>(
+fn weights_of_band_body<const FUSED: bool, const KERNEL: usize>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: Band<'_>,
+    rows: Range<usize>,
     gradient: &[f32],
     sums: &mut [f32],
 ) {
     let whole = shape.in_channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        weights_block::<FUSED, KERNEL, LANES>(shape, input, gradient, sums, channel);
+        weights_block::<FUSED, KERNEL, LANES>(shape, input, rows.clone(), gradient, sums, channel);
     }
     for channel in whole..shape.in_channels {
-        weights_block::<FUSED, KERNEL, 1>(shape, input, gradient, sums, channel);
+        weights_block::<FUSED, KERNEL, 1>(shape, input, rows.clone(), gradient, sums, channel);
     }
 }
 
-/// The taps' gradients of `WIDTH` channels of one picture.
+/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels.
 #[inline(always)]
 fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: Band<'_>,
+    rows: Range<usize>,
     gradient: &[f32],
     sums: &mut [f32],
     channel: usize,
 ) {
     let channels = shape.in_channels;
-    let mut taps = [[[0.0f32; WIDTH]; KERNEL]; KERNEL];
+    let mut taps: [[[f32; WIDTH]; KERNEL]; KERNEL] = read_taps(sums, channels, channel);
     let walk = Walk::over_input(shape);
     let inner = walk.inner_columns::<KERNEL>(shape.out_width);
-    for out_row in 0..shape.out_height {
+    for out_row in rows.clone() {
         let top = out_row * shape.stride;
         let tap_rows = Walk::taps::<KERNEL>(top, shape.padding_top, shape.in_height);
         for out_column in 0..shape.out_width {
             let left = out_column * shape.stride;
-            let start = (out_row * shape.out_width + out_column) * channels + channel;
+            let start = ((out_row - rows.start) * shape.out_width + out_column) * channels + channel;
             let mut gradients = [0.0f32; WIDTH];
             gradients.copy_from_slice(&gradient[start..start + WIDTH]);
             if tap_rows.len() == KERNEL && inner.contains(&out_column) {
-                let first = ((top - shape.padding_top) * shape.in_width + left - shape.padding_left) * channels + channel;
+                let row = top - shape.padding_top - input.first_row;
+                let first = (row * shape.in_width + left - shape.padding_left) * channels + channel;
                 let row_stride = shape.in_width * channels;
                 // The check here covers every read below.
-                let values = &input[first..first + (KERNEL - 1) * (row_stride + channels) + WIDTH];
+                let values = &input.values[first..first + (KERNEL - 1) * (row_stride + channels) + WIDTH];
                 for (tap_row, taps) in taps.iter_mut().enumerate() {
                     for (tap_column, sums) in taps.iter_mut().enumerate() {
                         let at = tap_row * row_stride + tap_column * channels;
@@ -381,10 +479,10 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
                 continue;
             }
             for tap_row in tap_rows.clone() {
-                let row = top + tap_row - shape.padding_top;
+                let row = top + tap_row - shape.padding_top - input.first_row;
                 for tap_column in Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width) {
                     let start = (row * shape.in_width + left + tap_column - shape.padding_left) * channels + channel;
-                    let values = &input[start..start + WIDTH];
+                    let values = &input.values[start..start + WIDTH];
                     for ((sum, value), gradient) in taps[tap_row][tap_column].iter_mut().zip(values).zip(&gradients) {
                         *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
                     }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// The environment variable that forces an instruction set: `portable`, `avx2` or `avx512`.
+/// The environment variable that forces an instruction set, by [`InstructionSet::name`].
 pub const VARIABLE: &str = "REGRAFT_ISA";
 
 /// An instruction set that the kernels are written for, from the least to the most capable.
@@ -14,11 +14,13 @@ pub enum InstructionSet {
     Avx2,
     /// AVX-512 (F, BW, DQ and VL).
     Avx512,
+    /// AVX-512 with its products of bf16 pairs.
+    Avx512Bf16,
 }
 
 impl InstructionSet {
     /// Every instruction set, least capable first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The name that [`VARIABLE`] takes.
     #[must_use]
@@ -27,6 +29,7 @@ impl InstructionSet {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -45,9 +48,17 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
         }
+    }
+
+    /// Whether the set multiplies bf16 itself. Elsewhere maps in bf16 are widened, and the arithmetic is that of f32.
+    #[must_use]
+    pub fn multiplies_bf16(self) -> bool {
+        self >= Self::Avx512Bf16
     }
 
     /// The most capable set of this processor.
@@ -61,7 +72,7 @@ impl InstructionSet {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The value names no instruction set.
-    #[error("{VARIABLE}={value} names no instruction set; use portable, avx2 or avx512, or unset it")]
+    #[error("{VARIABLE}={value} names no instruction set; use {}, or unset it", all_names())]
     Unknown {
         /// The variable's value.
         value: String,
@@ -74,6 +85,11 @@ pub enum IsaError {
         /// What would be used without it.
         best: &'static str,
     },
+}
+
+fn all_names() -> String {
+    let names = InstructionSet::ALL.map(InstructionSet::name);
+    names.split_last().map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
 }
 
 /// The instruction set to use, given the variable's value: the forced one, or else the best.
@@ -114,31 +130,37 @@ pub(crate) fn active() -> InstructionSet {
 
 /// Compiles one generic, inlined body for each instruction set and defines the function that picks among them.
 ///
-/// The body's first generic argument says whether fused multiply-add is one instruction there; a constant after the body's name, such as a
-/// kernel's side, is its second one.
+/// The body's first generic argument says whether fused multiply-add is one instruction there; then come the function's own types, and
+/// a constant after the body's name, such as a kernel's side.
 macro_rules! for_each_isa {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) => $body:ident $(, $constant:literal)?) => {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis fn $name:ident $(<$($element:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?)
+            => $body:ident $(, $constant:literal)?
+    ) => {
         $(#[$meta])*
-        $visibility fn $name($($argument: $type),*) {
+        $visibility fn $name $(<$($element: $bound),+>)? ($($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($argument: $type),*) {
-                    $body::<true $(, $constant)?>($($argument),*);
+                fn avx512 $(<$($element: $bound),+>)? ($($argument: $type),*) {
+                    $body::<true $($(, $element)+)? $(, $constant)?>($($argument),*);
                 }
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    $body::<true $(, $constant)?>($($argument),*);
+                fn avx2 $(<$($element: $bound),+>)? ($($argument: $type),*) {
+                    $body::<true $($(, $element)+)? $(, $constant)?>($($argument),*);
                 }
-                match $crate::isa::active() {
-                    // SAFETY: `active` returns a set only after the processor reported all its features.
-                    $crate::isa::InstructionSet::Avx512 => return unsafe { avx512($($argument),*) },
+                let set = $crate::isa::active();
+                if set >= $crate::isa::InstructionSet::Avx512 {
+                    // SAFETY: `active` returns a set only where all its features are there, and these are among them.
+                    return unsafe { avx512 $(::<$($element),+>)? ($($argument),*) };
+                }
+                if set >= $crate::isa::InstructionSet::Avx2 {
                     // SAFETY: as above.
-                    $crate::isa::InstructionSet::Avx2 => return unsafe { avx2($($argument),*) },
-                    $crate::isa::InstructionSet::Portable => {}
+                    return unsafe { avx2 $(::<$($element),+>)? ($($argument),*) };
                 }
             }
-            $body::<false $(, $constant)?>($($argument),*);
+            $body::<false $($(, $element)+)? $(, $constant)?>($($argument),*);
         }
     };
 }

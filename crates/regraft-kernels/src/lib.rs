@@ -4,15 +4,18 @@
 #![allow(clippy::too_many_arguments)]
 
 mod columns;
+mod scratch;
 
 pub mod activation;
 pub mod batch_norm;
 pub mod convolution;
 pub mod depthwise;
+pub mod element;
 pub mod gemm;
 pub mod isa;
 pub mod linear;
 pub mod loss;
+pub mod memory;
 pub mod optimizer;
 pub mod pooling;
 pub mod random;

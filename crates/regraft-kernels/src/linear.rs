@@ -1,6 +1,6 @@
 //! Fully connected layers: `output [N, O] = input [N, I] x weights [O, I] transposed + bias [O]`.
 
-use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
+use crate::gemm::{Left, Operand, Packed, Strided, multiply};
 use rayon::prelude::*;
 
 /// Rows of the batch that one task takes.
@@ -17,7 +17,7 @@ pub fn forward(input: &[f32], weights: &[f32], bias: &[f32], inputs: usize, outp
     tasks.for_each(|(output, input)| {
         output.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
         let rows = output.len() / outputs;
-        multiply(Strided { data: input, row_stride: inputs, column_stride: 1 }, rows, &packed, output, outputs, true);
+        multiply(Left::rows(input, inputs), rows, &packed, output, outputs, true);
     });
 }
 
@@ -33,8 +33,8 @@ pub fn backward_parameters(
     let rows = output_gradient.len() / outputs;
     assert_eq!(weight_gradient.len(), inputs * outputs);
     let mut packed = Packed::default();
-    let left = Strided { data: output_gradient, row_stride: 1, column_stride: outputs };
-    multiply_in_place(left, outputs, input, inputs, rows, inputs, weight_gradient, inputs, false, &mut packed);
+    let (result, stride) = (weight_gradient, inputs);
+    f32::multiply_transposed(output_gradient, outputs, outputs, input, inputs, inputs, rows, result, stride, false, &mut packed);
     bias_gradient.fill(0.0);
     for row in output_gradient.chunks_exact(outputs) {
         bias_gradient.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
@@ -48,7 +48,7 @@ pub fn backward_input(output_gradient: &[f32], weights: &[f32], inputs: usize, i
     packed.pack(Strided { data: weights, row_stride: inputs, column_stride: 1 }, outputs, inputs);
     let tasks = input_gradient.par_chunks_mut(ROWS_PER_TASK * inputs).zip(output_gradient.par_chunks(ROWS_PER_TASK * outputs));
     tasks.for_each(|(target, gradient)| {
-        let left = Strided { data: gradient, row_stride: outputs, column_stride: 1 };
+        let left = Left::rows(gradient, outputs);
         multiply(left, target.len() / inputs, &packed, target, inputs, accumulate);
     });
 }

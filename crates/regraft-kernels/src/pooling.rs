@@ -1,6 +1,7 @@
 //! Max pooling and global average pooling of maps `[N, H, W, C]`.
 
 use crate::convolution::ConvolutionShape;
+use crate::element::Element;
 use crate::isa::for_each_isa;
 use rayon::prelude::*;
 
@@ -8,7 +9,7 @@ use rayon::prelude::*;
 ///
 /// Where `places` is given, it takes for each output the place of its maximum within the picture (row x width + column), the
 /// first in reading order where several are equal, as PyTorch does.
-pub fn max_forward(shape: &ConvolutionShape, input: &[f32], output: &mut [f32], places: Option<&mut [u32]>) {
+pub fn max_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &mut [E], places: Option<&mut [u32]>) {
     assert_eq!(input.len(), shape.input_length());
     assert_eq!(output.len(), shape.output_length());
     let row_length = shape.out_width * shape.out_channels;
@@ -26,20 +27,21 @@ pub fn max_forward(shape: &ConvolutionShape, input: &[f32], output: &mut [f32], 
 }
 
 for_each_isa! {
-    fn max_row(shape: &ConvolutionShape, input: &[f32], index: usize, row: &mut [f32], places: Option<&mut [u32]>) => max_row_body
+    fn max_row<E: Element>(shape: &ConvolutionShape, input: &[E], index: usize, row: &mut [E], places: Option<&mut [u32]>)
+        => max_row_body
 }
 #[inline(always)]
-fn max_row_body<const FUSED: bool>(
+fn max_row_body<const FUSED: bool, E: Element>(
     shape: &ConvolutionShape,
-    input: &[f32],
+    input: &[E],
     index: usize,
-    row: &mut [f32],
+    row: &mut [E],
     mut places: Option<&mut [u32]>,
 ) {
     let channels = shape.out_channels;
     let (image, out_row) = (index / shape.out_height, index % shape.out_height);
     let input = &input[image * shape.in_height * shape.in_width * channels..];
-    row.fill(f32::NEG_INFINITY);
+    row.fill(E::from_f32(f32::NEG_INFINITY));
     for (column, pixel) in row.chunks_exact_mut(channels).enumerate() {
         for kernel_row in 0..shape.kernel_height {
             let in_row = (out_row * shape.stride + kernel_row).wrapping_sub(shape.padding_top);
@@ -58,13 +60,14 @@ fn max_row_body<const FUSED: bool>(
                 if let Some(places) = &mut places {
                     let places = &mut places[column * channels..(column + 1) * channels];
                     for ((best, value), chosen) in pixel.iter_mut().zip(values).zip(places) {
-                        let wins = *value > *best || value.is_nan();
+                        let wins = value.to_f32() > best.to_f32() || value.to_f32().is_nan();
                         *chosen = if wins { place as u32 } else { *chosen };
                         *best = if wins { *value } else { *best };
                     }
                 } else {
                     for (best, value) in pixel.iter_mut().zip(values) {
-                        *best = if *value > *best || value.is_nan() { *value } else { *best };
+                        let wins = value.to_f32() > best.to_f32() || value.to_f32().is_nan();
+                        *best = if wins { *value } else { *best };
                     }
                 }
             }
@@ -73,11 +76,11 @@ fn max_row_body<const FUSED: bool>(
 }
 
 /// The gradient of max pooling's input: each output's gradient goes to its maximum's place.
-pub fn max_backward(
+pub fn max_backward<E: Element>(
     shape: &ConvolutionShape,
-    output_gradient: &[f32],
+    output_gradient: &[E],
     places: &[u32],
-    input_gradient: &mut [f32],
+    input_gradient: &mut [E],
     accumulate: bool,
 ) {
     let channels = shape.in_channels;
@@ -85,38 +88,49 @@ pub fn max_backward(
     let output_length = shape.out_height * shape.out_width * channels;
     let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
     tasks.zip(places.par_chunks_exact(output_length)).for_each(|((target, gradient), places)| {
-        if !accumulate {
-            target.fill(0.0);
-        }
-        for (gradient, places) in gradient.chunks_exact(channels).zip(places.chunks_exact(channels)) {
-            for (channel, (gradient, place)) in gradient.iter().zip(places).enumerate() {
-                target[*place as usize * channels + channel] += gradient;
+        E::with_sums(target, accumulate, |sums| {
+            if !accumulate {
+                sums.fill(0.0);
             }
-        }
+            for (gradient, places) in gradient.chunks_exact(channels).zip(places.chunks_exact(channels)) {
+                for (channel, (gradient, place)) in gradient.iter().zip(places).enumerate() {
+                    sums[*place as usize * channels + channel] += gradient.to_f32();
+                }
+            }
+        });
     });
 }
 
 /// Each channel's mean over a picture's pixels: `[N, H, W, C]` to `[N, C]`.
-pub fn average_forward(input: &[f32], pixels: usize, channels: usize, output: &mut [f32]) {
+pub fn average_forward<E: Element, F: Element>(input: &[E], pixels: usize, channels: usize, output: &mut [F]) {
     assert_eq!(input.len(), output.len() * pixels);
     let scale = 1.0 / pixels as f32;
     output.par_chunks_exact_mut(channels).zip(input.par_chunks_exact(pixels * channels)).for_each(|(output, input)| {
-        output.fill(0.0);
-        for pixel in input.chunks_exact(channels) {
-            output.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
-        }
-        output.iter_mut().for_each(|sum| *sum *= scale);
+        F::with_sums(output, false, |sums| {
+            sums.fill(0.0);
+            for pixel in input.chunks_exact(channels) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());
+            }
+            sums.iter_mut().for_each(|sum| *sum *= scale);
+        });
     });
 }
 
 /// The gradient of [`average_forward`]'s input.
-pub fn average_backward(output_gradient: &[f32], pixels: usize, channels: usize, input_gradient: &mut [f32], accumulate: bool) {
+pub fn average_backward<E: Element, F: Element>(
+    output_gradient: &[F],
+    pixels: usize,
+    channels: usize,
+    input_gradient: &mut [E],
+    accumulate: bool,
+) {
     let scale = 1.0 / pixels as f32;
     let tasks = input_gradient.par_chunks_exact_mut(pixels * channels).zip(output_gradient.par_chunks_exact(channels));
     tasks.for_each(|(target, gradient)| {
         for pixel in target.chunks_exact_mut(channels) {
             for (target, gradient) in pixel.iter_mut().zip(gradient) {
-                *target = if accumulate { *target + gradient * scale } else { gradient * scale };
+                let gradient = gradient.to_f32() * scale;
+                *target = E::from_f32(if accumulate { target.to_f32() + gradient } else { gradient });
             }
         }
     });

@@ -7,10 +7,11 @@
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics};
-use crate::columns::with_scratch;
 use crate::convolution::ConvolutionShape;
-use crate::gemm::{Packed, Strided, multiply, multiply_in_place};
+use crate::element::{CopyFrom, Element};
+use crate::gemm::{Left, Operand, Packed, Strided, multiply};
 use crate::isa::for_each_isa;
+use crate::scratch::with_scratch;
 use rayon::prelude::*;
 
 /// Values a tile has for each channel: a 4x4 square of them.
@@ -65,113 +66,114 @@ impl Tiling {
     }
 }
 
-/// A layer's transformed weights, a matrix `[in channels, out channels]` for each frequency.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TransformedWeights {
-    matrices: Vec<Packed>,
-}
-
-impl TransformedWeights {
-    /// Transforms `[out, 3, 3, in]` weights, reusing memory.
-    pub fn pack(&mut self, weights: &[f32], ins: usize, outs: usize) {
-        let mut transformed = vec![0.0; FREQUENCIES * outs * ins];
+/// Transforms `[out, 3, 3, in]` weights and packs them: a matrix `[in channels, out channels]` for each frequency.
+pub(crate) fn pack<O: Operand>(matrices: &mut Vec<Packed<O>>, weights: &[f32], ins: usize, outs: usize) {
+    with_scratch(FREQUENCIES * outs * ins, |transformed: &mut [f32]| {
         for (out, filter) in weights.chunks_exact(9 * ins).enumerate() {
             transform_filter(filter, ins, &mut transformed[out * ins..], outs * ins);
         }
-        self.matrices.resize_with(FREQUENCIES, Packed::default);
-        self.matrices.par_iter_mut().zip(transformed.par_chunks_exact(outs * ins)).for_each(|(packed, matrix)| {
+        matrices.resize_with(FREQUENCIES, Packed::default);
+        matrices.par_iter_mut().zip(transformed.par_chunks_exact(outs * ins)).for_each(|(packed, matrix)| {
             packed.pack(Strided { data: matrix, row_stride: 1, column_stride: ins }, ins, outs);
         });
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.matrices.is_empty()
-    }
-
-    pub fn clear(&mut self) {
-        self.matrices.clear();
-    }
+    });
 }
 
 /// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
-pub(crate) fn forward(
+pub(crate) fn forward<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[f32],
-    weights: &TransformedWeights,
-    output: &mut [f32],
+    input: &[E],
+    weights: &[Packed<O>],
+    output: &mut [E],
     accumulate: bool,
-    epilogue: Epilogue<'_>,
+    epilogue: Epilogue<'_, E>,
 ) {
     let tiling = Tiling::new(shape);
-    let mut rows = tile_rows(shape, tiling, output);
-    rows.par_chunks_mut(tiling.rows_per_block).enumerate().for_each(|(block, rows)| {
-        let first = block * tiling.rows_per_block;
-        forward_block(shape, tiling, input, weights, first, rows, accumulate);
-        for (row, pixels) in rows.iter_mut().enumerate() {
-            let image = (first + row) / tiling.down;
-            let pixel = (image * shape.out_height + (first + row) % tiling.down * 2) * shape.out_width;
-            epilogue.apply(pixels, pixel * shape.out_channels, shape.out_channels);
-        }
+    let blocks = blocks(shape, tiling, output);
+    blocks.into_par_iter().for_each(|Block { first, pixels, output }| {
+        E::with_sums(output, accumulate, |sums| {
+            forward_block(shape, tiling, input, weights, first, &pixels, sums, accumulate);
+            let image = first / tiling.down;
+            let pixel = (image * shape.out_height + first % tiling.down * 2) * shape.out_width;
+            epilogue.apply(sums, pixel * shape.out_channels, shape.out_channels);
+        });
     });
 }
 
 /// `output = convolution(input)`, and the statistics of each of its channels.
-pub(crate) fn forward_with_statistics(
+pub(crate) fn forward_with_statistics<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[f32],
-    weights: &TransformedWeights,
-    output: &mut [f32],
+    input: &[E],
+    weights: &[Packed<O>],
+    output: &mut [E],
     statistics: &mut Statistics,
 ) {
     let tiling = Tiling::new(shape);
-    let (count, channels) = (tiling.rows(shape), shape.out_channels);
-    let mut rows = tile_rows(shape, tiling, output);
-    let partial = statistics.partial(count, channels).par_chunks_mut(tiling.rows_per_block * 2 * channels);
-    rows.par_chunks_mut(tiling.rows_per_block).zip(partial).enumerate().for_each(|(block, (rows, partial))| {
-        forward_block(shape, tiling, input, weights, block * tiling.rows_per_block, rows, false);
-        for (row, partial) in rows.iter().zip(partial.chunks_exact_mut(2 * channels)) {
-            block_statistics(row, partial);
-        }
+    let channels = shape.out_channels;
+    let blocks = blocks(shape, tiling, output);
+    let partial = statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
+    let counts: Vec<usize> = blocks.iter().map(|block| block.output.len() / channels).collect();
+    blocks.into_par_iter().zip(partial).for_each(|(Block { first, pixels, output }, partial)| {
+        E::with_sums(output, false, |sums| {
+            forward_block(shape, tiling, input, weights, first, &pixels, sums, false);
+            block_statistics(sums, partial);
+        });
     });
-    statistics.combine((0..count).map(|row| tiling.pixels(shape, row)), channels);
+    statistics.combine(counts.into_iter(), channels);
 }
 
-/// The output pixels of each row of tiles.
-fn tile_rows<'a>(shape: &ConvolutionShape, tiling: Tiling, mut output: &'a mut [f32]) -> Vec<&'a mut [f32]> {
-    let mut rows = Vec::with_capacity(tiling.rows(shape));
-    for row in 0..tiling.rows(shape) {
-        let (pixels, rest) = output.split_at_mut(tiling.pixels(shape, row) * shape.out_channels);
-        rows.push(pixels);
+/// Neighbouring rows of tiles, which one task computes.
+struct Block<'a, E> {
+    /// The first row, counted over the batch.
+    first: usize,
+    /// Output pixels of each row.
+    pixels: Vec<usize>,
+    output: &'a mut [E],
+}
+
+/// The output in blocks of rows of tiles.
+fn blocks<'a, E>(shape: &ConvolutionShape, tiling: Tiling, mut output: &'a mut [E]) -> Vec<Block<'a, E>> {
+    let rows = tiling.rows(shape);
+    let mut blocks = Vec::with_capacity(rows.div_ceil(tiling.rows_per_block));
+    for first in (0..rows).step_by(tiling.rows_per_block) {
+        let end = rows.min(first + tiling.rows_per_block);
+        let pixels: Vec<usize> = (first..end).map(|row| tiling.pixels(shape, row)).collect();
+        let (block, rest) = output.split_at_mut(pixels.iter().sum::<usize>() * shape.out_channels);
+        blocks.push(Block { first, pixels, output: block });
         output = rest;
     }
-    rows
+    blocks
 }
 
-/// Rows of tiles from `first` on, counted over the batch.
-fn forward_block(
+/// The sums of the rows of tiles from `first` on, counted over the batch.
+fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     tiling: Tiling,
-    input: &[f32],
-    weights: &TransformedWeights,
+    input: &[E],
+    weights: &[Packed<O>],
     first: usize,
-    rows: &mut [&mut [f32]],
+    pixels: &[usize],
+    mut sums: &mut [f32],
     accumulate: bool,
 ) {
     let (ins, outs) = (shape.in_channels, shape.out_channels);
-    let tiles = rows.len() * tiling.across;
-    with_scratch(FREQUENCIES * tiles * (ins + outs), |scratch| {
-        let (inputs, products) = scratch.split_at_mut(FREQUENCIES * tiles * ins);
-        for row in 0..rows.len() {
-            transform_input(shape, tiling, input, first + row, &mut inputs[row * tiling.across * ins..], tiles * ins, 0, 4);
-        }
-        let matrices = inputs.chunks_exact(tiles * ins).zip(products.chunks_exact_mut(tiles * outs));
-        for ((inputs, products), weights) in matrices.zip(&weights.matrices) {
-            let left = Strided { data: inputs, row_stride: ins, column_stride: 1 };
-            multiply(left, tiles, weights, products, outs, false);
-        }
-        for (row, pixels) in rows.iter_mut().enumerate() {
-            transform_output(shape, &products[row * tiling.across * outs..], tiles * outs, pixels, accumulate);
-        }
+    assert!(weights.first().is_some_and(|matrix| matrix.shape() == (ins, outs)), "weights packed for another shape");
+    let tiles = pixels.len() * tiling.across;
+    with_scratch(FREQUENCIES * tiles * ins, |inputs: &mut [O]| {
+        with_scratch(FREQUENCIES * tiles * outs, |products: &mut [f32]| {
+            for row in 0..pixels.len() {
+                transform_input(shape, tiling, input, first + row, &mut inputs[row * tiling.across * ins..], tiles * ins, 0, 4);
+            }
+            let matrices = inputs.chunks_exact(tiles * ins).zip(products.chunks_exact_mut(tiles * outs));
+            for ((inputs, products), weights) in matrices.zip(weights) {
+                multiply(Left::rows(inputs, ins), tiles, weights, products, outs, false);
+            }
+            for (row, pixels) in pixels.iter().enumerate() {
+                let (row_sums, rest) = std::mem::take(&mut sums).split_at_mut(pixels * outs);
+                transform_output(shape, &products[row * tiling.across * outs..], tiles * outs, row_sums, accumulate);
+                sums = rest;
+            }
+        });
     });
 }
 
@@ -185,10 +187,10 @@ fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
 /// The gradient of the weights, `[out, 3, 3, in]`.
 ///
 /// A task has a part of the batch and four of the sixteen frequencies.
-pub(crate) fn backward_weights(
+pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[f32],
-    output_gradient: &[f32],
+    input: &[E],
+    output_gradient: &[E],
     weight_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
@@ -207,7 +209,7 @@ pub(crate) fn backward_weights(
         for start in (slab * slab_rows..end).step_by(tiling.rows_per_block) {
             let count = tiling.rows_per_block.min(end - start);
             let tiles = count * tiling.across;
-            with_scratch(4 * tiles * (ins + outs), |scratch| {
+            with_scratch(4 * tiles * (ins + outs), |scratch: &mut [O]| {
                 let (inputs, gradients) = scratch.split_at_mut(4 * tiles * ins);
                 for row in 0..count {
                     let place = row * tiling.across;
@@ -217,8 +219,7 @@ pub(crate) fn backward_weights(
                 }
                 let maps = inputs.chunks_exact(tiles * ins).zip(gradients.chunks_exact(tiles * outs));
                 for ((inputs, gradients), sums) in maps.zip(sums.chunks_exact_mut(length)) {
-                    let left = Strided { data: gradients, row_stride: 1, column_stride: outs };
-                    multiply_in_place(left, outs, inputs, ins, tiles, ins, sums, ins, true, &mut packed);
+                    O::multiply_transposed(gradients, outs, outs, inputs, ins, ins, tiles, sums, ins, true, &mut packed);
                 }
             });
         }
@@ -257,23 +258,25 @@ fn half(values: &Lanes) -> Lanes {
     half
 }
 #[inline(always)]
-fn read(values: &[f32], at: usize) -> Lanes {
+fn read<E: Element>(values: &[E], at: usize) -> Lanes {
     let mut lanes = [0.0; LANES];
-    lanes.copy_from_slice(&values[at..at + LANES]);
+    for (lane, value) in lanes.iter_mut().zip(&values[at..at + LANES]) {
+        *lane = value.to_f32();
+    }
     lanes
 }
 
 /// Pictures of which single pixels are read, zero outside.
 #[derive(Clone, Copy)]
-struct Map<'a> {
+struct Map<'a, E> {
     /// One picture, `[height, width, channels]`.
-    values: &'a [f32],
+    values: &'a [E],
     height: usize,
     width: usize,
     channels: usize,
 }
 
-impl Map<'_> {
+impl<E: Element> Map<'_, E> {
     /// Sixteen channels of a pixel. A place before the first one has wrapped around and is outside too.
     #[inline(always)]
     fn pixel(&self, row: usize, column: usize, channel: usize) -> Lanes {
@@ -298,10 +301,12 @@ impl Map<'_> {
 
 /// Writes four frequencies of sixteen channels.
 #[inline(always)]
-fn write_four(target: &mut [f32], frequency: usize, stride: usize, at: usize, values: [Lanes; 4]) {
+fn write_four<O: Element>(target: &mut [O], frequency: usize, stride: usize, at: usize, values: [Lanes; 4]) {
     for (across, values) in values.iter().enumerate() {
         let start = (frequency + across) * stride + at;
-        target[start..start + LANES].copy_from_slice(values);
+        for (target, value) in target[start..start + LANES].iter_mut().zip(values) {
+            *target = O::from_f32(*value);
+        }
     }
 }
 
@@ -325,19 +330,19 @@ fn spread_input(values: &[Lanes; 4]) -> [Lanes; 4] {
 }
 
 for_each_isa! {
-    fn transform_input(
-        shape: &ConvolutionShape, tiling: Tiling, input: &[f32], row: usize, target: &mut [f32], frequency_stride: usize, group: usize,
+    fn transform_input<E: Element, O: Element>(
+        shape: &ConvolutionShape, tiling: Tiling, input: &[E], row: usize, target: &mut [O], frequency_stride: usize, group: usize,
         groups: usize
     ) => transform_input_body
 }
 /// Row `row` of tiles: frequencies `4 * group` on, four for each of `groups`, to `target[frequency][tile][channel]`.
 #[inline(always)]
-fn transform_input_body<const FUSED: bool>(
+fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
     shape: &ConvolutionShape,
     tiling: Tiling,
-    input: &[f32],
+    input: &[E],
     row: usize,
-    target: &mut [f32],
+    target: &mut [O],
     frequency_stride: usize,
     group: usize,
     groups: usize,
@@ -422,19 +427,19 @@ fn read_four(values: &[f32], frequency: usize, stride: usize, at: usize) -> [Lan
 }
 
 for_each_isa! {
-    fn transform_gradient(
-        shape: &ConvolutionShape, tiling: Tiling, gradient: &[f32], row: usize, target: &mut [f32], frequency_stride: usize, group: usize
+    fn transform_gradient<E: Element, O: Element>(
+        shape: &ConvolutionShape, tiling: Tiling, gradient: &[E], row: usize, target: &mut [O], frequency_stride: usize, group: usize
     ) => transform_gradient_body
 }
 /// The output's gradient of one row of tiles, as the transposed output transform spreads it: along each side
 /// `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side only row `group`.
 #[inline(always)]
-fn transform_gradient_body<const FUSED: bool>(
+fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     shape: &ConvolutionShape,
     tiling: Tiling,
-    gradient: &[f32],
+    gradient: &[E],
     row: usize,
-    target: &mut [f32],
+    target: &mut [O],
     frequency_stride: usize,
     group: usize,
 ) {

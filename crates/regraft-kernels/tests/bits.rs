@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set};
+use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set, to};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
+use regraft_kernels::element::{Bf16, Element};
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, pooling};
 
@@ -25,42 +26,49 @@ fn shapes(batch: usize) -> Vec<ConvolutionShape> {
 
 /// Everything that the kernels compute from a batch of five pictures, with a name for each.
 fn everything() -> Vec<(String, Vec<f32>)> {
+    [of_maps::<f32>(), of_maps::<Bf16>(), of_parameters()].concat()
+}
+
+/// What is computed of maps of `E`.
+fn of_maps<E: Element>() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
-    let mut keep = |name: String, values: &[f32]| results.push((name, values.to_vec()));
+    let mut keep = |name: String, values: &[f32]| results.push((format!("{} {name}", E::NAME), values.to_vec()));
     for shape in shapes(5) {
-        let (input, gradient) = (draw(1, shape.input_length()), draw(3, shape.output_length()));
+        let (input, gradient) = (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(3, shape.output_length())));
         for kernels in Kernels::of(&shape) {
             let weights = kernels.to_kernel_order(&shape, &draw(2, shape.weight_length()));
             let name = |what: &str| format!("{what} by {kernels:?} of {shape:?}");
-            keep(name("output"), &kernels.forward(&shape, &input, &weights));
+            keep(name("output"), &to(&kernels.forward(&shape, &input, &weights)));
             let (_, statistics) = kernels.forward_with_statistics(&shape, &input, &weights);
             keep(name("mean of the output"), &statistics.mean);
             keep(name("variance of the output"), &statistics.variance);
-            keep(name("input gradient"), &kernels.backward_input(&shape, &gradient, &weights, None));
-            keep(name("input gradient, added"), &kernels.backward_input(&shape, &gradient, &weights, Some(&input)));
+            keep(name("input gradient"), &to(&kernels.backward_input(&shape, &gradient, &weights, None)));
+            keep(name("input gradient, added"), &to(&kernels.backward_input(&shape, &gradient, &weights, Some(&input))));
             keep(name("weight gradient"), &kernels.backward_weights(&shape, &input, &gradient));
         }
     }
 
     let (images, pixels, channels) = (5, 19 * 17, 37);
-    let (map, mut gradient) = (draw(1, images * pixels * channels), draw(2, images * pixels * channels));
-    let mut statistics = batch_norm::Statistics::default();
-    statistics.compute(&map, channels);
+    let map = draw(1, images * pixels * channels);
+    let statistics = common::statistics(&map, channels);
+    let (map, mut gradient) = (to::<E>(&map), to::<E>(&draw(2, map.len())));
     keep("mean".into(), &statistics.mean);
     keep("variance".into(), &statistics.variance);
     let inverse = batch_norm::inverse_deviation(&statistics.variance, 1e-3);
     let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
     let mean = &statistics.mean;
-    batch_norm::backward_parameters(&map, &gradient, mean, &inverse, &mut weight_gradient, &mut bias_gradient, &mut Vec::new());
+    let plain = batch_norm::BackwardPrologue { activation: Activation::Identity, output: &[], residual: None, keep: None };
+    let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
+    batch_norm::backward(plain, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
     keep("batch norm's weight gradient".into(), &weight_gradient);
     keep("batch norm's bias gradient".into(), &bias_gradient);
-    let mut output = vec![0.0; map.len()];
+    let mut output = vec![E::default(); map.len()];
     let branch = [1.25, 0.0, 1.25, 1.25, 0.0];
-    let residual = draw(3, map.len());
+    let residual = to::<E>(&draw(3, map.len()));
     batch_norm::normalize(&map, &inverse, mean, Some(&residual), Some(&branch), Activation::Relu6, pixels, &mut output);
-    keep("normalised".into(), &output);
+    keep("normalised".into(), &to(&output));
     batch_norm::backward_input(&map, &mut gradient, mean, &inverse, &inverse, &weight_gradient, &bias_gradient);
-    keep("gradient before batch norm".into(), &gradient);
+    keep("gradient before batch norm".into(), &to(&gradient));
     let mut residual_gradient = residual.clone();
     let prologue = batch_norm::BackwardPrologue {
         activation: Activation::Relu6,
@@ -70,10 +78,30 @@ fn everything() -> Vec<(String, Vec<f32>)> {
     };
     let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
     batch_norm::backward(prologue, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
-    keep("gradient behind activation and branch".into(), &gradient);
-    keep("residual gradient".into(), &residual_gradient);
+    keep("gradient behind activation and branch".into(), &to(&gradient));
+    keep("residual gradient".into(), &to(&residual_gradient));
     keep("batch norm's weight gradient behind them".into(), &weight_gradient);
 
+    let shape = convolution_shape([5, 20, 19, 35], 35, [3, 3], 2, [1; 4], 1);
+    let (map, gradient) = (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(2, shape.output_length())));
+    let (mut output, mut places) = (vec![E::default(); gradient.len()], vec![0; gradient.len()]);
+    pooling::max_forward(&shape, &map, &mut output, Some(&mut places));
+    keep("maxima".into(), &to(&output));
+    let mut input_gradient = vec![E::default(); map.len()];
+    pooling::max_backward(&shape, &gradient, &places, &mut input_gradient, false);
+    keep("gradient before max pooling".into(), &to(&input_gradient));
+    let mut means = vec![0.0f32; 5 * 35];
+    pooling::average_forward(&map, 20 * 19, 35, &mut means);
+    keep("means".into(), &means);
+    pooling::average_backward(&means, 20 * 19, 35, &mut input_gradient, true);
+    keep("gradient before average pooling".into(), &to(&input_gradient));
+    results
+}
+
+/// What is computed of the head and of parameters.
+fn of_parameters() -> Vec<(String, Vec<f32>)> {
+    let mut results = Vec::new();
+    let mut keep = |name: String, values: &[f32]| results.push((name, values.to_vec()));
     let (inputs, outputs, rows) = (70, 45, 60);
     let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
     let mut logits = vec![0.0; rows * outputs];
@@ -86,20 +114,6 @@ fn everything() -> Vec<(String, Vec<f32>)> {
     let mut input_gradient = vec![0.0; features.len()];
     linear::backward_input(&logits, &weights, inputs, &mut input_gradient, false);
     keep("linear input gradient".into(), &input_gradient);
-
-    let shape = convolution_shape([5, 20, 19, 35], 35, [3, 3], 2, [1; 4], 1);
-    let (map, gradient) = (draw(1, shape.input_length()), draw(2, shape.output_length()));
-    let (mut output, mut places) = (vec![0.0; gradient.len()], vec![0; gradient.len()]);
-    pooling::max_forward(&shape, &map, &mut output, Some(&mut places));
-    keep("maxima".into(), &output);
-    let mut input_gradient = vec![0.0; map.len()];
-    pooling::max_backward(&shape, &gradient, &places, &mut input_gradient, false);
-    keep("gradient before max pooling".into(), &input_gradient);
-    let mut means = vec![0.0; 5 * 35];
-    pooling::average_forward(&map, 20 * 19, 35, &mut means);
-    keep("means".into(), &means);
-    pooling::average_backward(&means, 20 * 19, 35, &mut input_gradient, true);
-    keep("gradient before average pooling".into(), &input_gradient);
 
     let count = 100_003;
     let (mut parameter, gradient) = (draw(1, count), draw(2, count));
@@ -127,23 +141,28 @@ fn results_do_not_depend_on_the_number_of_threads() {
     });
 }
 
+fn alone_and_together<E: Element>() {
+    for (one, five) in shapes(1).into_iter().zip(shapes(5)) {
+        let input = to::<E>(&draw(1, five.input_length()));
+        let (bias, residual) = (draw(4, five.out_channels), to::<E>(&draw(5, five.output_length())));
+        for kernels in Kernels::of(&one) {
+            let weights = kernels.to_kernel_order(&one, &draw(2, one.weight_length()));
+            let run = |shape: &ConvolutionShape, input: &[E], residual: &[E]| {
+                let epilogue = Epilogue { bias: Some(&bias), residual: Some(residual), activation: Activation::Relu6 };
+                kernels.forward_with(shape, input, &weights, epilogue)
+            };
+            let (inputs, outputs) = (input.chunks_exact(one.input_length()), residual.chunks_exact(one.output_length()));
+            let alone: Vec<E> = inputs.zip(outputs).flat_map(|(input, residual)| run(&one, input, residual)).collect();
+            assert_eq!(bits(&alone), bits(&run(&five, &input, &residual)), "{} {kernels:?} of {five:?}", E::NAME);
+        }
+    }
+}
+
 #[test]
 fn a_picture_gives_the_same_alone_and_in_a_batch() {
     on_every_instruction_set("a_picture_gives_the_same_alone_and_in_a_batch", || {
-        for (one, five) in shapes(1).into_iter().zip(shapes(5)) {
-            let input = draw(1, five.input_length());
-            let (bias, residual) = (draw(4, five.out_channels), draw(5, five.output_length()));
-            for kernels in Kernels::of(&one) {
-                let weights = kernels.to_kernel_order(&one, &draw(2, one.weight_length()));
-                let run = |shape: &ConvolutionShape, input: &[f32], residual: &[f32]| {
-                    let epilogue = Epilogue { bias: Some(&bias), residual: Some(residual), activation: Activation::Relu6 };
-                    kernels.forward_with(shape, input, &weights, epilogue)
-                };
-                let (inputs, outputs) = (input.chunks_exact(one.input_length()), residual.chunks_exact(one.output_length()));
-                let alone: Vec<f32> = inputs.zip(outputs).flat_map(|(input, residual)| run(&one, input, residual)).collect();
-                assert_eq!(bits(&alone), bits(&run(&five, &input, &residual)), "{kernels:?} of {five:?}");
-            }
-        }
+        alone_and_together::<f32>();
+        alone_and_together::<Bf16>();
 
         let (inputs, outputs, rows) = (600, 37, 70);
         let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));

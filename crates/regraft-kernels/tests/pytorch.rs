@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus};
-use regraft_kernels::activation::{self, Activation};
+use common::{Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus, statistics};
+use regraft_kernels::activation::Activation;
+use regraft_kernels::batch_norm::BackwardPrologue;
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, loss, pooling};
 use serde_json::Value;
@@ -95,9 +96,8 @@ fn batch_norms_match() {
             let mut gradient = draw(sample(&case, 5), length);
             let training = case["training"].as_bool().expect("a flag");
 
-            let mut statistics = batch_norm::Statistics::default();
+            let mut statistics = statistics(&input, channels);
             if training {
-                statistics.compute(&input, channels);
                 let momentum = number(&case, "momentum") as f32;
                 statistics.update_running(pixels, momentum, &mut running_mean, &mut running_variance);
             } else {
@@ -115,9 +115,10 @@ fn batch_norms_match() {
             check(&case, "output", &output);
 
             let (mut weight_gradient, mut bias_gradient) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
-            batch_norm::backward_parameters(
+            batch_norm::backward(
+                BackwardPrologue { activation: Activation::Identity, output: &[], residual: None, keep: None },
                 &input,
-                &gradient,
+                &mut gradient,
                 &statistics.mean,
                 &inverse,
                 &mut weight_gradient,
@@ -130,8 +131,7 @@ fn batch_norms_match() {
                 let mean = &statistics.mean;
                 batch_norm::backward_input(&input, &mut gradient, mean, &inverse, &scale, &weight_gradient, &bias_gradient);
             } else {
-                // Running statistics are constants: the gradient is only scaled.
-                gradient.chunks_exact_mut(channels).for_each(|pixel| pixel.iter_mut().zip(&scale).for_each(|(g, s)| *g *= s));
+                batch_norm::backward_input_of_constants(&mut gradient, &scale);
             }
             check(&case, "input_gradient", &gradient);
         }
@@ -193,7 +193,11 @@ fn activations_match() {
             let mut gradient = draw(sample(&case, 1), length);
             let output: Vec<f32> = input.iter().map(|&value| function.apply(value)).collect();
             check(&case, "output", &output);
-            activation::backward(function, &mut gradient, &output);
+            // The way back through an activation is the first part of batch norm's.
+            let prologue = BackwardPrologue { activation: function, output: &output, residual: None, keep: None };
+            let (constants, mut sums) = ([0.0], [[0.0]; 2]);
+            let [weights, bias] = &mut sums;
+            batch_norm::backward(prologue, &input, &mut gradient, &constants, &constants, weights, bias, &mut Vec::new());
             check(&case, "input_gradient", &gradient);
         }
     });
@@ -242,7 +246,7 @@ fn losses_match() {
             loss::cross_entropy(&logits, &labels, classes, smoothing, weight, &mut losses, &mut gradient);
             check(&case, "losses", &losses);
             check(&case, "gradient", &gradient);
-            let reduced = losses.iter().map(|loss| loss * weight).sum();
+            let reduced: f32 = losses.iter().map(|loss| loss * weight).sum();
             assert_close("the reduced loss", &[reduced], &[number(&case, "loss")], TOLERANCE);
         }
     });

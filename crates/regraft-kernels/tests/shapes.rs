@@ -3,14 +3,41 @@
 mod common;
 
 use common::reference::{self, Reference};
-use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus};
+use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::{self, ConvolutionShape, PackedWeights};
+use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::winograd;
 
-/// Of the largest value of a result: a few units in the last place of f32. The worst measured is 5.9e-7.
-const TOLERANCE: f64 = 1e-6;
-/// Means may be small sums of large values.
-const STATISTICS_TOLERANCE: f64 = 4e-6;
+/// How far results may be off, of the largest value of a result. Inputs are rounded to the maps' type first.
+struct Tolerance {
+    /// Of maps.
+    map: f64,
+    /// Of the gradient of weights, which is f32.
+    weights: f64,
+    /// Of means, which may be small sums of large values, and of variances.
+    statistics: f64,
+}
+
+/// A few units in the last place of f32. The worst measured is 5.9e-7.
+const F32: Tolerance = Tolerance { map: 1e-6, weights: 1e-6, statistics: 4e-6 };
+/// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in f32, and so are sums but for f32's own rounding.
+const BF16: Tolerance = Tolerance { map: 4e-3, weights: 1e-6, statistics: 4e-6 };
+/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights, are rounded before they are multiplied.
+const BF16_WINOGRAD: Tolerance = Tolerance { map: 1.5e-2, weights: 1e-2, statistics: 1e-2 };
+
+/// The bounds for maps of `E`.
+fn tolerance<E: Element>(shape: &ConvolutionShape) -> Tolerance {
+    let narrow = E::NAME == Bf16::NAME;
+    let rounds_transformed = narrow && winograd::handles(shape) && E::multiplies_natively();
+    if rounds_transformed {
+        BF16_WINOGRAD
+    } else if narrow {
+        BF16
+    } else {
+        F32
+    }
+}
 
 /// `(input [N, H, W, C], out channels, kernel, stride, padding [top, bottom, left, right], groups)`
 type Case = ([usize; 4], usize, [usize; 2], usize, [usize; 4], usize);
@@ -105,52 +132,55 @@ const DEPTHWISE: &[DepthwiseCase] = &[
 ];
 const CHANNELS: [usize; 7] = [1, 3, 15, 16, 17, 33, 48];
 
-struct Values {
-    input: Vec<f32>,
+struct Values<E> {
+    input: Vec<E>,
     weights: Vec<f32>,
-    gradient: Vec<f32>,
+    gradient: Vec<E>,
     expected: Reference,
 }
 
-fn values(shape: &ConvolutionShape) -> Values {
-    let input = draw(1, shape.input_length());
-    let weights = draw(2, shape.weight_length());
-    let gradient = draw(3, shape.output_length());
-    let expected = reference::convolution(shape, &input, &weights, &gradient);
+fn values<E: Element>(shape: &ConvolutionShape) -> Values<E> {
+    let weights = rounded::<E>(&draw(2, shape.weight_length()));
+    let [input, gradient] =
+        [(1, shape.input_length()), (3, shape.output_length())].map(|(sample, count)| to(&draw(sample, count)));
+    let expected = reference::convolution(shape, &to::<f32>(&input), &weights, &to::<f32>(&gradient));
     Values { input, weights, gradient, expected }
 }
 
-fn check(shape: &ConvolutionShape) {
-    let Values { input, weights, gradient, expected } = values(shape);
+fn check<E: Element>(shape: &ConvolutionShape) {
+    let Values { input, weights, gradient, expected } = values::<E>(shape);
+    let all = tolerance::<E>(shape);
     for kernels in Kernels::of(shape) {
-        let what = |result: &str| format!("{result} by {kernels:?} of {shape:?}");
+        let what = |result: &str| format!("{} {result} by {kernels:?} of {shape:?}", E::NAME);
         let weights = kernels.to_kernel_order(shape, &weights);
         let output = kernels.forward(shape, &input, &weights);
-        assert_close(&what("output"), &output, &expected.output, TOLERANCE);
+        assert_close(&what("output"), &output, &expected.output, all.map);
         let (same, statistics) = kernels.forward_with_statistics(shape, &input, &weights);
         assert_eq!(bits(&output), bits(&same), "{}", what("output with statistics"));
         let (mean, variance) = reference::statistics(&expected.output, shape.out_channels);
-        assert_close(&what("mean"), &statistics.mean, &mean, STATISTICS_TOLERANCE);
-        assert_close(&what("variance"), &statistics.variance, &variance, STATISTICS_TOLERANCE);
+        assert_close(&what("mean"), &statistics.mean, &mean, all.statistics);
+        assert_close(&what("variance"), &statistics.variance, &variance, all.statistics);
         let found = kernels.backward_input(shape, &gradient, &weights, None);
-        assert_close(&what("input gradient"), &found, &expected.input_gradient, TOLERANCE);
+        assert_close(&what("input gradient"), &found, &expected.input_gradient, all.map);
         let found = kernels.backward_input(shape, &gradient, &weights, Some(&input));
-        assert_close(&what("input gradient, added"), &found, &plus(&expected.input_gradient, &input), TOLERANCE);
+        assert_close(&what("input gradient, added"), &found, &plus(&expected.input_gradient, &input), all.map);
         let found = kernels.to_pytorch_order(shape, &kernels.backward_weights(shape, &input, &gradient));
-        assert_close(&what("weight gradient"), &found, &expected.weight_gradient, TOLERANCE);
+        assert_close(&what("weight gradient"), &found, &expected.weight_gradient, all.weights);
     }
     let mut packed = PackedWeights::default();
-    packed.pack(shape, &Kernels::Convolution.to_kernel_order(shape, &weights));
+    packed.pack::<E>(shape, &Kernels::Convolution.to_kernel_order(shape, &weights));
     let mut added = gradient.clone();
     convolution::forward(shape, &input, &packed, &mut added, true, Epilogue::NONE);
-    assert_close(&format!("output of {shape:?}, added"), &added, &plus(&expected.output, &gradient), TOLERANCE);
+    assert_close(&format!("{} output of {shape:?}, added", E::NAME), &added, &plus(&expected.output, &gradient), all.map);
 }
 
 #[test]
 fn convolutions_of_odd_shapes() {
     on_every_instruction_set("convolutions_of_odd_shapes", || {
         for &(input, out_channels, kernel, stride, padding, groups) in CONVOLUTIONS {
-            check(&convolution_shape(input, out_channels, kernel, stride, padding, groups));
+            let shape = convolution_shape(input, out_channels, kernel, stride, padding, groups);
+            check::<f32>(&shape);
+            check::<Bf16>(&shape);
         }
     });
 }
@@ -163,7 +193,8 @@ fn depthwise_convolutions_of_odd_shapes() {
                 let input = [batch, height, width, channels];
                 let shape = convolution_shape(input, channels, [kernel; 2], stride, padding, channels);
                 assert_eq!(Kernels::of(&shape).len(), 2, "{shape:?}");
-                check(&shape);
+                check::<f32>(&shape);
+                check::<Bf16>(&shape);
             }
         }
     });
@@ -179,42 +210,44 @@ fn epilogues_add_bias_and_residual_before_the_activation() {
             convolution_shape([2, 7, 6, 35], 35, [5, 5], 2, [1, 2, 1, 2], 35),
         ];
         for shape in shapes {
-            let Values { input, weights, expected, .. } = values(&shape);
-            // So large that ReLU6 cuts on both sides.
-            let bias: Vec<f32> = draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
-            let residual: Vec<f32> = draw(5, shape.output_length()).iter().map(|value| 8.0 * value).collect();
-            for (activation, with_bias, with_residual) in [
-                (Activation::Identity, true, true),
-                (Activation::Relu6, true, true),
-                (Activation::Relu6, true, false),
-                (Activation::Relu6, false, true),
-                (Activation::Relu, false, false),
-                (Activation::Relu, true, true),
-            ] {
-                let (low, high) = activation.bounds();
-                let value = |at: usize| {
-                    let bias = if with_bias { bias[at % shape.out_channels] } else { 0.0 };
-                    let residual = if with_residual { residual[at] } else { 0.0 };
-                    expected.output[at] + f64::from(bias) + f64::from(residual)
-                };
-                let unlimited: Vec<f64> = (0..expected.output.len()).map(value).collect();
-                let limited: Vec<f64> = unlimited.iter().map(|value| value.clamp(f64::from(low), f64::from(high))).collect();
-                if activation == Activation::Relu6 && with_bias && with_residual {
-                    let cut = |bound: f64| limited.iter().filter(|value| **value == bound).count();
-                    assert!(cut(0.0) > 5 && cut(6.0) > 5, "both bounds are met");
-                }
-                let epilogue = Epilogue {
-                    bias: with_bias.then_some(&bias[..]),
-                    residual: with_residual.then_some(&residual[..]),
-                    activation,
-                };
-                for kernels in Kernels::of(&shape) {
-                    let weights = kernels.to_kernel_order(&shape, &weights);
-                    let found = kernels.forward_with(&shape, &input, &weights, epilogue);
-                    let what = format!("{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual {with_residual}");
-                    assert_close(&what, &found, &limited, TOLERANCE);
-                }
-            }
+            check_epilogues::<f32>(&shape);
+            check_epilogues::<Bf16>(&shape);
         }
     });
+}
+
+fn check_epilogues<E: Element>(shape: &ConvolutionShape) {
+    let Values { input, weights, expected, .. } = values::<E>(shape);
+    // So large that ReLU6 cuts on both sides.
+    let bias: Vec<f32> = draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
+    let residual: Vec<E> = draw(5, shape.output_length()).iter().map(|value| E::from_f32(8.0 * value)).collect();
+    for (activation, with_bias, with_residual) in [
+        (Activation::Identity, true, true),
+        (Activation::Relu6, true, true),
+        (Activation::Relu6, true, false),
+        (Activation::Relu6, false, true),
+        (Activation::Relu, false, false),
+        (Activation::Relu, true, true),
+    ] {
+        let (low, high) = activation.bounds();
+        let value = |at: usize| {
+            let bias = if with_bias { bias[at % shape.out_channels] } else { 0.0 };
+            let residual = if with_residual { residual[at].to_f32() } else { 0.0 };
+            expected.output[at] + f64::from(bias) + f64::from(residual)
+        };
+        let unlimited: Vec<f64> = (0..expected.output.len()).map(value).collect();
+        let limited: Vec<f64> = unlimited.iter().map(|value| value.clamp(f64::from(low), f64::from(high))).collect();
+        if activation == Activation::Relu6 && with_bias && with_residual {
+            let cut = |bound: f64| limited.iter().filter(|value| **value == bound).count();
+            assert!(cut(0.0) > 5 && cut(6.0) > 5, "both bounds are met");
+        }
+        let epilogue =
+            Epilogue { bias: with_bias.then_some(&bias[..]), residual: with_residual.then_some(&residual[..]), activation };
+        for kernels in Kernels::of(shape) {
+            let weights = kernels.to_kernel_order(shape, &weights);
+            let found = kernels.forward_with(shape, &input, &weights, epilogue);
+            let what = format!("{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual {with_residual}");
+            assert_close(&what, &found, &limited, tolerance::<E>(shape).map);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::graph::{Graph, GraphError};
 use crate::parameters::ParameterInfo;
+use crate::precision::Precision;
 use regraft_kernels::optimizer::AdamSettings;
 use std::collections::BTreeMap;
 
@@ -136,6 +137,9 @@ pub enum EngineError {
 pub trait Engine {
     /// The device in words, such as `cpu (2 threads, avx512, f32)`.
     fn device(&self) -> String;
+
+    /// What maps are stored as.
+    fn precision(&self) -> Precision;
 
     /// The network that it runs.
     fn graph(&self) -> &Graph;

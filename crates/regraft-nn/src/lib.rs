@@ -12,4 +12,5 @@ pub mod graph;
 pub mod initialize;
 pub mod parameters;
 pub mod plan;
+pub mod precision;
 pub mod weights;

@@ -5,7 +5,10 @@
 //! nothing is kept for the backward pass, because there is none.
 
 use crate::graph::{Graph, GraphError, MapShape, Node, Operation, Source};
+use crate::precision::Precision;
 use regraft_kernels::activation::Activation;
+use regraft_kernels::element::Bf16;
+use regraft_kernels::memory::lines_for;
 use std::ops::Range;
 
 /// What a pass is for.
@@ -26,10 +29,26 @@ pub enum Mode {
 /// A buffer of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
-    /// Place in the pass's memory, in elements.
-    pub place: Range<usize>,
+    /// Place in the pass's memory.
+    pub place: Place,
     /// First and last tick at which its content matters.
     pub life: (usize, usize),
+}
+
+/// Where a buffer lies, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Cache lines of the pass's memory.
+    pub lines: Range<usize>,
+    /// Elements in them.
+    pub elements: usize,
+    /// Their type.
+    pub precision: Precision,
+}
+
+impl Place {
+    /// The place of no buffer.
+    pub const NOWHERE: Self = Self { lines: 0..0, elements: 0, precision: Precision::F32 };
 }
 
 /// The buffers of one node; each is there only where it is needed.
@@ -52,13 +71,17 @@ pub struct Plan {
     pub batch: usize,
     /// Side of the pictures.
     pub image_size: usize,
+    /// Type of the maps.
+    pub precision: Precision,
+    /// The batch of pictures.
+    pub images: usize,
     /// Output shape of each node.
     pub shapes: Vec<MapShape>,
     /// All buffers.
     pub buffers: Vec<Buffer>,
     /// Which buffers belong to each node.
     pub nodes: Vec<NodeBuffers>,
-    /// Elements of memory for all buffers together.
+    /// Cache lines of memory for all buffers together.
     pub memory: usize,
     /// Whether the backward pass adds to a node's gradient (`true`) or is the first to write it, by the node that gives.
     pub accumulates: Vec<GradientTargets>,
@@ -73,15 +96,12 @@ pub struct GradientTargets {
     pub residual: Option<bool>,
 }
 
-/// Buffers begin at multiples of this many elements: a cache line.
-const ALIGNMENT: usize = 16;
-
 impl Plan {
     /// Plans a pass of `graph`.
     ///
     /// # Errors
     /// When the pictures are too small for the graph.
-    pub fn new(graph: &Graph, mode: Mode, batch: usize, image_size: usize) -> Result<Self, GraphError> {
+    pub fn new(graph: &Graph, mode: Mode, batch: usize, image_size: usize, precision: Precision) -> Result<Self, GraphError> {
         let shapes = graph.shapes(image_size)?;
         let count = graph.nodes.len();
         let (first_trained, computed) = match mode {
@@ -94,19 +114,25 @@ impl Plan {
             mode,
             batch,
             image_size,
+            precision,
+            images: 0,
             shapes,
             buffers: Vec::new(),
             nodes: vec![NodeBuffers::default(); count],
             memory: 0,
             accumulates: vec![GradientTargets::default(); count],
         };
+        let stored = stored_as(graph, Source::Image, precision);
+        plan.images = plan.add(batch * image_size * image_size * graph.input_channels, stored, (0, 0));
         for (index, node) in graph.nodes.iter().enumerate().take(computed) {
             let length = batch * plan.shapes[index].length();
+            let stored = stored_as(graph, Source::Node(index), precision);
             let trained = index >= first_trained;
             let last_tick = if trains { count } else { computed };
-            plan.nodes[index].output = Some(plan.add(length, (index, if index + 1 == computed { last_tick } else { index })));
+            plan.nodes[index].output =
+                Some(plan.add(length, stored, (index, if index + 1 == computed { last_tick } else { index })));
             if trained && matches!(node.operation, Operation::Convolution(_)) {
-                plan.nodes[index].convolved = Some(plan.add(length, (index, backward_tick(index))));
+                plan.nodes[index].convolved = Some(plan.add(length, precision, (index, backward_tick(index))));
             }
             // Reading keeps what is read alive: in the forward pass, and in the backward pass where a gradient is computed from it.
             for source in [Some(node.input), residual(node)].into_iter().flatten() {
@@ -126,15 +152,17 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add(&mut self, length: usize, life: (usize, usize)) -> usize {
-        self.buffers.push(Buffer { place: 0..length, life });
+    fn add(&mut self, elements: usize, precision: Precision, life: (usize, usize)) -> usize {
+        let lines = match precision {
+            Precision::F32 => lines_for::<f32>(elements),
+            Precision::Bf16 => lines_for::<Bf16>(elements),
+        };
+        self.buffers.push(Buffer { place: Place { lines: 0..lines, elements, precision }, life });
         self.buffers.len() - 1
     }
 
     fn extend_output(&mut self, source: Source, tick: usize) {
-        if let Source::Node(index) = source
-            && let Some(buffer) = self.nodes[index].output
-        {
+        if let Some(buffer) = self.output(source) {
             self.extend(buffer, tick);
         }
     }
@@ -148,7 +176,7 @@ impl Plan {
         let count = graph.nodes.len();
         // The loss writes the head's gradient.
         self.nodes[count - 1].gradient =
-            Some(self.add(self.batch * self.shapes[count - 1].length(), (count, backward_tick(count - 1))));
+            Some(self.add(self.batch * self.shapes[count - 1].length(), Precision::F32, (count, backward_tick(count - 1))));
         for index in (first_trained..count).rev() {
             let node = &graph.nodes[index];
             let give = |plan: &mut Self, source: Option<Source>| {
@@ -162,7 +190,8 @@ impl Plan {
                     return Some(true);
                 }
                 let length = plan.batch * plan.shapes[target].length();
-                plan.nodes[target].gradient = Some(plan.add(length, (tick, backward_tick(target))));
+                let stored = stored_as(graph, Source::Node(target), plan.precision);
+                plan.nodes[target].gradient = Some(plan.add(length, stored, (tick, backward_tick(target))));
                 Some(false)
             };
             let residual = give(self, residual(node));
@@ -174,36 +203,60 @@ impl Plan {
     /// Gives each buffer the lowest place where it meets none that lives at the same time, the largest first.
     fn place(&mut self) {
         let mut order: Vec<usize> = (0..self.buffers.len()).collect();
-        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].place.len()), index));
+        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].place.lines.len()), index));
         let mut placed: Vec<usize> = Vec::new();
         for index in order {
             let life = self.buffers[index].life;
-            let length = self.buffers[index].place.len();
+            let length = self.buffers[index].place.lines.len();
             let mut taken: Vec<Range<usize>> = placed
                 .iter()
                 .map(|&other| &self.buffers[other])
                 .filter(|other| other.life.0 <= life.1 && life.0 <= other.life.1)
-                .map(|other| other.place.clone())
+                .map(|other| other.place.lines.clone())
                 .collect();
-            taken.sort_by_key(|place| place.start);
+            taken.sort_by_key(|lines| lines.start);
             let mut start = 0;
-            for place in taken {
-                if start + length <= place.start {
+            for lines in taken {
+                if start + length <= lines.start {
                     break;
                 }
-                start = start.max(place.end.next_multiple_of(ALIGNMENT));
+                start = start.max(lines.end);
             }
-            self.buffers[index].place = start..start + length;
+            self.buffers[index].place.lines = start..start + length;
             self.memory = self.memory.max(start + length);
             placed.push(index);
         }
     }
 
+    /// The buffer that `source` writes.
+    #[must_use]
+    pub fn output(&self, source: Source) -> Option<usize> {
+        match source {
+            Source::Image => Some(self.images),
+            Source::Node(index) => self.nodes[index].output,
+        }
+    }
+
     /// The place in memory of a buffer.
     #[must_use]
-    pub fn place_of(&self, buffer: Option<usize>) -> Option<Range<usize>> {
-        buffer.map(|buffer| self.buffers[buffer].place.clone())
+    pub fn place_of(&self, buffer: Option<usize>) -> Place {
+        buffer.map_or(Place::NOWHERE, |buffer| self.buffers[buffer].place.clone())
     }
+}
+
+/// What the values of `source` are stored as: logits and the features that only a head reads are f32, for they are small and what rounding does
+/// to them shows.
+fn stored_as(graph: &Graph, source: Source, precision: Precision) -> Precision {
+    let is_vector = match source {
+        // The pictures of a head alone are features.
+        Source::Image => true,
+        Source::Node(index) => matches!(graph.nodes[index].operation, Operation::Linear { .. } | Operation::GlobalAveragePool),
+    };
+    let is_read_as_a_map = graph.nodes.iter().any(|node| {
+        let reads = node.input == source || residual(node) == Some(source);
+        reads && !matches!(node.operation, Operation::Linear { .. })
+    });
+    if is_vector && !is_read_as_a_map { Precision::F32 } else { precision }
 }
 
 /// The node's residual input.
@@ -234,13 +287,15 @@ mod tests {
         for name in ["resnet18", "resnet50", "efficientnet_lite0"] {
             let graph = graph(name);
             let modes = [0, 5, graph.nodes.len() - 1].map(|frozen| Mode::Train { frozen });
-            for mode in modes.into_iter().chain([Mode::Evaluate { last: graph.head() }]) {
-                let plan = Plan::new(&graph, mode, 3, 64).expect("large enough");
+            let modes = modes.into_iter().chain([Mode::Evaluate { last: graph.head() }]);
+            for (mode, precision) in modes.flat_map(|mode| [(mode, Precision::F32), (mode, Precision::Bf16)]) {
+                let plan = Plan::new(&graph, mode, 3, 64, precision).expect("large enough");
                 for (index, first) in plan.buffers.iter().enumerate() {
-                    assert!(first.place.end <= plan.memory);
+                    assert!(first.place.lines.end <= plan.memory);
                     for second in &plan.buffers[..index] {
                         let together = first.life.0 <= second.life.1 && second.life.0 <= first.life.1;
-                        let apart = first.place.end <= second.place.start || second.place.end <= first.place.start;
+                        let (first_lines, second_lines) = (&first.place.lines, &second.place.lines);
+                        let apart = first_lines.end <= second_lines.start || second_lines.end <= first_lines.start;
                         assert!(!together || apart, "{name} {mode:?}: {first:?} and {second:?}");
                     }
                 }
@@ -255,7 +310,7 @@ mod tests {
             let graph = graph(name);
             let count = graph.nodes.len();
             for frozen in 0..count {
-                let plan = Plan::new(&graph, Mode::Train { frozen }, 2, 64).expect("large enough");
+                let plan = Plan::new(&graph, Mode::Train { frozen }, 2, 64, Precision::F32).expect("large enough");
                 let check = |buffer: Option<usize>, tick: usize| {
                     let life = plan.buffers[buffer.unwrap_or_else(|| panic!("{name} {frozen}: no buffer at {tick}"))].life;
                     assert!(life.0 <= tick && tick <= life.1, "{name} {frozen}: used at {tick}, alive during {life:?}");
@@ -270,6 +325,10 @@ mod tests {
                     let own = &plan.nodes[index];
                     let forward = sources(node).into_iter().flatten().chain([index]);
                     forward.for_each(|node| check(plan.nodes[node].output, index));
+                    if node.input == Source::Image {
+                        check(Some(plan.images), 0);
+                        check(Some(plan.images), if index < frozen { index } else { 2 * count - index });
+                    }
                     let is_convolution = matches!(node.operation, Operation::Convolution(_));
                     if index < frozen {
                         assert_eq!((own.gradient, own.convolved), (None, None));
@@ -304,15 +363,37 @@ mod tests {
     #[test]
     fn freezing_saves_memory_and_backward_passes() {
         let graph = graph("resnet18");
-        let memory = |mode| Plan::new(&graph, mode, 8, 224).expect("large enough").memory;
+        let memory = |mode| Plan::new(&graph, mode, 8, 224, Precision::F32).expect("large enough").memory;
         let evaluation = memory(Mode::Evaluate { last: graph.head() });
         let head_only = memory(Mode::Train { frozen: graph.head() });
         let part = memory(Mode::Train { frozen: graph.nodes_through("layer3").expect("a layer") });
         let whole = memory(Mode::Train { frozen: 0 });
         assert!(head_only < evaluation + evaluation / 50, "a frozen trunk keeps nothing: {head_only} and {evaluation}");
         assert!(part < whole / 3 && evaluation < whole / 5, "{evaluation} {part} {whole}");
-        let plan = Plan::new(&graph, Mode::Train { frozen: graph.head() }, 8, 224).expect("large enough");
+        let plan = Plan::new(&graph, Mode::Train { frozen: graph.head() }, 8, 224, Precision::F32).expect("large enough");
         assert!(plan.nodes[..graph.head()].iter().all(|node| node.gradient.is_none() && node.convolved.is_none()));
         assert_eq!(plan.accumulates[graph.head()], GradientTargets::default());
+    }
+
+    #[test]
+    fn maps_in_bf16_take_half_the_memory() {
+        for (name, mode) in [
+            ("resnet18", Mode::Train { frozen: 0 }),
+            ("efficientnet_lite0", Mode::Train { frozen: 0 }),
+            ("resnet18", Mode::Evaluate { last: graph("resnet18").head() }),
+        ] {
+            let graph = graph(name);
+            let memory = |precision| Plan::new(&graph, mode, 8, 224, precision).expect("large enough").memory as f64;
+            let share = memory(Precision::Bf16) / memory(Precision::F32);
+            assert!((0.5..0.505).contains(&share), "{name} {mode:?}: {share}");
+        }
+        let graph = graph("resnet18");
+        let plan = Plan::new(&graph, Mode::Train { frozen: 0 }, 2, 64, Precision::Bf16).expect("large enough");
+        let precision = |buffer| plan.place_of(buffer).precision;
+        let [pool, head] = [graph.head() - 1, graph.head()].map(|index| &plan.nodes[index]);
+        for buffer in [pool.output, pool.gradient, head.output, head.gradient] {
+            assert_eq!(precision(buffer), Precision::F32);
+        }
+        assert_eq!(precision(plan.nodes[graph.head() - 2].gradient), Precision::Bf16);
     }
 }

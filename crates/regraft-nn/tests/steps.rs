@@ -4,7 +4,7 @@
 mod common;
 
 use common::training::{MEAN, pictures};
-use common::{bits, engine, generated_state, graph, without_drops};
+use common::{bits, engine, generated_state, graph, relative_difference, without_drops};
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::cpu::CpuEngine;
@@ -12,6 +12,7 @@ use regraft_nn::engine::{
     Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
 };
 use regraft_nn::graph::{Graph, Node, NormStatistics, Operation, Source};
+use regraft_nn::precision::Precision;
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 const CLASSES: usize = 4;
@@ -72,10 +73,91 @@ fn trained_weights_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// An engine in bf16 that holds the generator's weights.
+fn engine_in_bf16(graph: Graph, size: usize, threads: usize) -> CpuEngine {
+    let state = generated_state(&graph);
+    let mut engine = CpuEngine::with_precision(graph, size, threads, Precision::Bf16).expect("pictures large enough");
+    engine.load_state(&state).expect("every tensor");
+    engine
+}
+
+#[test]
+fn weights_trained_in_bf16_do_not_depend_on_the_number_of_threads() {
+    for architecture in ["efficientnet_lite0", "resnet18"] {
+        let train = |threads| {
+            let mut engine = engine_in_bf16(network(architecture), 48, threads);
+            let losses = steps(&mut engine, 48, SGD, 1..3);
+            (engine.state(), bits(&losses))
+        };
+        let expected = train(1);
+        for threads in [2, 3] {
+            let found = train(threads);
+            assert_eq!(expected.1, found.1, "{architecture} on {threads} threads: losses");
+            assert_same(&expected.0, &found.0, architecture);
+        }
+    }
+}
+
+/// The features that a head is given are f32, whatever the trunk's maps are.
+#[test]
+fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
+    let (size, batch) = (32, 5);
+    for (architecture, precision) in
+        [("efficientnet_lite0", Precision::F32), ("efficientnet_lite0", Precision::Bf16), ("resnet18", Precision::Bf16)]
+    {
+        let make = if precision == Precision::F32 { engine } else { engine_in_bf16 };
+        let mut whole = make(network(architecture), size, 2);
+        let head = whole.graph().head();
+        whole.freeze(head);
+        let mut alone = CpuEngine::with_precision(whole.graph().head_alone(), 1, 2, precision).expect("a head");
+        alone.load_state(&whole.state()).expect("every tensor");
+        let (images, labels) = pictures(batch, size, CLASSES);
+        let features = whole.features(&images, batch, head - 1).expect("pictures that fit");
+        for step in 1..=3 {
+            let update = |learning_rates| Update {
+                optimizer: SGD,
+                learning_rates,
+                weight_decay: 0.01,
+                step,
+                gradient_scale: 1.0,
+                decay_bias_norm: true,
+            };
+            let rates = vec![0.01; head + 1];
+            let expected = step_named(&mut whole, &images, &labels, (3, 0, 0), &update(&rates));
+            let found = step_named(&mut alone, &features, &labels, (3, 0, 0), &update(&rates[head..]));
+            assert_eq!(bits(&expected.logits), bits(&found.logits), "{architecture} {precision:?}, step {step}");
+            assert_eq!(bits(&expected.losses), bits(&found.losses), "{architecture} {precision:?}, step {step}");
+        }
+        let trained = alone.state();
+        assert_same(&trained, &whole.state().into_iter().filter(|(name, _)| trained.contains_key(name)).collect(), architecture);
+    }
+}
+
+/// Logits are f32 whatever the maps are, and near those of f32.
+#[test]
+fn evaluation_in_bf16_is_near_that_in_f32() {
+    for (architecture, size) in [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)] {
+        let (images, _) = pictures(3, size, CLASSES);
+        let expected = engine(network(architecture), size, 2).evaluate(&images, 3).expect("pictures that fit");
+        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        let mut engine = engine_in_bf16(network(architecture), size, 2);
+        assert!(engine.device().ends_with(", bf16)"), "{}", engine.device());
+        let found = engine.evaluate(&images, 3).expect("pictures that fit");
+        let difference = relative_difference(&found, &expected);
+        assert!(found.iter().any(|logit| logit.to_bits() & 0xffff != 0), "logits are not rounded to bf16");
+        assert!((1e-6..2e-2).contains(&difference), "{architecture}: {difference:e} of the largest logit");
+        let node = engine.graph().head() - 2;
+        let features = engine.features(&images, 3, node).expect("pictures that fit");
+        assert!(features.iter().all(|value| value.to_bits() & 0xffff == 0), "maps are");
+    }
+}
+
 #[test]
 fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
-    for (architecture, size) in [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)] {
-        let mut engine = engine(network(architecture), size, 2);
+    let cases = [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)];
+    for ((architecture, size), narrow) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+        let make = if narrow { engine_in_bf16 } else { engine };
+        let mut engine = make(network(architecture), size, 2);
         let (images, _) = pictures(7, size, CLASSES);
         let together = engine.evaluate(&images, 7).expect("pictures that fit");
         let alone = images.chunks_exact(size * size * 3).map(|image| engine.evaluate(image, 1).expect("a picture that fits"));

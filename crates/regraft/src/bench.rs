@@ -2,7 +2,7 @@
 
 pub mod load;
 
-use crate::config::Freeze;
+use crate::config::{Freeze, PrecisionChoice};
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
 use regraft_kernels::random::{Draws, Purpose};
@@ -36,6 +36,8 @@ pub struct StepOptions {
     pub classes: usize,
     /// Threads; 0 is one for each core.
     pub threads: usize,
+    /// What maps are stored as.
+    pub precision: PrecisionChoice,
     /// Which layers stay as they are.
     pub freeze: Freeze,
     /// Steps that are timed, after two that are not.
@@ -57,7 +59,7 @@ pub struct StepReport {
     pub freeze: Freeze,
     /// The instruction set in use.
     pub isa: &'static str,
-    /// The type of activations and weights.
+    /// What maps are stored as.
     pub precision: &'static str,
     /// Pictures a second at the median of the steps' times.
     pub images_per_second: f64,
@@ -98,7 +100,8 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let state = from_scratch(&graph, 0, HeadInitialization::Xavier);
     let rates = vec![1e-3; graph.nodes.len()];
     let size = source_preprocessing(named).image_size as usize;
-    let mut engine = CpuEngine::new(graph, size, options.threads)?;
+    let precision = options.precision.resolve();
+    let mut engine = CpuEngine::with_precision(graph, size, options.threads, precision)?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);
@@ -146,7 +149,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         threads: engine.threads(),
         freeze: options.freeze.clone(),
         isa: regraft_kernels::isa::in_use().map_err(CpuError::from)?.name(),
-        precision: "f32",
+        precision: precision.name(),
         images_per_second: rate(seconds[seconds.len() / 2]),
         best: rate(seconds[0]),
         peak_mib: peak_mib(),

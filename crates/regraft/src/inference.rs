@@ -1,7 +1,7 @@
 //! What scoring and predicting have in common: a finished model on this machine, and files that are checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::{CacheImages, OnBadImage, cores_or};
+use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::model::Model;
 use crate::pictures::{self, UnreadableFiles};
@@ -20,6 +20,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct InferenceOptions {
     /// Threads that compute; 0 is one for each core.
     pub threads: usize,
+    /// What maps are stored as.
+    pub precision: PrecisionChoice,
     /// Threads that decode and transform pictures; 0 is one for each core.
     pub workers: usize,
     /// What is done about a picture that cannot be read.
@@ -77,12 +79,13 @@ impl InferenceError {
     }
 }
 
-/// An engine that holds a model's tensors.
+/// An engine that holds a model's tensors, on so many threads (0: one for each core).
 ///
 /// # Errors
 /// When the machine lacks what was asked for.
-pub fn engine(model: &Model, threads: usize) -> Result<CpuEngine, InferenceError> {
-    let mut engine = CpuEngine::new(model.graph.clone(), model.preprocessing.image_size as usize, threads)?;
+pub fn engine(model: &Model, threads: usize, precision: PrecisionChoice) -> Result<CpuEngine, InferenceError> {
+    let size = model.preprocessing.image_size as usize;
+    let mut engine = CpuEngine::with_precision(model.graph.clone(), size, threads, precision.resolve())?;
     engine.load_state(&model.state)?;
     Ok(engine)
 }

@@ -61,7 +61,7 @@ pub fn predict_files(
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Predictions, InferenceError> {
-    let mut engine = inference::engine(model, options.threads)?;
+    let mut engine = inference::engine(model, options.threads, options.precision)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &all, options, report)?;
     let bad = inference::unreadable(&skipped);

@@ -2,6 +2,7 @@
 #![cfg(feature = "embedded")]
 
 use image::{Rgb, RgbImage};
+use regraft::config::PrecisionChoice;
 use regraft::data::augmentation::Augmentation;
 use regraft::data::catalogue::Sample;
 use regraft::data::loader::{Loader, LoaderOptions, Transform};
@@ -35,7 +36,7 @@ impl Bench {
             .collect();
         let mut model = Model::embedded().expect("it is built in");
         model.preprocessing.image_size = 32;
-        let engine = regraft::inference::engine(&model, 1).expect("an engine");
+        let engine = regraft::inference::engine(&model, 1, PrecisionChoice::F32).expect("an engine");
         let loading = LoaderOptions { workers: 1, ..LoaderOptions::new(model.preprocessing, 2) };
         Self { folder, samples: samples.into(), engine, loading }
     }

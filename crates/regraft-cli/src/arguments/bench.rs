@@ -1,17 +1,18 @@
 //! `regraft bench`'s flags.
 
-use super::shared::{ReadingArguments, threads};
+use super::shared::{PrecisionArguments, ReadingArguments, threads};
 use super::{one_of, text};
 use clap::{Args, Subcommand};
 use regraft::bench::load::LoadOptions;
 use regraft::bench::{StepMode, StepOptions};
-use regraft::config::{CacheImages, Freeze};
+use regraft::config::{CacheImages, Freeze, PrecisionChoice};
 use std::path::PathBuf;
 
 const STEP_EXAMPLES: &str = "\
 Examples:
   regraft bench step
   regraft bench step --model resnet18 --mode eval --batch 128 --json
+  regraft bench step --model resnet18 --precision bf16
   regraft bench step --model resnet18 --freeze through=layer3";
 
 const LOAD_EXAMPLES: &str = "\
@@ -54,6 +55,8 @@ pub struct StepArguments {
     /// Threads that compute; 0 is one for each core
     #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
     pub threads: usize,
+    #[command(flatten)]
+    pub precision: PrecisionArguments,
     /// Layers that stay as they are: none, trunk, or through=LAYER
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, default_value = "none")]
     pub freeze: Freeze,
@@ -116,6 +119,7 @@ impl StepArguments {
             batch: self.batch,
             classes: self.classes,
             threads: self.threads,
+            precision: self.precision.precision.unwrap_or(PrecisionChoice::F32),
             freeze: self.freeze.clone(),
             steps: self.steps,
         }

@@ -1,9 +1,9 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{BadImageArguments, CacheArguments, ReadingArguments, ThreadArguments};
+use super::shared::{BadImageArguments, CacheArguments, PrecisionArguments, ReadingArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{CacheImages, OnBadImage, Weights};
+use regraft::config::{CacheImages, OnBadImage, PrecisionChoice, Weights};
 use regraft::inference::InferenceOptions;
 use regraft::model::Model;
 use std::path::{Path, PathBuf};
@@ -114,12 +114,15 @@ pub struct InferenceArguments {
     pub threads: ThreadArguments,
     #[command(flatten)]
     pub cache: CacheArguments,
+    #[command(flatten)]
+    pub precision: PrecisionArguments,
 }
 
 impl InferenceArguments {
     pub fn options(&self) -> InferenceOptions {
         InferenceOptions {
             threads: self.threads.threads.unwrap_or(0),
+            precision: self.precision.precision.unwrap_or(PrecisionChoice::F32),
             workers: self.threads.workers.unwrap_or(0),
             on_bad_image: self.bad_images.on_bad_image.unwrap_or(OnBadImage::Stop),
             decode: self.reading.decode_options(),

@@ -2,7 +2,7 @@
 
 use super::{one_of, text};
 use clap::Args;
-use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, Resize, Weights};
+use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, PrecisionChoice, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
 use regraft::data::decode::DecodeOptions;
 
@@ -82,6 +82,15 @@ pub struct CacheArguments {
     /// [default: auto]
     #[arg(long, value_name = "SIZE", value_parser = text::<CacheImages, _>, help_heading = "Machine")]
     pub cache_images: Option<CacheImages>,
+}
+
+/// What is computed with.
+#[derive(Debug, Args)]
+pub struct PrecisionArguments {
+    /// What maps are stored as and matrix products multiply: f32, bf16 (half the memory), or auto: bf16 where the processor multiplies it
+    /// [default: f32]
+    #[arg(long, value_parser = one_of::<PrecisionChoice>(&["f32", "bf16", "auto"]), help_heading = "Machine")]
+    pub precision: Option<PrecisionChoice>,
 }
 
 /// How much of the machine is used.

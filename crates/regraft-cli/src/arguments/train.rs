@@ -1,7 +1,8 @@
 //! `regraft train`'s flags, and how they become a configuration.
 
 use super::shared::{
-    BadImageArguments, CacheArguments, PreparationArguments, ReadingArguments, SourceArguments, ThreadArguments,
+    BadImageArguments, CacheArguments, PrecisionArguments, PreparationArguments, ReadingArguments, SourceArguments,
+    ThreadArguments,
 };
 use super::{one_of, text};
 use crate::failure::Failure;
@@ -180,6 +181,8 @@ pub struct TrainArguments {
     pub threads: ThreadArguments,
     #[command(flatten)]
     pub cache: CacheArguments,
+    #[command(flatten)]
+    pub precision: PrecisionArguments,
     /// Device
     #[arg(long, help_heading = "Machine")]
     pub device: Option<String>,
@@ -260,6 +263,7 @@ impl TrainArguments {
         set(&mut config.cache_images, self.cache.cache_images.as_ref());
         set(&mut config.threads, self.threads.threads.as_ref());
         set(&mut config.workers, self.threads.workers.as_ref());
+        set(&mut config.precision, self.precision.precision.as_ref());
         set(&mut config.device, self.device.as_ref());
         config.check().map_err(Failure::input)?;
         Ok(config)

@@ -17,6 +17,7 @@ mod lr_find;
 mod methods;
 mod outcome;
 mod pictures;
+mod precision;
 mod regularization;
 mod reproducible;
 mod resume;

@@ -44,7 +44,7 @@ pub fn checkpoints(workspace: &Workspace, run: &str) -> Vec<PathBuf> {
 }
 
 /// Puts a run back to where it was before it ended: without its last checkpoints and its summary.
-fn rewind(workspace: &Workspace, run: &str, checkpoints_removed: usize) {
+pub fn rewind(workspace: &Workspace, run: &str, checkpoints_removed: usize) {
     std::fs::remove_file(workspace.path(run).join("summary.json")).expect("a summary");
     for path in checkpoints(workspace, run).iter().rev().take(checkpoints_removed) {
         std::fs::remove_file(path).expect("a checkpoint");

@@ -138,7 +138,7 @@ fn an_instruction_set_that_does_not_exist_is_refused_first() {
         assert!(run.stdout.is_empty());
         assert_eq!(
             run.failed(2),
-            "error: REGRAFT_ISA=sse9 names no instruction set; use portable, avx2 or avx512, or unset it\n"
+            "error: REGRAFT_ISA=sse9 names no instruction set; use portable, avx2, avx512 or avx512bf16, or unset it\n"
         );
     }
 }

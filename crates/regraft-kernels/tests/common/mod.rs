@@ -9,6 +9,7 @@ use regraft_kernels::activation::Epilogue;
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
 use regraft_kernels::depthwise;
+use regraft_kernels::element::{Element, copy};
 use regraft_kernels::isa::{self, InstructionSet};
 use regraft_kernels::random::{Draws, Purpose};
 use std::io::Write;
@@ -53,11 +54,38 @@ pub fn draw_as(sample: u32, count: usize, change: impl Fn(f32) -> f32) -> Vec<f3
     (0..count).map(|_| change(draws.uniform())).collect()
 }
 
+/// The values in another type, rounded where they must be.
+pub fn to<T: Element>(values: &[impl Element]) -> Vec<T> {
+    let mut converted = vec![T::default(); values.len()];
+    copy(values, &mut converted);
+    converted
+}
+
+/// The values rounded to `E`.
+pub fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
+    to(&to::<E>(values))
+}
+
+/// Not a number, which no kernel may read.
+pub fn nan<E: Element>() -> E {
+    E::from_f32(f32::NAN)
+}
+
+/// Statistics of a map `[pixels, channels]`: those that a convolution takes of its output, here its input.
+pub fn statistics(map: &[f32], channels: usize) -> Statistics {
+    let shape = convolution_shape([1, 1, map.len() / channels, channels], channels, [1, 1], 1, [0; 4], 1);
+    let identity: Vec<f32> = (0..channels * channels).map(|at| if at % (channels + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let (same, statistics) = Kernels::Convolution.forward_with_statistics(&shape, map, &identity);
+    assert_eq!(same, map);
+    statistics
+}
+
 /// Fails where a value is further from the expected one than `tolerance` of the largest expected one.
-pub fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+pub fn assert_close(what: &str, found: &[impl Element], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: the number of values");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     for (at, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let found = found.to_f32();
         let difference = (f64::from(found) - expected).abs();
         // A NaN is never within.
         let within = difference <= tolerance * largest;
@@ -66,13 +94,13 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64)
 }
 
 /// `values + start`, as the variants that accumulate give it.
-pub fn plus(values: &[f64], start: &[f32]) -> Vec<f64> {
-    values.iter().zip(start).map(|(value, start)| value + f64::from(*start)).collect()
+pub fn plus(values: &[f64], start: &[impl Element]) -> Vec<f64> {
+    values.iter().zip(start).map(|(value, start)| value + f64::from(start.to_f32())).collect()
 }
 
 /// The bits of each value: unlike the values, they tell -0 from 0 and equal NaNs.
-pub fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
+pub fn bits(values: &[impl Element]) -> Vec<u32> {
+    values.iter().map(|value| value.to_f32().to_bits()).collect()
 }
 
 /// The shape of a convolution: `input` is [N, H, W, C], `kernel` [rows, columns], `padding` [top, bottom, left, right].
@@ -141,18 +169,24 @@ impl Kernels {
     }
 
     /// The output without an epilogue; `weights` are in the kernels' order.
-    pub fn forward(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32]) -> Vec<f32> {
+    pub fn forward<E: Element>(self, shape: &ConvolutionShape, input: &[E], weights: &[f32]) -> Vec<E> {
         self.forward_with(shape, input, weights, Epilogue::NONE)
     }
 
     /// The output with an epilogue.
-    pub fn forward_with(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    pub fn forward_with<E: Element>(
+        self,
+        shape: &ConvolutionShape,
+        input: &[E],
+        weights: &[f32],
+        epilogue: Epilogue<'_, E>,
+    ) -> Vec<E> {
         // Kernels must not read what an output held before.
-        let mut output = vec![f32::NAN; shape.output_length()];
+        let mut output = vec![nan::<E>(); shape.output_length()];
         match self {
             Self::Convolution => {
                 let mut packed = PackedWeights::default();
-                packed.pack(shape, weights);
+                packed.pack::<E>(shape, weights);
                 convolution::forward(shape, input, &packed, &mut output, false, epilogue);
             }
             Self::Depthwise => depthwise::forward(shape, input, weights, &mut output, epilogue),
@@ -161,13 +195,18 @@ impl Kernels {
     }
 
     /// The output and its statistics.
-    pub fn forward_with_statistics(self, shape: &ConvolutionShape, input: &[f32], weights: &[f32]) -> (Vec<f32>, Statistics) {
-        let mut output = vec![f32::NAN; shape.output_length()];
+    pub fn forward_with_statistics<E: Element>(
+        self,
+        shape: &ConvolutionShape,
+        input: &[E],
+        weights: &[f32],
+    ) -> (Vec<E>, Statistics) {
+        let mut output = vec![nan::<E>(); shape.output_length()];
         let mut statistics = Statistics::default();
         match self {
             Self::Convolution => {
                 let mut packed = PackedWeights::default();
-                packed.pack(shape, weights);
+                packed.pack::<E>(shape, weights);
                 convolution::forward_with_statistics(shape, input, &packed, &mut output, &mut statistics);
             }
             Self::Depthwise => depthwise::forward_with_statistics(shape, input, weights, &mut output, &mut statistics),
@@ -176,8 +215,14 @@ impl Kernels {
     }
 
     /// The input's gradient, added to `start` where there is one.
-    pub fn backward_input(self, shape: &ConvolutionShape, gradient: &[f32], weights: &[f32], start: Option<&[f32]>) -> Vec<f32> {
-        let mut target = start.map_or_else(|| vec![f32::NAN; shape.input_length()], <[f32]>::to_vec);
+    pub fn backward_input<E: Element>(
+        self,
+        shape: &ConvolutionShape,
+        gradient: &[E],
+        weights: &[f32],
+        start: Option<&[E]>,
+    ) -> Vec<E> {
+        let mut target = start.map_or_else(|| vec![nan::<E>(); shape.input_length()], <[E]>::to_vec);
         let accumulate = start.is_some();
         match self {
             Self::Convolution => {
@@ -190,7 +235,7 @@ impl Kernels {
     }
 
     /// The gradient of the weights, in the kernels' order.
-    pub fn backward_weights(self, shape: &ConvolutionShape, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    pub fn backward_weights<E: Element>(self, shape: &ConvolutionShape, input: &[E], gradient: &[E]) -> Vec<f32> {
         let mut target = vec![f32::NAN; shape.weight_length()];
         match self {
             Self::Convolution => {

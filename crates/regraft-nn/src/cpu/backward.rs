@@ -2,92 +2,93 @@
 
 use super::forward::Pass;
 use super::layer::{ConvolutionLayer, Layer};
-use super::{convolution_shape, disjoint, output_place, window_shape};
+use super::slot::{disjoint, with_element};
+use super::{convolution_shape, output_place, window_shape};
 use crate::graph::{ConvNormActivation, Operation, Source};
+use crate::plan::Place;
 use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{self, BackwardPrologue};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
+use regraft_kernels::element::Element;
+use regraft_kernels::memory::CacheLine;
 use regraft_kernels::{depthwise, linear, pooling};
-use std::ops::Range;
+
+/// Where a node's gradient goes on to: the gradient of what it read, and whether it is added to what is there.
+type Target = Option<(Place, bool)>;
+
+/// The buffers that a convolution's backward pass works on.
+struct Places {
+    gradient: Place,
+    output: Place,
+    convolved: Place,
+    input: Place,
+    input_gradient: Target,
+    residual_gradient: Target,
+}
 
 /// Runs node `index` backwards. Its gradient's buffer is used up: it holds gradients of earlier and earlier values in turn.
 pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScratch, partial: &mut Vec<f32>) {
     let plan = pass.plan;
     let node = &pass.graph.nodes[index];
     let targets = plan.accumulates[index];
-    let gradient_place = plan.place_of(plan.nodes[index].gradient).unwrap_or_default();
-    let gradient_of = |source: Source| match source {
-        Source::Image => 0..0,
-        Source::Node(index) => plan.place_of(plan.nodes[index].gradient).unwrap_or_default(),
+    let gradient = plan.place_of(plan.nodes[index].gradient);
+    let target = |source: Option<Source>, accumulate: Option<bool>| match (source, accumulate) {
+        (Some(Source::Node(source)), Some(accumulate)) => Some((plan.place_of(plan.nodes[source].gradient), accumulate)),
+        _ => None,
     };
-    let input_place = output_place(plan, node.input);
-    let input_gradient = targets.input.map(|accumulate| (gradient_of(node.input), accumulate));
+    let input = output_place(plan, node.input);
+    let input_gradient = target(Some(node.input), targets.input);
     let (input_shape, output_shape) = (pass.input_shape(index), plan.shapes[index]);
-    let pixels = input_shape.height * input_shape.width;
     match (&node.operation, &mut pass.layers[index]) {
         (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
             let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
-            // Without an activation the output is not read here, and its memory may hold something else by now.
-            let output_place = match convolution.activation {
-                Activation::Identity => 0..0,
-                _ => plan.place_of(plan.nodes[index].output).unwrap_or_default(),
+            let places = Places {
+                gradient,
+                // Without an activation the output is not read here, and its memory may hold something else by now.
+                output: match convolution.activation {
+                    Activation::Identity => Place::NOWHERE,
+                    _ => plan.place_of(plan.nodes[index].output),
+                },
+                convolved: plan.place_of(plan.nodes[index].convolved),
+                input,
+                input_gradient,
+                residual_gradient: target(convolution.residual, targets.residual),
             };
-            let convolved_place = plan.place_of(plan.nodes[index].convolved).unwrap_or_default();
-            let residual = targets.residual.zip(convolution.residual);
-            let residual_place = residual.map_or(0..0, |(_, source)| gradient_of(source));
-            let places = [gradient_place.clone(), output_place, convolved_place, residual_place];
-            let [gradient, output, convolved, residual_gradient] = disjoint(pass.memory, places);
-            let ConvolutionLayer { norm_weight, norm_bias, statistics, inverse_deviation, scale, keep, normalizes_batch, .. } =
-                &mut **layer;
-            let prologue = BackwardPrologue {
-                activation: convolution.activation,
-                output,
-                residual: residual.map(|(accumulate, _)| (residual_gradient, accumulate)),
-                keep: (!keep.is_empty()).then_some(keep.as_slice()),
-            };
-            let (_, weight_gradient) = norm_weight.value_and_gradient();
-            let (_, bias_gradient) = norm_bias.value_and_gradient();
-            let mean = &statistics.mean;
-            batch_norm::backward(prologue, convolved, gradient, mean, inverse_deviation, weight_gradient, bias_gradient, partial);
-            if *normalizes_batch {
-                batch_norm::backward_input(convolved, gradient, mean, inverse_deviation, scale, weight_gradient, bias_gradient);
-            } else {
-                batch_norm::backward_input_of_constants(gradient, scale);
-            }
-            let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
-            let input: &[f32] = if input_place.is_some() { input } else { pass.images };
-            weights(layer, convolution, &shape, input, gradient, scratch, partial);
-            if let Some((place, accumulate)) = input_gradient {
-                let [gradient, target] = disjoint(pass.memory, [gradient_place, place]);
-                if depthwise::handles(&shape) {
-                    depthwise::backward_input(&shape, gradient, &layer.weight.value, target, accumulate);
-                } else {
-                    convolution::backward_input(&shape, gradient, &layer.weight.value, target, accumulate, scratch);
-                }
-            }
+            with_element!(plan.precision, E => {
+                convolution_node::<E>(pass.memory, layer, convolution, &shape, places, scratch, partial);
+            });
         }
         (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
             let shape = window_shape(plan.batch, input_shape, output_shape, *kernel, *stride, *padding);
-            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
-                pooling::max_backward(&shape, gradient, places, target, accumulate);
+            let Some((place, accumulate)) = input_gradient else { return };
+            let [gradient, target] = disjoint(pass.memory, [gradient, place]);
+            with_element!(plan.precision, E => {
+                pooling::max_backward(&shape, gradient.of::<E>(), places, target.of::<E>(), accumulate);
             });
         }
         (Operation::GlobalAveragePool, Layer::AveragePool) => {
-            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
-                pooling::average_backward(gradient, pixels, input_shape.channels, target, accumulate);
-            });
+            let (pixels, channels) = (input_shape.height * input_shape.width, input_shape.channels);
+            let Some((place, accumulate)) = input_gradient else { return };
+            let (from, to) = (gradient.precision, place.precision);
+            let [gradient, target] = disjoint(pass.memory, [gradient, place]);
+            with_element!(from, F => with_element!(to, E => {
+                pooling::average_backward(gradient.of::<F>(), pixels, channels, target.of::<E>(), accumulate);
+            }));
         }
         (Operation::Linear { inputs, .. }, Layer::Linear(layer)) => {
-            let [gradient, input] = disjoint(pass.memory, [gradient_place.clone(), input_place.clone().unwrap_or_default()]);
-            let input: &[f32] = if input_place.is_some() { input } else { pass.images };
-            let input = if layer.mask.is_empty() { input } else { &layer.dropped };
+            let [slot, input] = disjoint(pass.memory, [gradient.clone(), input]);
             let (_, weight_gradient) = layer.weight.value_and_gradient();
             let (_, bias_gradient) = layer.bias.value_and_gradient();
-            linear::backward_parameters(input, gradient, *inputs, weight_gradient, bias_gradient);
+            input.read(|input| {
+                let input = if layer.mask.is_empty() { input } else { &layer.dropped };
+                linear::backward_parameters(input, slot.of::<f32>(), *inputs, weight_gradient, bias_gradient);
+            });
+            let Some((place, accumulate)) = input_gradient else { return };
             let (weights, mask) = (&layer.weight.value, &layer.mask);
-            hand_on(pass.memory, gradient_place, input_gradient, |gradient, target, accumulate| {
-                linear::backward_input(gradient, weights, *inputs, target, accumulate);
-                assert!(!accumulate || mask.is_empty(), "dropout's gradient is not added to another");
+            assert!(!accumulate || mask.is_empty(), "dropout's gradient is not added to another");
+            let [gradient, target] = disjoint(pass.memory, [gradient, place]);
+            target.write(accumulate, |target| {
+                linear::backward_input(gradient.of::<f32>(), weights, *inputs, target, accumulate);
                 target.iter_mut().zip(mask).for_each(|(value, mask)| *value *= mask);
             });
         }
@@ -95,33 +96,47 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
     }
 }
 
-/// Calls `give` with the node's gradient and the input's, where the input needs one.
-fn hand_on(
-    memory: &mut [f32],
-    gradient: Range<usize>,
-    input_gradient: Option<(Range<usize>, bool)>,
-    give: impl FnOnce(&[f32], &mut [f32], bool),
-) {
-    if let Some((place, accumulate)) = input_gradient {
-        let [gradient, target] = disjoint(memory, [gradient, place]);
-        give(gradient, target, accumulate);
-    }
-}
-
-fn weights(
+fn convolution_node<E: Element>(
+    memory: &mut [CacheLine],
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
-    input: &[f32],
-    gradient: &[f32],
+    places: Places,
     scratch: &mut GradientScratch,
     partial: &mut Vec<f32>,
 ) {
-    let (_, weight_gradient) = layer.weight.value_and_gradient();
-    debug_assert_eq!(convolution.out_channels, shape.out_channels);
-    if depthwise::handles(shape) {
-        depthwise::backward_weights(shape, input, gradient, weight_gradient, partial);
+    let (residual_place, accumulate) = places.residual_gradient.unwrap_or((Place::NOWHERE, false));
+    let has_residual = residual_place != Place::NOWHERE;
+    let [gradient, output, convolved, residual_gradient] =
+        disjoint(memory, [places.gradient.clone(), places.output, places.convolved, residual_place]).map(|slot| slot.of::<E>());
+    let ConvolutionLayer { weight, norm_weight, norm_bias, statistics, inverse_deviation, scale, keep, .. } = layer;
+    let prologue = BackwardPrologue {
+        activation: convolution.activation,
+        output,
+        residual: has_residual.then_some((residual_gradient, accumulate)),
+        keep: (!keep.is_empty()).then_some(keep.as_slice()),
+    };
+    let (_, norm_weight_gradient) = norm_weight.value_and_gradient();
+    let (_, norm_bias_gradient) = norm_bias.value_and_gradient();
+    let (mean, inverse) = (&statistics.mean, &inverse_deviation);
+    batch_norm::backward(prologue, convolved, gradient, mean, inverse, norm_weight_gradient, norm_bias_gradient, partial);
+    if layer.normalizes_batch {
+        batch_norm::backward_input(convolved, gradient, mean, inverse, scale, norm_weight_gradient, norm_bias_gradient);
     } else {
-        convolution::backward_weights(shape, input, gradient, weight_gradient, scratch);
+        batch_norm::backward_input_of_constants(gradient, scale);
+    }
+    let is_depthwise = depthwise::handles(shape);
+    let [gradient, input] = disjoint(memory, [places.gradient.clone(), places.input]).map(|slot| slot.of::<E>());
+    let (weights, weight_gradient) = weight.value_and_gradient();
+    match is_depthwise {
+        true => depthwise::backward_weights(shape, input, gradient, weight_gradient, partial),
+        false => convolution::backward_weights(shape, input, gradient, weight_gradient, scratch),
+    }
+    if let Some((place, accumulate)) = places.input_gradient {
+        let [gradient, target] = disjoint(memory, [places.gradient, place]).map(|slot| slot.of::<E>());
+        match is_depthwise {
+            true => depthwise::backward_input(shape, gradient, weights, target, accumulate),
+            false => convolution::backward_input(shape, gradient, weights, target, accumulate, scratch),
+        }
     }
 }

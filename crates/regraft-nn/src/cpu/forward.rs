@@ -1,13 +1,16 @@
 //! The forward pass of one node, as in evaluation and as in training.
 
 use super::layer::{ConvolutionLayer, Layer, LinearLayer};
-use super::{convolution_shape, disjoint, output_place, window_shape};
+use super::slot::{disjoint, with_element};
+use super::{convolution_shape, output_place, window_shape};
 use crate::engine::TrainBatch;
-use crate::graph::{ConvNormActivation, Graph, MapShape, NormStatistics, Operation, Source};
-use crate::plan::{Plan, residual};
+use crate::graph::{ConvNormActivation, Graph, MapShape, NormStatistics, Operation};
+use crate::plan::{Place, Plan, residual};
 use regraft_kernels::activation::Epilogue;
 use regraft_kernels::batch_norm::{inverse_deviation, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape};
+use regraft_kernels::element::Element;
+use regraft_kernels::memory::CacheLine;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::{depthwise, linear, pooling};
 
@@ -16,8 +19,7 @@ pub(super) struct Pass<'a> {
     pub graph: &'a Graph,
     pub plan: &'a Plan,
     pub layers: &'a mut [Layer],
-    pub memory: &'a mut [f32],
-    pub images: &'a [f32],
+    pub memory: &'a mut [CacheLine],
 }
 
 impl Pass<'_> {
@@ -39,76 +41,78 @@ impl Pass<'_> {
         let node = &self.graph.nodes[index];
         let (plan, batch) = (self.plan, self.plan.batch);
         let (input_shape, output_shape) = (self.input_shape(index), plan.shapes[index]);
-        let input_place = output_place(plan, node.input);
-        let residual_source = residual(node);
-        // Input and residual may be one map; then it is borrowed once.
-        let residual_place = residual_source.filter(|&source| source != node.input).and_then(|source| output_place(plan, source));
         let buffers = &plan.nodes[index];
-        let [input, residual, output, convolved] = disjoint(
-            self.memory,
-            [
-                input_place.clone().unwrap_or_default(),
-                residual_place.clone().unwrap_or_default(),
-                plan.place_of(buffers.output).unwrap_or_default(),
-                plan.place_of(buffers.convolved).unwrap_or_default(),
-            ],
-        );
-        let input: &[f32] = if input_place.is_some() { input } else { self.images };
-        let residual: Option<&[f32]> = match residual_source {
-            None => None,
-            Some(source) if source == node.input => Some(input),
-            Some(Source::Image) => Some(self.images),
-            Some(Source::Node(_)) => Some(residual),
-        };
+        let input_place = output_place(plan, node.input);
+        let own_place = plan.place_of(buffers.output);
         match (&node.operation, &mut self.layers[index]) {
             (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
                 let shape = convolution_shape(batch, input_shape, output_shape, convolution);
-                match training {
-                    None => infer_convolution(layer, convolution, &shape, input, residual, output),
-                    Some(training) => {
-                        draw_drop_connect(layer, convolution.drop_connect, index, batch, training);
-                        train_convolution(layer, convolution, &shape, input, residual, convolved, output);
-                    }
+                // Input and residual may be one map; then it is borrowed once.
+                let residual_source = residual(node);
+                let shared = residual_source == Some(node.input);
+                let residual_place =
+                    residual_source.filter(|_| !shared).map_or(Place::NOWHERE, |source| output_place(plan, source));
+                let places = [input_place, residual_place, own_place, plan.place_of(buffers.convolved)];
+                if let Some(training) = training {
+                    draw_drop_connect(layer, convolution.drop_connect, index, batch, training);
                 }
+                with_element!(plan.precision, E => {
+                    let [input, residual, output, convolved] = disjoint(self.memory, places).map(|slot| slot.of::<E>());
+                    let residual: Option<&[E]> = residual_source.map(|_| if shared { &*input } else { &*residual });
+                    match training {
+                        None => infer_convolution(layer, convolution, &shape, input, residual, output),
+                        Some(_) => train_convolution(layer, convolution, &shape, input, residual, convolved, output),
+                    }
+                });
             }
             (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
                 let shape = window_shape(batch, input_shape, output_shape, *kernel, *stride, *padding);
                 let places = training.map(|_| {
-                    places.resize(output.len(), 0);
+                    places.resize(own_place.elements, 0);
                     places.as_mut_slice()
                 });
-                pooling::max_forward(&shape, input, output, places);
+                let [input, output] = disjoint(self.memory, [input_place, own_place]);
+                with_element!(plan.precision, E => pooling::max_forward(&shape, input.of::<E>(), output.of::<E>(), places));
             }
             (Operation::GlobalAveragePool, Layer::AveragePool) => {
-                pooling::average_forward(input, input_shape.height * input_shape.width, input_shape.channels, output);
+                let (pixels, channels) = (input_shape.height * input_shape.width, input_shape.channels);
+                let (from, to) = (input_place.precision, own_place.precision);
+                let [input, output] = disjoint(self.memory, [input_place, own_place]);
+                with_element!(from, E => with_element!(to, F => {
+                    pooling::average_forward(input.of::<E>(), pixels, channels, output.of::<F>());
+                }));
             }
             (Operation::Linear { inputs, dropout, .. }, Layer::Linear(layer)) => {
-                let input = match training {
-                    Some(training) if *dropout > 0.0 => {
-                        drop_features(layer, input, *inputs, *dropout, training);
-                        &layer.dropped
-                    }
-                    _ => {
-                        layer.mask.clear();
-                        input
-                    }
-                };
-                linear::forward(input, &layer.weight.value, &layer.bias.value, *inputs, output);
+                let [input, output] = disjoint(self.memory, [input_place, own_place]);
+                let output = output.of::<f32>();
+                input.read(|input| {
+                    let input = match training {
+                        Some(training) if *dropout > 0.0 => {
+                            drop_features(layer, input, *inputs, *dropout, training);
+                            &layer.dropped
+                        }
+                        _ => {
+                            layer.mask.clear();
+                            input
+                        }
+                    };
+                    linear::forward(input, &layer.weight.value, &layer.bias.value, *inputs, output);
+                });
             }
             (operation, _) => unreachable!("layers are made for the graph's nodes: {operation:?}"),
         }
     }
 }
 
-fn infer_convolution(
+fn infer_convolution<E: Element>(
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
-    input: &[f32],
-    residual: Option<&[f32]>,
-    output: &mut [f32],
+    input: &[E],
+    residual: Option<&[E]>,
+    output: &mut [E],
 ) {
-    let folded = layer.fold(convolution, shape);
+    let folded = layer.fold::<E>(convolution, shape);
     let epilogue = Epilogue { bias: Some(&folded.bias), residual, activation: convolution.activation };
     if depthwise::handles(shape) {
         depthwise::forward(shape, input, &folded.depthwise, output, epilogue);
@@ -117,14 +121,14 @@ fn infer_convolution(
     }
 }
 
-fn train_convolution(
+fn train_convolution<E: Element>(
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
-    input: &[f32],
-    residual: Option<&[f32]>,
-    convolved: &mut [f32],
-    output: &mut [f32],
+    input: &[E],
+    residual: Option<&[E]>,
+    convolved: &mut [E],
+    output: &mut [E],
 ) {
     let pixels_per_image = shape.out_height * shape.out_width;
     let pixels = shape.batch * pixels_per_image;
@@ -134,7 +138,7 @@ fn train_convolution(
     let ConvolutionLayer { weight, packed, statistics, running_mean, running_variance, .. } = layer;
     let is_depthwise = depthwise::handles(shape);
     if !is_depthwise {
-        packed.pack(shape, &weight.value);
+        packed.pack::<E>(shape, &weight.value);
     }
     if layer.normalizes_batch {
         match is_depthwise {

@@ -5,6 +5,7 @@ use crate::graph::{ConvNormActivation, Graph, Operation};
 use crate::parameters::Role;
 use regraft_kernels::batch_norm::{Statistics, inverse_deviation};
 use regraft_kernels::convolution::{ConvolutionShape, PackedWeights};
+use regraft_kernels::element::Element;
 use regraft_kernels::{depthwise, optimizer};
 
 /// The roles of learned tensors, in the order in which they are gone through.
@@ -222,7 +223,7 @@ impl Layer {
 
 impl ConvolutionLayer {
     /// The convolution with its batch norm folded in, made where the parameters changed since the last time.
-    pub fn fold(&mut self, convolution: &ConvNormActivation, shape: &ConvolutionShape) -> &Folded {
+    pub fn fold<E: Element>(&mut self, convolution: &ConvNormActivation, shape: &ConvolutionShape) -> &Folded {
         if self.folded.is_none() {
             let inverse = inverse_deviation(&self.running_variance, convolution.norm.epsilon);
             let scale: Vec<f32> = self.norm_weight.value.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse).collect();
@@ -239,7 +240,7 @@ impl ConvolutionLayer {
                 for (filter, scale) in weights.chunks_exact_mut(shape.weight_length() / shape.out_channels).zip(&scale) {
                     filter.iter_mut().for_each(|weight| *weight *= scale);
                 }
-                folded.packed.pack(shape, &weights);
+                folded.packed.pack::<E>(shape, &weights);
             }
             self.folded = Some(folded);
         }

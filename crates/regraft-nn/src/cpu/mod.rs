@@ -1,17 +1,21 @@
-//! The CPU engine: runs plans with the kernels of `regraft-kernels` in f32.
+//! The CPU engine: runs plans with the kernels of `regraft-kernels`.
 
 mod backward;
 mod forward;
 mod layer;
+mod slot;
 
 use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, StepPart, TrainBatch, Update};
 use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Padding, Source};
 use crate::parameters::{ParameterInfo, parameters};
-use crate::plan::{Mode, Plan};
+use crate::plan::{Mode, Place, Plan};
+use crate::precision::Precision;
 use layer::{Layer, Parameter};
 use regraft_kernels::convolution::{ConvolutionShape, GradientScratch};
+use regraft_kernels::element::copy;
+use regraft_kernels::memory::CacheLine;
 use regraft_kernels::{isa, loss, optimizer};
-use std::ops::Range;
+use slot::{disjoint, with_element};
 use std::sync::Arc;
 
 /// A network on the CPU.
@@ -21,9 +25,10 @@ pub struct CpuEngine {
     layers: Vec<Layer>,
     frozen: usize,
     image_size: usize,
+    precision: Precision,
     plans: Vec<Arc<Plan>>,
     /// The buffers of whichever pass runs; it grows to the largest and stays.
-    memory: Vec<f32>,
+    memory: Vec<CacheLine>,
     scratch: GradientScratch,
     partial: Vec<f32>,
     threads: rayon::ThreadPool,
@@ -52,11 +57,19 @@ pub enum CpuError {
 }
 
 impl CpuEngine {
-    /// An engine for square pictures of `image_size` on so many threads (0: one for each core), all tensors zero.
+    /// An engine for square pictures of `image_size` on so many threads (0: one for each core), in f32, all tensors zero.
     ///
     /// # Errors
     /// When the pictures are too small for the graph or the machine lacks what was asked for.
     pub fn new(graph: Graph, image_size: usize, threads: usize) -> Result<Self, CpuError> {
+        Self::with_precision(graph, image_size, threads, Precision::F32)
+    }
+
+    /// As [`Self::new`], with maps of this precision in training and in evaluation.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_precision(graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
         graph.shapes(image_size)?;
         isa::in_use()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
@@ -66,6 +79,7 @@ impl CpuEngine {
             graph,
             frozen: 0,
             image_size,
+            precision,
             plans: Vec::new(),
             memory: Vec::new(),
             scratch: GradientScratch::default(),
@@ -84,9 +98,9 @@ impl CpuEngine {
         if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(Plan::new(&self.graph, mode, batch, self.image_size)?);
+        let plan = Arc::new(Plan::new(&self.graph, mode, batch, self.image_size, self.precision)?);
         if self.memory.len() < plan.memory {
-            self.memory.resize(plan.memory, 0.0);
+            self.memory.resize(plan.memory, CacheLine::ZERO);
         }
         self.plans.push(Arc::clone(&plan));
         Ok(plan)
@@ -133,24 +147,28 @@ fn convolution_shape(batch: usize, input: MapShape, output: MapShape, convolutio
     ConvolutionShape { groups: convolution.groups, ..shape }
 }
 
-/// Slices of the memory that do not overlap, which the planner has seen to.
-fn disjoint<const COUNT: usize>(memory: &mut [f32], places: [Range<usize>; COUNT]) -> [&mut [f32]; COUNT] {
-    memory.get_disjoint_mut(places).unwrap_or_else(|error| panic!("the planner laid two living buffers over each other: {error}"))
+/// Puts the pictures into their buffer, rounded to what it holds.
+fn load(plan: &Plan, memory: &mut [CacheLine], images: &[f32]) {
+    let place = plan.place_of(Some(plan.images));
+    let stored = place.precision;
+    let [target] = disjoint(memory, [place]);
+    with_element!(stored, E => copy(images, target.of::<E>()));
 }
 
-/// The place of the buffer that `source` writes, or `None` for the pictures.
-fn output_place(plan: &Plan, source: Source) -> Option<Range<usize>> {
-    match source {
-        Source::Image => None,
-        Source::Node(index) => plan.place_of(plan.nodes[index].output),
-    }
+/// The place of the buffer that `source` writes.
+fn output_place(plan: &Plan, source: Source) -> Place {
+    plan.place_of(plan.output(source))
 }
 
 impl Engine for CpuEngine {
     fn device(&self) -> String {
         let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
         let threads = self.threads();
-        format!("cpu ({threads} thread{}, {set}, f32)", if threads == 1 { "" } else { "s" })
+        format!("cpu ({threads} thread{}, {set}, {})", if threads == 1 { "" } else { "s" }, self.precision.name())
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn graph(&self) -> &Graph {
@@ -188,7 +206,8 @@ impl Engine for CpuEngine {
         let plan = self.plan(Mode::Train { frozen: self.frozen }, count)?;
         let Self { graph, layers, memory, scratch, partial, frozen, threads, .. } = self;
         threads.install(|| {
-            let mut pass = forward::Pass { graph, plan: &plan, layers, memory, images: batch.images };
+            load(&plan, memory, batch.images);
+            let mut pass = forward::Pass { graph, plan: &plan, layers, memory };
             for index in 0..*frozen {
                 pass.infer(index);
             }
@@ -196,8 +215,8 @@ impl Engine for CpuEngine {
                 pass.train(index, batch);
             }
             let head = &plan.nodes[graph.head()];
-            let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer).unwrap_or_default());
-            let [logits, gradient] = disjoint(pass.memory, places);
+            let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer));
+            let [logits, gradient] = disjoint(pass.memory, places).map(|slot| slot.of::<f32>());
             let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
             let weight = match loss.reduction {
                 Reduction::Mean => 1.0 / part.step_images as f32,
@@ -256,11 +275,13 @@ impl Engine for CpuEngine {
         let plan = self.plan(Mode::Evaluate { last }, batch)?;
         let Self { graph, layers, memory, threads, .. } = self;
         threads.install(|| {
-            let mut pass = forward::Pass { graph, plan: &plan, layers, memory, images };
+            load(&plan, memory, images);
+            let mut pass = forward::Pass { graph, plan: &plan, layers, memory };
             for index in 0..=last {
                 pass.infer(index);
             }
-            Ok(memory[output_place(&plan, Source::Node(last)).unwrap_or_default()].to_vec())
+            let [output] = disjoint(memory, [output_place(&plan, Source::Node(last))]);
+            Ok(output.into_vec())
         })
     }
 

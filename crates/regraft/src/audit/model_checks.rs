@@ -1,7 +1,7 @@
 //! What the embedded model's features say of pictures and labels.
 
 use super::{AuditError, AuditOptions, Files, Outlier, Progress, SuspectLabel, labels, outliers};
-use crate::config::cores_or;
+use crate::config::{PrecisionChoice, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
 use crate::inference;
@@ -26,7 +26,7 @@ pub(super) fn ask(
         return Ok((Vec::new(), Vec::new()));
     }
     let model = Model::embedded()?;
-    let mut engine = inference::engine(&model, options.threads)?;
+    let mut engine = inference::engine(&model, options.threads, PrecisionChoice::F32)?;
     let loading = LoaderOptions {
         workers: cores_or(options.workers),
         decode: options.decode,

@@ -10,8 +10,8 @@ pub use difference::{Difference, WITHOUT_EFFECT, differences, options};
 pub use error::ConfigError;
 pub use interval::Interval;
 pub use words::{
-    Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName, Recipe,
-    Resize, Schedule, Weights,
+    Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName,
+    PrecisionChoice, Recipe, Resize, Schedule, Weights,
 };
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
@@ -152,6 +152,9 @@ pub struct TrainConfig {
     pub checkpoint_every: Interval,
     /// Seed of every random draw.
     pub seed: u64,
+    /// What maps and their gradients are stored as.
+    #[serde(default)]
+    pub precision: PrecisionChoice,
     /// Threads that compute; 0 is one for each core.
     pub threads: usize,
     /// Threads that decode and transform pictures; 0 is one for each core.
@@ -247,6 +250,7 @@ impl TrainConfig {
             on_nan: OnNan::Stop,
             checkpoint_every: Interval(Duration::from_secs(5 * 60)),
             seed: 0,
+            precision: PrecisionChoice::F32,
             threads: 0,
             workers: 0,
             device: "cpu".into(),

@@ -4,6 +4,8 @@ use super::ConfigError;
 use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
+use regraft_kernels::isa;
+use regraft_nn::precision::Precision;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -159,6 +161,43 @@ pub enum BatchNormMode {
     Batch,
     /// The source model's running statistics, which stay as they are; weights and biases learn.
     Running,
+}
+
+/// What maps and their gradients are stored as, and what matrix products multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with f32's range; sums, statistics, losses and the weights that learn stay f32.
+    Bf16,
+    /// `Bf16` where the instruction set in use multiplies it, else `F32`.
+    Auto,
+}
+
+impl PrecisionChoice {
+    /// The precision on this machine.
+    #[must_use]
+    pub fn resolve(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Auto => {
+                let multiplies_bf16 = isa::in_use().is_ok_and(isa::InstructionSet::multiplies_bf16);
+                if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
+            }
+        }
+    }
+}
+
+impl From<Precision> for PrecisionChoice {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// How the losses of a batch become one.

@@ -22,7 +22,7 @@ impl fmt::Display for Fingerprint {
 
 /// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared by `preprocessing`.
 ///
-/// Besides the tensors it covers the trunk's output for one picture of noise, so that another instruction set or another version of a
+/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so that another instruction set or another version of a
 /// kernel, which round differently, is another trunk.
 ///
 /// # Errors
@@ -35,6 +35,7 @@ pub fn trunk_fingerprint(engine: &mut dyn Engine, preprocessing: &Preprocessing)
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(engine.graph().architecture.as_bytes());
+    hash.update(engine.precision().name());
     hash.update(json(preprocessing));
     let trunk: std::collections::HashSet<String> =
         engine.parameters().iter().filter(|parameter| parameter.node <= node).map(|parameter| parameter.name.clone()).collect();

@@ -4,10 +4,13 @@ use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError, LossSettings, State, StepOutput, StepPart, TrainBatch, Update};
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
+use regraft_nn::precision::Precision;
 
-/// A network of which only the head is computed; the trunk's tensors are kept with it. To the bit, it does what the whole network does when
-/// its trunk is frozen.
+/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's tensors are kept with it. To the bit, it
+/// does what the whole network does when its trunk is frozen.
 pub struct HeadEngine {
+    device: String,
+    precision: Precision,
     graph: Graph,
     parameters: Vec<ParameterInfo>,
     trunk: State,
@@ -25,13 +28,19 @@ impl HeadEngine {
         let mut trunk = whole.state();
         head.load_state(&trunk).map_err(CpuError::State)?;
         head.parameters().iter().for_each(|parameter| drop(trunk.remove(&parameter.name)));
-        Ok(Self { parameters: whole.parameters().to_vec(), graph, trunk, head })
+        let (device, precision) = (whole.device(), whole.precision());
+        Ok(Self { device, precision, parameters: whole.parameters().to_vec(), graph, trunk, head })
     }
 }
 
 impl Engine for HeadEngine {
     fn device(&self) -> String {
-        self.head.device()
+        self.device.clone()
+    }
+
+    /// That of the trunk.
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn graph(&self) -> &Graph {

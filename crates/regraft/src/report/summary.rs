@@ -35,7 +35,7 @@ pub struct Summary {
     /// The instruction set of the kernels. The same run with another one rounds differently; with the same one, and the same
     /// `precision`, it gives the same weights to the bit.
     pub instruction_set: String,
-    /// The type of the elements that the network was computed in.
+    /// What maps were stored as: f32 or bf16.
     pub precision: String,
     /// The seed of every random draw.
     pub seed: u64,

@@ -13,9 +13,6 @@ use sha2::{Digest, Sha256};
 /// that of `weights` by the tensors; `on_nan` says what is to be done from now on.
 const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
 
-/// The type in which networks are computed and stored.
-pub const PRECISION: &str = "f32";
-
 /// What a run was asked for, and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
@@ -29,7 +26,7 @@ pub struct Identity {
     pub version: String,
     /// The instruction set of the kernels.
     pub instruction_set: String,
-    /// Type of elements that are computed with.
+    /// What maps were stored as.
     pub precision: String,
 }
 
@@ -45,7 +42,7 @@ impl Identity {
             source: hexadecimal(&source.finalize()),
             version: env!("CARGO_PKG_VERSION").into(),
             instruction_set: isa::in_use().map_or("unknown", isa::InstructionSet::name).into(),
-            precision: PRECISION.into(),
+            precision: engine.precision().name().into(),
         }
     }
 
@@ -56,9 +53,6 @@ impl Identity {
         let mut found = self.option_differences(&now.config, epochs_done);
         if self.source != now.source {
             found.push("the source model's weights are others".into());
-        }
-        if self.precision != now.precision {
-            found.push(format!("it computed in {} and would go on in {}", self.precision, now.precision));
         }
         found
     }
@@ -74,8 +68,11 @@ impl Identity {
         let constant = |config: &Map<String, Value>| {
             config.get("schedule").is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
         };
+        // Options that a former version did not know had their defaults.
+        let known = serde_json::from_value::<TrainConfig>(Value::Object(self.config.clone()));
+        let config = known.map_or_else(|_| self.config.clone(), |known| options(&known));
         let mut found = Vec::new();
-        for Difference { name, before, after } in differences(&self.config, now) {
+        for Difference { name, before, after } in differences(&config, now) {
             if FREE.contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str()) {
                 continue;
             }

@@ -46,7 +46,7 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         return Ok(Beginning::Over(folder, note));
     };
     // What is not given yet may follow from the source model, and is compared when that is known.
-    let mut asked = options(config);
+    let mut asked = options(&TrainConfig { precision: config.precision.resolve().into(), ..config.clone() });
     for (name, value) in asked.iter_mut().filter(|(_, value)| value.is_null()) {
         *value = checkpoint.identity.config.get(name).cloned().unwrap_or_default();
     }

@@ -76,7 +76,8 @@ pub(super) fn set_up(
     if let Some(dropout) = config.head_dropout {
         graph.set_head_dropout(dropout);
     }
-    let mut engine = CpuEngine::new(graph.clone(), preprocessing.image_size as usize, config.threads)?;
+    let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve());
+    let mut engine = CpuEngine::with_precision(graph.clone(), size, config.threads, precision)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
     let data_list = DataList::of(&pictures, loading.workers)?;
@@ -114,6 +115,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
         config.hold_out = false;
     }
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
+    config.precision = config.precision.resolve().into();
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));
     preprocessing.check()?;

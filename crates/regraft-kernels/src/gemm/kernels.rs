@@ -1,0 +1,362 @@
+//! Tile kernels: the innermost loops, for each instruction set.
+
+use crate::element::{Bf16, Element};
+use crate::isa::{InstructionSet, active};
+
+/// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns, accumulate)`; see [`super::panel_product`].
+pub(super) type MicroKernel<T> = unsafe fn(usize, *const T, usize, usize, *const T, usize, *mut f32, usize, usize, bool);
+
+/// A tile kernel: how many columns of the result it keeps in registers, and the code for each number of rows from 1 on. A last panel of at
+/// most half the columns has code of its own.
+pub struct Kernel<T: 'static> {
+    columns: usize,
+    whole: &'static [MicroKernel<T>],
+    half: Option<&'static [MicroKernel<T>]>,
+}
+
+/// Neighbouring columns of the right matrix.
+pub(super) struct Panel {
+    /// Its first column.
+    pub first: usize,
+    /// Columns of the matrix.
+    pub columns: usize,
+    /// Columns with those that are added to make a vector whole.
+    pub width: usize,
+}
+
+impl<T> Kernel<T> {
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Columns of the narrowest panel.
+    pub(super) fn narrow(&self) -> usize {
+        if self.half.is_some() { self.columns / 2 } else { self.columns }
+    }
+
+    /// The panels of a matrix of so many columns.
+    pub(super) fn panels(&self, columns: usize) -> impl Iterator<Item = Panel> + use<T> {
+        let (whole, narrow) = (self.columns, self.narrow());
+        (0..columns).step_by(whole).map(move |first| {
+            let columns = whole.min(columns - first);
+            Panel { first, columns, width: if columns <= narrow { narrow } else { whole } }
+        })
+    }
+
+    pub(super) fn by_rows(&self, panel: &Panel) -> &'static [MicroKernel<T>] {
+        self.half.filter(|_| panel.width < self.columns).unwrap_or(self.whole)
+    }
+}
+
+/// The kernel for f32.
+pub(super) fn of_f32() -> Kernel<f32> {
+    match active() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => {
+            Kernel { columns: 32, whole: &x86::AVX512, half: Some(&x86::AVX512_HALF) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => Kernel { columns: 16, whole: &x86::AVX2, half: Some(&x86::AVX2_HALF) },
+        _ => Kernel { columns: 8, whole: &PORTABLE_F32, half: None },
+    }
+}
+
+/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then do better to widen their operands.
+pub(super) fn of_bf16() -> Kernel<Bf16> {
+    match active() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Bf16 => Kernel { columns: 32, whole: &x86::BF16, half: Some(&x86::BF16_HALF) },
+        _ => Kernel { columns: 8, whole: &PORTABLE_BF16, half: None },
+    }
+}
+
+/// The table of a kernel's code for 1, 2, ... rows.
+macro_rules! by_rows {
+    ($kernel:ident; $($rows:literal)+) => {
+        [$($kernel::<$rows>),+]
+    };
+    ($kernel:ident, $vectors:literal; $($rows:literal)+) => {
+        [$($kernel::<$vectors, $rows>),+]
+    };
+}
+
+static PORTABLE_F32: [MicroKernel<f32>; 4] = by_rows!(portable_f32; 1 2 3 4);
+static PORTABLE_BF16: [MicroKernel<Bf16>; 4] = by_rows!(portable_bf16; 1 2 3 4);
+
+/// # Safety
+/// As of [`portable`].
+unsafe fn portable_f32<const ROWS: usize>(
+    depth: usize,
+    left: *const f32,
+    row_stride: usize,
+    step_stride: usize,
+    right: *const f32,
+    right_stride: usize,
+    result: *mut f32,
+    result_stride: usize,
+    columns: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        portable::<f32, 1, ROWS>(
+            depth,
+            left,
+            row_stride,
+            step_stride,
+            right,
+            right_stride,
+            result,
+            result_stride,
+            columns,
+            accumulate,
+        );
+    }
+}
+
+/// # Safety
+/// As of [`portable`].
+unsafe fn portable_bf16<const ROWS: usize>(
+    depth: usize,
+    left: *const Bf16,
+    row_stride: usize,
+    step_stride: usize,
+    right: *const Bf16,
+    right_stride: usize,
+    result: *mut f32,
+    result_stride: usize,
+    columns: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        portable::<Bf16, 2, ROWS>(
+            depth,
+            left,
+            row_stride,
+            step_stride,
+            right,
+            right_stride,
+            result,
+            result_stride,
+            columns,
+            accumulate,
+        );
+    }
+}
+
+/// Four rows by eight columns fit the sixteen 128-bit registers that every x86-64 and ARM64 processor has.
+///
+/// # Safety
+/// The pointers must reach as far as the depth, strides and tile say.
+#[inline(always)]
+unsafe fn portable<T: Element, const STEP: usize, const ROWS: usize>(
+    depth: usize,
+    left: *const T,
+    row_stride: usize,
+    step_stride: usize,
+    right: *const T,
+    right_stride: usize,
+    result: *mut f32,
+    result_stride: usize,
+    columns: usize,
+    accumulate: bool,
+) {
+    const COLUMNS: usize = 8;
+    let mut sums = [[0.0f32; COLUMNS]; ROWS];
+    for at in 0..depth {
+        let (step, value) = (at / STEP, at % STEP);
+        // SAFETY: the caller's promise.
+        let right = unsafe { std::slice::from_raw_parts(right.add(step * right_stride), COLUMNS * STEP) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let left = unsafe { *left.add(row * row_stride + step * step_stride + value) }.to_f32();
+            for (sum, right) in sums.iter_mut().zip(right.chunks_exact(STEP)) {
+                *sum += left * right[value].to_f32();
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        let target = unsafe { std::slice::from_raw_parts_mut(result.add(row * result_stride), columns) };
+        for (target, sum) in target.iter_mut().zip(sums) {
+            *target = if accumulate { *target + sum } else { *sum };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::MicroKernel;
+    use crate::element::Bf16;
+    use std::arch::x86_64::*;
+
+    /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right matrix and a broadcast step fill 31
+    /// of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16. Two multiply-adds follow each broadcast, so neither load port limits them. A
+    /// half panel has one vector, and rows enough that no sum waits for the one before.
+    ///
+    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one, `$multiply_add` adds their products to the sums. The
+    /// last step may have one value instead of two, which `$broadcast_last` reads.
+    macro_rules! tile_kernel {
+        (
+            $name:ident, $features:literal, $element:ty, $step:literal, $width:literal, $zero:ident,
+            $load:expr, $broadcast:expr, $broadcast_last:expr, $multiply_add:expr, $store:ident
+        ) => {
+            /// # Safety
+            /// The processor must have the features; the pointers must reach as far as the depth, strides and tile say.
+            #[target_feature(enable = $features)]
+            unsafe fn $name<const VECTORS: usize, const ROWS: usize>(
+                depth: usize,
+                mut left: *const $element,
+                row_stride: usize,
+                step_stride: usize,
+                mut right: *const $element,
+                right_stride: usize,
+                result: *mut f32,
+                result_stride: usize,
+                columns: usize,
+                accumulate: bool,
+            ) {
+                let mut sums = [[$zero(); VECTORS]; ROWS];
+                for step in 0..depth.div_ceil($step) {
+                    let mut vectors = [$load(right); VECTORS];
+                    for (at, vector) in vectors.iter_mut().enumerate().skip(1) {
+                        *vector = $load(right.wrapping_add(at * $width * $step));
+                    }
+                    let mut element = left;
+                    if $step == 1 || (step + 1) * $step <= depth {
+                        for sums in &mut sums {
+                            let value = $broadcast(element);
+                            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                *sum = $multiply_add(value, vector, *sum);
+                            }
+                            element = element.wrapping_add(row_stride);
+                        }
+                    } else {
+                        for sums in &mut sums {
+                            let value = $broadcast_last(element);
+                            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                *sum = $multiply_add(value, vector, *sum);
+                            }
+                            element = element.wrapping_add(row_stride);
+                        }
+                    }
+                    right = right.wrapping_add(right_stride);
+                    left = left.wrapping_add(step_stride);
+                }
+                for (row, sums) in sums.into_iter().enumerate() {
+                    for (at, sum) in sums.into_iter().enumerate() {
+                        // SAFETY: the caller's promise; no more than `columns` are read or written of each row.
+                        unsafe {
+                            let target = result.wrapping_add(row * result_stride + at * $width);
+                            $store(target, sum, columns.saturating_sub(at * $width), accumulate);
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    /// Writes or adds the first `columns` of sixteen sums.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512; `target` must reach as far.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn store_16(target: *mut f32, sums: __m512, columns: usize, accumulate: bool) {
+        // SAFETY: the caller's promise; the mask leaves out what lies behind.
+        unsafe {
+            if columns >= 16 {
+                let sums = if accumulate { _mm512_add_ps(sums, _mm512_loadu_ps(target)) } else { sums };
+                _mm512_storeu_ps(target, sums);
+            } else {
+                let mask = (1u16 << columns) - 1;
+                let sums = if accumulate { _mm512_add_ps(sums, _mm512_maskz_loadu_ps(mask, target)) } else { sums };
+                _mm512_mask_storeu_ps(target, mask, sums);
+            }
+        }
+    }
+
+    /// Writes or adds the first `columns` of eight sums.
+    ///
+    /// # Safety
+    /// The processor must have AVX2; `target` must reach as far.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn store_8(target: *mut f32, sums: __m256, columns: usize, accumulate: bool) {
+        // SAFETY: the caller's promise; the mask leaves out what lies behind.
+        unsafe {
+            if columns >= 8 {
+                let sums = if accumulate { _mm256_add_ps(sums, _mm256_loadu_ps(target)) } else { sums };
+                _mm256_storeu_ps(target, sums);
+            } else {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lanes);
+                let sums = if accumulate { _mm256_add_ps(sums, _mm256_maskload_ps(target, mask)) } else { sums };
+                _mm256_maskstore_ps(target, mask, sums);
+            }
+        }
+    }
+
+    // In what follows the pointers are the tile kernels', whose callers promise that they may be read.
+    tile_kernel!(
+        avx512,
+        "avx512f",
+        f32,
+        1,
+        16,
+        _mm512_setzero_ps,
+        // SAFETY: see above.
+        |right| unsafe { _mm512_loadu_ps(right) },
+        // SAFETY: see above.
+        |left: *const f32| _mm512_set1_ps(unsafe { *left }),
+        // SAFETY: see above.
+        |left: *const f32| _mm512_set1_ps(unsafe { *left }),
+        |left, right, sum| _mm512_fmadd_ps(left, right, sum),
+        store_16
+    );
+    tile_kernel!(
+        avx2,
+        "avx2,fma",
+        f32,
+        1,
+        8,
+        _mm256_setzero_ps,
+        // SAFETY: see above.
+        |right| unsafe { _mm256_loadu_ps(right) },
+        // SAFETY: see above.
+        |left: *const f32| _mm256_set1_ps(unsafe { *left }),
+        // SAFETY: see above.
+        |left: *const f32| _mm256_set1_ps(unsafe { *left }),
+        |left, right, sum| _mm256_fmadd_ps(left, right, sum),
+        store_8
+    );
+    tile_kernel!(
+        bf16,
+        "avx512f,avx512bf16",
+        Bf16,
+        2,
+        16,
+        _mm512_setzero_ps,
+        // SAFETY: see above.
+        |right: *const Bf16| unsafe { _mm512_loadu_si512(right.cast()) },
+        // SAFETY: see above.
+        |left: *const Bf16| _mm512_set1_epi32(unsafe { left.cast::<i32>().read_unaligned() }),
+        // SAFETY: see above.
+        |left: *const Bf16| _mm512_set1_epi32(i32::from(unsafe { *left }.to_bits())),
+        |left: __m512i, right: __m512i, sum| {
+            // SAFETY: both types are 512 bits of any value.
+            let (left, right) =
+                unsafe { (std::mem::transmute::<__m512i, __m512bh>(left), std::mem::transmute::<__m512i, __m512bh>(right)) };
+            _mm512_dpbf16_ps(sum, left, right)
+        },
+        store_16
+    );
+
+    pub(super) static AVX512: [MicroKernel<f32>; 14] = by_rows!(avx512, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX512_HALF: [MicroKernel<f32>; 14] = by_rows!(avx512, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX2: [MicroKernel<f32>; 6] = by_rows!(avx2, 2; 1 2 3 4 5 6);
+    pub(super) static AVX2_HALF: [MicroKernel<f32>; 12] = by_rows!(avx2, 1; 1 2 3 4 5 6 7 8 9 10 11 12);
+    pub(super) static BF16: [MicroKernel<Bf16>; 14] = by_rows!(bf16, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static BF16_HALF: [MicroKernel<Bf16>; 14] = by_rows!(bf16, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}

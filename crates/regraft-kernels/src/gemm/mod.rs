@@ -1,0 +1,440 @@
+//! Matrix products, summed in f32: the core of dense convolution and linear layers.
+//!
+//! One thread computes one product; callers cut their work into products by the problem's shape, so results never depend on
+//! the number of threads. Every element of the result is summed in the same order whatever the other dimensions are (blocks of
+//! [`DEPTH_BLOCK`] steps, each from first to last), so a picture's values do not depend on its place in a batch.
+//!
+//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a pair of neighbouring values, whose two
+//! products one instruction adds. The left matrix is read in place through strides: its steps are broadcast one by one, so packing would
+//! only cost. The right matrix is read a vector at a time from packed panels, or in place where it is f32 and its rows are wide enough.
+
+mod kernels;
+mod packed;
+
+pub use packed::Packed;
+
+use crate::convolution::{PackedWeights, Packing};
+use crate::element::{Bf16, Element};
+use crate::isa::for_each_isa;
+use crate::scratch::with_scratch;
+use kernels::Kernel;
+
+/// Products are summed in blocks of so many steps, so that a panel of the right matrix (64 KiB at 32 columns) stays in the
+/// second-level cache while all rows of the left one pass by.
+pub const DEPTH_BLOCK: usize = 512;
+
+/// A matrix seen through strides: element `(row, column)` is `data[row * row_stride + column * column_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided<'a> {
+    /// The elements, and whatever lies between them.
+    pub data: &'a [f32],
+    /// Distance from a row to the next, in elements.
+    pub row_stride: usize,
+    /// Distance from a column to the next, in elements.
+    pub column_stride: usize,
+}
+
+impl Strided<'_> {
+    fn check(&self, rows: usize, columns: usize) {
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
+            assert!(last < self.data.len(), "a {rows}x{columns} matrix ends at {last}, beyond its {} elements", self.data.len());
+        }
+    }
+}
+
+/// What products multiply.
+pub trait Operand: Element {
+    /// Values of the depth that lie side by side in both matrices and are multiplied by one instruction.
+    const STEP: usize;
+
+    /// The tile kernel of the instruction set in use.
+    #[doc(hidden)]
+    fn kernel() -> Kernel<Self>;
+
+    /// A layer's weights, packed for these operands.
+    #[doc(hidden)]
+    fn packing(weights: &PackedWeights) -> &Packing<Self>;
+
+    /// As [`Self::packing`], to be packed anew.
+    #[doc(hidden)]
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self>;
+
+    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is `[depth, rows]`, `right` `[depth, columns]`, and
+    /// `result` has rows of `result_stride` elements, of which the first `columns` are written.
+    ///
+    /// # Panics
+    /// When a slice is shorter than its shape says.
+    fn multiply_transposed(
+        left: &[Self],
+        left_stride: usize,
+        rows: usize,
+        right: &[Self],
+        right_stride: usize,
+        columns: usize,
+        depth: usize,
+        result: &mut [f32],
+        result_stride: usize,
+        accumulate: bool,
+        packed: &mut Packed<Self>,
+    );
+}
+
+/// The left matrix of a product, `[rows, depth]`: the values of a step lie side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a, T> {
+    /// The elements, and whatever lies between them.
+    pub data: &'a [T],
+    /// Distance from a row to the next, in elements.
+    pub row_stride: usize,
+    /// Distance from a step of the depth to the next, in elements.
+    pub step_stride: usize,
+}
+
+impl<'a, T: Operand> Left<'a, T> {
+    /// A matrix of contiguous rows.
+    #[must_use]
+    pub fn rows(data: &'a [T], row_stride: usize) -> Self {
+        Self { data, row_stride, step_stride: T::STEP }
+    }
+
+    fn after_steps(self, steps: usize) -> Self {
+        Self { data: &self.data[steps * self.step_stride..], ..self }
+    }
+
+    fn check(&self, rows: usize, depth: usize) {
+        if rows > 0 && depth > 0 {
+            let last = (rows - 1) * self.row_stride + (depth - 1) / T::STEP * self.step_stride + (depth - 1) % T::STEP;
+            assert!(last < self.data.len(), "a {rows}x{depth} matrix ends at {last}, beyond its {} elements", self.data.len());
+        }
+    }
+}
+
+/// `result = left * right`, or `result += left * right` where `accumulate`.
+///
+/// `left` is `[rows, depth]`, `right` `[depth, columns]`; `result` has rows of `result_stride` elements, of which the first
+/// `columns` are written.
+///
+/// # Panics
+/// When a slice is shorter than its shape says.
+pub fn multiply<T: Operand>(
+    left: Left<'_, T>,
+    rows: usize,
+    right: &Packed<T>,
+    result: &mut [f32],
+    result_stride: usize,
+    accumulate: bool,
+) {
+    let (depth, columns) = right.shape();
+    left.check(rows, depth);
+    check_result(result, result_stride, rows, columns);
+    if depth == 0 {
+        return nothing_to_add(result, result_stride, rows, columns, accumulate);
+    }
+    let kernel = T::kernel();
+    right.check_kernel(&kernel);
+    let block = DEPTH_BLOCK * T::STEP;
+    for start in (0..depth).step_by(block) {
+        let left = left.after_steps(start / T::STEP);
+        for panel in kernel.panels(columns) {
+            let right = Right { data: &right.panel(&panel)[start * panel.width..], step_stride: panel.width * T::STEP };
+            let depth = block.min(depth - start);
+            panel_product(&kernel, left, rows, depth, right, &panel, result, result_stride, accumulate || start > 0);
+        }
+    }
+}
+
+/// A product of no depth is zero.
+fn nothing_to_add(result: &mut [f32], result_stride: usize, rows: usize, columns: usize, accumulate: bool) {
+    if !accumulate {
+        result.chunks_mut(result_stride.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
+    }
+}
+
+impl Operand for f32 {
+    const STEP: usize = 1;
+
+    fn kernel() -> Kernel<Self> {
+        kernels::of_f32()
+    }
+
+    fn packing(weights: &PackedWeights) -> &Packing<Self> {
+        match weights {
+            PackedWeights::F32(packing) => packing,
+            PackedWeights::Bf16(_) => panic!("weights packed for products of bf16"),
+        }
+    }
+
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
+        if let PackedWeights::Bf16(_) = weights {
+            *weights = PackedWeights::F32(Packing::default());
+        }
+        match weights {
+            PackedWeights::F32(packing) => packing,
+            PackedWeights::Bf16(_) => unreachable!("replaced above"),
+        }
+    }
+
+    fn multiply_transposed(
+        left: &[Self],
+        left_stride: usize,
+        rows: usize,
+        right: &[Self],
+        right_stride: usize,
+        columns: usize,
+        depth: usize,
+        result: &mut [f32],
+        result_stride: usize,
+        accumulate: bool,
+        packed: &mut Packed<Self>,
+    ) {
+        let left = Left { data: left, row_stride: 1, step_stride: left_stride };
+        left.check(rows, depth);
+        Strided { data: right, row_stride: right_stride, column_stride: 1 }.check(depth, columns);
+        check_result(result, result_stride, rows, columns);
+        if depth == 0 {
+            return nothing_to_add(result, result_stride, rows, columns, accumulate);
+        }
+        let kernel = Self::kernel();
+        let whole = columns / kernel.narrow() * kernel.narrow();
+        for start in (0..depth).step_by(DEPTH_BLOCK) {
+            let (left, depth) = (left.after_steps(start), DEPTH_BLOCK.min(depth - start));
+            for panel in kernel.panels(whole) {
+                let right = Right { data: &right[start * right_stride + panel.first..], step_stride: right_stride };
+                panel_product(&kernel, left, rows, depth, right, &panel, result, result_stride, accumulate || start > 0);
+            }
+        }
+        if whole < columns {
+            let rest = Strided { data: &right[whole..], row_stride: right_stride, column_stride: 1 };
+            packed.pack(rest, depth, columns - whole);
+            multiply(left, rows, packed, &mut result[whole..], result_stride, accumulate);
+        }
+    }
+}
+
+impl Operand for Bf16 {
+    const STEP: usize = 2;
+
+    fn kernel() -> Kernel<Self> {
+        kernels::of_bf16()
+    }
+
+    fn packing(weights: &PackedWeights) -> &Packing<Self> {
+        match weights {
+            PackedWeights::Bf16(packing) => packing,
+            PackedWeights::F32(_) => panic!("weights packed for products of f32"),
+        }
+    }
+
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
+        if let PackedWeights::F32(_) = weights {
+            *weights = PackedWeights::Bf16(Packing::default());
+        }
+        match weights {
+            PackedWeights::Bf16(packing) => packing,
+            PackedWeights::F32(_) => unreachable!("replaced above"),
+        }
+    }
+
+    fn multiply_transposed(
+        left: &[Self],
+        left_stride: usize,
+        rows: usize,
+        right: &[Self],
+        right_stride: usize,
+        columns: usize,
+        depth: usize,
+        result: &mut [f32],
+        result_stride: usize,
+        accumulate: bool,
+        packed: &mut Packed<Self>,
+    ) {
+        if depth == 0 {
+            return nothing_to_add(result, result_stride, rows, columns, accumulate);
+        }
+        // Both matrices have the values of a step in two rows, and are copied with the rows' values side by side.
+        packed.pack_rows(right, right_stride, depth, columns);
+        let row_stride = 2 * rows;
+        with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
+            interleave(left, left_stride, rows, depth, pairs, row_stride);
+            let left = Left { data: pairs, row_stride: 2, step_stride: row_stride };
+            multiply(left, rows, packed, result, result_stride, accumulate);
+        });
+    }
+}
+
+for_each_isa! {
+    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, zero where there is no second row.
+    fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, pairs: &mut [Bf16], pair_stride: usize) => interleave_body
+}
+#[inline(always)]
+fn interleave_body<const FUSED: bool>(
+    rows: &[Bf16],
+    stride: usize,
+    columns: usize,
+    count: usize,
+    pairs: &mut [Bf16],
+    pair_stride: usize,
+) {
+    for (pair, target) in pairs.chunks_mut(pair_stride).enumerate().take(count.div_ceil(2)) {
+        let first = &rows[2 * pair * stride..][..columns];
+        let (target, _) = target[..2 * columns].as_chunks_mut::<2>();
+        if 2 * pair + 1 < count {
+            let second = &rows[(2 * pair + 1) * stride..][..columns];
+            for ((target, first), second) in target.iter_mut().zip(first).zip(second) {
+                *target = [*first, *second];
+            }
+        } else {
+            for (target, first) in target.iter_mut().zip(first) {
+                *target = [*first, Bf16::default()];
+            }
+        }
+    }
+}
+
+fn check_result(result: &[f32], stride: usize, rows: usize, columns: usize) {
+    assert!(columns <= stride || rows <= 1, "rows of {columns} columns overlap at a stride of {stride}");
+    assert!(rows == 0 || columns == 0 || (rows - 1) * stride + columns <= result.len(), "the result is too short");
+}
+
+/// A panel of the right matrix.
+#[derive(Clone, Copy)]
+struct Right<'a, T> {
+    data: &'a [T],
+    /// Distance from a step of the depth to the next, in elements.
+    step_stride: usize,
+}
+
+/// One panel of the right matrix times all rows of the left one.
+fn panel_product<T: Operand>(
+    kernel: &Kernel<T>,
+    left: Left<'_, T>,
+    rows: usize,
+    depth: usize,
+    right: Right<'_, T>,
+    panel: &kernels::Panel,
+    result: &mut [f32],
+    result_stride: usize,
+    accumulate: bool,
+) {
+    let result = &mut result[panel.first..];
+    left.check(rows, depth);
+    check_result(result, result_stride, rows, panel.columns);
+    let steps = depth.div_ceil(T::STEP);
+    assert!(
+        (steps - 1) * right.step_stride + panel.width * T::STEP <= right.data.len(),
+        "a panel of the right matrix is too short"
+    );
+    let by_rows = kernel.by_rows(panel);
+    let mut row = 0;
+    while row < rows {
+        let count = by_rows.len().min(rows - row);
+        // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the result; `kernel` was
+        // chosen for an instruction set that the processor reported.
+        unsafe {
+            by_rows[count - 1](
+                depth,
+                left.data.as_ptr().add(row * left.row_stride),
+                left.row_stride,
+                left.step_stride,
+                right.data.as_ptr(),
+                right.step_stride,
+                result.as_mut_ptr().add(row * result_stride),
+                result_stride,
+                panel.columns,
+                accumulate,
+            );
+        }
+        row += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Draws, Purpose};
+
+    fn values<T: Element>(count: usize, sample: u32) -> Vec<T> {
+        let mut draws = Draws::new(5, Purpose::Fixture, 0, sample);
+        (0..count).map(|_| T::from_f32(draws.range(-1.0, 1.0))).collect()
+    }
+
+    /// `left` is `[rows, depth]`, `right` `[depth, columns]`; both ways of multiplying, with and without what the result held.
+    fn check<T: Operand>(rows: usize, depth: usize, columns: usize) {
+        let (left, right) = (values::<T>(rows * depth, 0), values::<T>(depth * columns, 1));
+        let start = values::<f32>(rows * columns, 2);
+        let wide: Vec<f32> = right.iter().map(|value| value.to_f32()).collect();
+        let transposed: Vec<T> = (0..depth * rows).map(|at| left[at % rows * depth + at / rows]).collect();
+        let mut packed = Packed::default();
+        packed.pack(Strided { data: &wide, row_stride: columns, column_stride: 1 }, depth, columns);
+        for accumulate in [false, true] {
+            let mut result = start.clone();
+            multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, accumulate);
+            let mut other = start.clone();
+            let mut scratch = Packed::default();
+            let (left_stride, right_stride) = (rows, columns);
+            T::multiply_transposed(
+                &transposed,
+                left_stride,
+                rows,
+                &right,
+                right_stride,
+                columns,
+                depth,
+                &mut other,
+                columns,
+                accumulate,
+                &mut scratch,
+            );
+            assert_eq!(result, other, "{rows}x{depth}x{columns}");
+            for (at, result) in result.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let products =
+                    (0..depth).map(|k| f64::from(left[row * depth + k].to_f32()) * f64::from(wide[k * columns + column]));
+                let expected = products.sum::<f64>() + if accumulate { f64::from(start[at]) } else { 0.0 };
+                assert!((f64::from(*result) - expected).abs() < 1e-4, "{rows}x{depth}x{columns} at {row},{column}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_match_f64_sums_over_odd_shapes() {
+        for (rows, depth, columns) in [
+            (1, 1, 1),
+            (3, 7, 5),
+            (14, 32, 32),
+            (15, 600, 33),
+            (29, 1030, 70),
+            (2, 513, 31),
+            (13, 1025, 16),
+            (7, 3, 48),
+            (5, 0, 4),
+            (4, 0, 40),
+        ] {
+            check::<f32>(rows, depth, columns);
+            check::<Bf16>(rows, depth, columns);
+        }
+    }
+
+    #[test]
+    fn columns_packed_from_a_transposed_matrix_are_the_same() {
+        let (depth, columns) = (41, 45);
+        let right = values::<f32>(depth * columns, 1);
+        let transposed: Vec<f32> = (0..depth * columns).map(|at| right[at % depth * columns + at / depth]).collect();
+        let (mut first, mut second) = (Packed::<Bf16>::default(), Packed::<Bf16>::default());
+        first.pack(Strided { data: &right, row_stride: columns, column_stride: 1 }, depth, columns);
+        second.pack(Strided { data: &transposed, row_stride: 1, column_stride: depth }, depth, columns);
+        let left = values::<Bf16>(depth, 2);
+        let (mut from_first, mut from_second) = (vec![0.0; columns], vec![0.0; columns]);
+        multiply(Left::rows(&left, depth), 1, &first, &mut from_first, columns, false);
+        multiply(Left::rows(&left, depth), 1, &second, &mut from_second, columns, false);
+        assert_eq!(from_first, from_second);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its 3 elements")]
+    fn a_short_matrix_is_refused() {
+        let mut packed = Packed::<f32>::default();
+        packed.pack(Strided { data: &[0.0; 3], row_stride: 2, column_stride: 1 }, 2, 2);
+    }
+}

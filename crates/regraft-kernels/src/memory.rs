@@ -1,0 +1,63 @@
+//! Memory of whole cache lines, seen as elements of either type: vectors and tiles that begin at a line load fastest.
+
+use crate::element::Element;
+
+/// 64 bytes that begin at a multiple of 64.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct CacheLine([u8; 64]);
+
+impl CacheLine {
+    /// All bits zero.
+    pub const ZERO: Self = Self([0; 64]);
+}
+
+/// Lines that hold `count` elements.
+#[must_use]
+pub const fn lines_for<E: Element>(count: usize) -> usize {
+    (count * size_of::<E>()).div_ceil(size_of::<CacheLine>())
+}
+
+/// The first `count` elements in `lines`.
+///
+/// # Panics
+/// When the lines hold fewer.
+#[must_use]
+pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
+    assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
+    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's size, and hold initialised bytes, of which
+    // every pattern is a value of the sealed trait's two types.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<E>(), count) }
+}
+
+/// As [`elements`], to be written.
+///
+/// # Panics
+/// When the lines hold fewer.
+#[must_use]
+pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [E] {
+    assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
+    // SAFETY: as in `elements`; the borrow is exclusive, and every element written leaves initialised bytes.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<E>(), count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::Bf16;
+
+    #[test]
+    fn lines_hold_what_they_say() {
+        assert_eq!((lines_for::<f32>(16), lines_for::<f32>(17), lines_for::<Bf16>(32), lines_for::<Bf16>(0)), (1, 2, 1, 0));
+        let mut lines = [CacheLine::ZERO; 2];
+        elements_mut::<Bf16>(&mut lines, 33)[32] = Bf16::from_f32(1.5);
+        assert_eq!(elements::<Bf16>(&lines, 33)[32].to_f32(), 1.5);
+        assert_eq!(elements::<f32>(&lines, 17)[16].to_bits(), u32::from(Bf16::from_f32(1.5).to_bits()));
+    }
+
+    #[test]
+    #[should_panic(expected = "17 elements do not fit into 1 lines")]
+    fn too_few_lines_are_refused() {
+        let _ = elements::<f32>(&[CacheLine::ZERO], 17);
+    }
+}

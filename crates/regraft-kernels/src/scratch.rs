@@ -1,0 +1,23 @@
+//! Memory that each thread keeps for the blocks it works on.
+
+use crate::element::Element;
+use crate::memory::{CacheLine, elements_mut, lines_for};
+use std::cell::RefCell;
+
+thread_local! {
+    /// What is not lent just now, that of the outermost loan last.
+    static FREE: RefCell<Vec<Vec<CacheLine>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends this thread's scratch memory: `length` elements of unspecified value. Loans may be nested; memory grows to what each depth of nesting
+/// needs, and stays.
+pub(crate) fn with_scratch<E: Element, R>(length: usize, work: impl FnOnce(&mut [E]) -> R) -> R {
+    let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let needed = lines_for::<E>(length);
+    if lines.len() < needed {
+        lines.resize(needed, CacheLine::ZERO);
+    }
+    let result = work(elements_mut(&mut lines, length));
+    FREE.with_borrow_mut(|free| free.push(lines));
+    result
+}
