@@ -1,12 +1,16 @@
-"""Regraft's and PyTorch's speed in turn on this machine: steps on random pictures that are already in memory.
+"""Regraft's and PyTorch's speed and memory in turn on this machine: steps on random pictures that are already in memory.
 
     pip install torch torchvision efficientnet-lite-pytorch
-    python bench/step.py --models efficientnet_lite0 resnet18 --modes train eval --batch 32
+    cargo build --release
+    python bench/step.py                                   # the whole table: about an hour on two cores
+    python bench/step.py --only resnet18 train --batch 32  # rows whose names have all these words
 
-Each is measured in a process of its own, with nothing else running, after two steps that are not counted; PyTorch in both of its layouts,
-of which the faster counts. Prints a Markdown table with the ratio of the medians.
+Each measurement is a process of its own, with nothing else running, after two steps that are not counted. PyTorch runs in each of its settings: both
+layouts of memory; for bf16 autocast, and in evaluation also a network that was cast to bf16 as a whole. The fastest counts, and for memory the
+smallest. Prints a Markdown table with ratios of the medians; a memory ratio below 1 means that Regraft needs less.
 """
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -15,6 +19,38 @@ import sys
 import time
 
 LAYOUTS = ("contiguous", "channels_last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    model: str
+    mode: str
+    precision: str
+    freeze: str = ""
+
+    def name(self, batch):
+        frozen = f", frozen through {self.freeze}" if self.freeze else ""
+        return f"{self.model}, {self.mode}, {self.precision}, batch {batch}{frozen}"
+
+
+ROWS = [
+    Row("resnet18", "train", "bf16"),
+    Row("resnet18", "train", "f32"),
+    Row("resnet18", "eval", "bf16"),
+    Row("resnet18", "eval", "f32"),
+    Row("resnet50", "train", "bf16"),
+    Row("efficientnet_lite0", "train", "bf16"),
+    Row("efficientnet_lite0", "train", "f32"),
+    Row("efficientnet_lite0", "eval", "bf16"),
+    Row("efficientnet_lite0", "eval", "f32"),
+    Row("resnet18", "train", "bf16", freeze="layer3"),
+]
+
+
+def settings(row):
+    """The ways in which PyTorch runs a row: layout of memory, and how bf16 is had."""
+    casts = {("bf16", "train"): ["autocast"], ("bf16", "eval"): ["autocast", "network"]}.get((row.precision, row.mode), ["none"])
+    return [(layout, cast) for layout in LAYOUTS for cast in casts]
 
 
 def build(model, classes, freeze):
@@ -29,10 +65,10 @@ def build(model, classes, freeze):
         import torchvision
 
         network = getattr(torchvision.models, model)(num_classes=classes)
+    network.train()
     if freeze:
         if freeze not in dict(network.named_children()):
             raise SystemExit(f"{model} has no layer {freeze}")
-        network.train()
         for name, child in network.named_children():
             child.eval().requires_grad_(False)
             if name == freeze:
@@ -49,20 +85,24 @@ def torch_step(options):
     network = build(options.model, 2, options.freeze)
     if options.mode == "eval":
         network.eval()
-    elif not options.freeze:
-        network.train()
     pictures, labels = torch.randn(options.batch, 3, 224, 224), torch.arange(options.batch) % 2
     if options.layout == "channels_last":
         network, pictures = (value.to(memory_format=torch.channels_last) for value in (network, pictures))
+    if options.cast == "network":
+        network, pictures = network.bfloat16(), pictures.bfloat16()
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learned, lr=1e-3, momentum=0.9, weight_decay=1e-3)
+
+    def forward():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.cast == "autocast"):
+            return network(pictures)
 
     def step():
         if options.mode == "eval":
             with torch.inference_mode():
-                return network(pictures)
+                return forward()
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(pictures), labels).backward()
+        torch.nn.functional.cross_entropy(forward().float(), labels).backward()
         return optimizer.step()
 
     seconds = []
@@ -77,39 +117,73 @@ def torch_step(options):
 
 
 def run(command):
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    """What a process prints as JSON; one that fails ends the measurement and shows what it said."""
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if outcome.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\nended with {outcome.returncode}:\n{outcome.stderr}")
+    return json.loads(outcome.stdout)
+
+
+def best(results):
+    """The fastest of some measurements, and the least memory of any."""
+    fastest = max(results, key=lambda result: result["images_per_second"])
+    return {**fastest, "peak_mib": min(result["peak_mib"] for result in results)}
+
+
+def measure(row, batch, options):
+    """The table's line for a row, PyTorch and Regraft in turn, and the set of instructions."""
+    common = ["--batch", str(batch), "--steps", str(options.steps), "--threads", str(options.threads)]
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        freeze = ["--freeze", f"through={row.freeze}"] if row.freeze else []
+        what = ["--model", row.model, "--mode", row.mode]
+        ours.append(run([options.regraft, "bench", "step", *what, "--precision", row.precision, "--json", *common, *freeze]))
+        for layout, cast in settings(row):
+            setting = ["--layout", layout, "--cast", cast, "--freeze", row.freeze]
+            theirs.append({**run([sys.executable, __file__, *what, *common, *setting]), "setting": f"{layout}, {cast}"})
+    isa, ours, theirs = ours[0]["isa"], best(ours), best(theirs)
+    ratio, memory = (ours[key] / theirs[key] for key in ("images_per_second", "peak_mib"))
+    cells = [
+        row.name(batch),
+        theirs["setting"].removesuffix(", none"),
+        f"{theirs['images_per_second']:.1f}",
+        f"{ours['images_per_second']:.1f}",
+        f"{ratio:.2f}",
+        str(theirs["peak_mib"]),
+        str(ours["peak_mib"]),
+        f"{memory:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |", isa
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--regraft", default="target/release/regraft")
-    arguments.add_argument("--models", nargs="+", default=["efficientnet_lite0", "resnet18"])
-    arguments.add_argument("--modes", nargs="+", default=["train", "eval"], choices=["train", "eval"])
-    arguments.add_argument("--freeze", default="", help="name of the last frozen layer, such as layer3")
-    arguments.add_argument("--batch", type=int, default=32)
-    arguments.add_argument("--steps", type=int, default=8)
-    arguments.add_argument("--threads", type=int, default=os.cpu_count())
-    arguments.add_argument("--model", help=argparse.SUPPRESS)
-    arguments.add_argument("--mode", help=argparse.SUPPRESS)
-    arguments.add_argument("--layout", help=argparse.SUPPRESS)
+    arguments.add_argument("--only", nargs="+", default=[], metavar="WORD", help="rows whose names have all these words")
+    arguments.add_argument("--precision", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
+    arguments.add_argument("--batch", nargs="+", type=int, default=[32, 128])
+    arguments.add_argument("--steps", type=int, default=8, help="steps that are timed")
+    arguments.add_argument("--rounds", type=int, default=1, help="each is measured so many times, and the best counts")
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    for internal in ["--model", "--mode", "--layout", "--cast", "--freeze"]:
+        arguments.add_argument(internal, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.model:
+        (options.batch,) = options.batch
         return torch_step(options)
-    common = ["--batch", str(options.batch), "--steps", str(options.steps), "--threads", str(options.threads)]
-    print("| work | PyTorch, images/s | Regraft, images/s | ratio | PyTorch, peak MiB | Regraft, peak MiB |\n|---|---|---|---|---|---|")
-    for model in options.models:
-        for mode in options.modes:
-            freeze = ["--freeze", f"through={options.freeze}"] if options.freeze else []
-            ours = run([options.regraft, "bench", "step", "--model", model, "--mode", mode, "--json", *common, *freeze])
-            measure = [sys.executable, __file__, *common, "--model", model, "--mode", mode, "--freeze", options.freeze]
-            theirs = max((run([*measure, "--layout", layout]) for layout in LAYOUTS), key=lambda result: result["images_per_second"])
-            ratio = ours["images_per_second"] / theirs["images_per_second"]
-            name = f"{model}, {mode}, {ours['isa']}, {ours['precision']}, batch {options.batch}" + ", frozen" * bool(options.freeze)
-            print(
-                f"| {name} | {theirs['images_per_second']:.1f} | {ours['images_per_second']:.1f} | {ratio:.2f} | "
-                f"{theirs['peak_mib']} | {ours['peak_mib']} |",
-                flush=True,
-            )
+    rows = [(row, batch) for row in ROWS for batch in options.batch if row.precision in options.precision]
+    rows = [(row, batch) for row, batch in rows if all(word in row.name(batch).replace(",", "").split() for word in options.only)]
+    if not rows:
+        raise SystemExit("no row has all these words; the rows are\n" + "\n".join(row.name(32) for row in ROWS))
+    head = ["work", "PyTorch's setting", "PyTorch, images/s", "Regraft, images/s", "ratio"]
+    head += ["PyTorch, peak MiB", "Regraft, peak MiB", "memory ratio"]
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
+    used = set()
+    for row, batch in rows:
+        line, isa = measure(row, batch, options)
+        used.add(isa)
+        print(line, flush=True)
+    print(f"\n{options.threads} threads, {options.steps} timed steps; Regraft's kernels: {', '.join(sorted(used))}.")
 
 
 if __name__ == "__main__":

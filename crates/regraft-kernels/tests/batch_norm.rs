@@ -4,7 +4,7 @@
 mod common;
 
 use common::reference;
-use common::{assert_close, draw, draw_as, on_every_instruction_set, statistics, to};
+use common::{assert_close, draw, draw_as, on_every_instruction_set, statistics, to, wide};
 use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{self, BackwardPrologue};
 use regraft_kernels::element::{Bf16, Element};
@@ -17,10 +17,6 @@ const SUM_TOLERANCE: f64 = 1e-5;
 /// How far a map of `E` may be off, whose inputs were rounded before.
 fn map_tolerance<E: Element>() -> f64 {
     if E::NAME == Bf16::NAME { 4e-3 } else { TOLERANCE }
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&value| f64::from(value)).collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::reference::{self, Reference};
-use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to};
+use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to, wide};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::{self, ConvolutionShape, PackedWeights};
 use regraft_kernels::element::{Bf16, Element};
@@ -143,7 +143,7 @@ fn values<E: Element>(shape: &ConvolutionShape) -> Values<E> {
     let weights = rounded::<E>(&draw(2, shape.weight_length()));
     let [input, gradient] =
         [(1, shape.input_length()), (3, shape.output_length())].map(|(sample, count)| to(&draw(sample, count)));
-    let expected = reference::convolution(shape, &to::<f32>(&input), &weights, &to::<f32>(&gradient));
+    let expected = reference::convolution(shape, &wide(&input), &wide(&weights), &wide(&gradient));
     Values { input, weights, gradient, expected }
 }
 

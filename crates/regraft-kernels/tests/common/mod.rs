@@ -66,6 +66,11 @@ pub fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
     to(&to::<E>(values))
 }
 
+/// The values in f64, exactly.
+pub fn wide(values: &[impl Element]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(value.to_f32())).collect()
+}
+
 /// Not a number, which no kernel may read.
 pub fn nan<E: Element>() -> E {
     E::from_f32(f32::NAN)

@@ -10,7 +10,7 @@ pub struct Reference {
 }
 
 /// Every output pixel meets every tap of every group's filters.
-pub fn convolution(shape: &ConvolutionShape, input: &[f32], weights: &[f32], output_gradient: &[f32]) -> Reference {
+pub fn convolution(shape: &ConvolutionShape, input: &[f64], weights: &[f64], output_gradient: &[f64]) -> Reference {
     let mut result = Reference {
         output: vec![0.0; shape.output_length()],
         input_gradient: vec![0.0; shape.input_length()],
@@ -33,10 +33,10 @@ pub fn convolution(shape: &ConvolutionShape, input: &[f32], weights: &[f32], out
                     let source = in_pixel * shape.in_channels + out / outs * ins + channel;
                     let weight = (out * ins + channel) * shape.kernel_height * shape.kernel_width + tap;
                     let target = pixel * shape.out_channels + out;
-                    let gradient = f64::from(output_gradient[target]);
-                    result.output[target] += f64::from(input[source]) * f64::from(weights[weight]);
-                    result.input_gradient[source] += gradient * f64::from(weights[weight]);
-                    result.weight_gradient[weight] += gradient * f64::from(input[source]);
+                    let gradient = output_gradient[target];
+                    result.output[target] += input[source] * weights[weight];
+                    result.input_gradient[source] += gradient * weights[weight];
+                    result.weight_gradient[weight] += gradient * input[source];
                 }
             }
         }

@@ -1,0 +1,310 @@
+//! How near each layer's convolution comes to what the processor could do: forward, gradient of the input, gradient of the weights.
+//!
+//!     cargo run --release -p regraft-kernels --example layers -- resnet18
+//!     cargo run --release -p regraft-kernels --example layers -- efficientnet_lite0 --precision bf16 --batch 32 --threads 2
+//!
+//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16 multiplications where the definition has 36, so its
+//! share of the peak may be over 100 %; depthwise convolutions are bound by memory. The peak is measured, on all threads at once: fused
+//! multiply-adds, or products of bf16 pairs where the instruction set in use has them, on values that stay in registers.
+
+use regraft_kernels::batch_norm::Statistics;
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
+use regraft_kernels::depthwise;
+use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::isa::{self, InstructionSet};
+use regraft_kernels::random::{Draws, Purpose};
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// `(layers of this shape, side of the input, channels in, channels out, kernel, stride, first padding, depthwise)`
+type Layer = (usize, usize, usize, usize, usize, usize, usize, bool);
+
+/// The distinct convolutions of ResNet-18 for pictures of 224 x 224.
+const RESNET18: &[Layer] = &[
+    (1, 224, 3, 64, 7, 2, 3, false),
+    (4, 56, 64, 64, 3, 1, 1, false),
+    (1, 56, 64, 128, 1, 2, 0, false),
+    (1, 56, 64, 128, 3, 2, 1, false),
+    (3, 28, 128, 128, 3, 1, 1, false),
+    (1, 28, 128, 256, 1, 2, 0, false),
+    (1, 28, 128, 256, 3, 2, 1, false),
+    (3, 14, 256, 256, 3, 1, 1, false),
+    (1, 14, 256, 512, 1, 2, 0, false),
+    (1, 14, 256, 512, 3, 2, 1, false),
+    (3, 7, 512, 512, 3, 1, 1, false),
+];
+
+/// Those of EfficientNet-Lite0, whose padding is one-sided at stride 2.
+const EFFICIENTNET_LITE0: &[Layer] = &[
+    (1, 224, 3, 32, 3, 2, 0, false),
+    (1, 112, 32, 32, 3, 1, 1, true),
+    (1, 112, 32, 16, 1, 1, 0, false),
+    (1, 112, 16, 96, 1, 1, 0, false),
+    (1, 112, 96, 96, 3, 2, 0, true),
+    (1, 56, 96, 24, 1, 1, 0, false),
+    (2, 56, 24, 144, 1, 1, 0, false),
+    (1, 56, 144, 144, 3, 1, 1, true),
+    (1, 56, 144, 24, 1, 1, 0, false),
+    (1, 56, 144, 144, 5, 2, 1, true),
+    (1, 28, 144, 40, 1, 1, 0, false),
+    (2, 28, 40, 240, 1, 1, 0, false),
+    (1, 28, 240, 240, 5, 1, 2, true),
+    (1, 28, 240, 40, 1, 1, 0, false),
+    (1, 28, 240, 240, 3, 2, 0, true),
+    (1, 14, 240, 80, 1, 1, 0, false),
+    (3, 14, 80, 480, 1, 1, 0, false),
+    (2, 14, 480, 480, 3, 1, 1, true),
+    (2, 14, 480, 80, 1, 1, 0, false),
+    (1, 14, 480, 480, 5, 1, 2, true),
+    (1, 14, 480, 112, 1, 1, 0, false),
+    (3, 14, 112, 672, 1, 1, 0, false),
+    (2, 14, 672, 672, 5, 1, 2, true),
+    (2, 14, 672, 112, 1, 1, 0, false),
+    (1, 14, 672, 672, 5, 2, 1, true),
+    (1, 7, 672, 192, 1, 1, 0, false),
+    (4, 7, 192, 1152, 1, 1, 0, false),
+    (3, 7, 1152, 1152, 5, 1, 2, true),
+    (3, 7, 1152, 192, 1, 1, 0, false),
+    (1, 7, 1152, 1152, 3, 1, 1, true),
+    (1, 7, 1152, 320, 1, 1, 0, false),
+    (1, 7, 320, 1280, 1, 1, 0, false),
+];
+
+struct Options {
+    layers: &'static [Layer],
+    narrow: bool,
+    batch: usize,
+    threads: usize,
+}
+
+impl Options {
+    fn parse(arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options = Self { layers: RESNET18, narrow: false, batch: 32, threads: 0 };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "resnet18" => options.layers = RESNET18,
+                "efficientnet_lite0" => options.layers = EFFICIENTNET_LITE0,
+                "--precision" => {
+                    options.narrow = match arguments.next()?.as_str() {
+                        "f32" => false,
+                        "bf16" => true,
+                        _ => return None,
+                    };
+                }
+                "--batch" => options.batch = arguments.next()?.parse().ok().filter(|&batch| batch > 0)?,
+                "--threads" => options.threads = arguments.next()?.parse().ok()?,
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        eprintln!("usage: layers [resnet18|efficientnet_lite0] [--precision f32|bf16] [--batch N] [--threads N]");
+        return ExitCode::from(2);
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+    match (pool, isa::in_use()) {
+        (Ok(pool), Ok(set)) => {
+            pool.install(|| report(&options, set));
+            ExitCode::SUCCESS
+        }
+        (Err(error), _) => fail(&error),
+        (_, Err(error)) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}
+
+fn report(options: &Options, set: InstructionSet) {
+    let multiplies_bf16 = options.narrow && set.multiplies_bf16();
+    let peak = peak::gigaflops(set, multiplies_bf16);
+    let threads = rayon::current_num_threads();
+    let products = if multiplies_bf16 { "products of bf16 pairs" } else { "multiply-adds of f32" };
+    println!("{}, {threads} threads, batch {}: {peak:.0} GFLOP/s of {products}", set.name(), options.batch);
+    println!("                                            forward          input's gradient  weights' gradient  step");
+    println!("layers  input             kernel  MFLOP    GFLOP/s  share    GFLOP/s  share    GFLOP/s  share       ms");
+    let mut total = 0.0;
+    for layer in options.layers {
+        let shape = shape(layer, options.batch);
+        let flop = 2.0 * (shape.output_length() * shape.weight_length() / shape.out_channels) as f64;
+        let seconds = if options.narrow { measure::<Bf16>(&shape) } else { measure::<f32>(&shape) };
+        let rates = seconds.map(|seconds| {
+            let rate = flop / seconds / 1e9;
+            format!("{rate:>8.1} {:>5.1}%", 100.0 * rate / peak)
+        });
+        let (count, milliseconds) = (layer.0, layer.0 as f64 * seconds.iter().sum::<f64>() * 1e3);
+        total += milliseconds;
+        let input = format!("{0}x{0}x{1} to {2}", shape.in_height, shape.in_channels, shape.out_channels);
+        let kind = if layer.7 { "d" } else { " " };
+        let kernel = format!("{0}x{0}/{1}{kind}", shape.kernel_height, shape.stride);
+        let million = flop / options.batch as f64 / 1e6;
+        println!("{count:>6}  {input:<17} {kernel:>7} {million:>6.1}   {}  {milliseconds:>7.2}", rates.join("   "));
+    }
+    println!("all convolutions of a training step: {total:.1} ms, at most {:.1} images/s", 1e3 * options.batch as f64 / total);
+}
+
+fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {
+    let &(_, side, in_channels, out_channels, kernel, stride, padding, is_depthwise) = layer;
+    ConvolutionShape {
+        batch,
+        in_height: side,
+        in_width: side,
+        in_channels,
+        out_height: side / stride,
+        out_width: side / stride,
+        out_channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride,
+        padding_top: padding,
+        padding_left: padding,
+        groups: if is_depthwise { in_channels } else { 1 },
+    }
+}
+
+/// Seconds of a forward pass as in training, of the input's gradient and of the weights' gradient.
+fn measure<E: Element>(shape: &ConvolutionShape) -> [f64; 3] {
+    let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
+    let mut map = |length: usize| -> Vec<E> { (0..length).map(|_| E::from_f32(draws.range(-1.0, 1.0))).collect() };
+    let (input, gradient) = (map(shape.input_length()), map(shape.output_length()));
+    let weights: Vec<f32> = map(shape.weight_length()).into_iter().map(E::to_f32).collect();
+    let (mut output, mut input_gradient) = (vec![E::default(); gradient.len()], vec![E::default(); input.len()]);
+    let mut weight_gradient = vec![0.0; weights.len()];
+    let (mut statistics, mut packed, mut partial) = (Statistics::default(), PackedWeights::default(), Vec::new());
+    let (mut scratch, mut weight_scratch) = (GradientScratch::default(), GradientScratch::default());
+    if depthwise::handles(shape) {
+        return [
+            fastest(|| depthwise::forward_with_statistics(shape, &input, &weights, &mut output, &mut statistics)),
+            fastest(|| depthwise::backward_input(shape, &gradient, &weights, &mut input_gradient, false)),
+            fastest(|| depthwise::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut partial)),
+        ];
+    }
+    [
+        fastest(|| {
+            packed.pack::<E>(shape, &weights);
+            convolution::forward_with_statistics(shape, &input, &packed, &mut output, &mut statistics);
+        }),
+        fastest(|| convolution::backward_input(shape, &gradient, &weights, &mut input_gradient, false, &mut scratch)),
+        fastest(|| convolution::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut weight_scratch)),
+    ]
+}
+
+/// The least seconds of several calls, the first of which is not counted.
+fn fastest(mut work: impl FnMut()) -> f64 {
+    work();
+    let (start, mut least) = (Instant::now(), f64::INFINITY);
+    let mut calls = 0;
+    while calls < 3 || (start.elapsed() < Duration::from_millis(200) && calls < 50) {
+        let before = Instant::now();
+        work();
+        least = least.min(before.elapsed().as_secs_f64());
+        calls += 1;
+    }
+    least
+}
+
+/// What the processor does at most, with operands in registers.
+mod peak {
+    use super::{Instant, InstructionSet, black_box};
+
+    /// Rounds of independent multiply-adds in a measurement.
+    const ROUNDS: usize = 2_000_000;
+    /// Independent sums, enough to hide the latency of each. They begin with values that the compiler cannot know to be equal.
+    const SUMS: usize = 16;
+
+    /// Of all threads of the current pool together, in 10^9 operations a second.
+    pub fn gigaflops(set: InstructionSet, bf16: bool) -> f64 {
+        let run = |rounds: usize| -> f64 {
+            let operations = rayon::broadcast(|_| work(set, bf16, rounds));
+            operations.into_iter().map(|operations| operations as f64).sum()
+        };
+        run(ROUNDS / 10);
+        let rates = (0..5).map(|_| {
+            let start = Instant::now();
+            run(ROUNDS) / start.elapsed().as_secs_f64() / 1e9
+        });
+        rates.fold(0.0, f64::max)
+    }
+
+    /// Does so many rounds and returns the number of operations.
+    fn work(set: InstructionSet, bf16: bool, rounds: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if bf16 && set.multiplies_bf16() {
+                // SAFETY: the set multiplies bf16 by AVX-512, and is available.
+                unsafe { x86::pairs_512(rounds) };
+                return rounds * SUMS * 64;
+            }
+            if set >= InstructionSet::Avx512 {
+                // SAFETY: the set has AVX-512, and is available.
+                unsafe { x86::fused_512(rounds) };
+                return rounds * SUMS * 32;
+            }
+            if set >= InstructionSet::Avx2 {
+                // SAFETY: the set has AVX2 and FMA, and is available.
+                unsafe { x86::fused_256(rounds) };
+                return rounds * SUMS * 16;
+            }
+        }
+        let (factor, mut sums) = (black_box([0.999f32; 4]), black_box([[1.0f32; 4]; SUMS]));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                for lane in 0..4 {
+                    sum[lane] = sum[lane] * factor[lane] + factor[lane];
+                }
+            }
+        }
+        black_box(sums);
+        let _ = (set, bf16);
+        rounds * SUMS * 8
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    mod x86 {
+        use super::{SUMS, black_box};
+        use std::arch::x86_64::*;
+
+        #[target_feature(enable = "avx512f")]
+        pub fn fused_512(rounds: usize) {
+            let (factor, mut sums) = (_mm512_set1_ps(black_box(0.999)), black_box([_mm512_set1_ps(1.0); SUMS]));
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm512_fmadd_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+
+        #[target_feature(enable = "avx2,fma")]
+        pub fn fused_256(rounds: usize) {
+            // Sixteen registers hold half the sums and the factor.
+            let (factor, mut sums) = (_mm256_set1_ps(black_box(0.999)), black_box([_mm256_set1_ps(1.0); SUMS / 2]));
+            for _ in 0..2 * rounds {
+                for sum in &mut sums {
+                    *sum = _mm256_fmadd_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        pub fn pairs_512(rounds: usize) {
+            let half = _mm512_set1_ps(black_box(0.5));
+            let (factor, mut sums) = (_mm512_cvtne2ps_pbh(half, half), black_box([_mm512_set1_ps(1.0); SUMS]));
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm512_dpbf16_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+    }
+}
