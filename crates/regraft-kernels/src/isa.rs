@@ -1,5 +1,6 @@
 //! Which instruction set the kernels use: asked of the processor at run time, never assumed.
 
+use crate::amx;
 use std::sync::OnceLock;
 
 /// The environment variable that forces an instruction set, by [`InstructionSet::name`].
@@ -16,11 +17,13 @@ pub enum InstructionSet {
     Avx512,
     /// AVX-512 with its products of bf16 pairs.
     Avx512Bf16,
+    /// AMX's tiles for products of bf16, and [`Self::Avx512Bf16`] for everything else.
+    Amx,
 }
 
 impl InstructionSet {
     /// Every instruction set, least capable first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The name that [`VARIABLE`] takes.
     #[must_use]
@@ -30,6 +33,7 @@ impl InstructionSet {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
         }
     }
 
@@ -50,8 +54,10 @@ impl InstructionSet {
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx::usable().is_ok(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => false,
         }
     }
 
@@ -77,11 +83,13 @@ pub enum IsaError {
         /// The variable's value.
         value: String,
     },
-    /// The processor lacks the set.
-    #[error("{VARIABLE}={value} was asked for, but this processor has no {value}; unset it to use {best}")]
+    /// The set cannot be used.
+    #[error("{VARIABLE}={value} was asked for, but {why}; unset it to use {best}")]
     Unavailable {
         /// The variable's value.
         value: &'static str,
+        /// What stands against it.
+        why: String,
         /// What would be used without it.
         best: &'static str,
     },
@@ -107,7 +115,11 @@ pub fn select(forced: Option<&str>) -> Result<InstructionSet, IsaError> {
     if set.is_available() {
         Ok(set)
     } else {
-        Err(IsaError::Unavailable { value: set.name(), best: InstructionSet::best().name() })
+        let why = match (set, amx::usable()) {
+            (InstructionSet::Amx, Err(unusable)) => unusable.to_string(),
+            _ => format!("this processor has no {}", set.name()),
+        };
+        Err(IsaError::Unavailable { value: set.name(), why, best: InstructionSet::best().name() })
     }
 }
 

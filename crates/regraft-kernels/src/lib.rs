@@ -7,6 +7,7 @@ mod columns;
 mod scratch;
 
 pub mod activation;
+pub mod amx;
 pub mod batch_norm;
 pub mod convolution;
 pub mod depthwise;

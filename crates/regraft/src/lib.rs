@@ -31,5 +31,5 @@ pub mod train;
 pub mod transfer;
 
 pub use regraft_data as data;
-pub use regraft_kernels::isa;
+pub use regraft_kernels::{amx, isa};
 pub use regraft_nn as nn;

@@ -3,6 +3,7 @@
 use crate::arguments::DoctorArguments;
 use crate::failure::Failure;
 use crate::output;
+use regraft::amx;
 use regraft::config::{DEVICES, PrecisionChoice};
 use regraft::isa::{self, InstructionSet};
 use regraft::model::{HAS_EMBEDDED, Model};
@@ -18,6 +19,7 @@ struct Report {
     instruction_sets: Vec<&'static str>,
     instruction_set_in_use: &'static str,
     instruction_set_forced: bool,
+    amx: String,
     precision_auto: &'static str,
     devices: &'static [&'static str],
     embedded_model: Option<String>,
@@ -33,6 +35,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
         instruction_sets: InstructionSet::ALL.into_iter().filter(|set| set.is_available()).map(InstructionSet::name).collect(),
         instruction_set_in_use: in_use.name(),
         instruction_set_forced: std::env::var_os(isa::VARIABLE).is_some_and(|value| !value.is_empty()),
+        amx: amx::usable().map_or_else(|unusable| unusable.to_string(), |()| "usable".to_owned()),
         precision_auto: PrecisionChoice::Auto.resolve().name(),
         devices: &DEVICES,
         embedded_model: embedded_model()?,
@@ -51,6 +54,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
             report.instruction_sets.join(", "),
             report.instruction_set_in_use
         ),
+        format!("AMX              {}", report.amx),
         format!("precision        f32 unless --precision says otherwise; --precision auto is {} here", report.precision_auto),
         format!("devices          {}", report.devices.join(", ")),
         format!("embedded model   {embedded}"),

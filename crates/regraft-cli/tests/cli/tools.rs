@@ -115,6 +115,15 @@ fn the_doctor_says_what_is_used() {
     assert_eq!((&report["instruction_set_in_use"], &report["instruction_set_forced"]), (&sets[sets.len() - 1], &json!(false)));
     let forced = workspace.regraft_with("doctor", &[("REGRAFT_ISA", "portable")]).succeeded().stdout;
     assert_says(&forced, &["portable in use (forced by REGRAFT_ISA)"]);
+    let amx = report["amx"].as_str().expect("a text");
+    assert_says(&forced, &[&format!("AMX              {amx}\n")]);
+    let run = workspace.regraft_with("doctor", &[("REGRAFT_ISA", "amx")]);
+    if amx == "usable" {
+        assert_says(&run.succeeded().stdout, &["amx in use (forced by REGRAFT_ISA)"]);
+    } else {
+        assert!(!sets.contains(&json!("amx")));
+        assert_says(&run.failed(2), &[&format!("REGRAFT_ISA=amx was asked for, but {amx}; unset it to use ")]);
+    }
 }
 
 #[test]
@@ -138,7 +147,7 @@ fn an_instruction_set_that_does_not_exist_is_refused_first() {
         assert!(run.stdout.is_empty());
         assert_eq!(
             run.failed(2),
-            "error: REGRAFT_ISA=sse9 names no instruction set; use portable, avx2, avx512 or avx512bf16, or unset it\n"
+            "error: REGRAFT_ISA=sse9 names no instruction set; use portable, avx2, avx512, avx512bf16 or amx, or unset it\n"
         );
     }
 }

@@ -1,5 +1,8 @@
 //! Tile kernels: the innermost loops, for each instruction set.
 
+use super::{Left, Packed};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, tiles};
 use crate::element::{Bf16, Element};
 use crate::isa::{InstructionSet, active};
 
@@ -12,9 +15,17 @@ pub struct Kernel<T: 'static> {
     columns: usize,
     whole: &'static [MicroKernel<T>],
     half: Option<&'static [MicroKernel<T>]>,
+    /// The whole product by tiles, which read the same panels, where the set has them.
+    tiles: Option<TileProduct<T>>,
+    /// Panels are filled up with zeros to a multiple of this depth.
+    depth_unit: usize,
 }
 
+/// `(left, rows, right, result, result stride, accumulate)`; see [`super::multiply`].
+pub(super) type TileProduct<T> = fn(Left<'_, T>, usize, &Packed<T>, &mut [f32], usize, bool);
+
 /// Neighbouring columns of the right matrix.
+#[derive(Clone, Copy)]
 pub(super) struct Panel {
     /// Its first column.
     pub first: usize,
@@ -27,6 +38,14 @@ pub(super) struct Panel {
 impl<T> Kernel<T> {
     pub(super) fn columns(&self) -> usize {
         self.columns
+    }
+
+    pub(super) fn depth_unit(&self) -> usize {
+        self.depth_unit
+    }
+
+    pub(super) fn tiles(&self) -> Option<TileProduct<T>> {
+        self.tiles
     }
 
     /// Columns of the narrowest panel.
@@ -50,23 +69,31 @@ impl<T> Kernel<T> {
 
 /// The kernel for f32.
 pub(super) fn of_f32() -> Kernel<f32> {
-    match active() {
+    let (columns, whole, half): (_, &'static [MicroKernel<f32>], Option<&'static [MicroKernel<f32>]>) = match active() {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => {
-            Kernel { columns: 32, whole: &x86::AVX512, half: Some(&x86::AVX512_HALF) }
-        }
+        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 | InstructionSet::Amx => (32, &x86::AVX512, Some(&x86::AVX512_HALF)),
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => Kernel { columns: 16, whole: &x86::AVX2, half: Some(&x86::AVX2_HALF) },
-        _ => Kernel { columns: 8, whole: &PORTABLE_F32, half: None },
-    }
+        InstructionSet::Avx2 => (16, &x86::AVX2, Some(&x86::AVX2_HALF)),
+        _ => (8, &PORTABLE_F32, None),
+    };
+    Kernel { columns, whole, half, tiles: None, depth_unit: 1 }
 }
 
 /// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then do better to widen their operands.
 pub(super) fn of_bf16() -> Kernel<Bf16> {
     match active() {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512Bf16 => Kernel { columns: 32, whole: &x86::BF16, half: Some(&x86::BF16_HALF) },
-        _ => Kernel { columns: 8, whole: &PORTABLE_BF16, half: None },
+        set @ (InstructionSet::Avx512Bf16 | InstructionSet::Amx) => {
+            let by_tiles = set == InstructionSet::Amx;
+            Kernel {
+                columns: 32,
+                whole: &x86::BF16,
+                half: Some(&x86::BF16_HALF),
+                tiles: by_tiles.then_some(amx::multiply),
+                depth_unit: if by_tiles { tiles::TILE_DEPTH } else { 2 },
+            }
+        }
+        _ => Kernel { columns: 8, whole: &PORTABLE_BF16, half: None, tiles: None, depth_unit: 2 },
     }
 }
 

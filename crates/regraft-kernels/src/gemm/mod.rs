@@ -7,9 +7,15 @@
 //! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a pair of neighbouring values, whose two
 //! products one instruction adds. The left matrix is read in place through strides: its steps are broadcast one by one, so packing would
 //! only cost. The right matrix is read a vector at a time from packed panels, or in place where it is f32 and its rows are wide enough.
+//!
+//! Where the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of half as many steps.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod kernels;
 mod packed;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tiles;
 
 pub use packed::Packed;
 
@@ -133,6 +139,9 @@ pub fn multiply<T: Operand>(
     }
     let kernel = T::kernel();
     right.check_kernel(&kernel);
+    if let Some(product) = kernel.tiles() {
+        return product(left, rows, right, result, result_stride, accumulate);
+    }
     let block = DEPTH_BLOCK * T::STEP;
     for start in (0..depth).step_by(block) {
         let left = left.after_steps(start / T::STEP);
@@ -254,6 +263,10 @@ impl Operand for Bf16 {
         }
         // Both matrices have the values of a step in two rows, and are copied with the rows' values side by side.
         packed.pack_rows(right, right_stride, depth, columns);
+        #[cfg(target_arch = "x86_64")]
+        if Self::kernel().tiles().is_some() {
+            return amx::multiply_transposed(left, left_stride, rows, packed, result, result_stride, accumulate);
+        }
         let row_stride = 2 * rows;
         with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
             interleave(left, left_stride, rows, depth, pairs, row_stride);

@@ -5,11 +5,13 @@ use super::{Operand, Strided, interleave};
 use crate::element::Bf16;
 
 /// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly width: `[panel][step][column][value]`. What a
-/// step or the last panel has too many is zero.
+/// step, a tile's depth or the last panel has too many is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T = f32> {
     panels: Vec<T>,
     depth: usize,
+    /// With the zeros that fill it up.
+    padded_depth: usize,
     columns: usize,
     width: usize,
 }
@@ -22,7 +24,7 @@ impl<T: Operand> Packed<T> {
         let step_length = T::STEP;
         for panel in T::kernel().panels(columns) {
             let width = panel.width;
-            let (start, length) = (self.start(&panel), self.padded_depth() * width);
+            let (start, length) = (self.start(&panel), self.padded_depth * width);
             let target = &mut self.panels[start..start + length];
             // Along the rows or along the columns, whichever lie closer together.
             if right.column_stride <= right.row_stride {
@@ -51,22 +53,24 @@ impl<T: Operand> Packed<T> {
         let kernel = T::kernel();
         let width = kernel.panels(columns).map(|panel| panel.width).sum::<usize>();
         (self.depth, self.columns, self.width) = (depth, columns, kernel.columns());
-        let length = self.padded_depth() * width;
+        self.padded_depth = depth.next_multiple_of(kernel.depth_unit());
+        let length = self.padded_depth * width;
         self.panels.clear();
         self.panels.resize(length, T::default());
     }
 
-    fn padded_depth(&self) -> usize {
-        self.depth.next_multiple_of(T::STEP)
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn padded_depth(&self) -> usize {
+        self.padded_depth
     }
 
     fn start(&self, panel: &Panel) -> usize {
         // All panels before one are whole.
-        panel.first * self.padded_depth()
+        panel.first * self.padded_depth
     }
 
     pub(super) fn panel(&self, panel: &Panel) -> &[T] {
-        &self.panels[self.start(panel)..][..self.padded_depth() * panel.width]
+        &self.panels[self.start(panel)..][..self.padded_depth * panel.width]
     }
 
     pub(super) fn check_kernel(&self, kernel: &Kernel<T>) {
@@ -85,7 +89,7 @@ impl Packed<Bf16> {
     pub(super) fn pack_rows(&mut self, right: &[Bf16], stride: usize, depth: usize, columns: usize) {
         self.reset(depth, columns);
         for panel in Bf16::kernel().panels(columns) {
-            let (start, length) = (self.start(&panel), self.padded_depth() * panel.width);
+            let (start, length) = (self.start(&panel), self.padded_depth * panel.width);
             let target = &mut self.panels[start..start + length];
             interleave(&right[panel.first..], stride, panel.columns, depth, target, 2 * panel.width);
         }

@@ -6,6 +6,7 @@
 pub mod reference;
 
 use regraft_kernels::activation::Epilogue;
+use regraft_kernels::amx::{self, Unusable};
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
 use regraft_kernels::depthwise;
@@ -15,27 +16,58 @@ use regraft_kernels::random::{Draws, Purpose};
 use std::io::Write;
 use std::process::Command;
 
-/// Set in the process that runs a test's body.
+/// Set in the process that runs a test's body; its value says whether AMX is emulated there.
 const CHILD: &str = "REGRAFT_TEST_CHILD";
+const EMULATED: &str = "emulated";
 
-/// Runs the body of the test named `test` once for each instruction set that this processor has.
+/// Whether AMX is emulated in this process.
+pub fn is_emulated() -> bool {
+    std::env::var_os(CHILD).is_some_and(|how| how == EMULATED)
+}
+
+/// Runs the body of the test named `test` once for each instruction set that this processor has. AMX is emulated where only that is missing.
 ///
 /// A process chooses its set once, so each run is a process of its own: this program, asked for this one test.
 pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
+    on_instruction_sets(&InstructionSet::ALL, test, body);
+}
+
+/// As [`on_every_instruction_set`], for some of them.
+pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
+        if is_emulated() {
+            assert!(regraft_amx_emulator::install(), "a processor and a system that the emulator runs on");
+            amx::trust_emulator();
+        }
         let forced = std::env::var(isa::VARIABLE).expect("the parent process names the set");
         assert_eq!(isa::in_use().map(InstructionSet::name), Ok(forced.as_str()));
         return body();
     }
-    for set in InstructionSet::ALL {
+    // Written to the stream itself: what `println!` writes is shown of failed tests only.
+    let tell = |what: &str| writeln!(std::io::stderr(), "{test}: {what}").expect("a place for messages");
+    for &set in sets {
+        let mut how = "native";
         if !set.is_available() {
-            // Written to the stream itself: what `println!` writes is shown of failed tests only.
-            writeln!(std::io::stderr(), "{test}: skipped: no {}", set.name()).expect("a place for messages");
-            continue;
+            let missing = if set == InstructionSet::Amx { amx::usable().err() } else { None };
+            let can_emulate = InstructionSet::Avx512Bf16.is_available() && cfg!(target_os = "linux");
+            match missing {
+                Some(missing @ (Unusable::Processor | Unusable::System)) if can_emulate => {
+                    tell(&format!("emulated: {missing}"));
+                    how = EMULATED;
+                }
+                Some(missing) => {
+                    tell(&format!("skipped: {missing}"));
+                    continue;
+                }
+                None => {
+                    tell(&format!("skipped: no {}", set.name()));
+                    continue;
+                }
+            }
         }
         let program = std::env::current_exe().expect("the path of this program");
         let mut command = Command::new(program);
-        command.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env(isa::VARIABLE, set.name());
+        command.args([test, "--exact", "--nocapture"]).env(CHILD, how).env(isa::VARIABLE, set.name());
         let output = command.output().expect("this program starts again");
         let [told, errors] = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream));
         let passed = output.status.success() && told.contains("test result: ok. 1 passed");

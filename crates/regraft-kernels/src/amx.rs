@@ -1,0 +1,173 @@
+//! Whether AMX's tiles can be used: asked of the processor and of the system, and tried.
+//!
+//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux wants to be asked for permission, once in a process.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why AMX is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Tiles, or their products of bf16, are not there.
+    #[error("this processor has no AMX")]
+    Processor,
+    /// AVX-512 with BF16, which everything beside the products uses, is not there.
+    #[error("AMX is used together with avx512bf16, which this processor lacks")]
+    Companion,
+    /// The system does not know AMX's state, or is not one that is asked for it.
+    #[error("the operating system does not enable AMX")]
+    System,
+    /// The system refused.
+    #[error("Linux refused the permission for AMX (error {code}{})", permission_hint(*.code))]
+    Permission {
+        /// The system's error number.
+        code: i32,
+    },
+    /// A product came out wrong.
+    #[error("AMX's products failed their test: {wrong} of {count} sums were wrong")]
+    Test {
+        /// Sums that are not what they should be.
+        wrong: usize,
+        /// Sums that were compared.
+        count: usize,
+    },
+}
+
+fn permission_hint(code: i32) -> &'static str {
+    const ENOSPC: i32 = 28;
+    if code == ENOSPC { ": a thread's stack for signals is too small for it" } else { "" }
+}
+
+/// Whether tile instructions are carried out by an emulator.
+static EMULATED: AtomicBool = AtomicBool::new(false);
+
+/// For tests: from now on tile instructions are carried out by an emulator in this process, so the processor and the system are not asked.
+/// It must be called before anything asks for the instruction set.
+#[doc(hidden)]
+pub fn trust_emulator() {
+    EMULATED.store(true, Ordering::SeqCst);
+}
+
+/// Whether products of bf16 by AMX work in this process. The first call asks for the system's permission and multiplies two small matrices.
+///
+/// # Errors
+/// What stands against it.
+pub fn usable() -> Result<(), Unusable> {
+    static USABLE: OnceLock<Result<(), Unusable>> = OnceLock::new();
+    USABLE.get_or_init(ask).clone()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn ask() -> Result<(), Unusable> {
+    Err(Unusable::Processor)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn ask() -> Result<(), Unusable> {
+    use crate::isa::InstructionSet;
+
+    if !EMULATED.load(Ordering::SeqCst) {
+        if !processor_has() {
+            return Err(Unusable::Processor);
+        }
+        if !system_saves() {
+            return Err(Unusable::System);
+        }
+    }
+    if !InstructionSet::Avx512Bf16.is_available() {
+        return Err(Unusable::Companion);
+    }
+    if !EMULATED.load(Ordering::SeqCst) {
+        permit()?;
+    }
+    // SAFETY: tiles are there, and permitted or emulated.
+    let (wrong, count) = unsafe { crate::gemm::tiles::test() };
+    if wrong == 0 { Ok(()) } else { Err(Unusable::Test { wrong, count }) }
+}
+
+/// Whether the processor reports tiles and their products of bf16.
+#[cfg(target_arch = "x86_64")]
+fn processor_has() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    // SAFETY: every x86-64 processor has the instruction. Newer compilers know that.
+    #[allow(unused_unsafe)]
+    let found = unsafe { if __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx } };
+    found & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+}
+
+/// Whether the system saves the tiles' configuration and contents when it switches threads.
+#[cfg(target_arch = "x86_64")]
+fn system_saves() -> bool {
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid;
+
+    const OSXSAVE: u32 = 1 << 27;
+    const TILES: u32 = 1 << 17 | 1 << 18;
+    // SAFETY: as in `processor_has`.
+    #[allow(unused_unsafe)]
+    let found = unsafe { __cpuid(1) }.ecx;
+    if found & OSXSAVE == 0 {
+        return false;
+    }
+    let low: u32;
+    // SAFETY: the system enabled the instruction, as OSXSAVE says.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    low & TILES == TILES
+}
+
+/// Asks for the permission to use tiles, which threads inherit.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn permit() -> Result<(), Unusable> {
+    use std::arch::asm;
+
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let result: i64;
+    // SAFETY: the call reads and writes none of this process's memory; `rcx` and `r11` are what a system call changes.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    if result == 0 { Ok(()) } else { Err(Unusable::Permission { code: i32::try_from(-result).unwrap_or(i32::MAX) }) }
+}
+
+/// Other systems have calls of their own, which nobody has tried here.
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn permit() -> Result<(), Unusable> {
+    Err(Unusable::System)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_system_said() {
+        let refused = |code| Unusable::Permission { code }.to_string();
+        assert_eq!(refused(95), "Linux refused the permission for AMX (error 95)");
+        assert!(refused(28).contains("(error 28: a thread's stack for signals is too small"), "{}", refused(28));
+    }
+
+    /// A system asked for tiles that its processor does not have refuses.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[test]
+    fn the_system_is_asked() {
+        if processor_has() && system_saves() {
+            assert_eq!(permit(), Ok(()), "and once more is no mistake");
+            assert_eq!(permit(), Ok(()));
+        } else {
+            assert!(matches!(permit(), Err(Unusable::Permission { code: 1.. })), "{:?}", permit());
+        }
+    }
+}
