@@ -30,9 +30,9 @@ CANDIDATES = {
     "fitted head": ["--head", "fit", *HEAD],
     "fitted, then above blocks.3, lr 1e-3": [*FITTED, *ABOVE, "--lr", "1e-3"],
     "fitted, then above blocks.3, lr 3e-3": [*FITTED, *ABOVE, "--lr", "3e-3"],
-    "fitted, then above blocks.3, lr 1e-2": [*FITTED, *ABOVE, "--lr", "1e-2"],
-    "fitted, then above blocks.4, lr 3e-3": [*FITTED, "--freeze", "through=blocks.4", "--lr", "3e-3"],
-    "fitted, then all, lr 3e-3": [*FITTED, *ALL, "--lr", "3e-3"],
+    "fitted, then above blocks.3, lr 3e-4": [*FITTED, *ABOVE, "--lr", "3e-4"],
+    "fitted, then above blocks.3, lr 1e-4": [*FITTED, *ABOVE, "--lr", "1e-4"],
+    "fitted, then all, lr 3e-4": [*FITTED, *ALL, "--lr", "3e-4"],
 }
 
 

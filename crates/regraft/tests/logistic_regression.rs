@@ -91,6 +91,24 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
 }
 
 #[test]
+fn views_of_a_picture_are_held_out_together() {
+    let (features, labels) = noisy(200, 60, 5);
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2 };
+    let options = CrossValidationOptions { strengths: vec![0.02, 2.0], ..CrossValidationOptions::new(3) };
+    let once = cross_validate(examples, &options).expect("possible");
+    // The same view twice says nothing new, but for twice the weight of each example. Were the views of a picture parted, its label would be
+    // known when it is foretold.
+    let twice = Examples { features: &features.repeat(2), labels: &labels.repeat(2), ..examples };
+    let options = CrossValidationOptions { strengths: vec![0.01, 1.0], views: 2, ..options };
+    let found = cross_validate(twice, &options).expect("possible");
+    for (found, once) in found.trials.iter().zip(&once.trials) {
+        assert!((found.loss - once.loss).abs() < 1e-4 && found.accuracy == once.accuracy, "{found:?} {once:?}");
+    }
+    let odd = cross_validate(twice, &CrossValidationOptions { views: 3, ..options });
+    assert_eq!(odd, Err(RegressionError::Views { views: 3, examples: 400 }));
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let (features, labels) = noisy(300, 40, 9);
     let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2 };

@@ -81,7 +81,8 @@ pub struct TrainArguments {
     /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
     #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
     pub layer_decay: Option<f32>,
-    /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes each once
+    /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes each once.
+    /// A fitted head is fitted to them and the plain view
     #[arg(long, value_name = "N", help_heading = "Transfer")]
     pub views: Option<NonZeroU32>,
     /// Compute a frozen trunk's features anew in each epoch instead of keeping them for the next and for later runs; changes no result

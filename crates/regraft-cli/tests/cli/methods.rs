@@ -51,6 +51,13 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
         assert!(run.stdout.contains("fitted head"), "{}", run.stdout);
         assert!(state(&workspace, output) == fitted, "{output}");
     }
+    // With augmented views beside the plain one.
+    let views = "train photos --head fit --image-size 32 --views 2";
+    let run = workspace.regraft(&format!("{views} --output views")).succeeded();
+    assert_says(&run.stdout, &["the head is fitted to 24 pictures in 3 views each: "]);
+    assert!(state(&workspace, "views") != fitted);
+    workspace.regraft(&format!("{views} --no-feature-cache --output views2")).succeeded();
+    assert!(state(&workspace, "views") == state(&workspace, "views2"));
     // All layers go on from the fitted head.
     let run = workspace
         .regraft("train photos --head fit --image-size 32 --freeze none --lr 1e-4 --epochs 2 --output further")

@@ -72,7 +72,8 @@ pub struct TrainConfig {
     /// For [`HeadStart::Reuse`]: the source's classes by new class, in place of what the names say.
     #[serde(default)]
     pub head_map: Option<BTreeMap<String, Vec<String>>>,
-    /// How many augmented views each training picture has: epochs go through them in turn. Unless given, each epoch has a new one.
+    /// How many augmented views each training picture has: epochs go through them in turn, and a fitted head is fitted to
+    /// them and the plain view. Unless given, each epoch has a new one, and the head is fitted to the plain view alone.
     #[serde(default)]
     pub views: Option<NonZeroU32>,
     /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.

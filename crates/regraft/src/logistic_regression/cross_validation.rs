@@ -15,13 +15,17 @@ pub struct CrossValidationOptions {
     pub strengths: Vec<f64>,
     /// Seed of the division.
     pub seed: u64,
+    /// Views of each picture: the examples are those of all pictures under the first view, then under the second, and so on. All views of a
+    /// picture are held out together, and the first one is what counts.
+    pub views: usize,
 }
 
 impl CrossValidationOptions {
     /// Five folds, and strengths from 10^-4 to 10^2, three to each power of ten; far beyond both ends nothing was ever chosen.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { folds: 5, strengths: (-12..=6).map(|third| 10f64.powf(f64::from(third) / 3.0)).collect(), seed }
+        let strengths = (-12..=6).map(|third| 10f64.powf(f64::from(third) / 3.0)).collect();
+        Self { folds: 5, strengths, seed, views: 1 }
     }
 
     /// The same with no more folds than there are examples.
@@ -63,11 +67,16 @@ const RISES: usize = 2;
 pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) -> Result<CrossValidation, RegressionError> {
     examples.check()?;
     options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
-    let count = examples.labels.len();
+    let all = examples.labels.len();
+    if options.views == 0 || !all.is_multiple_of(options.views) {
+        return Err(RegressionError::Views { views: options.views, examples: all });
+    }
+    let count = all / options.views;
+    let labels = &examples.labels[..count];
     if options.folds < 2 || options.folds > count {
         return Err(RegressionError::Folds { folds: options.folds, examples: count });
     }
-    let assigned = stratified_folds(examples.labels, examples.classes, options.folds, options.seed);
+    let assigned = stratified_folds(labels, examples.classes, options.folds, options.seed);
     let parts: Vec<Part> = (0..options.folds).map(|fold| Part::new(&examples, &assigned, fold)).collect();
     let centred: Vec<Centred<'_>> = parts.iter().map(|part| Centred::new(&part.seen(&examples))).collect();
     // Every strength starts from the solution of the one before it.
@@ -82,7 +91,7 @@ pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) 
             minimise(centred, strength, parameters);
             part.foretell(&examples, centred, parameters, &mut probabilities);
         }
-        let trial = score(strength, &probabilities, examples.labels, examples.classes);
+        let trial = score(strength, &probabilities, labels, examples.classes);
         rises = if trials.last().is_some_and(|last| trial.loss > last.loss) { rises + 1 } else { 0 };
         trials.push(trial);
         if best.as_ref().is_none_or(|(_, loss, _)| trial.loss < *loss) {
@@ -122,8 +131,8 @@ impl Part {
     fn new(examples: &Examples<'_>, assigned: &[usize], fold: usize) -> Self {
         let (mut features, mut labels, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
         for (example, row) in examples.features.chunks_exact(examples.channels).enumerate() {
-            if assigned[example] == fold {
-                held_out.push(example);
+            if assigned[example % assigned.len()] == fold {
+                held_out.extend((example < assigned.len()).then_some(example));
             } else {
                 features.extend_from_slice(row);
                 labels.push(examples.labels[example]);

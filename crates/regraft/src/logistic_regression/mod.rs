@@ -77,6 +77,14 @@ pub enum RegressionError {
     /// No strength, or one that makes no sense.
     #[error("the strength {0} is not possible; choose a finite number above 0, such as 1")]
     Strength(f64),
+    /// Not as many examples of each view.
+    #[error("{examples} examples are not {views} views of each picture")]
+    Views {
+        /// Views asked for.
+        views: usize,
+        /// Examples.
+        examples: usize,
+    },
     /// Too few parts to hold out.
     #[error("{folds} folds cannot be made of {examples} examples; choose from 2 to as many folds as there are examples")]
     Folds {

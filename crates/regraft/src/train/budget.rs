@@ -156,7 +156,7 @@ fn measure_fit(
     let forward = started.elapsed().as_secs_f64() / total as f64;
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let started = Instant::now();
-    fit_head(&found, &labels, pictures.classes.len(), config.seed, config.threads)?;
+    fit_head(&[&found], &labels, pictures.classes.len(), config.seed, config.threads)?;
     Ok((forward, FIT_FACTOR * started.elapsed().as_secs_f64() / total as f64))
 }
 

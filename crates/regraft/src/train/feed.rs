@@ -194,6 +194,26 @@ impl<'a> Feed<'a> {
         Ok(self.evaluated[place].insert(features))
     }
 
+    /// Features of the training pictures in each of the views that the configuration names beside the plain one.
+    pub fn augmented(
+        &mut self,
+        mut engine: Option<&mut dyn Engine>,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<Features>, TrainError> {
+        let views = match self.config.augment {
+            AugmentationKind::None => 0,
+            _ => self.config.views.map_or(0, std::num::NonZeroU32::get),
+        };
+        let mut found = Vec::new();
+        for view in 0..views {
+            let loading = self.view_loading(view);
+            let engine = engine.as_mut().map(|engine| &mut **engine as &mut dyn Engine);
+            found.push(self.compute(engine, Part::Train, &loading, stop, report)?);
+        }
+        Ok(found)
+    }
+
     fn compute(
         &mut self,
         engine: Option<&mut dyn Engine>,

@@ -4,6 +4,7 @@ use super::epoch::Trainer;
 use super::feed::Part;
 use super::state::TrainState;
 use super::{Event, TrainError};
+use crate::features::Features;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::fit_head;
 use regraft_nn::graph::Operation;
@@ -16,8 +17,10 @@ impl Trainer<'_> {
         let started = Instant::now();
         let Self { config, engine, pictures, feed, stop, .. } = self;
         let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
-        let features = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
-        let (classifier, fit) = fit_head(features, &labels, pictures.classes.len(), config.seed, config.threads)?;
+        let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
+        let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
+        let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
+        let (classifier, fit) = fit_head(&views, &labels, pictures.classes.len(), config.seed, config.threads)?;
         let graph = engine.graph();
         debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
         let mut tensors = engine.state();
@@ -28,8 +31,9 @@ impl Trainer<'_> {
         engine.load_state(&tensors)?;
         if let Some(chosen) = fit.chosen() {
             let note = format!(
-                "the head is fitted to {} pictures: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
+                "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
                 labels.len(),
+                if fit.views > 1 { format!(" in {} views each", fit.views) } else { String::new() },
                 fit.strength,
                 fit.folds,
                 chosen.accuracy * 100.0

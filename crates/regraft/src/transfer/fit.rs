@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct HeadFit {
     /// The chosen strength: scikit-learn's `C` (with two classes, twice this).
     pub strength: f64,
+    /// Views of each training picture that it was fitted to: the plain one, and augmented ones.
+    #[serde(default = "plain_view")]
+    pub views: usize,
     /// Parts of the training pictures that were held out in turn to choose it.
     pub folds: usize,
     /// Each strength that was tried, with its score on held-out pictures.
@@ -22,6 +25,10 @@ pub struct HeadFit {
     pub train_loss: f64,
     /// Share of the training pictures that it gets right.
     pub train_accuracy: f64,
+}
+
+fn plain_view() -> usize {
+    1
 }
 
 impl HeadFit {
@@ -48,33 +55,43 @@ pub enum FitError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// Fits a head to features of the training pictures, whose `labels` are places among so many `classes`: the strength by five-fold
-/// cross-validation (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
+/// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many `classes`: the
+/// strength by five-fold cross-validation by the first view (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
 /// [`TrainConfig`](crate::config::TrainConfig); it changes no number.
 ///
 /// # Errors
 /// When there are fewer than two pictures, or features that are not finite.
 pub fn fit_head(
-    features: &Features,
+    features: &[&Features],
     labels: &[u32],
     classes: usize,
     seed: u64,
     threads: usize,
 ) -> Result<(LinearClassifier, HeadFit), FitError> {
-    let examples = Examples { features: &features.values, channels: features.channels, labels, classes };
+    let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
+    let (values, all_labels);
+    let examples = if let [only] = features {
+        Examples { features: &only.values, channels: only.channels, labels, classes }
+    } else {
+        values = features.iter().flat_map(|view| view.values.iter().copied()).collect::<Vec<f32>>();
+        all_labels = labels.repeat(features.len());
+        Examples { features: &values, channels: first.channels, labels: &all_labels, classes }
+    };
     if labels.len() < 2 {
         return Err(FitError::TooFew(labels.len()));
     }
-    let options = CrossValidationOptions::new(seed).for_examples(labels.len());
+    let options =
+        CrossValidationOptions { views: features.len(), ..CrossValidationOptions::new(seed).for_examples(labels.len()) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
         let found = cross_validate(examples, &options)?;
         let solution = solve(examples, found.strength)?;
         let classifier = solution.classifier;
         let mut logits = vec![0.0; labels.len() * classes];
-        linear::forward(&features.values, &classifier.weight, &classifier.bias, features.channels, &mut logits);
+        linear::forward(&first.values, &classifier.weight, &classifier.bias, first.channels, &mut logits);
         let fit = HeadFit {
             strength: found.strength,
+            views: features.len(),
             folds: options.folds,
             trials: found.trials,
             train_loss: solution.loss,
