@@ -100,7 +100,7 @@ pub struct TrainArguments {
     /// Pictures in a step
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
-    /// Learning rate of the trunk
+    /// Learning rate of the trunk [default: 3e-3; 3e-4 from a fitted head on; 5e-5 in the textbook's recipe]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     pub lr: Option<f32>,
     /// Optimiser
@@ -230,7 +230,7 @@ impl TrainArguments {
         set_some(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
         set_some(&mut config.epochs, self.epochs.as_ref());
         set(&mut config.batch_size, self.batch_size.as_ref());
-        set(&mut config.lr, self.lr.as_ref());
+        set_some(&mut config.lr, self.lr.as_ref());
         set(&mut config.optimizer, self.optimizer.as_ref());
         set(&mut config.momentum, self.momentum.as_ref());
         set(&mut config.weight_decay, self.weight_decay.as_ref());

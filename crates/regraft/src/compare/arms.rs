@@ -169,12 +169,12 @@ mod tests {
         let find = |name: &str| &arms.iter().find(|arm| arm.name == name).expect("an arm").config;
         let textbook = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
         assert_eq!(*find("fine-tune, rate 5e-5"), textbook);
-        assert_eq!(*find("fine-tune, rate 4e-5"), TrainConfig { lr: 4e-5, ..textbook.clone() });
+        assert_eq!(*find("fine-tune, rate 4e-5"), TrainConfig { lr: Some(4e-5), ..textbook.clone() });
         let scratch = find("from scratch");
-        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), 5e-4, Some(1.0)));
+        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), Some(5e-4), Some(1.0)));
         let frozen = find("frozen trunk");
         assert_eq!(
-            (&frozen.freeze, frozen.epoch_count(), frozen.lr * frozen.head_rate_multiplier()),
+            (&frozen.freeze, frozen.epoch_count(), frozen.learning_rate() * frozen.head_rate_multiplier()),
             (&Some(Freeze::Trunk), 10, 5e-5)
         );
         assert_eq!(*find("default recipe"), TrainConfig::recipe(Recipe::Default, Path::new("photos")));

@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn options_that_change_no_result_are_no_changes() {
         let before = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
-        let after = TrainConfig { lr: 4e-5, threads: 3, workers: 2, ..before.clone() };
+        let after = TrainConfig { lr: Some(4e-5), threads: 3, workers: 2, ..before.clone() };
         assert_eq!(changes(&before, &after).iter().map(ToString::to_string).collect::<Vec<_>>(), ["lr 4e-5 instead of 5e-5"]);
     }
 }

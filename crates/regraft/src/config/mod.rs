@@ -85,8 +85,9 @@ pub struct TrainConfig {
     pub epochs: Option<u32>,
     /// Pictures in a step.
     pub batch_size: usize,
-    /// Learning rate of the trunk.
-    pub lr: f32,
+    /// Learning rate of the trunk; unless given, 3e-3, or 3e-4 from a fitted head on, which faster steps would lead astray.
+    #[serde(default)]
+    pub lr: Option<f32>,
     /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it should be
     /// already.
     #[serde(default)]
@@ -224,7 +225,7 @@ impl TrainConfig {
             feature_cache: true,
             epochs: None,
             batch_size: 128,
-            lr: 5e-5,
+            lr: Some(5e-5),
             head_lr_mult: Some(10.0),
             layer_decay: 1.0,
             optimizer: OptimizerName::Sgd,
@@ -264,7 +265,7 @@ impl TrainConfig {
                 crop_scale: [0.35, 1.0],
                 freeze: None,
                 batch_size: 32,
-                lr: 3e-3,
+                lr: None,
                 head_lr_mult: None,
                 momentum: 0.9,
                 weight_decay: 1e-4,
@@ -285,6 +286,12 @@ impl TrainConfig {
         let from_scratch = self.weights == Some(Weights::None);
         let trunk_is_frozen = matches!(self.freeze, None | Some(Freeze::Trunk)) && !from_scratch;
         self.epochs.unwrap_or(if self.head == HeadStart::Fit && trunk_is_frozen { 0 } else { 5 })
+    }
+
+    /// [`TrainConfig::lr`], or what it is where it is not given.
+    #[must_use]
+    pub fn learning_rate(&self) -> f32 {
+        self.lr.unwrap_or(if self.head == HeadStart::Fit { 3e-4 } else { 3e-3 })
     }
 
     /// [`TrainConfig::head_lr_mult`], or what it is where it is not given.
@@ -317,8 +324,8 @@ impl TrainConfig {
         if self.batch_size == 0 {
             return wrong("batch-size", "0".into(), "1 or more");
         }
-        if !positive(self.lr) {
-            return wrong("lr", self.lr.to_string(), "a number above 0, such as 5e-5");
+        if !positive(self.learning_rate()) {
+            return wrong("lr", self.learning_rate().to_string(), "a number above 0, such as 5e-5");
         }
         if !not_negative(self.head_rate_multiplier()) {
             return wrong("head-lr-mult", self.head_rate_multiplier().to_string(), "a number from 0, such as 10");
@@ -430,7 +437,10 @@ mod tests {
     #[test]
     fn the_textbooks_recipe_is_kept_to_the_letter() {
         let config = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
-        assert_eq!((config.optimizer, config.momentum, config.lr, config.weight_decay), (OptimizerName::Sgd, 0.0, 5e-5, 1e-3));
+        assert_eq!(
+            (config.optimizer, config.momentum, config.learning_rate(), config.weight_decay),
+            (OptimizerName::Sgd, 0.0, 5e-5, 1e-3)
+        );
         assert_eq!((config.batch_size, config.epoch_count(), config.schedule), (128, 5, Schedule::Constant));
         assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, Some(10.0), false));
         assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Some(Freeze::None)));
@@ -449,7 +459,7 @@ mod tests {
         assert_eq!(epochs(&|config| config.head = HeadStart::Reuse), 5);
         assert_eq!(epochs(&|config| config.freeze = Some(Freeze::None)), 5);
         assert_eq!(epochs(&|config| config.weights = Some(Weights::None)), 5);
-        assert_eq!(fitted.head_rate_multiplier(), 1.0);
+        assert_eq!((fitted.learning_rate(), fitted.head_rate_multiplier()), (3e-4, 1.0));
     }
 
     #[test]
@@ -460,7 +470,7 @@ mod tests {
             change(&mut config);
             config.check().expect_err("impossible").to_string()
         };
-        assert!(error(&|config| config.lr = -1.0).starts_with("--lr -1 is not possible"));
+        assert!(error(&|config| config.lr = Some(-1.0)).starts_with("--lr -1 is not possible"));
         assert!(error(&|config| config.warmup = 99.0).contains("--warmup 99"));
         assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
         assert_eq!(error(&|config| config.device = "cuda".into()), "device cuda is not built in; this build has cpu");

@@ -125,7 +125,7 @@ pub(super) fn plan(
         let s = if epochs == 1 { "" } else { "s" };
         let then = format!(
             ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} at a rate of {:?} ({rate:.0} pictures/s in training)",
-            config.lr
+            planned.learning_rate()
         );
         (then, epoch * f64::from(epochs))
     };

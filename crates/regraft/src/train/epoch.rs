@@ -233,7 +233,7 @@ fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
     let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size * config.accumulate as usize) as u64;
     let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
-    config.lr * schedule::factor(config.schedule, step, steps, warmup)
+    config.learning_rate() * schedule::factor(config.schedule, step, steps, warmup)
 }
 
 /// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's `clip_grad_norm_` has it.
@@ -295,7 +295,7 @@ fn check_finite(
         step: state.steps_done + 1,
         what,
         pictures: batch.indices.iter().map(path).collect(),
-        learning_rate: config.lr * state.rate_factor,
+        learning_rate: config.learning_rate() * state.rate_factor,
         kept: None,
     })))
 }

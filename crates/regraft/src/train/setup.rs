@@ -108,6 +108,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     config.epochs = Some(config.epoch_count());
     let from_scratch = config.weights == Some(Weights::None);
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
+    config.lr = Some(config.learning_rate());
     config.head_lr_mult = Some(config.head_rate_multiplier());
     config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
     // Where no epoch is to be chosen, nothing needs to be held out for it.
