@@ -183,7 +183,7 @@ def main():
         line, isa = measure(row, batch, options)
         used.add(isa)
         print(line, flush=True)
-    print(f"\n{options.threads} threads, {options.steps} timed steps; Regraft's kernels: {', '.join(sorted(used))}.")
+    print(f"\n{options.threads} threads, timed steps: {options.steps}; Regraft's kernels: {', '.join(sorted(used))}.")
 
 
 if __name__ == "__main__":
