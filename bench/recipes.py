@@ -28,9 +28,14 @@ CANDIDATES = {
     "all, lr 1e-3, crops from 0.35": [*ALL, "--lr", "1e-3", *LARGE, *RUNNING],
     # From the fitted head on: the head learns at the trunk's rate, for it is where it should be already.
     "fitted head": ["--head", "fit", *HEAD],
+    "fitted head, 256 pixels": ["--head", "fit", *HEAD, "--image-size", "256"],
+    "fitted head, 288 pixels": ["--head", "fit", *HEAD, "--image-size", "288"],
+    "fitted head, pictures squashed": ["--head", "fit", *HEAD, "--resize", "squash"],
+    "fitted head, three augmented views and the plain one": ["--head", "fit", *HEAD, "--views", "3", *LARGE],
     "fitted, then above blocks.3, lr 1e-3": [*FITTED, *ABOVE, "--lr", "1e-3"],
     "fitted, then above blocks.3, lr 3e-3": [*FITTED, *ABOVE, "--lr", "3e-3"],
     "fitted, then above blocks.3, lr 3e-4": [*FITTED, *ABOVE, "--lr", "3e-4"],
+    "fitted, then above blocks.3, lr 3e-4, bf16": [*FITTED, *ABOVE, "--lr", "3e-4", "--precision", "bf16"],
     "fitted, then above blocks.3, lr 1e-4": [*FITTED, *ABOVE, "--lr", "1e-4"],
     "fitted, then all, lr 3e-4": [*FITTED, *ALL, "--lr", "3e-4"],
 }
