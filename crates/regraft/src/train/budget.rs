@@ -26,7 +26,7 @@ const OVERHEAD: f64 = 1.5;
 const MEASURED: usize = 128;
 /// How much longer the regression takes for a picture when there are more of them: more steps until it has converged.
 const FIT_FACTOR: f64 = 2.0;
-/// More epochs from a fitted head have gained nothing (docs/recipes.md).
+/// Epochs after a fitted head gain little (docs/recipes.md), so that more of them are not worth the wait.
 const MOST_EPOCHS: u32 = 3;
 
 /// How fast this machine works on a run's pictures. All times are in seconds.
