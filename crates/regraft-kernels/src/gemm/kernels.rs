@@ -105,78 +105,18 @@ macro_rules! by_rows {
     ($kernel:ident, $vectors:literal; $($rows:literal)+) => {
         [$($kernel::<$vectors, $rows>),+]
     };
+    ($kernel:ident, $element:ty, $step:literal; $($rows:literal)+) => {
+        [$($kernel::<$element, $step, $rows>),+]
+    };
 }
 
-static PORTABLE_F32: [MicroKernel<f32>; 4] = by_rows!(portable_f32; 1 2 3 4);
-static PORTABLE_BF16: [MicroKernel<Bf16>; 4] = by_rows!(portable_bf16; 1 2 3 4);
-
-/// # Safety
-/// As of [`portable`].
-unsafe fn portable_f32<const ROWS: usize>(
-    depth: usize,
-    left: *const f32,
-    row_stride: usize,
-    step_stride: usize,
-    right: *const f32,
-    right_stride: usize,
-    result: *mut f32,
-    result_stride: usize,
-    columns: usize,
-    accumulate: bool,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        portable::<f32, 1, ROWS>(
-            depth,
-            left,
-            row_stride,
-            step_stride,
-            right,
-            right_stride,
-            result,
-            result_stride,
-            columns,
-            accumulate,
-        );
-    }
-}
-
-/// # Safety
-/// As of [`portable`].
-unsafe fn portable_bf16<const ROWS: usize>(
-    depth: usize,
-    left: *const Bf16,
-    row_stride: usize,
-    step_stride: usize,
-    right: *const Bf16,
-    right_stride: usize,
-    result: *mut f32,
-    result_stride: usize,
-    columns: usize,
-    accumulate: bool,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        portable::<Bf16, 2, ROWS>(
-            depth,
-            left,
-            row_stride,
-            step_stride,
-            right,
-            right_stride,
-            result,
-            result_stride,
-            columns,
-            accumulate,
-        );
-    }
-}
+static PORTABLE_F32: [MicroKernel<f32>; 4] = by_rows!(portable, f32, 1; 1 2 3 4);
+static PORTABLE_BF16: [MicroKernel<Bf16>; 4] = by_rows!(portable, Bf16, 2; 1 2 3 4);
 
 /// Four rows by eight columns fit the sixteen 128-bit registers that every x86-64 and ARM64 processor has.
 ///
 /// # Safety
 /// The pointers must reach as far as the depth, strides and tile say.
-#[inline(always)]
 unsafe fn portable<T: Element, const STEP: usize, const ROWS: usize>(
     depth: usize,
     left: *const T,
