@@ -104,9 +104,9 @@ fn add_both_body<const FUSED: bool, E: Element>(rows: &mut [f32], bias: &[f32], 
     }
 }
 
-for_each_isa! { pub(crate) fn mask<E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) => mask_body }
+for_each_isa! { pub(crate) fn pass_between<E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) => pass_between_body }
 #[inline(always)]
-fn mask_body<const FUSED: bool, E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) {
+fn pass_between_body<const FUSED: bool, E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) {
     for (gradient, output) in gradient.iter_mut().zip(output) {
         let output = output.to_f32();
         *gradient = if output > low && output < high { *gradient } else { E::default() };

@@ -1,6 +1,6 @@
 //! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
 
-use crate::activation::{Activation, add_slices, clamp, mask};
+use crate::activation::{Activation, add_slices, clamp, pass_between};
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
@@ -168,13 +168,29 @@ fn normalize_image_with_body<const FUSED: bool, E: Element>(
     }
 }
 
+/// What tells where a layer's activation was constant, so that no gradient passes.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a, E = f32> {
+    /// There is no activation: all passes.
+    None,
+    /// The layer's output, and its activation.
+    Output(&'a [E], Activation),
+    /// What [`normalize`] makes of the batch norm's input without residual and branch: the output need not be kept.
+    Input {
+        /// As [`normalize`] had it.
+        scale: &'a [f32],
+        /// As [`normalize`] had it.
+        shift: &'a [f32],
+        /// The layer's activation.
+        activation: Activation,
+    },
+}
+
 /// What lies between the gradient of a layer's output and that of its batch norm's output.
 #[derive(Debug)]
 pub struct BackwardPrologue<'a, E = f32> {
-    /// The layer's activation.
-    pub activation: Activation,
-    /// The layer's output, from which the activation's mask is read; of any length where that is the identity.
-    pub output: &'a [E],
+    /// The way back through the activation.
+    pub mask: Mask<'a, E>,
     /// The residual input's gradient, and whether the layer's is added to it (or replaces it).
     pub residual: Option<(&'a mut [E], bool)>,
     /// For each picture, what its branch was multiplied with (drop-connect).
@@ -200,19 +216,30 @@ pub fn backward<E: Element>(
     bias_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
-    let BackwardPrologue { activation, output, residual, keep } = prologue;
+    let BackwardPrologue { mask, residual, keep } = prologue;
     assert_eq!(input.len(), gradient.len());
-    assert!(activation == Activation::Identity || output.len() == gradient.len());
+    assert!(!matches!(mask, Mask::Output(output, _) if output.len() != gradient.len()));
+    assert!(
+        !matches!(mask, Mask::Input { .. }) || (residual.is_none() && keep.is_none()),
+        "the input alone does not tell the output"
+    );
     let channels = mean.len();
     let image_length = keep.map_or(gradient.len(), |keep| gradient.len() / keep.len());
     let block = backward_pixels(channels) * channels;
     let blocks = input.len().div_ceil(block);
     partial.resize(blocks * 2 * channels, 0.0);
-    let (low, high) = activation.bounds();
     let work = |index: usize, gradient: &mut [E], residual: Option<(&mut [E], bool)>, sums: &mut [f32]| {
         let place = index * block..index * block + gradient.len();
-        if activation != Activation::Identity {
-            mask(gradient, &output[place.clone()], low, high);
+        match mask {
+            Mask::None => {}
+            Mask::Output(output, activation) => {
+                let (low, high) = activation.bounds();
+                pass_between(gradient, &output[place.clone()], low, high);
+            }
+            Mask::Input { scale, shift, activation } => {
+                let (low, high) = activation.bounds();
+                return block_sums_between(&input[place], gradient, mean, scale, shift, low, high, sums);
+            }
         }
         match residual {
             Some((residual, true)) => add_slices(residual, gradient),
@@ -266,6 +293,40 @@ fn block_sums_body<const FUSED: bool, E: Element>(input: &[E], gradient: &[E], m
             let gradient = gradient.to_f32();
             *product = multiply_add::<FUSED>(gradient, input.to_f32() - mean, *product);
             *sum += gradient;
+        }
+    }
+}
+
+for_each_isa! {
+    fn block_sums_between<E: Element>(
+        input: &[E], gradient: &mut [E], mean: &[f32], scale: &[f32], shift: &[f32], low: f32, high: f32, sums: &mut [f32]
+    ) => block_sums_between_body
+}
+/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's output was, lies between the bounds.
+#[inline(always)]
+fn block_sums_between_body<const FUSED: bool, E: Element>(
+    input: &[E],
+    gradient: &mut [E],
+    mean: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    low: f32,
+    high: f32,
+    sums: &mut [f32],
+) {
+    let channels = mean.len();
+    sums.fill(0.0);
+    let (products, plain) = sums.split_at_mut(channels);
+    for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
+        let parameters = mean.iter().zip(scale).zip(shift);
+        let sums = products.iter_mut().zip(plain.iter_mut());
+        for ((((product, sum), input), gradient), ((mean, scale), shift)) in sums.zip(input).zip(gradient).zip(parameters) {
+            let input = input.to_f32();
+            let output = E::from_f32(multiply_add::<FUSED>(input, *scale, *shift)).to_f32();
+            let passed = if output > low && output < high { gradient.to_f32() } else { 0.0 };
+            *gradient = E::from_f32(passed);
+            *product = multiply_add::<FUSED>(passed, input - mean, *product);
+            *sum += passed;
         }
     }
 }

@@ -1,29 +1,60 @@
 //! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back ("col2im").
 
+use crate::activation::add_slices;
 use crate::convolution::ConvolutionShape;
 use crate::element::{CopyFrom, Element};
 use std::ops::Range;
 
-/// Where one output pixel's patch lies: for kernel row `row`, the part of the patch inside the picture.
-struct PatchRow {
-    /// First kernel column inside the picture, and the one after the last.
-    columns: Range<usize>,
-    /// Input pixel (counted over the whole batch) under the first of those columns.
-    pixel: usize,
+/// An output pixel, from whose place follows where its patch lies in the input.
+struct Window<'a> {
+    shape: &'a ConvolutionShape,
+    image: usize,
+    row: usize,
+    column: usize,
 }
 
-fn patch_row(shape: &ConvolutionShape, output_pixel: usize, kernel_row: usize) -> Option<PatchRow> {
-    let (column, rest) = (output_pixel % shape.out_width, output_pixel / shape.out_width);
-    let (row, image) = (rest % shape.out_height, rest / shape.out_height);
-    let input_row = (row * shape.stride + kernel_row).checked_sub(shape.padding_top).filter(|&row| row < shape.in_height)?;
-    let left = column * shape.stride;
-    let start = shape.padding_left.saturating_sub(left).min(shape.kernel_width);
-    let end = (shape.in_width + shape.padding_left).saturating_sub(left).clamp(start, shape.kernel_width);
-    if start == end {
-        return None;
+impl<'a> Window<'a> {
+    /// That of an output pixel, counted over the whole batch.
+    fn at(shape: &'a ConvolutionShape, output_pixel: usize) -> Self {
+        let rows = output_pixel / shape.out_width;
+        Self { shape, image: rows / shape.out_height, row: rows % shape.out_height, column: output_pixel % shape.out_width }
     }
-    let pixel = (image * shape.in_height + input_row) * shape.in_width + left + start - shape.padding_left;
-    Some(PatchRow { columns: start..end, pixel })
+
+    /// Goes on to the next output pixel. (Dividing for each would take longer than copying a small patch.)
+    #[inline(always)]
+    fn advance(&mut self) {
+        self.column += 1;
+        if self.column == self.shape.out_width {
+            (self.column, self.row) = (0, self.row + 1);
+        }
+        if self.row == self.shape.out_height {
+            (self.row, self.image) = (0, self.image + 1);
+        }
+    }
+
+    /// The kernel's columns that are inside the picture.
+    #[inline(always)]
+    fn columns(&self) -> Range<usize> {
+        let shape = self.shape;
+        let left = self.column * shape.stride;
+        let start = shape.padding_left.saturating_sub(left).min(shape.kernel_width);
+        let end = (shape.in_width + shape.padding_left).saturating_sub(left).clamp(start, shape.kernel_width);
+        start..end
+    }
+
+    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None` where that is outside the picture.
+    #[inline(always)]
+    fn input_row(&self, kernel_row: usize) -> Option<usize> {
+        let shape = self.shape;
+        let row = (self.row * shape.stride + kernel_row).checked_sub(shape.padding_top).filter(|&row| row < shape.in_height)?;
+        Some((self.image * shape.in_height + row) * shape.in_width)
+    }
+
+    /// The column of the input under a column of the kernel that is inside the picture.
+    #[inline(always)]
+    fn input_column(&self, kernel_column: usize) -> usize {
+        self.column * self.shape.stride + kernel_column - self.shape.padding_left
+    }
 }
 
 /// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column, channel]`, of which only the
@@ -38,34 +69,39 @@ pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
 ) {
     let channels = shape.in_channels / shape.groups;
     let row_length = shape.kernel_width * channels;
-    for (pixel, target) in pixels.zip(columns.chunks_exact_mut(part.len())) {
-        for kernel_row in part.start / row_length..part.end.div_ceil(row_length) {
+    let kernel_rows = part.start / row_length..part.end.div_ceil(row_length);
+    let mut window = Window::at(shape, pixels.start);
+    for target in columns.chunks_exact_mut(part.len()).take(pixels.len()) {
+        let inside = window.columns();
+        for kernel_row in kernel_rows.clone() {
             let row_start = kernel_row * row_length;
             let wanted = part.start.max(row_start)..part.end.min(row_start + row_length);
             let target = &mut target[wanted.start - part.start..wanted.end - part.start];
-            let Some(patch) = patch_row(shape, pixel, kernel_row) else {
+            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty()) else {
                 target.fill(O::default());
                 continue;
             };
-            let inside_start = (row_start + patch.columns.start * channels).clamp(wanted.start, wanted.end);
-            let inside_end = (row_start + patch.columns.end * channels).clamp(inside_start, wanted.end);
-            target[..inside_start - wanted.start].fill(O::default());
-            target[inside_end - wanted.start..].fill(O::default());
-            if inside_start == inside_end {
+            let start = (row_start + inside.start * channels).clamp(wanted.start, wanted.end);
+            let end = (row_start + inside.end * channels).clamp(start, wanted.end);
+            let (outside, rest) = target.split_at_mut(start - wanted.start);
+            outside.fill(O::default());
+            let (target, outside) = rest.split_at_mut(end - start);
+            outside.fill(O::default());
+            if target.is_empty() {
                 continue;
             }
-            let target = &mut target[inside_start - wanted.start..inside_end - wanted.start];
-            let offset = inside_start - row_start - patch.columns.start * channels;
+            let pixel = input_row + window.input_column(inside.start);
+            let offset = start - row_start - inside.start * channels;
             if shape.groups == 1 {
-                let start = patch.pixel * channels + offset;
-                O::copy_run(&input[start..start + target.len()], target);
+                O::copy_run(&input[pixel * channels + offset..][..target.len()], target);
             } else {
                 for (at, value) in target.iter_mut().enumerate() {
-                    let (pixel, channel) = ((offset + at) / channels, (offset + at) % channels);
-                    *value = O::from_f32(input[(patch.pixel + pixel) * shape.in_channels + group * channels + channel].to_f32());
+                    let (place, channel) = ((offset + at) / channels, (offset + at) % channels);
+                    *value = O::from_f32(input[(pixel + place) * shape.in_channels + group * channels + channel].to_f32());
                 }
             }
         }
+        window.advance();
     }
 }
 
@@ -81,16 +117,22 @@ pub(crate) fn scatter_add(
     let channels = shape.in_channels / shape.groups;
     let row_length = shape.kernel_width * channels;
     let image_start = image * shape.in_height * shape.in_width;
-    for (pixel, source) in pixels.zip(columns.chunks_exact(shape.kernel_height * row_length)) {
+    let mut window = Window::at(shape, pixels.start);
+    for source in columns.chunks_exact(shape.kernel_height * row_length).take(pixels.len()) {
+        let inside = window.columns();
         for kernel_row in 0..shape.kernel_height {
-            let Some(patch) = patch_row(shape, pixel, kernel_row) else { continue };
-            let source = &source[kernel_row * row_length..][patch.columns.start * channels..patch.columns.end * channels];
+            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty()) else { continue };
+            let source = &source[kernel_row * row_length..][inside.start * channels..inside.end * channels];
+            let pixel = input_row + window.input_column(inside.start) - image_start;
+            if shape.groups == 1 {
+                add_slices(&mut image_gradient[pixel * channels..][..source.len()], source);
+                continue;
+            }
             for (place, source) in source.chunks_exact(channels).enumerate() {
-                let start = (patch.pixel - image_start + place) * shape.in_channels + group * channels;
-                for (target, value) in image_gradient[start..start + channels].iter_mut().zip(source) {
-                    *target += value;
-                }
+                let start = (pixel + place) * shape.in_channels + group * channels;
+                add_slices(&mut image_gradient[start..start + channels], source);
             }
         }
+        window.advance();
     }
 }

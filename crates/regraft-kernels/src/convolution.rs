@@ -11,7 +11,7 @@ use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::columns::{gather, scatter_add};
 use crate::element::{Bf16, CopyFrom, Element};
-use crate::gemm::{Left, Operand, Packed, Strided, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use crate::scratch::with_scratch;
 use crate::winograd;
 use rayon::prelude::*;
@@ -120,20 +120,55 @@ impl<O> Default for Packing<O> {
 }
 
 impl<O: Operand> Packing<O> {
+    fn take(&mut self) -> Vec<Packed<O>> {
+        let (Self::Groups(matrices) | Self::Winograd(matrices)) = std::mem::take(self);
+        matrices
+    }
+
     fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        let (Self::Groups(mut matrices) | Self::Winograd(mut matrices)) = std::mem::take(self);
+        let mut matrices = self.take();
         *self = if winograd::handles(shape) {
             winograd::pack(&mut matrices, weights, shape.in_channels, shape.out_channels);
             Self::Winograd(matrices)
         } else {
             let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
-            matrices.resize_with(shape.groups, Packed::default);
-            matrices.par_iter_mut().zip(weights.par_chunks_exact(depth * columns)).for_each(|(packed, weights)| {
-                packed.pack(Strided { data: weights, row_stride: 1, column_stride: depth }, depth, columns);
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
+            Self::Groups(matrices)
+        };
+    }
+
+    /// Packs what [`transposed`] convolutions multiply with.
+    fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let mut matrices = self.take();
+        let transposed = transposed(shape);
+        let (depth, columns) = (transposed.patch_length(), shape.in_channels / shape.groups);
+        *self = if winograd::handles(&transposed) {
+            winograd::pack_transposed(&mut matrices, weights, shape.in_channels, shape.out_channels);
+            Self::Winograd(matrices)
+        } else if shape.kernel_height * shape.kernel_width == 1 {
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows { data: weights, stride: columns });
+            Self::Groups(matrices)
+        } else {
+            with_scratch(weights.len(), |rotated| {
+                rotate(shape, weights, rotated);
+                pack_groups(&mut matrices, rotated, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
             });
             Self::Groups(matrices)
         };
     }
+}
+
+/// Packs a `[depth, columns]` matrix of each group's weights.
+fn pack_groups<O: Operand>(
+    matrices: &mut Vec<Packed<O>>,
+    weights: &[f32],
+    depth: usize,
+    columns: usize,
+    matrix: impl Fn(&[f32]) -> Matrix<'_> + Sync,
+) {
+    let groups = weights.par_chunks_exact(depth * columns);
+    matrices.resize_with(groups.len(), Packed::default);
+    matrices.par_iter_mut().zip(groups).for_each(|(packed, weights)| packed.pack(matrix(weights), depth, columns));
 }
 
 impl PackedWeights {
@@ -142,10 +177,22 @@ impl PackedWeights {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
         } else {
-            let rounded: Vec<f32> = weights.iter().map(|&weight| E::from_f32(weight).to_f32()).collect();
-            f32::packing_mut(self).pack(shape, &rounded);
+            f32::packing_mut(self).pack(shape, &rounded::<E>(weights));
         }
     }
+
+    fn pack_transposed<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if E::multiplies_natively() {
+            E::Native::packing_mut(self).pack_transposed(shape, weights);
+        } else {
+            f32::packing_mut(self).pack_transposed(shape, &rounded::<E>(weights));
+        }
+    }
+}
+
+/// The values as `E` holds them.
+fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&value| E::from_f32(value).to_f32()).collect()
 }
 
 /// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
@@ -258,7 +305,6 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
 /// Memory that the gradient kernels reuse from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct GradientScratch {
-    rotated: Vec<f32>,
     packed: PackedWeights,
     partial: Vec<f32>,
 }
@@ -277,9 +323,8 @@ pub fn backward_input<E: Element>(
 ) {
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
-        let transposed = rotate(shape, weights, &mut scratch.rotated);
-        scratch.packed.pack::<E>(&transposed, &scratch.rotated);
-        forward(&transposed, output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
+        scratch.packed.pack_transposed::<E>(shape, weights);
+        forward(&transposed(shape), output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
     } else if E::multiplies_natively() {
         scatter_input::<E, E::Native>(shape, output_gradient, weights, input_gradient, accumulate);
     } else {
@@ -296,10 +341,10 @@ fn scatter_input<E: Element, O: Operand + CopyFrom<E>>(
     accumulate: bool,
 ) {
     let (depth, group_channels) = (shape.patch_length(), shape.out_channels / shape.groups);
-    let rounded: Vec<f32> = weights.iter().map(|&weight| E::from_f32(weight).to_f32()).collect();
+    let rounded = rounded::<E>(weights);
     let groups = rounded.par_chunks_exact(depth * group_channels).map(|weights| {
         let mut packed = Packed::<O>::default();
-        packed.pack(Strided { data: weights, row_stride: depth, column_stride: 1 }, group_channels, depth);
+        packed.pack(Matrix::Rows { data: weights, stride: depth }, group_channels, depth);
         packed
     });
     let packed: Vec<Packed<O>> = groups.collect();
@@ -340,19 +385,8 @@ fn with_operands<E: Element, O: Operand + CopyFrom<E>, R>(values: &[E], work: im
     }
 }
 
-/// Writes the kernel turned by 180 degrees with input and output channels exchanged, and returns the convolution that uses it.
-fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut Vec<f32>) -> ConvolutionShape {
-    let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let taps = shape.kernel_height * shape.kernel_width;
-    rotated.resize(weights.len(), 0.0);
-    for (weights, rotated) in weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins)) {
-        for (tap, channel) in (0..taps).flat_map(|tap| (0..ins).map(move |channel| (tap, channel))) {
-            let row = &mut rotated[(channel * taps + taps - 1 - tap) * outs..][..outs];
-            for (out, value) in row.iter_mut().enumerate() {
-                *value = weights[(out * taps + tap) * ins + channel];
-            }
-        }
-    }
+/// The convolution that turns the gradient of the output into that of the input, at stride 1.
+fn transposed(shape: &ConvolutionShape) -> ConvolutionShape {
     ConvolutionShape {
         in_height: shape.out_height,
         in_width: shape.out_width,
@@ -363,6 +397,24 @@ fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut Vec<f32>) -> 
         padding_top: shape.kernel_height - 1 - shape.padding_top,
         padding_left: shape.kernel_width - 1 - shape.padding_left,
         ..*shape
+    }
+}
+
+/// Writes the kernel turned by 180 degrees with input and output channels exchanged: the weights of [`transposed`].
+fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut [f32]) {
+    /// Input channels that a task takes: a cache line of each filter's tap.
+    const CHANNELS: usize = 16;
+    let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let taps = shape.kernel_height * shape.kernel_width;
+    for (weights, rotated) in weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins)) {
+        rotated.par_chunks_mut(CHANNELS * taps * outs).enumerate().for_each(|(block, rotated)| {
+            for (tap, out) in (0..taps).flat_map(|tap| (0..outs).map(move |out| (tap, out))) {
+                let filter = &weights[(out * taps + tap) * ins + block * CHANNELS..];
+                for (channel, row) in rotated.chunks_exact_mut(taps * outs).enumerate() {
+                    row[(taps - 1 - tap) * outs + out] = filter[channel];
+                }
+            }
+        });
     }
 }
 
@@ -416,9 +468,12 @@ fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
         let (slab, rest) = (task % slabs, task / slabs);
         let (columns, group) = (columns_of(rest % column_tasks), rest / column_tasks);
         let end = pixels.min((slab + 1) * slab_pixels);
-        result.fill(0.0);
         let mut packed = Packed::default();
-        for start in (slab * slab_pixels..end).step_by(WEIGHT_PIXELS_PER_BLOCK) {
+        let first = slab * slab_pixels;
+        if first >= end {
+            result.fill(0.0);
+        }
+        for start in (first..end).step_by(WEIGHT_PIXELS_PER_BLOCK) {
             let count = WEIGHT_PIXELS_PER_BLOCK.min(end - start);
             let gradient = &output_gradient[start * shape.out_channels..(start + count) * shape.out_channels];
             with_operands(gradient, |gradient: &[O]| {
@@ -436,7 +491,7 @@ fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
                         count,
                         result,
                         width,
-                        true,
+                        start > first,
                         &mut packed,
                     );
                 };

@@ -157,8 +157,9 @@ pub trait CopyFrom<E>: Element {
 impl<E: Element> CopyFrom<E> for f32 {
     #[inline]
     fn copy_run(from: &[E], to: &mut [Self]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from.to_f32();
+        match E::as_f32(from) {
+            Some(from) => copy_short_run(from, to),
+            None => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32()),
         }
     }
 
@@ -170,12 +171,28 @@ impl<E: Element> CopyFrom<E> for f32 {
 impl CopyFrom<Self> for Bf16 {
     #[inline]
     fn copy_run(from: &[Self], to: &mut [Self]) {
-        to.copy_from_slice(from);
+        copy_short_run(from, to);
     }
 
     fn in_place(values: &[Self]) -> Option<&[Self]> {
         Some(values)
     }
+}
+
+/// As `copy_from_slice`, which is a call: too slow for the many short runs of a patch of few channels.
+#[inline]
+fn copy_short_run<T: Copy>(from: &[T], to: &mut [T]) {
+    const WHOLE: usize = 8;
+    assert_eq!(from.len(), to.len());
+    let length = from.len();
+    if !(WHOLE..=8 * WHOLE).contains(&length) {
+        return to.copy_from_slice(from);
+    }
+    let (pieces, _) = from.as_chunks::<WHOLE>();
+    let (targets, _) = to.as_chunks_mut::<WHOLE>();
+    targets.iter_mut().zip(pieces).for_each(|(to, from)| *to = *from);
+    // The last piece again, up to the end.
+    to[length - WHOLE..].copy_from_slice(&from[length - WHOLE..]);
 }
 
 for_each_isa! {

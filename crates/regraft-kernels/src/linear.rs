@@ -1,6 +1,6 @@
 //! Fully connected layers: `output [N, O] = input [N, I] x weights [O, I] transposed + bias [O]`.
 
-use crate::gemm::{Left, Operand, Packed, Strided, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use rayon::prelude::*;
 
 /// Rows of the batch that one task takes.
@@ -12,7 +12,7 @@ pub fn forward(input: &[f32], weights: &[f32], bias: &[f32], inputs: usize, outp
     assert_eq!(weights.len(), inputs * outputs);
     assert_eq!(input.len() * outputs, output.len() * inputs);
     let mut packed = Packed::default();
-    packed.pack(Strided { data: weights, row_stride: 1, column_stride: inputs }, inputs, outputs);
+    packed.pack(Matrix::Columns { data: weights, stride: inputs }, inputs, outputs);
     let tasks = output.par_chunks_mut(ROWS_PER_TASK * outputs).zip(input.par_chunks(ROWS_PER_TASK * inputs));
     tasks.for_each(|(output, input)| {
         output.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
@@ -45,7 +45,7 @@ pub fn backward_parameters(
 pub fn backward_input(output_gradient: &[f32], weights: &[f32], inputs: usize, input_gradient: &mut [f32], accumulate: bool) {
     let outputs = weights.len() / inputs;
     let mut packed = Packed::default();
-    packed.pack(Strided { data: weights, row_stride: inputs, column_stride: 1 }, outputs, inputs);
+    packed.pack(Matrix::Rows { data: weights, stride: inputs }, outputs, inputs);
     let tasks = input_gradient.par_chunks_mut(ROWS_PER_TASK * inputs).zip(output_gradient.par_chunks(ROWS_PER_TASK * outputs));
     tasks.for_each(|(target, gradient)| {
         let left = Left::rows(gradient, outputs);

@@ -9,7 +9,7 @@ use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics};
 use crate::convolution::ConvolutionShape;
 use crate::element::{CopyFrom, Element};
-use crate::gemm::{Left, Operand, Packed, Strided, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use crate::isa::for_each_isa;
 use crate::scratch::with_scratch;
 use rayon::prelude::*;
@@ -49,9 +49,9 @@ struct Tiling {
 }
 
 impl Tiling {
-    fn new(shape: &ConvolutionShape) -> Self {
+    fn new(shape: &ConvolutionShape, tiles_per_block: usize) -> Self {
         let across = shape.out_width.div_ceil(2);
-        Self { across, down: shape.out_height.div_ceil(2), rows_per_block: TILES_PER_BLOCK.div_ceil(across) }
+        Self { across, down: shape.out_height.div_ceil(2), rows_per_block: tiles_per_block.div_ceil(across) }
     }
 
     /// Rows of tiles in the whole batch.
@@ -68,15 +68,42 @@ impl Tiling {
 
 /// Transforms `[out, 3, 3, in]` weights and packs them: a matrix `[in channels, out channels]` for each frequency.
 pub(crate) fn pack<O: Operand>(matrices: &mut Vec<Packed<O>>, weights: &[f32], ins: usize, outs: usize) {
-    with_scratch(FREQUENCIES * outs * ins, |transformed: &mut [f32]| {
-        for (out, filter) in weights.chunks_exact(9 * ins).enumerate() {
-            transform_filter(filter, ins, &mut transformed[out * ins..], outs * ins);
-        }
-        matrices.resize_with(FREQUENCIES, Packed::default);
-        matrices.par_iter_mut().zip(transformed.par_chunks_exact(outs * ins)).for_each(|(packed, matrix)| {
-            packed.pack(Strided { data: matrix, row_stride: 1, column_stride: ins }, ins, outs);
+    with_transformed(weights, ins, outs, |transformed, stride| {
+        pack_frequencies(matrices, ins, outs, |frequency| Matrix::Columns { data: &transformed[frequency * ins..], stride });
+    });
+}
+
+/// As [`pack`], for the weights of the convolution that turns the output's gradient into the input's: input and output channels are
+/// exchanged, and the kernel is turned by 180 degrees, which exchanges the first and last of the four frequencies along each side.
+pub(crate) fn pack_transposed<O: Operand>(matrices: &mut Vec<Packed<O>>, weights: &[f32], ins: usize, outs: usize) {
+    with_transformed(weights, ins, outs, |transformed, stride| {
+        pack_frequencies(matrices, outs, ins, |frequency| {
+            let turned = |frequency: usize| [3, 1, 2, 0][frequency];
+            let frequency = 4 * turned(frequency / 4) + turned(frequency % 4);
+            Matrix::Rows { data: &transformed[frequency * ins..], stride }
         });
     });
+}
+
+/// Lends the weights' transforms, `[out, frequency, in]`, and the distance from one output channel to the next.
+fn with_transformed(weights: &[f32], ins: usize, outs: usize, work: impl FnOnce(&[f32], usize)) {
+    let stride = FREQUENCIES * ins;
+    with_scratch(outs * stride, |transformed: &mut [f32]| {
+        let filters = weights.par_chunks_exact(9 * ins).zip(transformed.par_chunks_exact_mut(stride));
+        filters.for_each(|(filter, transformed)| transform_filter(filter, ins, transformed));
+        work(transformed, stride);
+    });
+}
+
+fn pack_frequencies<'a, O: Operand>(
+    matrices: &mut Vec<Packed<O>>,
+    depth: usize,
+    columns: usize,
+    matrix: impl Fn(usize) -> Matrix<'a> + Sync,
+) {
+    matrices.resize_with(FREQUENCIES, Packed::default);
+    let tasks = matrices.par_iter_mut().enumerate();
+    tasks.for_each(|(frequency, packed)| packed.pack(matrix(frequency), depth, columns));
 }
 
 /// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
@@ -88,7 +115,7 @@ pub(crate) fn forward<E: Element, O: Operand + CopyFrom<E>>(
     accumulate: bool,
     epilogue: Epilogue<'_, E>,
 ) {
-    let tiling = Tiling::new(shape);
+    let tiling = Tiling::new(shape, TILES_PER_BLOCK);
     let blocks = blocks(shape, tiling, output);
     blocks.into_par_iter().for_each(|Block { first, pixels, output }| {
         E::with_sums(output, accumulate, |sums| {
@@ -108,7 +135,7 @@ pub(crate) fn forward_with_statistics<E: Element, O: Operand + CopyFrom<E>>(
     output: &mut [E],
     statistics: &mut Statistics,
 ) {
-    let tiling = Tiling::new(shape);
+    let tiling = Tiling::new(shape, TILES_PER_BLOCK);
     let channels = shape.out_channels;
     let blocks = blocks(shape, tiling, output);
     let partial = statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
@@ -178,10 +205,16 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
 }
 
 /// Parts into which the batch is cut for the gradient of the weights; their sums are added in order. Few where the weights are many,
-/// because each part has sums of its own.
+/// because each part has sums of its own, which should not fill the caches.
 fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
-    let slabs = if shape.weight_length() > 1 << 20 { 2 } else { 8 };
-    slabs.min(rows)
+    let sums = FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
+    ((8 << 20) / sums).clamp(2, 8).min(rows)
+}
+
+/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights, pass through the cache often; with many,
+/// the transforms of the block do not stay there.
+fn gradient_tiles_per_block<O>(channels: usize) -> usize {
+    ((2 << 20) / (4 * channels * size_of::<O>())).clamp(TILES_PER_BLOCK, 4 * TILES_PER_BLOCK)
 }
 
 /// The gradient of the weights, `[out, 3, 3, in]`.
@@ -195,7 +228,7 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     partial: &mut Vec<f32>,
 ) {
     let (ins, outs) = (shape.in_channels, shape.out_channels);
-    let tiling = Tiling::new(shape);
+    let tiling = Tiling::new(shape, gradient_tiles_per_block::<O>(ins + outs));
     let rows = tiling.rows(shape);
     let slabs = weight_slabs(shape, rows);
     let slab_rows = rows.div_ceil(slabs);
@@ -204,9 +237,12 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     partial.par_chunks_exact_mut(4 * length).enumerate().for_each(|(task, sums)| {
         let (slab, group) = (task / 4, task % 4);
         let end = rows.min((slab + 1) * slab_rows);
-        sums.fill(0.0);
         let mut packed = Packed::default();
-        for start in (slab * slab_rows..end).step_by(tiling.rows_per_block) {
+        let first = slab * slab_rows;
+        if first >= end {
+            sums.fill(0.0);
+        }
+        for start in (first..end).step_by(tiling.rows_per_block) {
             let count = tiling.rows_per_block.min(end - start);
             let tiles = count * tiling.across;
             with_scratch(4 * tiles * (ins + outs), |scratch: &mut [O]| {
@@ -219,7 +255,8 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
                 }
                 let maps = inputs.chunks_exact(tiles * ins).zip(gradients.chunks_exact(tiles * outs));
                 for ((inputs, gradients), sums) in maps.zip(sums.chunks_exact_mut(length)) {
-                    O::multiply_transposed(gradients, outs, outs, inputs, ins, ins, tiles, sums, ins, true, &mut packed);
+                    let accumulate = start > first;
+                    O::multiply_transposed(gradients, outs, outs, inputs, ins, ins, tiles, sums, ins, accumulate, &mut packed);
                 }
             });
         }
@@ -484,18 +521,16 @@ fn spread_filter(first: &Lanes, second: &Lanes, third: &Lanes) -> [Lanes; 4] {
     [*first, half(&plus(&ends, second)), half(&minus(&ends, second)), *third]
 }
 
-for_each_isa! {
-    fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32], frequency_stride: usize) => transform_filter_body
-}
+for_each_isa! { fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32]) => transform_filter_body }
 /// One output channel's filter `[3, 3, channels]` to `target[frequency][channel]`.
 #[inline(always)]
-fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, target: &mut [f32], frequency_stride: usize) {
+fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, target: &mut [f32]) {
     for channel in (0..channels).step_by(LANES) {
         let first = read_column(filter, channels, channel);
         let second = read_column(filter, channels, channels + channel);
         let third = read_column(filter, channels, 2 * channels + channel);
         for (down, ((first, second), third)) in first.iter().zip(&second).zip(&third).enumerate() {
-            write_four(target, down * 4, frequency_stride, channel, spread_filter(first, second, third));
+            write_four(target, down * 4, channels, channel, spread_filter(first, second, third));
         }
     }
 }

@@ -9,7 +9,7 @@ use common::{draw, on_instruction_sets, to};
 use guarded::{Guarded, Side};
 use regraft_kernels::amx;
 use regraft_kernels::element::{Bf16, Element};
-use regraft_kernels::gemm::{Left, Operand, Packed, Strided, multiply};
+use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, multiply};
 use regraft_kernels::isa::InstructionSet;
 
 /// `(rows, depth, columns)`: below, at and above the sides of one tile and of two, several blocks of the depth, ends of all kinds.
@@ -73,7 +73,7 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
         transposed[k * stride + row] = left[row * left_stride + k];
     }
     let mut packed = Packed::<Bf16>::default();
-    packed.pack(Strided { data: &right, row_stride: columns, column_stride: 1 }, depth, columns);
+    packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
     let narrow = Guarded::new(&to::<Bf16>(&right), side);
     let (left, transposed) = (Guarded::new(&left, side), Guarded::new(&transposed, side));
     for accumulate in [false, true] {
@@ -135,9 +135,9 @@ fn what_is_not_a_number_stays_in_its_row_or_column() {
             let mut result = vec![f32::NAN; rows * columns];
             // Leaves no place of the scratch memory that is filled up with zeros a number.
             let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
-            packed.pack(Strided { data: &[1.0; 63], row_stride: 1, column_stride: 1 }, 63, 1);
+            packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
             multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
-            packed.pack(Strided { data: &right, row_stride: columns, column_stride: 1 }, depth, columns);
+            packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
             multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, false);
             for (at, sum) in result.iter().enumerate() {
                 let spoilt = Some(at / columns) == row || Some(at % columns) == column;

@@ -6,7 +6,7 @@ mod common;
 use common::reference;
 use common::{assert_close, draw, draw_as, on_every_instruction_set, statistics, to, wide};
 use regraft_kernels::activation::Activation;
-use regraft_kernels::batch_norm::{self, BackwardPrologue};
+use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::element::{Bf16, Element};
 
 /// Of the largest value of a result.
@@ -115,9 +115,7 @@ fn check<E: Element>(case: &Case) {
     let [input, output, mut gradient, mut residual_gradient] = values;
     let (mut weight, mut bias) = (vec![f32::NAN; *channels], vec![f32::NAN; *channels]);
     let prologue = BackwardPrologue {
-        activation: *activation,
-        // Without an activation the output is not looked at.
-        output: if *activation == Activation::Identity { &[] } else { &output },
+        mask: if *activation == Activation::Identity { Mask::None } else { Mask::Output(&output, *activation) },
         residual: residual.map(|accumulate| (&mut residual_gradient[..], accumulate)),
         keep: keep.as_deref(),
     };
@@ -133,5 +131,42 @@ fn check<E: Element>(case: &Case) {
     assert_close(&what("bias gradient"), &bias, &expected.bias, sum_tolerance);
     if residual.is_some() {
         assert_close(&what("residual gradient"), &residual_gradient, &expected.residual, map_tolerance::<E>());
+    }
+}
+
+#[test]
+fn the_mask_of_an_output_that_was_not_kept_is_the_same() {
+    on_every_instruction_set("the_mask_of_an_output_that_was_not_kept_is_the_same", || {
+        for (pixels, channels) in [(1, 1), (7, 17), (130, 33), (300, 3), (9, 5000)] {
+            for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+                check_without_output::<f32>(pixels, channels, activation);
+                check_without_output::<Bf16>(pixels, channels, activation);
+            }
+        }
+    });
+}
+
+/// The mask from the input passes what the mask from [`batch_norm::normalize`]'s output passes, to the bit, and so do the sums.
+fn check_without_output<E: Element>(pixels: usize, channels: usize, activation: Activation) {
+    let length = pixels * channels;
+    let [input, gradient] = [1, 2].map(|key| to::<E>(&draw(key, length)));
+    // Outputs below, in and above the bounds.
+    let (scale, shift) = (draw_as(3, channels, |u| 4.0 + 8.0 * u), draw_as(4, channels, |u| 6.0 * u));
+    let (mean, inverse) = (draw(5, channels), draw_as(6, channels, |u| 0.5 + u));
+    let mut output = vec![E::default(); length];
+    batch_norm::normalize(&input, &scale, &shift, None, None, activation, pixels, &mut output);
+    let run = |mask: Mask<'_, E>| {
+        let mut gradient = gradient.clone();
+        let (mut weight, mut bias) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
+        let prologue = BackwardPrologue { mask, residual: None, keep: None };
+        batch_norm::backward(prologue, &input, &mut gradient, &mean, &inverse, &mut weight, &mut bias, &mut Vec::new());
+        (to::<f32>(&gradient), weight, bias)
+    };
+    let kept = run(Mask::Output(&output, activation));
+    let found = run(Mask::Input { scale: &scale, shift: &shift, activation });
+    assert!(kept == found, "{}: {pixels} pixels of {channels} channels, {activation:?}", E::NAME);
+    if activation != Activation::Identity && length > 100 {
+        let passed = kept.0.iter().filter(|&&gradient| gradient != 0.0).count();
+        assert!(passed > 0 && passed < length, "the case has both");
     }
 }

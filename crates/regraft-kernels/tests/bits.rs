@@ -57,7 +57,7 @@ fn of_maps<E: Element>() -> Vec<(String, Vec<f32>)> {
     let inverse = batch_norm::inverse_deviation(&statistics.variance, 1e-3);
     let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
     let mean = &statistics.mean;
-    let plain = batch_norm::BackwardPrologue { activation: Activation::Identity, output: &[], residual: None, keep: None };
+    let plain = batch_norm::BackwardPrologue { mask: batch_norm::Mask::None, residual: None, keep: None };
     let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
     batch_norm::backward(plain, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
     keep("batch norm's weight gradient".into(), &weight_gradient);
@@ -71,8 +71,7 @@ fn of_maps<E: Element>() -> Vec<(String, Vec<f32>)> {
     keep("gradient before batch norm".into(), &to(&gradient));
     let mut residual_gradient = residual.clone();
     let prologue = batch_norm::BackwardPrologue {
-        activation: Activation::Relu6,
-        output: &output,
+        mask: batch_norm::Mask::Output(&output, Activation::Relu6),
         residual: Some((&mut residual_gradient, true)),
         keep: Some(&branch),
     };

@@ -4,7 +4,7 @@ mod common;
 
 use common::{assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, reference, statistics, wide};
 use regraft_kernels::activation::Activation;
-use regraft_kernels::batch_norm::{self, BackwardPrologue};
+use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::{linear, loss, pooling};
 
 /// How far kernels of f32 may be off, of the largest value of a gradient; the differences themselves are off by about 1e-8.
@@ -119,8 +119,8 @@ fn batch_norms_gradients_are_derivatives_of_the_whole_layer() {
             let mut found = gradient.clone();
             let (mut by_weight, mut by_bias) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             let mut by_residual = vec![f32::NAN; length];
-            let prologue =
-                BackwardPrologue { activation, output: &output, residual: Some((&mut by_residual, false)), keep: Some(&keep) };
+            let mask = Mask::Output(&output, activation);
+            let prologue = BackwardPrologue { mask, residual: Some((&mut by_residual, false)), keep: Some(&keep) };
             let (mean, partial) = (&statistics.mean, &mut Vec::new());
             batch_norm::backward(prologue, &input, &mut found, mean, &inverse, &mut by_weight, &mut by_bias, partial);
             batch_norm::backward_input(&input, &mut found, mean, &inverse, &scale, &by_weight, &by_bias);

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus, statistics};
 use regraft_kernels::activation::Activation;
-use regraft_kernels::batch_norm::BackwardPrologue;
+use regraft_kernels::batch_norm::{BackwardPrologue, Mask};
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, loss, pooling};
 use serde_json::Value;
@@ -116,7 +116,7 @@ fn batch_norms_match() {
 
             let (mut weight_gradient, mut bias_gradient) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             batch_norm::backward(
-                BackwardPrologue { activation: Activation::Identity, output: &[], residual: None, keep: None },
+                BackwardPrologue { mask: Mask::None, residual: None, keep: None },
                 &input,
                 &mut gradient,
                 &statistics.mean,
@@ -194,7 +194,7 @@ fn activations_match() {
             let output: Vec<f32> = input.iter().map(|&value| function.apply(value)).collect();
             check(&case, "output", &output);
             // The way back through an activation is the first part of batch norm's.
-            let prologue = BackwardPrologue { activation: function, output: &output, residual: None, keep: None };
+            let prologue = BackwardPrologue { mask: Mask::Output(&output, function), residual: None, keep: None };
             let (constants, mut sums) = ([0.0], [[0.0]; 2]);
             let [weights, bias] = &mut sums;
             batch_norm::backward(prologue, &input, &mut gradient, &constants, &constants, weights, bias, &mut Vec::new());

@@ -29,22 +29,33 @@ use kernels::Kernel;
 /// second-level cache while all rows of the left one pass by.
 pub const DEPTH_BLOCK: usize = 512;
 
-/// A matrix seen through strides: element `(row, column)` is `data[row * row_stride + column * column_stride]`.
+/// A matrix of f32 of which either the rows or the columns are contiguous.
 #[derive(Clone, Copy, Debug)]
-pub struct Strided<'a> {
-    /// The elements, and whatever lies between them.
-    pub data: &'a [f32],
-    /// Distance from a row to the next, in elements.
-    pub row_stride: usize,
-    /// Distance from a column to the next, in elements.
-    pub column_stride: usize,
+pub enum Matrix<'a> {
+    /// Row by row.
+    Rows {
+        /// The elements, and whatever lies between the rows.
+        data: &'a [f32],
+        /// Distance from a row to the next, in elements.
+        stride: usize,
+    },
+    /// Column by column.
+    Columns {
+        /// The elements, and whatever lies between the columns.
+        data: &'a [f32],
+        /// Distance from a column to the next, in elements.
+        stride: usize,
+    },
 }
 
-impl Strided<'_> {
+impl Matrix<'_> {
     fn check(&self, rows: usize, columns: usize) {
         if rows > 0 && columns > 0 {
-            let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
-            assert!(last < self.data.len(), "a {rows}x{columns} matrix ends at {last}, beyond its {} elements", self.data.len());
+            let (data, last) = match self {
+                Self::Rows { data, stride } => (data, (rows - 1) * stride + columns - 1),
+                Self::Columns { data, stride } => (data, (columns - 1) * stride + rows - 1),
+            };
+            assert!(last < data.len(), "a {rows}x{columns} matrix ends at {last}, beyond its {} elements", data.len());
         }
     }
 }
@@ -199,7 +210,7 @@ impl Operand for f32 {
     ) {
         let left = Left { data: left, row_stride: 1, step_stride: left_stride };
         left.check(rows, depth);
-        Strided { data: right, row_stride: right_stride, column_stride: 1 }.check(depth, columns);
+        Matrix::Rows { data: right, stride: right_stride }.check(depth, columns);
         check_result(result, result_stride, rows, columns);
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
@@ -214,7 +225,7 @@ impl Operand for f32 {
             }
         }
         if whole < columns {
-            let rest = Strided { data: &right[whole..], row_stride: right_stride, column_stride: 1 };
+            let rest = Matrix::Rows { data: &right[whole..], stride: right_stride };
             packed.pack(rest, depth, columns - whole);
             multiply(left, rows, packed, &mut result[whole..], result_stride, accumulate);
         }
@@ -379,7 +390,7 @@ mod tests {
         let wide: Vec<f32> = right.iter().map(|value| value.to_f32()).collect();
         let transposed: Vec<T> = (0..depth * rows).map(|at| left[at % rows * depth + at / rows]).collect();
         let mut packed = Packed::default();
-        packed.pack(Strided { data: &wide, row_stride: columns, column_stride: 1 }, depth, columns);
+        packed.pack(Matrix::Rows { data: &wide, stride: columns }, depth, columns);
         for accumulate in [false, true] {
             let mut result = start.clone();
             multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, accumulate);
@@ -435,8 +446,8 @@ mod tests {
         let right = values::<f32>(depth * columns, 1);
         let transposed: Vec<f32> = (0..depth * columns).map(|at| right[at % depth * columns + at / depth]).collect();
         let (mut first, mut second) = (Packed::<Bf16>::default(), Packed::<Bf16>::default());
-        first.pack(Strided { data: &right, row_stride: columns, column_stride: 1 }, depth, columns);
-        second.pack(Strided { data: &transposed, row_stride: 1, column_stride: depth }, depth, columns);
+        first.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
+        second.pack(Matrix::Columns { data: &transposed, stride: depth }, depth, columns);
         let left = values::<Bf16>(depth, 2);
         let (mut from_first, mut from_second) = (vec![0.0; columns], vec![0.0; columns]);
         multiply(Left::rows(&left, depth), 1, &first, &mut from_first, columns, false);
@@ -448,6 +459,6 @@ mod tests {
     #[should_panic(expected = "beyond its 3 elements")]
     fn a_short_matrix_is_refused() {
         let mut packed = Packed::<f32>::default();
-        packed.pack(Strided { data: &[0.0; 3], row_stride: 2, column_stride: 1 }, 2, 2);
+        packed.pack(Matrix::Rows { data: &[0.0; 3], stride: 2 }, 2, 2);
     }
 }

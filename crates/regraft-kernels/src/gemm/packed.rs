@@ -1,8 +1,13 @@
 //! The right matrix of a product, copied into panels.
 
 use super::kernels::{Kernel, Panel};
-use super::{Operand, Strided, interleave};
+use super::{Matrix, Operand, interleave};
 use crate::element::Bf16;
+use crate::isa::for_each_isa;
+use rayon::prelude::*;
+
+/// Elements from which on it is worth it to share the packing among the threads.
+const PARALLEL_LENGTH: usize = 1 << 16;
 
 /// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly width: `[panel][step][column][value]`. What a
 /// step, a tile's depth or the last panel has too many is zero.
@@ -17,35 +22,28 @@ pub struct Packed<T = f32> {
 }
 
 impl<T: Operand> Packed<T> {
-    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing this value's memory.
-    pub fn pack(&mut self, right: Strided<'_>, depth: usize, columns: usize) {
+    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing this value's memory. Large ones are packed by
+    /// all threads.
+    pub fn pack(&mut self, right: Matrix<'_>, depth: usize, columns: usize) {
         right.check(depth, columns);
         self.reset(depth, columns);
-        let step_length = T::STEP;
-        for panel in T::kernel().panels(columns) {
-            let width = panel.width;
-            let (start, length) = (self.start(&panel), self.padded_depth * width);
-            let target = &mut self.panels[start..start + length];
-            // Along the rows or along the columns, whichever lie closer together.
-            if right.column_stride <= right.row_stride {
-                for row in 0..depth {
-                    let (step, value) = (row / step_length, row % step_length);
-                    let target = &mut target[step * width * step_length..][..width * step_length];
-                    let first = row * right.row_stride + panel.first * right.column_stride;
-                    for (column, target) in target.chunks_exact_mut(step_length).enumerate().take(panel.columns) {
-                        target[value] = T::from_f32(right.data[first + column * right.column_stride]);
-                    }
-                }
-            } else {
-                for column in 0..panel.columns {
-                    let first = (panel.first + column) * right.column_stride;
-                    for row in 0..depth {
-                        let (step, value) = (row / step_length, row % step_length);
-                        target[(step * width + column) * step_length + value] =
-                            T::from_f32(right.data[first + row * right.row_stride]);
-                    }
-                }
+        if self.panels.is_empty() {
+            return;
+        }
+        let panels = T::kernel().panels(columns);
+        // All panels but the last are as wide as the kernel.
+        let targets = self.panels.chunks_mut(self.padded_depth * self.width);
+        let work = |(panel, target): (Panel, &mut [T])| match right {
+            Matrix::Rows { data, stride } => pack_rows(&data[panel.first..], stride, depth, panel.columns, target, panel.width),
+            Matrix::Columns { data, stride } => {
+                pack_columns(&data[panel.first * stride..], stride, depth, panel.columns, target, panel.width);
             }
+        };
+        if depth * columns < PARALLEL_LENGTH {
+            panels.zip(targets).for_each(work);
+        } else {
+            let tasks: Vec<(Panel, &mut [T])> = panels.zip(targets).collect();
+            tasks.into_par_iter().for_each(work);
         }
     }
 
@@ -81,6 +79,65 @@ impl<T: Operand> Packed<T> {
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         (self.depth, self.columns)
+    }
+}
+
+for_each_isa! {
+    /// Packs a panel of `columns` from rows of contiguous elements.
+    fn pack_rows<T: Operand>(rows: &[f32], stride: usize, depth: usize, columns: usize, target: &mut [T], width: usize)
+        => pack_rows_body
+}
+#[inline(always)]
+fn pack_rows_body<const FUSED: bool, T: Operand>(
+    rows: &[f32],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    target: &mut [T],
+    width: usize,
+) {
+    for row in 0..depth {
+        let (step, value) = (row / T::STEP, row % T::STEP);
+        let target = &mut target[step * width * T::STEP..][..width * T::STEP];
+        for (target, source) in target.chunks_exact_mut(T::STEP).zip(&rows[row * stride..][..columns]) {
+            target[value] = T::from_f32(*source);
+        }
+    }
+}
+
+for_each_isa! {
+    /// Packs a panel of `count` columns of contiguous elements.
+    fn pack_columns<T: Operand>(columns: &[f32], stride: usize, depth: usize, count: usize, target: &mut [T], width: usize)
+        => pack_columns_body
+}
+/// Square by square: whole columns lie so far apart that one row of all of them would not stay in the first-level cache.
+#[inline(always)]
+fn pack_columns_body<const FUSED: bool, T: Operand>(
+    columns: &[f32],
+    stride: usize,
+    depth: usize,
+    count: usize,
+    target: &mut [T],
+    width: usize,
+) {
+    const SIDE: usize = 16;
+    let mut square = [[T::default(); SIDE]; SIDE];
+    for first in (0..count).step_by(SIDE) {
+        let wide = SIDE.min(count - first);
+        for start in (0..depth).step_by(SIDE) {
+            let high = SIDE.min(depth - start);
+            for (column, values) in square.iter_mut().enumerate().take(wide) {
+                let source = &columns[(first + column) * stride + start..][..high];
+                values.iter_mut().zip(source).for_each(|(value, source)| *value = T::from_f32(*source));
+            }
+            for row in 0..high {
+                let (step, value) = ((start + row) / T::STEP, (start + row) % T::STEP);
+                let target = &mut target[(step * width + first) * T::STEP..][..wide * T::STEP];
+                for (target, values) in target.chunks_exact_mut(T::STEP).zip(&square) {
+                    target[value] = values[row];
+                }
+            }
+        }
     }
 }
 

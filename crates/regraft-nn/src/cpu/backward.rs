@@ -5,9 +5,8 @@ use super::layer::{ConvolutionLayer, Layer};
 use super::slot::{disjoint, with_element};
 use super::{convolution_shape, output_place, window_shape};
 use crate::graph::{ConvNormActivation, Operation, Source};
-use crate::plan::Place;
-use regraft_kernels::activation::Activation;
-use regraft_kernels::batch_norm::{self, BackwardPrologue};
+use crate::plan::{MaskSource, Place, mask_source};
+use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::element::Element;
 use regraft_kernels::memory::CacheLine;
@@ -44,10 +43,10 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
             let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
             let places = Places {
                 gradient,
-                // Without an activation the output is not read here, and its memory may hold something else by now.
-                output: match convolution.activation {
-                    Activation::Identity => Place::NOWHERE,
-                    _ => plan.place_of(plan.nodes[index].output),
+                // Where the output is not read here, its memory may hold something else by now.
+                output: match mask_source(convolution) {
+                    MaskSource::Output => plan.place_of(plan.nodes[index].output),
+                    MaskSource::None | MaskSource::Convolved => Place::NOWHERE,
                 },
                 convolved: plan.place_of(plan.nodes[index].convolved),
                 input,
@@ -109,10 +108,14 @@ fn convolution_node<E: Element>(
     let has_residual = residual_place != Place::NOWHERE;
     let [gradient, output, convolved, residual_gradient] =
         disjoint(memory, [places.gradient.clone(), places.output, places.convolved, residual_place]).map(|slot| slot.of::<E>());
-    let ConvolutionLayer { weight, norm_weight, norm_bias, statistics, inverse_deviation, scale, keep, .. } = layer;
+    let ConvolutionLayer { weight, norm_weight, norm_bias, statistics, inverse_deviation, scale, shift, keep, .. } = layer;
+    let activation = convolution.activation;
     let prologue = BackwardPrologue {
-        activation: convolution.activation,
-        output,
+        mask: match mask_source(convolution) {
+            MaskSource::None => Mask::None,
+            MaskSource::Output => Mask::Output(output, activation),
+            MaskSource::Convolved => Mask::Input { scale, shift, activation },
+        },
         residual: has_residual.then_some((residual_gradient, accumulate)),
         keep: (!keep.is_empty()).then_some(keep.as_slice()),
     };

@@ -158,9 +158,9 @@ fn train_convolution<E: Element>(
     let weights = layer.norm_weight.value.iter().zip(&layer.inverse_deviation);
     layer.scale = weights.map(|(weight, inverse)| weight * inverse).collect();
     let biases = layer.norm_bias.value.iter().zip(&layer.statistics.mean).zip(&layer.scale);
-    let shift: Vec<f32> = biases.map(|((bias, mean), scale)| bias - mean * scale).collect();
+    layer.shift = biases.map(|((bias, mean), scale)| bias - mean * scale).collect();
     let keep = (!layer.keep.is_empty()).then_some(layer.keep.as_slice());
-    normalize(convolved, &layer.scale, &shift, residual, keep, convolution.activation, pixels_per_image, output);
+    normalize(convolved, &layer.scale, &layer.shift, residual, keep, convolution.activation, pixels_per_image, output);
 }
 
 /// Draws which pictures of the batch keep the branch; those that do are scaled up, so that its mean stays.

@@ -92,6 +92,8 @@ pub(super) struct ConvolutionLayer {
     pub inverse_deviation: Vec<f32>,
     /// Norm weight x inverse deviation.
     pub scale: Vec<f32>,
+    /// Norm bias - mean x scale.
+    pub shift: Vec<f32>,
     /// What the step multiplied each picture's branch with; empty without drop-connect.
     pub keep: Vec<f32>,
 }
