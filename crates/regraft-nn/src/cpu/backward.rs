@@ -3,10 +3,10 @@
 use super::forward::Pass;
 use super::layer::{ConvolutionLayer, Layer};
 use super::slot::{disjoint, with_element};
-use super::{convolution_shape, output_place, window_shape};
+use super::{convolution_shape, window_shape};
 use crate::graph::{ConvNormActivation, Operation, Source};
 use crate::plan::{MaskSource, Place, mask_source};
-use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
+use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::element::Element;
 use regraft_kernels::memory::CacheLine;
@@ -35,7 +35,10 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
         (Some(Source::Node(source)), Some(accumulate)) => Some((plan.place_of(plan.nodes[source].gradient), accumulate)),
         _ => None,
     };
-    let input = output_place(plan, node.input);
+    if let Source::Node(input) = node.input {
+        recompute(pass, input);
+    }
+    let input = plan.place_of(plan.kept(node.input));
     let input_gradient = target(Some(node.input), targets.input);
     let (input_shape, output_shape) = (pass.input_shape(index), plan.shapes[index]);
     match (&node.operation, &mut pass.layers[index]) {
@@ -93,6 +96,25 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
         }
         (operation, _) => unreachable!("layers are made for the graph's nodes: {operation:?}"),
     }
+}
+
+/// Computes a node's output again, where the plan says so, as the forward pass did.
+fn recompute(pass: &mut Pass<'_>, index: usize) {
+    let (plan, buffers) = (pass.plan, &pass.plan.nodes[index]);
+    if buffers.recomputed.is_none() {
+        return;
+    }
+    let (Operation::Convolution(convolution), Layer::Convolution(layer)) =
+        (&pass.graph.nodes[index].operation, &pass.layers[index])
+    else {
+        unreachable!("only convolutions are computed again");
+    };
+    let shape = plan.shapes[index];
+    let [convolved, output] = disjoint(pass.memory, [buffers.convolved, buffers.recomputed].map(|buffer| plan.place_of(buffer)));
+    with_element!(plan.precision, E => {
+        let (convolved, output) = (convolved.of::<E>(), output.of::<E>());
+        normalize(convolved, &layer.scale, &layer.shift, None, None, convolution.activation, shape.height * shape.width, output);
+    });
 }
 
 fn convolution_node<E: Element>(
