@@ -17,6 +17,7 @@ HEAD, ABOVE, ALL = ["--freeze", "trunk"], ["--freeze", "through=blocks.3"], ["--
 SMALL, LARGE = ["--crop-scale", "0.08,1"], ["--crop-scale", "0.35,1"]
 RUNNING, BATCH = ["--batch-norm", "running"], ["--batch-norm", "batch", "--batch-norm-momentum", "0.1"]
 FITTED = ["--head", "fit", "--head-lr-mult", "1", *LARGE, *RUNNING]
+AVERAGED = [*FITTED, "--ema", "0.99", "--precision", "bf16"]
 CANDIDATES = {
     "head, lr 3e-3, crops from 0.08": [*HEAD, "--lr", "3e-3", *SMALL],
     "head, lr 3e-3, crops from 0.35": [*HEAD, "--lr", "3e-3", *LARGE],
@@ -38,6 +39,10 @@ CANDIDATES = {
     "fitted, then above blocks.3, lr 3e-4, bf16": [*FITTED, *ABOVE, "--lr", "3e-4", "--precision", "bf16"],
     "fitted, then above blocks.3, lr 1e-4": [*FITTED, *ABOVE, "--lr", "1e-4"],
     "fitted, then all, lr 3e-4": [*FITTED, *ALL, "--lr", "3e-4"],
+    "fitted, then above blocks.3, lr 1e-3, averaged, bf16": [*AVERAGED, *ABOVE, "--lr", "1e-3"],
+    "fitted, then above blocks.3, lr 1e-3, averaged, mixup, bf16": [*AVERAGED, *ABOVE, "--lr", "1e-3", "--mixup", "0.4"],
+    "fitted, then all, lr 1e-3, averaged, TrivialAugment, bf16": [*AVERAGED, *ALL, "--lr", "1e-3", "--augment", "trivial"],
+    "fitted, then all, lr 1e-3, averaged, mixup, bf16": [*AVERAGED, *ALL, "--lr", "1e-3", "--mixup", "0.4"],
 }
 
 

@@ -63,7 +63,7 @@ fn add(found: Source, inputs: &mut Inputs) -> Result<(), CatalogueError> {
             let files = walk.files_below(&folder)?;
             inputs.ignored.append(&mut walk.ignored);
             if files.is_empty() {
-                return Err(CatalogueError::NoPictures { path: folder });
+                return Err(CatalogueError::EmptyFolder { path: folder });
             }
             inputs.paths.extend(files);
         }

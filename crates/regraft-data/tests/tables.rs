@@ -67,7 +67,7 @@ fn what_cannot_be_used_is_told_with_its_line() {
         ("t.csv", "path,label\na.jpg,cat\nb.jpg,dog\na.jpg,dog\n", "line 4: a.jpg is \"dog\" here and \"cat\" in line 2"),
         ("t.csv", "path,label,split\na,cat,train\nb,dog,train\na,cat,test\n", "line 4: a is in another part in line 2"),
         ("t.csv", "path,label,split\na,cat,train\nb,dog,train\nc,eel,val\n", "line 4: the class \"eel\" is unknown"),
-        ("t.csv", "path,label\na.jpg,cat\n", "at least two classes, but has only cat"),
+        ("t.csv", "path,label\na.jpg,cat\n", "all pictures to train on are labelled \"cat\"; add pictures with another label"),
         ("t.csv", "path,label\n", "lists no picture"),
         ("t.csv", "path,label,split\na,cat,test\n", "lists no picture to train on"),
         ("t.jsonl", "{\"path\": \"a\", \"label\": \"x\"}\n[1]", "line 2: is no JSON object"),

@@ -1,6 +1,6 @@
 //! `regraft compare`'s flags, and how they become arms.
 
-use super::shared::{SourceArguments, ThreadArguments};
+use super::shared::{PrecisionArguments, SourceArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::compare::CompareConfig;
@@ -54,6 +54,8 @@ pub struct CompareArguments {
     #[command(flatten)]
     pub source: SourceArguments,
     #[command(flatten)]
+    pub precision: PrecisionArguments,
+    #[command(flatten)]
     pub threads: ThreadArguments,
 }
 
@@ -88,6 +90,9 @@ impl CompareArguments {
             ("workers", self.threads.workers.map(|count| count as u64)),
         ];
         common.options.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?)))));
+        if let Some(precision) = self.precision.precision {
+            common.options.insert("precision".to_owned(), toml::Value::try_from(precision).map_err(Failure::input)?);
+        }
         let arms = match &self.arms {
             Some(path) => arms::read(path, data, &common),
             None => arms::parse(DEFAULT_ARMS, "the default arms", data, &common),

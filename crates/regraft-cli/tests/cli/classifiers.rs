@@ -164,6 +164,9 @@ fn an_unreadable_file_is_named_before_anything_is_predicted_or_left_out() {
     assert_says(&run.stderr, &["note: left out: photos/test/blue/broken.jpg"]);
     let error = workspace.regraft(&format!("{model} nothing*.jpg")).failed(2);
     assert_says(&error, &["nothing*.jpg: no such file or folder"]);
+    workspace.write("notes/readme.txt", "no picture");
+    let error = workspace.regraft(&format!("{model} notes")).failed(2);
+    assert_says(&error, &["notes: holds no picture"]);
 }
 
 #[test]

@@ -70,6 +70,18 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
 }
 
 #[test]
+fn a_precision_is_that_of_all_arms() {
+    let workspace = Workspace::with_photos();
+    workspace.write("arms.toml", ARMS);
+    let command = "compare photos --arms arms.toml --image-size 32 --epochs 1 --precision bf16 --output compared --json";
+    workspace.regraft(command).succeeded();
+    for arm in ["fast-b", "slow"] {
+        let config = String::from_utf8(workspace.read(&format!("compared/arms/{arm}/seed-0/config.toml"))).expect("text");
+        assert_says(&config, &["precision = \"bf16\""]);
+    }
+}
+
+#[test]
 fn an_arm_that_fails_does_not_lose_the_others() {
     let workspace = Workspace::with_photos();
     workspace.write("arms.toml", format!("{ARMS}\n[[arm]]\nname = \"lost\"\nweights = \"nowhere.pth\"\nmodel = \"resnet18\"\n"));

@@ -65,6 +65,14 @@ pub enum CatalogueError {
         /// The class folders that are there.
         found: Vec<String>,
     },
+    /// A table of one class.
+    #[error("{}: all pictures to train on are labelled {label:?}; add pictures with another label, for there must be two to tell apart", .path.display())]
+    OneLabel {
+        /// The table.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
     /// A class without a picture to train on.
     #[error("{}: holds no picture, so its class cannot be learned; add pictures or remove the folder", .path.display())]
     EmptyClass {
@@ -74,6 +82,12 @@ pub enum CatalogueError {
     /// No picture at all.
     #[error("{}: holds no picture in any class folder; put pictures into a folder for each class, or remove it", .path.display())]
     NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No picture in a folder of pictures without classes.
+    #[error("{}: holds no picture, also not in the folders in it; name a folder that does", .path.display())]
+    EmptyFolder {
         /// The folder.
         path: PathBuf,
     },

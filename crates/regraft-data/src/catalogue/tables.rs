@@ -15,11 +15,10 @@ pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
     classes.sort();
     classes.dedup();
-    if train.is_empty() {
-        return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: " to train on" });
-    }
-    if classes.len() < 2 {
-        return Err(CatalogueError::TooFewClasses { path: table.to_path_buf(), found: classes });
+    match &classes[..] {
+        [] => return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: " to train on" }),
+        [label] => return Err(CatalogueError::OneLabel { path: table.to_path_buf(), label: label.clone() }),
+        _ => {}
     }
     let places = places(&classes);
     let mut catalogue = Catalogue { notes, ..Catalogue::empty(classes.clone()) };
