@@ -42,7 +42,6 @@ CANDIDATES = {
     "fitted, then above blocks.3, lr 1e-3, averaged, bf16": [*AVERAGED, *ABOVE, "--lr", "1e-3"],
     "fitted, then above blocks.3, lr 1e-3, averaged, mixup, bf16": [*AVERAGED, *ABOVE, "--lr", "1e-3", "--mixup", "0.4"],
     "fitted, then all, lr 1e-3, averaged, TrivialAugment, bf16": [*AVERAGED, *ALL, "--lr", "1e-3", "--augment", "trivial"],
-    "fitted, then all, lr 1e-3, averaged, mixup, bf16": [*AVERAGED, *ALL, "--lr", "1e-3", "--mixup", "0.4"],
 }
 
 

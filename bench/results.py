@@ -11,6 +11,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- written by bench/results.py -->", "<!-- end -->"
@@ -65,9 +66,13 @@ def main():
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--output", type=pathlib.Path, default=ROOT / "runs/results")
     arguments.add_argument("--regraft", default=ROOT / "target/release/regraft")
-    arguments.add_argument("more", nargs="*", help="further options of regraft compare, after --")
-    options = arguments.parse_args()
-    command = [options.regraft, "compare", options.data, "--seeds", options.seeds, "--output", options.output, "--json", *options.more]
+    # What stands behind "--" goes on to `regraft compare`.
+    own, more = sys.argv[1:], []
+    if "--" in own:
+        place = own.index("--")
+        own, more = own[:place], own[place + 1 :]
+    options = arguments.parse_args(own)
+    command = [options.regraft, "compare", options.data, "--seeds", options.seeds, "--output", options.output, "--json", *more]
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE)
     outcome = json.loads(done.stdout)
     page = ROOT / "docs/results.md"

@@ -8,10 +8,11 @@
 //! multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction set in use has them, on values that stay in registers.
 
 use regraft_kernels::batch_norm::Statistics;
-use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch, PackedWeights};
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
 use regraft_kernels::element::{Bf16, Element};
 use regraft_kernels::isa::{self, InstructionSet};
+use regraft_kernels::packing::PackedWeights;
 use regraft_kernels::random::{Draws, Purpose};
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Write};

@@ -10,11 +10,14 @@
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::columns::{gather, scatter_add};
-use crate::element::{Bf16, CopyFrom, Element};
+use crate::element::{CopyFrom, Element};
 use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::input::Input;
+use crate::packing::{PackedWeights, Packing, rounded};
 use crate::scratch::with_scratch;
 use crate::winograd;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,8 @@ impl ConvolutionShape {
     }
 
     /// Whether the input map is its own matrix of patches.
-    fn reads_in_place(&self) -> bool {
+    #[must_use]
+    pub fn reads_in_place(&self) -> bool {
         // Equal sizes leave no room for padding below or on the right.
         let same_size = self.out_height == self.in_height && self.out_width == self.in_width;
         let no_padding = self.padding_top == 0 && self.padding_left == 0;
@@ -80,6 +84,21 @@ impl ConvolutionShape {
         (524_288 / (self.patch_length() * size_of::<O>() + sums).max(1)).clamp(56, 448)
     }
 
+    /// The convolution that turns the gradient of the output into that of the input, at stride 1.
+    pub(crate) fn transposed(&self) -> Self {
+        Self {
+            in_height: self.out_height,
+            in_width: self.out_width,
+            in_channels: self.out_channels,
+            out_height: self.in_height,
+            out_width: self.in_width,
+            out_channels: self.in_channels,
+            padding_top: self.kernel_height - 1 - self.padding_top,
+            padding_left: self.kernel_width - 1 - self.padding_left,
+            ..*self
+        }
+    }
+
     /// Panics where a slice's length is not the shape's, or the groups do not divide the channels.
     pub(crate) fn check(&self, input: usize, weights: usize, output: usize) {
         assert_eq!(input, self.input_length(), "input of {self:?}");
@@ -89,122 +108,20 @@ impl ConvolutionShape {
     }
 }
 
-/// A layer's weights as [`forward`] reads them, packed once for many calls.
-#[derive(Clone, Debug)]
-pub enum PackedWeights {
-    /// For products of f32.
-    F32(Packing<f32>),
-    /// For products of bf16.
-    Bf16(Packing<Bf16>),
-}
-
-impl Default for PackedWeights {
-    fn default() -> Self {
-        Self::F32(Packing::default())
-    }
-}
-
-/// Weights packed for products of `O`.
-#[derive(Clone, Debug)]
-pub enum Packing<O> {
-    /// A matrix `[patch, out channels of the group]` for each group.
-    Groups(Vec<Packed<O>>),
-    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each frequency.
-    Winograd(Vec<Packed<O>>),
-}
-
-impl<O> Default for Packing<O> {
-    fn default() -> Self {
-        Self::Groups(Vec::new())
-    }
-}
-
-impl<O: Operand> Packing<O> {
-    fn take(&mut self) -> Vec<Packed<O>> {
-        let (Self::Groups(matrices) | Self::Winograd(matrices)) = std::mem::take(self);
-        matrices
-    }
-
-    fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        let mut matrices = self.take();
-        *self = if winograd::handles(shape) {
-            winograd::pack(&mut matrices, weights, shape.in_channels, shape.out_channels);
-            Self::Winograd(matrices)
-        } else {
-            let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
-            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
-            Self::Groups(matrices)
-        };
-    }
-
-    /// Packs what [`transposed`] convolutions multiply with.
-    fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        let mut matrices = self.take();
-        let transposed = transposed(shape);
-        let (depth, columns) = (transposed.patch_length(), shape.in_channels / shape.groups);
-        *self = if winograd::handles(&transposed) {
-            winograd::pack_transposed(&mut matrices, weights, shape.in_channels, shape.out_channels);
-            Self::Winograd(matrices)
-        } else if shape.kernel_height * shape.kernel_width == 1 {
-            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows { data: weights, stride: columns });
-            Self::Groups(matrices)
-        } else {
-            with_scratch(weights.len(), |rotated| {
-                rotate(shape, weights, rotated);
-                pack_groups(&mut matrices, rotated, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
-            });
-            Self::Groups(matrices)
-        };
-    }
-}
-
-/// Packs a `[depth, columns]` matrix of each group's weights.
-fn pack_groups<O: Operand>(
-    matrices: &mut Vec<Packed<O>>,
-    weights: &[f32],
-    depth: usize,
-    columns: usize,
-    matrix: impl Fn(&[f32]) -> Matrix<'_> + Sync,
-) {
-    let groups = weights.par_chunks_exact(depth * columns);
-    matrices.resize_with(groups.len(), Packed::default);
-    matrices.par_iter_mut().zip(groups).for_each(|(packed, weights)| packed.pack(matrix(weights), depth, columns));
-}
-
-impl PackedWeights {
-    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing memory.
-    pub fn pack<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        if E::multiplies_natively() {
-            E::Native::packing_mut(self).pack(shape, weights);
-        } else {
-            f32::packing_mut(self).pack(shape, &rounded::<E>(weights));
-        }
-    }
-
-    fn pack_transposed<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        if E::multiplies_natively() {
-            E::Native::packing_mut(self).pack_transposed(shape, weights);
-        } else {
-            f32::packing_mut(self).pack_transposed(shape, &rounded::<E>(weights));
-        }
-    }
-}
-
-/// The values as `E` holds them.
-fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
-    values.iter().map(|&value| E::from_f32(value).to_f32()).collect()
-}
-
 /// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
-pub fn forward<E: Element>(
+///
+/// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one group.
+pub fn forward<'a, E: Element>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: impl Into<Input<'a, E>>,
     weights: &PackedWeights,
     output: &mut [E],
     accumulate: bool,
     epilogue: Epilogue<'_, E>,
 ) {
-    shape.check(input.len(), shape.weight_length(), output.len());
+    let input = input.into();
+    check_input(shape, &input);
+    shape.check(input.values.len(), shape.weight_length(), output.len());
     if E::multiplies_natively() {
         forward_with::<E, E::Native>(shape, input, weights, output, accumulate, epilogue);
     } else {
@@ -212,16 +129,22 @@ pub fn forward<E: Element>(
     }
 }
 
+/// Panics where the input cannot be normalised as it is read.
+fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
+    let as_is = input.normalization.is_none();
+    assert!(as_is || (shape.reads_in_place() && shape.groups == 1), "{shape:?} does not normalise what it reads");
+}
+
 fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: Input<'_, E>,
     weights: &PackedWeights,
     output: &mut [E],
     accumulate: bool,
     epilogue: Epilogue<'_, E>,
 ) {
     match O::packing(weights) {
-        Packing::Winograd(weights) => winograd::forward(shape, input, weights, output, accumulate, epilogue),
+        Packing::Winograd(weights) => winograd::forward(shape, input.values, weights, output, accumulate, epilogue),
         Packing::Groups(weights) => {
             let block = shape.pixels_per_block::<E, O>();
             output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
@@ -234,15 +157,17 @@ fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
     }
 }
 
-/// `output = convolution(input)`, and the statistics of each of its channels, taken while a block is in the cache.
-pub fn forward_with_statistics<E: Element>(
+/// `output = convolution(input)`, and the statistics of each of its channels, taken while a block is in the cache. The input as for [`forward`].
+pub fn forward_with_statistics<'a, E: Element>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: impl Into<Input<'a, E>>,
     weights: &PackedWeights,
     output: &mut [E],
     statistics: &mut Statistics,
 ) {
-    shape.check(input.len(), shape.weight_length(), output.len());
+    let input = input.into();
+    check_input(shape, &input);
+    shape.check(input.values.len(), shape.weight_length(), output.len());
     if E::multiplies_natively() {
         forward_with_statistics_of::<E, E::Native>(shape, input, weights, output, statistics);
     } else {
@@ -252,13 +177,13 @@ pub fn forward_with_statistics<E: Element>(
 
 fn forward_with_statistics_of<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: Input<'_, E>,
     weights: &PackedWeights,
     output: &mut [E],
     statistics: &mut Statistics,
 ) {
     match O::packing(weights) {
-        Packing::Winograd(weights) => winograd::forward_with_statistics(shape, input, weights, output, statistics),
+        Packing::Winograd(weights) => winograd::forward_with_statistics(shape, input.values, weights, output, statistics),
         Packing::Groups(weights) => {
             let block = shape.pixels_per_block::<E, O>();
             let (channels, pixels) = (shape.out_channels, shape.output_pixels());
@@ -277,7 +202,7 @@ fn forward_with_statistics_of<E: Element, O: Operand + CopyFrom<E>>(
 /// The sums of the output pixels from `first` on, as many as `sums` holds.
 fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: Input<'_, E>,
     weights: &[Packed<O>],
     sums: &mut [f32],
     first: usize,
@@ -290,14 +215,39 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     for (group, weights) in weights.iter().enumerate() {
         assert_eq!(weights.shape(), (depth, group_channels), "weights packed for another shape");
         let result = &mut sums[group * group_channels..];
-        if let Some(input) = O::in_place(input).filter(|_| shape.reads_in_place()) {
-            let left = Left::rows(&input[pixels.start * shape.in_channels + group * depth..], shape.in_channels);
+        if let Some(values) = in_place(shape, &input) {
+            let left = Left::rows(&values[pixels.start * shape.in_channels + group * depth..], shape.in_channels);
             multiply(left, pixels.len(), weights, result, channels, accumulate);
         } else {
             with_scratch(pixels.len() * depth, |patches| {
-                gather(shape, input, group, pixels.clone(), 0..depth, patches);
+                patches_of(shape, &input, group, pixels.clone(), 0..depth, patches);
                 multiply(Left::<O>::rows(patches, depth), pixels.len(), weights, result, channels, accumulate);
             });
+        }
+    }
+}
+
+/// The input as operands, where it is its own matrix of patches and they need nothing done to them.
+fn in_place<'a, E: Element, O: Operand + CopyFrom<E>>(shape: &ConvolutionShape, input: &Input<'a, E>) -> Option<&'a [O]> {
+    let as_is = input.normalization.is_none() && shape.reads_in_place();
+    O::in_place(input.values).filter(|_| as_is)
+}
+
+/// Copies the columns `part` of the patches of some output pixels.
+fn patches_of<E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &Input<'_, E>,
+    group: usize,
+    pixels: Range<usize>,
+    part: Range<usize>,
+    patches: &mut [O],
+) {
+    match &input.normalization {
+        None => gather(shape, input.values, group, pixels, part, patches),
+        // A patch is a pixel.
+        Some(normalization) => {
+            let values = &input.values[pixels.start * shape.in_channels + part.start..];
+            normalization.apply(part, values, shape.in_channels, patches);
         }
     }
 }
@@ -324,7 +274,7 @@ pub fn backward_input<E: Element>(
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
         scratch.packed.pack_transposed::<E>(shape, weights);
-        forward(&transposed(shape), output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
+        forward(&shape.transposed(), output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
     } else if E::multiplies_natively() {
         scatter_input::<E, E::Native>(shape, output_gradient, weights, input_gradient, accumulate);
     } else {
@@ -385,39 +335,6 @@ fn with_operands<E: Element, O: Operand + CopyFrom<E>, R>(values: &[E], work: im
     }
 }
 
-/// The convolution that turns the gradient of the output into that of the input, at stride 1.
-fn transposed(shape: &ConvolutionShape) -> ConvolutionShape {
-    ConvolutionShape {
-        in_height: shape.out_height,
-        in_width: shape.out_width,
-        in_channels: shape.out_channels,
-        out_height: shape.in_height,
-        out_width: shape.in_width,
-        out_channels: shape.in_channels,
-        padding_top: shape.kernel_height - 1 - shape.padding_top,
-        padding_left: shape.kernel_width - 1 - shape.padding_left,
-        ..*shape
-    }
-}
-
-/// Writes the kernel turned by 180 degrees with input and output channels exchanged: the weights of [`transposed`].
-fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut [f32]) {
-    /// Input channels that a task takes: a cache line of each filter's tap.
-    const CHANNELS: usize = 16;
-    let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let taps = shape.kernel_height * shape.kernel_width;
-    for (weights, rotated) in weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins)) {
-        rotated.par_chunks_mut(CHANNELS * taps * outs).enumerate().for_each(|(block, rotated)| {
-            for (tap, out) in (0..taps).flat_map(|tap| (0..outs).map(move |out| (tap, out))) {
-                let filter = &weights[(out * taps + tap) * ins + block * CHANNELS..];
-                for (channel, row) in rotated.chunks_exact_mut(taps * outs).enumerate() {
-                    row[(taps - 1 - tap) * outs + out] = filter[channel];
-                }
-            }
-        });
-    }
-}
-
 /// Columns of the weights' gradient that one task computes.
 const WEIGHT_COLUMNS_PER_TASK: usize = 160;
 /// Output pixels whose patches a task of [`backward_weights`] holds at a time.
@@ -425,15 +342,17 @@ const WEIGHT_PIXELS_PER_BLOCK: usize = 224;
 /// Where the columns make fewer tasks than this, the batch is cut too, and the parts' sums are added in order.
 const WEIGHT_TASKS: usize = 8;
 
-/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`.
-pub fn backward_weights<E: Element>(
+/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`. The input as for [`forward`].
+pub fn backward_weights<'a, E: Element>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: impl Into<Input<'a, E>>,
     output_gradient: &[E],
     weight_gradient: &mut [f32],
     scratch: &mut GradientScratch,
 ) {
-    shape.check(input.len(), weight_gradient.len(), output_gradient.len());
+    let input = input.into();
+    check_input(shape, &input);
+    shape.check(input.values.len(), weight_gradient.len(), output_gradient.len());
     if E::multiplies_natively() {
         backward_weights_with::<E, E::Native>(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
     } else {
@@ -443,13 +362,13 @@ pub fn backward_weights<E: Element>(
 
 fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: Input<'_, E>,
     output_gradient: &[E],
     weight_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
     if winograd::handles(shape) {
-        return winograd::backward_weights::<E, O>(shape, input, output_gradient, weight_gradient, partial);
+        return winograd::backward_weights::<E, O>(shape, input.values, output_gradient, weight_gradient, partial);
     }
     let depth = shape.patch_length();
     let group_channels = shape.out_channels / shape.groups;
@@ -495,11 +414,11 @@ fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
                         &mut packed,
                     );
                 };
-                if let Some(input) = O::in_place(input).filter(|_| shape.reads_in_place()) {
-                    product(&input[start * shape.in_channels + group * depth + columns.start..], shape.in_channels);
+                if let Some(values) = in_place(shape, &input) {
+                    product(&values[start * shape.in_channels + group * depth + columns.start..], shape.in_channels);
                 } else {
                     with_scratch(count * width, |patches| {
-                        gather(shape, input, group, start..start + count, columns.clone(), patches);
+                        patches_of(shape, &input, group, start..start + count, columns.clone(), patches);
                         product(patches, width);
                     });
                 }

@@ -1,14 +1,16 @@
 //! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
 //!
 //! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows, whose
-//! input it widens to f32 once where that is bf16; for sixteen channels at a time it keeps all the filter's taps in registers and walks along
+//! input it normalises, and widens to f32, once where that is to be done; for sixteen channels at a time it keeps all the filter's taps in registers and walks along
 //! a row.
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::convolution::ConvolutionShape;
 use crate::element::Element;
+use crate::input::Input;
 use crate::isa::{for_each_isa, multiply_add};
+use crate::scratch::with_scratch;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -51,23 +53,30 @@ impl Walk {
     }
 
     /// Picture `image` of the maps that are read.
-    fn picture<'a, E>(&self, maps: &'a [E], image: usize) -> &'a [E] {
+    fn picture<'a, E>(&self, maps: Input<'a, E>, image: usize) -> Input<'a, E> {
         let length = self.height * self.width * self.channels;
-        &maps[image * length..(image + 1) * length]
+        Input { values: &maps.values[image * length..(image + 1) * length], ..maps }
     }
 
     /// Lends the rows of the picture that the output rows `rows` read.
-    fn with_band<E: Element>(&self, picture: &[E], kernel: usize, rows: &Range<usize>, work: impl FnOnce(Band<'_>)) {
+    fn with_band<E: Element>(&self, picture: Input<'_, E>, kernel: usize, rows: &Range<usize>, work: impl FnOnce(Band<'_>)) {
         let row_length = self.width * self.channels;
         let end = ((rows.end - 1) * self.stride + kernel).saturating_sub(self.padding_top).min(self.height);
         let first_row = (rows.start * self.stride).saturating_sub(self.padding_top).min(end);
-        E::with_values(&picture[first_row * row_length..end * row_length], |values| work(Band { values, first_row }));
+        let values = &picture.values[first_row * row_length..end * row_length];
+        match picture.normalization {
+            None => E::with_values(values, |values| work(Band { values, first_row })),
+            Some(normalization) => with_scratch(values.len(), |band: &mut [f32]| {
+                normalization.apply(0..self.channels, values, self.channels, band);
+                work(Band { values: band, first_row });
+            }),
+        }
     }
 
     /// The output rows `rows` of the picture.
     fn rows<E: Element>(
         &self,
-        picture: &[E],
+        picture: Input<'_, E>,
         weights: &[f32],
         kernel: usize,
         rows: Range<usize>,
@@ -134,8 +143,15 @@ fn bands<E: Element>(
 }
 
 /// `output = epilogue(convolution(input))`.
-pub fn forward<E: Element>(shape: &ConvolutionShape, input: &[E], weights: &[f32], output: &mut [E], epilogue: Epilogue<'_, E>) {
-    check(shape, input.len(), weights.len(), output.len());
+pub fn forward<'a, E: Element>(
+    shape: &ConvolutionShape,
+    input: impl Into<Input<'a, E>>,
+    weights: &[f32],
+    output: &mut [E],
+    epilogue: Epilogue<'_, E>,
+) {
+    let input = input.into();
+    check(shape, input.values.len(), weights.len(), output.len());
     let (walk, row_length) = (Walk::over_input(shape), shape.out_width * shape.out_channels);
     let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
     bands(output, shape.out_height, row_length, per_band).for_each(|(image, rows, output)| {
@@ -148,14 +164,15 @@ pub fn forward<E: Element>(shape: &ConvolutionShape, input: &[E], weights: &[f32
 }
 
 /// `output = convolution(input)`, and the statistics of each of its channels, taken while a band is in the cache.
-pub fn forward_with_statistics<E: Element>(
+pub fn forward_with_statistics<'a, E: Element>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: impl Into<Input<'a, E>>,
     weights: &[f32],
     output: &mut [E],
     statistics: &mut Statistics,
 ) {
-    check(shape, input.len(), weights.len(), output.len());
+    let input = input.into();
+    check(shape, input.values.len(), weights.len(), output.len());
     let (walk, channels) = (Walk::over_input(shape), shape.out_channels);
     let row_length = shape.out_width * channels;
     let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
@@ -195,7 +212,7 @@ pub fn backward_input<E: Element>(
     };
     let per_band = rows_per_band(shape.batch, shape.in_height, row_length);
     bands(input_gradient, shape.in_height, row_length, per_band).for_each(|(image, rows, target)| {
-        let gradient = walk.picture(output_gradient, image);
+        let gradient = walk.picture(output_gradient.into(), image);
         E::with_sums(target, accumulate, |sums| {
             if shape.stride == 1 {
                 return walk.rows(gradient, &flipped, kernel, rows, sums, accumulate);
@@ -204,7 +221,7 @@ pub fn backward_input<E: Element>(
             let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
             let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
             let length = shape.out_width * channels;
-            E::with_values(&gradient[first.min(end) * length..end * length], |values| {
+            E::with_values(&gradient.values[first.min(end) * length..end * length], |values| {
                 let band = Band { values, first_row: first };
                 for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
                     strided_input_row(shape, band, weights, row, sums, accumulate);
@@ -215,14 +232,15 @@ pub fn backward_input<E: Element>(
 }
 
 /// The gradient of the weights, in the weights' layout.
-pub fn backward_weights<E: Element>(
+pub fn backward_weights<'a, E: Element>(
     shape: &ConvolutionShape,
-    input: &[E],
+    input: impl Into<Input<'a, E>>,
     output_gradient: &[E],
     weight_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
-    check(shape, input.len(), weight_gradient.len(), output_gradient.len());
+    let input = input.into();
+    check(shape, input.values.len(), weight_gradient.len(), output_gradient.len());
     let length = weight_gradient.len();
     partial.resize(shape.batch * length, 0.0);
     let walk = Walk::over_input(shape);
@@ -478,12 +496,19 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
                 }
                 continue;
             }
-            for tap_row in tap_rows.clone() {
-                let row = top + tap_row - shape.padding_top - input.first_row;
-                for tap_column in Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width) {
-                    let start = (row * shape.in_width + left + tap_column - shape.padding_left) * channels + channel;
-                    let values = &input.values[start..start + WIDTH];
-                    for ((sum, value), gradient) in taps[tap_row][tap_column].iter_mut().zip(values).zip(&gradients) {
+            // All taps are gone through, also those outside: an index that the compiler does not know would keep the sums out of registers.
+            let tap_columns = Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width);
+            for (tap_row, taps) in taps.iter_mut().enumerate() {
+                if !tap_rows.contains(&tap_row) {
+                    continue;
+                }
+                let row = (top + tap_row - shape.padding_top - input.first_row) * shape.in_width;
+                for (tap_column, sums) in taps.iter_mut().enumerate() {
+                    if !tap_columns.contains(&tap_column) {
+                        continue;
+                    }
+                    let start = (row + left + tap_column - shape.padding_left) * channels + channel;
+                    for ((sum, value), gradient) in sums.iter_mut().zip(&input.values[start..start + WIDTH]).zip(&gradients) {
                         *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
                     }
                 }

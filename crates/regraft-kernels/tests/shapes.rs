@@ -5,8 +5,9 @@ mod common;
 use common::reference::{self, Reference};
 use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to, wide};
 use regraft_kernels::activation::{Activation, Epilogue};
-use regraft_kernels::convolution::{self, ConvolutionShape, PackedWeights};
+use regraft_kernels::convolution::{self, ConvolutionShape};
 use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::packing::PackedWeights;
 use regraft_kernels::winograd;
 
 /// How far results may be off, of the largest value of a result. Inputs are rounded to the maps' type first.

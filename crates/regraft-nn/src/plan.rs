@@ -4,9 +4,10 @@
 //! tick that writes it to the last that reads it; buffers that never live at once may share memory. Before the first trained node
 //! nothing is kept for the backward pass, because there is none.
 
-use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Node, Operation, Source};
+use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Node, Operation, Padding, Source};
 use crate::precision::Precision;
 use regraft_kernels::activation::Activation;
+use regraft_kernels::depthwise;
 use regraft_kernels::element::Bf16;
 use regraft_kernels::memory::lines_for;
 use std::ops::Range;
@@ -56,7 +57,7 @@ impl Place {
 pub struct NodeBuffers {
     /// The convolution's output before batch norm. Only a trained node keeps it.
     pub convolved: Option<usize>,
-    /// The node's output.
+    /// The node's output; `None` where the only node that reads it normalises [`Self::convolved`] as it reads.
     pub output: Option<usize>,
     /// The node's output computed again, from what it convolved, for the backward pass of the node that reads it.
     pub recomputed: Option<usize>,
@@ -131,8 +132,10 @@ impl Plan {
             let stored = stored_as(graph, Source::Node(index), precision);
             let trained = index >= first_trained;
             let last_tick = if trains { count } else { computed };
-            plan.nodes[index].output =
-                Some(plan.add(length, stored, (index, if index + 1 == computed { last_tick } else { index })));
+            if !(trained && is_normalized_by_its_reader(graph, index)) {
+                let life = (index, if index + 1 == computed { last_tick } else { index });
+                plan.nodes[index].output = Some(plan.add(length, stored, life));
+            }
             if trained && matches!(node.operation, Operation::Convolution(_)) {
                 plan.nodes[index].convolved = Some(plan.add(length, precision, (index, backward_tick(index))));
             }
@@ -141,13 +144,13 @@ impl Plan {
                 plan.extend_output(source, index);
             }
             if trained && matches!(node.operation, Operation::Convolution(_) | Operation::Linear { .. }) {
-                match recomputed_input(graph, index, first_trained) {
-                    Some(input) => {
+                match node.input {
+                    Source::Node(input) if input >= first_trained && is_recomputed(graph, input) => {
                         let length = batch * plan.shapes[input].length();
                         let life = (backward_tick(index), backward_tick(index));
                         plan.nodes[input].recomputed = Some(plan.add(length, precision, life));
                     }
-                    None => plan.extend_output(node.input, backward_tick(index)),
+                    _ => plan.extend_output(node.input, backward_tick(index)),
                 }
             }
             if trained && reads_own_output(node) {
@@ -171,7 +174,7 @@ impl Plan {
     }
 
     fn extend_output(&mut self, source: Source, tick: usize) {
-        if let Some(buffer) = self.output(source) {
+        if let Some(buffer) = self.read(source) {
             self.extend(buffer, tick);
         }
     }
@@ -237,22 +240,29 @@ impl Plan {
         }
     }
 
-    /// The buffer that `source` writes.
+    /// The buffer that a node reads `source` from.
     #[must_use]
-    pub fn output(&self, source: Source) -> Option<usize> {
+    pub fn read(&self, source: Source) -> Option<usize> {
         match source {
             Source::Image => Some(self.images),
-            Source::Node(index) => self.nodes[index].output,
+            Source::Node(index) => self.nodes[index].output.or(self.nodes[index].convolved),
         }
     }
 
     /// The buffer that the backward pass of a node that reads `source` finds it in.
     #[must_use]
-    pub fn kept(&self, source: Source) -> Option<usize> {
-        match source {
-            Source::Node(index) => self.nodes[index].recomputed.or(self.nodes[index].output),
-            Source::Image => Some(self.images),
-        }
+    pub fn read_again(&self, source: Source) -> Option<usize> {
+        let recomputed = match source {
+            Source::Image => None,
+            Source::Node(index) => self.nodes[index].recomputed,
+        };
+        recomputed.or(self.read(source))
+    }
+
+    /// Whether a node normalises what it reads from `source`.
+    #[must_use]
+    pub fn normalizes(&self, source: Source) -> bool {
+        matches!(source, Source::Node(index) if self.nodes[index].output.is_none() && self.nodes[index].convolved.is_some())
     }
 
     /// The place in memory of a buffer.
@@ -291,18 +301,34 @@ fn reads_own_output(node: &Node) -> bool {
     matches!(&node.operation, Operation::Convolution(convolution) if mask_source(convolution) == MaskSource::Output)
 }
 
-/// The node whose output node `index` reads, where that output is not kept for the backward pass but computed again from what the node convolved:
-/// where this takes next to no time beside the convolution that reads it, and nothing else does.
-fn recomputed_input(graph: &Graph, index: usize, first_trained: usize) -> Option<usize> {
-    let Operation::Convolution(reader) = &graph.nodes[index].operation else { return None };
-    let Source::Node(input) = graph.nodes[index].input else { return None };
-    let Operation::Convolution(convolution) = &graph.nodes[input].operation else { return None };
-    let source = Some(Source::Node(input));
-    let readers = graph.nodes.iter().flat_map(|node| [Some(node.input), residual(node)]).filter(|read| *read == source);
-    let is_dense = reader.groups == 1 && reader.kernel > 1;
-    let is_recomputed =
-        input >= first_trained && is_dense && mask_source(convolution) == MaskSource::Convolved && readers.count() == 1;
-    is_recomputed.then_some(input)
+/// The convolution that is the only reader of a convolution's normalised output, to which nothing was added.
+fn only_reader(graph: &Graph, index: usize) -> Option<&ConvNormActivation> {
+    let Operation::Convolution(convolution) = &graph.nodes[index].operation else { return None };
+    if convolution.residual.is_some() || convolution.drop_connect > 0.0 {
+        return None;
+    }
+    let source = Some(Source::Node(index));
+    let mut readers = graph.nodes.iter().filter(|node| Some(node.input) == source || residual(node) == source);
+    match (&readers.next()?.operation, readers.next()) {
+        (Operation::Convolution(reader), None) if reader.residual != source => Some(reader),
+        _ => None,
+    }
+}
+
+/// Whether a trained node's output is never written: its only reader goes over each value once, or a few times in the cache, and normalises
+/// it on the way.
+fn is_normalized_by_its_reader(graph: &Graph, index: usize) -> bool {
+    only_reader(graph, index).is_some_and(|reader| {
+        let has_border = !matches!(reader.padding, Padding::Each(0) | Padding::Same);
+        let is_pointwise = reader.kernel == 1 && reader.stride == 1 && reader.groups == 1 && !has_border;
+        is_pointwise || (reader.is_depthwise() && depthwise::KERNELS.contains(&reader.kernel))
+    })
+}
+
+/// Whether a trained node's output is not kept for its reader's backward pass but computed again: where this takes next to no time beside
+/// the convolution that reads it.
+fn is_recomputed(graph: &Graph, index: usize) -> bool {
+    only_reader(graph, index).is_some_and(|reader| reader.groups == 1 && reader.kernel > 1)
 }
 
 /// From what a convolution's backward pass tells where the activation was constant.
@@ -380,7 +406,7 @@ mod tests {
                 for (index, node) in graph.nodes.iter().enumerate() {
                     let own = &plan.nodes[index];
                     let forward = sources(node).into_iter().flatten().chain([index]);
-                    forward.for_each(|node| check(plan.nodes[node].output, index));
+                    forward.for_each(|node| check(plan.read(Source::Node(node)), index));
                     if node.input == Source::Image {
                         check(Some(plan.images), 0);
                         check(Some(plan.images), if index < frozen { index } else { 2 * count - index });
@@ -401,7 +427,7 @@ mod tests {
                     }
                     let [input, residual] = sources(node);
                     if is_convolution || matches!(node.operation, Operation::Linear { .. }) {
-                        check(plan.kept(node.input), tick);
+                        check(plan.read_again(node.input), tick);
                         let recomputed = input.filter(|&input| plan.nodes[input].recomputed.is_some());
                         recomputed.into_iter().for_each(|input| check(plan.nodes[input].convolved, tick));
                     }

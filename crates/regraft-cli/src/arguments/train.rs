@@ -119,7 +119,7 @@ pub struct TrainArguments {
     /// [default: running; batch in the textbook's recipe and from scratch]
     #[arg(long, value_parser = one_of::<BatchNormMode>(&["batch", "running"]), help_heading = "Training")]
     pub batch_norm: Option<BatchNormMode>,
-    /// How far running statistics of batch norm move towards a batch's [default: the recipe's or the architecture's]
+    /// How far running statistics of batch norm move towards a batch's [default: the architecture's; 0.1 from scratch]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves after the warm-up

@@ -19,9 +19,9 @@ pub(crate) mod tiles;
 
 pub use packed::Packed;
 
-use crate::convolution::{PackedWeights, Packing};
 use crate::element::{Bf16, Element};
 use crate::isa::for_each_isa;
+use crate::packing::{PackedWeights, Packing};
 use crate::scratch::with_scratch;
 use kernels::Kernel;
 
@@ -179,20 +179,11 @@ impl Operand for f32 {
     }
 
     fn packing(weights: &PackedWeights) -> &Packing<Self> {
-        match weights {
-            PackedWeights::F32(packing) => packing,
-            PackedWeights::Bf16(_) => panic!("weights packed for products of bf16"),
-        }
+        &weights.f32
     }
 
     fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
-        if let PackedWeights::Bf16(_) = weights {
-            *weights = PackedWeights::F32(Packing::default());
-        }
-        match weights {
-            PackedWeights::F32(packing) => packing,
-            PackedWeights::Bf16(_) => unreachable!("replaced above"),
-        }
+        &mut weights.f32
     }
 
     fn multiply_transposed(
@@ -240,20 +231,11 @@ impl Operand for Bf16 {
     }
 
     fn packing(weights: &PackedWeights) -> &Packing<Self> {
-        match weights {
-            PackedWeights::Bf16(packing) => packing,
-            PackedWeights::F32(_) => panic!("weights packed for products of f32"),
-        }
+        &weights.bf16
     }
 
     fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
-        if let PackedWeights::F32(_) = weights {
-            *weights = PackedWeights::Bf16(Packing::default());
-        }
-        match weights {
-            PackedWeights::Bf16(packing) => packing,
-            PackedWeights::F32(_) => unreachable!("replaced above"),
-        }
+        &mut weights.bf16
     }
 
     fn multiply_transposed(

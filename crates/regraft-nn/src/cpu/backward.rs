@@ -1,6 +1,6 @@
 //! The backward pass of one node: from the gradient of its output to those of its parameters and inputs.
 
-use super::forward::Pass;
+use super::forward::{Pass, normalization};
 use super::layer::{ConvolutionLayer, Layer};
 use super::slot::{disjoint, with_element};
 use super::{convolution_shape, window_shape};
@@ -9,6 +9,7 @@ use crate::plan::{MaskSource, Place, mask_source};
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::element::Element;
+use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::{depthwise, linear, pooling};
 
@@ -38,10 +39,11 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
     if let Source::Node(input) = node.input {
         recompute(pass, input);
     }
-    let input = plan.place_of(plan.kept(node.input));
+    let input = plan.place_of(plan.read_again(node.input));
     let input_gradient = target(Some(node.input), targets.input);
     let (input_shape, output_shape) = (pass.input_shape(index), plan.shapes[index]);
-    match (&node.operation, &mut pass.layers[index]) {
+    let (earlier, layers) = pass.layers.split_at_mut(index);
+    match (&node.operation, &mut layers[0]) {
         (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
             let shape = convolution_shape(plan.batch, input_shape, output_shape, convolution);
             let places = Places {
@@ -57,7 +59,8 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
                 residual_gradient: target(convolution.residual, targets.residual),
             };
             with_element!(plan.precision, E => {
-                convolution_node::<E>(pass.memory, layer, convolution, &shape, places, scratch, partial);
+                let normalization = normalization(plan, pass.graph, earlier, node.input);
+                convolution_node::<E>(pass.memory, layer, convolution, &shape, places, normalization, scratch, partial);
             });
         }
         (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
@@ -123,6 +126,7 @@ fn convolution_node<E: Element>(
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
     places: Places,
+    normalization: Option<Normalization<'_>>,
     scratch: &mut GradientScratch,
     partial: &mut Vec<f32>,
 ) {
@@ -153,6 +157,7 @@ fn convolution_node<E: Element>(
     let is_depthwise = depthwise::handles(shape);
     let [gradient, input] = disjoint(memory, [places.gradient.clone(), places.input]).map(|slot| slot.of::<E>());
     let (weights, weight_gradient) = weight.value_and_gradient();
+    let input = Input { values: input, normalization };
     match is_depthwise {
         true => depthwise::backward_weights(shape, input, gradient, weight_gradient, partial),
         false => convolution::backward_weights(shape, input, gradient, weight_gradient, scratch),

@@ -4,12 +4,13 @@ use super::layer::{ConvolutionLayer, Layer, LinearLayer};
 use super::slot::{disjoint, with_element};
 use super::{convolution_shape, output_place, window_shape};
 use crate::engine::TrainBatch;
-use crate::graph::{ConvNormActivation, Graph, MapShape, NormStatistics, Operation};
+use crate::graph::{ConvNormActivation, Graph, MapShape, NormStatistics, Operation, Source};
 use crate::plan::{Place, Plan, residual};
 use regraft_kernels::activation::Epilogue;
 use regraft_kernels::batch_norm::{inverse_deviation, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape};
 use regraft_kernels::element::Element;
+use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::{depthwise, linear, pooling};
@@ -44,7 +45,9 @@ impl Pass<'_> {
         let buffers = &plan.nodes[index];
         let input_place = output_place(plan, node.input);
         let own_place = plan.place_of(buffers.output);
-        match (&node.operation, &mut self.layers[index]) {
+        let (earlier, layers) = self.layers.split_at_mut(index);
+        let normalization = normalization(plan, self.graph, earlier, node.input);
+        match (&node.operation, &mut layers[0]) {
             (Operation::Convolution(convolution), Layer::Convolution(layer)) => {
                 let shape = convolution_shape(batch, input_shape, output_shape, convolution);
                 // Input and residual may be one map; then it is borrowed once.
@@ -61,7 +64,10 @@ impl Pass<'_> {
                     let residual: Option<&[E]> = residual_source.map(|_| if shared { &*input } else { &*residual });
                     match training {
                         None => infer_convolution(layer, convolution, &shape, input, residual, output),
-                        Some(_) => train_convolution(layer, convolution, &shape, input, residual, convolved, output),
+                        Some(_) => {
+                            let input = Input { values: input, normalization };
+                            train_convolution(layer, convolution, &shape, input, residual, convolved, output);
+                        }
                     }
                 });
             }
@@ -104,6 +110,17 @@ impl Pass<'_> {
     }
 }
 
+/// What a node does to each value that it reads from `source`, given the layers before it.
+pub(super) fn normalization<'a>(plan: &Plan, graph: &Graph, earlier: &'a [Layer], source: Source) -> Option<Normalization<'a>> {
+    let Source::Node(index) = source else { return None };
+    match (&graph.nodes[index].operation, &earlier[index]) {
+        (Operation::Convolution(convolution), Layer::Convolution(layer)) if plan.normalizes(source) => {
+            Some(Normalization { scale: &layer.scale, shift: &layer.shift, activation: convolution.activation })
+        }
+        _ => None,
+    }
+}
+
 fn infer_convolution<E: Element>(
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
@@ -125,7 +142,7 @@ fn train_convolution<E: Element>(
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
-    input: &[E],
+    input: Input<'_, E>,
     residual: Option<&[E]>,
     convolved: &mut [E],
     output: &mut [E],
@@ -159,6 +176,10 @@ fn train_convolution<E: Element>(
     layer.scale = weights.map(|(weight, inverse)| weight * inverse).collect();
     let biases = layer.norm_bias.value.iter().zip(&layer.statistics.mean).zip(&layer.scale);
     layer.shift = biases.map(|((bias, mean), scale)| bias - mean * scale).collect();
+    // Without an output the node that reads this one normalises.
+    if output.is_empty() {
+        return;
+    }
     let keep = (!layer.keep.is_empty()).then_some(layer.keep.as_slice());
     normalize(convolved, &layer.scale, &layer.shift, residual, keep, convolution.activation, pixels_per_image, output);
 }

@@ -4,8 +4,9 @@ use crate::engine::{Optimizer, Update};
 use crate::graph::{ConvNormActivation, Graph, Operation};
 use crate::parameters::Role;
 use regraft_kernels::batch_norm::{Statistics, inverse_deviation};
-use regraft_kernels::convolution::{ConvolutionShape, PackedWeights};
+use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::element::Element;
+use regraft_kernels::packing::PackedWeights;
 use regraft_kernels::{depthwise, optimizer};
 
 /// The roles of learned tensors, in the order in which they are gone through.

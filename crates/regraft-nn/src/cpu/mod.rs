@@ -155,9 +155,9 @@ fn load(plan: &Plan, memory: &mut [CacheLine], images: &[f32]) {
     with_element!(stored, E => copy(images, target.of::<E>()));
 }
 
-/// The place of the buffer that `source` writes.
+/// The place of the buffer that `source` is read from.
 fn output_place(plan: &Plan, source: Source) -> Place {
-    plan.place_of(plan.output(source))
+    plan.place_of(plan.read(source))
 }
 
 impl Engine for CpuEngine {

@@ -107,7 +107,8 @@ pub struct TrainConfig {
     /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or the
     /// batch's where there is no source model.
     pub batch_norm: Option<BatchNormMode>,
-    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has it.
+    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has it, and 0.1 from
+    /// scratch.
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves.
     pub schedule: Schedule,

@@ -1,0 +1,73 @@
+//! Maps as layers read them: as they are, or normalised on the way.
+
+use crate::activation::{Activation, clamp};
+use crate::element::Element;
+use crate::isa::{for_each_isa, multiply_add};
+use std::ops::Range;
+
+/// The batch norm and activation of the layer that put a map out, to be applied as the map is read: then the normalised map need not be in
+/// memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalization<'a> {
+    /// As [`crate::batch_norm::normalize`] takes it.
+    pub scale: &'a [f32],
+    /// As [`crate::batch_norm::normalize`] takes it.
+    pub shift: &'a [f32],
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Normalization<'_> {
+    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some neighbouring channels of pixels that lie `stride`
+    /// elements apart. `output` has a row of these channels for each pixel.
+    pub(crate) fn apply<E: Element, O: Element>(&self, channels: Range<usize>, input: &[E], stride: usize, output: &mut [O]) {
+        let (low, high) = self.activation.bounds();
+        normalize_rows(input, stride, &self.scale[channels.clone()], &self.shift[channels], low, high, output);
+    }
+}
+
+/// A map that a layer reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a, E> {
+    /// Its elements, `[N, H, W, C]`.
+    pub values: &'a [E],
+    /// What is done to them first.
+    pub normalization: Option<Normalization<'a>>,
+}
+
+impl<'a, E> From<&'a [E]> for Input<'a, E> {
+    fn from(values: &'a [E]) -> Self {
+        Self { values, normalization: None }
+    }
+}
+
+impl<'a, E> From<&'a Vec<E>> for Input<'a, E> {
+    fn from(values: &'a Vec<E>) -> Self {
+        values.as_slice().into()
+    }
+}
+
+for_each_isa! {
+    fn normalize_rows<E: Element, O: Element>(
+        input: &[E], stride: usize, scale: &[f32], shift: &[f32], low: f32, high: f32, output: &mut [O]
+    ) => normalize_rows_body
+}
+/// Rounded as if [`crate::batch_norm::normalize`] had written it.
+#[inline(always)]
+fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
+    input: &[E],
+    stride: usize,
+    scale: &[f32],
+    shift: &[f32],
+    low: f32,
+    high: f32,
+    output: &mut [O],
+) {
+    for (row, output) in output.chunks_exact_mut(scale.len()).enumerate() {
+        let input = &input[row * stride..][..scale.len()];
+        for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
+            let normalized = clamp(multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high);
+            *output = O::from_f32(E::from_f32(normalized).to_f32());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A convolution's weights as its matrix products read them.
+
+use crate::convolution::ConvolutionShape;
+use crate::element::{Bf16, Element};
+use crate::gemm::{Matrix, Operand, Packed};
+use crate::scratch::with_scratch;
+use crate::winograd;
+use rayon::prelude::*;
+
+/// A layer's weights as [`convolution::forward`](crate::convolution::forward) reads them, packed once for many calls: for whichever operands the
+/// maps' products have.
+#[derive(Clone, Debug, Default)]
+pub struct PackedWeights {
+    pub(crate) f32: Packing<f32>,
+    pub(crate) bf16: Packing<Bf16>,
+}
+
+/// Weights packed for products of `O`.
+#[derive(Clone, Debug)]
+pub enum Packing<O> {
+    /// A matrix `[patch, out channels of the group]` for each group.
+    Groups(Vec<Packed<O>>),
+    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each frequency.
+    Winograd(Vec<Packed<O>>),
+}
+
+impl<O> Default for Packing<O> {
+    fn default() -> Self {
+        Self::Groups(Vec::new())
+    }
+}
+
+impl<O: Operand> Packing<O> {
+    fn take(&mut self) -> Vec<Packed<O>> {
+        let (Self::Groups(matrices) | Self::Winograd(matrices)) = std::mem::take(self);
+        matrices
+    }
+
+    fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let mut matrices = self.take();
+        *self = if winograd::handles(shape) {
+            winograd::pack(&mut matrices, weights, shape.in_channels, shape.out_channels);
+            Self::Winograd(matrices)
+        } else {
+            let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
+            Self::Groups(matrices)
+        };
+    }
+
+    /// Packs what [transposed](ConvolutionShape::transposed) convolutions multiply with.
+    fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let mut matrices = self.take();
+        let transposed = shape.transposed();
+        let (depth, columns) = (transposed.patch_length(), shape.in_channels / shape.groups);
+        *self = if winograd::handles(&transposed) {
+            winograd::pack_transposed(&mut matrices, weights, shape.in_channels, shape.out_channels);
+            Self::Winograd(matrices)
+        } else if shape.kernel_height * shape.kernel_width == 1 {
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows { data: weights, stride: columns });
+            Self::Groups(matrices)
+        } else {
+            with_scratch(weights.len(), |rotated| {
+                rotate(shape, weights, rotated);
+                pack_groups(&mut matrices, rotated, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
+            });
+            Self::Groups(matrices)
+        };
+    }
+}
+
+/// Packs a `[depth, columns]` matrix of each group's weights.
+fn pack_groups<O: Operand>(
+    matrices: &mut Vec<Packed<O>>,
+    weights: &[f32],
+    depth: usize,
+    columns: usize,
+    matrix: impl Fn(&[f32]) -> Matrix<'_> + Sync,
+) {
+    let groups = weights.par_chunks_exact(depth * columns);
+    matrices.resize_with(groups.len(), Packed::default);
+    matrices.par_iter_mut().zip(groups).for_each(|(packed, weights)| packed.pack(matrix(weights), depth, columns));
+}
+
+impl PackedWeights {
+    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing memory.
+    pub fn pack<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if E::multiplies_natively() {
+            E::Native::packing_mut(self).pack(shape, weights);
+        } else {
+            f32::packing_mut(self).pack(shape, &rounded::<E>(weights));
+        }
+    }
+
+    /// As [`Self::pack`], for the convolution that turns the output's gradient into the input's ([`ConvolutionShape::transposed`]).
+    pub(crate) fn pack_transposed<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if E::multiplies_natively() {
+            E::Native::packing_mut(self).pack_transposed(shape, weights);
+        } else {
+            f32::packing_mut(self).pack_transposed(shape, &rounded::<E>(weights));
+        }
+    }
+}
+
+/// The values as `E` holds them.
+pub(crate) fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&value| E::from_f32(value).to_f32()).collect()
+}
+
+/// Writes the kernel turned by 180 degrees with input and output channels exchanged.
+fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut [f32]) {
+    /// Input channels that a task takes: a cache line of each filter's tap.
+    const CHANNELS: usize = 16;
+    let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let taps = shape.kernel_height * shape.kernel_width;
+    for (weights, rotated) in weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins)) {
+        rotated.par_chunks_mut(CHANNELS * taps * outs).enumerate().for_each(|(block, rotated)| {
+            for (tap, out) in (0..taps).flat_map(|tap| (0..outs).map(move |out| (tap, out))) {
+                let filter = &weights[(out * taps + tap) * ins + block * CHANNELS..];
+                for (channel, row) in rotated.chunks_exact_mut(taps * outs).enumerate() {
+                    row[(taps - 1 - tap) * outs + out] = filter[channel];
+                }
+            }
+        });
+    }
+}
