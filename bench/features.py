@@ -22,7 +22,7 @@ def run(options, views, more):
         output = pathlib.Path(folder) / "run"
         command = [options.regraft, "train", options.data, "--freeze", "trunk", "--epochs", options.epochs, "--views", views]
         command += ["--test-each-epoch", "--output", output, *more]
-        environment = {**os.environ, "XDG_CACHE_HOME": folder}
+        environment = {**os.environ, "REGRAFT_CACHE": str(pathlib.Path(folder) / "cache")}
         started = time.perf_counter()
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, env=environment)
         return time.perf_counter() - started, (output / "model.safetensors").read_bytes()
