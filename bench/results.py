@@ -9,7 +9,6 @@ docs/results.md (which is made where it is missing) by its table, its paired tes
 import argparse
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -84,7 +83,9 @@ def main():
     said = f"{outcome['scored_images']} test pictures; seeds {seeds}; {outcome['device']}; Regraft {outcome['regraft_version']}."
     parts = [BEGIN, "", *table(outcome), "", said, "", "![The arms' curves and where each ended](results.svg)", "", *tests(outcome), "", END]
     page.write_text(before + "\n".join(parts) + after)
-    shutil.copyfile(options.output / "compare.svg", ROOT / "docs/results.svg")
+    # The folder's name, wherever it lies on this machine.
+    picture = (options.output / "compare.svg").read_text().replace(outcome["data"], pathlib.Path(outcome["data"]).name)
+    (ROOT / "docs/results.svg").write_text(picture)
 
 
 if __name__ == "__main__":
