@@ -17,11 +17,13 @@ use regraft_kernels::{depthwise, linear, pooling};
 type Target = Option<(Place, bool)>;
 
 /// The buffers that a convolution's backward pass works on.
-struct Places {
+struct Places<'a> {
     gradient: Place,
     output: Place,
     convolved: Place,
     input: Place,
+    /// What is done to the input first.
+    normalization: Option<Normalization<'a>>,
     input_gradient: Target,
     residual_gradient: Target,
 }
@@ -55,12 +57,12 @@ pub(super) fn node(pass: &mut Pass<'_>, index: usize, scratch: &mut GradientScra
                 },
                 convolved: plan.place_of(plan.nodes[index].convolved),
                 input,
+                normalization: normalization(plan, pass.graph, earlier, node.input),
                 input_gradient,
                 residual_gradient: target(convolution.residual, targets.residual),
             };
             with_element!(plan.precision, E => {
-                let normalization = normalization(plan, pass.graph, earlier, node.input);
-                convolution_node::<E>(pass.memory, layer, convolution, &shape, places, normalization, scratch, partial);
+                convolution_node::<E>(pass.memory, layer, convolution, &shape, places, scratch, partial);
             });
         }
         (Operation::MaxPool { kernel, stride, padding }, Layer::MaxPool { places }) => {
@@ -125,8 +127,7 @@ fn convolution_node<E: Element>(
     layer: &mut ConvolutionLayer,
     convolution: &ConvNormActivation,
     shape: &ConvolutionShape,
-    places: Places,
-    normalization: Option<Normalization<'_>>,
+    places: Places<'_>,
     scratch: &mut GradientScratch,
     partial: &mut Vec<f32>,
 ) {
@@ -157,7 +158,7 @@ fn convolution_node<E: Element>(
     let is_depthwise = depthwise::handles(shape);
     let [gradient, input] = disjoint(memory, [places.gradient.clone(), places.input]).map(|slot| slot.of::<E>());
     let (weights, weight_gradient) = weight.value_and_gradient();
-    let input = Input { values: input, normalization };
+    let input = Input { values: input, normalization: places.normalization };
     match is_depthwise {
         true => depthwise::backward_weights(shape, input, gradient, weight_gradient, partial),
         false => convolution::backward_weights(shape, input, gradient, weight_gradient, scratch),
