@@ -453,7 +453,7 @@ mod tests {
         let part = memory(Mode::Train { frozen: graph.nodes_through("layer3").expect("a layer") });
         let whole = memory(Mode::Train { frozen: 0 });
         assert!(head_only < evaluation + evaluation / 50, "a frozen trunk keeps nothing: {head_only} and {evaluation}");
-        assert!(part < whole / 2 && evaluation < whole / 3, "{evaluation} {part} {whole}");
+        assert!(part < whole / 3 && evaluation < whole / 3, "{evaluation} {part} {whole}");
         let plan = Plan::new(&graph, Mode::Train { frozen: graph.head() }, 8, 224, Precision::F32).expect("large enough");
         assert!(plan.nodes[..graph.head()].iter().all(|node| node.gradient.is_none() && node.convolved.is_none()));
         assert_eq!(plan.accumulates[graph.head()], GradientTargets::default());
