@@ -2,6 +2,7 @@
 
 use crate::activation::{Activation, add_slices, clamp, pass_between};
 use crate::element::Element;
+use crate::input::normalize_rows;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
@@ -115,31 +116,9 @@ pub fn normalize<E: Element>(
                 let residual = &residual[image * image_length..][..output.len()];
                 normalize_image_with(input, scale, shift, residual, keep, low, high, output);
             }
-            None => normalize_image(input, scale, shift, keep, low, high, output),
+            None => normalize_rows(input, scale.len(), scale, shift, keep, low, high, output),
         }
     });
-}
-
-for_each_isa! {
-    fn normalize_image<E: Element>(
-        input: &[E], scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [E]
-    ) => normalize_image_body
-}
-#[inline(always)]
-fn normalize_image_body<const FUSED: bool, E: Element>(
-    input: &[E],
-    scale: &[f32],
-    shift: &[f32],
-    keep: f32,
-    low: f32,
-    high: f32,
-    output: &mut [E],
-) {
-    for (output, input) in output.chunks_exact_mut(scale.len()).zip(input.chunks_exact(scale.len())) {
-        for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
-            *output = E::from_f32(clamp(keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high));
-        }
-    }
 }
 
 for_each_isa! {

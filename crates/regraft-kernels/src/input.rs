@@ -22,7 +22,7 @@ impl Normalization<'_> {
     /// elements apart. `output` has a row of these channels for each pixel.
     pub(crate) fn apply<E: Element, O: Element>(&self, channels: Range<usize>, input: &[E], stride: usize, output: &mut [O]) {
         let (low, high) = self.activation.bounds();
-        normalize_rows(input, stride, &self.scale[channels.clone()], &self.shift[channels], low, high, output);
+        normalize_rows(input, stride, &self.scale[channels.clone()], &self.shift[channels], 1.0, low, high, output);
     }
 }
 
@@ -48,17 +48,18 @@ impl<'a, E> From<&'a Vec<E>> for Input<'a, E> {
 }
 
 for_each_isa! {
-    fn normalize_rows<E: Element, O: Element>(
-        input: &[E], stride: usize, scale: &[f32], shift: &[f32], low: f32, high: f32, output: &mut [O]
+    pub(crate) fn normalize_rows<E: Element, O: Element>(
+        input: &[E], stride: usize, scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [O]
     ) => normalize_rows_body
 }
-/// Rounded as if [`crate::batch_norm::normalize`] had written it.
+/// The channels of `scale` of pixels that lie `stride` elements apart, rounded to the input's type whatever the output's is.
 #[inline(always)]
 fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
     input: &[E],
     stride: usize,
     scale: &[f32],
     shift: &[f32],
+    keep: f32,
     low: f32,
     high: f32,
     output: &mut [O],
@@ -66,7 +67,7 @@ fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
     for (row, output) in output.chunks_exact_mut(scale.len()).enumerate() {
         let input = &input[row * stride..][..scale.len()];
         for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
-            let normalized = clamp(multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high);
+            let normalized = clamp(keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high);
             *output = O::from_f32(E::from_f32(normalized).to_f32());
         }
     }
