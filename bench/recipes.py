@@ -13,26 +13,27 @@ import tempfile
 import time
 
 # Each candidate states what it compares, whatever the recipe's defaults are.
-HEAD, ABOVE, ALL = ["--freeze", "trunk"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
+FROZEN, ABOVE, ALL = ["--freeze", "trunk"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
+NEW = ["--head", "new"]
 SMALL, LARGE = ["--crop-scale", "0.08,1"], ["--crop-scale", "0.35,1"]
 RUNNING, BATCH = ["--batch-norm", "running"], ["--batch-norm", "batch", "--batch-norm-momentum", "0.1"]
 FITTED = ["--head", "fit", "--head-lr-mult", "1", *LARGE, *RUNNING]
 AVERAGED = [*FITTED, "--ema", "0.99", "--precision", "bf16"]
 CANDIDATES = {
-    "head, lr 3e-3, crops from 0.08": [*HEAD, "--lr", "3e-3", *SMALL],
-    "head, lr 3e-3, crops from 0.35": [*HEAD, "--lr", "3e-3", *LARGE],
-    "head, lr 3e-3, no augmentation": [*HEAD, "--lr", "3e-3", "--augment", "none"],
-    "above blocks.3, lr 1e-3, crops from 0.08, batch statistics": [*ABOVE, "--lr", "1e-3", *SMALL, *BATCH],
-    "above blocks.3, lr 1e-3, crops from 0.35, batch statistics": [*ABOVE, "--lr", "1e-3", *LARGE, *BATCH],
-    "above blocks.3, lr 1e-3, crops from 0.35": [*ABOVE, "--lr", "1e-3", *LARGE, *RUNNING],
-    "above blocks.3, lr 3e-4, crops from 0.35": [*ABOVE, "--lr", "3e-4", *LARGE, *RUNNING],
-    "all, lr 1e-3, crops from 0.35": [*ALL, "--lr", "1e-3", *LARGE, *RUNNING],
+    "head, lr 3e-3, crops from 0.08": [*NEW, *FROZEN, "--lr", "3e-3", *SMALL],
+    "head, lr 3e-3, crops from 0.35": [*NEW, *FROZEN, "--lr", "3e-3", *LARGE],
+    "head, lr 3e-3, no augmentation": [*NEW, *FROZEN, "--lr", "3e-3", "--augment", "none"],
+    "above blocks.3, lr 1e-3, crops from 0.08, batch statistics": [*NEW, *ABOVE, "--lr", "1e-3", *SMALL, *BATCH],
+    "above blocks.3, lr 1e-3, crops from 0.35, batch statistics": [*NEW, *ABOVE, "--lr", "1e-3", *LARGE, *BATCH],
+    "above blocks.3, lr 1e-3, crops from 0.35": [*NEW, *ABOVE, "--lr", "1e-3", *LARGE, *RUNNING],
+    "above blocks.3, lr 3e-4, crops from 0.35": [*NEW, *ABOVE, "--lr", "3e-4", *LARGE, *RUNNING],
+    "all, lr 1e-3, crops from 0.35": [*NEW, *ALL, "--lr", "1e-3", *LARGE, *RUNNING],
     # From the fitted head on: the head learns at the trunk's rate, for it is where it should be already.
-    "fitted head": ["--head", "fit", *HEAD],
-    "fitted head, 256 pixels": ["--head", "fit", *HEAD, "--image-size", "256"],
-    "fitted head, 288 pixels": ["--head", "fit", *HEAD, "--image-size", "288"],
-    "fitted head, pictures squashed": ["--head", "fit", *HEAD, "--resize", "squash"],
-    "fitted head, three augmented views and the plain one": ["--head", "fit", *HEAD, "--views", "3", *LARGE],
+    "fitted head": ["--head", "fit", *FROZEN],
+    "fitted head, 256 pixels": ["--head", "fit", *FROZEN, "--image-size", "256"],
+    "fitted head, 288 pixels": ["--head", "fit", *FROZEN, "--image-size", "288"],
+    "fitted head, pictures squashed": ["--head", "fit", *FROZEN, "--resize", "squash"],
+    "fitted head, three augmented views and the plain one": ["--head", "fit", *FROZEN, "--views", "3", *LARGE],
     "fitted, then above blocks.3, lr 1e-3": [*FITTED, *ABOVE, "--lr", "1e-3"],
     "fitted, then above blocks.3, lr 3e-3": [*FITTED, *ABOVE, "--lr", "3e-3"],
     "fitted, then above blocks.3, lr 3e-4": [*FITTED, *ABOVE, "--lr", "3e-4"],
@@ -49,7 +50,7 @@ def run(regraft, data, name, options, seed, epochs):
     """One training; the held-out part's accuracy after the best and the last epoch, and the seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         command = [regraft, "train", data, "--val-fraction", "0.2", "--seed", str(seed), "--output", folder, "--json", *options]
-        # A fitted head on a frozen trunk has no epochs.
+        # A fitted head on a frozen trunk needs no epochs.
         if epochs and not ("fit" in options and "trunk" in options):
             command += ["--epochs", str(epochs)]
         start = time.perf_counter()

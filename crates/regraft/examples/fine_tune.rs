@@ -15,8 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = arguments.next().ok_or("give a folder of pictures")?;
     let picture = arguments.next().ok_or("give a picture")?;
 
-    // The default recipe, but only the head learns, for two epochs.
-    let config = TrainConfig { freeze: Some(Freeze::Trunk), epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
+    // The default recipe fits the head; from there on, the layers above `blocks.5` learn for two epochs.
+    let freeze = Some(Freeze::Through("blocks.5".into()));
+    let config = TrainConfig { freeze, epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
     let output = Output { parent: "runs".into(), ..Output::default() };
     let outcome = train(&config, &output, &mut |event| {
         if let Event::Epoch { row, .. } = event {

@@ -11,6 +11,7 @@ struct Problem {
     classes: usize,
     features: Vec<f32>,
     labels: Vec<u32>,
+    class_weights: Option<Vec<f32>>,
     solutions: Vec<Expected>,
 }
 
@@ -25,7 +26,13 @@ struct Expected {
 
 impl Problem {
     fn examples(&self) -> Examples<'_> {
-        Examples { features: &self.features, channels: self.channels, labels: &self.labels, classes: self.classes }
+        Examples {
+            features: &self.features,
+            channels: self.channels,
+            labels: &self.labels,
+            classes: self.classes,
+            class_weights: self.class_weights.as_deref(),
+        }
     }
 }
 
@@ -37,7 +44,7 @@ fn largest_difference(found: &[f32], expected: &[f64]) -> f64 {
 #[test]
 fn solutions_are_scikit_learns() {
     let problems: Vec<Problem> = serde_json::from_str(include_str!("fixtures/logistic_regression.json")).expect("a fixture");
-    assert_eq!(problems.len(), 3);
+    assert_eq!(problems.len(), 5);
     for problem in &problems {
         for expected in &problem.solutions {
             let what = format!("{}, strength {}", problem.name, expected.strength);
@@ -73,7 +80,7 @@ fn noisy(examples: usize, channels: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
 #[test]
 fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out() {
     let (features, labels) = noisy(200, 60, 5);
-    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2 };
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
     let options = CrossValidationOptions { strengths: vec![1e-4, 1e-2, 1.0, 100.0], ..CrossValidationOptions::new(3) };
     let found = cross_validate(examples, &options).expect("possible");
     // Neither the strength that learns next to nothing nor the one that learns the noise by heart.
@@ -93,7 +100,7 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
 #[test]
 fn views_of_a_picture_are_held_out_together() {
     let (features, labels) = noisy(200, 60, 5);
-    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2 };
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
     let options = CrossValidationOptions { strengths: vec![0.02, 2.0], ..CrossValidationOptions::new(3) };
     let once = cross_validate(examples, &options).expect("possible");
     // The same view twice says nothing new, but for twice the weight of each example. Were the views of a picture parted, its label would be
@@ -111,7 +118,7 @@ fn views_of_a_picture_are_held_out_together() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let (features, labels) = noisy(300, 40, 9);
-    let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2 };
+    let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2, class_weights: None };
     let with_threads = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| solve(examples, 0.1)).expect("solvable")
@@ -121,10 +128,14 @@ fn the_number_of_threads_changes_nothing() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let examples = Examples { features: &[0.0, 1.0, 2.0, 3.0], channels: 2, labels: &[0, 1], classes: 2 };
+    let examples = Examples { features: &[0.0, 1.0, 2.0, 3.0], channels: 2, labels: &[0, 1], classes: 2, class_weights: None };
     assert!(solve(examples, 1.0).is_ok());
     assert_eq!(solve(examples, 0.0), Err(RegressionError::Strength(0.0)));
     assert_eq!(solve(Examples { labels: &[0, 2], ..examples }, 1.0), Err(RegressionError::Label { label: 2, classes: 2 }));
+    for weights in [&[1.0][..], &[1.0, -1.0], &[0.0, 0.0], &[1.0, f32::NAN]] {
+        let weighted = Examples { class_weights: Some(weights), ..examples };
+        assert_eq!(solve(weighted, 1.0), Err(RegressionError::ClassWeights { classes: 2 }), "{weights:?}");
+    }
     assert!(matches!(solve(Examples { channels: 3, ..examples }, 1.0), Err(RegressionError::Shape { .. })));
     let infinite = Examples { features: &[0.0, 1.0, f32::INFINITY, 3.0], ..examples };
     assert_eq!(solve(infinite, 1.0), Err(RegressionError::NotFinite { example: 1 }));

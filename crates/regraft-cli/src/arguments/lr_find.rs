@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  regraft lr-find photos/
+  regraft lr-find photos/ --freeze none
+  regraft lr-find photos/ --head new                   a new head on the frozen trunk
   regraft lr-find photos/ --freeze none --from 1e-5 --to 10 --steps 200
-  regraft lr-find photos/ --model resnet18 --weights resnet18-f37072fd.pth --picture resnet18.svg";
+  regraft lr-find photos/ --model resnet18 --weights resnet18-f37072fd.pth --freeze none --picture resnet18.svg";
 
 /// Flags of `regraft lr-find`: those of `regraft train`, and how the rate rises.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{
     Balance, BatchNormMode, Freeze, HeadStart, Interval, LossReduction, OnNan, OptimizerName, Recipe, Schedule, TrainConfig,
+    differences, options,
 };
 use regraft::run_folder::RunFolder;
 use std::num::NonZeroU32;
@@ -19,9 +20,9 @@ Examples:
   regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
   regraft train labels.csv                        a table with the columns path, label and split
   regraft train photos/ --recipe d2l              the textbook's recipe
-  regraft train photos/ --head fit                a strong answer in seconds
+  regraft train photos/ --head new                a new head learns in epochs
   regraft train photos/ --budget 2m               the best that fits into two minutes on this machine
-  regraft train photos/ --freeze none --lr 1e-3   all layers learn, not the head alone
+  regraft train photos/ --freeze none             all layers go on from the fitted head
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
   regraft train photos/ --weights runs/source     a model of your own as the source
@@ -64,9 +65,10 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// What the head starts from: random values (new: Xavier's; pytorch: those of PyTorch's Linear); rows of the source's head for classes that the source has by name, synonym or kind;
-    /// or the logistic regression that fits best. On a frozen trunk a fitted head needs no epochs [default: new]
-    #[arg(long, value_parser = one_of::<HeadStart>(&["new", "pytorch", "reuse", "fit"]), help_heading = "Transfer")]
+    /// What the head starts from: the logistic regression that fits best (fit), which on a frozen trunk needs no epochs; random values (new: Xavier's;
+    /// pytorch: those of PyTorch's Linear); or rows of the source's head for classes that the source has by name, synonym or kind (reuse)
+    /// [default: fit; new in the textbook's recipe and from scratch]
+    #[arg(long, value_parser = one_of::<HeadStart>(&["fit", "new", "pytorch", "reuse"]), help_heading = "Transfer")]
     pub head: Option<HeadStart>,
     /// Which of the source's classes each class starts from, as TOML: "hot dog" = ["hotdog", "bun"]; implies --head reuse
     #[arg(long, value_name = "FILE", help_heading = "Transfer")]
@@ -75,7 +77,7 @@ pub struct TrainArguments {
     /// stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
-    /// The head's learning rate is this many times the trunk's [default: 10, or 1 for a fitted head]
+    /// The head's learning rate is this many times the trunk's [default: 1 for a fitted head, or 10]
     #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
     pub head_lr_mult: Option<f32>,
     /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
@@ -89,7 +91,7 @@ pub struct TrainArguments {
     #[arg(long, help_heading = "Transfer")]
     pub no_feature_cache: bool,
 
-    /// Passes over the training pictures [default: 5; none for a fitted head on a frozen trunk]
+    /// Passes over the training pictures [default: none for a fitted head on a frozen trunk, or 5]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<u32>,
     /// End within this time, such as 2m, in place of a number of epochs: measures how fast this machine is with these pictures, and plans what fits:
@@ -100,7 +102,7 @@ pub struct TrainArguments {
     /// Pictures in a step
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
-    /// Learning rate of the trunk [default: 3e-3; 3e-4 from a fitted head on; 5e-5 in the textbook's recipe]
+    /// Learning rate of the trunk [default: 3e-4 from a fitted head on, or 3e-3; 5e-5 in the textbook's recipe]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     pub lr: Option<f32>,
     /// Optimiser
@@ -203,6 +205,7 @@ impl TrainArguments {
             Some(path) => TrainConfig::read(path).map_err(Failure::input)?,
             None => TrainConfig::recipe(self.recipe.unwrap_or(Recipe::Default), self.data.as_deref().unwrap_or("".as_ref())),
         };
+        let base = options(&config);
         // `--weights X` alone must not keep the model name of a configuration, which X may contradict; nor the other way round.
         let SourceArguments { model, weights } = &self.source;
         if self.config.is_some() && weights.is_some() && model.is_none() {
@@ -216,11 +219,11 @@ impl TrainArguments {
         set_some(&mut config.model, model.as_ref());
         set_some(&mut config.weights, self.source.weights().as_ref());
         set_some(&mut config.freeze, self.freeze.as_ref());
-        set(&mut config.head, self.head.as_ref());
+        set_some(&mut config.head, self.head.as_ref());
         if let Some(path) = &self.head_map {
             config.head_map = Some(TrainConfig::read_head_map(path).map_err(Failure::input)?);
             if self.head.is_none() {
-                config.head = HeadStart::Reuse;
+                config.head = Some(HeadStart::Reuse);
             }
         }
         set(&mut config.layer_decay, self.layer_decay.as_ref());
@@ -267,6 +270,11 @@ impl TrainArguments {
         set(&mut config.precision, self.precision.precision.as_ref());
         set(&mut config.device, self.device.as_ref());
         config.check().map_err(Failure::input)?;
+        // A budget plans the epochs later, and says so where there is time for none.
+        if self.budget.is_none() {
+            let changed = differences(&base, &options(&config));
+            config.check_given(changed.iter().map(|difference| difference.name.as_str())).map_err(Failure::input)?;
+        }
         Ok(config)
     }
 }

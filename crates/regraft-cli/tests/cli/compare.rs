@@ -5,6 +5,7 @@ use crate::workspace::Workspace;
 
 const ARMS: &str = "\
 [common]
+head = \"new\"
 freeze = \"trunk\"
 augment = \"none\"
 

@@ -12,7 +12,7 @@ const HALF: &str = "2.658455991569832e36";
 
 fn options(rate: &str, warmup: f64) -> String {
     format!(
-        "--image-size 32 --epochs 4 --batch-size 5 --schedule constant --warmup {warmup} --momentum 0 --weight-decay 0 --lr {rate}"
+        "--image-size 32 --head new --epochs 4 --batch-size 5 --schedule constant --warmup {warmup} --momentum 0 --weight-decay 0 --lr {rate}"
     )
 }
 

@@ -42,7 +42,7 @@ fn wrong_usage_is_told_from_failure() {
     {
         assert_eq!(workspace.regraft(wrong).code, Some(2), "regraft {wrong}");
     }
-    let error = workspace.regraft("train photos --epochs 0").failed(2);
+    let error = workspace.regraft("train photos --head new --epochs 0").failed(2);
     assert_says(&error, &["--epochs 0 is not possible", "1 or more"]);
     let error = workspace.regraft("train photos --crop-scale 0.5").failed(2);
     assert_says(&error, &["two numbers with a comma between"]);

@@ -105,7 +105,7 @@ fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
 #[test]
 fn a_comparison_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     let workspace = Workspace::with_photos();
-    let common = "[common]\nfreeze = \"through=blocks.5\"\nbatch_size = 4\noptimizer = \"adamw\"\ncheckpoint_every = \"0s\"\n";
+    let common = "[common]\nhead = \"new\"\nfreeze = \"through=blocks.5\"\nbatch_size = 4\noptimizer = \"adamw\"\ncheckpoint_every = \"0s\"\n";
     workspace.write("arms.toml", format!("{common}[[arm]]\nname = \"fast\"\nlr = 1e-2\n[[arm]]\nname = \"slow\"\nlr = 1e-4\n"));
     let command = |output: &str| {
         format!("compare photos --arms arms.toml --image-size 32 --epochs 2 --seeds 2 --threads 1 --workers 1 --output {output}")

@@ -71,7 +71,7 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     // config.toml repeats it.
     workspace.regraft("train --config further/config.toml --output repeated").succeeded();
     assert!(state(&workspace, "repeated") == state(&workspace, "further"));
-    let error = workspace.regraft("train photos --epochs 0").failed(2);
+    let error = workspace.regraft("train photos --head new --epochs 0").failed(2);
     assert_says(&error, &["--epochs 0 is not possible", "--head fit"]);
 }
 
@@ -110,7 +110,7 @@ fn kept_features_change_no_bit() {
 #[test]
 fn damaged_features_are_noticed_and_mended() {
     let workspace = Workspace::with_photos();
-    let first = trained(&workspace, &format!("{SMALL} --head fit"), "first");
+    let first = trained(&workspace, "--image-size 32 --head fit", "first");
     let folder = workspace.names("cache/features").remove(0);
     for file in workspace.names(&format!("cache/features/{folder}")) {
         let name = format!("cache/features/{folder}/{file}");
@@ -119,7 +119,7 @@ fn damaged_features_are_noticed_and_mended() {
         bytes[place] ^= 1;
         workspace.write(&name, bytes);
     }
-    let run = workspace.regraft(&format!("train photos {SMALL} --head fit --output second")).succeeded();
+    let run = workspace.regraft("train photos --image-size 32 --head fit --output second").succeeded();
     assert_says(&run.stdout, &["is damaged (the checksum of its row ", "computed anew"]);
     assert!(first == state(&workspace, "second"));
 }
@@ -131,7 +131,7 @@ fn rows_of_the_sources_head_are_used_again() {
         workspace.pictures(&format!("photos/{class}"), Look::Blue, 4);
     }
     // Rates so small that the head stays where it started.
-    let still = format!("{SMALL} --epochs 1 --lr 1e-30 --weight-decay 0");
+    let still = "--image-size 32 --freeze trunk --epochs 1 --lr 1e-30 --weight-decay 0";
     let run = workspace.regraft(&format!("train photos {still} --head reuse --output run --json")).succeeded();
     assert_says(
         &run.stderr,
@@ -150,7 +150,7 @@ fn rows_of_the_sources_head_are_used_again() {
     let reused = state(&workspace, "run");
     assert!(row(&reused, 0) == row(&source.state, place("Granny Smith")));
     assert!(row(&reused, 1) == row(&source.state, place("hotdog, hot dog, red hot")));
-    let new = trained(&workspace, &still, "new");
+    let new = trained(&workspace, &format!("{still} --head new"), "new");
     assert!(row(&reused, 2) == row(&new, 2) && row(&reused, 0) != row(&new, 0));
 
     // By hand, and the map goes into config.toml.
@@ -217,7 +217,7 @@ fn what_is_frozen_is_proved_to_be_the_sources() {
     let trunk = source.iter().filter(|(name, _)| !name.starts_with("classifier"));
     let (tensors, values) = trunk.fold((0, 0), |(tensors, values), (_, tensor)| (tensors + 1, values + tensor.len()));
     assert_eq!(summary["frozen"], json!({"tensors": tensors, "values": values}));
-    let flags = "--image-size 32 --epochs 1 --freeze none --lr 1e-3";
+    let flags = "--image-size 32 --head new --epochs 1 --freeze none --lr 1e-3";
     // Statistics that stay are proved where layers learn; where they move, there is nothing to prove.
     let kept = workspace.regraft(&format!("train photos {flags} --output kept --json")).succeeded().json();
     let statistics = source.keys().filter(|name| name.contains("running")).count();
@@ -233,8 +233,7 @@ fn what_is_frozen_is_proved_to_be_the_sources() {
 fn stages_learn_the_slower_the_deeper_they_lie_and_biases_need_not_decay() {
     let workspace = Workspace::with_photos();
     let source = Model::embedded().expect("it is built in").state;
-    let flags =
-        "--image-size 32 --epochs 1 --batch-size 10 --freeze none --lr 1e-3 --warmup 0 --schedule constant --weight-decay 0";
+    let flags = "--image-size 32 --head new --epochs 1 --batch-size 10 --freeze none --lr 1e-3 --warmup 0 --schedule constant --weight-decay 0";
     let even = trained(&workspace, flags, "even");
     let decayed = trained(&workspace, &format!("{flags} --layer-decay 0.5"), "decayed");
     // One step of plain descent: how far a stage moves is its rate. conv_head lies uppermost, then blocks.6 and so on.
@@ -247,7 +246,7 @@ fn stages_learn_the_slower_the_deeper_they_lie_and_biases_need_not_decay() {
     }
     assert_says(&workspace.regraft("train photos --layer-decay 1.5").failed(2), &["--layer-decay 1.5 is not possible"]);
 
-    let flags = "--image-size 32 --epochs 1 --freeze none --lr 1e-3 --weight-decay 0.5";
+    let flags = "--image-size 32 --head new --epochs 1 --freeze none --lr 1e-3 --weight-decay 0.5";
     let all = trained(&workspace, flags, "all");
     let weights = trained(&workspace, &format!("{flags} --no-decay-bias-norm"), "weights");
     let size = |state: &State, name: &str| state[name].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();

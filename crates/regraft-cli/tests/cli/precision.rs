@@ -19,7 +19,7 @@ fn precisions(workspace: &Workspace, run: &str) -> [String; 2] {
 fn a_frozen_trunk_in_bf16_has_features_of_its_own() {
     let workspace = Workspace::with_photos();
     let train = |flags: &str, run: &str| {
-        workspace.regraft(&format!("train photos --image-size 32 --epochs 1 {flags} --output {run}")).succeeded();
+        workspace.regraft(&format!("train photos --image-size 32 --head new --epochs 1 {flags} --output {run}")).succeeded();
         workspace.read(&format!("{run}/model.safetensors"))
     };
     let wide = train("", "wide");
@@ -60,7 +60,7 @@ fn auto_is_what_the_instruction_set_multiplies() {
     let workspace = Workspace::with_photos();
     let portable = [("REGRAFT_ISA", "portable")];
     assert_eq!(workspace.regraft_with("doctor --json", &portable).succeeded().json()["precision_auto"], "f32");
-    let train = "train photos --image-size 32 --epochs 1 --precision auto --output";
+    let train = "train photos --image-size 32 --head new --epochs 1 --precision auto --output";
     workspace.regraft_with(&format!("{train} portable"), &portable).succeeded();
     assert_eq!(precisions(&workspace, "portable"), ["f32", "f32"]);
 

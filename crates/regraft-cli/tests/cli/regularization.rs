@@ -88,7 +88,7 @@ fn an_average_of_the_weights_is_kept_and_goes_on_after_an_interruption() {
 #[test]
 fn mixed_pictures_erased_parts_and_dropped_features_change_what_is_learned() {
     let workspace = Workspace::with_photos();
-    let flags = "--image-size 32 --epochs 2 --batch-size 4 --lr 1e-2";
+    let flags = "--image-size 32 --head new --epochs 2 --batch-size 4 --lr 1e-2";
     let plain = trained(&workspace, flags, "plain");
     for (number, change) in [
         "--mixup 0.4",

@@ -17,7 +17,7 @@ fn threads_and_workers_change_no_bit_but_the_seed_does() {
     let workspace = Workspace::with_photos();
     // Everything that is drawn takes part: order, crops, flips, dropout and drop-connect; and every kernel, as nothing is frozen.
     let train = |flags: &str, run: &str| {
-        let all = "--freeze none --batch-norm batch --image-size 32 --epochs 2 --batch-size 4";
+        let all = "--head new --freeze none --batch-norm batch --image-size 32 --epochs 2 --batch-size 4";
         workspace.regraft(&format!("train photos {all} {flags} --output {run}")).succeeded();
         workspace.read(&format!("{run}/model.safetensors"))
     };

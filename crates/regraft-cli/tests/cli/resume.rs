@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 /// A training in which everything takes part that a checkpoint has to hold: an optimiser with memory, batch norms that follow their
 /// batches, dropout and drop-connect, and a best epoch.
-pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --freeze through=blocks.5 --batch-norm batch --optimizer adamw \
+pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --head new --freeze through=blocks.5 --batch-norm batch --optimizer adamw \
                          --lr 1e-3 --batch-size 4 --seed 5 --threads 1 --workers 1";
 
 /// With a checkpoint after each step.
@@ -119,7 +119,7 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
 #[test]
 fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let workspace = Workspace::with_photos();
-    let quick = "--image-size 32 --epochs 2 --lr 1e-3";
+    let quick = "--image-size 32 --head new --epochs 2 --lr 1e-3";
     workspace.regraft(&format!("train photos {quick} --output whole")).succeeded();
     let model = workspace.read("whole/model.safetensors");
     let again = workspace.regraft("train --resume whole").succeeded();
@@ -150,7 +150,7 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
 #[test]
 fn other_options_and_other_pictures_are_refused_and_listed() {
     let workspace = Workspace::with_photos();
-    workspace.regraft("train photos --image-size 32 --epochs 2 --lr 1e-3 --output run").succeeded();
+    workspace.regraft("train photos --image-size 32 --head new --epochs 2 --lr 1e-3 --output run").succeeded();
     rewind(&workspace, "run", 1);
     let state =
         || (workspace.read("run/model.safetensors"), workspace.names("run/checkpoints"), workspace.text("run/config.toml"));
@@ -202,7 +202,7 @@ fn threads_workers_and_a_moved_folder_are_no_other_run() {
 #[test]
 fn a_constant_schedule_can_train_longer() {
     let workspace = Workspace::with_photos();
-    let options = "--image-size 32 --lr 1e-3 --schedule constant --warmup 0.5";
+    let options = "--image-size 32 --head new --lr 1e-3 --schedule constant --warmup 0.5";
     workspace.regraft(&format!("train photos {options} --epochs 4 --output whole")).succeeded();
     workspace.regraft(&format!("train photos {options} --epochs 2 --output run")).succeeded();
     let error = workspace.regraft("train --resume run --epochs 1").failed(2);
@@ -219,13 +219,13 @@ fn a_constant_schedule_can_train_longer() {
 fn every_way_to_fine_tune_goes_on_to_the_bit() {
     let workspace = Workspace::with_photos();
     for (place, way) in [
-        "--freeze gradual=1 --batch-norm batch --epochs 3 --schedule cosine",
+        "--head new --freeze gradual=1 --batch-norm batch --epochs 3 --schedule cosine",
         "--head fit --epochs 2 --schedule cosine",
         "--head fit --freeze none --epochs 2",
-        "--views 2 --epochs 3 --label-smoothing 0.1",
+        "--head new --views 2 --epochs 3 --label-smoothing 0.1",
         "--freeze none --layer-decay 0.5 --epochs 2 --recipe d2l",
-        "--freeze through=blocks.5 --ema 0.9 --mixup 0.2 --cutmix 1 --random-erasing 0.5 --head-dropout 0.3 --epochs 2",
-        "--freeze through=blocks.5 --clip-gradient 0.5 --balance weights --optimizer adamw --epochs 2",
+        "--head new --freeze through=blocks.5 --ema 0.9 --mixup 0.2 --cutmix 1 --random-erasing 0.5 --head-dropout 0.3 --epochs 2",
+        "--head new --freeze through=blocks.5 --clip-gradient 0.5 --balance weights --optimizer adamw --epochs 2",
     ]
     .into_iter()
     .enumerate()
@@ -246,8 +246,9 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
 #[test]
 fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
     let workspace = Workspace::with_photos();
-    let accumulate = format!("--image-size 32 --freeze through=blocks.5 --batch-size 2 --accumulate 2 --epochs 2 {OFTEN}");
-    let patience = "--image-size 32 --lr 1e-9 --epochs 9 --patience 2";
+    let accumulate =
+        format!("--image-size 32 --head new --freeze through=blocks.5 --batch-size 2 --accumulate 2 --epochs 2 {OFTEN}");
+    let patience = "--image-size 32 --head new --lr 1e-9 --epochs 9 --patience 2";
     for (way, name) in [(&*accumulate, "accumulate"), (patience, "patience")] {
         let (whole, run) = (format!("{name}-whole"), format!("{name}-run"));
         for output in [&whole, &run] {
@@ -266,7 +267,7 @@ fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
 #[test]
 fn another_instruction_set_is_said_and_stands_in_the_summary() {
     let workspace = Workspace::with_photos();
-    let quick = "--image-size 32 --epochs 2 --lr 1e-3 --output run";
+    let quick = "--image-size 32 --head new --epochs 2 --lr 1e-3 --output run";
     workspace.regraft_with(&format!("train photos {quick}"), &[("REGRAFT_ISA", "portable")]).succeeded();
     assert_eq!(workspace.json("run/summary.json")["instruction_set"], "portable");
     rewind(&workspace, "run", 1);

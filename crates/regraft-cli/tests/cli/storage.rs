@@ -77,7 +77,7 @@ fn what_another_user_may_not_write_to_is_refused_by_name() {
     let before = workspace.read("run/model.safetensors");
     std::fs::create_dir(workspace.path("closed")).expect("a folder");
     let Some(user) = OtherUser::new(&workspace, &["closed", "run", "run/checkpoints"]) else { return };
-    let quick = "--image-size 32 --epochs 1";
+    let quick = "--image-size 32 --head new --epochs 1";
     for (arguments, path) in [
         (format!("train photos {quick} --output closed/run"), "closed/run"),
         (format!("train photos {quick} --output closed"), "closed/.lock"),

@@ -69,7 +69,7 @@ fn a_model_trained_from_scratch_is_the_source_of_another() {
 fn layers_up_to_the_named_one_are_frozen_and_the_others_learn() {
     let workspace = Workspace::with_photos();
     let source = Model::embedded().expect("it is built in").state;
-    let flags = "--image-size 32 --epochs 1 --lr 1e-2 --warmup 0 --weight-decay 0 --batch-norm batch";
+    let flags = "--image-size 32 --head new --epochs 1 --lr 1e-2 --warmup 0 --weight-decay 0 --batch-norm batch";
     workspace.regraft(&format!("train photos {flags} --freeze through=blocks.3 --output part")).succeeded();
     workspace.regraft(&format!("train photos {flags} --freeze none --output all")).succeeded();
     let (part, all) = (state(&workspace, "part"), state(&workspace, "all"));
@@ -94,7 +94,7 @@ fn layers_up_to_the_named_one_are_frozen_and_the_others_learn() {
 fn batch_norm_keeps_the_sources_statistics_unless_told_otherwise() {
     let workspace = Workspace::with_photos();
     let source = Model::embedded().expect("it is built in").state;
-    workspace.regraft("train photos --image-size 32 --epochs 1 --freeze none --lr 1e-3 --output run").succeeded();
+    workspace.regraft("train photos --image-size 32 --head new --epochs 1 --freeze none --lr 1e-3 --output run").succeeded();
     let trained = state(&workspace, "run");
     for (name, values) in source.iter().filter(|(name, _)| name.contains("running")) {
         assert!(values == &trained[name], "{name} has moved");

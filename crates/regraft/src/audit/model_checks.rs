@@ -40,7 +40,8 @@ pub(super) fn ask(
         ControlFlow::Continue(())
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
-    let examples = Examples { features: &found.values, channels: found.channels, labels: &given, classes: files.classes.len() };
+    let (channels, classes) = (found.channels, files.classes.len());
+    let examples = Examples { features: &found.values, channels, labels: &given, classes, class_weights: None };
     let folds = CrossValidationOptions::new(options.seed).for_examples(total);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
     let (held_out, far) = pool.install(|| (cross_validate(examples, &folds), outliers::outliers(&found.values, found.channels)));

@@ -113,7 +113,13 @@ pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<V
             return Err(form(format!("an arm has no {given} of its own: the comparison gives all arms the same")));
         }
         let layers = [&common.defaults, &shared, &options, &common.options];
-        let config = overlay(data, &layers).and_then(|config| config.check().map(|()| config));
+        let own = options.keys().map(String::as_str);
+        let config = overlay(data, &layers).and_then(|config| {
+            config.check()?;
+            // What is common to all arms may mean nothing to some.
+            config.check_given(own)?;
+            Ok(config)
+        });
         let config = config.map_err(|source| ArmsError::Config { origin: origin.to_owned(), arm: name.clone(), source })?;
         let folder = folder_name(&name);
         if let Some(other) = arms.iter().find(|arm| arm.folder == folder) {
@@ -157,7 +163,7 @@ fn folder_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Freeze, Weights};
+    use crate::config::{Freeze, HeadStart, Weights};
 
     fn arms(text: &str) -> Result<Vec<Arm>, String> {
         parse(text, "arms.toml", Path::new("photos"), &Common::default()).map_err(|error| error.to_string())
@@ -177,7 +183,9 @@ mod tests {
             (&frozen.freeze, frozen.epoch_count(), frozen.learning_rate() * frozen.head_rate_multiplier()),
             (&Some(Freeze::Trunk), 10, 5e-5)
         );
-        assert_eq!(*find("default recipe"), TrainConfig::recipe(Recipe::Default, Path::new("photos")));
+        let default = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
+        assert_eq!(find("new head, frozen trunk").head, Some(HeadStart::New));
+        assert_eq!(*find("fitted head"), default);
     }
 
     #[test]

@@ -38,6 +38,14 @@ pub enum ConfigError {
         "--patience ends a run some epochs after its best, but this recipe keeps its last epoch; leave it out, or choose --recipe default"
     )]
     PatienceWithoutBest,
+    /// Options of steps for a run that makes none.
+    #[error(
+        "{options} would change nothing: a head that is fitted to a frozen trunk needs no steps; choose --epochs 5 to train on from it, --freeze none to train all layers, or --head new to train a new head"
+    )]
+    WithoutSteps {
+        /// The options, as flags.
+        options: String,
+    },
     /// A device that this build does not have.
     #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
     Device {

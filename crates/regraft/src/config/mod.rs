@@ -3,6 +3,7 @@
 mod difference;
 mod error;
 mod interval;
+mod not_given;
 mod words;
 
 pub(crate) use difference::shown;
@@ -66,9 +67,9 @@ pub struct TrainConfig {
     pub cache_images: CacheImages,
     /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
     pub freeze: Option<Freeze>,
-    /// What the head starts from.
+    /// What the head starts from; unless given, the regression that fits best, or random values where there is no source model.
     #[serde(default)]
-    pub head: HeadStart,
+    pub head: Option<HeadStart>,
     /// For [`HeadStart::Reuse`]: the source's classes by new class, in place of what the names say.
     #[serde(default)]
     pub head_map: Option<BTreeMap<String, Vec<String>>>,
@@ -220,7 +221,7 @@ impl TrainConfig {
             full_decode: false,
             cache_images: CacheImages::Auto,
             freeze: Some(Freeze::None),
-            head: HeadStart::New,
+            head: Some(HeadStart::New),
             head_map: None,
             views: None,
             feature_cache: true,
@@ -265,6 +266,7 @@ impl TrainConfig {
                 hold_out: true,
                 crop_scale: [0.35, 1.0],
                 freeze: None,
+                head: None,
                 batch_size: 32,
                 lr: None,
                 head_lr_mult: None,
@@ -279,26 +281,6 @@ impl TrainConfig {
                 ..d2l
             },
         }
-    }
-
-    /// [`TrainConfig::epochs`], or what they are where they are not given.
-    #[must_use]
-    pub fn epoch_count(&self) -> u32 {
-        let from_scratch = self.weights == Some(Weights::None);
-        let trunk_is_frozen = matches!(self.freeze, None | Some(Freeze::Trunk)) && !from_scratch;
-        self.epochs.unwrap_or(if self.head == HeadStart::Fit && trunk_is_frozen { 0 } else { 5 })
-    }
-
-    /// [`TrainConfig::lr`], or what it is where it is not given.
-    #[must_use]
-    pub fn learning_rate(&self) -> f32 {
-        self.lr.unwrap_or(if self.head == HeadStart::Fit { 3e-4 } else { 3e-3 })
-    }
-
-    /// [`TrainConfig::head_lr_mult`], or what it is where it is not given.
-    #[must_use]
-    pub fn head_rate_multiplier(&self) -> f32 {
-        self.head_lr_mult.unwrap_or(if self.head == HeadStart::Fit { 1.0 } else { 10.0 })
     }
 
     /// What is taken for a readable picture.
@@ -316,10 +298,10 @@ impl TrainConfig {
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let epochs = self.epoch_count();
-        if epochs == 0 && self.head != HeadStart::Fit {
+        if epochs == 0 && self.head_start() != HeadStart::Fit {
             return wrong("epochs", "0".into(), "1 or more, or 0 with --head fit");
         }
-        if self.head_map.is_some() && self.head != HeadStart::Reuse {
+        if self.head_map.is_some() && self.head_start() != HeadStart::Reuse {
             return Err(ConfigError::HeadMapWithoutReuse);
         }
         if self.batch_size == 0 {
@@ -425,7 +407,7 @@ mod tests {
             config.freeze = Some(Freeze::Through("layer3".into()));
             config.weights = Some(Weights::File("a.pth".into()));
             config.image_size = Some(160);
-            config.head = HeadStart::Reuse;
+            config.head = Some(HeadStart::Reuse);
             config.head_map = Some([("hot dog".to_owned(), vec!["hotdog".to_owned(), "bun".to_owned()])].into());
             config.views = NonZeroU32::new(2);
             let folder = tempfile::tempdir().expect("a temporary folder");
@@ -448,24 +430,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fitted_head_on_a_frozen_trunk_has_nothing_to_learn() {
-        let fitted = TrainConfig { head: HeadStart::Fit, ..TrainConfig::recipe(Recipe::Default, Path::new("photos")) };
-        let epochs = |change: &dyn Fn(&mut TrainConfig)| {
-            let mut config = fitted.clone();
-            change(&mut config);
-            config.epoch_count()
-        };
-        assert_eq!((epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Trunk))), (0, 0));
-        assert_eq!(epochs(&|config| config.epochs = Some(3)), 3);
-        assert_eq!(epochs(&|config| config.head = HeadStart::Reuse), 5);
-        assert_eq!(epochs(&|config| config.freeze = Some(Freeze::None)), 5);
-        assert_eq!(epochs(&|config| config.weights = Some(Weights::None)), 5);
-        assert_eq!((fitted.learning_rate(), fitted.head_rate_multiplier()), (3e-4, 1.0));
-    }
-
-    #[test]
     fn impossible_values_are_named() {
-        let base = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
+        let base = TrainConfig { head: Some(HeadStart::New), ..TrainConfig::recipe(Recipe::Default, Path::new("photos")) };
         let error = |change: &dyn Fn(&mut TrainConfig)| {
             let mut config = base.clone();
             change(&mut config);

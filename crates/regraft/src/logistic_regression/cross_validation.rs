@@ -40,7 +40,7 @@ impl CrossValidationOptions {
 pub struct Trial {
     /// The strength: scikit-learn's `C`.
     pub strength: f64,
-    /// Mean cross-entropy of the held-out examples.
+    /// Mean cross-entropy of the held-out examples, weighted where classes have weights.
     pub loss: f64,
     /// Share of held-out examples that come out right.
     pub accuracy: f64,
@@ -91,7 +91,7 @@ pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) 
             minimise(centred, strength, parameters);
             part.foretell(&examples, centred, parameters, &mut probabilities);
         }
-        let trial = score(strength, &probabilities, labels, examples.classes);
+        let trial = score(strength, &probabilities, labels, &examples);
         rises = if trials.last().is_some_and(|last| trial.loss > last.loss) { rises + 1 } else { 0 };
         trials.push(trial);
         if best.as_ref().is_none_or(|(_, loss, _)| trial.loss < *loss) {
@@ -141,8 +141,8 @@ impl Part {
         Self { features, labels, held_out }
     }
 
-    fn seen<'a>(&'a self, examples: &Examples<'_>) -> Examples<'a> {
-        Examples { features: &self.features, labels: &self.labels, channels: examples.channels, classes: examples.classes }
+    fn seen<'a>(&'a self, examples: &Examples<'a>) -> Examples<'a> {
+        Examples { features: &self.features, labels: &self.labels, ..*examples }
     }
 
     /// Writes the probabilities of the held-out examples into their rows of `probabilities`.
@@ -160,14 +160,15 @@ impl Part {
     }
 }
 
-fn score(strength: f64, probabilities: &[f32], labels: &[u32], classes: usize) -> Trial {
-    let (mut loss, mut right) = (0.0, 0);
-    for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
-        let of_label = row[label as usize];
-        loss -= f64::from(of_label.max(f32::MIN_POSITIVE)).ln();
+fn score(strength: f64, probabilities: &[f32], labels: &[u32], examples: &Examples<'_>) -> Trial {
+    let (mut loss, mut weights, mut right) = (0.0, 0.0, 0);
+    for (row, &label) in probabilities.chunks_exact(examples.classes).zip(labels) {
+        let (of_label, weight) = (row[label as usize], f64::from(examples.weight(label)));
+        loss -= weight * f64::from(of_label.max(f32::MIN_POSITIVE)).ln();
+        weights += weight;
         right += usize::from(predicted_class(row) == Some(label as usize));
     }
-    Trial { strength, loss: loss / labels.len() as f64, accuracy: right as f64 / labels.len() as f64 }
+    Trial { strength, loss: loss / weights, accuracy: right as f64 / labels.len() as f64 }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Examples<'a> {
     pub labels: &'a [u32],
     /// Number of classes.
     pub classes: usize,
+    /// `[classes]`: what the cross-entropy of a class's examples counts, as scikit-learn's `class_weight`; 1 where there are none.
+    pub class_weights: Option<&'a [f32]>,
 }
 
 /// A linear classifier.
@@ -41,7 +43,7 @@ pub struct LinearClassifier {
 pub struct Solution {
     /// What was found.
     pub classifier: LinearClassifier,
-    /// Mean cross-entropy of the examples, without the penalty.
+    /// Mean cross-entropy of the examples, weighted where classes have weights, without the penalty.
     pub loss: f64,
     /// How often the objective was computed.
     pub evaluations: usize,
@@ -74,6 +76,14 @@ pub enum RegressionError {
         /// The row's place.
         example: usize,
     },
+    /// Weights of classes that make no sense.
+    #[error(
+        "the weights of the classes are not possible; give each of the {classes} classes a finite number from 0, and one of them more"
+    )]
+    ClassWeights {
+        /// Number of classes.
+        classes: usize,
+    },
     /// No strength, or one that makes no sense.
     #[error("the strength {0} is not possible; choose a finite number above 0, such as 1")]
     Strength(f64),
@@ -96,17 +106,28 @@ pub enum RegressionError {
 }
 
 impl Examples<'_> {
+    /// What an example of a class counts.
+    fn weight(&self, label: u32) -> f32 {
+        self.class_weights.map_or(1.0, |weights| weights[label as usize])
+    }
+
     /// Checks that the slices fit together and hold usable values.
     ///
     /// # Errors
     /// Says which do not.
     pub fn check(&self) -> Result<(), RegressionError> {
-        let Self { features, channels, labels, classes } = *self;
+        let Self { features, channels, labels, classes, class_weights } = *self;
         if labels.is_empty() || channels == 0 || features.len() != labels.len() * channels {
             return Err(RegressionError::Shape { features: features.len(), channels, labels: labels.len() });
         }
         if let Some(&label) = labels.iter().find(|&&label| label as usize >= classes) {
             return Err(RegressionError::Label { label, classes });
+        }
+        let is_weight = |weight: &f32| *weight >= 0.0 && weight.is_finite();
+        if class_weights.is_some_and(|weights| weights.len() != classes || !weights.iter().all(is_weight))
+            || labels.iter().all(|&label| self.weight(label) == 0.0)
+        {
+            return Err(RegressionError::ClassWeights { classes });
         }
         match features.iter().position(|value| !value.is_finite()) {
             Some(place) => Err(RegressionError::NotFinite { example: place / channels }),

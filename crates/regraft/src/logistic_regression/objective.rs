@@ -14,8 +14,7 @@ const ROWS_PER_TASK: usize = 64;
 pub(super) struct Centred<'a> {
     features: Vec<f32>,
     mean: Vec<f64>,
-    labels: &'a [u32],
-    classes: usize,
+    examples: Examples<'a>,
 }
 
 impl<'a> Centred<'a> {
@@ -29,7 +28,7 @@ impl<'a> Centred<'a> {
         features.par_chunks_mut(examples.channels).for_each(|row| {
             row.iter_mut().zip(&mean).for_each(|(value, mean)| *value = (f64::from(*value) - mean) as f32);
         });
-        Self { features, mean, labels: examples.labels, classes: examples.classes }
+        Self { features, mean, examples: *examples }
     }
 
     fn channels(&self) -> usize {
@@ -38,12 +37,12 @@ impl<'a> Centred<'a> {
 
     /// Weights `[classes, channels]`, then biases `[classes]`.
     pub fn parameters(&self) -> usize {
-        self.classes * (self.channels() + 1)
+        self.examples.classes * (self.channels() + 1)
     }
 
     /// The classifier of features that are not centred.
     pub fn classifier(&self, parameters: &[f64]) -> LinearClassifier {
-        let (weight, bias) = parameters.split_at(self.classes * self.channels());
+        let (weight, bias) = parameters.split_at(self.examples.classes * self.channels());
         let offset = |row: &[f64]| row.iter().zip(&self.mean).map(|(weight, mean)| weight * mean).sum::<f64>();
         LinearClassifier {
             weight: weight.iter().map(|&value| value as f32).collect(),
@@ -77,7 +76,7 @@ struct Point {
 
 impl<'a> Objective<'a> {
     pub fn new(examples: &'a Centred<'a>, strength: f64) -> Self {
-        Self { examples, penalty: 1.0 / (strength * examples.labels.len() as f64), met: Mutex::default() }
+        Self { examples, penalty: 1.0 / (strength * examples.examples.labels.len() as f64), met: Mutex::default() }
     }
 
     /// The parameters with the smallest value met.
@@ -89,7 +88,7 @@ impl<'a> Objective<'a> {
         self.lock().evaluations
     }
 
-    /// The mean cross-entropy alone.
+    /// The mean cross-entropy alone, weighted.
     pub fn loss_at(&self, parameters: &[f64]) -> f64 {
         self.at(parameters, |point| point.loss)
     }
@@ -117,8 +116,8 @@ impl<'a> Objective<'a> {
     }
 
     fn compute(&self, parameters: &[f64]) -> Point {
-        let Centred { features, labels, classes, .. } = self.examples;
-        let (classes, channels) = (*classes, self.examples.channels());
+        let Centred { features, examples, .. } = self.examples;
+        let (labels, classes, channels) = (examples.labels, examples.classes, examples.channels);
         let (weight, bias) = parameters.split_at(classes * channels);
         let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
         let mut logits = vec![0.0; labels.len() * classes];
@@ -130,6 +129,13 @@ impl<'a> Objective<'a> {
         let outputs = (losses.par_chunks_mut(ROWS_PER_TASK), logit_gradient.par_chunks_mut(ROWS_PER_TASK * classes));
         (rows, outputs).into_par_iter().for_each(|((logits, labels), (losses, gradient))| {
             loss::cross_entropy(logits, labels, classes, 0.0, mean, losses, gradient);
+            if examples.class_weights.is_some() {
+                for ((loss, gradient), &label) in losses.iter_mut().zip(gradient.chunks_exact_mut(classes)).zip(labels) {
+                    let weight = examples.weight(label);
+                    *loss *= weight;
+                    gradient.iter_mut().for_each(|slope| *slope *= weight);
+                }
+            }
         });
         let (mut weight_gradient, mut bias_gradient) = (vec![0.0; weight.len()], vec![0.0; classes]);
         linear::backward_parameters(features, &logit_gradient, channels, &mut weight_gradient, &mut bias_gradient);

@@ -6,5 +6,6 @@ pub(crate) mod drawing;
 pub mod epochs;
 pub(crate) mod escape;
 pub mod rates;
+pub mod strengths;
 pub mod summary;
 pub mod table;

@@ -92,7 +92,7 @@ pub(super) fn plan(
         return Err(TrainError::BudgetFromScratch);
     }
     let config = &with_all_pictures(config);
-    let measured = TrainConfig { head: HeadStart::Fit, epochs: Some(1), warmup: 0.0, ..config.clone() };
+    let measured = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
     let Setup { config: resolved, pictures, loading, mut engine, .. } = set_up(&measured, cache, report)?;
     let counts = Counts::of(&pictures);
     let set_up = started.elapsed().as_secs_f64();
@@ -113,7 +113,7 @@ pub(super) fn plan(
         speed.step = Some(measure_steps(&mut engine, &pictures, &loading, &resolved, &lowest)?);
     }
     let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
-    let mut planned = TrainConfig { head: HeadStart::Fit, epochs: Some(epochs), ..config.clone() };
+    let mut planned = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
     let through = format!("fit the head ({:.0} pictures/s through the trunk)", 1.0 / forward);
     let (then, run) = if epochs == 0 {
         planned.freeze = Some(Freeze::Trunk);
@@ -166,7 +166,7 @@ fn measure_fit(
     let forward = started.elapsed().as_secs_f64() / total as f64;
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let started = Instant::now();
-    fit_head(&[&found], &labels, pictures.classes.len(), config.seed, config.threads)?;
+    fit_head(&[&found], &labels, pictures.classes.len(), None, config.seed, config.threads)?;
     Ok((forward, FIT_FACTOR * started.elapsed().as_secs_f64() / total as f64))
 }
 

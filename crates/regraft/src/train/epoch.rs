@@ -242,7 +242,7 @@ fn clip_scale(limit: Option<f32>, norm: f64) -> f32 {
 }
 
 /// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes where they are of one size.
-fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
+pub(super) fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
     counts.iter().map(|&count| (samples.len() as f64 / (classes * count.max(1)) as f64) as f32).collect()

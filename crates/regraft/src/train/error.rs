@@ -84,6 +84,11 @@ pub enum TrainError {
         list(differences)
     )]
     OtherRun { folder: PathBuf, differences: Vec<String> },
+    /// A range test of a run that makes no steps.
+    #[error(
+        "a head that is fitted to a frozen trunk is not trained in steps, so that there is no rate to find; choose what is trained: --freeze none, --head new, or --epochs 5 from the fitted head on"
+    )]
+    NoRate,
     /// A budget in which not even the head can be fitted.
     #[error(
         "a budget of {} is too small for {pictures} pictures on this machine: with the fitted head alone the run would take about {1}; use \

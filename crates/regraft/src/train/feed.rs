@@ -78,7 +78,7 @@ impl<'a> Feed<'a> {
         let is_frozen = frozen == graph.head() && config.feature_cache && !mixes;
         let mut feed =
             Self { config, pictures, loading, store: None, trunk: None, evaluated: [None, None, None], views: Vec::new() };
-        if config.feature_cache && (is_frozen || config.head == crate::config::HeadStart::Fit) {
+        if config.feature_cache && (is_frozen || config.head_start() == crate::config::HeadStart::Fit) {
             let fingerprint = trunk_fingerprint(&mut engine, &loading.preprocessing)?;
             feed.store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
         }

@@ -9,7 +9,7 @@ use crate::model::{Metrics, Model, ModelError, json, keys};
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
 use crate::report::summary::Summary;
-use crate::report::{curves, epochs};
+use crate::report::{curves, epochs, strengths};
 use crate::run_folder::RunFolder;
 use crate::transfer::frozen::FrozenProof;
 use crate::transfer::labels::LabelMatch;
@@ -40,8 +40,13 @@ pub(super) fn write_progress(folder: &RunFolder, config: &TrainConfig, state: &T
     epochs::write_epochs(&folder.metrics(), &state.rows)?;
     let name = folder.path().file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let marked = state.best.filter(|_| config.keep == Keep::Best).map(|best| best.epoch);
-    if !state.rows.is_empty() {
-        curves::write_curves(&folder.curves(), &name, &state.rows, marked)?;
+    match (&state.head_fit, state.rows.len()) {
+        (_, 0) => {}
+        // One point is no curve; how the head was fitted is.
+        (Some(fit), 1) if config.epoch_count() == 0 && fit.chosen().is_some() => {
+            strengths::write_strengths(&folder.curves(), &name, fit)?
+        }
+        _ => curves::write_curves(&folder.curves(), &name, &state.rows, marked)?,
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The fitted head as a run's start.
 
-use super::epoch::Trainer;
+use super::epoch::{Trainer, class_weights};
 use super::feed::Part;
 use super::state::TrainState;
 use super::{Event, TrainError};
+use crate::config::Balance;
 use crate::features::Features;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::fit_head;
@@ -20,7 +21,10 @@ impl Trainer<'_> {
         let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
         let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        let (classifier, fit) = fit_head(&views, &labels, pictures.classes.len(), config.seed, config.threads)?;
+        // Weights make up for what sampling would: both want each class to count the same.
+        let classes = pictures.classes.len();
+        let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
+        let (classifier, fit) = fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads)?;
         let graph = engine.graph();
         debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
         let mut tensors = engine.state();

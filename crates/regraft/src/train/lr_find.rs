@@ -75,13 +75,15 @@ const LOST: f64 = 4.0;
 /// # Errors
 /// As [`super::train`] before its first step.
 pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<LrFind, TrainError> {
-    let config = TrainConfig { epochs: Some(config.epoch_count().max(1)), ..config.clone() };
-    let Setup { config, pictures, loading, engine, .. } = set_up(&config, config.cache_images.cache().as_ref(), report)?;
+    if config.epoch_count() == 0 {
+        return Err(TrainError::NoRate);
+    }
+    let Setup { config, pictures, loading, engine, .. } = set_up(config, config.cache_images.cache().as_ref(), report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
     let mut state = TrainState::new(Vec::new());
-    if config.head == HeadStart::Fit {
+    if config.head_start() == HeadStart::Fit {
         trainer.fit_head(&mut state, report)?;
     }
     trainer.rate_test = Some(test);

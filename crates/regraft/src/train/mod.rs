@@ -93,7 +93,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let mut saver = Saver::new(&folder, &identity, &*engine, config.checkpoint_every.0, started)?;
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &output.stop);
     let begins = state.steps_done == 0 && state.rows.is_empty();
-    if begins && config.head == HeadStart::Fit {
+    if begins && config.head_start() == HeadStart::Fit {
         match trainer.fit_head(&mut state, report) {
             Ok(()) => end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?,
             Err(error) if error.is_stop() => {
@@ -103,7 +103,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             Err(error) => return Err(error),
         }
     }
-    if begins && (config.head == HeadStart::Fit || start.is_some()) {
+    if begins && (config.head_start() == HeadStart::Fit || start.is_some()) {
         saver.save(trainer.engine, &state)?;
     }
     while state.epoch < config.epoch_count() && !is_out_of_patience(&config, &state) {

@@ -68,7 +68,7 @@ pub(super) fn set_up(
 
     let origin = source.origin.clone();
     let Graft { mut graph, state, matches, note } =
-        graft(source, &pictures.classes, config.seed, config.head, config.head_map.as_ref())?;
+        graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
     pictures.notes.extend(note.into_iter().chain(matches.iter().map(ToString::to_string)));
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
@@ -109,6 +109,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if embedded {
         config.weights = Some(Weights::Embedded);
     }
+    config.head = Some(config.head_start());
     config.epochs = Some(config.epoch_count());
     let from_scratch = config.weights == Some(Weights::None);
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });

@@ -21,7 +21,7 @@ pub struct HeadFit {
     pub folds: usize,
     /// Each strength that was tried, with its score on held-out pictures.
     pub trials: Vec<Trial>,
-    /// Mean cross-entropy of the training pictures under the fitted head, in nats.
+    /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in [`Examples::class_weights`].
     pub train_loss: f64,
     /// Share of the training pictures that it gets right.
     pub train_accuracy: f64,
@@ -56,7 +56,7 @@ pub enum FitError {
 }
 
 /// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many `classes`: the
-/// strength by five-fold cross-validation by the first view (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
+/// strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
 /// [`TrainConfig`](crate::config::TrainConfig); it changes no number.
 ///
 /// # Errors
@@ -65,17 +65,18 @@ pub fn fit_head(
     features: &[&Features],
     labels: &[u32],
     classes: usize,
+    class_weights: Option<&[f32]>,
     seed: u64,
     threads: usize,
 ) -> Result<(LinearClassifier, HeadFit), FitError> {
     let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
     let (values, all_labels);
     let examples = if let [only] = features {
-        Examples { features: &only.values, channels: only.channels, labels, classes }
+        Examples { features: &only.values, channels: only.channels, labels, classes, class_weights }
     } else {
         values = features.iter().flat_map(|view| view.values.iter().copied()).collect::<Vec<f32>>();
         all_labels = labels.repeat(features.len());
-        Examples { features: &values, channels: first.channels, labels: &all_labels, classes }
+        Examples { features: &values, channels: first.channels, labels: &all_labels, classes, class_weights }
     };
     if labels.len() < 2 {
         return Err(FitError::TooFew(labels.len()));
