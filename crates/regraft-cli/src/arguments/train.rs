@@ -152,8 +152,8 @@ pub struct TrainArguments {
     /// End the run when so many epochs in a row were not better than the best
     #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
     pub patience: Option<NonZeroU32>,
-    /// Classes of different sizes: weigh gradients of rare classes more, or take as many pictures of each class in an epoch (one that comes
-    /// twice in an epoch has the same crop)
+    /// Classes of different sizes: weigh pictures of rare classes more, or take as many pictures of each class in an epoch (one that comes
+    /// twice in an epoch has the same crop); a fitted head weighs them either way
     #[arg(long, value_parser = one_of::<Balance>(&["none", "weights", "sampling"]), help_heading = "Training")]
     pub balance: Option<Balance>,
 

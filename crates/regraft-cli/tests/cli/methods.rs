@@ -23,7 +23,8 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
         workspace.pictures(&format!("photos/{part}/blue"), Look::Blue, count);
         workspace.pictures(&format!("photos/{part}/striped"), Look::Striped, count);
     }
-    let run = workspace.regraft("train photos --head fit --image-size 32").succeeded();
+    // It is what the default recipe does.
+    let run = workspace.regraft("train photos --image-size 32").succeeded();
     assert_says(
         &run.stdout,
         &[
@@ -44,6 +45,9 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     let source = Model::embedded().expect("it is built in").state;
     let fitted = state(&workspace, "runs/photos");
     assert!(source.iter().filter(|(name, _)| !name.starts_with("classifier")).all(|(name, values)| values == &fitted[name]));
+
+    assert_says(&workspace.text("runs/photos/config.toml"), &["head = \"fit\"\n", "epochs = 0\n", "hold_out = false\n"]);
+    assert_says(&workspace.text("runs/photos/curves.svg"), &["photos: fitted with strength ", "strength of the regression (C)"]);
 
     // The same from kept features, without them, and with another number of threads.
     for (flags, output) in [("", "again"), ("--no-feature-cache", "anew"), ("--threads 1 --workers 1", "alone")] {
@@ -71,8 +75,25 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     // config.toml repeats it.
     workspace.regraft("train --config further/config.toml --output repeated").succeeded();
     assert!(state(&workspace, "repeated") == state(&workspace, "further"));
+    // What would have no effect is an error, from a configuration too.
+    let error = workspace.regraft("train photos --lr 0.1 --weight-decay 1e-3").failed(2);
+    assert_says(&error, &["--lr, --weight-decay would change nothing", "--epochs 5", "--freeze none", "--head new"]);
+    let error = workspace.regraft("train --config again/config.toml --freeze none --output other").failed(2);
+    assert_says(&error, &["--freeze would change nothing"]);
     let error = workspace.regraft("train photos --head new --epochs 0").failed(2);
     assert_says(&error, &["--epochs 0 is not possible", "--head fit"]);
+}
+
+#[test]
+fn a_fitted_head_balances_classes() {
+    let workspace = Workspace::new();
+    workspace.pictures("photos/train/blue", Look::Blue, 12);
+    workspace.pictures("photos/train/striped", Look::Striped, 4);
+    let fitted = trained(&workspace, "--image-size 32", "as-they-are");
+    let weighted = trained(&workspace, "--image-size 32 --balance weights", "weighted");
+    assert!(fitted["classifier.bias"] != weighted["classifier.bias"]);
+    // Sampling wants what the weights do.
+    assert!(weighted == trained(&workspace, "--image-size 32 --balance sampling", "sampled"));
 }
 
 #[test]

@@ -138,10 +138,17 @@ impl Examples<'_> {
 
 /// Pairs of steps and gradient changes that L-BFGS remembers; scikit-learn's solver (SciPy's) keeps 10 too.
 const MEMORY: usize = 10;
-/// The gradient's norm below which the solution is reached. Products are of f32, whose noise is not far below it.
-const GRADIENT_TOLERANCE: f64 = 1e-6;
-/// A change of the objective below this is no progress.
-const COST_TOLERANCE: f64 = 1e-9;
+/// When a minimum counts as reached.
+#[derive(Clone, Copy, Debug)]
+struct Tolerance {
+    /// The gradient's norm below which it is.
+    gradient: f64,
+    /// A change of the objective below this is no progress.
+    cost: f64,
+}
+
+/// Products are of f32, whose noise is not far below it.
+const CONVERGED: Tolerance = Tolerance { gradient: 1e-6, cost: 1e-9 };
 /// Most iterations for one strength.
 const MOST_ITERATIONS: u64 = 500;
 
@@ -153,9 +160,10 @@ const MOST_ITERATIONS: u64 = 500;
 pub fn solve(examples: Examples<'_>, strength: f64) -> Result<Solution, RegressionError> {
     examples.check()?;
     check_strength(strength)?;
-    let centred = Centred::new(&examples);
+    let all = 0..examples.labels.len();
+    let centred = Centred::new(&examples, all.clone());
     let mut parameters = vec![0.0; centred.parameters()];
-    let (loss, evaluations) = minimise(&centred, strength, &mut parameters);
+    let (loss, evaluations) = minimise(&Objective::new(&centred, &[all], strength), CONVERGED, &mut parameters);
     Ok(Solution { classifier: centred.classifier(&parameters), loss, evaluations })
 }
 
@@ -164,17 +172,16 @@ fn check_strength(strength: f64) -> Result<(), RegressionError> {
 }
 
 /// Moves `parameters` to the minimum; returns the mean cross-entropy there and how often the objective was computed.
-fn minimise(centred: &Centred, strength: f64, parameters: &mut Vec<f64>) -> (f64, usize) {
-    let objective = Objective::new(centred, strength);
+fn minimise(objective: &Objective<'_>, tolerance: Tolerance, parameters: &mut Vec<f64>) -> (f64, usize) {
     let start = std::mem::take(parameters);
     let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
-        .with_tolerance_grad(GRADIENT_TOLERANCE)
-        .and_then(|solver| solver.with_tolerance_cost(COST_TOLERANCE));
+        .with_tolerance_grad(tolerance.gradient)
+        .and_then(|solver| solver.with_tolerance_cost(tolerance.cost));
     // The one way to fail is a line search that finds no descent, which is what rounding leaves of one near the minimum. The best
     // parameters met are kept by the objective either way.
     let ended = solver.and_then(|solver| {
         let first = start.clone();
-        Executor::new(&objective, solver).configure(|state| state.param(first).max_iters(MOST_ITERATIONS)).run()
+        Executor::new(objective, solver).configure(|state| state.param(first).max_iters(MOST_ITERATIONS)).run()
     });
     let reached = ended.ok().and_then(|result| result.state.get_best_param().cloned());
     *parameters = objective.best().or(reached).unwrap_or(start);
