@@ -3,6 +3,7 @@
 use regraft::logistic_regression::{CrossValidationOptions, Examples, RegressionError, cross_validate, solve};
 use regraft::metrics::softmax;
 use regraft_kernels::random::{Draws, Purpose};
+use std::ops::ControlFlow;
 
 #[derive(serde::Deserialize)]
 struct Problem {
@@ -65,6 +66,10 @@ fn solutions_are_scikit_learns() {
     }
 }
 
+fn go_on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// Features of which the first tells the class, so far as noise allows, and the others tell nothing.
 fn noisy(examples: usize, channels: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
     let mut draws = Draws::new(seed, Purpose::Fixture, 0, 0);
@@ -82,7 +87,7 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
     let (features, labels) = noisy(200, 60, 5);
     let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
     let options = CrossValidationOptions { strengths: vec![1e-4, 1e-2, 1.0, 100.0], ..CrossValidationOptions::new(3) };
-    let found = cross_validate(examples, &options).expect("possible");
+    let found = cross_validate(examples, &options, &mut go_on).expect("possible");
     // Neither the strength that learns next to nothing nor the one that learns the noise by heart.
     assert_eq!(found.strength, 1e-2, "{:?}", found.trials);
     let chosen = found.trials.iter().find(|trial| trial.strength == found.strength).expect("it was tried");
@@ -93,7 +98,7 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
     let clear = (0..200).find(|&example| labels[example] == 1 && features[example * 60] > 1.5).expect("a clear case");
     let mut wrong = labels.clone();
     wrong[clear] = 0;
-    let found = cross_validate(Examples { labels: &wrong, ..examples }, &options).expect("possible");
+    let found = cross_validate(Examples { labels: &wrong, ..examples }, &options, &mut go_on).expect("possible");
     assert!(found.probabilities[clear * 2 + 1] > 0.5, "{:?}", &found.probabilities[clear * 2..clear * 2 + 2]);
 }
 
@@ -102,17 +107,33 @@ fn views_of_a_picture_are_held_out_together() {
     let (features, labels) = noisy(200, 60, 5);
     let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
     let options = CrossValidationOptions { strengths: vec![0.02, 2.0], ..CrossValidationOptions::new(3) };
-    let once = cross_validate(examples, &options).expect("possible");
+    let once = cross_validate(examples, &options, &mut go_on).expect("possible");
     // The same view twice says nothing new, but for twice the weight of each example. Were the views of a picture parted, its label would be
     // known when it is foretold.
     let twice = Examples { features: &features.repeat(2), labels: &labels.repeat(2), ..examples };
     let options = CrossValidationOptions { strengths: vec![0.01, 1.0], views: 2, ..options };
-    let found = cross_validate(twice, &options).expect("possible");
+    let found = cross_validate(twice, &options, &mut go_on).expect("possible");
     for (found, once) in found.trials.iter().zip(&once.trials) {
         assert!((found.loss - once.loss).abs() < 1e-4 && found.accuracy == once.accuracy, "{found:?} {once:?}");
     }
-    let odd = cross_validate(twice, &CrossValidationOptions { views: 3, ..options });
+    let odd = cross_validate(twice, &CrossValidationOptions { views: 3, ..options }, &mut go_on);
     assert_eq!(odd, Err(RegressionError::Views { views: 3, examples: 400 }));
+}
+
+#[test]
+fn it_says_how_far_it_is_and_ends_when_asked_to() {
+    let (features, labels) = noisy(50, 10, 5);
+    let examples = Examples { features: &features, channels: 10, labels: &labels, classes: 2, class_weights: None };
+    let options = CrossValidationOptions { strengths: vec![0.01, 1.0], folds: 3, ..CrossValidationOptions::new(3) };
+    let mut heard = Vec::new();
+    let found = cross_validate(examples, &options, &mut |done, total| {
+        heard.push((done, total));
+        go_on(done, total)
+    });
+    assert!(found.is_ok());
+    assert_eq!(heard, (0..6).map(|done| (done, 6)).collect::<Vec<_>>());
+    let mut stop = |done, _| if done == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert_eq!(cross_validate(examples, &options, &mut stop), Err(RegressionError::Stopped));
 }
 
 #[test]
@@ -139,6 +160,6 @@ fn what_makes_no_sense_is_refused() {
     assert!(matches!(solve(Examples { channels: 3, ..examples }, 1.0), Err(RegressionError::Shape { .. })));
     let infinite = Examples { features: &[0.0, 1.0, f32::INFINITY, 3.0], ..examples };
     assert_eq!(solve(infinite, 1.0), Err(RegressionError::NotFinite { example: 1 }));
-    let folds = cross_validate(examples, &CrossValidationOptions::new(0));
+    let folds = cross_validate(examples, &CrossValidationOptions::new(0), &mut go_on);
     assert_eq!(folds, Err(RegressionError::Folds { folds: 5, examples: 2 }));
 }

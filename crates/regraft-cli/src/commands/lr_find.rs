@@ -30,6 +30,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
         }
         Event::Listing { found } => bars.show("listing", found, found, String::new()),
         Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
         Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
         Event::Step(step) => {
             made += 1;

@@ -110,6 +110,7 @@ pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
             );
             bars.show(&title, step.images.0, step.images.1, message);
         }
+        Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
         Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
         Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
         Event::Epoch { row, epochs, kept } => narration.say(epoch_line(row, epochs, kept)),

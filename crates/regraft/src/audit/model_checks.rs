@@ -44,7 +44,12 @@ pub(super) fn ask(
     let examples = Examples { features: &found.values, channels, labels: &given, classes, class_weights: None };
     let folds = CrossValidationOptions::new(options.seed).for_examples(total);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
-    let (held_out, far) = pool.install(|| (cross_validate(examples, &folds), outliers::outliers(&found.values, found.channels)));
+    let (held_out, far) = pool.install(|| {
+        (
+            cross_validate(examples, &folds, &mut |_, _| ControlFlow::Continue(())),
+            outliers::outliers(&found.values, found.channels),
+        )
+    });
     let suspects = labels::suspects(&held_out?.probabilities, &given, files.classes.len());
     let suspects = suspects.into_iter().map(|suspect| {
         let file = readable[suspect.example];

@@ -5,7 +5,7 @@ use super::{Examples, RegressionError, Tolerance, check_strength, minimise};
 use crate::metrics::{predicted_class, softmax};
 use regraft_kernels::linear;
 use regraft_kernels::random::{Draws, Purpose};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// How the strength is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,11 +64,16 @@ const NEAR: Tolerance = Tolerance { gradient: 1e-4, cost: 1e-6 };
 /// Rises of the held-out loss in a row after which larger strengths are not tried.
 const RISES: usize = 2;
 
-/// Tries each strength on every fold. Folds are stratified: each has its share of every class.
+/// Tries each strength on every fold. Folds are stratified: each has its share of every class. `progress` hears before each regression how many are solved, of how
+/// many at most, and may end it.
 ///
 /// # Errors
-/// When the examples, the strengths or the number of folds make no sense.
-pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) -> Result<CrossValidation, RegressionError> {
+/// When the examples, the strengths or the number of folds make no sense, and [`RegressionError::Stopped`].
+pub fn cross_validate(
+    examples: Examples<'_>,
+    options: &CrossValidationOptions,
+    progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+) -> Result<CrossValidation, RegressionError> {
     examples.check()?;
     options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
     let all = examples.labels.len();
@@ -102,7 +107,11 @@ pub fn cross_validate(examples: Examples<'_>, options: &CrossValidationOptions) 
     let mut best: Option<(f64, f64, Vec<f32>)> = None;
     for strength in strengths {
         let mut probabilities = vec![0.0; count * examples.classes];
-        for (part, parameters) in parts.iter().zip(&mut parameters) {
+        for (fold, (part, parameters)) in parts.iter().zip(&mut parameters).enumerate() {
+            let solved = trials.len() * options.folds + fold;
+            if progress(solved, options.strengths.len() * options.folds).is_break() {
+                return Err(RegressionError::Stopped);
+            }
             minimise(&Objective::new(&centred, &part.seen, strength), NEAR, parameters);
             part.foretell(&examples, &centred, parameters, &mut probabilities);
         }

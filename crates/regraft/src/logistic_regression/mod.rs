@@ -95,6 +95,9 @@ pub enum RegressionError {
         /// Examples.
         examples: usize,
     },
+    /// Whoever asked wants it no more.
+    #[error("the regression was stopped")]
+    Stopped,
     /// Too few parts to hold out.
     #[error("{folds} folds cannot be made of {examples} examples; choose from 2 to as many folds as there are examples")]
     Folds {

@@ -166,7 +166,8 @@ fn measure_fit(
     let forward = started.elapsed().as_secs_f64() / total as f64;
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let started = Instant::now();
-    fit_head(&[&found], &labels, pictures.classes.len(), None, config.seed, config.threads)?;
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    fit_head(&[&found], &labels, pictures.classes.len(), None, config.seed, config.threads, &mut go_on)?;
     Ok((forward, FIT_FACTOR * started.elapsed().as_secs_f64() / total as f64))
 }
 

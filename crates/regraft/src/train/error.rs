@@ -6,6 +6,7 @@ use crate::atomic_file;
 use crate::config::{ConfigError, Interval};
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
+use crate::logistic_regression::RegressionError;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::predictions::PredictionsError;
@@ -150,7 +151,12 @@ pub struct Divergence {
 impl TrainError {
     /// Whether it says that the run was asked to end, and no more.
     pub(super) fn is_stop(&self) -> bool {
-        matches!(self, Self::Evaluate(EvaluateError::Stopped) | Self::Features(FeaturesError::Evaluate(EvaluateError::Stopped)))
+        matches!(
+            self,
+            Self::Evaluate(EvaluateError::Stopped)
+                | Self::Features(FeaturesError::Evaluate(EvaluateError::Stopped))
+                | Self::Fit(FitError::Regression(RegressionError::Stopped))
+        )
     }
 
     /// Whether the run failed under way, rather than being asked for something impossible.

@@ -55,6 +55,13 @@ pub enum Event<'a> {
         /// Pictures in all.
         total: usize,
     },
+    /// The head is being fitted.
+    Fitting {
+        /// Regressions solved.
+        done: usize,
+        /// Regressions in all, at most.
+        total: usize,
+    },
     /// Pictures are being scored.
     Scoring {
         /// `validation` or `test`.

@@ -10,6 +10,8 @@ use crate::report::epochs::EpochRow;
 use crate::transfer::fit::fit_head;
 use regraft_nn::graph::Operation;
 use regraft_nn::parameters::Role;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Trainer<'_> {
@@ -24,7 +26,12 @@ impl Trainer<'_> {
         // Weights make up for what sampling would: both want each class to count the same.
         let classes = pictures.classes.len();
         let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
-        let (classifier, fit) = fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads)?;
+        let mut progress = |done, total| {
+            report(Event::Fitting { done, total });
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let (classifier, fit) =
+            fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;
         let graph = engine.graph();
         debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
         let mut tensors = engine.state();

@@ -276,7 +276,9 @@ fn name_kept_model(mut error: TrainError, folder: &RunFolder, state: &TrainState
 
 /// Where a run that was asked to stop has stopped.
 fn stopped(folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
-    let place = if state.epoch == config.epoch_count() {
+    let place = if config.head_start() == HeadStart::Fit && state.head_fit.is_none() {
+        "before the head was fitted".to_owned()
+    } else if state.epoch == config.epoch_count() {
         format!("after {} epochs, before the test pictures were scored", state.epoch)
     } else {
         format!(

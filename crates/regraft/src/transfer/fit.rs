@@ -8,6 +8,7 @@ use crate::logistic_regression::{
 use crate::metrics::count_right;
 use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// How a head was fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,10 +58,10 @@ pub enum FitError {
 
 /// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many `classes`: the
 /// strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds where there are fewer pictures), then the head on all of them. `threads` as in
-/// [`TrainConfig`](crate::config::TrainConfig); it changes no number.
+/// [`TrainConfig`](crate::config::TrainConfig); it changes no number. `progress` as in [`cross_validate`].
 ///
 /// # Errors
-/// When there are fewer than two pictures, or features that are not finite.
+/// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
 pub fn fit_head(
     features: &[&Features],
     labels: &[u32],
@@ -68,6 +69,7 @@ pub fn fit_head(
     class_weights: Option<&[f32]>,
     seed: u64,
     threads: usize,
+    progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
 ) -> Result<(LinearClassifier, HeadFit), FitError> {
     let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
     let (values, all_labels);
@@ -85,7 +87,7 @@ pub fn fit_head(
         CrossValidationOptions { views: features.len(), ..CrossValidationOptions::new(seed).for_examples(labels.len()) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
-        let found = cross_validate(examples, &options)?;
+        let found = cross_validate(examples, &options, progress)?;
         let solution = solve(examples, found.strength)?;
         let classifier = solution.classifier;
         let mut logits = vec![0.0; labels.len() * classes];
