@@ -1,8 +1,8 @@
 //! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
 //!
 //! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows, whose
-//! input it normalises, and widens to f32, once where that is to be done; for sixteen channels at a time it keeps all the filter's taps in
-//! registers and walks along a row.
+//! input it normalises, and widens to f32, once where that is to be done; sixteen channels at a time it copies what the taps read into a frame with
+//! the padding around it, keeps all the filter's taps in registers and walks along a row.
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics, even_blocks};
@@ -83,26 +83,36 @@ impl Walk {
         sums: &mut [f32],
         accumulate: bool,
     ) {
-        let row_length = sums.len() / rows.len();
-        self.with_band(picture, kernel, &rows, |band| {
-            for (row, sums) in rows.clone().zip(sums.chunks_exact_mut(row_length)) {
-                match kernel {
-                    3 => forward_row_3(self, band, weights, row, sums, accumulate),
-                    _ => forward_row_5(self, band, weights, row, sums, accumulate),
-                }
-            }
+        let columns = sums.len() / (rows.len() * self.channels);
+        let frame = Frame::of(self, kernel, rows.len(), columns);
+        with_scratch(frame.length(), |framed: &mut [f32]| {
+            self.with_band(picture, kernel, &rows, |band| match kernel {
+                3 => forward_band_3(self, frame, band, weights, rows.start, framed, sums, accumulate),
+                _ => forward_band_5(self, frame, band, weights, rows.start, framed, sums, accumulate),
+            });
         });
     }
+}
 
-    fn taps<const KERNEL: usize>(start: usize, padding: usize, limit: usize) -> Range<usize> {
-        padding.saturating_sub(start).min(KERNEL)..(limit + padding).saturating_sub(start).min(KERNEL)
+/// What the taps of some output pixels read, with the padding around the map.
+#[derive(Clone, Copy)]
+struct Frame {
+    /// Output rows and columns.
+    out_rows: usize,
+    out_columns: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl Frame {
+    fn of(walk: &Walk, kernel: usize, out_rows: usize, out_columns: usize) -> Self {
+        let under = |places: usize| (places - 1) * walk.stride + kernel;
+        Self { out_rows, out_columns, rows: under(out_rows), columns: under(out_columns) }
     }
 
-    /// The output columns, of so many, whose taps all lie inside the map.
-    fn inner_columns<const KERNEL: usize>(&self, columns: usize) -> Range<usize> {
-        let first = self.padding_left.div_ceil(self.stride);
-        let end = (self.width + self.padding_left).checked_sub(KERNEL).map_or(0, |last| last / self.stride + 1);
-        first..end.min(columns)
+    /// Elements of a block of channels.
+    fn length(&self) -> usize {
+        self.rows * self.columns * LANES
     }
 }
 
@@ -253,10 +263,13 @@ pub fn backward_weights<'a, E: Element>(
         for start in (0..shape.out_height).step_by(per_band) {
             let rows = start..shape.out_height.min(start + per_band);
             let gradient = &gradient[rows.start * row_length..rows.end * row_length];
-            walk.with_band(input, shape.kernel_height, &rows, |band| {
-                E::with_values(gradient, |gradient| match shape.kernel_height {
-                    3 => weights_of_band_3(shape, band, rows.clone(), gradient, sums),
-                    _ => weights_of_band_5(shape, band, rows.clone(), gradient, sums),
+            let frame = Frame::of(&walk, shape.kernel_height, rows.len(), shape.out_width);
+            with_scratch(frame.length(), |framed: &mut [f32]| {
+                walk.with_band(input, shape.kernel_height, &rows, |band| {
+                    E::with_values(gradient, |gradient| match shape.kernel_height {
+                        3 => weights_of_band_3(&walk, frame, band, rows.start, gradient, framed, sums),
+                        _ => weights_of_band_5(&walk, frame, band, rows.start, gradient, framed, sums),
+                    });
                 });
             });
         }
@@ -275,95 +288,131 @@ fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) 
 }
 
 for_each_isa! {
-    fn forward_row_3(walk: &Walk, band: Band<'_>, weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 3
+    fn forward_band_3(
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], first_row: usize, framed: &mut [f32], sums: &mut [f32], accumulate: bool
+    )
+        => forward_band_body, 3
 }
 for_each_isa! {
-    fn forward_row_5(walk: &Walk, band: Band<'_>, weights: &[f32], out_row: usize, row: &mut [f32], accumulate: bool) => forward_row_body, 5
+    fn forward_band_5(
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], first_row: usize, framed: &mut [f32], sums: &mut [f32], accumulate: bool
+    )
+        => forward_band_body, 5
 }
 
 #[inline(always)]
-fn forward_row_body<const FUSED: bool, const KERNEL: usize>(
+fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     walk: &Walk,
+    frame: Frame,
     band: Band<'_>,
     weights: &[f32],
-    out_row: usize,
-    row: &mut [f32],
+    first_row: usize,
+    framed: &mut [f32],
+    sums: &mut [f32],
     accumulate: bool,
 ) {
     let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        forward_block::<FUSED, KERNEL, LANES>(walk, band, weights, out_row, row, accumulate, channel);
+        frame_block::<LANES>(walk, frame, band, first_row, framed, channel);
+        forward_block::<FUSED, KERNEL, LANES>(walk, frame, framed, weights, sums, accumulate, channel);
     }
     for channel in whole..walk.channels {
-        forward_block::<FUSED, KERNEL, 1>(walk, band, weights, out_row, row, accumulate, channel);
+        frame_block::<1>(walk, frame, band, first_row, framed, channel);
+        forward_block::<FUSED, KERNEL, 1>(walk, frame, framed, weights, sums, accumulate, channel);
     }
 }
 
-/// Output pixels that are computed side by side: enough sums that none waits for the one before.
-const COLUMNS: usize = 4;
+/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its pixels lie side by side, where in the map they are far apart and
+/// fall into few sets of the cache, and no tap needs to ask whether it lies inside. The frame begins with what the taps of output row `first_row` read.
+#[inline(always)]
+fn frame_block<const WIDTH: usize>(
+    walk: &Walk,
+    frame: Frame,
+    band: Band<'_>,
+    first_row: usize,
+    framed: &mut [f32],
+    channel: usize,
+) {
+    let channels = walk.channels;
+    let left = walk.padding_left.min(frame.columns);
+    let width = walk.width.min(frame.columns - left);
+    for (row, target) in framed.chunks_exact_mut(frame.columns * WIDTH).take(frame.rows).enumerate() {
+        let inside = (first_row * walk.stride + row).checked_sub(walk.padding_top).filter(|&row| row < walk.height);
+        let Some(row) = inside else {
+            target.fill(0.0);
+            continue;
+        };
+        let (before, rest) = target.split_at_mut(left * WIDTH);
+        let (within, behind) = rest.split_at_mut(width * WIDTH);
+        before.fill(0.0);
+        behind.fill(0.0);
+        let source = &band.values[(row - band.first_row) * walk.width * channels..][..walk.width * channels];
+        for (target, pixel) in within.chunks_exact_mut(WIDTH).zip(source.chunks_exact(channels)) {
+            target.copy_from_slice(&pixel[channel..channel + WIDTH]);
+        }
+    }
+}
 
-/// `WIDTH` channels of one output row.
+/// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so that there are enough sums that none waits for the one
+/// before, and then what is left of a row.
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
-    band: Band<'_>,
+    frame: Frame,
+    framed: &[f32],
     weights: &[f32],
-    out_row: usize,
-    row: &mut [f32],
+    sums: &mut [f32],
     accumulate: bool,
     channel: usize,
 ) {
     let taps: [[[f32; WIDTH]; KERNEL]; KERNEL] = read_taps(weights, walk.channels, channel);
-    let top = out_row * walk.stride;
-    let tap_rows = Walk::taps::<KERNEL>(top, walk.padding_top, walk.height);
-    let columns = row.len() / walk.channels;
-    let inner = walk.inner_columns::<KERNEL>(columns);
-    let mut column = 0;
-    while column < columns {
-        let start = column * walk.channels + channel;
-        if inner.contains(&column) && inner.contains(&(column + COLUMNS - 1)) {
-            let mut sums = [[0.0f32; WIDTH]; COLUMNS];
-            let left = column * walk.stride - walk.padding_left;
-            for tap_row in tap_rows.clone() {
-                let map_row = top + tap_row - walk.padding_top - band.first_row;
-                let first = (map_row * walk.width + left) * walk.channels + channel;
-                // All pixels under these taps; the check here covers every read below.
-                let pixels = (COLUMNS - 1) * walk.stride + KERNEL;
-                let values = &band.values[first..first + (pixels - 1) * walk.channels + WIDTH];
-                for (tap_column, tap) in taps[tap_row].iter().enumerate() {
-                    for (place, sums) in sums.iter_mut().enumerate() {
-                        let at = (place * walk.stride + tap_column) * walk.channels;
-                        debug_assert!(at + WIDTH <= values.len());
-                        // SAFETY: place <= COLUMNS - 1 and tap_column <= KERNEL - 1, so `at` is at most
-                        // (pixels - 1) * channels, and `values` has WIDTH elements from there on.
-                        let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
-                        for ((sum, value), tap) in sums.iter_mut().zip(values).zip(tap) {
-                            *sum = multiply_add::<FUSED>(value, *tap, *sum);
-                        }
-                    }
-                }
-            }
-            for (place, sums) in sums.iter().enumerate() {
-                store(&mut row[start + place * walk.channels..][..WIDTH], sums, accumulate);
-            }
-            column += COLUMNS;
-        } else {
-            let mut sums = [0.0f32; WIDTH];
-            let left = column * walk.stride;
-            for tap_row in tap_rows.clone() {
-                let map_row = (top + tap_row - walk.padding_top - band.first_row) * walk.width;
-                for tap_column in Walk::taps::<KERNEL>(left, walk.padding_left, walk.width) {
-                    let start = (map_row + left + tap_column - walk.padding_left) * walk.channels + channel;
-                    let values = &band.values[start..start + WIDTH];
-                    for ((sum, value), tap) in sums.iter_mut().zip(values).zip(&taps[tap_row][tap_column]) {
-                        *sum = multiply_add::<FUSED>(*value, *tap, *sum);
-                    }
-                }
-            }
-            store(&mut row[start..start + WIDTH], &sums, accumulate);
-            column += 1;
+    let row_length = frame.columns * WIDTH;
+    for (out_row, row) in sums.chunks_exact_mut(frame.out_columns * walk.channels).enumerate() {
+        let mut column = 0;
+        while column < frame.out_columns {
+            let values = &framed[out_row * walk.stride * row_length + column * walk.stride * WIDTH..];
+            let target = &mut row[column * walk.channels + channel..];
+            column += match frame.out_columns - column {
+                4.. => pixels::<FUSED, KERNEL, WIDTH, 4>(walk, &taps, values, row_length, target, accumulate),
+                2.. => pixels::<FUSED, KERNEL, WIDTH, 2>(walk, &taps, values, row_length, target, accumulate),
+                _ => pixels::<FUSED, KERNEL, WIDTH, 1>(walk, &taps, values, row_length, target, accumulate),
+            };
         }
     }
+}
+
+/// `WIDTH` channels of `COUNT` output pixels side by side; `values` begins with what the first one's taps read. Returns `COUNT`.
+#[inline(always)]
+fn pixels<const FUSED: bool, const KERNEL: usize, const WIDTH: usize, const COUNT: usize>(
+    walk: &Walk,
+    taps: &[[[f32; WIDTH]; KERNEL]; KERNEL],
+    values: &[f32],
+    row_length: usize,
+    target: &mut [f32],
+    accumulate: bool,
+) -> usize {
+    let mut sums = [[0.0f32; WIDTH]; COUNT];
+    let columns = (COUNT - 1) * walk.stride + KERNEL;
+    // The check here covers every read below.
+    let values = &values[..(KERNEL - 1) * row_length + columns * WIDTH];
+    for (tap_row, taps) in taps.iter().enumerate() {
+        for (tap_column, tap) in taps.iter().enumerate() {
+            for (place, sums) in sums.iter_mut().enumerate() {
+                let at = tap_row * row_length + (place * walk.stride + tap_column) * WIDTH;
+                debug_assert!(at + WIDTH <= values.len());
+                // SAFETY: tap_row and tap_column are at most KERNEL - 1 and place at most COUNT - 1, so `at` is at most
+                // (KERNEL - 1) * row_length + (columns - 1) * WIDTH, and `values` has WIDTH elements from there on.
+                let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                for ((sum, value), tap) in sums.iter_mut().zip(values).zip(tap) {
+                    *sum = multiply_add::<FUSED>(value, *tap, *sum);
+                }
+            }
+        }
+    }
+    for (place, sums) in sums.iter().enumerate() {
+        store(&mut target[place * walk.channels..][..WIDTH], sums, accumulate);
+    }
+    COUNT
 }
 
 #[inline(always)]
@@ -430,86 +479,68 @@ fn strided_input_row_body<const FUSED: bool>(
 }
 
 for_each_isa! {
-    fn weights_of_band_3(shape: &ConvolutionShape, input: Band<'_>, rows: Range<usize>, gradient: &[f32], sums: &mut [f32])
+    fn weights_of_band_3(
+        walk: &Walk, frame: Frame, band: Band<'_>, first_row: usize, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+    )
         => weights_of_band_body, 3
 }
 for_each_isa! {
-    fn weights_of_band_5(shape: &ConvolutionShape, input: Band<'_>, rows: Range<usize>, gradient: &[f32], sums: &mut [f32])
+    fn weights_of_band_5(
+        walk: &Walk, frame: Frame, band: Band<'_>, first_row: usize, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+    )
         => weights_of_band_body, 5
 }
 
 #[inline(always)]
 fn weights_of_band_body<const FUSED: bool, const KERNEL: usize>(
-    shape: &ConvolutionShape,
-    input: Band<'_>,
-    rows: Range<usize>,
+    walk: &Walk,
+    frame: Frame,
+    band: Band<'_>,
+    first_row: usize,
     gradient: &[f32],
+    framed: &mut [f32],
     sums: &mut [f32],
 ) {
-    let whole = shape.in_channels / LANES * LANES;
+    let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        weights_block::<FUSED, KERNEL, LANES>(shape, input, rows.clone(), gradient, sums, channel);
+        frame_block::<LANES>(walk, frame, band, first_row, framed, channel);
+        weights_block::<FUSED, KERNEL, LANES>(walk, frame, framed, gradient, sums, channel);
     }
-    for channel in whole..shape.in_channels {
-        weights_block::<FUSED, KERNEL, 1>(shape, input, rows.clone(), gradient, sums, channel);
+    for channel in whole..walk.channels {
+        frame_block::<1>(walk, frame, band, first_row, framed, channel);
+        weights_block::<FUSED, KERNEL, 1>(walk, frame, framed, gradient, sums, channel);
     }
 }
 
-/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels.
+/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels, whose input is `framed`.
 #[inline(always)]
 fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
-    shape: &ConvolutionShape,
-    input: Band<'_>,
-    rows: Range<usize>,
+    walk: &Walk,
+    frame: Frame,
+    framed: &[f32],
     gradient: &[f32],
     sums: &mut [f32],
     channel: usize,
 ) {
-    let channels = shape.in_channels;
+    let channels = walk.channels;
     let mut taps: [[[f32; WIDTH]; KERNEL]; KERNEL] = read_taps(sums, channels, channel);
-    let walk = Walk::over_input(shape);
-    let inner = walk.inner_columns::<KERNEL>(shape.out_width);
-    for out_row in rows.clone() {
-        let top = out_row * shape.stride;
-        let tap_rows = Walk::taps::<KERNEL>(top, shape.padding_top, shape.in_height);
-        for out_column in 0..shape.out_width {
-            let left = out_column * shape.stride;
-            let start = ((out_row - rows.start) * shape.out_width + out_column) * channels + channel;
+    let row_length = frame.columns * WIDTH;
+    for out_row in 0..frame.out_rows {
+        for out_column in 0..frame.out_columns {
+            let start = (out_row * frame.out_columns + out_column) * channels + channel;
             let mut gradients = [0.0f32; WIDTH];
             gradients.copy_from_slice(&gradient[start..start + WIDTH]);
-            if tap_rows.len() == KERNEL && inner.contains(&out_column) {
-                let row = top - shape.padding_top - input.first_row;
-                let first = (row * shape.in_width + left - shape.padding_left) * channels + channel;
-                let row_stride = shape.in_width * channels;
-                // The check here covers every read below.
-                let values = &input.values[first..first + (KERNEL - 1) * (row_stride + channels) + WIDTH];
-                for (tap_row, taps) in taps.iter_mut().enumerate() {
-                    for (tap_column, sums) in taps.iter_mut().enumerate() {
-                        let at = tap_row * row_stride + tap_column * channels;
-                        debug_assert!(at + WIDTH <= values.len());
-                        // SAFETY: both taps are at most KERNEL - 1, so `values` has WIDTH elements from `at` on.
-                        let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
-                        for ((sum, value), gradient) in sums.iter_mut().zip(values).zip(gradients) {
-                            *sum = multiply_add::<FUSED>(value, gradient, *sum);
-                        }
-                    }
-                }
-                continue;
-            }
-            // All taps are gone through, also those outside: an index that the compiler does not know would keep the sums out of registers.
-            let tap_columns = Walk::taps::<KERNEL>(left, shape.padding_left, shape.in_width);
+            let first = (out_row * row_length + out_column * WIDTH) * walk.stride;
+            // The check here covers every read below.
+            let values = &framed[first..first + (KERNEL - 1) * row_length + KERNEL * WIDTH];
             for (tap_row, taps) in taps.iter_mut().enumerate() {
-                if !tap_rows.contains(&tap_row) {
-                    continue;
-                }
-                let row = (top + tap_row - shape.padding_top - input.first_row) * shape.in_width;
                 for (tap_column, sums) in taps.iter_mut().enumerate() {
-                    if !tap_columns.contains(&tap_column) {
-                        continue;
-                    }
-                    let start = (row + left + tap_column - shape.padding_left) * channels + channel;
-                    for ((sum, value), gradient) in sums.iter_mut().zip(&input.values[start..start + WIDTH]).zip(&gradients) {
-                        *sum = multiply_add::<FUSED>(*value, *gradient, *sum);
+                    let at = tap_row * row_length + tap_column * WIDTH;
+                    debug_assert!(at + WIDTH <= values.len());
+                    // SAFETY: both taps are at most KERNEL - 1, so `values` has WIDTH elements from `at` on.
+                    let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                    for ((sum, value), gradient) in sums.iter_mut().zip(values).zip(gradients) {
+                        *sum = multiply_add::<FUSED>(value, gradient, *sum);
                     }
                 }
             }
