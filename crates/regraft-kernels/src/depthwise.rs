@@ -84,11 +84,11 @@ impl Walk {
         accumulate: bool,
     ) {
         let columns = sums.len() / (rows.len() * self.channels);
-        let frame = Frame::of(self, kernel, rows.len(), columns);
+        let frame = Frame::of(self, kernel, &rows, columns);
         with_scratch(frame.length(), |framed: &mut [f32]| {
             self.with_band(picture, kernel, &rows, |band| match kernel {
-                3 => forward_band_3(self, frame, band, weights, rows.start, framed, sums, accumulate),
-                _ => forward_band_5(self, frame, band, weights, rows.start, framed, sums, accumulate),
+                3 => forward_band_3(self, frame, band, weights, framed, sums, accumulate),
+                _ => forward_band_5(self, frame, band, weights, framed, sums, accumulate),
             });
         });
     }
@@ -97,7 +97,8 @@ impl Walk {
 /// What the taps of some output pixels read, with the padding around the map.
 #[derive(Clone, Copy)]
 struct Frame {
-    /// Output rows and columns.
+    /// The first output row, and how many rows and columns of the output there are.
+    first_row: usize,
     out_rows: usize,
     out_columns: usize,
     rows: usize,
@@ -105,9 +106,10 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(walk: &Walk, kernel: usize, out_rows: usize, out_columns: usize) -> Self {
+    fn of(walk: &Walk, kernel: usize, out_rows: &Range<usize>, out_columns: usize) -> Self {
         let under = |places: usize| (places - 1) * walk.stride + kernel;
-        Self { out_rows, out_columns, rows: under(out_rows), columns: under(out_columns) }
+        let (first_row, out_rows) = (out_rows.start, out_rows.len());
+        Self { first_row, out_rows, out_columns, rows: under(out_rows), columns: under(out_columns) }
     }
 
     /// Elements of a block of channels.
@@ -263,12 +265,12 @@ pub fn backward_weights<'a, E: Element>(
         for start in (0..shape.out_height).step_by(per_band) {
             let rows = start..shape.out_height.min(start + per_band);
             let gradient = &gradient[rows.start * row_length..rows.end * row_length];
-            let frame = Frame::of(&walk, shape.kernel_height, rows.len(), shape.out_width);
+            let frame = Frame::of(&walk, shape.kernel_height, &rows, shape.out_width);
             with_scratch(frame.length(), |framed: &mut [f32]| {
                 walk.with_band(input, shape.kernel_height, &rows, |band| {
                     E::with_values(gradient, |gradient| match shape.kernel_height {
-                        3 => weights_of_band_3(&walk, frame, band, rows.start, gradient, framed, sums),
-                        _ => weights_of_band_5(&walk, frame, band, rows.start, gradient, framed, sums),
+                        3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
+                        _ => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
                     });
                 });
             });
@@ -289,13 +291,13 @@ fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) 
 
 for_each_isa! {
     fn forward_band_3(
-        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], first_row: usize, framed: &mut [f32], sums: &mut [f32], accumulate: bool
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
     )
         => forward_band_body, 3
 }
 for_each_isa! {
     fn forward_band_5(
-        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], first_row: usize, framed: &mut [f32], sums: &mut [f32], accumulate: bool
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
     )
         => forward_band_body, 5
 }
@@ -306,38 +308,30 @@ fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     frame: Frame,
     band: Band<'_>,
     weights: &[f32],
-    first_row: usize,
     framed: &mut [f32],
     sums: &mut [f32],
     accumulate: bool,
 ) {
     let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        frame_block::<LANES>(walk, frame, band, first_row, framed, channel);
+        frame_block::<LANES>(walk, frame, band, framed, channel);
         forward_block::<FUSED, KERNEL, LANES>(walk, frame, framed, weights, sums, accumulate, channel);
     }
     for channel in whole..walk.channels {
-        frame_block::<1>(walk, frame, band, first_row, framed, channel);
+        frame_block::<1>(walk, frame, band, framed, channel);
         forward_block::<FUSED, KERNEL, 1>(walk, frame, framed, weights, sums, accumulate, channel);
     }
 }
 
 /// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its pixels lie side by side, where in the map they are far apart and
-/// fall into few sets of the cache, and no tap needs to ask whether it lies inside. The frame begins with what the taps of output row `first_row` read.
+/// fall into few sets of the cache, and no tap needs to ask whether it lies inside.
 #[inline(always)]
-fn frame_block<const WIDTH: usize>(
-    walk: &Walk,
-    frame: Frame,
-    band: Band<'_>,
-    first_row: usize,
-    framed: &mut [f32],
-    channel: usize,
-) {
+fn frame_block<const WIDTH: usize>(walk: &Walk, frame: Frame, band: Band<'_>, framed: &mut [f32], channel: usize) {
     let channels = walk.channels;
     let left = walk.padding_left.min(frame.columns);
     let width = walk.width.min(frame.columns - left);
     for (row, target) in framed.chunks_exact_mut(frame.columns * WIDTH).take(frame.rows).enumerate() {
-        let inside = (first_row * walk.stride + row).checked_sub(walk.padding_top).filter(|&row| row < walk.height);
+        let inside = (frame.first_row * walk.stride + row).checked_sub(walk.padding_top).filter(|&row| row < walk.height);
         let Some(row) = inside else {
             target.fill(0.0);
             continue;
@@ -480,13 +474,13 @@ fn strided_input_row_body<const FUSED: bool>(
 
 for_each_isa! {
     fn weights_of_band_3(
-        walk: &Walk, frame: Frame, band: Band<'_>, first_row: usize, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
     )
         => weights_of_band_body, 3
 }
 for_each_isa! {
     fn weights_of_band_5(
-        walk: &Walk, frame: Frame, band: Band<'_>, first_row: usize, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
     )
         => weights_of_band_body, 5
 }
@@ -496,18 +490,17 @@ fn weights_of_band_body<const FUSED: bool, const KERNEL: usize>(
     walk: &Walk,
     frame: Frame,
     band: Band<'_>,
-    first_row: usize,
     gradient: &[f32],
     framed: &mut [f32],
     sums: &mut [f32],
 ) {
     let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        frame_block::<LANES>(walk, frame, band, first_row, framed, channel);
+        frame_block::<LANES>(walk, frame, band, framed, channel);
         weights_block::<FUSED, KERNEL, LANES>(walk, frame, framed, gradient, sums, channel);
     }
     for channel in whole..walk.channels {
-        frame_block::<1>(walk, frame, band, first_row, framed, channel);
+        frame_block::<1>(walk, frame, band, framed, channel);
         weights_block::<FUSED, KERNEL, 1>(walk, frame, framed, gradient, sums, channel);
     }
 }

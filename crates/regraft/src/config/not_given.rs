@@ -29,7 +29,8 @@ const OF_STEPS: [&str; 19] = [
 const OF_VIEWS: [&str; 3] = ["augment", "crop_scale", "random_erasing"];
 
 impl TrainConfig {
-    fn is_from_scratch(&self) -> bool {
+    /// Whether there is no source model.
+    pub(crate) fn is_from_scratch(&self) -> bool {
         self.weights == Some(Weights::None)
     }
 

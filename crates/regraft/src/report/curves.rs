@@ -9,7 +9,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::Axis;
 pub use super::drawing::CurvesError;
 use super::drawing::{
-    DASHES, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, draw_line, draw_title, svg, text_style, unbroken,
+    DASHES, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, choice_stroke, draw_choice, draw_curve, draw_line,
+    draw_title, svg, text_style,
 };
 use super::epochs::EpochRow;
 use crate::atomic_file;
@@ -21,7 +22,6 @@ pub(super) const HEIGHT: u32 = 400;
 const TRAIN: Curve = Curve { label: "train", style: LineStyle { colour: PALETTE[0], dash: DASHES[0] } };
 const VALIDATION: Curve = Curve { label: "validation", style: LineStyle { colour: PALETTE[1], dash: DASHES[1] } };
 const TEST: Curve = Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
-pub(super) const BEST: RGBColor = RGBColor(140, 140, 140);
 
 /// What one curve is called and how it looks.
 #[derive(Clone, Copy)]
@@ -118,7 +118,7 @@ fn draw_head(
     }
     if let Some(best) = best {
         let top = [(x + 4 * SCALE, line_y - 8 * SCALE), (x + 4 * SCALE, line_y + 8 * SCALE)];
-        area.draw(&PathElement::new(top, BEST.stroke_width(SCALE as u32 * 3 / 2)))?;
+        area.draw(&PathElement::new(top, choice_stroke()))?;
         let accuracy = [("validation", best.validation_accuracy), ("test", best.test_accuracy)];
         let accuracy = accuracy.into_iter().find_map(|(name, value)| Some((name, value?)));
         let (name, value) = accuracy.unwrap_or(("train", best.train_accuracy));
@@ -136,22 +136,10 @@ fn draw_panel(
 ) -> Result<(), CurvesError> {
     let mut chart = chart(area, (epochs, "epoch"), (&panel.axis, panel.value_name))?;
     if let Some(best) = best {
-        let epoch = f64::from(best.epoch);
-        let line = [(epoch, panel.axis.low), (epoch, panel.axis.high)];
-        chart.draw_series([PathElement::new(line, BEST.stroke_width(SCALE as u32 * 3 / 2))])?;
+        draw_choice(&mut chart, f64::from(best.epoch), &panel.axis)?;
     }
     let plot = chart.plotting_area();
-    for (curve, points) in &panel.curves {
-        for stretch in unbroken(points) {
-            if points.len() <= MOST_MARKED_POINTS || stretch.len() == 1 {
-                for &point in &stretch {
-                    plot.draw(&Circle::new(point, 3 * SCALE, curve.style.colour.filled()))?;
-                }
-            }
-            draw_line(plot, curve.style, stretch)?;
-        }
-    }
-    Ok(())
+    panel.curves.iter().try_for_each(|(curve, points)| draw_curve(plot, curve.style, points))
 }
 
 #[cfg(test)]

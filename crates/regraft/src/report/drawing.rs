@@ -18,6 +18,7 @@ const TITLE_COLUMNS: usize = 70;
 
 pub(crate) const INK: RGBColor = RGBColor(51, 51, 51);
 pub(crate) const FAINT: RGBColor = RGBColor(228, 228, 228);
+const CHOICE: RGBColor = RGBColor(140, 140, 140);
 /// Colours that stay apart for colour-blind readers (M. Okabe, K. Ito, "Color universal design", 2008).
 pub(crate) const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
@@ -125,6 +126,38 @@ where
         None => area.draw(&PathElement::new(line, stroke))?,
         Some((length, gap)) => area.draw(&DashedPathElement::new(line, length * SCALE, gap * SCALE, stroke))?,
     }
+    Ok(())
+}
+
+/// Draws a curve in the plot's coordinates, and its points where they are few or stand alone.
+pub(crate) fn draw_curve(
+    plot: &DrawingArea<SVGBackend, Cartesian2d<Axis, Axis>>,
+    style: LineStyle,
+    points: &Points,
+) -> Result<(), CurvesError> {
+    for stretch in unbroken(points) {
+        if points.len() <= MOST_MARKED_POINTS || stretch.len() == 1 {
+            for &point in &stretch {
+                plot.draw(&Circle::new(point, 3 * SCALE, style.colour.filled()))?;
+            }
+        }
+        draw_line(plot, style, stretch)?;
+    }
+    Ok(())
+}
+
+/// How the line at what was chosen looks.
+pub(crate) fn choice_stroke() -> ShapeStyle {
+    CHOICE.stroke_width(SCALE as u32 * 3 / 2)
+}
+
+/// Draws a line over the plot's whole height at what was chosen.
+pub(crate) fn draw_choice(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<Axis, Axis>>,
+    at: f64,
+    y: &Axis,
+) -> Result<(), CurvesError> {
+    chart.draw_series([PathElement::new([(at, y.low), (at, y.high)], choice_stroke())])?;
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The picture of a learning-rate range test: loss by learning rate.
 
 use super::axis::Axis;
-use super::curves::{BEST, CurvesError, HEIGHT, WIDTH};
-use super::drawing::{PALETTE, SCALE, chart, draw_title, svg};
+use super::curves::{CurvesError, HEIGHT, WIDTH};
+use super::drawing::{PALETTE, SCALE, chart, draw_choice, draw_title, svg};
 use crate::atomic_file;
 use crate::train::lr_find::LrFind;
 use plotters::prelude::*;
@@ -36,8 +36,7 @@ pub fn rates_svg(name: &str, found: &LrFind) -> Result<String, CurvesError> {
         draw_title(&head, &format!("{name}: {suggestion}"))?;
         let mut chart = chart(&body, (&x, "learning rate of the trunk"), (&y, "training loss"))?;
         if let Some(rate) = found.suggestion {
-            let line = [(rate.log10(), y.low), (rate.log10(), y.high)];
-            chart.draw_series([PathElement::new(line, BEST.stroke_width(SCALE as u32 * 3 / 2))])?;
+            draw_choice(&mut chart, rate.log10(), &y)?;
         }
         for (colour, width, smoothed) in [(RAW, 1, false), (SMOOTHED, 2, true)] {
             let value = |loss: f64| loss.clamp(y.low, y.high);

@@ -1,11 +1,11 @@
 //! The picture of a fitted head: loss and accuracy of held-out training pictures by strength.
 
 use super::axis::Axis;
-use super::curves::{BEST, CurvesError, HEIGHT, WIDTH};
-use super::drawing::{DASHES, LineStyle, PALETTE, Points, SCALE, chart, draw_line, draw_title, svg};
+use super::curves::{CurvesError, HEIGHT, WIDTH};
+use super::drawing::{DASHES, LineStyle, PALETTE, Points, SCALE, chart, draw_choice, draw_curve, draw_title, svg};
 use crate::atomic_file;
+use crate::logistic_regression::Trial;
 use crate::transfer::fit::HeadFit;
-use plotters::prelude::*;
 use std::path::Path;
 
 const HELD_OUT: LineStyle = LineStyle { colour: PALETTE[1], dash: DASHES[0] };
@@ -24,11 +24,12 @@ pub fn write_strengths(path: &Path, name: &str, fit: &HeadFit) -> Result<(), Cur
 /// # Errors
 /// [`CurvesError::NoEpochs`] where no strength was tried.
 pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
-    let exponents = || fit.trials.iter().map(|trial| trial.strength.log10());
-    let Some(chosen) = fit.chosen() else { return Err(CurvesError::NoEpochs) };
-    let (low, high) = exponents().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-    let x = Axis::of_exponents(low, high);
-    let points = |value: fn(&crate::logistic_regression::Trial) -> f64| -> Points {
+    let (Some(chosen), Some(first), Some(last)) = (fit.chosen(), fit.trials.first(), fit.trials.last()) else {
+        return Err(CurvesError::NoEpochs);
+    };
+    // They were tried from the smallest on.
+    let x = Axis::of_exponents(first.strength.log10(), last.strength.log10());
+    let points = |value: fn(&Trial) -> f64| -> Points {
         fit.trials.iter().map(|trial| (trial.strength.log10(), Some(value(trial)).filter(|value| value.is_finite()))).collect()
     };
     let panels = [
@@ -44,14 +45,8 @@ pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
         for ((value_name, points, least_span, most), place) in panels.iter().zip(body.split_evenly((1, 2))) {
             let y = Axis::of_values(points.iter().filter_map(|&(_, value)| value), *least_span, *most);
             let mut chart = chart(&place, (&x, "strength of the regression (C)"), (&y, value_name))?;
-            let line = [(fit.strength.log10(), y.low), (fit.strength.log10(), y.high)];
-            chart.draw_series([PathElement::new(line, BEST.stroke_width(SCALE as u32 * 3 / 2))])?;
-            let plot = chart.plotting_area();
-            let points: Vec<(f64, f64)> = points.iter().filter_map(|&(x, value)| Some((x, value?))).collect();
-            for &point in &points {
-                plot.draw(&Circle::new(point, 3 * SCALE, HELD_OUT.colour.filled()))?;
-            }
-            draw_line(plot, HELD_OUT, points)?;
+            draw_choice(&mut chart, fit.strength.log10(), &y)?;
+            draw_curve(chart.plotting_area(), HELD_OUT, points)?;
         }
         Ok(())
     })
@@ -60,7 +55,6 @@ pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logistic_regression::Trial;
 
     fn fit(trials: Vec<Trial>) -> HeadFit {
         HeadFit { strength: 0.1, views: 1, folds: 5, trials, train_loss: 0.1, train_accuracy: 0.99 }

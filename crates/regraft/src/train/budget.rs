@@ -4,7 +4,7 @@
 
 use super::setup::{Setup, set_up};
 use super::{Event, TrainError};
-use crate::config::{Freeze, HeadStart, Interval, TrainConfig, Weights};
+use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
 use crate::features::features;
 use crate::pictures::Pictures;
 use crate::transfer::fit::fit_head;
@@ -88,7 +88,7 @@ pub(super) fn plan(
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<(TrainConfig, String), TrainError> {
-    if config.weights == Some(Weights::None) {
+    if config.is_from_scratch() {
         return Err(TrainError::BudgetFromScratch);
     }
     let config = &with_all_pictures(config);

@@ -242,7 +242,7 @@ impl<'a> Feed<'a> {
 }
 
 /// Whether to go on.
-fn flow(stop: &AtomicBool) -> ControlFlow<()> {
+pub(super) fn flow(stop: &AtomicBool) -> ControlFlow<()> {
     if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 

@@ -1,7 +1,7 @@
 //! The fitted head as a run's start.
 
 use super::epoch::{Trainer, class_weights};
-use super::feed::Part;
+use super::feed::{Part, flow};
 use super::state::TrainState;
 use super::{Event, TrainError};
 use crate::config::Balance;
@@ -10,8 +10,6 @@ use crate::report::epochs::EpochRow;
 use crate::transfer::fit::fit_head;
 use regraft_nn::graph::Operation;
 use regraft_nn::parameters::Role;
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Trainer<'_> {
@@ -28,7 +26,7 @@ impl Trainer<'_> {
         let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
         let mut progress = |done, total| {
             report(Event::Fitting { done, total });
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            flow(stop)
         };
         let (classifier, fit) =
             fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;

@@ -111,7 +111,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     }
     config.head = Some(config.head_start());
     config.epochs = Some(config.epoch_count());
-    let from_scratch = config.weights == Some(Weights::None);
+    let from_scratch = config.is_from_scratch();
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
     config.lr = Some(config.learning_rate());
     config.head_lr_mult = Some(config.head_rate_multiplier());
