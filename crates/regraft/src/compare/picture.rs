@@ -5,8 +5,7 @@ use super::table::ranked;
 use crate::report::axis::Axis;
 use crate::report::curves::CurvesError;
 use crate::report::drawing::{
-    DASHES, FAINT, INK, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, draw_line, draw_title, shortened, svg,
-    text_style, unbroken,
+    DASHES, FAINT, INK, LineStyle, PALETTE, Points, SCALE, chart, draw_curve, draw_line, draw_title, shortened, svg, text_style,
 };
 use crate::report::epochs::EpochRow;
 use plotters::coord::Shift;
@@ -94,14 +93,7 @@ fn draw_curves(
     let plot = chart.plotting_area();
     for (arm, points) in shown.iter().zip(&curves) {
         let inside: Points = points.iter().map(|&(epoch, value)| (epoch, value.filter(|&value| value <= axis.high))).collect();
-        for stretch in unbroken(&inside) {
-            if inside.len() <= MOST_MARKED_POINTS || stretch.len() == 1 {
-                for &point in &stretch {
-                    plot.draw(&Circle::new(point, 3 * SCALE, arm.style.colour.filled()))?;
-                }
-            }
-            draw_line(plot, arm.style, stretch)?;
-        }
+        draw_curve(plot, arm.style, &inside)?;
     }
     Ok(())
 }

@@ -162,7 +162,7 @@ pub(crate) fn draw_choice(
 }
 
 /// The stretches of a curve between its gaps.
-pub(crate) fn unbroken(points: &Points) -> Vec<Vec<(f64, f64)>> {
+fn unbroken(points: &Points) -> Vec<Vec<(f64, f64)>> {
     points
         .split(|(_, value)| value.is_none())
         .map(|stretch| stretch.iter().filter_map(|&(epoch, value)| Some((epoch, value?))).collect::<Vec<_>>())
