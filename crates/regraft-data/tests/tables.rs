@@ -9,8 +9,7 @@ fn scanned(name: &str, content: &str) -> (TempDir, Result<Catalogue, CatalogueEr
     let folder = TempDir::new().unwrap();
     let table = folder.path().join(name);
     std::fs::write(&table, content).unwrap();
-    let split = SplitOptions { hold_out: false, ..SplitOptions::default() };
-    let catalogue = scan_with(&table, &ScanOptions { split, ..ScanOptions::default() }, &mut |_| {});
+    let catalogue = scan_with(&table, &ScanOptions { split: SplitOptions::NOTHING, ..ScanOptions::default() }, &mut |_| {});
     (folder, catalogue)
 }
 

@@ -97,7 +97,7 @@ pub fn prepare(
     loading: &LoaderOptions,
     progress: &(dyn Fn(Preparing) + Sync),
 ) -> Result<Pictures, PicturesError> {
-    let split = SplitOptions { validation_fraction: config.val_fraction, seed: config.seed, hold_out: config.hold_out };
+    let split = SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
     let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
     let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
         catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))?;

@@ -28,7 +28,7 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
         ..Augmentation::default()
     };
     // What is drawn for a picture depends on its place in the list, so the list must be the one that training has.
-    let split = SplitOptions { validation_fraction: given.val_fraction, seed: arguments.seed, hold_out: recipe.hold_out };
+    let split = SplitOptions { validation_fraction: given.val_fraction.or(recipe.val_fraction), seed: arguments.seed };
     let data = catalogue::scan(&arguments.data, &split).map_err(Failure::input)?;
     let options = ShowOptions {
         per_class: arguments.per_class,

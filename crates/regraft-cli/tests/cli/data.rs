@@ -19,6 +19,17 @@ fn class_folders_without_parts_are_split() {
     assert!(summary["val_accuracy"].is_f64());
     workspace.regraft(&format!("train photos {QUICK}")).succeeded();
     assert_eq!(workspace.json("runs/photos-2/summary.json")["val_images"], 3);
+    let counts = |run: &str| {
+        let summary = workspace.json(&format!("{run}/summary.json"));
+        (summary["train_images"].clone(), summary["val_images"].clone())
+    };
+    workspace.regraft(&format!("train photos {QUICK} --val-fraction 0 --output all")).succeeded();
+    assert_eq!(counts("all"), (json!(15), json!(0)));
+    // The textbook's recipe trains on all pictures unless asked for something else.
+    workspace.regraft(&format!("train photos --recipe d2l {QUICK} --output textbook")).succeeded();
+    assert_eq!(counts("textbook"), (json!(15), json!(0)));
+    workspace.regraft(&format!("train photos --recipe d2l {QUICK} --val-fraction 0.4 --output held-out")).succeeded();
+    assert_eq!(counts("held-out"), (json!(9), json!(6)));
     let error = workspace.regraft(&format!("train photos {QUICK} --val-fraction 1.5")).failed(2);
     assert_says(&error, &["1.5"]);
 }

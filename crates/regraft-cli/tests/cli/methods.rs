@@ -46,7 +46,7 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     let fitted = state(&workspace, "runs/photos");
     assert!(source.iter().filter(|(name, _)| !name.starts_with("classifier")).all(|(name, values)| values == &fitted[name]));
 
-    assert_says(&workspace.text("runs/photos/config.toml"), &["head = \"fit\"\n", "epochs = 0\n", "hold_out = false\n"]);
+    assert_says(&workspace.text("runs/photos/config.toml"), &["head = \"fit\"\n", "epochs = 0\n"]);
     assert_says(&workspace.text("runs/photos/curves.svg"), &["photos: fitted with strength ", "strength of the regression (C)"]);
 
     // The same from kept features, without them, and with another number of threads.
@@ -75,6 +75,10 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     // config.toml repeats it.
     workspace.regraft("train --config further/config.toml --output repeated").succeeded();
     assert!(state(&workspace, "repeated") == state(&workspace, "further"));
+    // With epochs to choose from, pictures are held out for that.
+    assert_eq!(workspace.json("again/summary.json")["val_images"], 0);
+    workspace.regraft("train --config again/config.toml --epochs 1 --output on").succeeded();
+    assert_eq!(workspace.json("on/summary.json")["val_images"], 2);
     // What would have no effect is an error, from a configuration too.
     let error = workspace.regraft("train photos --lr 0.1 --weight-decay 1e-3").failed(2);
     assert_says(&error, &["--lr, --weight-decay would change nothing", "--epochs 5", "--freeze none", "--head new"]);

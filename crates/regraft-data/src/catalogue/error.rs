@@ -101,8 +101,8 @@ pub enum CatalogueError {
         /// The classes that are known.
         known: Vec<String>,
     },
-    /// A fraction that splits nothing.
-    #[error("the validation fraction is {0}: choose one above 0 and below 1, such as 0.2")]
+    /// No fraction, or one that leaves nothing to train on.
+    #[error("the validation fraction is {0}: choose one from 0 to below 1, such as 0.2")]
     Fraction(f64),
     /// A table whose header lacks a column.
     #[error("{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found})", .path.display())]

@@ -10,27 +10,24 @@ pub const FLAT_FRACTION: f64 = 0.2;
 pub const TRAIN_FRACTION: f64 = 0.1;
 
 /// How the pictures that choose the epoch are split off, where no folder holds them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SplitOptions {
-    /// The part of each class that is split off, above 0 and below 1; by default 0.2 of class folders that lie directly in the data
-    /// folder, and a tenth of `train`.
+    /// The part of each class that is split off, from 0, with which every picture trains, to below 1; by default 0.2 of class folders that lie
+    /// directly in the data folder, and a tenth of `train`.
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: u64,
-    /// Whether anything is split off. If not, every picture trains.
-    pub hold_out: bool,
 }
 
-impl Default for SplitOptions {
-    fn default() -> Self {
-        Self { validation_fraction: None, seed: 0, hold_out: true }
-    }
+impl SplitOptions {
+    /// Nothing is split off.
+    pub const NOTHING: Self = Self { validation_fraction: Some(0.0), seed: 0 };
 }
 
 impl SplitOptions {
     pub(super) fn check(&self) -> Result<(), CatalogueError> {
         match self.validation_fraction {
-            Some(fraction) if !(fraction > 0.0 && fraction < 1.0) => Err(CatalogueError::Fraction(fraction)),
+            Some(fraction) if !(0.0..1.0).contains(&fraction) => Err(CatalogueError::Fraction(fraction)),
             _ => Ok(()),
         }
     }
@@ -38,11 +35,11 @@ impl SplitOptions {
 
 /// Moves a stratified part of `train` to `validation`, and says so in the notes.
 pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, options: &SplitOptions) {
-    if !options.hold_out {
+    let fraction = options.validation_fraction.unwrap_or(default_fraction);
+    if fraction == 0.0 {
         catalogue.notes.push(format!("All {} pictures of {origin} train; none chooses the epoch.", catalogue.train.len()));
         return;
     }
-    let fraction = options.validation_fraction.unwrap_or(default_fraction);
     let mut train = Vec::with_capacity(catalogue.train.len());
     for samples in catalogue.train.chunk_by(|left, right| left.label == right.label) {
         let held_out = choose(samples, fraction, options.seed);

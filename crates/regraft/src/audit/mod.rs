@@ -210,8 +210,7 @@ impl Files {
 /// # Errors
 /// When the folder cannot be used, or the model cannot be asked.
 pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Result<Audit, AuditError> {
-    let split = SplitOptions { hold_out: false, ..SplitOptions::default() };
-    let scan = ScanOptions { split, exclude: options.exclude.clone(), ..ScanOptions::default() };
+    let scan = ScanOptions { split: SplitOptions::NOTHING, exclude: options.exclude.clone(), ..ScanOptions::default() };
     let found = catalogue::scan_with(&options.data, &scan, &mut |done| {
         report(Progress { stage: "listing", done, total: done });
     })?;

@@ -85,8 +85,7 @@ pub enum LoadError {
 /// # Errors
 /// When the data cannot be used or a picture cannot be read.
 pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) -> Result<LoadReport, LoadError> {
-    let split = SplitOptions { hold_out: false, ..SplitOptions::default() };
-    let samples: Arc<[Sample]> = catalogue::scan(&options.data, &split)?.train.into();
+    let samples: Arc<[Sample]> = catalogue::scan(&options.data, &SplitOptions::NOTHING)?.train.into();
     let workers = cores_or(options.workers);
     let preprocessing = Preprocessing {
         image_size: options.image_size,

@@ -46,11 +46,9 @@ pub struct TrainConfig {
     pub augment: AugmentationKind,
     /// Smallest and largest part of the picture's area that a training crop covers.
     pub crop_scale: [f32; 2],
-    /// The part of each class that is held out where there is no validation folder; unless given, 0.2 of class folders that lie
-    /// directly in the data folder, 0.1 of `train`.
+    /// The part of each class that is held out where there is no validation folder; with 0 every training picture trains. Unless given, 0.2
+    /// of class folders that lie directly in the data folder and 0.1 of `train`, or nothing where no epoch is to be chosen.
     pub val_fraction: Option<f64>,
-    /// Whether anything is held out. If not, every training picture trains.
-    pub hold_out: bool,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
     /// Pictures of more pixels are refused.
@@ -213,8 +211,7 @@ impl TrainConfig {
             resize: None,
             augment: AugmentationKind::Basic,
             crop_scale: augmentation.crop_scale,
-            val_fraction: None,
-            hold_out: false,
+            val_fraction: Some(0.0),
             on_bad_image: OnBadImage::Stop,
             max_pixels: DEFAULT_MAX_PIXELS,
             allow_truncated: false,
@@ -263,7 +260,7 @@ impl TrainConfig {
             Recipe::D2l => d2l,
             // Chosen on held-out training pictures; docs/recipes.md has the measurements.
             Recipe::Default => Self {
-                hold_out: true,
+                val_fraction: None,
                 crop_scale: [0.35, 1.0],
                 freeze: None,
                 head: None,
@@ -425,7 +422,7 @@ mod tests {
             (OptimizerName::Sgd, 0.0, 5e-5, 1e-3)
         );
         assert_eq!((config.batch_size, config.epoch_count(), config.schedule), (128, 5, Schedule::Constant));
-        assert_eq!((config.loss, config.head_lr_mult, config.hold_out), (LossReduction::Sum, Some(10.0), false));
+        assert_eq!((config.loss, config.head_lr_mult, config.val_fraction), (LossReduction::Sum, Some(10.0), Some(0.0)));
         assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Some(Freeze::None)));
     }
 

@@ -59,6 +59,11 @@ impl TrainConfig {
         self.head_lr_mult.unwrap_or(if self.head_start() == HeadStart::Fit { 1.0 } else { 10.0 })
     }
 
+    /// [`TrainConfig::val_fraction`]; where it is not given, 0 if there is no epoch to choose, else as the pictures lie.
+    pub(crate) fn validation_fraction(&self) -> Option<f64> {
+        self.val_fraction.or((self.epoch_count() == 0).then_some(0.0))
+    }
+
     /// Checks that none of the options that somebody gave, by their names in `config.toml`, is about steps if the run makes none.
     ///
     /// # Errors
@@ -112,6 +117,15 @@ mod tests {
         assert_eq!(rates(&|config| config.head = Some(HeadStart::New)), (HeadStart::New, 3e-3, 10.0));
         // The features of a network that knows nothing are nothing to fit a head to.
         assert_eq!(rates(&|config| config.weights = Some(Weights::None)), (HeadStart::New, 3e-3, 10.0));
+    }
+
+    #[test]
+    fn pictures_are_held_out_where_there_is_an_epoch_to_choose() {
+        let fraction = |epochs, val_fraction| {
+            with(|config| (config.epochs, config.val_fraction) = (epochs, val_fraction)).validation_fraction()
+        };
+        assert_eq!((fraction(None, None), fraction(Some(2), None)), (Some(0.0), None));
+        assert_eq!((fraction(None, Some(0.3)), fraction(Some(2), Some(0.0))), (Some(0.3), Some(0.0)));
     }
 
     #[test]

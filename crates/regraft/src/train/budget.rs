@@ -137,10 +137,7 @@ pub(super) fn plan(
 /// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of the pictures teaches is worth
 /// more than what it tells about so few epochs (docs/recipes.md). A folder with pictures of its own for that picks the epoch by them.
 fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
-    match config.val_fraction {
-        Some(_) => config.clone(),
-        None => TrainConfig { hold_out: false, ..config.clone() },
-    }
+    TrainConfig { val_fraction: config.val_fraction.or(Some(0.0)), ..config.clone() }
 }
 
 /// Seconds for a picture through the network, and for its share of the regression.

@@ -119,10 +119,6 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if from_scratch {
         config.batch_norm_momentum.get_or_insert(SCRATCH_MOMENTUM);
     }
-    // Where no epoch is to be chosen, nothing needs to be held out for it.
-    if config.epochs == Some(0) && config.val_fraction.is_none() {
-        config.hold_out = false;
-    }
     let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
     config.precision = config.precision.resolve().into();
     config.image_size = Some(preprocessing.image_size);
