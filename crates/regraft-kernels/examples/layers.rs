@@ -11,6 +11,7 @@ use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
 use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::finish::Finish;
 use regraft_kernels::isa::{self, InstructionSet};
 use regraft_kernels::packing::PackedWeights;
 use regraft_kernels::random::{Draws, Purpose};
@@ -190,7 +191,7 @@ fn measure<E: Element>(shape: &ConvolutionShape) -> [f64; 3] {
     let (mut scratch, mut weight_scratch) = (GradientScratch::default(), GradientScratch::default());
     if depthwise::handles(shape) {
         return [
-            fastest(|| depthwise::forward_with_statistics(shape, &input, &weights, &mut output, &mut statistics)),
+            fastest(|| depthwise::forward(shape, &input, &weights, &mut output, Finish::Statistics(&mut statistics))),
             fastest(|| depthwise::backward_input(shape, &gradient, &weights, &mut input_gradient, false)),
             fastest(|| depthwise::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut partial)),
         ];
@@ -198,7 +199,7 @@ fn measure<E: Element>(shape: &ConvolutionShape) -> [f64; 3] {
     [
         fastest(|| {
             packed.pack::<E>(shape, &weights);
-            convolution::forward_with_statistics(shape, &input, &packed, &mut output, &mut statistics);
+            convolution::forward(shape, &input, &packed, &mut output, Finish::Statistics(&mut statistics));
         }),
         fastest(|| convolution::backward_input(shape, &gradient, &weights, &mut input_gradient, false, &mut scratch)),
         fastest(|| convolution::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut weight_scratch)),

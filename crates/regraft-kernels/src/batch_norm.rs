@@ -19,11 +19,6 @@ pub struct Statistics {
     partial: Vec<f32>,
 }
 
-/// The pixels of each block where all blocks but the last have `pixels_per_block`.
-pub(crate) fn even_blocks(pixels: usize, pixels_per_block: usize) -> impl Iterator<Item = usize> {
-    (0..pixels).step_by(pixels_per_block).map(move |start| pixels_per_block.min(pixels - start))
-}
-
 impl Statistics {
     /// Room for the [`block_statistics`] of so many blocks, `[blocks, 2 x channels]`.
     pub(crate) fn partial(&mut self, blocks: usize, channels: usize) -> &mut [f32] {
@@ -33,10 +28,10 @@ impl Statistics {
 
     /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared deviations are exact to f32 rounding; blocks
     /// are combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
-    pub(crate) fn combine(&mut self, blocks: impl Iterator<Item = usize>, channels: usize) {
+    pub(crate) fn combine(&mut self, blocks: &[usize], channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut pixels = 0;
-        for (here, partial) in blocks.zip(self.partial.chunks_exact(2 * channels)) {
+        for (&here, partial) in blocks.iter().zip(self.partial.chunks_exact(2 * channels)) {
             let before = pixels as f64;
             pixels += here;
             let here = here as f64;

@@ -7,10 +7,9 @@
 //! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself where the processor multiplies it, else f32.
 //! Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
 
-use crate::activation::Epilogue;
-use crate::batch_norm::{Statistics, block_statistics, even_blocks};
 use crate::columns::{gather, scatter_add};
 use crate::element::{CopyFrom, Element};
+use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use crate::input::Input;
 use crate::packing::{PackedWeights, Packing, rounded};
@@ -108,7 +107,7 @@ impl ConvolutionShape {
     }
 }
 
-/// `output = epilogue(convolution(input))`; where `accumulate`, the convolution is added to what `output` held.
+/// `output = convolution(input)`, finished as `finish` says.
 ///
 /// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one group.
 pub fn forward<'a, E: Element>(
@@ -116,16 +115,15 @@ pub fn forward<'a, E: Element>(
     input: impl Into<Input<'a, E>>,
     weights: &PackedWeights,
     output: &mut [E],
-    accumulate: bool,
-    epilogue: Epilogue<'_, E>,
+    finish: Finish<'_, E>,
 ) {
     let input = input.into();
     check_input(shape, &input);
     shape.check(input.values.len(), shape.weight_length(), output.len());
     if E::multiplies_natively() {
-        forward_with::<E, E::Native>(shape, input, weights, output, accumulate, epilogue);
+        forward_with::<E, E::Native>(shape, input, weights, output, finish);
     } else {
-        forward_with::<E, f32>(shape, input, weights, output, accumulate, epilogue);
+        forward_with::<E, f32>(shape, input, weights, output, finish);
     }
 }
 
@@ -140,61 +138,17 @@ fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
     input: Input<'_, E>,
     weights: &PackedWeights,
     output: &mut [E],
-    accumulate: bool,
-    epilogue: Epilogue<'_, E>,
+    finish: Finish<'_, E>,
 ) {
     match O::packing(weights) {
-        Packing::Winograd(weights) => winograd::forward(shape, input.values, weights, output, accumulate, epilogue),
+        Packing::Winograd(weights) => winograd::forward(shape, input.values, weights, output, finish),
         Packing::Groups(weights) => {
-            let block = shape.pixels_per_block::<E, O>();
-            output.par_chunks_mut(block * shape.out_channels).enumerate().for_each(|(index, output)| {
-                E::with_sums(output, accumulate, |sums| {
-                    forward_block(shape, input, weights, sums, index * block, accumulate);
-                    epilogue.apply(sums, index * block * shape.out_channels, shape.out_channels);
-                });
+            let pixels = shape.pixels_per_block::<E, O>();
+            let blocks = output.chunks_mut(pixels * shape.out_channels).enumerate();
+            let blocks = blocks.map(|(block, output)| (block * pixels, output)).collect();
+            finish.run(shape.out_channels, blocks, |first, sums, accumulate| {
+                forward_block(shape, input, weights, sums, first, accumulate);
             });
-        }
-    }
-}
-
-/// `output = convolution(input)`, and the statistics of each of its channels, taken while a block is in the cache. The input as for [`forward`].
-pub fn forward_with_statistics<'a, E: Element>(
-    shape: &ConvolutionShape,
-    input: impl Into<Input<'a, E>>,
-    weights: &PackedWeights,
-    output: &mut [E],
-    statistics: &mut Statistics,
-) {
-    let input = input.into();
-    check_input(shape, &input);
-    shape.check(input.values.len(), shape.weight_length(), output.len());
-    if E::multiplies_natively() {
-        forward_with_statistics_of::<E, E::Native>(shape, input, weights, output, statistics);
-    } else {
-        forward_with_statistics_of::<E, f32>(shape, input, weights, output, statistics);
-    }
-}
-
-fn forward_with_statistics_of<E: Element, O: Operand + CopyFrom<E>>(
-    shape: &ConvolutionShape,
-    input: Input<'_, E>,
-    weights: &PackedWeights,
-    output: &mut [E],
-    statistics: &mut Statistics,
-) {
-    match O::packing(weights) {
-        Packing::Winograd(weights) => winograd::forward_with_statistics(shape, input.values, weights, output, statistics),
-        Packing::Groups(weights) => {
-            let block = shape.pixels_per_block::<E, O>();
-            let (channels, pixels) = (shape.out_channels, shape.output_pixels());
-            let partial = statistics.partial(pixels.div_ceil(block), channels).par_chunks_exact_mut(2 * channels);
-            output.par_chunks_mut(block * channels).zip(partial).enumerate().for_each(|(index, (output, partial))| {
-                E::with_sums(output, false, |sums| {
-                    forward_block(shape, input, weights, sums, index * block, false);
-                    block_statistics(sums, partial);
-                });
-            });
-            statistics.combine(even_blocks(pixels, block), channels);
         }
     }
 }
@@ -274,7 +228,8 @@ pub fn backward_input<E: Element>(
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
         scratch.packed.pack_transposed::<E>(shape, weights);
-        forward(&shape.transposed(), output_gradient, &scratch.packed, input_gradient, accumulate, Epilogue::NONE);
+        let finish = if accumulate { Finish::Add } else { Finish::NOTHING };
+        forward(&shape.transposed(), output_gradient, &scratch.packed, input_gradient, finish);
     } else if E::multiplies_natively() {
         scatter_input::<E, E::Native>(shape, output_gradient, weights, input_gradient, accumulate);
     } else {

@@ -12,6 +12,7 @@ pub mod batch_norm;
 pub mod convolution;
 pub mod depthwise;
 pub mod element;
+pub mod finish;
 pub mod gemm;
 pub mod input;
 pub mod isa;

@@ -6,6 +6,7 @@ use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set, t
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::finish::Finish;
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, pooling};
 
@@ -148,7 +149,7 @@ fn alone_and_together<E: Element>() {
             let weights = kernels.to_kernel_order(&one, &draw(2, one.weight_length()));
             let run = |shape: &ConvolutionShape, input: &[E], residual: &[E]| {
                 let epilogue = Epilogue { bias: Some(&bias), residual: Some(residual), activation: Activation::Relu6 };
-                kernels.forward_with(shape, input, &weights, epilogue)
+                kernels.forward_with(shape, input, &weights, Finish::Epilogue(epilogue))
             };
             let (inputs, outputs) = (input.chunks_exact(one.input_length()), residual.chunks_exact(one.output_length()));
             let alone: Vec<E> = inputs.zip(outputs).flat_map(|(input, residual)| run(&one, input, residual)).collect();
@@ -186,7 +187,7 @@ fn not_a_number_passes_through() {
             let weights = draw(2, shape.weight_length());
             let (bias, residual) = (draw(3, 40), draw(4, shape.output_length()));
             let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
-            let output = Kernels::Convolution.forward_with(&shape, &input, &weights, epilogue);
+            let output = Kernels::Convolution.forward_with(&shape, &input, &weights, Finish::Epilogue(epilogue));
             let found: Vec<bool> = output.chunks_exact(40).map(|pixel| pixel.iter().all(|value| value.is_nan())).collect();
             assert_eq!(found, (0..16).map(|pixel| pixel == 3).collect::<Vec<_>>(), "{activation:?}");
             let mut normalized = vec![0.0; output.len()];

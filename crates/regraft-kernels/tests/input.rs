@@ -3,11 +3,12 @@
 mod common;
 
 use common::{bits, convolution_shape, draw, draw_as, on_every_instruction_set, to};
-use regraft_kernels::activation::{Activation, Epilogue};
+use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{Statistics, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
 use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::packing::PackedWeights;
 
@@ -26,14 +27,14 @@ fn results<E: Element>(shape: &ConvolutionShape, input: Input<'_, E>) -> Results
     let mut weight_gradient = vec![f32::NAN; weights.len()];
     let mut statistics = Statistics::default();
     if depthwise::handles(shape) {
-        depthwise::forward(shape, input, &weights, &mut output, Epilogue::NONE);
-        depthwise::forward_with_statistics(shape, input, &weights, &mut with_statistics, &mut statistics);
+        depthwise::forward(shape, input, &weights, &mut output, Finish::NOTHING);
+        depthwise::forward(shape, input, &weights, &mut with_statistics, Finish::Statistics(&mut statistics));
         depthwise::backward_weights(shape, input, &gradient, &mut weight_gradient, &mut Vec::new());
     } else {
         let mut packed = PackedWeights::default();
         packed.pack::<E>(shape, &weights);
-        convolution::forward(shape, input, &packed, &mut output, false, Epilogue::NONE);
-        convolution::forward_with_statistics(shape, input, &packed, &mut with_statistics, &mut statistics);
+        convolution::forward(shape, input, &packed, &mut output, Finish::NOTHING);
+        convolution::forward(shape, input, &packed, &mut with_statistics, Finish::Statistics(&mut statistics));
         convolution::backward_weights(shape, input, &gradient, &mut weight_gradient, &mut GradientScratch::default());
     }
     Results {

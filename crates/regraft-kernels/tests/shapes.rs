@@ -5,9 +5,9 @@ mod common;
 use common::reference::{self, Reference};
 use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to, wide};
 use regraft_kernels::activation::{Activation, Epilogue};
-use regraft_kernels::convolution::{self, ConvolutionShape};
+use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::element::{Bf16, Element};
-use regraft_kernels::packing::PackedWeights;
+use regraft_kernels::finish::Finish;
 use regraft_kernels::winograd;
 
 /// How far results may be off, of the largest value of a result. Inputs are rounded to the maps' type first.
@@ -167,12 +167,10 @@ fn check<E: Element>(shape: &ConvolutionShape) {
         assert_close(&what("input gradient, added"), &found, &plus(&expected.input_gradient, &input), all.map);
         let found = kernels.to_pytorch_order(shape, &kernels.backward_weights(shape, &input, &gradient));
         assert_close(&what("weight gradient"), &found, &expected.weight_gradient, all.weights);
+        let mut added = gradient.clone();
+        kernels.forward_into(shape, &input, &weights, &mut added, Finish::Add);
+        assert_close(&what("output, added"), &added, &plus(&expected.output, &gradient), all.map);
     }
-    let mut packed = PackedWeights::default();
-    packed.pack::<E>(shape, &Kernels::Convolution.to_kernel_order(shape, &weights));
-    let mut added = gradient.clone();
-    convolution::forward(shape, &input, &packed, &mut added, true, Epilogue::NONE);
-    assert_close(&format!("{} output of {shape:?}, added", E::NAME), &added, &plus(&expected.output, &gradient), all.map);
 }
 
 #[test]
@@ -246,7 +244,7 @@ fn check_epilogues<E: Element>(shape: &ConvolutionShape) {
             Epilogue { bias: with_bias.then_some(&bias[..]), residual: with_residual.then_some(&residual[..]), activation };
         for kernels in Kernels::of(shape) {
             let weights = kernels.to_kernel_order(shape, &weights);
-            let found = kernels.forward_with(shape, &input, &weights, epilogue);
+            let found = kernels.forward_with(shape, &input, &weights, Finish::Epilogue(epilogue));
             let what = format!("{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual {with_residual}");
             assert_close(&what, &found, &limited, tolerance::<E>(shape).map);
         }

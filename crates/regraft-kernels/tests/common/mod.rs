@@ -5,12 +5,12 @@
 
 pub mod reference;
 
-use regraft_kernels::activation::Epilogue;
 use regraft_kernels::amx::{self, Unusable};
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
 use regraft_kernels::element::{Element, copy};
+use regraft_kernels::finish::Finish;
 use regraft_kernels::isa::{self, InstructionSet};
 use regraft_kernels::packing::PackedWeights;
 use regraft_kernels::random::{Draws, Purpose};
@@ -206,30 +206,42 @@ impl Kernels {
         (0..weights.len()).map(|at| weights[self.place(shape, at)]).collect()
     }
 
-    /// The output without an epilogue; `weights` are in the kernels' order.
+    /// The output without more; `weights` are in the kernels' order.
     pub fn forward<E: Element>(self, shape: &ConvolutionShape, input: &[E], weights: &[f32]) -> Vec<E> {
-        self.forward_with(shape, input, weights, Epilogue::NONE)
+        self.forward_with(shape, input, weights, Finish::NOTHING)
     }
 
-    /// The output with an epilogue.
+    /// The output, finished as `finish` says.
     pub fn forward_with<E: Element>(
         self,
         shape: &ConvolutionShape,
         input: &[E],
         weights: &[f32],
-        epilogue: Epilogue<'_, E>,
+        finish: Finish<'_, E>,
     ) -> Vec<E> {
         // Kernels must not read what an output held before.
         let mut output = vec![nan::<E>(); shape.output_length()];
+        self.forward_into(shape, input, weights, &mut output, finish);
+        output
+    }
+
+    /// As [`Self::forward_with`], into an output that is there.
+    pub fn forward_into<E: Element>(
+        self,
+        shape: &ConvolutionShape,
+        input: &[E],
+        weights: &[f32],
+        output: &mut [E],
+        finish: Finish<'_, E>,
+    ) {
         match self {
             Self::Convolution => {
                 let mut packed = PackedWeights::default();
                 packed.pack::<E>(shape, weights);
-                convolution::forward(shape, input, &packed, &mut output, false, epilogue);
+                convolution::forward(shape, input, &packed, output, finish);
             }
-            Self::Depthwise => depthwise::forward(shape, input, weights, &mut output, epilogue),
+            Self::Depthwise => depthwise::forward(shape, input, weights, output, finish),
         }
-        output
     }
 
     /// The output and its statistics.
@@ -239,16 +251,8 @@ impl Kernels {
         input: &[E],
         weights: &[f32],
     ) -> (Vec<E>, Statistics) {
-        let mut output = vec![nan::<E>(); shape.output_length()];
         let mut statistics = Statistics::default();
-        match self {
-            Self::Convolution => {
-                let mut packed = PackedWeights::default();
-                packed.pack::<E>(shape, weights);
-                convolution::forward_with_statistics(shape, input, &packed, &mut output, &mut statistics);
-            }
-            Self::Depthwise => depthwise::forward_with_statistics(shape, input, weights, &mut output, &mut statistics),
-        }
+        let output = self.forward_with(shape, input, weights, Finish::Statistics(&mut statistics));
         (output, statistics)
     }
 

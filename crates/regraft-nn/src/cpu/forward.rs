@@ -10,6 +10,7 @@ use regraft_kernels::activation::Epilogue;
 use regraft_kernels::batch_norm::{inverse_deviation, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape};
 use regraft_kernels::element::Element;
+use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::random::{Draws, Purpose};
@@ -130,11 +131,11 @@ fn infer_convolution<E: Element>(
     output: &mut [E],
 ) {
     let folded = layer.fold::<E>(convolution, shape);
-    let epilogue = Epilogue { bias: Some(&folded.bias), residual, activation: convolution.activation };
+    let finish = Finish::Epilogue(Epilogue { bias: Some(&folded.bias), residual, activation: convolution.activation });
     if depthwise::handles(shape) {
-        depthwise::forward(shape, input, &folded.depthwise, output, epilogue);
+        depthwise::forward(shape, input, &folded.depthwise, output, finish);
     } else {
-        convolution::forward(shape, input, &folded.packed, output, false, epilogue);
+        convolution::forward(shape, input, &folded.packed, output, finish);
     }
 }
 
@@ -153,21 +154,16 @@ fn train_convolution<E: Element>(
     // normalises with its running statistics, as in evaluation, and leaves them as they are.
     layer.normalizes_batch = pixels > 1 && convolution.norm.statistics == NormStatistics::Batch;
     let ConvolutionLayer { weight, packed, statistics, running_mean, running_variance, .. } = layer;
-    let is_depthwise = depthwise::handles(shape);
-    if !is_depthwise {
+    let finish = if layer.normalizes_batch { Finish::Statistics(statistics) } else { Finish::NOTHING };
+    if depthwise::handles(shape) {
+        depthwise::forward(shape, input, &weight.value, convolved, finish);
+    } else {
         packed.pack::<E>(shape, &weight.value);
+        convolution::forward(shape, input, packed, convolved, finish);
     }
     if layer.normalizes_batch {
-        match is_depthwise {
-            true => depthwise::forward_with_statistics(shape, input, &weight.value, convolved, statistics),
-            false => convolution::forward_with_statistics(shape, input, packed, convolved, statistics),
-        }
         statistics.update_running(pixels, convolution.norm.momentum, running_mean, running_variance);
     } else {
-        match is_depthwise {
-            true => depthwise::forward(shape, input, &weight.value, convolved, Epilogue::NONE),
-            false => convolution::forward(shape, input, packed, convolved, false, Epilogue::NONE),
-        }
         statistics.mean.clone_from(running_mean);
         statistics.variance.clone_from(running_variance);
     }

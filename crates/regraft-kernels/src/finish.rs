@@ -1,0 +1,59 @@
+//! What becomes of a convolution's sums while a block of them is in the cache.
+
+use crate::activation::Epilogue;
+use crate::batch_norm::{Statistics, block_statistics};
+use crate::element::Element;
+use rayon::prelude::*;
+
+/// What becomes of a convolution's sums.
+#[derive(Debug)]
+pub enum Finish<'a, E = f32> {
+    /// The output is what the epilogue makes of them.
+    Epilogue(Epilogue<'a, E>),
+    /// They are added to what the output held.
+    Add,
+    /// They are the output, and the statistics of each of its channels are taken.
+    Statistics(&'a mut Statistics),
+}
+
+impl<E: Element> Finish<'_, E> {
+    /// They are the output.
+    pub const NOTHING: Self = Self::Epilogue(Epilogue::NONE);
+
+    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in order, and are tasks of their own.
+    ///
+    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether they are to be added to what is there.
+    pub(crate) fn run<B: Send>(self, channels: usize, blocks: Vec<(B, &mut [E])>, compute: impl Fn(B, &mut [f32], bool) + Sync) {
+        match self {
+            Self::Epilogue(epilogue) => {
+                let mut end = 0;
+                let placed = blocks.into_iter().map(|(block, output)| {
+                    let start = end;
+                    end += output.len();
+                    (start, block, output)
+                });
+                let blocks: Vec<_> = placed.collect();
+                blocks.into_par_iter().for_each(|(start, block, output)| {
+                    E::with_sums(output, false, |sums| {
+                        compute(block, sums, false);
+                        epilogue.apply(sums, start, channels);
+                    });
+                });
+            }
+            Self::Add => blocks.into_par_iter().for_each(|(block, output)| {
+                E::with_sums(output, true, |sums| compute(block, sums, true));
+            }),
+            Self::Statistics(statistics) => {
+                let pixels: Vec<usize> = blocks.iter().map(|(_, output)| output.len() / channels).collect();
+                let partial = statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
+                blocks.into_par_iter().zip(partial).for_each(|((block, output), partial)| {
+                    E::with_sums(output, false, |sums| {
+                        compute(block, sums, false);
+                        block_statistics(sums, partial);
+                    });
+                });
+                statistics.combine(&pixels, channels);
+            }
+        }
+    }
+}
