@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod features;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod file_error;
 mod hashing;
 pub mod inference;
 pub mod inspect;

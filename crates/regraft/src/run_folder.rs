@@ -1,6 +1,7 @@
 //! The folder that a training run leaves its files in.
 
 use crate::atomic_file;
+use crate::file_error::FileError;
 use regraft_nn::weights;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -71,15 +72,8 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}; name another folder with --output", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    #[error("{0}; name another folder with --output")]
+    Io(#[from] FileError),
 }
 
 /// A folder that exists and belongs to one training run.
@@ -130,14 +124,14 @@ impl RunFolder {
         let Some(folder) = explicit else {
             return create_numbered(parent, name);
         };
-        fs::create_dir_all(folder).map_err(io_error("create the folder", folder))?;
+        fs::create_dir_all(folder).map_err(FileError::when("create the folder", folder))?;
         let locked = Self::locked(folder)?;
         // Another run may have come and gone since the check.
         Self::check(parent, explicit, force)?;
         locked.remove_unfinished()?;
         if force {
             for file in earlier_files(folder)? {
-                fs::remove_file(&file).map_err(io_error("replace", &file))?;
+                fs::remove_file(&file).map_err(FileError::when("replace", &file))?;
             }
         }
         Ok((locked, None))
@@ -180,17 +174,17 @@ impl RunFolder {
     pub(crate) fn locked(folder: &Path) -> Result<Self, RunFolderError> {
         let path = folder.join(LOCK);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = options.map_err(io_error("create the file", &path))?;
+        let file = options.map_err(FileError::when("create the file", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RunFolderError::Busy { path: folder.to_owned() }),
             // Some network file systems have no locks; a run there is better than none.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+            Err(TryLockError::Error(error)) => return Err(FileError::when("lock", &path)(error).into()),
         }
         // A power cut must not take the folder away from the files in it.
         for made in folder.ancestors().take(2) {
-            atomic_file::sync_folder_of(made).map_err(io_error("sync the folder of", made))?;
+            atomic_file::sync_folder_of(made).map_err(FileError::when("sync the folder of", made))?;
         }
         Ok(Self { path: folder.to_owned(), _lock: Some(Arc::new(file)) })
     }
@@ -203,9 +197,10 @@ impl RunFolder {
         let folder = self.checkpoints();
         match fs::create_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
-            made => made.map_err(io_error("create the folder", &folder))?,
+            made => made.map_err(FileError::when("create the folder", &folder))?,
         }
-        atomic_file::sync_folder_of(&folder).map_err(io_error("sync the folder of", &folder))
+        atomic_file::sync_folder_of(&folder).map_err(FileError::when("sync the folder of", &folder))?;
+        Ok(())
     }
 
     /// The folder itself.
@@ -263,7 +258,8 @@ pub fn run_name(data: &Path) -> Result<String, RunFolderError> {
     let canonical = match fs::canonicalize(data) {
         // A folder inside of an archive.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => data.to_owned(),
-        found => found.map_err(|source| RunFolderError::Io { action: "find the data folder", path: data.to_owned(), source })?,
+        found => found
+            .map_err(|source| RunFolderError::Io(FileError { action: "find the data folder", path: data.to_owned(), source }))?,
     };
     let name = if canonical.is_file() { canonical.file_stem() } else { canonical.file_name() };
     let name = name.ok_or_else(|| RunFolderError::NoName { path: data.to_owned() })?;
@@ -271,7 +267,7 @@ pub fn run_name(data: &Path) -> Result<String, RunFolderError> {
 }
 
 fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<String>), RunFolderError> {
-    fs::create_dir_all(parent).map_err(io_error("create the folder", parent))?;
+    fs::create_dir_all(parent).map_err(FileError::when("create the folder", parent))?;
     let wanted = parent.join(name);
     let mut folder = wanted.clone();
     let mut number = 1_u64;
@@ -282,7 +278,7 @@ fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<Strin
                 number += 1;
                 folder = parent.join(format!("{name}-{number}"));
             }
-            Err(error) => return Err(io_error("create the folder", &folder)(error)),
+            Err(error) => return Err(FileError::when("create the folder", &folder)(error).into()),
         }
     }
     let note =
@@ -292,8 +288,8 @@ fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<Strin
 
 /// Whether a folder holds nothing but what a run leaves that was killed before it had written a file.
 fn is_empty(folder: &Path) -> Result<bool, RunFolderError> {
-    for entry in fs::read_dir(folder).map_err(io_error("read the folder", folder))? {
-        let name = entry.map_err(io_error("read the folder", folder))?.file_name();
+    for entry in fs::read_dir(folder).map_err(FileError::when("read the folder", folder))? {
+        let name = entry.map_err(FileError::when("read the folder", folder))?.file_name();
         if name != LOCK && !is_unfinished(&name.to_string_lossy()) {
             return Ok(false);
         }
@@ -313,7 +309,7 @@ fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
 /// Removes what writes that were cut off left in a folder, in which nothing is being written.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), RunFolderError> {
     for unfinished in unfinished_files(folder)? {
-        fs::remove_file(&unfinished).map_err(io_error("remove the left-over", &unfinished))?;
+        fs::remove_file(&unfinished).map_err(FileError::when("remove the left-over", &unfinished))?;
     }
     Ok(())
 }
@@ -322,11 +318,11 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), RunFolderError> {
 fn files_of(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, RunFolderError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(io_error("read the folder", folder))?,
+        entries => entries.map_err(FileError::when("read the folder", folder))?,
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(io_error("read the folder", folder))?.path();
+        let path = entry.map_err(FileError::when("read the folder", folder))?.path();
         if wanted(&path) {
             found.push(path);
         }
@@ -340,7 +336,7 @@ fn folder_or_nothing(path: &Path) -> Result<bool, RunFolderError> {
         Ok(found) if found.is_dir() => Ok(true),
         Ok(_) => Err(RunFolderError::NotAFolder { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error("look at", path)(error)),
+        Err(error) => Err(FileError::when("look at", path)(error).into()),
     }
 }
 
@@ -378,16 +374,11 @@ fn earlier_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
             Ok(metadata) if metadata.is_file() || metadata.is_symlink() => found.push(path),
             Ok(_) => return Err(RunFolderError::NotAFile { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error("look at", &path)(error)),
+            Err(error) => return Err(FileError::when("look at", &path)(error).into()),
         }
     }
     found.extend(checkpoint_files(&folder.join(CHECKPOINTS))?);
     Ok(found)
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
-    let path = path.to_owned();
-    move |source| RunFolderError::Io { action, path, source }
 }
 
 #[cfg(test)]
@@ -567,6 +558,6 @@ mod tests {
         assert_eq!(run_name(&data.join("train").join("..")).unwrap(), "hot dogs");
         assert_eq!(run_name(&data.join(".")).unwrap(), "hot dogs");
         assert!(matches!(run_name(Path::new("/")).unwrap_err(), RunFolderError::NoName { .. }));
-        assert!(matches!(run_name(&data.join("missing")).unwrap_err(), RunFolderError::Io { .. }));
+        assert!(matches!(run_name(&data.join("missing")).unwrap_err(), RunFolderError::Io(_)));
     }
 }

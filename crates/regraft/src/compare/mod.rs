@@ -16,6 +16,7 @@ pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::config::{ConfigError, Difference, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::file_error::FileError;
 use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
@@ -123,15 +124,8 @@ pub enum CompareError {
     #[error(transparent)]
     Folder(#[from] RunFolderError),
     /// A folder cannot be made or a file not be read.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The arms' options have no form in TOML.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -171,7 +165,7 @@ pub fn compare(
         }
     }
     // Held to the end, so that no other comparison writes there.
-    fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+    fs::create_dir_all(folder).map_err(FileError::when("create", folder))?;
     let _lock = RunFolder::locked(folder)?;
     remove_unfinished(folder)?;
     config.arms.iter().try_for_each(|arm| remove_unfinished(&folder.join(ARMS).join(&arm.folder)))?;
@@ -248,7 +242,7 @@ fn run_arm(
     if !earlier {
         report(CompareEvent::Run { arm: &arm.name, seed, number });
         let config = with_seed(arm, seed);
-        fs::create_dir_all(&run_folder).map_err(|source| io_error("create", &run_folder, source))?;
+        fs::create_dir_all(&run_folder).map_err(FileError::when("create", &run_folder))?;
         atomic_file::write(&asked, config.to_toml()?.as_bytes())?;
         let resume = RunFolder::existing(&run_folder).config().exists();
         let stop = Arc::clone(&comparison.stop);
@@ -293,10 +287,6 @@ fn write_outcome(config: &CompareConfig, folder: &Path, arms: &[ArmRuns<'_>]) ->
     atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
     atomic_file::write(&folder.join(PAGE), page::comparison_page(config, &comparison, &svg).as_bytes())?;
     Ok(comparison)
-}
-
-fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> CompareError {
-    CompareError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

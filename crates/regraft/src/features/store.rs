@@ -6,6 +6,7 @@
 
 use super::Fingerprint;
 use crate::atomic_file::{self, AtomicFileError};
+use crate::file_error::FileError;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -32,18 +33,8 @@ pub enum StoreError {
         reason: String,
     },
     /// The folder cannot be used.
-    #[error(
-        "cannot {action} {}: {source}; features are not kept for later runs. Name another folder by the environment variable REGRAFT_CACHE",
-        .path.display()
-    )]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("{0}; features are not kept for later runs. Name another folder by the environment variable REGRAFT_CACHE")]
+    Io(#[from] FileError),
     /// A file could not be written.
     #[error("features are not kept for later runs: {0}")]
     Write(#[from] AtomicFileError),
@@ -84,7 +75,7 @@ impl FeatureStore {
                     drop(fs::remove_file(&path));
                     self.errors.push(StoreError::Damaged { path, reason: error.to_string() });
                 }
-                Err(source) => self.errors.push(StoreError::Io { action: "read", path, source }),
+                Err(source) => self.errors.push(FileError { action: "read", path, source }.into()),
             }
         }
     }
@@ -104,8 +95,7 @@ impl FeatureStore {
         if size > self.limit {
             return Ok(());
         }
-        let create = |source| StoreError::Io { action: "create the folder", path: self.folder.clone(), source };
-        fs::create_dir_all(&self.folder).map_err(create)?;
+        fs::create_dir_all(&self.folder).map_err(FileError::when("create the folder", &self.folder))?;
         self.make_room(size);
         // Runs that compute the same rows write the same file.
         let mut hash = crc32fast::Hasher::new();

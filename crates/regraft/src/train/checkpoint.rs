@@ -7,6 +7,7 @@
 
 use super::identity::Identity;
 use super::state::{Scores, TrainState};
+use crate::file_error::FileError;
 use crate::hashing::{hash_tensors, hexadecimal};
 use crate::run_folder::{RunFolder, RunFolderError, checkpoint_files, checkpoint_name, checkpoint_place};
 use regraft_nn::engine::{Engine, State};
@@ -51,15 +52,8 @@ pub enum CheckpointError {
     #[error("{0}; the checkpoints before it are intact")]
     Write(WeightError),
     /// Its folder cannot be made, or a file not removed.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The folder of checkpoints cannot be listed.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
@@ -234,7 +228,7 @@ fn intact(
 pub fn remove_later(folder: &RunFolder, state: &TrainState) -> Result<(), CheckpointError> {
     for path in checkpoint_files(&folder.checkpoints())? {
         if checkpoint_place(&path) > Some((state.epoch, state.progress.images)) {
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            fs::remove_file(&path).map_err(FileError::when("remove", &path))?;
         }
     }
     Ok(())
@@ -245,7 +239,7 @@ fn prune(folder: &Path) -> Result<(), CheckpointError> {
     let between_epochs = files.iter().rposition(|path| is_between_epochs(path));
     for (place, path) in files.iter().enumerate() {
         if place + KEPT < files.len() && Some(place) != between_epochs {
-            fs::remove_file(path).map_err(io_error("remove", path))?;
+            fs::remove_file(path).map_err(FileError::when("remove", path))?;
         }
     }
     Ok(())
@@ -264,9 +258,4 @@ fn checksum(record: &str, groups: &BTreeMap<String, State>) -> String {
         hash_tensors(&mut hash, tensors);
     }
     hexadecimal(&hash.finalize())
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Io { action, path, source }
 }

@@ -169,7 +169,7 @@ impl TrainError {
                 // Every picture could be read before the first epoch.
                 | Self::Loader(_)
                 | Self::Stopped { .. }
-                | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io { .. })
+                | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io(_))
                 | Self::DataList(_)
                 | Self::Evaluate(_)
                 | Self::Features(_)

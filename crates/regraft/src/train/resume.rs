@@ -6,6 +6,7 @@ use super::identity::Identity;
 use super::state::TrainState;
 use super::{Divergence, Event, Outcome, Output, TrainError, is_out_of_patience};
 use crate::config::{TrainConfig, options};
+use crate::file_error::FileError;
 use crate::report::summary::read_summary;
 use crate::run_folder::RunFolder;
 use regraft_nn::engine::{Engine, State};
@@ -98,7 +99,7 @@ impl Resumed {
         checkpoint::remove_later(&folder, &state)?;
         if folder.summary().exists() {
             let path = folder.summary();
-            fs::remove_file(&path).map_err(|source| CheckpointError::Io { action: "remove", path, source })?;
+            fs::remove_file(&path).map_err(FileError::when("remove", &path)).map_err(CheckpointError::from)?;
         }
         let place = match state.progress.images {
             0 => format!("after {} of {} epochs", state.epoch, config.epoch_count()),

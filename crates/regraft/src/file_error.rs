@@ -1,0 +1,24 @@
+//! What the operating system refused to do with a file or folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Something that could not be done with a file or folder. What to do about it is said by the errors that contain this one.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}: {source}", path = path.display())]
+pub struct FileError {
+    /// What was tried.
+    pub action: &'static str,
+    /// With which file or folder.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Makes the error of what the operating system said, for `map_err`.
+    pub(crate) fn when(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
