@@ -2,7 +2,7 @@
 //!
 //! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to the bit.
 
-use super::setup::{Setup, set_up};
+use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
 use crate::features::features;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a machine that grows warm, a slow disk.
 const PLANNED_SHARE: f64 = 0.85;
-/// Seconds for what no measurement covers: writing the run's files, and proving that frozen layers are the source's.
+/// Seconds for what no measurement covers: making the network, writing the run's files, and proving that frozen layers are the source's.
 const OVERHEAD: f64 = 1.5;
 /// Pictures that each measurement takes.
 const MEASURED: usize = 128;
@@ -32,8 +32,6 @@ const MOST_EPOCHS: u32 = 3;
 /// How fast this machine works on a run's pictures. All times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// To read, check and prepare everything before the first step.
-    pub set_up: f64,
     /// For a picture through the whole network, forward.
     pub forward: f64,
     /// For a training picture's share of the fitted head's regression.
@@ -63,7 +61,7 @@ impl Speed {
     /// Until the fitted head stands, with all that any run needs.
     fn fitted(&self, counts: Counts) -> f64 {
         let scored = (counts.train + counts.validation + counts.test) as f64;
-        self.set_up + scored * self.forward + counts.train as f64 * self.fit + OVERHEAD
+        scored * self.forward + counts.train as f64 * self.fit + OVERHEAD
     }
 
     /// An epoch with its scoring; `None` where steps were not measured.
@@ -80,27 +78,36 @@ impl Speed {
     }
 }
 
-/// The configuration that makes the most of `budget`, counted from `started`, and what is said about it.
+/// What is to be done with a budget.
+pub(super) struct Plan {
+    /// The configuration that makes the most of it.
+    pub config: TrainConfig,
+    /// The plan in words.
+    pub note: String,
+    /// The run's pictures, which the plan was made with.
+    pub checked: CheckedPictures,
+}
+
+/// Plans with `budget`, counted from `started`.
 pub(super) fn plan(
     config: &TrainConfig,
     budget: Interval,
     started: Instant,
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<(TrainConfig, String), TrainError> {
+) -> Result<Plan, TrainError> {
     if config.is_from_scratch() {
         return Err(TrainError::BudgetFromScratch);
     }
     let config = &with_all_pictures(config);
     let measured = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
-    let Setup { config: resolved, pictures, loading, mut engine, .. } = set_up(&measured, cache, report)?;
+    let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } = set_up(&measured, cache, None, report)?;
     let counts = Counts::of(&pictures);
-    let set_up = started.elapsed().as_secs_f64();
     let seconds = budget.0.as_secs_f64();
     report(Event::Note("measuring the speed of this machine"));
     let (forward, fit) = measure_fit(&mut engine, &pictures, &loading, &resolved, report)?;
-    let mut speed = Speed { set_up, forward, fit, step: None };
-    // What is left, of what is planned with, when all is set up for the run itself.
+    let mut speed = Speed { forward, fit, step: None };
+    // What is left, of what is planned with, when the fitted head stands.
     let left = |speed: &Speed| seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts);
     if left(&speed) < 0.0 {
         let needed = (started.elapsed().as_secs_f64() + speed.fitted(counts)) / PLANNED_SHARE;
@@ -131,7 +138,8 @@ pub(super) fn plan(
         (then, epoch * f64::from(epochs))
     };
     let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
-    Ok((planned, format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget))))
+    let note = format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
+    Ok(Plan { config: planned, note, checked: CheckedPictures { pictures, data_list } })
 }
 
 /// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of the pictures teaches is worth
@@ -225,10 +233,10 @@ mod tests {
 
     #[test]
     fn epochs_fill_the_time_that_the_fitted_head_leaves() {
-        // 2 s to set up, 13 s forward, 1 s of regression and the overhead; 21 s an epoch.
-        let speed = Speed { set_up: 2.0, forward: 0.01, fit: 0.001, step: Some(0.02) };
-        assert_eq!(speed.fitted(COUNTS), 16.0 + OVERHEAD);
-        assert_eq!([10.0, 38.0, 39.0, 60.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
+        // 13 s forward, 1 s of regression and the overhead; 21 s an epoch.
+        let speed = Speed { forward: 0.01, fit: 0.001, step: Some(0.02) };
+        assert_eq!(speed.fitted(COUNTS), 14.0 + OVERHEAD);
+        assert_eq!([10.0, 36.0, 37.0, 58.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
         assert_eq!(Speed { step: None, ..speed }.epochs_within(1e6, COUNTS), 0);
     }
 }

@@ -78,7 +78,7 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
     if config.epoch_count() == 0 {
         return Err(TrainError::NoRate);
     }
-    let Setup { config, pictures, loading, engine, .. } = set_up(config, config.cache_images.cache().as_ref(), report)?;
+    let Setup { config, pictures, loading, engine, .. } = set_up(config, config.cache_images.cache().as_ref(), None, report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);

@@ -30,6 +30,7 @@ use crate::report::summary::write_summary;
 use crate::run_folder::{RunFolder, run_name};
 use crate::transfer;
 use crate::transfer::frozen::{FrozenProof, SourceName, prove_frozen};
+use budget::Plan;
 use epoch::Trainer;
 use feed::{Feed, Part};
 use files::{Ended, row_of_best, summary, write_model, write_progress};
@@ -51,15 +52,15 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         return Ok(*outcome);
     }
     let cache = config.cache_images.cache();
-    let (config, plan) = match output.budget {
-        None => (config.clone(), None),
+    let (config, plan, checked) = match output.budget {
+        None => (config.clone(), None, None),
         Some(budget) => {
-            let (planned, plan) = budget::plan(config, budget, started, cache.as_ref(), report)?;
-            (planned, Some(plan))
+            let Plan { config, note, checked } = budget::plan(config, budget, started, cache.as_ref(), report)?;
+            (config, Some(note), Some(checked))
         }
     };
-    let Setup { config, source, pictures, data_list, identity, loading, engine, mut model, parameters, matches } =
-        set_up(&config, cache.as_ref(), report)?;
+    let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches } =
+        set_up(&config, cache.as_ref(), checked, report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
     let (folder, mut state) = match beginning {
@@ -68,11 +69,11 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             write_restored(&folder, &config, &mut model, &state)?;
             (folder, state)
         }
-        Beginning::Over(folder, note) => (folder, TrainState::new(pictures.notes.iter().cloned().chain([note]).collect())),
+        Beginning::Over(folder, note) => (folder, TrainState::new(notes.into_iter().chain([note]).collect())),
         _ => {
             let name = run_name(&config.data)?;
             let (folder, renamed) = RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
-            (folder, TrainState::new(pictures.notes.iter().cloned().chain(plan).chain(renamed).collect()))
+            (folder, TrainState::new(notes.into_iter().chain(plan).chain(renamed).collect()))
         }
     };
     state.notes.iter().for_each(|note| report(Event::Note(note)));

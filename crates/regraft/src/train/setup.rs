@@ -6,7 +6,7 @@ use super::{Event, TrainError};
 use crate::config::{BatchNormMode, Freeze, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
-use crate::pictures::{self, Pictures, PicturesError, Preparing};
+use crate::pictures::{self, Pictures, Preparing};
 use crate::transfer;
 use crate::transfer::head::{Graft, graft};
 use crate::transfer::labels::LabelMatch;
@@ -31,6 +31,8 @@ pub(super) struct Setup {
     pub source: String,
     pub pictures: Pictures,
     pub data_list: DataList,
+    /// What is to be said about the pictures and the new head.
+    pub notes: Vec<String>,
     pub identity: Identity,
     pub loading: LoaderOptions,
     /// The grafted network, ready for its first step.
@@ -43,10 +45,18 @@ pub(super) struct Setup {
     pub matches: Vec<LabelMatch>,
 }
 
-/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`.
+/// The pictures of a run, all of which can be read, and their list.
+pub(super) struct CheckedPictures {
+    pub pictures: Pictures,
+    pub data_list: DataList,
+}
+
+/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`; those of a configuration with
+/// the same data and augmentation need not be checked again.
 pub(super) fn set_up(
     config: &TrainConfig,
     cache: Option<&Arc<DecodedCache>>,
+    checked: Option<CheckedPictures>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Setup, TrainError> {
     config.check()?;
@@ -64,12 +74,16 @@ pub(super) fn set_up(
         cache: cache.cloned(),
         ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
     };
-    let mut pictures = check_pictures(&config, &loading, report)?;
+    let CheckedPictures { pictures, data_list } = match checked {
+        Some(checked) => checked,
+        None => check_pictures(&config, &loading, report)?,
+    };
 
     let origin = source.origin.clone();
     let Graft { mut graph, state, matches, note } =
         graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
-    pictures.notes.extend(note.into_iter().chain(matches.iter().map(ToString::to_string)));
+    let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
+    let notes = pictures.notes.iter().cloned().chain(of_head).chain(data_list.notes()).collect();
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
         Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
@@ -84,8 +98,6 @@ pub(super) fn set_up(
     let mut engine = CpuEngine::with_precision(graph.clone(), size, config.threads, precision)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
-    let data_list = DataList::of(&pictures, loading.workers)?;
-    pictures.notes.extend(data_list.notes());
     let identity = Identity::of(&config, &data_list, &engine);
     let parameters = transfer::parameter_counts(&graph, learning);
     let model = Model {
@@ -98,7 +110,7 @@ pub(super) fn set_up(
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
         has_head: true,
     };
-    Ok(Setup { config, source: origin, pictures, data_list, identity, loading, engine, model, parameters, matches })
+    Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches })
 }
 
 /// Fills in what follows from the source model.
@@ -138,12 +150,14 @@ fn check_pictures(
     config: &TrainConfig,
     loading: &LoaderOptions,
     report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Pictures, PicturesError> {
+) -> Result<CheckedPictures, TrainError> {
     let report = Mutex::new(report);
-    pictures::prepare(config, loading, &|progress| {
+    let pictures = pictures::prepare(config, loading, &|progress| {
         report.lock().unwrap_or_else(PoisonError::into_inner)(match progress {
             Preparing::Listing { found } => Event::Listing { found },
             Preparing::Checking { done, total } => Event::Checking { done, total },
         });
-    })
+    })?;
+    let data_list = DataList::of(&pictures, loading.workers)?;
+    Ok(CheckedPictures { pictures, data_list })
 }
