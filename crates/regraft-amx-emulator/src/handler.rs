@@ -32,8 +32,8 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
     let mut place = registers[libc::REG_RIP as usize];
     // Signals are slow, so tile instructions that follow one another are carried out at once.
     for count in 0.. {
-        // SAFETY: the processor has just read an instruction there; every function that executes tile instructions goes on for some bytes
-        // behind its last one.
+        // SAFETY: the processor has just read an instruction there; every function that executes tile instructions goes on for
+        // some bytes behind its last one.
         let code = unsafe { (place as *const [u8; LONGEST]).read_unaligned() };
         let Some((instruction, length)) = decode(&code) else {
             if count == 0 {

@@ -1,9 +1,9 @@
-//! AMX's tile instructions in software, for tests: a handler of the signal that a processor without AMX raises at one of them carries the
-//! instruction out, as Intel's Software Developer's Manual (volume 2) describes it, and goes on behind it. So the machine code that runs on a
-//! processor with AMX is what is tested on one without.
+//! AMX's tile instructions in software, for tests: a handler of the signal that a processor without AMX raises at one of them
+//! carries the instruction out, as Intel's Software Developer's Manual (volume 2) describes it, and goes on behind it. So the
+//! machine code that runs on a processor with AMX is what is tested on one without.
 //!
-//! Only what `regraft-kernels` executes is known: `ldtilecfg`, `tilerelease`, `tilezero`, `tileloadd`, `tilestored`, `tdpbf16ps`. Anything else that
-//! the processor does not know, and a use that the manual forbids, ends the process with a message.
+//! Only what `regraft-kernels` executes is known: `ldtilecfg`, `tilerelease`, `tilezero`, `tileloadd`, `tilestored`, `tdpbf16ps`.
+//! Anything else that the processor does not know, and a use that the manual forbids, ends the process with a message.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod decode;

@@ -115,9 +115,9 @@ impl Tiles {
         Ok(())
     }
 
-    /// `tdpbf16ps`: for each row of `sums` the products of all pairs' first values are added to one sum and those of the second ones to
-    /// another, each with one rounding to the nearest even; then the two sums are added, and their sum to what the tile held. Denormals count
-    /// as zero throughout.
+    /// `tdpbf16ps`: for each row of `sums` the products of all pairs' first values are added to one sum and those of the second
+    /// ones to another, each with one rounding to the nearest even; then the two sums are added, and their sum to what the tile
+    /// held. Denormals count as zero throughout.
     ///
     /// # Safety
     /// The processor must have AVX-512.
@@ -142,7 +142,8 @@ impl Tiles {
     }
 }
 
-/// Does `work` with this in the register that controls vectors' arithmetic. `work` must not be inlined, or its arithmetic could be moved out.
+/// Does `work` with this in the register that controls vectors' arithmetic. `work` must not be inlined, or its arithmetic could
+/// be moved out.
 fn with_control(control: u32, work: impl FnOnce()) {
     let mut before = 0u32;
     // SAFETY: the register is stored, and loaded with a value of which no reserved bit is set.
@@ -254,7 +255,8 @@ mod tests {
             return;
         }
         let (one, large) = (bf16(1.0), bf16(16_777_216.0));
-        // First values 2^24, 1, 1 and second values 0, 0, 1: adding 1 to 2^24 rounds to 2^24 twice, and so does the sum of both sums.
+        // First values 2^24, 1, 1 and second values 0, 0, 1: adding 1 to 2^24 rounds to 2^24 twice, and so does the sum of both
+        // sums.
         let left = [large, 0, one, 0, one, one];
         assert_eq!(multiply(1, 3, 1, &left, &[one; 6], &[0.0]), [16_777_216.0]);
         // First values' sum 2 and second values' sum 1 are added first: 3 + (2^24 - 1) is exact only so.

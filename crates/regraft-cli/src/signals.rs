@@ -36,8 +36,8 @@ impl Signals {
     }
 }
 
-/// A file that grows beyond the process's limit (`ulimit -f`) is an error of the write like a full disk's, and not the end of the program
-/// without a word.
+/// A file that grows beyond the process's limit (`ulimit -f`) is an error of the write like a full disk's, and not the end of the
+/// program without a word.
 pub fn survive_file_size_limit() {
     #[cfg(unix)]
     {

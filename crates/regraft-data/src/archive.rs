@@ -18,8 +18,8 @@ pub struct UnpackLimits {
 }
 
 impl UnpackLimits {
-    /// For an archive of so many bytes: pictures hardly shrink, so an archive that grows a hundredfold is no archive of pictures. A million
-    /// entries at the most.
+    /// For an archive of so many bytes: pictures hardly shrink, so an archive that grows a hundredfold is no archive of pictures.
+    /// A million entries at the most.
     #[must_use]
     pub fn of_archive(bytes: u64) -> Self {
         Self { bytes: bytes.saturating_mul(100).max(64 << 20), entries: 1_000_000 }
@@ -70,9 +70,9 @@ pub enum ArchiveError {
     },
 }
 
-/// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute paths, `..`, links and names that occur twice
-/// are errors. What counts is what really comes out, not what the archive says of itself. `progress` is called with the entries done and
-/// their number.
+/// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute paths, `..`, links and names
+/// that occur twice are errors. What counts is what really comes out, not what the archive says of itself. `progress` is called
+/// with the entries done and their number.
 ///
 /// # Errors
 ///

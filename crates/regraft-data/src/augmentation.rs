@@ -162,8 +162,8 @@ pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: 
     rectangle((width - crop_width) / 2, (height - crop_height) / 2, crop_width, crop_height)
 }
 
-/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of 0.3 to 3.3 (uniform in its logarithm).
-/// `None` where none of them is smaller than the picture.
+/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of 0.3 to 3.3 (uniform in its
+/// logarithm). `None` where none of them is smaller than the picture.
 #[must_use]
 pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Rectangle> {
     let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();

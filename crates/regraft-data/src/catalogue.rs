@@ -94,15 +94,15 @@ impl Default for ScanOptions {
 
 const VALIDATION_NAMES: [&str; 3] = ["val", "valid", "validation"];
 
-/// Lists the pictures of a data folder: `DATA/train` with `DATA/val` (or `valid`, `validation`) and/or `DATA/test`, each with a folder
-/// for each class; or class folders directly under `DATA`. DATA may also be a table (CSV, TSV or JSON lines with the columns `path`, `label` and
-/// `split`), or a ZIP archive of any of these. What is missing for choosing the epoch is split off, stratified and seeded, as the options say.
-/// No picture is opened: whether a file is one shows when it is decoded.
+/// Lists the pictures of a data folder: `DATA/train` with `DATA/val` (or `valid`, `validation`) and/or `DATA/test`, each with a
+/// folder for each class; or class folders directly under `DATA`. DATA may also be a table (CSV, TSV or JSON lines with the
+/// columns `path`, `label` and `split`), or a ZIP archive of any of these. What is missing for choosing the epoch is split off,
+/// stratified and seeded, as the options say. No picture is opened: whether a file is one shows when it is decoded.
 ///
 /// # Errors
 ///
-/// When the folder is missing, has fewer than two classes, a class without pictures to train on, or a class in the validation or test
-/// part that is not in train.
+/// When the folder is missing, has fewer than two classes, a class without pictures to train on, or a class in the validation or
+/// test part that is not in train.
 pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueError> {
     scan_with(data, &ScanOptions { split: options.clone(), ..ScanOptions::default() }, &mut |_| {})
 }
@@ -202,8 +202,8 @@ fn list_folder(data: &Path, walk: &mut Walk<'_>) -> Result<(Catalogue, Layout), 
     Ok((catalogue, layout))
 }
 
-/// Lists pictures with the names that a folder of class folders or a table gives them. Of a table with a column `split`, the lines of the test part
-/// count, or where there are none those of the validation part. Archives are unpacked in `cache`.
+/// Lists pictures with the names that a folder of class folders or a table gives them. Of a table with a column `split`, the
+/// lines of the test part count, or where there are none those of the validation part. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///

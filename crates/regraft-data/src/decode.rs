@@ -1,8 +1,8 @@
 //! A file's bytes to 8-bit RGB pixels.
 //!
 //! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP, TIFF
-//! (first page) and netpbm. EXIF orientation is applied; alpha is composited on white; grey, palette, 16-bit and CMYK are converted as
-//! Pillow converts them. A decoder's panic is that file's error, not the program's.
+//! (first page) and netpbm. EXIF orientation is applied; alpha is composited on white; grey, palette, 16-bit and CMYK are
+//! converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
 
 mod convert;
 pub(crate) mod format;
@@ -30,10 +30,11 @@ pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 pub struct DecodeOptions {
     /// Pictures of more pixels are refused by their header, before memory is taken.
     pub max_pixels: u64,
-    /// Whether a JPEG that is cut off or damaged is taken as far as it goes; the rest is grey. Otherwise it is refused, as Pillow refuses one
-    /// that is cut off.
+    /// Whether a JPEG that is cut off or damaged is taken as far as it goes; the rest is grey. Otherwise it is refused, as Pillow
+    /// refuses one that is cut off.
     pub allow_truncated: bool,
-    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps so many pixels; `None`: whole.
+    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps so many pixels; `None`:
+    /// whole.
     pub least_side: Option<u32>,
 }
 
@@ -58,7 +59,8 @@ pub struct Decoded {
 }
 
 impl DecodeOptions {
-    /// What the sides of a picture are divided by whose short side is `reducible_side` pixels long (see [`Decoded::reducible_side`]).
+    /// What the sides of a picture are divided by whose short side is `reducible_side` pixels long (see
+    /// [`Decoded::reducible_side`]).
     #[must_use]
     pub fn reduction(&self, reducible_side: u32) -> u32 {
         let fits = |least_side: u32| [8, 4, 2].into_iter().find(|reduction| reducible_side / reduction >= least_side.max(1));

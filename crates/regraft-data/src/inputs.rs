@@ -18,9 +18,9 @@ pub struct Inputs {
     pub notes: Vec<String>,
 }
 
-/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or a table with a
-/// column of paths) and ZIP archives into a list of files. Any other file that is named is taken whatever its name; in a folder, hidden entries
-/// and files that are no pictures by their name are left out. Archives are unpacked in `cache`.
+/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or
+/// a table with a column of paths) and ZIP archives into a list of files. Any other file that is named is taken whatever its
+/// name; in a folder, hidden entries and files that are no pictures by their name are left out. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///

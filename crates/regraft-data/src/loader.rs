@@ -1,8 +1,9 @@
 //! Batches, made ahead of the thread that uses them.
 //!
 //! Workers take one picture at a time, in order, so that all of them work on the batch that is needed next. At most
-//! [`LoaderOptions::prefetch_batches`] batches are in the making or waiting; a worker that would start another one sleeps. A picture's pixels
-//! depend on (seed, epoch, sample) alone, and each has its place in its batch: the number of workers changes nothing but the time.
+//! [`LoaderOptions::prefetch_batches`] batches are in the making or waiting; a worker that would start another one sleeps. A
+//! picture's pixels depend on (seed, epoch, sample) alone, and each has its place in its batch: the number of workers changes
+//! nothing but the time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

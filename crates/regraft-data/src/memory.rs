@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// Bytes that this process may still take without others having to give way, as far as the system says (Linux: what is available in the machine,
-/// and what its control group leaves); `None` where it does not.
+/// Bytes that this process may still take without others having to give way, as far as the system says (Linux: what is available
+/// in the machine, and what its control group leaves); `None` where it does not.
 #[must_use]
 pub fn available() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text))?;

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress` is called from any of the threads, with
-/// the number of places done.
+/// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress` is called from any of the
+/// threads, with the number of places done.
 pub fn map<T: Send>(
     count: usize,
     workers: usize,

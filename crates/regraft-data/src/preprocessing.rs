@@ -126,8 +126,8 @@ pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> Rgb
     }
 }
 
-/// Writes `((pixel / 255) - mean) / std` for each number of `pixels` `[N, 3]` to `output`, in the order of operations of torchvision's
-/// `ToTensor` and `Normalize`, each rounded to f32.
+/// Writes `((pixel / 255) - mean) / std` for each number of `pixels` `[N, 3]` to `output`, in the order of operations of
+/// torchvision's `ToTensor` and `Normalize`, each rounded to f32.
 ///
 /// # Panics
 ///

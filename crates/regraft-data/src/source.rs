@@ -31,8 +31,8 @@ impl Source {
     }
 }
 
-/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder for caches. `None` where the system
-/// names no such folder.
+/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder for caches. `None` where the
+/// system names no such folder.
 #[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -58,8 +58,8 @@ pub fn unpack_folder() -> PathBuf {
     cache_folder().unwrap_or_else(|| std::env::temp_dir().join("regraft"))
 }
 
-/// Says what `path` stands for. An archive is unpacked into a folder of its own below `cache`, once for each state of the archive; a path may go
-/// on inside of it (`photos.zip/test`). What is to be said of it goes to `notes`.
+/// Says what `path` stands for. An archive is unpacked into a folder of its own below `cache`, once for each state of the
+/// archive; a path may go on inside of it (`photos.zip/test`). What is to be said of it goes to `notes`.
 ///
 /// # Errors
 ///

@@ -17,9 +17,9 @@ fn content(name: &str) -> Vec<u8> {
     std::fs::read(pictures().join(name)).unwrap()
 }
 
-/// How far a file's pixels may be from Pillow's: outside JPEG and CMYK in TIFF not at all. The bounds are what was measured on these files.
-/// On 2,800 JPEG photographs (4:2:0) the mean difference was 0.23 levels; the largest was 5 inside of the picture and 11 in the last
-/// column or row, where libjpeg and `zune-jpeg` enlarge the colours differently.
+/// How far a file's pixels may be from Pillow's: outside JPEG and CMYK in TIFF not at all. The bounds are what was measured on
+/// these files. On 2,800 JPEG photographs (4:2:0) the mean difference was 0.23 levels; the largest was 5 inside of the picture
+/// and 11 in the last column or row, where libjpeg and `zune-jpeg` enlarge the colours differently.
 fn bound(name: &str) -> u8 {
     match name.rsplit('.').next() {
         Some("jpg") => 3,
@@ -198,9 +198,10 @@ fn shrunk(image: &RgbImage, side: u32) -> Vec<f64> {
     means
 }
 
-/// Pictures of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their size, beside the means of the whole picture's pixels. At an eighth
-/// a pixel is the mean of its block; at a half and a quarter, it is what the lowest frequencies say, which at edges and in noise is not
-/// quite the mean. (These pictures are harder than photographs: fine rings of another colour, noise, and an edge.)
+/// Pictures of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their size, beside the means of the whole
+/// picture's pixels. At an eighth a pixel is the mean of its block; at a half and a quarter, it is what the lowest frequencies
+/// say, which at edges and in noise is not quite the mean. (These pictures are harder than photographs: fine rings of another
+/// colour, noise, and an edge.)
 #[test]
 fn reduced_jpegs_show_what_whole_ones_show() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large");

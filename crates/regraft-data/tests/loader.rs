@@ -225,8 +225,8 @@ fn epochs_after_the_first_read_no_file_that_is_kept() {
     }
 }
 
-/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers and with or without a cache, and close to
-/// what the whole picture gives.
+/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers and with or without a cache,
+/// and close to what the whole picture gives.
 #[test]
 fn large_jpegs_are_reduced_alike_for_everyone() {
     let samples: Arc<[Sample]> = (0..6)

@@ -8,8 +8,8 @@ use common::{number, worst};
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode};
 use serde_json::Value;
 
-/// How far the pixels of a JPEG may be from Pillow's in the mean, in levels. Single pixels at the edges of strong colours differ more, where
-/// `zune-jpeg` and libjpeg enlarge the colours differently.
+/// How far the pixels of a JPEG may be from Pillow's in the mean, in levels. Single pixels at the edges of strong colours differ
+/// more, where `zune-jpeg` and libjpeg enlarge the colours differently.
 const MEAN_BOUND: f64 = 0.6;
 
 #[test]

@@ -77,8 +77,8 @@ fn without_a_fitting_crop_the_centre_is_taken() {
     }
 }
 
-/// The mean and the spread of area, ratio and place agree with torchvision's to what so many draws can tell (five standard errors of each
-/// of the two samples).
+/// The mean and the spread of area, ratio and place agree with torchvision's to what so many draws can tell (five standard errors
+/// of each of the two samples).
 #[test]
 fn crops_are_distributed_as_torchvisions() {
     const COUNT: u32 = 40_000;

@@ -3,9 +3,10 @@
 //!     cargo run --release -p regraft-kernels --example layers -- resnet18
 //!     cargo run --release -p regraft-kernels --example layers -- efficientnet_lite0 --precision bf16 --batch 32 --threads 2
 //!
-//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16 multiplications where the definition has 36, so its
-//! share of the peak may be over 100 %; depthwise convolutions are bound by memory. The peak is measured, on all threads at once: fused
-//! multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction set in use has them, on values that stay in registers.
+//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16 multiplications where the
+//! definition has 36, so its share of the peak may be over 100 %; depthwise convolutions are bound by memory. The peak is
+//! measured, on all threads at once: fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction
+//! set in use has them, on values that stay in registers.
 
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
@@ -224,12 +225,14 @@ fn fastest(mut work: impl FnMut()) -> f64 {
 mod peak {
     use super::{Duration, Instant, InstructionSet, black_box};
 
-    /// Rounds of independent multiply-adds in a burst: about a millisecond, so that other work on the machine does not touch every one.
+    /// Rounds of independent multiply-adds in a burst: about a millisecond, so that other work on the machine does not touch
+    /// every one.
     const ROUNDS: usize = 200_000;
     /// Independent sums, enough to hide the latency of each. They begin with values that the compiler cannot know to be equal.
     const SUMS: usize = 16;
 
-    /// Of all threads of the current pool, at work at once, in 10^9 operations a second: the sum of what each reaches in its best burst.
+    /// Of all threads of the current pool, at work at once, in 10^9 operations a second: the sum of what each reaches in its best
+    /// burst.
     pub fn gigaflops(set: InstructionSet, bf16: bool) -> f64 {
         let best = |_: rayon::BroadcastContext<'_>| {
             let (start, mut best) = (Instant::now(), 0.0f64);

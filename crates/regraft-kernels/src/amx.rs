@@ -1,6 +1,7 @@
 //! Whether AMX's tiles can be used: asked of the processor and of the system, and tried.
 //!
-//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux wants to be asked for permission, once in a process.
+//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux wants to be asked for permission,
+//! once in a process.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,14 +42,15 @@ fn permission_hint(code: i32) -> &'static str {
 /// Whether tile instructions are carried out by an emulator.
 static EMULATED: AtomicBool = AtomicBool::new(false);
 
-/// For tests: from now on tile instructions are carried out by an emulator in this process, so the processor and the system are not asked.
-/// It must be called before anything asks for the instruction set.
+/// For tests: from now on tile instructions are carried out by an emulator in this process, so the processor and the system are
+/// not asked. It must be called before anything asks for the instruction set.
 #[doc(hidden)]
 pub fn trust_emulator() {
     EMULATED.store(true, Ordering::SeqCst);
 }
 
-/// Whether products of bf16 by AMX work in this process. The first call asks for the system's permission and multiplies two small matrices.
+/// Whether products of bf16 by AMX work in this process. The first call asks for the system's permission and multiplies two small
+/// matrices.
 ///
 /// # Errors
 /// What stands against it.

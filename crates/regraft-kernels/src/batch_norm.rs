@@ -26,8 +26,9 @@ impl Statistics {
         &mut self.partial
     }
 
-    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared deviations are exact to f32 rounding; blocks
-    /// are combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread count matters.
+    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared deviations are exact to f32
+    /// rounding; blocks are combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread
+    /// count matters.
     pub(crate) fn combine(&mut self, blocks: &[usize], channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut pixels = 0;
@@ -276,7 +277,8 @@ for_each_isa! {
         input: &[E], gradient: &mut [E], mean: &[f32], scale: &[f32], shift: &[f32], low: f32, high: f32, sums: &mut [f32]
     ) => block_sums_between_body
 }
-/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's output was, lies between the bounds.
+/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's output was, lies between the
+/// bounds.
 #[inline(always)]
 fn block_sums_between_body<const FUSED: bool, E: Element>(
     input: &[E],

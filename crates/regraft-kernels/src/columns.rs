@@ -42,7 +42,8 @@ impl<'a> Window<'a> {
         start..end
     }
 
-    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None` where that is outside the picture.
+    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None` where that is outside the
+    /// picture.
     #[inline(always)]
     fn input_row(&self, kernel_row: usize) -> Option<usize> {
         let shape = self.shape;

@@ -4,8 +4,8 @@
 //! the cache and multiplied there ([`crate::gemm`]); a 1x1 convolution of stride 1 reads its input in place. Every block is cut
 //! by the shape alone.
 //!
-//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself where the processor multiplies it, else f32.
-//! Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
+//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself where the processor multiplies
+//! it, else f32. Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
 
 use crate::columns::{gather, scatter_add};
 use crate::element::{CopyFrom, Element};
@@ -76,8 +76,8 @@ impl ConvolutionShape {
         self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && no_padding && same_size
     }
 
-    /// Output pixels in a block: their patches, and their sums where those are not the output itself, take about half a mebibyte, so that they
-    /// stay in the second-level cache.
+    /// Output pixels in a block: their patches, and their sums where those are not the output itself, take about half a mebibyte,
+    /// so that they stay in the second-level cache.
     fn pixels_per_block<E: Element, O: Element>(&self) -> usize {
         let sums = if size_of::<E>() < size_of::<f32>() { self.out_channels * size_of::<f32>() } else { 0 };
         (524_288 / (self.patch_length() * size_of::<O>() + sums).max(1)).clamp(56, 448)
@@ -109,7 +109,8 @@ impl ConvolutionShape {
 
 /// `output = convolution(input)`, finished as `finish` says.
 ///
-/// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one group.
+/// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one
+/// group.
 pub fn forward<'a, E: Element>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
@@ -297,7 +298,8 @@ const WEIGHT_PIXELS_PER_BLOCK: usize = 224;
 /// Where the columns make fewer tasks than this, the batch is cut too, and the parts' sums are added in order.
 const WEIGHT_TASKS: usize = 8;
 
-/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`. The input as for [`forward`].
+/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`. The input
+/// as for [`forward`].
 pub fn backward_weights<'a, E: Element>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,

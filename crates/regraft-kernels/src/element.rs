@@ -55,8 +55,8 @@ pub trait Element: Copy + Default + PartialEq + fmt::Debug + Send + Sync + seale
     /// The value, exactly.
     fn to_f32(self) -> f32;
 
-    /// Lends f32 memory for the sums that become `output`: the output itself where that is f32, else this thread's scratch memory, rounded
-    /// into the output afterwards. It holds the output's values at first where `keeps`, else anything.
+    /// Lends f32 memory for the sums that become `output`: the output itself where that is f32, else this thread's scratch
+    /// memory, rounded into the output afterwards. It holds the output's values at first where `keeps`, else anything.
     fn with_sums<R>(output: &mut [Self], keeps: bool, work: impl FnOnce(&mut [f32]) -> R) -> R;
 
     /// The values themselves where they are f32.

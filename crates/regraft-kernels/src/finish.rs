@@ -20,9 +20,11 @@ impl<E: Element> Finish<'_, E> {
     /// They are the output.
     pub const NOTHING: Self = Self::Epilogue(Epilogue::NONE);
 
-    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in order, and are tasks of their own.
+    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in order, and are tasks of their
+    /// own.
     ///
-    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether they are to be added to what is there.
+    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether they are to be added to what is
+    /// there.
     pub(crate) fn run<B: Send>(self, channels: usize, blocks: Vec<(B, &mut [E])>, compute: impl Fn(B, &mut [f32], bool) + Sync) {
         match self {
             Self::Epilogue(epilogue) => {

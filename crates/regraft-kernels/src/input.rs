@@ -5,8 +5,8 @@ use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use std::ops::Range;
 
-/// The batch norm and activation of the layer that put a map out, to be applied as the map is read: then the normalised map need not be in
-/// memory.
+/// The batch norm and activation of the layer that put a map out, to be applied as the map is read: then the normalised map need
+/// not be in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalization<'a> {
     /// As [`crate::batch_norm::normalize`] takes it.
@@ -18,8 +18,8 @@ pub struct Normalization<'a> {
 }
 
 impl Normalization<'_> {
-    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some neighbouring channels of pixels that lie `stride`
-    /// elements apart. `output` has a row of these channels for each pixel.
+    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some neighbouring channels of pixels that lie
+    /// `stride` elements apart. `output` has a row of these channels for each pixel.
     pub(crate) fn apply<E: Element, O: Element>(&self, channels: Range<usize>, input: &[E], stride: usize, output: &mut [O]) {
         let (low, high) = self.activation.bounds();
         normalize_rows(input, stride, &self.scale[channels.clone()], &self.shift[channels], 1.0, low, high, output);

@@ -142,8 +142,8 @@ pub(crate) fn active() -> InstructionSet {
 
 /// Compiles one generic, inlined body for each instruction set and defines the function that picks among them.
 ///
-/// The body's first generic argument says whether fused multiply-add is one instruction there; then come the function's own types, and
-/// a constant after the body's name, such as a kernel's side.
+/// The body's first generic argument says whether fused multiply-add is one instruction there; then come the function's own
+/// types, and a constant after the body's name, such as a kernel's side.
 macro_rules! for_each_isa {
     (
         $(#[$meta:meta])*

@@ -35,8 +35,8 @@ pub fn cross_entropy(
     }
 }
 
-/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets` is `[N, classes]`, rows of sum 1. The
-/// share `label_smoothing` of every target is spread evenly over all classes.
+/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets` is `[N, classes]`, rows of
+/// sum 1. The share `label_smoothing` of every target is spread evenly over all classes.
 ///
 /// # Panics
 /// When a slice's length does not fit.

@@ -25,8 +25,8 @@ pub const fn lines_for<E: Element>(count: usize) -> usize {
 #[must_use]
 pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
     assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
-    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's size, and hold initialised bytes, of which
-    // every pattern is a value of the sealed trait's two types.
+    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's size, and hold initialised bytes,
+    // of which every pattern is a value of the sealed trait's two types.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<E>(), count) }
 }
 

@@ -7,8 +7,8 @@ use crate::scratch::with_scratch;
 use crate::winograd;
 use rayon::prelude::*;
 
-/// A layer's weights as [`convolution::forward`](crate::convolution::forward) reads them, packed once for many calls: for whichever operands the
-/// maps' products have.
+/// A layer's weights as [`convolution::forward`](crate::convolution::forward) reads them, packed once for many calls: for
+/// whichever operands the maps' products have.
 #[derive(Clone, Debug, Default)]
 pub struct PackedWeights {
     pub(crate) f32: Packing<f32>,

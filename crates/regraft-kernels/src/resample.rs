@@ -1,12 +1,12 @@
 //! Antialiased resizing of 8-bit RGB pictures, equal to Pillow's to the level.
 //!
 //! Networks are trained on what Pillow's `Image.resize` makes, so this is its arithmetic (`src/libImaging/Resample.c`): a filter
-//! as wide as the reduction, coefficients rounded to 22 fractional bits, a horizontal and a vertical pass, 8-bit pixels between. Only
-//! the part of the output that is asked for is computed, and of the first pass only what the second needs.
+//! as wide as the reduction, coefficients rounded to 22 fractional bits, a horizontal and a vertical pass, 8-bit pixels between.
+//! Only the part of the output that is asked for is computed, and of the first pass only what the second needs.
 //!
-//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient meets 48 neighbouring bytes: an
-//! inner loop that compilers vectorise, whatever the number of coefficients. On x86-64 the same source is compiled a second
-//! time with AVX2, whose 32-bit multiply the baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as Pillow 13 (500 x 375 and
+//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient meets 48 neighbouring bytes: an inner loop
+//! that compilers vectorise, whatever the number of coefficients. On x86-64 the same source is compiled a second time with AVX2,
+//! whose 32-bit multiply the baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as Pillow 13 (500 x 375 and
 //! 4000 x 3000 pixels to 224 x 224).
 
 /// The filter that weighs source pixels.
@@ -42,8 +42,8 @@ impl Filter {
 const CUBIC: f64 = -0.5;
 /// Fractional bits of a coefficient: 32, less 8 for the pixel and 2 for the overshoot of the cubic filter.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Rows that the horizontal pass takes at once. With 8 the compiler unrolls the inner loop and vectorises over the coefficients instead, which
-/// is 2.5 times as slow from nine coefficients on.
+/// Rows that the horizontal pass takes at once. With 8 the compiler unrolls the inner loop and vectorises over the coefficients
+/// instead, which is 2.5 times as slow from nine coefficients on.
 const ROWS: usize = 16;
 /// Bytes that meet one coefficient in the horizontal pass.
 const LANES: usize = ROWS * 3;
@@ -78,8 +78,8 @@ impl Rectangle {
 
 /// Resizes the part `crop` of a picture to `size` (width, height) and writes the part `window` of the outcome to `output`.
 ///
-/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), `output` is `[window.height, window.width, 3]`. Pixels outside
-/// `crop` have no influence: the outcome is Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
+/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), `output` is `[window.height, window.width, 3]`. Pixels
+/// outside `crop` have no influence: the outcome is Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
 ///
 /// # Panics
 ///
@@ -187,8 +187,8 @@ impl Coefficients {
     }
 }
 
-/// Turns rows of source pixels, `stride` bytes apart, into rows of `coefficients.bounds.len()` pixels. `source` starts at the first pixel
-/// that is needed.
+/// Turns rows of source pixels, `stride` bytes apart, into rows of `coefficients.bounds.len()` pixels. `source` starts at the
+/// first pixel that is needed.
 fn horizontal_pass(source: &[u8], stride: usize, coefficients: &Coefficients, output: &mut [u8]) {
     let width = coefficients.bounds.len();
     let (first, count) = coefficients.span();

@@ -10,7 +10,8 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
 use regraft_kernels::{batch_norm, linear, pooling};
 
-/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of both kernels and at both strides.
+/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of both kernels and at both
+/// strides.
 fn shapes(batch: usize) -> Vec<ConvolutionShape> {
     vec![
         convolution_shape([batch, 19, 18, 20], 33, [3, 3], 1, [1; 4], 1),

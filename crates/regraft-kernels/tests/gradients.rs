@@ -1,4 +1,5 @@
-//! Gradients against finite differences in f64: of the plain loops that other tests trust, and of kernels, by the definition of what they compute.
+//! Gradients against finite differences in f64: of the plain loops that other tests trust, and of kernels, by the definition of
+//! what they compute.
 
 mod common;
 

@@ -72,7 +72,8 @@ fn normalising_while_reading_changes_no_bit() {
             convolution_shape([1, 1, 1, 3], 5, [1, 1], 1, [0; 4], 1),
             convolution_shape([2, 5, 7, 33], 17, [1, 1], 1, [0; 4], 1),
             convolution_shape([2, 19, 17, 330], 16, [1, 1], 1, [0; 4], 1),
-            // Depthwise: both kernels, strides, one-sided borders, several bands. What lies outside of the map is zero, not normalised.
+            // Depthwise: both kernels, strides, one-sided borders, several bands. What lies outside of the map is zero, not
+            // normalised.
             convolution_shape([2, 7, 5, 19], 19, [3, 3], 1, [1; 4], 19),
             convolution_shape([1, 9, 9, 32], 32, [3, 3], 2, [0, 1, 0, 1], 32),
             convolution_shape([2, 6, 11, 17], 17, [5, 5], 1, [2; 4], 17),

@@ -22,9 +22,11 @@ struct Tolerance {
 
 /// A few units in the last place of f32. The worst measured is 5.9e-7.
 const F32: Tolerance = Tolerance { map: 1e-6, weights: 1e-6, statistics: 4e-6 };
-/// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in f32, and so are sums but for f32's own rounding.
+/// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in f32, and so are sums but for
+/// f32's own rounding.
 const BF16: Tolerance = Tolerance { map: 4e-3, weights: 1e-6, statistics: 4e-6 };
-/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights, are rounded before they are multiplied.
+/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights, are rounded before they are
+/// multiplied.
 const BF16_WINOGRAD: Tolerance = Tolerance { map: 1.5e-2, weights: 1e-2, statistics: 1e-2 };
 
 /// The bounds for maps of `E`.

@@ -222,7 +222,8 @@ impl Graph {
         }
     }
 
-    /// The head alone, as a network whose pictures are the trunk's features: one pixel of so many channels. Its parameters keep their names.
+    /// The head alone, as a network whose pictures are the trunk's features: one pixel of so many channels. Its parameters keep
+    /// their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {
         let head = self.nodes.last().map(|head| Node { input: Source::Image, ..head.clone() });

@@ -272,8 +272,8 @@ impl Plan {
     }
 }
 
-/// What the values of `source` are stored as: logits and the features that only a head reads are f32, for they are small and what rounding does
-/// to them shows.
+/// What the values of `source` are stored as: logits and the features that only a head reads are f32, for they are small and what
+/// rounding does to them shows.
 fn stored_as(graph: &Graph, source: Source, precision: Precision) -> Precision {
     let is_vector = match source {
         // The pictures of a head alone are features.
@@ -315,8 +315,8 @@ fn only_reader(graph: &Graph, index: usize) -> Option<&ConvNormActivation> {
     }
 }
 
-/// Whether a trained node's output is never written: its only reader goes over each value once, or a few times in the cache, and normalises
-/// it on the way.
+/// Whether a trained node's output is never written: its only reader goes over each value once, or a few times in the cache, and
+/// normalises it on the way.
 fn is_normalized_by_its_reader(graph: &Graph, index: usize) -> bool {
     only_reader(graph, index).is_some_and(|reader| {
         let has_border = !matches!(reader.padding, Padding::Each(0) | Padding::Same);
@@ -325,8 +325,8 @@ fn is_normalized_by_its_reader(graph: &Graph, index: usize) -> bool {
     })
 }
 
-/// Whether a trained node's output is not kept for its reader's backward pass but computed again: where this takes next to no time beside
-/// the convolution that reads it.
+/// Whether a trained node's output is not kept for its reader's backward pass but computed again: where this takes next to no
+/// time beside the convolution that reads it.
 fn is_recomputed(graph: &Graph, index: usize) -> bool {
     only_reader(graph, index).is_some_and(|reader| reader.groups == 1 && reader.kernel > 1)
 }

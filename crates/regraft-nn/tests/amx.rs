@@ -93,8 +93,8 @@ fn a_training_on_amx_is_near_that_on_avx512bf16() {
     for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
         let (network, what) = (NETWORKS[at / 3], ["logits", "losses", "change of all weights"][at % 3]);
         let difference = norm_difference(found, expected);
-        // Both sum in other orders, so now and then a map's value is rounded to bf16 another way, by up to 2^-8 of itself. What was measured is up
-        // to 9.5e-3, as between AVX-512 with and without products of bf16.
+        // Both sum in other orders, so now and then a map's value is rounded to bf16 another way, by up to 2^-8 of itself. What
+        // was measured is up to 9.5e-3, as between AVX-512 with and without products of bf16.
         assert!(difference < 3e-2, "{network}: {what} differ by {difference:e}");
     }
 }

@@ -11,7 +11,8 @@ use regraft_nn::graph::{BatchNorm, ConvNormActivation, Graph, Node, NormStatisti
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
-/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32 differs from its f64 by up to 1e-6.
+/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32 differs from its f64 by up to
+/// 1e-6.
 const LOGITS_TOLERANCE: f64 = 4e-6;
 /// Of a map's standard deviation: how far its mean and standard deviation may be off.
 const STAGE_TOLERANCE: f64 = 1e-5;

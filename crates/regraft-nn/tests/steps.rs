@@ -214,8 +214,8 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     assert_ne!(bits(&losses), bits(&plain.losses));
 }
 
-/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves, computed one after the other, move the
-/// parameters as the whole does, up to rounding.
+/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves, computed one after the other, move
+/// the parameters as the whole does, up to rounding.
 #[test]
 fn gradients_of_parts_add_up_to_the_whole_steps() {
     let (images, labels) = pictures(8, 32, CLASSES);

@@ -26,8 +26,8 @@ struct Tolerance {
 
 /// The worst measured are 5.0e-5, 1.4e-5 and 8.1e-5.
 const F32: Tolerance = Tolerance { precision: Precision::F32, loss: 1e-3, running: 1e-3, parameter: 1e-3, correct: 0.0 };
-/// A training in bf16 against PyTorch's in f32. The worst measured are 4.5e-3, 2.4e-3 and 7e-3, with products of bf16 pairs as with those of
-/// f32.
+/// A training in bf16 against PyTorch's in f32. The worst measured are 4.5e-3, 2.4e-3 and 7e-3, with products of bf16 pairs as
+/// with those of f32.
 const BF16: Tolerance = Tolerance { precision: Precision::Bf16, loss: 1.5e-2, running: 6e-3, parameter: 2e-2, correct: 2.0 };
 
 fn check(name: &str) {

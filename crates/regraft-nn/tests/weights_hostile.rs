@@ -1,8 +1,9 @@
-//! Weight files that were made to do harm, or that chance has changed: each is read or refused, in bounded memory and time, and never ends
-//! the program.
+//! Weight files that were made to do harm, or that chance has changed: each is read or refused, in bounded memory and time, and
+//! never ends the program.
 //!
-//! Everything runs in a process of its own whose memory is limited, since a file that makes a reader ask for too much would otherwise pass
-//! unseen. `REGRAFT_MUTATIONS=100000 cargo test -p regraft-nn --test weights_hostile -- --nocapture` changes each file as many times.
+//! Everything runs in a process of its own whose memory is limited, since a file that makes a reader ask for too much would
+//! otherwise pass unseen. `REGRAFT_MUTATIONS=100000 cargo test -p regraft-nn --test weights_hostile -- --nocapture` changes each
+//! file as many times.
 
 use regraft_nn::weights::{ExpectedTensor, WeightError, WeightFile, match_to, non_finite, read};
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a process that reads a small file may take, in KiB: the program itself, its threads' stacks, and the largest pickle that is let
-/// through.
+/// What a process that reads a small file may take, in KiB: the program itself, its threads' stacks, and the largest pickle that
+/// is let through.
 const MEMORY_KIB: u32 = 600_000;
 /// What reading a small file may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How names of files in the making end.
 const UNFINISHED: &str = ".unfinished";
 
-/// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be removed where nothing is being written.
+/// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be removed where nothing is being
+/// written.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }

@@ -78,8 +78,8 @@ fn suggestions(close: &[String], all: bool) -> String {
 }
 
 impl ClassNames<'_> {
-    /// The place of the class that `name` means: the class of exactly that name; or else of that name in other letter case and with `_`
-    /// for spaces; or else the only one that has it among its other names.
+    /// The place of the class that `name` means: the class of exactly that name; or else of that name in other letter case and
+    /// with `_` for spaces; or else the only one that has it among its other names.
     ///
     /// # Errors
     /// When there is no such class, or more than one.
@@ -128,8 +128,8 @@ impl ClassNames<'_> {
     }
 }
 
-/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the classes that the names mean. Classes may be
-/// absent, and two names may mean the same class.
+/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the classes that the names mean.
+/// Classes may be absent, and two names may mean the same class.
 ///
 /// # Errors
 /// When the folder cannot be used, holds no picture, or a folder that means no class.

@@ -85,8 +85,8 @@ pub struct FolderEvaluation {
     pub device: String,
 }
 
-/// Scores a model on a folder that holds a folder for each class (see [`ClassNames::find`](crate::class_names::ClassNames::find) for
-/// what the folders may be called). All files are checked before the network runs.
+/// Scores a model on a folder that holds a folder for each class (see [`ClassNames::find`](crate::class_names::ClassNames::find)
+/// for what the folders may be called). All files are checked before the network runs.
 ///
 /// # Errors
 /// When the folder or a file cannot be used, or a class folder means no class of the model.

@@ -95,7 +95,8 @@ pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
     skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
-/// Decodes every file once and returns what was found, with how to load those that can be read. What was decoded is kept as far as it fits.
+/// Decodes every file once and returns what was found, with how to load those that can be read. What was decoded is kept as far
+/// as it fits.
 pub(crate) fn check(
     model: &Model,
     paths: &[&Path],

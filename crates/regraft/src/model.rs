@@ -1,4 +1,5 @@
-//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file; and where source models come from.
+//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file; and where source models come
+//! from.
 
 use crate::class_names::ClassNames;
 use crate::config::Weights;

@@ -138,8 +138,8 @@ pub fn prepare(
     Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes })
 }
 
-/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are kept in its cache. `progress` is called with
-/// the files done and their number, from any thread.
+/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are kept in its cache. `progress` is
+/// called with the files done and their number, from any thread.
 ///
 /// # Errors
 /// When a file cannot be read and `on_bad_image` says to stop.

@@ -26,7 +26,8 @@ pub const PREDICTIONS: &str = "predictions.csv";
 pub const WRITTEN_FILES: [&str; 7] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS];
 /// The folder of what an interrupted run goes on from.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in between.
+/// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in
+/// between.
 pub const LOCK: &str = ".lock";
 
 /// Why there is no folder for a run.
@@ -249,8 +250,8 @@ impl RunFolder {
     }
 }
 
-/// The name of a run on this data folder: the folder's own, also where it is given as `.` or `photos/..`; of a table or archive, the name
-/// without its extension. What is not Unicode in it is replaced.
+/// The name of a run on this data folder: the folder's own, also where it is given as `.` or `photos/..`; of a table or archive,
+/// the name without its extension. What is not Unicode in it is replaced.
 ///
 /// # Errors
 /// [`RunFolderError`] where the folder cannot be found or is the root.
@@ -340,8 +341,8 @@ fn folder_or_nothing(path: &Path) -> Result<bool, RunFolderError> {
     }
 }
 
-/// The checkpoints in a folder, oldest first; none where there is no folder. Their names tell how far the run was, so that no clock decides
-/// which is the newest.
+/// The checkpoints in a folder, oldest first; none where there is no folder. Their names tell how far the run was, so that no
+/// clock decides which is the newest.
 ///
 /// # Errors
 /// When the folder cannot be read.

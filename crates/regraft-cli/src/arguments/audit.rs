@@ -23,8 +23,8 @@ pub struct AuditArguments {
     /// Write a page with the pictures of each finding
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write a CSV of the files that training does better without, for `regraft train --exclude`: what cannot be read or is blank, all but one of
-    /// copies, training copies of pictures that are scored on, pictures under several classes
+    /// Write a CSV of the files that training does better without, for `regraft train --exclude`: what cannot be read or is
+    /// blank, all but one of copies, training copies of pictures that are scored on, pictures under several classes
     #[arg(long, value_name = "FILE")]
     pub fix_list: Option<PathBuf>,
     /// Fail where a picture stands in two parts or under two classes

@@ -26,7 +26,8 @@ pub struct CompareArguments {
     /// Folder of pictures, as for `regraft train`
     #[arg(required_unless_present = "print_arms")]
     pub data: Option<PathBuf>,
-    /// File of arms: a table [[arm]] for each, with a name and any options of a run's config.toml [default: the textbook's and ours]
+    /// File of arms: a table [[arm]] for each, with a name and any options of a run's config.toml [default: the textbook's and
+    /// ours]
     #[arg(long, value_name = "FILE")]
     pub arms: Option<PathBuf>,
     /// Print the arms that are compared unless --arms names others, and do nothing else

@@ -32,15 +32,15 @@ pub struct PreparationArguments {
     /// How a picture becomes a square in evaluation [default: the source model's way]
     #[arg(long, value_parser = one_of::<Resize>(&["crop", "squash", "letterbox"]), help_heading = "Pictures")]
     pub resize: Option<Resize>,
-    /// Vary training pictures: not at all; by random crops and flips (basic); and besides by an operation of any strength (trivial: TrivialAugment)
-    /// or two of one strength (rand: RandAugment)
+    /// Vary training pictures: not at all; by random crops and flips (basic); and besides by an operation of any strength
+    /// (trivial: TrivialAugment) or two of one strength (rand: RandAugment)
     #[arg(long, value_parser = one_of::<AugmentationKind>(&["none", "basic", "trivial", "rand"]), help_heading = "Pictures")]
     pub augment: Option<AugmentationKind>,
     /// Smallest and largest part of a picture's area that a training crop covers, such as 0.08,1
     #[arg(long, value_name = "LOW,HIGH", value_parser = crop_scale, help_heading = "Pictures")]
     pub crop_scale: Option<[f32; 2]>,
-    /// Part of each class that picks the best epoch where there is no validation folder; 0 trains on all [default: 0.2 of class folders, 0.1 of
-    /// train, 0 where no epoch is to be picked]
+    /// Part of each class that picks the best epoch where there is no validation folder; 0 trains on all [default: 0.2 of class
+    /// folders, 0.1 of train, 0 where no epoch is to be picked]
     #[arg(long, value_name = "SHARE", help_heading = "Pictures")]
     pub val_fraction: Option<f64>,
 }
@@ -62,8 +62,8 @@ pub struct ReadingArguments {
     /// Take a JPEG that is cut off or damaged as far as it goes, the rest grey; each is named
     #[arg(long, help_heading = "Pictures")]
     pub allow_truncated: bool,
-    /// Decode large JPEGs whole. Otherwise they are decoded at a half, a quarter or an eighth of their size where that leaves more detail
-    /// than the network sees
+    /// Decode large JPEGs whole. Otherwise they are decoded at a half, a quarter or an eighth of their size where that leaves
+    /// more detail than the network sees
     #[arg(long, help_heading = "Pictures")]
     pub full_decode: bool,
 }
@@ -88,8 +88,8 @@ pub struct CacheArguments {
 /// What is computed with.
 #[derive(Debug, Args)]
 pub struct PrecisionArguments {
-    /// What maps are stored as and matrix products multiply: f32, bf16 (half the memory), or auto: bf16 where the processor multiplies it
-    /// [default: f32]
+    /// What maps are stored as and matrix products multiply: f32, bf16 (half the memory), or auto: bf16 where the processor
+    /// multiplies it [default: f32]
     #[arg(long, value_parser = one_of::<PrecisionChoice>(&["f32", "bf16", "auto"]), help_heading = "Machine")]
     pub precision: Option<PrecisionChoice>,
 }

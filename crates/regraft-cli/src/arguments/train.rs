@@ -33,8 +33,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArguments {
-    /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in DATA; or a table
-    /// (.csv, .tsv, .jsonl) with the columns path, label and split; or a ZIP archive of either
+    /// Folder of pictures: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in
+    /// DATA; or a table (.csv, .tsv, .jsonl) with the columns path, label and split; or a ZIP archive of either
     #[arg(required_unless_present_any = ["config", "resume"])]
     pub data: Option<PathBuf>,
     /// Leave out the pictures that this table names in its column `path`
@@ -65,16 +65,16 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// What the head starts from: the logistic regression that fits best (fit), which on a frozen trunk needs no epochs; random values (new: Xavier's;
-    /// pytorch: those of PyTorch's Linear); or rows of the source's head for classes that the source has by name, synonym or kind (reuse)
-    /// [default: fit; new in the textbook's recipe and from scratch]
+    /// What the head starts from: the logistic regression that fits best (fit), which on a frozen trunk needs no epochs; random
+    /// values (new: Xavier's; pytorch: those of PyTorch's Linear); or rows of the source's head for classes that the source has
+    /// by name, synonym or kind (reuse) [default: fit; new in the textbook's recipe and from scratch]
     #[arg(long, value_parser = one_of::<HeadStart>(&["fit", "new", "pytorch", "reuse"]), help_heading = "Transfer")]
     pub head: Option<HeadStart>,
     /// Which of the source's classes each class starts from, as TOML: "hot dog" = ["hotdog", "bun"]; implies --head reuse
     #[arg(long, value_name = "FILE", help_heading = "Transfer")]
     pub head_map: Option<PathBuf>,
-    /// Layers that stay as they are: none, trunk, through=LAYER (names from `regraft inspect`), or gradual=EPOCHS: the trunk at first, and a
-    /// stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
+    /// Layers that stay as they are: none, trunk, through=LAYER (names from `regraft inspect`), or gradual=EPOCHS: the trunk at
+    /// first, and a stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
     /// The head's learning rate is this many times the trunk's [default: 1 for a fitted head, or 10]
@@ -83,19 +83,20 @@ pub struct TrainArguments {
     /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
     #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
     pub layer_decay: Option<f32>,
-    /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes each once.
-    /// A fitted head is fitted to them and the plain view
+    /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes
+    /// each once. A fitted head is fitted to them and the plain view
     #[arg(long, value_name = "N", help_heading = "Transfer")]
     pub views: Option<NonZeroU32>,
-    /// Compute a frozen trunk's features anew in each epoch instead of keeping them for the next and for later runs; changes no result
+    /// Compute a frozen trunk's features anew in each epoch instead of keeping them for the next and for later runs; changes no
+    /// result
     #[arg(long, help_heading = "Transfer")]
     pub no_feature_cache: bool,
 
     /// Passes over the training pictures [default: none for a fitted head on a frozen trunk, or 5]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<u32>,
-    /// End within this time, such as 2m, in place of a number of epochs: measures how fast this machine is with these pictures, and plans what fits:
-    /// a fitted head, then as many epochs of the upper layers as there is time for. config.toml has the plan
+    /// End within this time, such as 2m, in place of a number of epochs: measures how fast this machine is with these pictures,
+    /// and plans what fits: a fitted head, then as many epochs of the upper layers as there is time for. config.toml has the plan
     #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>, help_heading = "Training",
         conflicts_with_all = ["epochs", "config", "resume", "recipe", "head", "head_map"])]
     pub budget: Option<Interval>,
@@ -152,8 +153,8 @@ pub struct TrainArguments {
     /// End the run when so many epochs in a row were not better than the best
     #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
     pub patience: Option<NonZeroU32>,
-    /// Classes of different sizes: weigh pictures of rare classes more, or take as many pictures of each class in an epoch (one that comes
-    /// twice in an epoch has the same crop); a fitted head weighs them either way
+    /// Classes of different sizes: weigh pictures of rare classes more, or take as many pictures of each class in an epoch (one
+    /// that comes twice in an epoch has the same crop); a fitted head weighs them either way
     #[arg(long, value_parser = one_of::<Balance>(&["none", "weights", "sampling"]), help_heading = "Training")]
     pub balance: Option<Balance>,
 

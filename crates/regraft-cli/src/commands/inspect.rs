@@ -67,7 +67,8 @@ pub fn run(arguments: &InspectArguments) -> Result<(), Failure> {
     about(&report).iter().try_for_each(output::line)
 }
 
-/// The architecture of that name, or else the model at that path. (A file that is called as an architecture is named as `./resnet18`.)
+/// The architecture of that name, or else the model at that path. (A file that is called as an architecture is named as
+/// `./resnet18`.)
 fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
     let word = &arguments.subject;
     match architectures::find(word) {

@@ -5,8 +5,8 @@ use crate::resume::{assert_same_run, checkpoints};
 use crate::workspace::Workspace;
 use regraft::nn::weights;
 
-/// 2^122: at this rate the head's logits overflow after the first step, and at half of it they do not. With gradients that are bounded, as
-/// cross-entropy's are, a head alone runs away no earlier than that.
+/// 2^122: at this rate the head's logits overflow after the first step, and at half of it they do not. With gradients that are
+/// bounded, as cross-entropy's are, a head alone runs away no earlier than that.
 const RUNAWAY: &str = "5.316911983139664e36";
 const HALF: &str = "2.658455991569832e36";
 

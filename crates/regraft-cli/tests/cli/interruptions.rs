@@ -36,8 +36,8 @@ impl Kills {
         f64::from(self.state >> 8) / f64::from(1 << 24)
     }
 
-    /// Kills the program the hard way: every second time at a random moment, otherwise while one of up to `writings` writings goes on below `folder`.
-    /// Whether it was still running, and another kill was wanted.
+    /// Kills the program the hard way: every second time at a random moment, otherwise while one of up to `writings` writings
+    /// goes on below `folder`. Whether it was still running, and another kill was wanted.
     fn kill(&mut self, mut child: Child, folder: &Path, writings: f64) -> bool {
         if self.killed.is_multiple_of(2) {
             std::thread::sleep(self.whole.mul_f64(self.uniform()));

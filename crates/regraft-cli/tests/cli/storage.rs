@@ -35,8 +35,8 @@ fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
     let whole = whole_of(4);
     workspace.regraft(&format!("train photos {whole} --output whole")).succeeded();
     workspace.regraft(&format!("train photos {} --output run", whole_of(2))).succeeded();
-    // The model's file is 13.5 MB long, a checkpoint 16 MB; a shell's unit is 512 bytes. The first limit stops the model, the second the
-    // checkpoint.
+    // The model's file is 13.5 MB long, a checkpoint 16 MB; a shell's unit is 512 bytes. The first limit stops the model, the
+    // second the checkpoint.
     for (blocks, file) in [(2_000, "model.safetensors"), (28_000, "checkpoints/epoch-")] {
         let outcome = workspace.shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
         let error = outcome.failed(1);

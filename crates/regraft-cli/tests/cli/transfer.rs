@@ -102,7 +102,8 @@ fn batch_norm_keeps_the_sources_statistics_unless_told_otherwise() {
     assert!(source["blocks.5.0.bn1.weight"] != trained["blocks.5.0.bn1.weight"], "weights of batch norms learn");
     assert_says(&workspace.text("run/config.toml"), &["batch_norm = \"running\"", "freeze = \"none\""]);
     assert!(!workspace.text("run/config.toml").contains("batch_norm_momentum"), "the architecture's");
-    // Without a source model there are no statistics to keep, which must come near the pictures' in a few steps, and no trunk to freeze.
+    // Without a source model there are no statistics to keep, which must come near the pictures' in a few steps, and no trunk to
+    // freeze.
     workspace.regraft("train photos --weights none --image-size 32 --epochs 1 --output scratch").succeeded();
     let config = workspace.text("scratch/config.toml");
     assert_says(&config, &["batch_norm = \"batch\"", "batch_norm_momentum = 0.1", "freeze = \"none\""]);

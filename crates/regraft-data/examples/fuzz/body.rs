@@ -8,8 +8,8 @@ use regraft_kernels::random::{Draws, Purpose};
 /// Pictures of more pixels are refused, so that a run tries many.
 const MAX_PIXELS: u64 = 1 << 20;
 
-/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason where a decoder panicked, which a user sees as
-/// that file's error.
+/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason where a decoder panicked, which a
+/// user sees as that file's error.
 ///
 /// # Panics
 ///

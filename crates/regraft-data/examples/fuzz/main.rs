@@ -4,8 +4,8 @@
 //! cargo run --release -p regraft-data --example fuzz -- [--seconds 60] [--seed 0] [--keep FOLDER] [MORE PICTURES...]
 //! ```
 //!
-//! It stops at what must not happen: a panic outside a decoder, or pixels that do not fit their picture. Decoders' panics and slow files are kept
-//! in `--keep` and counted. (`fuzz/` has the same for `cargo fuzz`, which is guided by coverage.)
+//! It stops at what must not happen: a panic outside a decoder, or pixels that do not fit their picture. Decoders' panics and
+//! slow files are kept in `--keep` and counted. (`fuzz/` has the same for `cargo fuzz`, which is guided by coverage.)
 
 mod body;
 

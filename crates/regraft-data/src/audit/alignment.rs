@@ -1,7 +1,8 @@
 //! Whether one picture is a crop of another, judged on the pixels.
 //!
-//! The margins of the crop are sought so that the two agree best; then they must agree in colour and brightness as a whole, and in their
-//! details, which two photographs of one scene do not. A copy may be brighter or of another contrast, but not of other colours.
+//! The margins of the crop are sought so that the two agree best; then they must agree in colour and brightness as a whole, and
+//! in their details, which two photographs of one scene do not. A copy may be brighter or of another contrast, but not of other
+//! colours.
 
 use super::fingerprint::{MARGINS, Thumbnail};
 use super::inspect::{luma, squashed};
@@ -14,12 +15,13 @@ const COARSE_SIDE: usize = 32;
 const COARSE_RADIUS: usize = 6;
 /// Correlation of these details within the best of the windows, below which no margins are sought.
 const WORTH_SEEKING: f32 = 0.4;
-/// The steps of that search, and the correlation below which each ends it. Pictures of one kind of thing (clothes on white, say) are alike as a whole,
-/// not in their details, and most pairs of them are told apart here.
+/// The steps of that search, and the correlation below which each ends it. Pictures of one kind of thing (clothes on white, say)
+/// are alike as a whole, not in their details, and most pairs of them are told apart here.
 const COARSE_STEPS: [(f32, f32); 2] = [(0.02, 0.6), (0.01, 0.75)];
 /// Radius of the finer details of the small grey copies.
 const FINE_RADIUS: usize = 3;
-/// Correlation of the finer details, with the best margins, below which the files are not opened. Of true copies it is 0.9 and more.
+/// Correlation of the finer details, with the best margins, below which the files are not opened. Of true copies it is 0.9 and
+/// more.
 const WORTH_OPENING: f32 = 0.8;
 
 /// Side of the crop in the comparison of the pixels.
@@ -30,7 +32,8 @@ const CLOSE_WHOLE_SIDE: usize = 144;
 const SAME_COLOURS: f32 = 0.95;
 /// Correlation of the details of two copies.
 const SAME_DETAILS: f32 = 0.8;
-/// The same where a picture's short side is below [`FEW_PIXELS`]: a few details agree by chance, as with clothes on white of 28 x 28 pixels.
+/// The same where a picture's short side is below [`FEW_PIXELS`]: a few details agree by chance, as with clothes on white of 28 x
+/// 28 pixels.
 const SAME_FEW_DETAILS: f32 = 0.97;
 /// Short side in pixels.
 const FEW_PIXELS: u32 = 64;
@@ -94,7 +97,8 @@ pub fn compare(whole: &RgbImage, crop: &RgbImage, margins: [f32; 4], is_mirrored
     let grey = |pixels: &[u8]| pixels.as_chunks::<3>().0.iter().map(|&pixel| f32::from(luma(pixel))).collect::<Vec<f32>>();
     let grey_whole = Plane { side: CLOSE_WHOLE_SIDE, values: grey(&whole) };
     let grey_crop = Plane { side: CLOSE_SIDE, values: grey(&crop) };
-    // Two pictures of one kind of thing are alike as a whole and not in their details: most are told apart before any margin is moved.
+    // Two pictures of one kind of thing are alike as a whole and not in their details: most are told apart before any margin is
+    // moved.
     let right = grey_crop.details(DETAIL_RADIUS);
     let details_within =
         |margins| Plane { side: CLOSE_SIDE, values: grey_whole.part(margins, is_mirrored, CLOSE_SIDE) }.details(DETAIL_RADIUS);

@@ -1,18 +1,20 @@
 //! Pairs of pictures that may be copies of each other, found without comparing all pairs.
 //!
-//! One table for each chunk of the hash holds the whole pictures. A picture's windows are looked up in them with the bits that are least
-//! certain tried both ways (multi-probe hashing: Lv et al. 2007). A copy is found where the hashes agree in one chunk apart from such bits.
+//! One table for each chunk of the hash holds the whole pictures. A picture's windows are looked up in them with the bits that
+//! are least certain tried both ways (multi-probe hashing: Lv et al. 2007). A copy is found where the hashes agree in one chunk
+//! apart from such bits.
 
 use std::collections::HashMap;
 
 use super::fingerprint::{CHUNKS, Thumbnail, UNCERTAIN, WindowHash, chunk, mirrored};
 use crate::parallel;
 
-/// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have nothing in common differ in 32 on average.
+/// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have nothing in common differ in 32 on
+/// average.
 const MOST_BITS: u32 = 20;
 
-/// The nearest candidates that a picture keeps: where all pictures are alike (clothes on white, say), most pairs would be candidates. Of many
-/// copies each finds some, and together they are one group.
+/// The nearest candidates that a picture keeps: where all pictures are alike (clothes on white, say), most pairs would be
+/// candidates. Of many copies each finds some, and together they are one group.
 const MOST_CANDIDATES: usize = 16;
 
 /// A picture that may be a crop of another.

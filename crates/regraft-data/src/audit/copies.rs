@@ -62,8 +62,9 @@ pub enum CopyProgress {
 /// Pairs whose pixels are compared before it is looked again which of the others already belong together.
 const ROUND: usize = 256;
 
-/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them; blank pictures only where the files are the
-/// same. Groups are ordered by their first file. The outcome does not depend on `workers`. `progress` is called from any thread.
+/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them; blank pictures only where the
+/// files are the same. Groups are ordered by their first file. The outcome does not depend on `workers`. `progress` is called
+/// from any thread.
 #[must_use]
 pub fn copies(
     paths: &[&Path],

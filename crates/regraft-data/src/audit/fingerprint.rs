@@ -1,9 +1,9 @@
 //! A perceptual hash of a picture and of all its slight crops.
 //!
-//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (Zauner 2010, "Implementation and benchmarking of
-//! perceptual image hash functions", calls it pHash). A crop changes it, so a picture is looked up by the hashes of 25 windows of it: of
-//! every crop of up to a tenth at each edge, one lies within a fortieth at each edge. A mirrored picture needs no hash of its own:
-//! mirroring changes the sign of the odd horizontal frequencies.
+//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (Zauner 2010, "Implementation and
+//! benchmarking of perceptual image hash functions", calls it pHash). A crop changes it, so a picture is looked up by the hashes
+//! of 25 windows of it: of every crop of up to a tenth at each edge, one lies within a fortieth at each edge. A mirrored picture
+//! needs no hash of its own: mirroring changes the sign of the odd horizontal frequencies.
 
 use std::f32::consts::PI;
 use std::sync::LazyLock;

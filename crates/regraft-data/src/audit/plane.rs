@@ -83,7 +83,8 @@ impl Plane {
         best
     }
 
-    /// What differs from the surroundings of `radius` pixels to each side, after the finest has been smoothed away, where compression rages.
+    /// What differs from the surroundings of `radius` pixels to each side, after the finest has been smoothed away, where
+    /// compression rages.
     pub fn details(&self, radius: usize) -> Self {
         let (fine, coarse) = (self.smoothed(1), self.smoothed(radius));
         Self { side: self.side, values: fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect() }

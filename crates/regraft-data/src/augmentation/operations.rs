@@ -1,4 +1,5 @@
-//! The operations of automatic augmentation, each as Pillow computes it when torchvision asks it to: nearest neighbours, black where nothing is.
+//! The operations of automatic augmentation, each as Pillow computes it when torchvision asks it to: nearest neighbours, black
+//! where nothing is.
 
 use crate::RgbImage;
 
@@ -79,7 +80,8 @@ fn as_an_angle(slope: f64) -> f64 {
     slope.atan().to_degrees().to_radians().tan()
 }
 
-/// Each pixel from the one that lies nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's fixed-point numbers of 16 fractional bits.
+/// Each pixel from the one that lies nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's fixed-point numbers of 16
+/// fractional bits.
 fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6]) -> RgbImage {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let mut moved = RgbImage::filled(image.width, image.height, [0; 3]);

@@ -1,5 +1,5 @@
-//! Which operations a picture goes through: TrivialAugment (Müller and Hutter 2021) and RandAugment (Cubuk et al. 2020), in torchvision's form
-//! and with its defaults.
+//! Which operations a picture goes through: TrivialAugment (Müller and Hutter 2021) and RandAugment (Cubuk et al. 2020), in
+//! torchvision's form and with its defaults.
 
 use super::operations::Operation;
 use regraft_kernels::random::Draws;
@@ -39,8 +39,8 @@ impl Range {
         Self { shear: 0.3, translate, rotate: 30.0, enhance: 0.9, posterize: 4.0 }
     }
 
-    /// The operation of a number below [`OPERATIONS`] with a strength below [`STRENGTHS`]; for those that have a direction, in the other one
-    /// where `negative` says so.
+    /// The operation of a number below [`OPERATIONS`] with a strength below [`STRENGTHS`]; for those that have a direction, in
+    /// the other one where `negative` says so.
     #[must_use]
     pub fn operation(&self, number: u32, strength: u32, negative: bool) -> Operation {
         let signed = |largest: f32| {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::{Catalogue, CatalogueError};
 use crate::table;
 
-/// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder. Links are
-/// followed on both sides, so that it does not matter how a path is written.
+/// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder.
+/// Links are followed on both sides, so that it does not matter how a path is written.
 pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<(), CatalogueError> {
     let rows = table::read(list)?;
     // Each file that a row may mean, with the row's place.

@@ -12,8 +12,8 @@ pub const TRAIN_FRACTION: f64 = 0.1;
 /// How the pictures that choose the epoch are split off, where no folder holds them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SplitOptions {
-    /// The part of each class that is split off, from 0, with which every picture trains, to below 1; by default 0.2 of class folders that lie
-    /// directly in the data folder, and a tenth of `train`.
+    /// The part of each class that is split off, from 0, with which every picture trains, to below 1; by default 0.2 of class
+    /// folders that lie directly in the data folder, and a tenth of `train`.
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: u64,

@@ -60,8 +60,8 @@ impl Format {
         }
     }
 
-    /// Width and height as the header has them, of the formats whose decoders read on, or judge by a limit of their own, before they
-    /// tell.
+    /// Width and height as the header has them, of the formats whose decoders read on, or judge by a limit of their own, before
+    /// they tell.
     pub fn early_size(self, bytes: &[u8]) -> Option<(u32, u32)> {
         let half = |place: usize| Some(u16::from_le_bytes(*bytes.get(place..)?.first_chunk()?));
         let whole = |place: usize| Some(i32::from_le_bytes(*bytes.get(place..)?.first_chunk()?).unsigned_abs());
@@ -103,8 +103,8 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     }
 }
 
-/// Files of ISO's base media format name the formats that they follow: a brand of their own, and after it those that they are compatible
-/// with.
+/// Files of ISO's base media format name the formats that they follow: a brand of their own, and after it those that they are
+/// compatible with.
 fn by_brands(bytes: &[u8]) -> (&'static str, &'static str) {
     let length = bytes.first_chunk().map_or(0, |&length| u32::from_be_bytes(length)) as usize;
     let header = bytes.get(8..length.clamp(12, 256)).or_else(|| bytes.get(8..12)).unwrap_or_default();

@@ -44,7 +44,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
 }
 
 fn open(bytes: &[u8]) -> (JpegDecoder<ZCursor<&[u8]>>, DecoderOptions) {
-    // The size is bounded elsewhere, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do no harm.
+    // The size is bounded elsewhere, in pixels; the decoder's own bounds are on each side alone. Among the headers odd bytes do
+    // no harm.
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     (JpegDecoder::new_with_options(ZCursor::new(bytes), options), options)
 }

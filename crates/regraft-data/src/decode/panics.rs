@@ -9,8 +9,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a job and returns its panic's message as an error. The panic is not printed: it becomes a file's error, which is reported as
-/// one. Panics elsewhere in the program are printed as before.
+/// Runs a job and returns its panic's message as an error. The panic is not printed: it becomes a file's error, which is reported
+/// as one. Panics elsewhere in the program are printed as before.
 pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

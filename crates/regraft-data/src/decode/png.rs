@@ -1,5 +1,5 @@
-//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text chunks: ImageMagick stores EXIF data
-//! in one.
+//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text chunks: ImageMagick stores EXIF
+//! data in one.
 
 use std::io::Cursor;
 

@@ -1,12 +1,13 @@
 //! JPEGs at a half, a quarter or an eighth of their size, without computing the pixels in between.
 //!
-//! A block of 8 x 8 pixels is stored as 64 frequencies. Its lowest N x N of them are the same block in N x N pixels (the reduced inverse
-//! transform of libjpeg's `scale_num`), so that a picture many times as large as the network's input need not be computed whole to
-//! be shrunk again. Colours that are stored at half the resolution are transformed at twice the size and need no enlarging.
+//! A block of 8 x 8 pixels is stored as 64 frequencies. Its lowest N x N of them are the same block in N x N pixels (the reduced
+//! inverse transform of libjpeg's `scale_num`), so that a picture many times as large as the network's input need not be computed
+//! whole to be shrunk again. Colours that are stored at half the resolution are transformed at twice the size and need no
+//! enlarging.
 //!
-//! Only what cameras and phones write is done here: baseline, Huffman-coded, 8 bits, one scan, grey or YCbCr with whole or halved colours. For
-//! anything else, and for anything odd in the data, [`decode`] gives `None`, and the whole picture is decoded by the general decoder, which
-//! says what is wrong.
+//! Only what cameras and phones write is done here: baseline, Huffman-coded, 8 bits, one scan, grey or YCbCr with whole or halved
+//! colours. For anything else, and for anything odd in the data, [`decode`] gives `None`, and the whole picture is decoded by the
+//! general decoder, which says what is wrong.
 
 mod entropy;
 mod header;
@@ -42,7 +43,8 @@ pub fn decode(bytes: &[u8], reduction: u32) -> Option<RgbImage> {
 struct Plane {
     /// Pixels of a block's side.
     side: usize,
-    /// Pixels of this plane for each of the picture, across and down: 2 where two components' resolutions differ in that direction alone.
+    /// Pixels of this plane for each of the picture, across and down: 2 where two components' resolutions differ in that
+    /// direction alone.
     excess: [usize; 2],
     stride: usize,
     pixels: Vec<u8>,

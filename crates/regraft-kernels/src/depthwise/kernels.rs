@@ -38,8 +38,8 @@ fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
-/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its pixels lie side by side, where in the map they are far apart and
-/// fall into few sets of the cache, and no tap needs to ask whether it lies inside.
+/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its pixels lie side by side, where in
+/// the map they are far apart and fall into few sets of the cache, and no tap needs to ask whether it lies inside.
 #[inline(always)]
 fn frame_block<const WIDTH: usize>(walk: &Walk, frame: Frame, band: Band<'_>, framed: &mut [f32], channel: usize) {
     let channels = walk.channels;
@@ -62,8 +62,8 @@ fn frame_block<const WIDTH: usize>(walk: &Walk, frame: Frame, band: Band<'_>, fr
     }
 }
 
-/// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so that there are enough sums that none waits for the one
-/// before, and then what is left of a row.
+/// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so that there are enough sums
+/// that none waits for the one before, and then what is left of a row.
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,

@@ -1,8 +1,8 @@
 //! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
 //!
-//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows, whose
-//! input it normalises, and widens to f32, once where that is to be done; sixteen channels at a time it copies what the taps read into a frame with
-//! the padding around it, keeps all the filter's taps in registers and walks along a row.
+//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows,
+//! whose input it normalises, and widens to f32, once where that is to be done; sixteen channels at a time it copies what the
+//! taps read into a frame with the padding around it, keeps all the filter's taps in registers and walks along a row.
 
 mod frame;
 mod kernels;

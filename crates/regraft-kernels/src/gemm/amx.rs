@@ -1,13 +1,14 @@
 //! Products of bf16 by AMX: tiles of sixteen rows of 64 bytes, of which one instruction multiplies two and adds to a third.
 //!
-//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two 32 columns of the right one; each turn adds the products of 32 values of
-//! the depth. So four loads (8 cycles each on a Sapphire Rapids) go with four products (16 cycles each), and the sums stay where they are
-//! for a whole block of the depth. The left matrix is read in place, the right one from the same panels of pairs that AVX-512 reads; 32 columns
-//! of a block take 32 KiB, which the first-level cache keeps while the rows pass by.
+//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two 32 columns of the right one; each turn adds the
+//! products of 32 values of the depth. So four loads (8 cycles each on a Sapphire Rapids) go with four products (16 cycles each),
+//! and the sums stay where they are for a whole block of the depth. The left matrix is read in place, the right one from the same
+//! panels of pairs that AVX-512 reads; 32 columns of a block take 32 KiB, which the first-level cache keeps while the rows pass
+//! by.
 //!
-//! Ends that do not fill a tile are left to the tiles' configuration, which says how many rows and bytes of each are read and written: nothing
-//! beyond an operand is touched. Only the end of the depth is copied, and filled up with zeros: otherwise the sums' tiles would
-//! have to be stored and configured anew.
+//! Ends that do not fill a tile are left to the tiles' configuration, which says how many rows and bytes of each are read and
+//! written: nothing beyond an operand is touched. Only the end of the depth is copied, and filled up with zeros: otherwise the
+//! sums' tiles would have to be stored and configured anew.
 
 use super::packed::Packed;
 use super::tiles::{Block, BlockSize, TILE_DEPTH, TILE_SIDE, compute, release};
@@ -112,9 +113,9 @@ fn multiply_to(
                         size.set_up();
                         configured = size;
                     }
-                    // SAFETY: AMX is the instruction set in use, so the processor has it and the system permits it; the tiles were configured
-                    // just now. The left matrix was checked as a whole, the right one and the sums for this block; `ends` has a row for each
-                    // of `rows`.
+                    // SAFETY: AMX is the instruction set in use, so the processor has it and the system permits it; the tiles
+                    // were configured just now. The left matrix was checked as a whole, the right one and the sums for this
+                    // block; `ends` has a row for each of `rows`.
                     unsafe { compute(&block, size) };
                 }
             }
@@ -123,8 +124,8 @@ fn multiply_to(
     });
 }
 
-/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, and zeros behind them up to a multiple of [`TILE_DEPTH`], which is the
-/// distance from row to row.
+/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, and zeros behind them up to a multiple of [`TILE_DEPTH`], which
+/// is the distance from row to row.
 ///
 /// # Panics
 /// When a slice is shorter than its shape says.

@@ -6,11 +6,12 @@ use super::{amx, tiles};
 use crate::element::{Bf16, Element};
 use crate::isa::{InstructionSet, active};
 
-/// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns, accumulate)`; see [`super::panel_product`].
+/// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns, accumulate)`; see
+/// [`super::panel_product`].
 pub(super) type MicroKernel<T> = unsafe fn(usize, *const T, usize, usize, *const T, usize, *mut f32, usize, usize, bool);
 
-/// A tile kernel: how many columns of the result it keeps in registers, and the code for each number of rows from 1 on. A last panel of at
-/// most half the columns has code of its own.
+/// A tile kernel: how many columns of the result it keeps in registers, and the code for each number of rows from 1 on. A last
+/// panel of at most half the columns has code of its own.
 pub struct Kernel<T: 'static> {
     columns: usize,
     whole: &'static [MicroKernel<T>],
@@ -79,7 +80,8 @@ pub(super) fn of_f32() -> Kernel<f32> {
     Kernel { columns, whole, half, tiles: None, depth_unit: 1 }
 }
 
-/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then do better to widen their operands.
+/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then do better to widen their
+/// operands.
 pub(super) fn of_bf16() -> Kernel<Bf16> {
     match active() {
         #[cfg(target_arch = "x86_64")]
@@ -158,12 +160,12 @@ mod x86 {
     use crate::element::Bf16;
     use std::arch::x86_64::*;
 
-    /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right matrix and a broadcast step fill 31
-    /// of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16. Two multiply-adds follow each broadcast, so neither load port limits them. A
-    /// half panel has one vector, and rows enough that no sum waits for the one before.
+    /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right matrix and a broadcast step fill
+    /// 31 of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16. Two multiply-adds follow each broadcast, so neither load port
+    /// limits them. A half panel has one vector, and rows enough that no sum waits for the one before.
     ///
-    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one, `$multiply_add` adds their products to the sums. The
-    /// last step may have one value instead of two, which `$broadcast_last` reads.
+    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one, `$multiply_add` adds their products to
+    /// the sums. The last step may have one value instead of two, which `$broadcast_last` reads.
     macro_rules! tile_kernel {
         (
             $name:ident, $features:literal, $element:ty, $step:literal, $width:literal, $zero:ident,

@@ -4,9 +4,10 @@
 //! the number of threads. Every element of the result is summed in the same order whatever the other dimensions are (blocks of
 //! [`DEPTH_BLOCK`] steps, each from first to last), so a picture's values do not depend on its place in a batch.
 //!
-//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a pair of neighbouring values, whose two
-//! products one instruction adds. The left matrix is read in place through strides: its steps are broadcast one by one, so packing would
-//! only cost. The right matrix is read a vector at a time from packed panels, or in place where it is f32 and its rows are wide enough.
+//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a pair of neighbouring values,
+//! whose two products one instruction adds. The left matrix is read in place through strides: its steps are broadcast one by one,
+//! so packing would only cost. The right matrix is read a vector at a time from packed panels, or in place where it is f32 and
+//! its rows are wide enough.
 //!
 //! Where the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of half as many steps.
 
@@ -77,8 +78,8 @@ pub trait Operand: Element {
     #[doc(hidden)]
     fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self>;
 
-    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is `[depth, rows]`, `right` `[depth, columns]`, and
-    /// `result` has rows of `result_stride` elements, of which the first `columns` are written.
+    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is `[depth, rows]`, `right` `[depth,
+    /// columns]`, and `result` has rows of `result_stride` elements, of which the first `columns` are written.
     ///
     /// # Panics
     /// When a slice is shorter than its shape says.
@@ -335,8 +336,8 @@ fn panel_product<T: Operand>(
     let mut row = 0;
     while row < rows {
         let count = by_rows.len().min(rows - row);
-        // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the result; `kernel` was
-        // chosen for an instruction set that the processor reported.
+        // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the result;
+        // `kernel` was chosen for an instruction set that the processor reported.
         unsafe {
             by_rows[count - 1](
                 depth,

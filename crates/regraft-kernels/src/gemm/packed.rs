@@ -9,8 +9,8 @@ use rayon::prelude::*;
 /// Elements from which on it is worth it to share the packing among the threads.
 const PARALLEL_LENGTH: usize = 1 << 16;
 
-/// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly width: `[panel][step][column][value]`. What a
-/// step, a tile's depth or the last panel has too many is zero.
+/// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly width:
+/// `[panel][step][column][value]`. What a step, a tile's depth or the last panel has too many is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T = f32> {
     panels: Vec<T>,
@@ -22,8 +22,8 @@ pub struct Packed<T = f32> {
 }
 
 impl<T: Operand> Packed<T> {
-    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing this value's memory. Large ones are packed by
-    /// all threads.
+    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing this value's memory. Large ones
+    /// are packed by all threads.
     pub fn pack(&mut self, right: Matrix<'_>, depth: usize, columns: usize) {
         right.check(depth, columns);
         self.reset(depth, columns);

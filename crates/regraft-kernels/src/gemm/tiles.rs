@@ -49,8 +49,8 @@ impl BlockSize {
 
     pub(super) fn set_up(self) {
         let configuration = self.configuration();
-        // SAFETY: 64 bytes are read. Callers have made sure that the processor has AMX and the system permits it. Code that the compiler
-        // makes uses no tiles, so none of its state changes.
+        // SAFETY: 64 bytes are read. Callers have made sure that the processor has AMX and the system permits it. Code that the
+        // compiler makes uses no tiles, so none of its state changes.
         unsafe {
             asm!(
                 "ldtilecfg [{configuration}]",
@@ -100,13 +100,13 @@ macro_rules! block_code {
         end [$($rest:literal)+], [$($store:literal)+]
     ) => {
         /// # Safety
-        /// The tiles must be configured for the block's size, on a processor with AMX; the pointers must reach as far as that size, the depth and
-        /// the strides say.
+        /// The tiles must be configured for the block's size, on a processor with AMX; the pointers must reach as far as that
+        /// size, the depth and the strides say.
         unsafe fn $name(block: &Block, upper_rows: usize) {
             let Block { left, left_stride, whole, rest, right, result, result_stride, accumulate } = *block;
             let lower = ($down - 1) * upper_rows;
-            // SAFETY: the caller's promise covers every row that the tiles' sizes let the instructions read or write. The registers that change
-            // are outputs.
+            // SAFETY: the caller's promise covers every row that the tiles' sizes let the instructions read or write. The
+            // registers that change are outputs.
             unsafe {
                 asm!(
                     "test {accumulate:e}, {accumulate:e}",
@@ -292,8 +292,8 @@ pub(super) unsafe fn compute(block: &Block, size: BlockSize) {
     unsafe { code(block, size.rows[0]) };
 }
 
-/// A product of small whole numbers, whose sums are exact in any order: how many of its sums are wrong, and how many there are. It fills all
-/// eight tiles, but not wholly, and takes the rest of a depth.
+/// A product of small whole numbers, whose sums are exact in any order: how many of its sums are wrong, and how many there are.
+/// It fills all eight tiles, but not wholly, and takes the rest of a depth.
 ///
 /// # Safety
 /// The processor must have AMX, the system must permit it.

@@ -1,9 +1,9 @@
-//! Winograd's convolution F(2x2, 3x3) (Lavin and Gray 2015): a 3x3 convolution of stride 1 with 16 instead of 36 multiplications for four
-//! output pixels, forward and for the gradient of the weights.
+//! Winograd's convolution F(2x2, 3x3) (Lavin and Gray 2015): a 3x3 convolution of stride 1 with 16 instead of 36 multiplications
+//! for four output pixels, forward and for the gradient of the weights.
 //!
-//! The output is cut into tiles of 2x2 pixels. A tile's 4x4 input pixels are turned into 16 values a channel, each of which takes part in
-//! one matrix product over the channels, and 16 sums are turned back into 2x2 pixels. All coefficients are 0, 1 and 1/2, so the
-//! result differs from the direct sum only as another order of addition would.
+//! The output is cut into tiles of 2x2 pixels. A tile's 4x4 input pixels are turned into 16 values a channel, each of which takes
+//! part in one matrix product over the channels, and 16 sums are turned back into 2x2 pixels. All coefficients are 0, 1 and 1/2,
+//! so the result differs from the direct sum only as another order of addition would.
 
 mod tiling;
 mod transforms;
@@ -119,15 +119,15 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     });
 }
 
-/// Parts into which the batch is cut for the gradient of the weights; their sums are added in order. Few where the weights are many,
-/// because each part has sums of its own, which should not fill the caches.
+/// Parts into which the batch is cut for the gradient of the weights; their sums are added in order. Few where the weights are
+/// many, because each part has sums of its own, which should not fill the caches.
 fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
     let sums = FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
     ((8 << 20) / sums).clamp(2, 8).min(rows)
 }
 
-/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights, pass through the cache often; with many,
-/// the transforms of the block do not stay there.
+/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights, pass through the cache often;
+/// with many, the transforms of the block do not stay there.
 fn gradient_tiles_per_block<O>(channels: usize) -> usize {
     ((2 << 20) / (4 * channels * size_of::<O>())).clamp(TILES_PER_BLOCK, 4 * TILES_PER_BLOCK)
 }

@@ -1,5 +1,5 @@
-//! Memory that ends at a page that nothing may touch, and memory that begins behind one: inline assembly is not instrumented by sanitizers, and here
-//! reading one element too many ends the test.
+//! Memory that ends at a page that nothing may touch, and memory that begins behind one: inline assembly is not instrumented by
+//! sanitizers, and here reading one element too many ends the test.
 
 use regraft_kernels::element::Element;
 

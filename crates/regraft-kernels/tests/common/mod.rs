@@ -26,7 +26,8 @@ pub fn is_emulated() -> bool {
     std::env::var_os(CHILD).is_some_and(|how| how == EMULATED)
 }
 
-/// Runs the body of the test named `test` once for each instruction set that this processor has. AMX is emulated where only that is missing.
+/// Runs the body of the test named `test` once for each instruction set that this processor has. AMX is emulated where only that
+/// is missing.
 ///
 /// A process chooses its set once, so each run is a process of its own: this program, asked for this one test.
 pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {

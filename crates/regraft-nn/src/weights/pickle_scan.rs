@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty thousand. Each may build a value of some
-/// three hundred bytes.
+/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty thousand. Each may build a
+/// value of some three hundred bytes.
 pub(super) const MAX_OPCODES: usize = 500_000;
 
 /// Longest line of a text opcode.

@@ -29,8 +29,8 @@ impl StorageType {
 /// How names of files in the making begin and end.
 const UNFINISHED: (&str, &str) = (".regraft-", ".partial");
 
-/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash, say). It may be removed where nothing
-/// is being written.
+/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash, say). It may be removed where
+/// nothing is being written.
 #[must_use]
 pub fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)

@@ -4,8 +4,9 @@ use super::Audit;
 use crate::report::escape::csv_quoted;
 use std::collections::HashSet;
 
-/// CSV with the columns `path` and `reason`, a line for each file: what cannot be read or is blank, of copies all but one, of leaks the
-/// picture that trains, and all training copies of a picture that has several labels. Suspect labels and outliers are for a person to judge and are not in it.
+/// CSV with the columns `path` and `reason`, a line for each file: what cannot be read or is blank, of copies all but one, of
+/// leaks the picture that trains, and all training copies of a picture that has several labels. Suspect labels and outliers are
+/// for a person to judge and are not in it.
 #[must_use]
 pub fn fix_list(audit: &Audit) -> String {
     let mut named = HashSet::new();

@@ -1,5 +1,5 @@
-//! Likely mislabelled pictures, by confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in
-//! Dataset Labels", JAIR 70).
+//! Likely mislabelled pictures, by confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating
+//! Uncertainty in Dataset Labels", JAIR 70).
 
 /// An example that is likely of another class.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +12,8 @@ pub struct Suspect {
     pub score: f64,
 }
 
-/// The examples off the diagonal of the confident joint, by their margin, the largest first: those that a class other than the given one
-/// claims with at least the mean probability that it has among its own. `probabilities` `[N, classes]` are of
+/// The examples off the diagonal of the confident joint, by their margin, the largest first: those that a class other than the
+/// given one claims with at least the mean probability that it has among its own. `probabilities` `[N, classes]` are of
 /// classifiers that did not see the example.
 pub fn suspects(probabilities: &[f32], labels: &[u32], classes: usize) -> Vec<Suspect> {
     let mut sums = vec![(0.0f64, 0usize); classes];

@@ -1,7 +1,8 @@
 //! What is wrong with a folder of pictures, before a network learns from it.
 //!
-//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture, which are odd. With the embedded model's
-//! features two more questions are asked: whose label do the others contradict (`labels`), and what lies far from everything (`outliers`).
+//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture, which are odd. With the
+//! embedded model's features two more questions are asked: whose label do the others contradict (`labels`), and what lies far
+//! from everything (`outliers`).
 
 mod fix_list;
 mod labels;

@@ -79,8 +79,8 @@ pub enum LoadError {
     Loader(#[from] LoaderError),
 }
 
-/// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`, `RandomHorizontalFlip`, ImageNet's normalisation).
-/// `progress` is called with the epoch, the pictures done and their number.
+/// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`, `RandomHorizontalFlip`, ImageNet's
+/// normalisation). `progress` is called with the epoch, the pictures done and their number.
 ///
 /// # Errors
 /// When the data cannot be used or a picture cannot be read.

@@ -78,8 +78,8 @@ pub fn read(path: &Path, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsE
     parse(&text, &path.display().to_string(), data, common)
 }
 
-/// The arms of a text: `[[arm]]` tables, each with a `name` and any options of `config.toml`, and a table `[common]` with options of all
-/// arms. `recipe` gives the defaults. `origin` names the text in errors.
+/// The arms of a text: `[[arm]]` tables, each with a `name` and any options of `config.toml`, and a table `[common]` with options
+/// of all arms. `recipe` gives the defaults. `origin` names the text in errors.
 ///
 /// # Errors
 /// [`ArmsError`].

@@ -1,7 +1,7 @@
 //! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same pictures.
 //!
-//! Two runs with the same seed draw the same split, the same order of batches and the same crops and flips, because every random draw is
-//! a function of the seed, the epoch and the picture alone; so arms differ in nothing but their options.
+//! Two runs with the same seed draw the same split, the same order of batches and the same crops and flips, because every random
+//! draw is a function of the seed, the epoch and the picture alone; so arms differ in nothing but their options.
 
 pub mod arms;
 mod page;

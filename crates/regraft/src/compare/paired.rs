@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Below this adjusted probability a difference counts as more than chance.
 pub const SIGNIFICANCE: f64 = 0.05;
-/// The exact distribution takes time that grows with the pictures on which the arms differ and with how far their sum can reach; from
-/// this product on the normal approximation, which is then accurate to many digits, takes its place.
+/// The exact distribution takes time that grows with the pictures on which the arms differ and with how far their sum can reach;
+/// from this product on the normal approximation, which is then accurate to many digits, takes its place.
 const MOST_EXACT_WORK: u64 = 400_000_000;
 
 /// The difference of two arms.
@@ -19,8 +19,8 @@ pub struct PairedTest {
     pub difference: f64,
     /// The probability of a difference at least as large, in either direction, where the arms are equally good.
     pub p_value: f64,
-    /// `p_value` adjusted for the number of pairs that were compared (S. Holm, "A simple sequentially rejective multiple test procedure",
-    /// 1979).
+    /// `p_value` adjusted for the number of pairs that were compared (S. Holm, "A simple sequentially rejective multiple test
+    /// procedure", 1979).
     pub p_value_adjusted: f64,
     /// Whether the better arm has the higher accuracy with every seed.
     pub same_sign_in_every_seed: bool,
@@ -56,11 +56,11 @@ impl Scores {
 
 /// Compares every pair of arms. All have the same seeds and the same pictures.
 ///
-/// The test is a permutation test of matched pairs (R. A. Fisher, "The Design of Experiments", 1935, §21): were two arms equally good, then for
-/// each picture the number of seeds that got it right could as well have been the other arm's, so the sign of each difference is as good as
-/// a coin's. The probability is exact; with one seed it is McNemar's exact test. The pictures are the sample, so it tells whether a
-/// difference would hold on other pictures of the kind. That it would hold for other seeds, the pictures cannot tell: therefore a
-/// difference is called real only if every seed agrees.
+/// The test is a permutation test of matched pairs (R. A. Fisher, "The Design of Experiments", 1935, §21): were two arms equally
+/// good, then for each picture the number of seeds that got it right could as well have been the other arm's, so the sign of each
+/// difference is as good as a coin's. The probability is exact; with one seed it is McNemar's exact test. The pictures are the
+/// sample, so it tells whether a difference would hold on other pictures of the kind. That it would hold for other seeds, the
+/// pictures cannot tell: therefore a difference is called real only if every seed agrees.
 #[must_use]
 pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
     let mut tests = Vec::new();
@@ -118,7 +118,8 @@ fn sign_flip_probability(differences: &[i64]) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// Complementary error function, to 1.2e-7 of its value (W. H. Press et al., "Numerical Recipes", 2nd ed., 6.2: Chebyshev fit), for `x >= 0`.
+/// Complementary error function, to 1.2e-7 of its value (W. H. Press et al., "Numerical Recipes", 2nd ed., 6.2: Chebyshev fit),
+/// for `x >= 0`.
 fn complementary_error_function(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 10] = [
         -1.26551223,

@@ -34,8 +34,8 @@ struct Shown<'a> {
     mean: Option<f64>,
 }
 
-/// Draws loss (left) and accuracy (right) by epoch, means over the seeds, and below them each arm's accuracies at the end: a dot for each
-/// seed, a bar for their mean. The best arm comes first.
+/// Draws loss (left) and accuracy (right) by epoch, means over the seeds, and below them each arm's accuracies at the end: a dot
+/// for each seed, a bar for their mean. The best arm comes first.
 ///
 /// # Errors
 /// When no run has finished, or the plotting library fails.

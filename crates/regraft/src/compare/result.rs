@@ -243,8 +243,8 @@ pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comp
     }
 }
 
-/// The paired tests between arms that finished with all of so many seeds. `None` where arms were scored on other pictures than others, so
-/// that there are no pairs.
+/// The paired tests between arms that finished with all of so many seeds. `None` where arms were scored on other pictures than
+/// others, so that there are no pairs.
 fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();
     let mut pictures: Option<Vec<&str>> = None;

@@ -8,8 +8,8 @@ use std::fmt;
 /// Options that change no bit of what a run computes.
 pub const WITHOUT_EFFECT: [&str; 5] = ["threads", "workers", "cache_images", "feature_cache", "checkpoint_every"];
 
-/// Every option of a configuration by its name in `config.toml`, with numbers as they come back from a file; null where it is left to the
-/// source model.
+/// Every option of a configuration by its name in `config.toml`, with numbers as they come back from a file; null where it is
+/// left to the source model.
 #[must_use]
 pub fn options(config: &TrainConfig) -> Map<String, Value> {
     serde_json::from_str(&crate::model::json(config)).unwrap_or_default()

@@ -3,6 +3,10 @@
 use super::DEVICES;
 use std::path::PathBuf;
 
+/// What to choose where a run without steps is not what is wanted.
+pub(crate) const TO_MAKE_STEPS: &str =
+    "choose --epochs 5 to train on from it, --freeze none to train all layers, or --head new to train a new head";
+
 /// An option that makes no sense, or a configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -39,9 +43,7 @@ pub enum ConfigError {
     )]
     PatienceWithoutBest,
     /// Options of steps for a run that makes none.
-    #[error(
-        "{options} would change nothing: a head that is fitted to a frozen trunk needs no steps; choose --epochs 5 to train on from it, --freeze none to train all layers, or --head new to train a new head"
-    )]
+    #[error("{options} would change nothing: a head that is fitted to a frozen trunk needs no steps; {TO_MAKE_STEPS}")]
     WithoutSteps {
         /// The options, as flags.
         options: String,

@@ -9,6 +9,7 @@ mod words;
 pub(crate) use difference::shown;
 pub use difference::{Difference, WITHOUT_EFFECT, differences, options};
 pub use error::ConfigError;
+pub(crate) use error::TO_MAKE_STEPS;
 pub use interval::Interval;
 pub use words::{
     Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName,
@@ -46,8 +47,9 @@ pub struct TrainConfig {
     pub augment: AugmentationKind,
     /// Smallest and largest part of the picture's area that a training crop covers.
     pub crop_scale: [f32; 2],
-    /// The part of each class that is held out where there is no validation folder; with 0 every training picture trains. Unless given, 0.2
-    /// of class folders that lie directly in the data folder and 0.1 of `train`, or nothing where no epoch is to be chosen.
+    /// The part of each class that is held out where there is no validation folder; with 0 every training picture trains. Unless
+    /// given, 0.2 of class folders that lie directly in the data folder and 0.1 of `train`, or nothing where no epoch is to be
+    /// chosen.
     pub val_fraction: Option<f64>,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
@@ -78,8 +80,8 @@ pub struct TrainConfig {
     /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.
     #[serde(default = "yes")]
     pub feature_cache: bool,
-    /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0 where a fitted head on a frozen trunk has
-    /// nothing to learn.
+    /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0 where a fitted head on a
+    /// frozen trunk has nothing to learn.
     #[serde(default)]
     pub epochs: Option<u32>,
     /// Pictures in a step.
@@ -87,8 +89,8 @@ pub struct TrainConfig {
     /// Learning rate of the trunk; unless given, 3e-3, or 3e-4 from a fitted head on, which faster steps would lead astray.
     #[serde(default)]
     pub lr: Option<f32>,
-    /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it should be
-    /// already.
+    /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it
+    /// should be already.
     #[serde(default)]
     pub head_lr_mult: Option<f32>,
     /// Each stage of the trunk learns at this many times the rate of the stage above it; the uppermost one at `lr`.
@@ -103,11 +105,11 @@ pub struct TrainConfig {
     /// Whether weight decay applies to biases, and weights of batch norms, too.
     #[serde(default = "yes")]
     pub decay_bias_norm: bool,
-    /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or the
-    /// batch's where there is no source model.
+    /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or
+    /// the batch's where there is no source model.
     pub batch_norm: Option<BatchNormMode>,
-    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has it, and 0.1 from
-    /// scratch.
+    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has
+    /// it, and 0.1 from scratch.
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves.
     pub schedule: Schedule,
@@ -129,10 +131,12 @@ pub struct TrainConfig {
     /// Share of itself that the running average of the weights keeps in a step. The average is what is scored and kept.
     #[serde(default)]
     pub ema: Option<f32>,
-    /// Both parameters of the beta distribution from which mixup draws how much of a second picture is mixed into each; 0 mixes nothing.
+    /// Both parameters of the beta distribution from which mixup draws how much of a second picture is mixed into each; 0 mixes
+    /// nothing.
     #[serde(default)]
     pub mixup: f32,
-    /// Likewise for CutMix: how much of each picture is replaced by a rectangle of a second one. With both, half the batches have either.
+    /// Likewise for CutMix: how much of each picture is replaced by a rectangle of a second one. With both, half the batches have
+    /// either.
     #[serde(default)]
     pub cutmix: f32,
     /// The probability that a rectangle of a training picture is erased.

@@ -22,8 +22,8 @@ impl fmt::Display for Fingerprint {
 
 /// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared by `preprocessing`.
 ///
-/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so that another instruction set or another version of a
-/// kernel, which round differently, is another trunk.
+/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so that another instruction set
+/// or another version of a kernel, which round differently, is another trunk.
 ///
 /// # Errors
 /// When the graph has no trunk or the engine does not fit `preprocessing`.

@@ -6,8 +6,8 @@ use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
 use regraft_nn::precision::Precision;
 
-/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's tensors are kept with it. To the bit, it
-/// does what the whole network does when its trunk is frozen.
+/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's tensors are kept with it. To
+/// the bit, it does what the whole network does when its trunk is frozen.
 pub struct HeadEngine {
     device: String,
     precision: Precision,

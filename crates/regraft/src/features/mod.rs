@@ -77,9 +77,9 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
     }
 }
 
-/// The features of `samples` under the view that `loading` names: the evaluation's, or a training view (`Transform::Train`, whose draws
-/// are those of training). Where a store is given, what it holds is not computed, and what is computed goes in. `progress` is called with
-/// the pictures done and says whether to go on.
+/// The features of `samples` under the view that `loading` names: the evaluation's, or a training view (`Transform::Train`, whose
+/// draws are those of training). Where a store is given, what it holds is not computed, and what is computed goes in. `progress`
+/// is called with the pictures done and says whether to go on.
 ///
 /// # Errors
 /// When a picture cannot be read, or `progress` says to stop.

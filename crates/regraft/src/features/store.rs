@@ -1,8 +1,8 @@
 //! Features on disk, outside the data folder, for the runs that come after.
 //!
-//! A trunk has a folder, named after its fingerprint. Each pass that computed something leaves one file there: a header with the pictures'
-//! keys, then a row for each with a checksum. Files are written whole and never changed, so that several runs may use them at once. When
-//! all files together are larger than the limit, those used longest ago are removed.
+//! A trunk has a folder, named after its fingerprint. Each pass that computed something leaves one file there: a header with the
+//! pictures' keys, then a row for each with a checksum. Files are written whole and never changed, so that several runs may use
+//! them at once. When all files together are larger than the limit, those used longest ago are removed.
 
 use super::Fingerprint;
 use crate::atomic_file::{self, AtomicFileError};
@@ -50,8 +50,8 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// The kept features of a trunk below `folder` (see [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit` bytes for all trunks together
-    /// ([`LIMIT_BYTES`]). Nothing is made before something is kept.
+    /// The kept features of a trunk below `folder` (see [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit`
+    /// bytes for all trunks together ([`LIMIT_BYTES`]). Nothing is made before something is kept.
     #[must_use]
     pub fn new(folder: &Path, trunk: Fingerprint, limit: u64) -> Self {
         let root = folder.join("features");
@@ -166,8 +166,8 @@ fn write_rows(file: &mut impl Write, channels: usize, rows: &[([u8; 32], &[f32])
     Ok(())
 }
 
-/// Reads the wanted rows of a file and returns how many there were. A damaged file gives `InvalidData` or `UnexpectedEof`; rows handed over
-/// before that were whole.
+/// Reads the wanted rows of a file and returns how many there were. A damaged file gives `InvalidData` or `UnexpectedEof`; rows
+/// handed over before that were whole.
 fn read_file(
     path: &Path,
     channels: usize,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Response;
 
-/// After this time an attempt is broken off, so that a connection on which nothing comes does not hold up the download for ever: the next attempt goes
-/// on where this one was.
+/// After this time an attempt is broken off, so that a connection on which nothing comes does not hold up the download for ever:
+/// the next attempt goes on where this one was.
 const ATTEMPT: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes between two reports of progress.

@@ -16,8 +16,8 @@ pub struct CrossValidationOptions {
     pub strengths: Vec<f64>,
     /// Seed of the division.
     pub seed: u64,
-    /// Views of each picture: the examples are those of all pictures under the first view, then under the second, and so on. All views of a
-    /// picture are held out together, and the first one is what counts.
+    /// Views of each picture: the examples are those of all pictures under the first view, then under the second, and so on. All
+    /// views of a picture are held out together, and the first one is what counts.
     pub views: usize,
 }
 
@@ -54,18 +54,20 @@ pub struct CrossValidation {
     pub strength: f64,
     /// All strengths that were tried. Those after two rises of the loss in a row were not.
     pub trials: Vec<Trial>,
-    /// `[N, classes]`: what each example's class is taken for by the regression that did not see the example, with the chosen strength.
+    /// `[N, classes]`: what each example's class is taken for by the regression that did not see the example, with the chosen
+    /// strength.
     pub probabilities: Vec<f32>,
 }
 
-/// Held-out losses are compared, whose differences that matter are far larger; to converge further would take several times as long.
+/// Held-out losses are compared, whose differences that matter are far larger; to converge further would take several times as
+/// long.
 const NEAR: Tolerance = Tolerance { gradient: 1e-4, cost: 1e-6 };
 
 /// Rises of the held-out loss in a row after which larger strengths are not tried.
 const RISES: usize = 2;
 
-/// Tries each strength on every fold. Folds are stratified: each has its share of every class. `progress` hears before each regression how many are solved, of how
-/// many at most, and may end it.
+/// Tries each strength on every fold. Folds are stratified: each has its share of every class. `progress` hears before each
+/// regression how many are solved, of how many at most, and may end it.
 ///
 /// # Errors
 /// When the examples, the strengths or the number of folds make no sense, and [`RegressionError::Stopped`].

@@ -1,8 +1,8 @@
 //! Multinomial logistic regression with an L2 penalty, solved to convergence: the head that fits given features best.
 //!
-//! The objective is scikit-learn's `LogisticRegression`: `strength x sum of cross-entropies + half the squared weights`; the bias is not
-//! penalised. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two opposite rows,
-//! so that its `C` is twice the strength here.
+//! The objective is scikit-learn's `LogisticRegression`: `strength x sum of cross-entropies + half the squared weights`; the bias
+//! is not penalised. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two
+//! opposite rows, so that its `C` is twice the strength here.
 
 mod cross_validation;
 mod objective;
@@ -155,8 +155,8 @@ const CONVERGED: Tolerance = Tolerance { gradient: 1e-6, cost: 1e-9 };
 /// Most iterations for one strength.
 const MOST_ITERATIONS: u64 = 500;
 
-/// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the examples more.
-/// Computes on the current rayon thread pool; the numbers do not depend on its size.
+/// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the
+/// examples more. Computes on the current rayon thread pool; the numbers do not depend on its size.
 ///
 /// # Errors
 /// When the examples or the strength make no sense.

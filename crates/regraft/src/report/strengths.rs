@@ -18,8 +18,8 @@ pub fn write_strengths(path: &Path, name: &str, fit: &HeadFit) -> Result<(), Cur
     Ok(atomic_file::write(path, strengths_svg(name, fit)?.as_bytes())?)
 }
 
-/// The picture as SVG: loss (left) and accuracy (right) of held-out training pictures for each strength, which are powers of ten by their exponent, and a line
-/// at the one that was chosen.
+/// The picture as SVG: loss (left) and accuracy (right) of held-out training pictures for each strength, which are powers of ten
+/// by their exponent, and a line at the one that was chosen.
 ///
 /// # Errors
 /// [`CurvesError::NoEpochs`] where no strength was tried.

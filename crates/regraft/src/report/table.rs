@@ -16,8 +16,9 @@ const NAME_WIDTH: usize = 28;
 const UNDEFINED: &str = "–";
 
 /// The evaluation as lines of text: the metrics of the whole, those of each class, and what was taken for what. For more than 20
-/// classes, only those that have images or were predicted are listed, and the ten most confused pairs instead of the matrix. Columns are aligned by display width, in any script;
-/// control characters in class names are replaced, so that a name cannot steer the terminal.
+/// classes, only those that have images or were predicted are listed, and the ten most confused pairs instead of the matrix.
+/// Columns are aligned by display width, in any script; control characters in class names are replaced, so that a name cannot
+/// steer the terminal.
 pub fn evaluation_table(evaluation: &Evaluation) -> String {
     let mut text = overall(evaluation);
     text.push('\n');

@@ -56,8 +56,8 @@ pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> V
     wanted.par_iter().map(cells).collect()
 }
 
-/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are or a whole number of times as large, so
-/// that every pixel shows as it is; smaller only where they must be.
+/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are or a whole number of times as
+/// large, so that every pixel shows as it is; smaller only where they must be.
 pub(super) fn side(image_size: u32, limit: u32) -> u32 {
     if image_size <= limit { limit / image_size * image_size } else { limit }
 }

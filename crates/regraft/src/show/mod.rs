@@ -128,11 +128,13 @@ struct Chosen<'a> {
     samples: Vec<u32>,
 }
 
-/// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row for evaluation and one for training.
+/// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row for evaluation and one for
+/// training.
 ///
 /// `samples` must be the whole list that training uses: a picture's augmentation depends on its place in it, and what is shown is
 /// exactly what a [`Loader`](regraft_data::loader::Loader) makes of that place with the same seed and epoch. Pictures that
-/// `decode` does not allow count as unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files alone.
+/// `decode` does not allow count as unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files
+/// alone.
 ///
 /// # Errors
 /// When there is nothing to show or too much, or the preprocessing or augmentation makes no sense. A file that cannot be read is no

@@ -1,9 +1,9 @@
 //! Text on a picture, with fonts that are part of the program, so that it looks the same on every machine.
 //!
-//! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel bitmaps of nearly all characters up to
-//! U+FFFF, and so of the scripts in use (1.9 MB in the program). Beyond that, as for emoji, a box is drawn. Right-to-left text is put in its
-//! visual order and Arabic letters are joined; marks are drawn over the letter before them. Scripts that need more shaping
-//! (Devanagari, say) show their letters one by one.
+//! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel bitmaps of nearly all characters
+//! up to U+FFFF, and so of the scripts in use (1.9 MB in the program). Beyond that, as for emoji, a box is drawn. Right-to-left
+//! text is put in its visual order and Arabic letters are joined; marks are drawn over the letter before them. Scripts that need
+//! more shaping (Devanagari, say) show their letters one by one.
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width};
 use regraft_data::RgbImage;
@@ -171,7 +171,8 @@ pub(super) fn wrapped(text: &str, style: Style, most: u32) -> Vec<String> {
     lines
 }
 
-/// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What lies outside the picture is left out.
+/// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What lies outside the picture is left
+/// out.
 pub(super) fn draw(image: &mut RgbImage, (x, y): (u32, u32), text: &str, style: Style, colour: [u8; 3]) -> u32 {
     let (mut next, mut letter) = (x, (x, 0));
     for character in visual_order(text).chars().filter(|&character| !is_invisible(character)) {

@@ -6,8 +6,8 @@ use regraft_nn::engine::{Engine, EngineError, State};
 /// Name of the group of [`TrainState::tensors`] that holds the average.
 pub const AVERAGE: &str = "average";
 
-/// Moves the average towards the engine's network after a step, counted from 1. It keeps the share `decay` of itself, and less in the first
-/// steps, `(1 + step) / (10 + step)`, so that it does not stay at the start of a short run.
+/// Moves the average towards the engine's network after a step, counted from 1. It keeps the share `decay` of itself, and less in
+/// the first steps, `(1 + step) / (10 + step)`, so that it does not stay at the start of a short run.
 pub(super) fn follow(state: &mut TrainState, engine: &dyn Engine, decay: f32) {
     let step = state.steps_done as f32;
     let decay = decay.min((1.0 + step) / (10.0 + step));

@@ -1,6 +1,8 @@
-//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the best sequence that fits is planned.
+//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the best sequence that fits is
+//! planned.
 //!
-//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to the bit.
+//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to
+//! the bit.
 
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
@@ -20,7 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a machine that grows warm, a slow disk.
 const PLANNED_SHARE: f64 = 0.85;
-/// Seconds for what no measurement covers: making the network, writing the run's files, and proving that frozen layers are the source's.
+/// Seconds for what no measurement covers: making the network, writing the run's files, and proving that frozen layers are the
+/// source's.
 const OVERHEAD: f64 = 1.5;
 /// Pictures that each measurement takes.
 const MEASURED: usize = 128;
@@ -142,8 +145,9 @@ pub(super) fn plan(
     Ok(Plan { config: planned, note, checked: CheckedPictures { pictures, data_list } })
 }
 
-/// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of the pictures teaches is worth
-/// more than what it tells about so few epochs (docs/recipes.md). A folder with pictures of its own for that picks the epoch by them.
+/// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of
+/// the pictures teaches is worth more than what it tells about so few epochs (docs/recipes.md). A folder with pictures of its own
+/// for that picks the epoch by them.
 fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
     TrainConfig { val_fraction: config.val_fraction.or(Some(0.0)), ..config.clone() }
 }

@@ -1,9 +1,9 @@
 //! Checkpoints: all that a run needs to go on as though it had never been interrupted, each in a file of its own.
 //!
-//! A checkpoint is a safetensors file. Its tensors are groups of networks (`network/layer4.0.conv1.weight`, `best/…`) and the optimiser's
-//! memory (`optimizer/…`), as far as training changes them: layers that are frozen are those of the source model. Its metadata holds the
-//! rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and renamed; the last two are kept, and besides them
-//! the last that was written between two epochs.
+//! A checkpoint is a safetensors file. Its tensors are groups of networks (`network/layer4.0.conv1.weight`, `best/…`) and the
+//! optimiser's memory (`optimizer/…`), as far as training changes them: layers that are frozen are those of the source model. Its
+//! metadata holds the rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and renamed; the last
+//! two are kept, and besides them the last that was written between two epochs.
 
 use super::identity::Identity;
 use super::state::{Scores, TrainState};

@@ -1,5 +1,5 @@
-//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted run finds the pictures that it began with,
-//! and which are others.
+//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted run finds the pictures that it
+//! began with, and which are others.
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::audit::{Listed, quick_notes};

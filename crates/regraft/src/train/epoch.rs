@@ -83,8 +83,8 @@ impl<'a> Trainer<'a> {
         order
     }
 
-    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also where an error ends the epoch; one that
-    /// [is a stop](TrainError::is_stop) says that the run was asked to end there.
+    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also where an error ends the
+    /// epoch; one that [is a stop](TrainError::is_stop) says that the run was asked to end there.
     pub fn run_epoch(
         &mut self,
         state: &mut TrainState,
@@ -259,8 +259,8 @@ fn picture_weights(class_weights: &[f32], labels: &[u32], targets: Option<&[f32]
     }
 }
 
-/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as many as of any other (up to one), in turn
-/// until all of the class have come and then again. Each epoch begins with others.
+/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as many as of any other (up to
+/// one), in turn until all of the class have come and then again. Each epoch begins with others.
 fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> Vec<u32> {
     let mut order = Vec::with_capacity(samples.len());
     for class in 0..classes {

@@ -3,7 +3,7 @@
 use super::checkpoint::CheckpointError;
 use super::data_list::DataListError;
 use crate::atomic_file;
-use crate::config::{ConfigError, Interval};
+use crate::config::{ConfigError, Interval, TO_MAKE_STEPS};
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
 use crate::logistic_regression::RegressionError;
@@ -86,9 +86,7 @@ pub enum TrainError {
     )]
     OtherRun { folder: PathBuf, differences: Vec<String> },
     /// A range test of a run that makes no steps.
-    #[error(
-        "a head that is fitted to a frozen trunk is not trained in steps, so that there is no rate to find; choose what is trained: --freeze none, --head new, or --epochs 5 from the fitted head on"
-    )]
+    #[error("a head that is fitted to a frozen trunk is not trained in steps, so that there is no rate to find; {TO_MAKE_STEPS}")]
     NoRate,
     /// A budget in which not even the head can be fitted.
     #[error(

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of `data` and `exclude` is compared by the pictures,
-/// that of `weights` by the tensors; `on_nan` says what is to be done from now on.
+/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of `data` and `exclude` is compared
+/// by the pictures, that of `weights` by the tensors; `on_nan` says what is to be done from now on.
 const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
 
 /// What a run was asked for, and what it runs on.
@@ -46,8 +46,8 @@ impl Identity {
         }
     }
 
-    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing where it may. Pictures that differ are
-    /// not among them: [`DataList::differences`] names them.
+    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing where it may. Pictures that
+    /// differ are not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
         let mut found = self.option_differences(&now.config, epochs_done);

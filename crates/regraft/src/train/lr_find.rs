@@ -1,4 +1,5 @@
-//! The learning-rate range test (Smith 2017): steps at a rate that rises from far too small to far too large, on a network of its own.
+//! The learning-rate range test (Smith 2017): steps at a rate that rises from far too small to far too large, on a network of its
+//! own.
 
 use super::epoch::Trainer;
 use super::feed::Feed;
@@ -69,8 +70,8 @@ const SMOOTHING: f64 = 0.9;
 /// A smoothed loss of so many times the smallest ends the test.
 const LOST: f64 = 4.0;
 
-/// Makes the steps of `test` with the data, options and source of a run with this configuration. Nothing is written, and nothing of it goes
-/// into a run that comes after.
+/// Makes the steps of `test` with the data, options and source of a run with this configuration. Nothing is written, and nothing
+/// of it goes into a run that comes after.
 ///
 /// # Errors
 /// As [`super::train`] before its first step.

@@ -150,8 +150,8 @@ impl<'a> Saver<'a> {
     }
 }
 
-/// Goes back to the last checkpoint between two epochs, and on with half the rate. Those alone are at places that no clock decides, so that
-/// the same run goes back to the same place each time. `start` is the network before the first step.
+/// Goes back to the last checkpoint between two epochs, and on with half the rate. Those alone are at places that no clock
+/// decides, so that the same run goes back to the same place each time. `start` is the network before the first step.
 pub(super) fn go_back(
     folder: &RunFolder,
     divergence: Divergence,

@@ -19,8 +19,8 @@ use regraft_nn::engine::{Engine, State};
 use regraft_nn::graph::NormStatistics;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With EfficientNet's 0.01 they would still be near their start
-/// after the few hundred steps of such a run, and the network useless in evaluation.
+/// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With EfficientNet's 0.01 they would
+/// still be near their start after the few hundred steps of such a run, and the network useless in evaluation.
 const SCRATCH_MOMENTUM: f32 = 0.1;
 
 /// A run that could begin, or go on.
@@ -51,8 +51,8 @@ pub(super) struct CheckedPictures {
     pub data_list: DataList,
 }
 
-/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`; those of a configuration with
-/// the same data and augmentation need not be checked again.
+/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`; those of a
+/// configuration with the same data and augmentation need not be checked again.
 pub(super) fn set_up(
     config: &TrainConfig,
     cache: Option<&Arc<DecodedCache>>,

@@ -42,12 +42,12 @@ pub struct TrainState {
     pub head_fit: Option<HeadFit>,
     /// What the run has had to say so far.
     pub notes: Vec<String>,
-    /// The scores after the last epoch, so that no picture is scored twice for the run's end. A resumed run scores anew, which gives the
-    /// same.
+    /// The scores after the last epoch, so that no picture is scored twice for the run's end. A resumed run scores anew, which
+    /// gives the same.
     #[serde(skip)]
     pub last_scores: Scores,
-    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint keeps each
-    /// as a group of tensors of that name.
+    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint
+    /// keeps each as a group of tensors of that name.
     #[serde(skip)]
     pub tensors: BTreeMap<String, State>,
 }

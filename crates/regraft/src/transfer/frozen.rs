@@ -65,8 +65,8 @@ impl SourceName<'_> {
     }
 }
 
-/// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen` nodes, and with `statistics` every running
-/// statistic of the trunk.
+/// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen` nodes, and with `statistics`
+/// every running statistic of the trunk.
 ///
 /// # Errors
 /// When any differs.

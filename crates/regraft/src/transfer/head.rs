@@ -39,8 +39,8 @@ pub enum GraftError {
 
 /// Replaces the source's output layer by a new one for `classes`; the trunk keeps its weights.
 ///
-/// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the mean of their rows, and so does its bias;
-/// `map` says what matches, or else the names do. All other rows are Xavier's (Glorot and Bengio 2010).
+/// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the mean of their rows, and so does
+/// its bias; `map` says what matches, or else the names do. All other rows are Xavier's (Glorot and Bengio 2010).
 ///
 /// # Errors
 /// When there is no head to use again, or the map names what is not there.
@@ -74,7 +74,8 @@ pub fn graft(
     Ok(Graft { graph, state, matches, note })
 }
 
-/// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row of so many values for each class.
+/// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row of so many values for each
+/// class.
 fn reuse_rows(source: &Model, graph: &Graph, matches: &[LabelMatch], head: &mut State) {
     let Operation::Linear { .. } = graph.nodes[graph.head()].operation else { return };
     for (name, values) in head {

@@ -95,10 +95,12 @@ pub struct Vocabulary {
     kinds: HashMap<String, Vec<usize>>,
 }
 
-/// A word that means a class only in a rarer sense than this means something else to most people. (The bird is the fifth sense of "crane".)
+/// A word that means a class only in a rarer sense than this means something else to most people. (The bird is the fifth sense of
+/// "crane".)
 const RAREST_SENSE: u32 = 5;
 
-/// WordNet's rules for regular plurals: an ending and what stands for it in the singular. What is already singular has no such ending.
+/// WordNet's rules for regular plurals: an ending and what stands for it in the singular. What is already singular has no such
+/// ending.
 const PLURALS: [(&str, &str); 8] =
     [("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")];
 
@@ -108,8 +110,8 @@ fn key(name: &str) -> String {
 }
 
 impl Vocabulary {
-    /// The vocabulary of a source's classes. Where the file does not name a thousand classes, they are ImageNet's, as with torchvision's and
-    /// timm's files; the second value says so. `None` where nothing is known of the classes.
+    /// The vocabulary of a source's classes. Where the file does not name a thousand classes, they are ImageNet's, as with
+    /// torchvision's and timm's files; the second value says so. `None` where nothing is known of the classes.
     #[must_use]
     pub fn of(source: &Model) -> Option<(Self, Option<String>)> {
         if !source.has_head {
@@ -137,8 +139,8 @@ impl Vocabulary {
 
     /// The classes that `name` means, ascending, and why; none where it means none of them.
     ///
-    /// In this order: the class of that name; classes or a kind of which it is a word in the word's most frequent sense; classes of which it
-    /// is a word in a rarer sense. A name without any of these is tried in the singular.
+    /// In this order: the class of that name; classes or a kind of which it is a word in the word's most frequent sense; classes
+    /// of which it is a word in a rarer sense. A name without any of these is tried in the singular.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<(Vec<usize>, Reason)> {
         let whole = key(name);

@@ -10,9 +10,11 @@ use regraft_data::preprocessing::{Preprocessing, ResizeMode};
 use regraft_nn::graph::{Graph, GraphError, Node, Operation};
 use regraft_nn::parameters::parameters;
 
-/// The source model's preprocessing with another size of the network's input in pixels and another way of resizing, where they are given.
+/// The source model's preprocessing with another size of the network's input in pixels and another way of resizing, where they
+/// are given.
 ///
-/// The short side of [`Resize::Crop`] keeps its ratio to the part that is cut out; where the source model crops nothing, it is 256 to 224.
+/// The short side of [`Resize::Crop`] keeps its ratio to the part that is cut out; where the source model crops nothing, it is
+/// 256 to 224.
 #[must_use]
 pub fn target_preprocessing(source: &Preprocessing, image_size: Option<u32>, resize: Option<Resize>) -> Preprocessing {
     let image_size = image_size.unwrap_or(source.image_size);
@@ -74,8 +76,8 @@ pub fn lower_half(graph: &Graph) -> Freeze {
     }
 }
 
-/// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with `layer_decay` each stage's that many times that of
-/// the stage above it (layer-wise decay by stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
+/// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with `layer_decay` each stage's that many
+/// times that of the stage above it (layer-wise decay by stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
 #[must_use]
 pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -> Vec<f32> {
     let stages = trunk_stages(graph);

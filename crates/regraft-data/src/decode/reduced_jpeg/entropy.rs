@@ -31,7 +31,8 @@ pub struct Table {
     lookup: Box<[(u8, u8); LOOKUP]>,
     /// The same for a code together with the number that follows it, where both fit.
     short: Box<[Short; LOOKUP]>,
-    /// For each length the first code beyond those of that length, in the upper bits of 16; and what leads from a code to its symbol.
+    /// For each length the first code beyond those of that length, in the upper bits of 16; and what leads from a code to its
+    /// symbol.
     ends: [u32; 17],
     offsets: [i32; 17],
     symbols: Vec<u8>,

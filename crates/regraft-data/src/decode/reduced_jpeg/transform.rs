@@ -4,8 +4,8 @@ use super::entropy::Block;
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-/// `[frequency][pixel]` of the transform of a side of N pixels, as far as N; scaled so that twice applied it gives the pixels of a block whose
-/// frequencies were those of eight.
+/// `[frequency][pixel]` of the transform of a side of N pixels, as far as N; scaled so that twice applied it gives the pixels of
+/// a block whose frequencies were those of eight.
 struct Basis([[f32; 8]; 8]);
 
 impl Basis {
@@ -73,8 +73,8 @@ fn inverse<const N: usize>(block: &Block, basis: &Basis, target: &mut [u8], stri
     }
 }
 
-/// Levels are stored around 128. Rounds to the nearest by adding 2^23, above which an f32 has no fractions: unlike a cast, whole rows of this are
-/// done at once on every processor.
+/// Levels are stored around 128. Rounds to the nearest by adding 2^23, above which an f32 has no fractions: unlike a cast, whole
+/// rows of this are done at once on every processor.
 #[inline]
 fn pixel(value: f32) -> u8 {
     ((value + 128.0).clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8
