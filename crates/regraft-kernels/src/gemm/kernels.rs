@@ -4,7 +4,9 @@ use super::{Left, Packed};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, tiles};
 use crate::element::{Bf16, Element};
-use crate::isa::{InstructionSet, active};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::InstructionSet;
+use crate::isa::active;
 
 /// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns, accumulate)`; see
 /// [`super::panel_product`].
