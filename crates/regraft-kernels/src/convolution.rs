@@ -229,7 +229,7 @@ pub fn backward_input<E: Element>(
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
         scratch.packed.pack_transposed::<E>(shape, weights);
-        let finish = if accumulate { Finish::Add } else { Finish::NOTHING };
+        let finish = Finish::added_where(accumulate);
         forward(&shape.transposed(), output_gradient, &scratch.packed, input_gradient, finish);
     } else if E::multiplies_natively() {
         scatter_input::<E, E::Native>(shape, output_gradient, weights, input_gradient, accumulate);

@@ -20,6 +20,11 @@ impl<E: Element> Finish<'_, E> {
     /// They are the output.
     pub const NOTHING: Self = Self::Epilogue(Epilogue::NONE);
 
+    /// They are added to what the output held where `accumulate`, else they are the output.
+    pub(crate) fn added_where(accumulate: bool) -> Self {
+        if accumulate { Self::Add } else { Self::NOTHING }
+    }
+
     /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in order, and are tasks of their
     /// own.
     ///

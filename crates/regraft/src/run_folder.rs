@@ -259,8 +259,7 @@ pub fn run_name(data: &Path) -> Result<String, RunFolderError> {
     let canonical = match fs::canonicalize(data) {
         // A folder inside of an archive.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => data.to_owned(),
-        found => found
-            .map_err(|source| RunFolderError::Io(FileError { action: "find the data folder", path: data.to_owned(), source }))?,
+        found => found.map_err(FileError::when("find the data folder", data))?,
     };
     let name = if canonical.is_file() { canonical.file_stem() } else { canonical.file_name() };
     let name = name.ok_or_else(|| RunFolderError::NoName { path: data.to_owned() })?;

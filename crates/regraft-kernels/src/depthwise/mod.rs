@@ -70,22 +70,21 @@ pub fn backward_input<E: Element>(
         padding_left: kernel - 1 - shape.padding_left,
     };
     let per_band = rows_per_band(shape.batch, shape.in_height, row_length);
-    bands(input_gradient, shape.in_height, row_length, per_band).into_par_iter().for_each(|(Place { image, rows }, target)| {
+    let bands = bands(input_gradient, shape.in_height, row_length, per_band);
+    Finish::added_where(accumulate).run(channels, bands, |Place { image, rows }, sums, accumulate| {
         let gradient = walk.picture(output_gradient.into(), image);
-        E::with_sums(target, accumulate, |sums| {
-            if shape.stride == 1 {
-                return forward_rows(&walk, gradient, &flipped, kernel, rows, sums, accumulate);
+        if shape.stride == 1 {
+            return forward_rows(&walk, gradient, &flipped, kernel, rows, sums, accumulate);
+        }
+        // The output rows that read any of these.
+        let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
+        let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
+        let length = shape.out_width * channels;
+        E::with_values(&gradient.values[first.min(end) * length..end * length], |values| {
+            let band = Band { values, first_row: first };
+            for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
+                strided_input_row(shape, band, weights, row, sums, accumulate);
             }
-            // The output rows that read any of these.
-            let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
-            let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
-            let length = shape.out_width * channels;
-            E::with_values(&gradient.values[first.min(end) * length..end * length], |values| {
-                let band = Band { values, first_row: first };
-                for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
-                    strided_input_row(shape, band, weights, row, sums, accumulate);
-                }
-            });
         });
     });
 }

@@ -29,6 +29,7 @@ impl Tiling {
         let first = row % self.down * 2;
         (shape.out_height - first).min(2) * shape.out_width
     }
+
     /// The output in blocks of neighbouring rows of tiles, each with its rows.
     pub fn blocks<'a, E>(self, shape: &ConvolutionShape, mut output: &'a mut [E]) -> Vec<(TileRows, &'a mut [E])> {
         let rows = self.rows(shape);
