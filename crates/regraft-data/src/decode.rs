@@ -9,7 +9,6 @@ pub(crate) mod format;
 mod jpeg;
 mod panics;
 mod png;
-mod reduced_jpeg;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};

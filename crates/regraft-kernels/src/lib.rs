@@ -16,6 +16,7 @@ pub mod finish;
 pub mod gemm;
 pub mod input;
 pub mod isa;
+pub mod jpeg;
 pub mod linear;
 pub mod loss;
 pub mod memory;

@@ -1,0 +1,32 @@
+//! What can be wrong with a scan's data.
+
+/// A fault that costs image data. Each of them is one that libjpeg warns about, or an error there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Bits that begin no code, or a code that leads out of its block.
+    Code,
+    /// A marker, or the end of the file, before the last block.
+    Missing,
+    /// A restart marker that is missing or has another number than its turn.
+    Restart,
+    /// Data behind the last block, or behind the last one before a restart marker.
+    Leftover,
+    /// A component of the image without a scan.
+    Component,
+    /// A scan whose header or tables cannot be used, behind others that can.
+    Header,
+}
+
+impl Fault {
+    /// The fault in words, for a message.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Code => "an invalid code in its image data",
+            Self::Missing => "its image data end too early",
+            Self::Restart => "a restart marker is missing or out of order",
+            Self::Leftover => "image data are left over",
+            Self::Component => "one of its components has no data",
+            Self::Header => "one of its scans has an invalid header",
+        }
+    }
+}
