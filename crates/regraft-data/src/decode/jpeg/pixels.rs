@@ -133,7 +133,7 @@ impl<'a> Rows<'a> {
         let plane = *plane;
         let samples = |y: usize| &plane.row(y)[..size[0]];
         // The row that is farther from a row of double resolution: the one above or below.
-        let far = |y: usize| if y % 2 == 0 { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size[1] - 1) };
+        let far = |y: usize| if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size[1] - 1) };
         match *fit {
             Fit::Same => return &plane.row(y)[..width],
             Fit::DoubleWidth => {

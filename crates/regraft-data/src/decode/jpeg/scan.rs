@@ -29,7 +29,7 @@ pub struct Layout {
 
 /// Bytes behind the last block of a segment that pass for padding. Some cameras and web cameras
 /// leave a few; a file that was damaged on the way mostly leaves more.
-const HARMLESS_BYTES: usize = 8;
+const HARMLESS_BYTES: usize = 16;
 
 impl Layout {
     pub fn new(frame: &Frame, header: &ScanHeader, restart_interval: usize) -> Self {
