@@ -15,12 +15,10 @@ fn blocks(groups: usize, frequencies: usize) -> Vec<Blocks> {
     let mut draws = Draws::new(7, Purpose::Fixture, 0, groups as u32);
     let mut blocks = vec![[[0; LANES]; 64]; groups];
     for group in &mut blocks {
-        for lane in 0..LANES {
-            group[0][lane] = draws.below(160) as i16 - 80;
-            for _ in 0..draws.below(frequencies as u32 + 1) {
-                let place = (draws.below(8) * 8 + draws.below(8)) as usize;
-                group[place][lane] = draws.below(21) as i16 - 10;
-            }
+        group[0] = [0; LANES].map(|_| draws.below(160) as i16 - 80);
+        for _ in 0..LANES * frequencies {
+            let (place, lane) = (1 + draws.below(63), draws.below(LANES as u32));
+            group[place as usize][lane as usize] = draws.below(21) as i16 - 10;
         }
     }
     blocks
