@@ -44,6 +44,7 @@ pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
                 let part = |side: &u32| side.div_ceil(decoded.reduction);
                 assert_eq!((image.width, image.height), (part(width), part(height)));
             }
+            (None, Some(_)) => assert!(panicked.is_some(), "a fault is found at any size"),
             (None, None) => whole = Some((image.width, image.height)),
             _ => {}
         }

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut seconds, mut seed, mut keep) = (60.0, 0u64, std::env::temp_dir());
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut paths: Vec<PathBuf> = Vec::new();
-    for folder in ["pictures", "large"] {
+    for folder in ["pictures", "large", "jpeg"] {
         for entry in std::fs::read_dir(fixtures.join(folder))? {
             paths.push(entry?.path());
         }

@@ -232,34 +232,42 @@ static OF_FOUR: LazyLock<Basis> = LazyLock::new(|| Basis::new(4));
 
 #[inline(always)]
 fn reduced_body<const FUSED: bool, const N: usize>(blocks: &[Blocks], steps: &[u16; 64], output: &mut [u8], stride: usize) {
-    let basis = if N == 2 { &*OF_TWO } else { &*OF_FOUR };
+    let basis = &if N == 2 { &*OF_TWO } else { &*OF_FOUR }.0;
+    let steps: [[f32; N]; N] = std::array::from_fn(|row| std::array::from_fn(|column| f32::from(steps[row * SIDE + column])));
     for (place, blocks) in blocks.iter().enumerate() {
         let mut samples = [[[0f32; LANES]; N]; N];
-        for row in 0..N {
-            let mut across = [[0f32; LANES]; N];
-            for column in 0..N {
-                let step = f32::from(steps[row * SIDE + column]);
-                let frequencies = blocks[row * SIDE + column].map(|frequency| f32::from(frequency) * step);
-                for (sums, &weight) in across.iter_mut().zip(&basis.0[column]) {
-                    for (sum, frequency) in sums.iter_mut().zip(&frequencies) {
-                        *sum += frequency * weight;
+        // One loop around everything, which is what the compiler vectorises.
+        for lane in 0..LANES {
+            let mut across = [[0f32; N]; N];
+            for row in 0..N {
+                for column in 0..N {
+                    let frequency = f32::from(blocks[row * SIDE + column][lane]) * steps[row][column];
+                    for x in 0..N {
+                        across[row][x] += frequency * basis[column][x];
                     }
                 }
             }
-            for (line, &weight) in samples.iter_mut().zip(&basis.0[row]) {
-                for (sums, across) in line.iter_mut().zip(&across) {
-                    for (sum, across) in sums.iter_mut().zip(across) {
-                        *sum += across * weight;
+            for y in 0..N {
+                for x in 0..N {
+                    let mut sum = 0.0;
+                    for row in 0..N {
+                        sum += across[row][x] * basis[row][y];
                     }
+                    samples[y][x][lane] = sum;
                 }
             }
         }
         for (row, line) in samples.iter().enumerate() {
-            let target = &mut output[row * stride + place * LANES * N..][..LANES * N];
+            // The samples of a block's row side by side in a word: the first one in its lowest byte.
+            let mut words = [0u32; LANES];
             for (column, values) in line.iter().enumerate() {
-                for (block, &value) in values.iter().enumerate() {
-                    target[block * N + column] = level(value);
+                for (word, &value) in words.iter_mut().zip(values) {
+                    *word |= u32::from(level(value)) << (8 * column);
                 }
+            }
+            let target = &mut output[row * stride + place * LANES * N..][..LANES * N];
+            for (samples, word) in target.as_chunks_mut::<N>().0.iter_mut().zip(words) {
+                samples.copy_from_slice(&word.to_le_bytes()[..N]);
             }
         }
     }
