@@ -22,6 +22,7 @@ pub mod parallel;
 pub mod preprocessing;
 pub mod rgb_image;
 pub mod source;
+pub mod split_name;
 mod table;
 pub mod verify;
 

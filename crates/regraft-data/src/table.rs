@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::catalogue::CatalogueError;
+use crate::split_name::Split;
 
 /// Names of the column of paths, in lower case.
 const PATH_COLUMNS: [&str; 7] = ["path", "file", "filename", "file_name", "filepath", "image", "image_path"];
@@ -48,25 +49,6 @@ pub struct Row {
     pub label: Option<String>,
     /// Its part, where the table has that column and the line a value.
     pub split: Option<Split>,
-}
-
-/// A part of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    Train,
-    Validation,
-    Test,
-}
-
-impl Split {
-    fn of(word: &str) -> Option<Self> {
-        match word.to_lowercase().as_str() {
-            "train" | "training" => Some(Self::Train),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Validation),
-            "test" | "testing" => Some(Self::Test),
-            _ => None,
-        }
-    }
 }
 
 /// Reads a table. Lines without content are passed over.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, split};
-use crate::table::{self, Row, Split, beside};
+use crate::split_name::Split;
+use crate::table::{self, Row, beside};
 
 /// A table's pictures as a data folder.
 pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
