@@ -1,77 +1,22 @@
-//! Walking folders: which entries may be pictures, in an order that depends on names alone.
+//! Walking folders: which entries may be images, in an order that depends on names alone.
+
+mod skipped;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::{CatalogueError, Ignored};
+use skipped::{is_hidden, is_known_non_image, skipped_folder};
 
 /// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and the stack is finite.
 const MAX_DEPTH: usize = 64;
 
-/// Extensions of files that lie beside pictures and are none.
-const NON_PICTURES: [&str; 50] = [
-    "7z",
-    "avi",
-    "cfg",
-    "csv",
-    "db",
-    "doc",
-    "docx",
-    "gz",
-    "h5",
-    "htm",
-    "html",
-    "ini",
-    "ipynb",
-    "js",
-    "json",
-    "jsonl",
-    "lnk",
-    "lock",
-    "log",
-    "mat",
-    "md",
-    "mkv",
-    "mov",
-    "mp3",
-    "mp4",
-    "npy",
-    "npz",
-    "onnx",
-    "parquet",
-    "pdf",
-    "pickle",
-    "pkl",
-    "pt",
-    "pth",
-    "py",
-    "rar",
-    "rst",
-    "safetensors",
-    "sh",
-    "tar",
-    "tgz",
-    "toml",
-    "tsv",
-    "txt",
-    "wav",
-    "xls",
-    "xlsx",
-    "xml",
-    "yaml",
-    "zip",
-];
-/// Names of files that lie beside pictures and are none, in lower case.
-const NON_PICTURE_NAMES: [&str; 10] =
-    ["authors", "checksums", "citation", "copying", "license", "licence", "makefile", "notice", "readme", "sha256sums"];
-
-/// Names of folders that programs and systems leave beside pictures.
-const NO_PICTURE_FOLDERS: [&[u8]; 5] = [b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found"];
 /// Files found between two reports of progress.
 const REPORT_EVERY: usize = 500;
 
 /// One folder's entries, sorted by the bytes of their names.
+#[derive(Debug)]
 pub struct Entries {
     pub folders: Vec<PathBuf>,
     pub files: Vec<PathBuf>,
@@ -79,7 +24,7 @@ pub struct Entries {
 
 /// What is collected on the way.
 pub struct Walk<'a> {
-    pub ignored: Vec<Ignored>,
+    ignored: Vec<Ignored>,
     /// Files found so far.
     found: usize,
     /// Called now and then with the files found so far.
@@ -95,6 +40,17 @@ impl<'a> Walk<'a> {
         self.ignored.push(Ignored { path, reason });
     }
 
+    /// What was ignored. A folder that was listed twice is named once.
+    pub fn into_ignored(self) -> Vec<Ignored> {
+        let mut seen = HashSet::new();
+        self.ignored.into_iter().filter(|ignored| seen.insert(ignored.path.clone())).collect()
+    }
+
+    /// Takes a file back that was ignored for its name, because it is read after all.
+    pub fn uses(&mut self, path: &Path) {
+        self.ignored.retain(|ignored| ignored.path != path);
+    }
+
     fn count(&mut self, files: usize) {
         let before = self.found / REPORT_EVERY;
         self.found += files;
@@ -107,7 +63,7 @@ impl<'a> Walk<'a> {
     pub fn list(&mut self, folder: &Path) -> Result<Entries, CatalogueError> {
         let (mut entries, files) = list_all(folder, self)?;
         for path in files {
-            if is_known_non_picture(&path) { self.ignore(path, "not a picture by its name") } else { entries.files.push(path) }
+            if is_known_non_image(&path) { self.ignore(path, "not a picture by its name") } else { entries.files.push(path) }
         }
         self.count(entries.files.len());
         Ok(entries)
@@ -118,7 +74,7 @@ impl<'a> Walk<'a> {
         let real = folder.canonicalize().map_err(|error| unreadable(folder, &error))?;
         let mut below = Below { root: real.clone(), walked: HashSet::new(), files: Vec::new() };
         self.walk(folder, real, MAX_DEPTH, &mut below)?;
-        below.files.sort_by(|left, right| left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes()));
+        sort_by_bytes(&mut below.files);
         Ok(below.files)
     }
 
@@ -172,8 +128,10 @@ pub fn list_all(folder: &Path, walk: &mut Walk<'_>) -> Result<(Entries, Vec<Path
         let kind = if kind.is_symlink() { std::fs::metadata(&path).map(|metadata| metadata.file_type()) } else { Ok(kind) };
         match kind {
             _ if is_hidden(&path) => walk.ignore(path, "hidden"),
-            Ok(kind) if kind.is_dir() && is_no_picture_folder(&path) => walk.ignore(path, "a folder that a system leaves"),
-            Ok(kind) if kind.is_dir() => entries.folders.push(path),
+            Ok(kind) if kind.is_dir() => match skipped_folder(&path) {
+                Some(reason) => walk.ignore(path, reason),
+                None => entries.folders.push(path),
+            },
             Ok(kind) if kind.is_file() => files.push(path),
             Ok(_) => walk.ignore(path, "neither a file nor a folder"),
             Err(_) => walk.ignore(path, "a link that leads nowhere"),
@@ -186,29 +144,32 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CatalogueError {
     CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }
 }
 
+/// A folder's entries, with nothing noted as ignored.
+pub fn peek(folder: &Path) -> Result<Entries, CatalogueError> {
+    Walk::new(&mut |_| {}).list(folder)
+}
+
+/// Whether a folder holds files that may be images, at any depth.
+pub fn holds_images(folder: &Path) -> Result<bool, CatalogueError> {
+    Ok(!Walk::new(&mut |_| {}).files_below(folder)?.is_empty())
+}
+
 /// A folder's own name as text.
 pub fn name(path: &Path) -> Result<String, CatalogueError> {
     let name = path.file_name().and_then(OsStr::to_str);
     name.map(str::to_owned).ok_or_else(|| CatalogueError::NameNotText { path: path.to_path_buf() })
 }
 
+/// A folder's own name; what is not Unicode in it is replaced.
+pub fn lossy_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The order of paths: that of their bytes.
+pub fn sort_by_bytes(paths: &mut [PathBuf]) {
+    paths.sort_by(|left, right| left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes()));
+}
+
 fn name_bytes(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_encoded_bytes()
-}
-
-/// Names that start with a dot, such as `.ipynb_checkpoints`.
-fn is_hidden(path: &Path) -> bool {
-    name_bytes(path).starts_with(b".")
-}
-
-fn is_no_picture_folder(path: &Path) -> bool {
-    NO_PICTURE_FOLDERS.contains(&name_bytes(path))
-}
-
-fn is_known_non_picture(path: &Path) -> bool {
-    let lower = |text: Option<&OsStr>| text.map(|text| text.to_string_lossy().to_lowercase()).unwrap_or_default();
-    match path.extension() {
-        Some(extension) => NON_PICTURES.contains(&lower(Some(extension)).as_str()),
-        None => NON_PICTURE_NAMES.contains(&lower(path.file_name()).as_str()),
-    }
 }

@@ -61,7 +61,7 @@ fn add(found: Source, inputs: &mut Inputs) -> Result<(), CatalogueError> {
             let mut report = |_| {};
             let mut walk = Walk::new(&mut report);
             let files = walk.files_below(&folder)?;
-            inputs.ignored.append(&mut walk.ignored);
+            inputs.ignored.extend(walk.into_ignored());
             if files.is_empty() {
                 return Err(CatalogueError::EmptyFolder { path: folder });
             }

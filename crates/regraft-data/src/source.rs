@@ -8,8 +8,9 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::archive::{ArchiveError, UnpackLimits, unpack};
-use crate::catalogue::CatalogueError;
-use crate::folder::{Walk, list_all};
+use crate::catalogue::{CatalogueError, is_metadata};
+use crate::folder::{Walk, list_all, lossy_name};
+use crate::split_name::Split;
 use crate::table::{self, TableKind};
 
 /// Where the pictures are.
@@ -74,7 +75,7 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
             // Most archives hold one folder, and the pictures' folders in it.
             while let (folders, files) = listed(&unpacked)?
                 && let ([only], []) = (&folders[..], &files[..])
-                && only.file_name().is_none_or(|name| name != "train")
+                && Split::of(&lossy_name(only)).is_none()
             {
                 unpacked = only.clone();
             }
@@ -83,10 +84,13 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
         Err(_) => {}
     }
     let (_, files) = listed(&unpacked)?;
-    let mut tables = files.into_iter().filter(|file| matches!(TableKind::of(file), Some(kind) if kind != TableKind::List));
+    // A folder's own metadata.csv is read with the folder.
+    let is_table = |file: &PathBuf| matches!(TableKind::of(file), Some(kind) if kind != TableKind::List) && !is_metadata(file);
+    let mut tables = files.into_iter().filter(is_table);
     match (tables.next(), tables.next()) {
         // A table of something else may lie beside class folders.
         (Some(table), None) if table::read(&table).is_ok_and(|rows| rows.iter().all(|row| row.label.is_some())) => {
+            notes.push(format!("{} labels the images of the archive; its folders' names do not count.", table.display()));
             Ok(Source::Table(table))
         }
         _ => Ok(Source::Folder(unpacked)),

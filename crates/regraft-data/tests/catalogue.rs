@@ -60,7 +60,7 @@ fn train_validation_and_test_folders() {
         assert_eq!(labelled(data.path(), &catalogue.validation), expected);
         assert_eq!(labelled(data.path(), &catalogue.test), [pair("test/B/t.jpg", 0)]);
         assert_eq!(catalogue.ignored, []);
-        assert_eq!(catalogue.notes.len(), 2);
+        assert_eq!(catalogue.notes.len(), 3, "two sets, and `B` beside `b`: {:?}", catalogue.notes);
     }
 }
 
@@ -128,7 +128,7 @@ fn a_tenth_of_train_is_held_out_unless_all_of_it_is_asked_for() {
     assert_eq!((catalogue.train.len(), catalogue.validation.len(), catalogue.test.len()), (36, 4, 1));
     let all = scan(data.path(), &SplitOptions::NOTHING).unwrap();
     assert_eq!((all.train.len(), all.validation.len(), all.test.len()), (40, 0, 1));
-    assert!(all.notes.iter().any(|note| note.contains("All 40 pictures of train train")), "{:?}", all.notes);
+    assert!(all.notes.iter().any(|note| note == "Training on all 40 images of train; nothing held out."), "{:?}", all.notes);
 }
 
 #[test]
@@ -150,11 +150,13 @@ fn what_cannot_be_used_is_refused_with_its_name() {
     let unknown = error(&["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"]);
     assert!(unknown.contains("val") && unknown.contains("\"c\"") && unknown.contains("a, b"), "{unknown}");
     assert!(error(&["a/1.jpg"]).contains("at least two classes, but has only a"));
-    assert!(error(&["1.jpg", "2.jpg"]).contains("at least two classes, but has none"));
+    assert!(error(&["1.txt", "a/1.txt"]).contains("at least two classes, but has only a"));
+    assert!(error(&["1.txt"]).contains("at least two classes, but has none"));
+    assert!(error(&["1.jpg", "2.jpg"]).contains("holds 2 files but no class folders"));
     assert!(error(&["a/1.jpg", "b/"]).contains("b: holds no picture"));
     assert!(error(&["a/1.txt", "b/"]).contains("holds no picture in any class folder"));
     assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"]).contains("both val and valid"));
-    assert!(error(&["test/a/1.jpg", "val/b/1.jpg"]).contains("no train folder"));
+    assert!(error(&["test/a/1.jpg", "val/b/1.jpg"]).contains("no training set"));
     assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "test/a/"]).contains("test: holds no picture"));
     let missing = scan(Path::new("no/such/folder"), &SplitOptions::default()).unwrap_err().to_string();
     assert!(missing.contains("no/such/folder: there is no such folder"), "{missing}");
@@ -217,7 +219,7 @@ fn names_in_any_script_and_folders_of_systems() {
     let catalogue = scan(data.path(), &SplitOptions::default()).unwrap();
     assert_eq!(catalogue.classes, ["caf\u{e9} au lait", "\u{441}\u{43e}\u{431}", "\u{718a}\u{732b}", "\u{1f32d}"]);
     assert_eq!((catalogue.train.len(), catalogue.ignored.len()), (4, 4));
-    let alone = catalogue.notes.iter().any(|note| note.starts_with("One picture alone trains these classes"));
+    let alone = catalogue.notes.iter().any(|note| note.starts_with("The validation set lacks these classes"));
     assert!(alone, "{:?}", catalogue.notes);
 }
 
@@ -265,7 +267,7 @@ fn an_empty_class_of_an_evaluation_folder_is_a_note() {
     let found = scan_labelled(data.path(), Path::new("unused")).unwrap();
     assert_eq!(found.names, ["a", "z"]);
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
-    assert!(found.notes[0].contains("b holds no picture"), "{:?}", found.notes);
+    assert!(found.notes[0].contains("b holds no image"), "{:?}", found.notes);
     // Nor is it an error where the model does not know it.
     let found = found.labelled_by(&["z", "a"].map(str::to_owned)).unwrap();
     assert_eq!(found.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1]);

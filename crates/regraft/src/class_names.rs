@@ -1,7 +1,8 @@
 //! Which class of a model a folder's name means.
 
-use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder};
+use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder, composed};
 use regraft_data::source::unpack_folder;
+use regraft_data::split_name::Split;
 use std::path::{Path, PathBuf};
 
 /// The names of a model's classes.
@@ -42,13 +43,13 @@ pub enum LabelledFolderError {
     /// The folder cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A data folder with its parts, where one of the parts is meant.
-    #[error("{} has the parts of a data folder; name one of them, such as {}", .folder.display(), .part.display())]
-    Parts {
+    /// A folder that is named like a split but holds no class folders, and that is no class of the model either.
+    #[error("{}: {source}; if the folder is a split, put its images into a folder for each class", .path.display())]
+    Split {
         /// The folder.
-        folder: PathBuf,
-        /// A part of it.
-        part: PathBuf,
+        path: PathBuf,
+        /// What is wrong with its name as a class.
+        source: ClassNameError,
     },
     /// A class folder is no class of the model.
     #[error("{}: {source}; rename it or leave it out", .path.display())]
@@ -60,8 +61,6 @@ pub enum LabelledFolderError {
     },
 }
 
-/// What the parts of a data folder are called.
-const PARTS: [&str; 5] = ["train", "val", "valid", "validation", "test"];
 /// Up to so many classes are listed in an error.
 const LISTED: usize = 12;
 /// So many similar names are listed where there are more classes than that.
@@ -78,8 +77,8 @@ fn suggestions(close: &[String], all: bool) -> String {
 }
 
 impl ClassNames<'_> {
-    /// The place of the class that `name` means: the class of exactly that name; or else of that name in other letter case and
-    /// with `_` for spaces; or else the only one that has it among its other names.
+    /// The index of the class that `name` means: the class of exactly that name; or else of that name in another letter case or
+    /// Unicode form (NFC, NFD), or with `_` for spaces; or else the only one that has it among its other names.
     ///
     /// # Errors
     /// When there is no such class, or more than one.
@@ -134,22 +133,39 @@ impl ClassNames<'_> {
 /// # Errors
 /// When the folder cannot be used, holds no picture, or a folder that means no class.
 pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
-    let listed = catalogue::scan_labelled(folder, &unpack_folder())?;
+    let mut listed = catalogue::scan_labelled(folder, &unpack_folder())?;
     let mut labels = Vec::with_capacity(listed.names.len());
     for (name, origin) in listed.names.iter().zip(&listed.origins) {
         match classes.find(name) {
             Ok(class) => labels.push(class as u32),
-            Err(_) if PARTS.contains(&name.as_str()) => {
-                return Err(LabelledFolderError::Parts { folder: folder.to_owned(), part: folder.join(name) });
+            Err(source) if Split::of(name).is_some() => {
+                return Err(LabelledFolderError::Split { path: origin.clone(), source });
             }
             Err(source) => return Err(LabelledFolderError::Class { path: origin.clone(), source }),
         }
     }
+    let taken: Vec<(&str, &str)> = listed
+        .names
+        .iter()
+        .zip(&labels)
+        .map(|(name, &label)| (name.as_str(), classes.names[label as usize].as_str()))
+        .filter(|(name, class)| name != class)
+        .collect();
+    let note = other_names_note(&taken);
+    listed.notes.extend(note);
     Ok(listed.with_labels(&labels))
 }
 
+/// Says which names were taken for classes of another name.
+fn other_names_note(taken: &[(&str, &str)]) -> Option<String> {
+    let (first, rest) = taken.split_at(taken.len().min(SIMILAR));
+    let pairs: Vec<String> = first.iter().map(|(name, class)| format!("{name:?} is {class:?}")).collect();
+    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+    (!pairs.is_empty()).then(|| format!("taken for classes of the model by another name: {}{more}", pairs.join(", ")))
+}
+
 fn normalised(name: &str) -> String {
-    name.replace('_', " ").to_lowercase()
+    composed(name).replace('_', " ").to_lowercase()
 }
 
 /// How alike two names are, from 0 to 1: 1 less the share of letters that must change (Levenshtein's distance), or what part of
@@ -209,6 +225,7 @@ mod tests {
             ("n07697537", 0),
             ("crane_(machine)", 2),
             ("tank suit", 4),
+            ("TANK_suit", 4),
         ] {
             assert_eq!(classes.find(name), Ok(class), "{name}");
         }
@@ -224,6 +241,14 @@ mod tests {
         let classes = ClassNames { names: &names, aliases: &[] };
         assert_eq!(classes.find("cat"), Ok(1));
         assert!(matches!(classes.find("cAT"), Err(ClassNameError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn the_unicode_form_of_a_name_does_not_count() {
+        let names = strings(&["caf\u{e9}", "na\u{69}\u{308}f"]);
+        let classes = ClassNames { names: &names, aliases: &[] };
+        assert_eq!(classes.find("cafe\u{301}"), Ok(0));
+        assert_eq!(classes.find("na\u{ef}f"), Ok(1), "a model of an earlier version may have a decomposed name");
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub struct EvaluateArguments {
     /// Run folder or model file
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
-    /// Folder of pictures with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or a ZIP
-    /// archive of either; classes may be absent
+    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or a ZIP
+    /// archive of either; classes may be absent. Of a folder of splits, the test set is scored
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]

@@ -45,8 +45,9 @@ fn a_folder_to_score_on_is_checked_first() {
     let report = run.json();
     assert_eq!((&report["images"], &report["skipped_images"]), (&json!(2), &json!(["one/Blue/broken.png"])));
     assert_says(&run.stderr, &["note: left out: ", "note: ignored: one/.hidden (hidden)"]);
-    let error = workspace.regraft("evaluate runs/photos photos").failed(2);
-    assert_says(&error, &["photos has the parts of a data folder", "photos/test"]);
+    workspace.pictures("without/train/blue", Look::Blue, 1);
+    let error = workspace.regraft("evaluate runs/photos without").failed(2);
+    assert_says(&error, &["without: holds splits (train) but no test set", "without/train"]);
     workspace.write("bad/blue/broken.png", "no picture");
     let error = workspace.regraft("evaluate runs/photos bad --on-bad-image skip").failed(2);
     assert_says(&error, &["there are no pictures to score"]);

@@ -22,6 +22,7 @@ mod regularization;
 mod reproducible;
 mod resume;
 mod run_folder;
+mod splits;
 mod storage;
 mod tools;
 mod transfer;

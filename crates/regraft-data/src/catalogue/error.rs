@@ -1,8 +1,10 @@
 //! Why a folder, table or archive cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
+use crate::folder;
+use crate::split_name::Split;
 
 /// A folder that cannot be used as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -39,23 +41,85 @@ pub enum CatalogueError {
         /// The folder.
         path: PathBuf,
     },
-    /// Parts without a train part.
-    #[error("{}: has {found} but no train folder; add DATA/train/<class>/ or name a folder that holds class folders", .path.display())]
+    /// Splits without a training set.
+    #[error("{}: has {found} but no training set; add {}/train/<class>/, or name a folder that holds class folders", .path.display(), .path.display())]
     NoTrain {
         /// The data folder.
         path: PathBuf,
-        /// The parts that are there.
+        /// The splits that are there.
         found: String,
     },
-    /// Two folders for the validation part.
-    #[error("{}: has both {first} and {second}, which both mean the validation part; keep one", .path.display())]
-    TwoValidations {
+    /// Splits without a test set, where one is to be scored.
+    #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}", .path.display(), .named.display())]
+    NoTest {
+        /// The data folder.
+        path: PathBuf,
+        /// The splits that are there.
+        found: String,
+        /// One of them.
+        named: PathBuf,
+    },
+    /// Two folders for one split.
+    #[error("{}: has both {first} and {second}, which both mean the {set}; keep one, or rename the other{}", .path.display(), eval_advice(.eval.as_deref()))]
+    TwoParts {
         /// The data folder.
         path: PathBuf,
         /// The one.
         first: String,
         /// The other.
         second: String,
+        /// What they mean: the training, validation or test set.
+        set: &'static str,
+        /// The one of them that is called `eval`, if one is.
+        eval: Option<String>,
+    },
+    /// A folder that may be a split or a class.
+    #[error("{}", split_or_class(.path, .name, *.split, .others))]
+    SplitOrClass {
+        /// The data folder.
+        path: PathBuf,
+        /// The folder's name.
+        name: String,
+        /// The split that its name means.
+        split: Split,
+        /// Folders beside it that hold images and are no splits.
+        others: Vec<String>,
+    },
+    /// Splits in a split.
+    #[error("{}: its folders ({found}) are named like splits, not classes; name the folder that holds the splits, or rename them if they are classes", .path.display())]
+    SplitsInSplit {
+        /// The split's folder.
+        path: PathBuf,
+        /// The folders in it.
+        found: String,
+    },
+    /// Splits in a class folder.
+    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", .path.display(), folder::lossy_name(.path))]
+    SplitsInClass {
+        /// The class folder.
+        path: PathBuf,
+        /// The splits in it.
+        found: String,
+    },
+    /// Images without class folders.
+    #[error("{}", unlabelled(.path, *.images, .starts, .tables))]
+    Unlabelled {
+        /// The folder.
+        path: PathBuf,
+        /// How many files in it may be images.
+        images: usize,
+        /// Words that the files' names start with, if they may be classes.
+        starts: Vec<String>,
+        /// Files that may be tables of labels but hold none.
+        tables: Vec<String>,
+    },
+    /// Two tables that label the same images.
+    #[error("{} and {}: both label the images in their folder; keep one", .first.display(), .second.display())]
+    TwoTables {
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
     },
     /// Fewer than two classes.
     #[error("{}: needs a folder for each of at least two classes, but has {}", .path.display(), class_folders(.found))]
@@ -166,6 +230,46 @@ pub enum CatalogueError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+fn eval_advice(eval: Option<&str>) -> String {
+    eval.map_or_else(String::new, |name| format!(" ({name} means the test set; rename it val if it is the validation set)"))
+}
+
+fn split_or_class(path: &Path, name: &str, split: Split, others: &[String]) -> String {
+    let [path, others] = [path.display().to_string(), some_of(others)];
+    let remedy = match split {
+        Split::Train => format!("move {others} out of {path}"),
+        _ => format!("move the class folders into {path}/train"),
+    };
+    let set = split.set();
+    format!("{path}: is {name} the {set}, or a class like {others}? if it is the {set}, {remedy}; if it is a class, rename it")
+}
+
+fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) -> String {
+    let path = path.display();
+    let files = if images == 1 { "1 file".to_owned() } else { format!("{images} files") };
+    let mut text = format!(
+        "{path}: holds {files} but no class folders, so nothing says their labels; put each image into a folder named after its class \
+         ({path}/<class>/), or name a table with the columns path and label"
+    );
+    if !starts.is_empty() {
+        text += &format!(" (the files' names start with {}, which may be the classes)", starts.join(", "));
+    }
+    if !tables.is_empty() {
+        text += &format!(
+            " ({} gives no labels: it must be metadata.csv or metadata.jsonl with the columns file_name and label)",
+            tables.join(", ")
+        );
+    }
+    text
+}
+
+/// The first names of a list, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
 
 fn class_folders(found: &[String]) -> String {

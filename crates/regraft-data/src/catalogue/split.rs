@@ -1,26 +1,26 @@
-//! Splitting a part of the training pictures off.
+//! Holding out part of the training set.
 
 use regraft_kernels::random::{Draws, Purpose};
 
 use super::{Catalogue, CatalogueError, Sample};
 
-/// The part that is split off where class folders lie directly in the data folder.
+/// The fraction held out if class folders lie directly in the data folder.
 pub const FLAT_FRACTION: f64 = 0.2;
-/// The part of `train` that is split off where there is no validation folder.
+/// The fraction of `train` held out if there is no validation folder.
 pub const TRAIN_FRACTION: f64 = 0.1;
 
-/// How the pictures that choose the epoch are split off, where no folder holds them.
+/// How the validation set is held out if no folder holds it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SplitOptions {
-    /// The part of each class that is split off, from 0, with which every picture trains, to below 1; by default 0.2 of class
-    /// folders that lie directly in the data folder, and a tenth of `train`.
+    /// The fraction of each class that is held out, from 0 (train on every image) to below 1. By default 0.2 of class folders
+    /// that lie directly in the data folder, and 0.1 of `train`.
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: u64,
 }
 
 impl SplitOptions {
-    /// Nothing is split off.
+    /// Nothing is held out.
     pub const NOTHING: Self = Self { validation_fraction: Some(0.0), seed: 0 };
 }
 
@@ -37,7 +37,7 @@ impl SplitOptions {
 pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, options: &SplitOptions) {
     let fraction = options.validation_fraction.unwrap_or(default_fraction);
     if fraction == 0.0 {
-        catalogue.notes.push(format!("All {} pictures of {origin} train; none chooses the epoch.", catalogue.train.len()));
+        catalogue.notes.push(format!("Training on all {} images of {origin}; nothing held out.", catalogue.train.len()));
         return;
     }
     let mut train = Vec::with_capacity(catalogue.train.len());
@@ -54,13 +54,13 @@ pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, 
     if !alone.is_empty() {
         catalogue
             .notes
-            .push(format!("One picture alone trains these classes, and none helps to choose the epoch: {}.", alone.join(", ")));
+            .push(format!("The validation set lacks these classes, whose only image is trained on: {}.", alone.join(", ")));
     }
     catalogue.notes.push(format!(
-        "{} pictures of {origin} choose the epoch ({fraction} of each class, drawn with seed {}), {} train.",
+        "Training on {} images of {origin}; {} held out as the validation set ({fraction} of each class, drawn with seed {}).",
+        catalogue.train.len(),
         catalogue.validation.len(),
-        options.seed,
-        catalogue.train.len()
+        options.seed
     ));
 }
 

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, split};
+use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, composed, split};
 use crate::split_name::Split;
 use crate::table::{self, Row, beside};
 
+/// The split that a row's path says, if the row itself does not.
+pub type SplitOf<'a> = dyn Fn(&str) -> Option<Split> + 'a;
+
 /// A table's pictures as a data folder.
-pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
+pub fn train(table: &Path, split_of: &SplitOf<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
     let mut notes = Vec::new();
-    let rows = labelled_rows(table, &mut notes)?;
+    let rows = labelled_rows(table, split_of, &mut notes)?;
     let has_parts = rows.iter().any(|(row, _)| row.split.is_some());
     let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
@@ -37,7 +40,7 @@ pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
     [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test].into_iter().for_each(|part| sort(part));
     let origin = |part: &[Sample]| (!part.is_empty()).then(|| table.display().to_string());
     let layout = Layout {
-        train: if has_parts { "the training part" } else { "the table" },
+        train: if has_parts { "the training set" } else { "the table" }.to_owned(),
         validation: origin(&catalogue.validation),
         test: origin(&catalogue.test),
         fraction: if has_parts { split::TRAIN_FRACTION } else { split::FLAT_FRACTION },
@@ -46,9 +49,9 @@ pub fn train(table: &Path) -> Result<(Catalogue, Layout), CatalogueError> {
 }
 
 /// A table's pictures to be scored.
-pub fn labelled(table: &Path) -> Result<Labelled, CatalogueError> {
+pub fn labelled(table: &Path, split_of: &SplitOf<'_>) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
-    let mut rows = labelled_rows(table, &mut notes)?;
+    let mut rows = labelled_rows(table, split_of, &mut notes)?;
     for (split, name) in [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")] {
         if rows.iter().any(|(row, _)| row.split == Some(split)) {
             rows.retain(|(row, _)| row.split == Some(split));
@@ -71,7 +74,7 @@ pub fn labelled(table: &Path) -> Result<Labelled, CatalogueError> {
 }
 
 /// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
-fn labelled_rows(table: &Path, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
+fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
     let error = |line, message| CatalogueError::Line { path: table.to_path_buf(), line, message };
     let rows = table::read(table)?;
     if rows.is_empty() {
@@ -83,8 +86,9 @@ fn labelled_rows(table: &Path, notes: &mut Vec<String>) -> Result<Vec<(Row, Stri
     let mut seen: HashMap<PathBuf, (u64, String, Option<Split>)> = HashMap::new();
     let mut kept = Vec::with_capacity(rows.len());
     let mut repeated = 0;
-    for row in rows {
-        let Some(label) = row.label.clone() else {
+    for mut row in rows {
+        row.split = row.split.or_else(|| split_of(&row.path));
+        let Some(label) = row.label.as_deref().map(composed) else {
             return Err(error(row.line, format!("{} has no label; give it one or remove the line", row.path)));
         };
         let path = beside(table, &row.path);
