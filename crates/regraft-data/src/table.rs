@@ -49,6 +49,8 @@ pub struct Row {
     pub label: Option<String>,
     /// Its part, where the table has that column and the line a value.
     pub split: Option<Split>,
+    /// Whether the table calls its part `eval`.
+    pub is_eval: bool,
 }
 
 /// Reads a table. Lines without content are passed over.
@@ -77,7 +79,8 @@ fn read_columns(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Row>, C
     let header = reader.headers().map_err(failed)?.clone();
     let column = |names: &[&str]| header.iter().position(|found| names.contains(&found.to_lowercase().as_str()));
     let found = || header.iter().collect::<Vec<_>>().join(", ");
-    let Some(paths) = column(&PATH_COLUMNS) else {
+    let of_kind = || header.iter().position(|found| is_file_name_of(found));
+    let Some(paths) = column(&PATH_COLUMNS).or_else(of_kind) else {
         return Err(CatalogueError::NoColumn { path: table.to_path_buf(), wanted: "paths", found: found() });
     };
     let (labels, splits) = (column(&LABEL_COLUMNS), column(&SPLIT_COLUMNS));
@@ -92,6 +95,11 @@ fn read_columns(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Row>, C
         rows.push(row(table, line, field(Some(paths)).unwrap_or_default(), field(labels), field(splits))?);
     }
     Ok(rows)
+}
+
+/// Hugging Face's names for columns of paths: `image_file_name` and any other `*_file_name`.
+fn is_file_name_of(column: &str) -> bool {
+    column.to_lowercase().ends_with("_file_name")
 }
 
 fn read_json_lines(table: &Path, bytes: &[u8]) -> Result<Vec<Row>, CatalogueError> {
@@ -109,7 +117,8 @@ fn read_json_lines(table: &Path, bytes: &[u8]) -> Result<Vec<Row>, CatalogueErro
             Some((_, Value::Number(number))) => Ok(Some(number.to_string())),
             Some((key, _)) => Err(line_error(table, line, &format!("{key} must be text or a number"))),
         };
-        let Some(path) = text(field(&PATH_COLUMNS))? else {
+        let of_kind = || object.iter().find(|(key, _)| is_file_name_of(key));
+        let Some(path) = text(field(&PATH_COLUMNS).or_else(of_kind))? else {
             return Err(line_error(
                 table,
                 line,
@@ -142,6 +151,7 @@ fn row(table: &Path, line: u64, path: String, label: Option<String>, split: Opti
     if label.as_ref().is_some_and(String::is_empty) {
         return Err(line_error(table, line, &format!("{path} has no label; give it one or remove the line")));
     }
+    let is_eval = split.as_deref().is_some_and(Split::is_eval);
     let split = match split.as_deref() {
         None | Some("") => None,
         Some(word) => Some(
@@ -149,7 +159,7 @@ fn row(table: &Path, line: u64, path: String, label: Option<String>, split: Opti
                 .ok_or_else(|| line_error(table, line, &format!("the split {word:?} is none of train, val and test")))?,
         ),
     };
-    Ok(Row { line, path, label, split })
+    Ok(Row { line, path, label, split, is_eval })
 }
 
 /// A path as a table means it: from the table's folder, with `\` for `/` where only so the file is there.

@@ -28,14 +28,14 @@ fn a_table_in_each_split_labels_its_images() {
     for (train, test) in [
         (
             ("train/metadata.csv", "file_name,label\n1.jpg,7\n2.jpg,8\nmore/3.jpg,7\n"),
-            ("test/metadata.csv", "label,file_name\n8,4.jpg\n"),
+            ("test/metadata.csv", "label,Image_File_Name\n8,4.jpg\n"),
         ),
         (
             (
                 "train/metadata.jsonl",
                 "{\"file_name\": \"1.jpg\", \"label\": 7}\n{\"file_name\": \"./2.jpg\", \"label\": 8}\n{\"file_name\": \"more/3.jpg\", \"label\": 7}\n",
             ),
-            ("test/metadata.jsonl", "{\"file_name\": \"4.jpg\", \"label\": 8}\n"),
+            ("test/metadata.jsonl", "{\"image_file_name\": \"4.jpg\", \"label\": 8}\n"),
         ),
     ] {
         let data = with(&IMAGES, &[train, test]);

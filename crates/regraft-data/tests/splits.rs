@@ -143,6 +143,12 @@ fn eval_is_the_test_set_and_the_note_says_how_to_change_that() {
     assert_eq!(counts(&catalogue), [2, 0, 1]);
     let notes = catalogue.notes.join("\n");
     assert!(notes.contains("eval is the test set") && notes.contains("rename it val"), "{notes}");
+    // In tables, too.
+    let data = folder(&[]);
+    write(data.path(), "t.csv", "path,label,split\n1.jpg,a,Training\n2.jpg,b,train_set\n3.jpg,a,Evaluation\n");
+    let catalogue = scan(&data.path().join("t.csv"), &SplitOptions::NOTHING).unwrap();
+    assert_eq!(counts(&catalogue), [2, 0, 1]);
+    assert!(catalogue.notes.iter().any(|note| note.contains("eval is the test set")), "{:?}", catalogue.notes);
 }
 
 #[test]

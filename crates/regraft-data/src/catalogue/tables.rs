@@ -83,6 +83,12 @@ fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) 
     if rows.iter().all(|row| row.label.is_none()) {
         return Err(CatalogueError::NoColumn { path: table.to_path_buf(), wanted: "labels", found: "paths alone".to_owned() });
     }
+    if rows.iter().any(|row| row.is_eval) {
+        notes.push(format!(
+            "{}: eval is the test set; write val in its place if it should decide which epoch to keep.",
+            table.display()
+        ));
+    }
     let mut seen: HashMap<PathBuf, (u64, String, Option<Split>)> = HashMap::new();
     let mut kept = Vec::with_capacity(rows.len());
     let mut repeated = 0;
