@@ -79,7 +79,7 @@ fn read_columns(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Row>, C
     let header = reader.headers().map_err(failed)?.clone();
     let column = |names: &[&str]| header.iter().position(|found| names.contains(&found.to_lowercase().as_str()));
     let found = || header.iter().collect::<Vec<_>>().join(", ");
-    let of_kind = || header.iter().position(|found| is_file_name_of(found));
+    let of_kind = || header.iter().position(is_file_name_of);
     let Some(paths) = column(&PATH_COLUMNS).or_else(of_kind) else {
         return Err(CatalogueError::NoColumn { path: table.to_path_buf(), wanted: "paths", found: found() });
     };
