@@ -1,12 +1,20 @@
-//! Unpacking ZIP archives that may be hostile.
+//! Unpacking ZIP and tar archives that may be hostile.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Component, Path, PathBuf};
+mod error;
+mod names;
+mod tar_entries;
+mod target;
+mod zip_entries;
 
-use zip::ZipArchive;
-use zip::result::ZipError;
+use std::io::{self, Read};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+
+pub use error::ArchiveError;
+
+use crate::file_kind::start_of;
+use target::Target;
 
 /// What an archive may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,144 +26,105 @@ pub struct UnpackLimits {
 }
 
 impl UnpackLimits {
-    /// For an archive of so many bytes: pictures hardly shrink, so an archive that grows a hundredfold is no archive of pictures.
-    /// A million entries at the most.
+    /// For an archive of so many bytes: images hardly shrink, so an archive that grows a hundredfold
+    /// is not one of images. At most a million entries.
     #[must_use]
     pub fn of_archive(bytes: u64) -> Self {
         Self { bytes: bytes.saturating_mul(100).max(64 << 20), entries: 1_000_000 }
     }
 }
 
-/// An archive that cannot be unpacked.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ArchiveError {
-    /// The archive or a file to write fails.
-    #[error("{}: {message}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        message: String,
-    },
-    /// No archive, or a damaged one.
-    #[error("{}: is no ZIP archive that can be read ({message}); get it anew, or unpack it yourself and name the folder", .path.display())]
-    Damaged {
-        /// The archive.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// An entry that would be written somewhere else, or over another, or is neither file nor folder.
-    #[error("{}: its entry {entry:?} {why}; nothing of it is used", .path.display())]
-    Entry {
-        /// The archive.
-        path: PathBuf,
-        /// The entry's name.
-        entry: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Too much.
-    #[error(
-        "{}: unpacks to more than {} MiB or {} entries, which no archive of pictures of its size does; unpack it yourself if you trust it",
-        .path.display(),
-        .limits.bytes >> 20,
-        .limits.entries
-    )]
-    TooLarge {
-        /// The archive.
-        path: PathBuf,
-        /// What is allowed.
-        limits: UnpackLimits,
-    },
+/// A kind of archive that is unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// ZIP.
+    Zip,
+    /// tar, as any program writes it.
+    Tar,
+    /// tar compressed by gzip.
+    TarGz,
 }
 
-/// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute paths, `..`, links and names
-/// that occur twice are errors. What counts is what really comes out, not what the archive says of itself. `progress` is called
-/// with the entries done and their number.
+impl ArchiveKind {
+    /// The kind of a regular file by its content; `None` if it is no archive that is unpacked.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn of(path: &Path) -> io::Result<Option<Self>> {
+        Ok(Self::of_start(&start_of(path)?))
+    }
+
+    /// By what [`start_of`] reads.
+    pub(crate) fn of_start(start: &[u8]) -> Option<Self> {
+        match start {
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
+            [0x1F, 0x8B, 8, ..] => {
+                let mut header = [0; 512];
+                let mut decoder = GzDecoder::new(start);
+                let read = read_up_to(&mut decoder, &mut header);
+                is_tar_header(&header[..read]).then_some(Self::TarGz)
+            }
+            _ => is_tar_header(start).then_some(Self::Tar),
+        }
+    }
+
+    /// A file's name without the extensions of archives: `photos` of `photos.tar.gz`.
+    #[must_use]
+    pub fn stem(name: &str) -> &str {
+        let lower = name.to_ascii_lowercase();
+        let ending = [".tar.gz", ".tgz", ".tar", ".zip"].into_iter().find(|ending| lower.ends_with(ending));
+        match ending {
+            Some(ending) if name.len() > ending.len() => &name[..name.len() - ending.len()],
+            _ => name,
+        }
+    }
+}
+
+/// What comes before the end or an error.
+fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> usize {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => filled += read,
+        }
+    }
+    filled
+}
+
+/// Whether a block is a tar header: its bytes add up to the octal number in it, in which the eight bytes of
+/// that number count as blanks.
+fn is_tar_header(block: &[u8]) -> bool {
+    let Some(block) = block.first_chunk::<512>() else { return false };
+    let number = std::str::from_utf8(&block[148..156]).unwrap_or_default();
+    let number = u32::from_str_radix(number.trim_matches(['\0', ' ']), 8);
+    let sum: u32 = block.iter().enumerate().map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) }).sum();
+    number == Ok(sum)
+}
+
+/// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute
+/// paths, `..`, links, devices and names that occur twice are errors. The limits are on what comes
+/// out, not on what the archive says of itself. `progress` is called with the entries done and their
+/// number, which is that of the entries done if it is not known. Returns notes for the user, a
+/// sentence each.
 ///
 /// # Errors
 ///
-/// When the archive is damaged, breaks a rule or a limit, or a file cannot be written. What was written till then is left.
+/// If the archive is damaged, uses what is not supported, or breaks a rule or a limit, or a file
+/// cannot be written. What was written until then is left.
 pub fn unpack(
     archive: &Path,
     folder: &Path,
     limits: &UnpackLimits,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<(), ArchiveError> {
-    let damaged = |error: ZipError| ArchiveError::Damaged { path: archive.to_path_buf(), message: error.to_string() };
-    let too_large = || ArchiveError::TooLarge { path: archive.to_path_buf(), limits: *limits };
-    let file = File::open(archive).map_err(|error| file_error(archive, &error))?;
-    let mut zip = ZipArchive::new(io::BufReader::new(file)).map_err(damaged)?;
-    let count = zip.len();
-    if count > limits.entries {
-        return Err(too_large());
+) -> Result<Vec<String>, ArchiveError> {
+    let kind = ArchiveKind::of(archive).map_err(|error| error::file_error(archive, &error))?;
+    let mut target = Target::new(archive, folder, limits)?;
+    match kind {
+        Some(ArchiveKind::Zip) => zip_entries::unpack(archive, &mut target, progress)?,
+        Some(kind) => tar_entries::unpack(archive, kind == ArchiveKind::TarGz, &mut target, progress)?,
+        None => return Err(target.damaged("it is neither ZIP nor tar".to_owned())),
     }
-    std::fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
-    let mut left = limits.bytes;
-    // Some systems do not tell letter case apart: two names that differ in it alone would be one file there.
-    let mut names = HashSet::new();
-    for place in 0..count {
-        let mut entry = zip.by_index(place).map_err(damaged)?;
-        let refused = |name: &str, why| ArchiveError::Entry { path: archive.to_path_buf(), entry: name.to_owned(), why };
-        let name = entry.name().map_err(damaged)?.into_owned();
-        let relative = inside(&name).ok_or_else(|| refused(&name, "leads out of the folder that it is unpacked into"))?;
-        let kind = entry.unix_mode().map_or(0, |mode| mode & 0o170_000);
-        if entry.is_symlink() || ![0, 0o100_000, 0o040_000].contains(&kind) {
-            return Err(refused(&name, "is a link or a device"));
-        }
-        let target = folder.join(&relative);
-        if entry.is_dir() {
-            std::fs::create_dir_all(&target).map_err(|error| file_error(&target, &error))?;
-        } else {
-            if !names.insert(relative.to_string_lossy().to_lowercase()) {
-                return Err(refused(&name, "occurs twice"));
-            }
-            if let Some(parent) = target.parent() {
-                std::fs::create_dir_all(parent).map_err(|error| file_error(parent, &error))?;
-            }
-            let written = copy_at_most(&mut entry, &target, left, |error| {
-                if error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof {
-                    ArchiveError::Damaged { path: archive.to_path_buf(), message: format!("{name}: {error}") }
-                } else {
-                    file_error(&target, &error)
-                }
-            })?;
-            left = left.checked_sub(written).ok_or_else(too_large)?;
-        }
-        progress(place + 1, count);
-    }
-    Ok(())
-}
-
-/// Writes at most one byte more than `limit`.
-fn copy_at_most(
-    source: &mut dyn Read,
-    target: &Path,
-    limit: u64,
-    failed: impl Fn(io::Error) -> ArchiveError,
-) -> Result<u64, ArchiveError> {
-    let file = File::options().write(true).create_new(true).open(target).map_err(|error| file_error(target, &error))?;
-    let mut writer = BufWriter::new(file);
-    let written = io::copy(&mut source.take(limit.saturating_add(1)), &mut writer).map_err(&failed)?;
-    writer.flush().map_err(failed)?;
-    Ok(written)
-}
-
-/// An entry's name as a path inside a folder, if it is one. Windows' ways of writing one out of it count on every system.
-fn inside(name: &str) -> Option<PathBuf> {
-    let name = name.replace('\\', "/");
-    let mut path = PathBuf::new();
-    for component in Path::new(&name).components() {
-        match component {
-            Component::Normal(part) if !part.as_encoded_bytes().iter().any(|byte| matches!(byte, b':' | 0)) => path.push(part),
-            Component::CurDir => {}
-            _ => return None,
-        }
-    }
-    (path.components().next().is_some()).then_some(path)
-}
-
-fn file_error(path: &Path, error: &io::Error) -> ArchiveError {
-    ArchiveError::File { path: path.to_path_buf(), message: error.to_string() }
+    Ok(target.notes())
 }

@@ -4,6 +4,7 @@ mod class_names;
 mod error;
 mod exclude;
 mod folders;
+mod label_notes;
 mod layout;
 mod metadata;
 mod split;

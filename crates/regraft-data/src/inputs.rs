@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::catalogue::{CatalogueError, Ignored};
 use crate::folder::Walk;
 use crate::source::{self, Source};
-use crate::table::{self, beside};
+use crate::table;
 
 /// The files that a user's words stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,13 @@ pub struct Inputs {
 }
 
 /// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or
-/// a table with a column of paths) and ZIP archives into a list of files. Any other file that is named is taken whatever its
-/// name; in a folder, hidden entries and files that are no pictures by their name are left out. Archives are unpacked in `cache`.
+/// a table with a column of paths) and archives (ZIP, tar) into a list of files. Any other file that is named is taken
+/// whatever its name. In a folder, hidden entries and files that are not images by their name are left out. Archives are
+/// unpacked in `cache`.
 ///
 /// # Errors
 ///
-/// When a word names nothing, or a folder cannot be read.
+/// If a word names nothing, a folder cannot be read, or a file is of a kind that is known not to be an image.
 pub fn expand(words: &[String], cache: &Path) -> Result<Inputs, CatalogueError> {
     let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new(), notes: Vec::new() };
     for word in words {
@@ -68,11 +69,12 @@ fn add(found: Source, inputs: &mut Inputs) -> Result<(), CatalogueError> {
             inputs.paths.extend(files);
         }
         Source::Table(table) => {
-            let rows = table::read(&table)?;
-            if rows.is_empty() {
+            let read = table::read(&table)?;
+            if read.rows.is_empty() {
                 return Err(CatalogueError::EmptyTable { path: table, what: "" });
             }
-            inputs.paths.extend(rows.iter().map(|row| beside(&table, &row.path)));
+            inputs.notes.extend(read.notes);
+            inputs.paths.extend(read.rows.iter().map(|row| row.file(&table)));
         }
         Source::File(path) => inputs.paths.push(path),
     }

@@ -1,14 +1,13 @@
-//! What a user's path to pictures stands for: a folder, a table, or either of them inside a ZIP archive.
+//! What a user's path to images means: a folder, a table, or either of them inside an archive.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
-use crate::archive::{ArchiveError, UnpackLimits, unpack};
+use crate::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use crate::catalogue::{CatalogueError, is_metadata};
+use crate::file_kind::{self, FileKind};
 use crate::folder::{Walk, list_all, lossy_name};
 use crate::split_name::Split;
 use crate::table::{self, TableKind};
@@ -59,20 +58,24 @@ pub fn unpack_folder() -> PathBuf {
     cache_folder().unwrap_or_else(|| std::env::temp_dir().join("regraft"))
 }
 
-/// Says what `path` stands for. An archive is unpacked into a folder of its own below `cache`, once for each state of the
-/// archive; a path may go on inside of it (`photos.zip/test`). What is to be said of it goes to `notes`.
+/// Says what `path` means. An archive is unpacked into a folder of its own below `cache`, once for each
+/// state of the archive. A path may lead into it (`photos.zip/test`). Notes for the user go to `notes`.
 ///
 /// # Errors
 ///
-/// When there is nothing, or an archive cannot be unpacked.
+/// If nothing is there, an archive cannot be unpacked, or the file is of a kind that is not read.
 pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source, CatalogueError> {
-    let archive = path.ancestors().find(|part| part.is_file()).filter(|part| is_archive(part));
-    let Some(archive) = archive else { return plain(path) };
-    let mut unpacked = unpacked(archive, cache)?;
-    notes.push(format!("{} is unpacked in {}", archive.display(), unpacked.display()));
+    let file = path.ancestors().find(|part| part.is_file());
+    // A file that cannot be read gets its error where it is used.
+    let start = file.and_then(|file| file_kind::start_of(file).ok()).unwrap_or_default();
+    let Some(archive) = file.filter(|_| ArchiveKind::of_start(&start).is_some()) else { return plain(path, &start) };
+    if let Some(kind) = file_kind::of_zip(archive) {
+        return Err(CatalogueError::NotData { path: archive.to_path_buf(), kind });
+    }
+    let mut unpacked = unpacked(archive, cache, notes)?;
     match path.strip_prefix(archive) {
         Ok(inner) if inner.as_os_str().is_empty() => {
-            // Most archives hold one folder, and the pictures' folders in it.
+            // Most archives hold one folder, and the class folders in it.
             while let (folders, files) = listed(&unpacked)?
                 && let ([only], []) = (&folders[..], &files[..])
                 && Split::of(&lossy_name(only)).is_none()
@@ -80,28 +83,51 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
                 unpacked = only.clone();
             }
         }
-        Ok(inner) => return plain(&unpacked.join(inner)),
+        Ok(inner) => return plain(&unpacked.join(inner), &[]),
         Err(_) => {}
     }
+    content(unpacked, archive, notes)
+}
+
+/// An unpacked archive is its table if it has one with labels, or else its folders.
+fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result<Source, CatalogueError> {
     let (_, files) = listed(&unpacked)?;
     // A folder's own metadata.csv is read with the folder.
     let is_table = |file: &PathBuf| matches!(TableKind::of(file), Some(kind) if kind != TableKind::List) && !is_metadata(file);
-    let mut tables = files.into_iter().filter(is_table);
-    match (tables.next(), tables.next()) {
-        // A table of something else may lie beside class folders.
-        (Some(table), None) if table::read(&table).is_ok_and(|rows| rows.iter().all(|row| row.label.is_some())) => {
-            notes.push(format!("{} labels the images of the archive; its folders' names do not count.", table.display()));
-            Ok(Source::Table(table))
-        }
-        _ => Ok(Source::Folder(unpacked)),
+    let tables: Vec<PathBuf> = files.into_iter().filter(is_table).collect();
+    let named = |table: &Path| archive.join(table.strip_prefix(&unpacked).unwrap_or(table)).display().to_string();
+    match &tables[..] {
+        [] => {}
+        [table] => match table::read(table) {
+            Ok(read) if !read.rows.is_empty() && read.rows.iter().all(|row| row.label.is_some()) => {
+                notes.push(format!("{} labels the images of the archive; its folders' names do not count.", named(table)));
+                return Ok(Source::Table(table.clone()));
+            }
+            // A table of something else may lie beside class folders.
+            Ok(_) | Err(CatalogueError::NoColumn { .. } | CatalogueError::NotData { .. }) => {
+                notes.push(format!("{} is ignored: it does not list images with labels.", named(table)));
+            }
+            Err(error) => return Err(error),
+        },
+        [first, ..] => notes.push(format!(
+            "{} has {} tables, which are ignored; to use one, name it, such as {}.",
+            archive.display(),
+            tables.len(),
+            named(first)
+        )),
     }
+    Ok(Source::Folder(unpacked))
 }
 
-fn plain(path: &Path) -> Result<Source, CatalogueError> {
+/// `start` is how the file at `path` begins, if it was read.
+fn plain(path: &Path, start: &[u8]) -> Result<Source, CatalogueError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(Source::Folder(path.to_path_buf())),
         Ok(_) if TableKind::of(path).is_some() => Ok(Source::Table(path.to_path_buf())),
-        Ok(_) => Ok(Source::File(path.to_path_buf())),
+        Ok(_) => match FileKind::of_data(path, start) {
+            Some(kind) => Err(CatalogueError::NotData { path: path.to_path_buf(), kind }),
+            None => Ok(Source::File(path.to_path_buf())),
+        },
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             Err(CatalogueError::Missing { path: path.to_path_buf() })
         }
@@ -109,15 +135,9 @@ fn plain(path: &Path) -> Result<Source, CatalogueError> {
     }
 }
 
-/// By its first bytes: those of an entry, or of an archive without any.
-fn is_archive(path: &Path) -> bool {
-    let mut start = [0; 4];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && matches!(&start, b"PK\x03\x04" | b"PK\x05\x06")
-}
-
-/// The folder that holds an archive's content. It is made aside and then renamed, so that it is whole or not there.
-fn unpacked(archive: &Path, cache: &Path) -> Result<PathBuf, CatalogueError> {
+/// The folder that holds an archive's content. It is made aside and then renamed, so that it is whole or
+/// not there. What was noted while unpacking lies beside it, for later calls.
+fn unpacked(archive: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<PathBuf, CatalogueError> {
     let failed = |path: &Path, error: std::io::Error| ArchiveError::File { path: path.to_path_buf(), message: error.to_string() };
     let real = archive.canonicalize().map_err(|error| failed(archive, error))?;
     let metadata = real.metadata().map_err(|error| failed(archive, error))?;
@@ -127,22 +147,33 @@ fn unpacked(archive: &Path, cache: &Path) -> Result<PathBuf, CatalogueError> {
     state.update(metadata.len().to_le_bytes());
     state.update(changed.as_nanos().to_le_bytes());
     let digits: String = state.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = real.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    let name = ArchiveKind::stem(&name);
     let parent = cache.join("unpacked");
     let folder = parent.join(format!("{name}-{digits}"));
-    if folder.is_dir() {
-        return Ok(folder);
+    let noted = parent.join(format!("{name}-{digits}.notes"));
+    if !folder.is_dir() {
+        let aside = parent.join(format!("{name}-{digits}.part-{}", std::process::id()));
+        let outcome = unpack(&real, &aside, &UnpackLimits::of_archive(metadata.len()), &mut |_, _| {});
+        let outcome = outcome.and_then(|found| {
+            if !found.is_empty() {
+                std::fs::write(&noted, found.join("\n")).map_err(|error| failed(&noted, error))?;
+            }
+            match std::fs::rename(&aside, &folder) {
+                // Another process was faster.
+                Err(_) if folder.is_dir() => Ok(()),
+                renamed => renamed.map_err(|error| failed(&folder, error)),
+            }
+        });
+        // What is left aside is of no use to anyone; that it cannot be removed harms nobody.
+        let _ = std::fs::remove_dir_all(&aside);
+        outcome?;
     }
-    let aside = parent.join(format!("{name}-{digits}.part-{}", std::process::id()));
-    let outcome = unpack(&real, &aside, &UnpackLimits::of_archive(metadata.len()), &mut |_, _| {});
-    let outcome = outcome.and_then(|()| match std::fs::rename(&aside, &folder) {
-        // Another process was faster.
-        Err(_) if folder.is_dir() => Ok(()),
-        renamed => renamed.map_err(|error| failed(&folder, error)),
-    });
-    // What is left aside is of no use to anyone; that it cannot be removed harms nobody.
-    let _ = std::fs::remove_dir_all(&aside);
-    outcome?;
+    notes.push(format!("{} is unpacked in {}", archive.display(), folder.display()));
+    if noted.is_file() {
+        let found = std::fs::read_to_string(&noted).map_err(|error| failed(&noted, error))?;
+        notes.extend(found.lines().map(str::to_owned));
+    }
     Ok(folder)
 }
 

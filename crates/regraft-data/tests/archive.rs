@@ -62,12 +62,9 @@ fn nothing_is_written_elsewhere() {
         assert_eq!(files(&folder.path().join("deep")), ["out/good"], "{name}");
         std::fs::remove_dir_all(out).unwrap();
     }
-    for (first, second) in [("a.jpg", "A.JPG"), ("a.jpg", "./a.jpg")] {
-        archive(&zip, &[(first, b"x"), (second, b"x")]);
-        let out = TempDir::new().unwrap();
-        let error = unpack(&zip, &out.path().join("out"), &LIMITS, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(&error, ArchiveError::Entry { why: "occurs twice", .. }), "{first}, {second}: {error}");
-    }
+    archive(&zip, &[("a.jpg", b"x"), ("./a.jpg", b"x")]);
+    let error = unpack(&zip, &folder.path().join("twice"), &LIMITS, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(&error, ArchiveError::Entry { why: "occurs twice", .. }), "{error}");
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     writer.add_symlink("link", "/etc", SimpleFileOptions::default()).unwrap();
     writer.start_file("link/passwd", SimpleFileOptions::default()).unwrap();

@@ -144,6 +144,31 @@ fn an_archive_becomes_its_folder() {
 }
 
 #[test]
+fn a_tar_archive_becomes_its_folder_too() {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, content) in [("photos/train/a/1.jpg", b"one"), ("photos/train/b/2.jpg", b"two")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        tar.append_data(&mut header, name, &content[..]).unwrap();
+    }
+    let content = tar.into_inner().unwrap().finish().unwrap();
+    let (_folder, output) = place();
+    let server = Server::new(vec![whole(&content)]);
+    let fetched = run(&options(&server, &content, &output)).unwrap();
+    assert_eq!((fetched.files, fetched.notes), (2, Vec::new()));
+    assert_eq!(std::fs::read(output.join("train/b/2.jpg")).unwrap(), b"two");
+}
+
+#[test]
+fn a_weight_file_stays_whole_though_it_is_a_zip_archive() {
+    let content = archive(&[("archive/data.pkl", b"x"), ("archive/data/0", b"y")]);
+    let (_folder, output) = place();
+    let server = Server::new(vec![whole(&content)]);
+    assert_eq!(run(&options(&server, &content, &output)).unwrap().files, 1);
+    assert_eq!(std::fs::read(&output).unwrap(), content);
+}
+
+#[test]
 fn another_file_stays_as_it_is() {
     let (_folder, output) = place();
     let server = Server::new(vec![whole(b"path,label\n")]);

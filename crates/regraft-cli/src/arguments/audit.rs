@@ -18,7 +18,7 @@ Exit codes: 0 done, 1 failed under way, or --strict and leakage or label conflic
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AuditArguments {
-    /// Folder, table or ZIP archive of pictures, laid out as for `regraft train`
+    /// Folder, table or archive of images, laid out as for `regraft train`
     pub data: PathBuf,
     /// Write a page with the pictures of each finding
     #[arg(long, value_name = "FILE")]

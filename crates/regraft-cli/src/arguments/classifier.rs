@@ -34,8 +34,8 @@ pub struct EvaluateArguments {
     /// Run folder or model file
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
-    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or a ZIP
-    /// archive of either; classes may be absent. Of a folder of splits, the test set is scored
+    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or an
+    /// archive (.zip, .tar, .tar.gz) of either; classes may be absent. Of a folder of splits, the test set is scored
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct EvaluateArguments {
 )]
 pub struct PredictArguments {
     /// Run folder or model file (unless --model or --weights names the model), then files, folders,
-    /// patterns such as '*.jpg', lists (.txt with a path on each line) and ZIP archives
+    /// patterns such as '*.jpg', lists (.txt with a path on each line) and archives (.zip, .tar, .tar.gz)
     #[arg(value_name = "MODEL PICTURES", required = true)]
     pub words: Vec<String>,
     /// How many classes are listed, the most probable first [default: 5]

@@ -23,7 +23,7 @@ pub struct FetchArguments {
     /// What the file must hash to; needed with an address (`sha256sum FILE` prints it)
     #[arg(long, value_name = "DIGITS")]
     pub sha256: Option<String>,
-    /// Folder (of a ZIP archive) or file to make [default: the file's name, in the current folder]
+    /// Folder (for a .zip, .tar or .tar.gz archive) or file to make [default: the file's name, in the current folder]
     #[arg(long, short, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Take a known data set from this address instead; its hash stays

@@ -34,8 +34,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct TrainArguments {
     /// Folder of images: DATA/train with DATA/val and/or DATA/test, each with a folder for each class, or class folders in
-    /// DATA; or a table (.csv, .tsv, .jsonl) with the columns path, label and split; or a ZIP archive of either. Splits may
-    /// also be called Training, seg_test, valid and the like
+    /// DATA; or a table (.csv, .tsv, .jsonl) with the columns path, label and split; or an archive (.zip, .tar, .tar.gz) of
+    /// either. Splits may also be called Training, seg_test, valid and the like
     #[arg(required_unless_present_any = ["config", "resume"])]
     pub data: Option<PathBuf>,
     /// Leave out the pictures that this table names in its column `path`

@@ -23,7 +23,13 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
         output::aside(format!("wrote {}", path.display()));
     }
     if let Some(path) = &arguments.fix_list {
-        atomic_file::write(path, fix_list(&found).as_bytes()).map_err(Failure::under_way)?;
+        let list = fix_list(&found);
+        atomic_file::write(path, list.csv.as_bytes()).map_err(Failure::under_way)?;
+        for file in &list.unwritable {
+            output::aside(format!(
+                "note: {file:?} is not on the list, because its name is not UTF-8 or holds a line break; rename or remove it"
+            ));
+        }
         output::aside(format!(
             "wrote {}: regraft train {} --exclude {}",
             path.display(),

@@ -18,6 +18,7 @@ pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
     });
     bars.clear();
     let fetched = outcome.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    fetched.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         return output::json(&fetched);
     }

@@ -153,3 +153,26 @@ fn training_says_what_hashes_and_counts_tell() {
     let run = workspace.regraft(&format!("train photos {QUICK}")).succeeded();
     assert_says(&run.stdout, &["in two parts of the data", "in two classes", "regraft audit"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fix_list_finds_any_name_that_can_be_written_and_names_the_others() {
+    use std::os::unix::ffi::OsStringExt;
+    let workspace = workspace();
+    let listed = ["a, b.png", "q\"uote\".png", " lead.png", "trail.png ", "\"whole\"", "back\\slash.png", "\u{fffd}.png"];
+    for name in listed {
+        workspace.write(&format!("photos/train/a/{name}"), "no picture");
+    }
+    let not_text = std::ffi::OsString::from_vec(b"photos/train/a/b\xFFd.png".to_vec());
+    std::fs::write(workspace.path(".").join(not_text), "no picture").expect("a file");
+    workspace.write("photos/train/a/two\nlines.png", "no picture");
+
+    let run = workspace.regraft("audit photos --files-only --json --fix-list out.csv").succeeded();
+    assert_eq!(run.json()["unreadable"].as_array().map(Vec::len), Some(listed.len() + 2));
+    for name in ["\"photos/train/a/b\u{fffd}d.png\"", "\"photos/train/a/two\\nlines.png\""] {
+        assert_says(&run.stderr, &[&format!("note: {name} is not on the list, because its name is not UTF-8 or holds")]);
+    }
+    let run = workspace.regraft("audit photos --files-only --json --exclude out.csv").succeeded();
+    assert_says(&run.stdout, &["7 pictures are left out as out.csv says"]);
+    assert_eq!(run.json()["unreadable"].as_array().map(Vec::len), Some(2));
+}

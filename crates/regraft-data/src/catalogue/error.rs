@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
+use crate::file_kind::FileKind;
 use crate::folder;
 use crate::split_name::Split;
 
@@ -16,7 +17,11 @@ pub enum CatalogueError {
         path: PathBuf,
     },
     /// A file where a folder is needed.
-    #[error("{}: is a file, but a folder with a folder for each class is needed", .path.display())]
+    #[error(
+        "{}: is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive (.zip, .tar, .tar.gz); name one of \
+         these, or a folder with a folder for each class",
+        .path.display()
+    )]
     NotAFolder {
         /// The file.
         path: PathBuf,
@@ -169,7 +174,11 @@ pub enum CatalogueError {
     #[error("the validation fraction is {0}: choose one from 0 to below 1, such as 0.2")]
     Fraction(f64),
     /// A table whose header lacks a column.
-    #[error("{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found})", .path.display())]
+    #[error(
+        "{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found}){}{hint}",
+        .path.display(),
+        if .hint.is_empty() { "" } else { "; " }
+    )]
     NoColumn {
         /// The table.
         path: PathBuf,
@@ -177,6 +186,25 @@ pub enum CatalogueError {
         wanted: &'static str,
         /// The columns that are there.
         found: String,
+        /// What to do, if the columns tell where the table comes from. May be empty.
+        hint: &'static str,
+    },
+    /// A list of paths where labels are needed.
+    #[error(
+        "{}: lists paths without labels; write a table with the columns path and label (.csv, .tsv or .jsonl)",
+        .path.display()
+    )]
+    NoLabels {
+        /// The list.
+        path: PathBuf,
+    },
+    /// A file of a kind that is not read.
+    #[error("{}: {kind}", .path.display())]
+    NotData {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
     },
     /// A line of a table or list that cannot be used.
     #[error("{}, line {line}: {message}", .path.display())]

@@ -9,15 +9,15 @@ use crate::table;
 /// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder.
 /// Links are followed on both sides, so that it does not matter how a path is written.
 pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<(), CatalogueError> {
-    let rows = table::read(list)?;
+    let table = table::read(list)?;
+    let rows = table.rows;
+    catalogue.notes.extend(table.notes);
     // Each file that a row may mean, with the row's place.
     let mut meant: HashMap<PathBuf, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
-        let written = PathBuf::from(&row.path);
-        for path in [data.join(&row.path), table::beside(list, &row.path), written] {
-            if let Ok(real) = path.canonicalize() {
-                meant.insert(real, place);
-            }
+        for folder in [data, list.parent().unwrap_or(Path::new("")), Path::new("")] {
+            let real = row.spellings().find_map(|path| folder.join(path).canonicalize().ok());
+            meant.extend(real.map(|real| (real, place)));
         }
     }
     let mut used = vec![false; rows.len()];

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{CatalogueError, Sample};
 use crate::folder::{self, Entries, Walk};
 use crate::split_name::Split;
-use crate::table;
+use crate::table::{self, Row};
 
 /// Names of the tables, as Hugging Face's `imagefolder` looks for them.
 const NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
@@ -25,7 +25,7 @@ pub fn table_in(folder: &Path, entries: &Entries) -> Result<Option<PathBuf>, Cat
             continue;
         }
         match table::read(&path) {
-            Ok(rows) if !rows.is_empty() && rows.iter().all(|row| row.label.is_some()) => {}
+            Ok(read) if !read.rows.is_empty() && read.rows.iter().all(|row| is_labelled(row, entries)) => {}
             Ok(_) | Err(CatalogueError::NoColumn { .. }) => continue,
             Err(_) if !entries.folders.is_empty() => continue,
             Err(error) => return Err(error),
@@ -35,6 +35,11 @@ pub fn table_in(folder: &Path, entries: &Entries) -> Result<Option<PathBuf>, Cat
         }
     }
     Ok(found)
+}
+
+/// Whether a row has a label. Without class folders an empty one counts, too, and becomes an error with its line.
+fn is_labelled(row: &Row, entries: &Entries) -> bool {
+    row.label.as_ref().is_some_and(|label| !label.trim().is_empty() || entries.folders.is_empty())
 }
 
 /// The split that a row's path says: Hugging Face takes it from the folder (`train/0001.png`).

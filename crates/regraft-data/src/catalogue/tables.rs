@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, composed, split};
+use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, composed, label_notes, split};
 use crate::split_name::Split;
-use crate::table::{self, Row, beside};
+use crate::table::{self, Row};
 
 /// The split that a row's path says, if the row itself does not.
 pub type SplitOf<'a> = dyn Fn(&str) -> Option<Split> + 'a;
@@ -35,7 +35,7 @@ pub fn train(table: &Path, split_of: &SplitOf<'_>) -> Result<(Catalogue, Layout)
             Some(Split::Validation) => &mut catalogue.validation,
             Some(Split::Test) => &mut catalogue.test,
         };
-        part.push(Sample { path: beside(table, &row.path), label });
+        part.push(Sample { path: row.file(table), label });
     }
     [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test].into_iter().for_each(|part| sort(part));
     let origin = |part: &[Sample]| (!part.is_empty()).then(|| table.display().to_string());
@@ -64,7 +64,7 @@ pub fn labelled(table: &Path, split_of: &SplitOf<'_>) -> Result<Labelled, Catalo
     names.dedup();
     let places = places(&names);
     let mut samples: Vec<Sample> =
-        rows.iter().map(|(row, label)| Sample { path: beside(table, &row.path), label: places[label] }).collect();
+        rows.iter().map(|(row, label)| Sample { path: row.file(table), label: places[label] }).collect();
     if samples.is_empty() {
         return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
     }
@@ -76,12 +76,14 @@ pub fn labelled(table: &Path, split_of: &SplitOf<'_>) -> Result<Labelled, Catalo
 /// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
 fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
     let error = |line, message| CatalogueError::Line { path: table.to_path_buf(), line, message };
-    let rows = table::read(table)?;
+    let read = table::read(table)?;
+    notes.extend(read.notes);
+    let rows = read.rows;
     if rows.is_empty() {
         return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
     }
     if rows.iter().all(|row| row.label.is_none()) {
-        return Err(CatalogueError::NoColumn { path: table.to_path_buf(), wanted: "labels", found: "paths alone".to_owned() });
+        return Err(read.unlabelled.unwrap_or(CatalogueError::NoLabels { path: table.to_path_buf() }));
     }
     if rows.iter().any(|row| row.is_eval) {
         notes.push(format!(
@@ -94,10 +96,14 @@ fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) 
     let mut repeated = 0;
     for mut row in rows {
         row.split = row.split.or_else(|| split_of(&row.path));
-        let Some(label) = row.label.as_deref().map(composed) else {
+        let label = row.label.as_deref().map(composed);
+        let Some(label) = label.filter(|label| !label.trim().is_empty()) else {
             return Err(error(row.line, format!("{} has no label; give it one or remove the line", row.path)));
         };
-        let path = beside(table, &row.path);
+        if let Some(what) = label_notes::missing(&label) {
+            return Err(error(row.line, format!("{} has the label {label:?}, {what}", row.path)));
+        }
+        let path = row.file(table);
         match seen.get(&path) {
             Some((line, other, _)) if *other != label => {
                 return Err(error(row.line, format!("{} is {label:?} here and {other:?} in line {line}; keep one", row.path)));
@@ -112,6 +118,7 @@ fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) 
             }
         }
     }
+    notes.extend(label_notes::of(table, kept.iter().map(|(_, label)| label.as_str())));
     if repeated > 0 {
         notes.push(format!("{repeated} lines of {} repeat another and count once.", table.display()));
     }

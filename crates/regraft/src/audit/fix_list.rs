@@ -3,12 +3,21 @@
 use super::Audit;
 use crate::report::escape::csv_quoted;
 use std::collections::HashSet;
+use std::path::Path;
 
-/// CSV with the columns `path` and `reason`, a line for each file: what cannot be read or is blank, of copies all but one, of
-/// leaks the picture that trains, and all training copies of a picture that has several labels. Suspect labels and outliers are
-/// for a person to judge and are not in it.
+/// A list of files to leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixList {
+    /// CSV with the columns `path` and `reason`, a row for each file.
+    pub csv: String,
+    /// Files that belong on it and cannot be written there: their names are not UTF-8, or hold a line break.
+    pub unwritable: Vec<String>,
+}
+
+/// Lists what cannot be read or is blank, of copies all but one, of leaks the image that trains, and all training copies of an
+/// image that has several labels. Suspect labels and outliers are for a person to judge and are not in it.
 #[must_use]
-pub fn fix_list(audit: &Audit) -> String {
+pub fn fix_list(audit: &Audit) -> FixList {
     let mut named = HashSet::new();
     let mut rows = Vec::new();
     let mut add = |path: &str, reason: String| {
@@ -36,6 +45,16 @@ pub fn fix_list(audit: &Audit) -> String {
             group.paths[1..].iter().for_each(|path| add(path, format!("{} duplicate of {original}", group.kind)));
         }
     }
+    let (rows, unwritable): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(path, _)| is_writable(path));
     let lines = rows.iter().map(|(path, reason)| format!("{},{}\n", csv_quoted(path), csv_quoted(reason)));
-    std::iter::once("path,reason\n".to_owned()).chain(lines).collect()
+    FixList {
+        csv: std::iter::once("path,reason\n".to_owned()).chain(lines).collect(),
+        unwritable: unwritable.into_iter().map(|(path, _)| path).collect(),
+    }
+}
+
+/// Whether `train --exclude` finds the file by this text. An audit writes U+FFFD for what is not UTF-8.
+fn is_writable(path: &str) -> bool {
+    let breaks = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+    !path.contains(breaks) && (!path.contains('\u{fffd}') || Path::new(path).exists())
 }

@@ -12,7 +12,7 @@ mod page;
 mod quick;
 mod table;
 
-pub use fix_list::fix_list;
+pub use fix_list::{FixList, fix_list};
 pub use page::page;
 pub(crate) use quick::{Listed, quick_notes};
 pub use table::table;

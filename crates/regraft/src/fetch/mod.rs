@@ -5,7 +5,8 @@ mod transfer;
 
 pub use checksum::{Checksum, ChecksumError};
 
-use regraft_data::archive::{ArchiveError, UnpackLimits, unpack};
+use regraft_data::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
+use regraft_data::file_kind;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
@@ -42,7 +43,7 @@ pub struct FetchOptions {
     pub url: String,
     /// The file's hash.
     pub checksum: Checksum,
-    /// The folder (of a ZIP archive) or file to make; unless given, named after the address, in the current folder.
+    /// The folder (for an archive) or file to make; unless given, named after the address, in the current folder.
     pub output: Option<PathBuf>,
     /// The most bytes that are downloaded.
     pub max_bytes: u64,
@@ -75,7 +76,7 @@ pub enum FetchProgress {
     Unpacking {
         /// Entries done.
         done: usize,
-        /// Entries in all.
+        /// Entries in all; as many as are done if that is not known.
         total: usize,
     },
 }
@@ -91,8 +92,10 @@ pub struct Fetched {
     pub bytes: u64,
     /// Bytes that an earlier call had left.
     pub resumed_bytes: u64,
-    /// Files that came out of the archive; 1 where it is none.
+    /// Files that came out of the archive; 1 if it is not one.
     pub files: usize,
+    /// What to tell the user, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A fetch that came to nothing.
@@ -187,14 +190,14 @@ impl FetchError {
     }
 }
 
-/// Downloads a file, checks its hash and, if it is a ZIP archive, unpacks it into a folder (of an archive that holds one folder,
-/// that folder's content). What an earlier call left of the download is gone on with. `progress` is called now and then.
+/// Downloads a file, checks its hash and, if it is an archive (ZIP, tar, tar.gz), unpacks it into a folder (of an archive that
+/// holds one folder, that folder's content). What an earlier call left of the download is gone on with. `progress` is called now and then.
 ///
 /// # Errors
 /// When the place is taken, the server or the network fails, or the file is not the one that was meant.
 pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) -> Result<Fetched, FetchError> {
     let file_name = file_name(&options.url);
-    let default = || file_name.map(|name| PathBuf::from(name.strip_suffix(".zip").unwrap_or(name)));
+    let default = || file_name.map(|name| PathBuf::from(ArchiveKind::stem(name)));
     let output = options.output.clone().or_else(default).ok_or_else(|| FetchError::NoName { url: options.url.clone() })?;
     if output.symlink_metadata().is_ok() {
         return Err(FetchError::Exists { path: output });
@@ -229,15 +232,17 @@ pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) ->
         return Err(FetchError::Mismatch { url, kind, found: found.to_string(), wanted: options.checksum.to_string() });
     }
     let bytes = file.metadata().map_err(failed(&part))?.len();
-    let files = if is_archive(&part).map_err(failed(&part))? {
-        let files = unpack_to(&part, &output, bytes, progress)?;
+    // A weight file or workbook is a ZIP archive, too, and is kept as it is.
+    let is_archive = ArchiveKind::of(&part).map_err(failed(&part))?.is_some() && file_kind::of_zip(&part).is_none();
+    let (files, notes) = if is_archive {
+        let unpacked = unpack_to(&part, &output, bytes, progress)?;
         fs::remove_file(&part).map_err(failed(&part))?;
-        files
+        unpacked
     } else {
         fs::rename(&part, &output).map_err(failed(&output))?;
-        1
+        (1, Vec::new())
     };
-    Ok(Fetched { path: output, url: options.url.clone(), bytes, resumed_bytes: resumed_bytes.min(bytes), files })
+    Ok(Fetched { path: output, url: options.url.clone(), bytes, resumed_bytes: resumed_bytes.min(bytes), files, notes })
 }
 
 /// The last part of an address's path.
@@ -254,15 +259,13 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn is_archive(path: &Path) -> io::Result<bool> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    File::open(path)?.take(4).read_to_end(&mut start)?;
-    Ok(matches!(&start[..], b"PK\x03\x04" | b"PK\x05\x06"))
-}
-
-/// Unpacks aside, then renames, so that the folder is whole or not there. Returns the number of files.
-fn unpack_to(archive: &Path, output: &Path, bytes: u64, progress: &mut dyn FnMut(FetchProgress)) -> Result<usize, FetchError> {
+/// Unpacks aside, then renames, so that the folder is whole or not there. Returns the number of files, and notes.
+fn unpack_to(
+    archive: &Path,
+    output: &Path,
+    bytes: u64,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<(usize, Vec<String>), FetchError> {
     let aside = beside(output, ".unpacking");
     let failed = |source| FetchError::File { path: aside.clone(), source };
     match fs::remove_dir_all(&aside) {
@@ -271,11 +274,11 @@ fn unpack_to(archive: &Path, output: &Path, bytes: u64, progress: &mut dyn FnMut
     }
     let limits = UnpackLimits::of_archive(bytes);
     let outcome = unpack(archive, &aside, &limits, &mut |done, total| progress(FetchProgress::Unpacking { done, total }));
-    let moved = outcome.map_err(FetchError::from).and_then(|()| {
+    let moved = outcome.map_err(FetchError::from).and_then(|notes| {
         let inner = only_folder(&aside).map_err(failed)?.unwrap_or_else(|| aside.clone());
         let files = count_files(&inner).map_err(failed)?;
         fs::rename(&inner, output).map_err(|source| FetchError::File { path: output.to_owned(), source })?;
-        Ok(files)
+        Ok((files, notes))
     });
     // What is left aside is of no use; that it cannot be removed harms nobody.
     let _ = fs::remove_dir_all(&aside);

@@ -1,0 +1,50 @@
+//! Names of entries: bytes of an unknown encoding that become paths inside a folder.
+
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
+
+/// The upper half of code page 437, in which ZIP archives write names unless they say UTF-8
+/// (APPNOTE.TXT, appendix D).
+const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
+/// A name as text, and whether its encoding is a guess. Names are UTF-8 if they can be, whatever the
+/// archive says: macOS writes UTF-8 and does not say so. Others are read as code page 437, in which
+/// different bytes stay different names. They may well be Shift JIS, GBK or Latin-1, which bytes
+/// alone do not tell.
+pub fn decode(name: &[u8]) -> (Cow<'_, str>, bool) {
+    match std::str::from_utf8(name) {
+        Ok(name) => (Cow::Borrowed(name), false),
+        Err(_) => {
+            let upper: Vec<char> = CP437.chars().collect();
+            let decoded = |&byte: &u8| if byte < 0x80 { char::from(byte) } else { upper[usize::from(byte - 0x80)] };
+            (Cow::Owned(name.iter().map(decoded).collect()), true)
+        }
+    }
+}
+
+/// An entry's name as a path inside a folder, if it is one. Windows' ways of writing one that leads
+/// out of it count on every system.
+pub fn inside(name: &str) -> Option<PathBuf> {
+    let name = name.replace('\\', "/");
+    let mut path = PathBuf::new();
+    for component in Path::new(&name).components() {
+        match component {
+            Component::Normal(part) if !part.as_encoded_bytes().iter().any(|byte| matches!(byte, b':' | 0)) => path.push(part),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_utf_8_are_read_as_code_page_437() {
+        assert_eq!(CP437.chars().count(), 128);
+        assert_eq!(decode("gr\u{fc}n.jpg".as_bytes()), ("grün.jpg".into(), false));
+        assert_eq!(decode(b"gr\x81n\xE1\xFF.jpg"), ("grünß\u{a0}.jpg".into(), true));
+    }
+}

@@ -1,0 +1,74 @@
+//! The entries of a ZIP archive.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::error::{ArchiveError, file_error};
+use super::target::Target;
+
+pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<(), ArchiveError> {
+    let file = File::open(archive).map_err(|error| file_error(archive, &error))?;
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
+    // The reader keeps the last of several entries with one name.
+    if zip.has_duplicate_names() {
+        return Err(target.damaged("two entries have the same name".to_owned()));
+    }
+    let count = zip.len();
+    for place in 0..count {
+        let listed = zip.by_index_data(place).map_err(|error| target.damaged(error.to_string()))?;
+        let entry = target.entry(listed.name_raw())?;
+        let kind = listed.unix_mode().map_or(0, |mode| mode & 0o170_000);
+        if listed.is_symlink() || ![0, 0o100_000, 0o040_000].contains(&kind) {
+            return Err(target.refused(&entry.name, "is a link or a device"));
+        }
+        if listed.is_dir() {
+            target.folder(&entry)?;
+        } else {
+            if listed.encrypted() {
+                return Err(target.unsupported(&entry.name, "encrypted".to_owned()));
+            }
+            if let Some(name) = other_method(listed.compression()) {
+                return Err(target.unsupported(&entry.name, format!("compressed by {name}")));
+            }
+            let mut content = match zip.by_index(place) {
+                Ok(content) => content,
+                Err(ZipError::UnsupportedArchive(message)) => {
+                    return Err(target.unsupported(&entry.name, format!("stored in another way ({message})")));
+                }
+                Err(error) => return Err(target.damaged(format!("{}: {error}", entry.name))),
+            };
+            target.file(&entry, &mut content)?;
+        }
+        progress(place + 1, count);
+    }
+    Ok(())
+}
+
+/// The name of a method that is not read, by the numbers of APPNOTE.TXT, 4.4.5.
+fn other_method(method: CompressionMethod) -> Option<String> {
+    // The number of a method that `zip` was built without is in a variant that it wants nobody to make.
+    #[allow(deprecated)]
+    let number = match method {
+        CompressionMethod::Stored | CompressionMethod::Deflated => return None,
+        CompressionMethod::Unsupported(number) => number,
+        other => return Some(other.to_string()),
+    };
+    let name = match number {
+        1 => "Shrink",
+        2..=5 => "Reduce",
+        6 => "Implode",
+        9 => "Deflate64",
+        12 => "bzip2",
+        14 => "LZMA",
+        20 | 93 => "zstd",
+        95 => "xz",
+        98 => "PPMd",
+        99 => "AES encryption",
+        _ => return Some(format!("method {number}")),
+    };
+    Some(name.to_owned())
+}

@@ -1,0 +1,58 @@
+//! Labels of a table that may not mean what they say: numbers written in two ways, and words that
+//! stand for a missing value. (`class_names` tells words written in two ways, also of folders.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Pairs of labels that a note names.
+const SHOWN: usize = 5;
+
+/// Why a label is a missing value rather than a class: no class has such a name.
+pub fn missing(label: &str) -> Option<&'static str> {
+    match label.to_lowercase().as_str() {
+        "nan" | "<na>" | "#n/a" => Some("which is how programs write a missing value; give it a label or remove the line"),
+        _ => None,
+    }
+}
+
+/// Notes on labels, a sentence each. They stay classes of their own, since no program knows what was meant.
+pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let labels: BTreeSet<&str> = labels.collect();
+    let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for &label in &labels {
+        if let Some(value) = value(label) {
+            alike.entry(value).or_default().push(label);
+        }
+    }
+    let table = table.display();
+    let mut notes = Vec::new();
+    let groups: Vec<String> = (alike.values().filter(|labels| labels.len() > 1))
+        .map(|labels| labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(" and "))
+        .collect();
+    if !groups.is_empty() {
+        let more = if groups.len() > SHOWN { format!("; and {} more", groups.len() - SHOWN) } else { String::new() };
+        notes.push(format!(
+            "{table}: these labels are the same number but different classes: {}{more}. If they mean the same, \
+             write them in one way.",
+            groups[..groups.len().min(SHOWN)].join("; ")
+        ));
+    }
+    let may_be_absent = |label: &&&str| matches!(label.to_lowercase().as_str(), "none" | "null" | "na" | "n/a" | "-" | "?");
+    let absent: Vec<String> = labels.iter().filter(may_be_absent).map(|label| format!("{label:?}")).collect();
+    if !absent.is_empty() {
+        notes.push(format!(
+            "{table}: {} is a class of its own. If it stands for a missing label, remove its lines.",
+            absent.join(" and ")
+        ));
+    }
+    notes
+}
+
+/// A label's value if it is a number, in one way of writing it.
+fn value(label: &str) -> Option<String> {
+    let label = label.trim();
+    let is_number = label.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let number: f64 = label.parse().ok().filter(|_| is_number)?;
+    // Above, different whole numbers may have the same value. Adding zero makes one of the two zeros.
+    (number.abs() < 2f64.powi(53)).then(|| format!("{}", number + 0.0))
+}

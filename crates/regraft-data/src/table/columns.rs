@@ -1,0 +1,208 @@
+//! Which of a table's columns hold the paths, labels and parts, and what to say of the others.
+
+/// What a column may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Path,
+    Label,
+    Split,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Path, Self::Label, Self::Split];
+
+    /// The names of such a column, as [`plain`] writes them. If several are there, the first in
+    /// this order is used.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Path => &[
+                "path",
+                "file_path",
+                "filepath",
+                "image_path",
+                "img_path",
+                "file_name",
+                "filename",
+                "image_file",
+                "image_name",
+                "file",
+                "image",
+                "img",
+            ],
+            Self::Label => &["label", "class", "class_name", "label_name", "category", "category_name", "target"],
+            Self::Split => &["split", "subset", "set", "part"],
+        }
+    }
+
+    /// What the column holds, in words.
+    fn content(self) -> &'static str {
+        match self {
+            Self::Path => "paths",
+            Self::Label => "labels",
+            Self::Split => "splits",
+        }
+    }
+}
+
+/// Names of columns that other programs write for what is called `split` here.
+const SPLIT_LIKE: [&str; 17] = [
+    "dataset",
+    "data_set",
+    "fold",
+    "folds",
+    "is_test",
+    "is_train",
+    "is_training",
+    "is_val",
+    "is_valid",
+    "is_validation",
+    "kfold",
+    "partition",
+    "phase",
+    "test",
+    "usage",
+    "val",
+    "valid",
+];
+
+/// Names of columns that say where an object is in its image.
+const BOX_LIKE: [&str; 9] = ["bbox", "xmin", "x_min", "xmax", "x_max", "bbox_x", "region_shape_attributes", "segmentation", "x1"];
+
+/// A column's name as names are compared: in lower case, without blanks at the ends, with `_` for
+/// each blank or hyphen inside.
+pub fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace([' ', '-'], "_")
+}
+
+/// Which columns of a header hold what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    pub path: Option<usize>,
+    pub label: Option<usize>,
+    pub split: Option<usize>,
+    /// For each column that would fit too: what it would hold, the one used, and the one ignored.
+    pub also_fit: Vec<(&'static str, String, String)>,
+    /// A name that two columns have, one of which would have to be used.
+    pub twice: Option<String>,
+}
+
+impl Chosen {
+    pub fn of<'a>(header: impl Iterator<Item = &'a str>) -> Self {
+        let header: Vec<&str> = header.collect();
+        let names: Vec<String> = header.iter().map(|name| plain(name)).collect();
+        let mut chosen = Self::default();
+        for role in Role::ALL {
+            let mut used: Option<usize> = None;
+            let known = role.names().iter().map(|wanted| (0..names.len()).filter(|&at| names[at] == *wanted).collect());
+            // Hugging Face's names for paths: `image_file_name` and the like.
+            let of_kind = (0..names.len()).filter(|&at| role == Role::Path && names[at].ends_with("_file_name"));
+            for places in known.chain(std::iter::once(of_kind.collect::<Vec<_>>())) {
+                for at in places {
+                    match used {
+                        None => used = Some(at),
+                        Some(first) if names[first] == names[at] => {
+                            chosen.twice = Some(header[at].trim().to_owned());
+                        }
+                        Some(first) => {
+                            let [first, other] = [first, at].map(|at| header[at].trim().to_owned());
+                            chosen.also_fit.push((role.content(), first, other));
+                        }
+                    }
+                }
+            }
+            *match role {
+                Role::Path => &mut chosen.path,
+                Role::Label => &mut chosen.label,
+                Role::Split => &mut chosen.split,
+            } = used;
+        }
+        chosen
+    }
+
+    /// Whether a column is used.
+    pub fn uses(&self, column: usize) -> bool {
+        [self.path, self.label, self.split].contains(&Some(column))
+    }
+}
+
+/// A column that is not used, and what its values look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// Its name.
+    pub name: String,
+    /// Whether it has a value, and each of them names a part of the data.
+    splits: Option<bool>,
+}
+
+impl Unused {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.trim().to_owned(), splits: None }
+    }
+
+    /// Looks at one of its values.
+    pub fn see(&mut self, value: &str) {
+        let value = value.trim();
+        if !value.is_empty() {
+            let split = crate::split_name::Split::of(value).is_some();
+            self.splits = Some(self.splits.unwrap_or(true) && split);
+        }
+    }
+
+    fn looks_like_split(&self) -> bool {
+        self.splits == Some(true) || SPLIT_LIKE.contains(&plain(&self.name).as_str())
+    }
+}
+
+/// What to say of the columns that are not used: a sentence each. `table` is the table's name.
+pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
+    let mut notes: Vec<String> = (chosen.also_fit.iter())
+        .map(|(content, used, ignored)| {
+            format!(
+                "{table}: the {content} are read from the column {used:?}. The column {ignored:?} is \
+                 ignored; rename one of them if it is the right one."
+            )
+        })
+        .collect();
+    // A column that would fit has its note already.
+    let would_fit = |column: &&Unused| chosen.also_fit.iter().any(|(_, _, ignored)| *ignored == column.name);
+    let quoted = |columns: Vec<&Unused>| columns.iter().map(|column| format!("{:?}", column.name)).collect::<Vec<_>>().join(", ");
+    let rest = || unused.iter().filter(|column| !would_fit(column));
+    let splits: Vec<&Unused> = rest().filter(|column| column.looks_like_split()).collect();
+    if chosen.split.is_none() && !splits.is_empty() {
+        notes.push(format!(
+            "{table}: the columns {} look like a split and are ignored. To use one, call it \"split\" \
+             and its values train, val and test.",
+            quoted(splits)
+        ));
+    }
+    let boxes: Vec<&Unused> = rest().filter(|column| BOX_LIKE.contains(&plain(&column.name).as_str())).collect();
+    if !boxes.is_empty() {
+        notes.push(format!(
+            "{table}: the columns {} look like positions of objects and are ignored. Images are used whole.",
+            quoted(boxes)
+        ));
+    }
+    notes
+}
+
+/// What a table without labels was probably exported from, and what to do.
+pub fn export_advice(header: &[String]) -> Option<&'static str> {
+    let names: Vec<String> = header.iter().map(|name| plain(name)).collect();
+    let has = |name: &str| names.iter().any(|found| found == name);
+    if has("annotation_id") || has("annotator") && has("lead_time") {
+        return Some(
+            "it looks like an export of Label Studio: rename the column of choices to label, and give \
+             the paths of your own image files for its /data/upload/... addresses",
+        );
+    }
+    if has("region_shape_attributes") || has("file_attributes") {
+        return Some(
+            "it looks like an export of the VGG Image Annotator: write a table with the columns path \
+             and label instead",
+        );
+    }
+    if names.iter().any(|name| BOX_LIKE.contains(&name.as_str())) {
+        return Some("it looks like an export for object detection: write one label for each image in a column label");
+    }
+    None
+}
