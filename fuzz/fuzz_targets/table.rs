@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use regraft_data::catalogue::{ScanOptions, scan_labelled, scan_with};
+#[path = "../../crates/regraft-data/examples/fuzz/data_files.rs"]
+#[allow(dead_code)]
+mod data_files;
+
 use std::cell::LazyCell;
 use tempfile::TempDir;
 
@@ -11,19 +14,5 @@ thread_local! {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    FOLDER.with(|folder| {
-        for name in ["t.csv", "t.tsv", "t.jsonl"] {
-            let table = folder.path().join(name);
-            std::fs::write(&table, bytes).expect("written");
-            let options = ScanOptions { cache: folder.path().join("cache"), ..ScanOptions::default() };
-            if let Ok(catalogue) = scan_with(&table, &options, &mut |_| {}) {
-                assert!(catalogue.classes.len() >= 2);
-                let parts = [&catalogue.train, &catalogue.validation, &catalogue.test];
-                assert!(parts.into_iter().flatten().all(|sample| (sample.label as usize) < catalogue.classes.len()));
-            }
-            if let Ok(labelled) = scan_labelled(&table, &options.cache) {
-                assert!(labelled.samples.iter().all(|sample| (sample.label as usize) < labelled.names.len()));
-            }
-        }
-    });
+    FOLDER.with(|folder| data_files::table(bytes, folder.path()));
 });

@@ -29,7 +29,7 @@ impl TableKind {
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_lowercase().as_str() {
             "csv" => Some(Self::Columns(b',')),
-            "tsv" | "tab" => Some(Self::Columns(b'\t')),
+            "tsv" => Some(Self::Columns(b'\t')),
             "jsonl" | "ndjson" => Some(Self::JsonLines),
             "txt" | "lst" => Some(Self::List),
             _ => None,
@@ -93,6 +93,10 @@ fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
             continue;
         }
         let text = std::str::from_utf8(text).map_err(|_| line_error(table, line, "is not text in UTF-8"))?;
+        if rows.is_empty() && delimited::is_header(text) {
+            let message = "names the columns of a table; give the file the extension .csv or .tsv";
+            return Err(line_error(table, line, message));
+        }
         let path = Text { written: text.to_owned(), exact: true };
         rows.push(row(table, RawRow { line, path, label: None, split: None })?);
     }

@@ -109,6 +109,9 @@ fn one_hot_columns_are_labels_if_each_row_has_one_of_them() {
     refused("t.csv", "path,cat,dog\na,1.0,0.0\nb,1.0,1.0\n", &[expected]);
     refused("t.csv", "path,cat,dog\na,0,0\n", &["line 2: has a 1 in none of the columns of classes"]);
     refused("t.csv", "path,width,height\na,1,0\nb,224,1\n", &["has no column of labels", "(it has path, width, height)"]);
+    // A column without a name, or with one of several lines, is no class.
+    let catalogue = scanned("t.csv", ",path,cat,dog,\"e\nel\"\n0,a,1,0,0\n1,b,0,1,0\n").unwrap();
+    assert_eq!(catalogue.classes, ["cat", "dog"]);
     // Paths alone can be read of it.
     let folder = TempDir::new().unwrap();
     let table = folder.path().join("t.csv");
@@ -126,5 +129,6 @@ fn exports_are_recognised_and_their_columns_listed() {
     refused("t.csv", "image,name,xmin,ymin,xmax,ymax\na.jpg,cat,1,1,2,2\n", &["an export for object detection"]);
     refused("t.csv", "id,breed\n1,pug\n", &["has no column of paths", "(it has id, breed)"]);
     refused("t.jsonl", "{\"id\": 1, \"label\": \"x\"}", &["line 1: has no path", "(it has id, label)"]);
+    refused("t.txt", "path;label\na;x\n", &["t.txt, line 1: names the columns of a table; give the file the extension .csv"]);
     refused("t.txt", "a.jpg 0\nb.jpg 1\n", &["t.txt: lists paths without labels; write a table"]);
 }

@@ -1,15 +1,20 @@
-//! Changed copies of the test pictures on the whole way from bytes to tensors, for as long as you like, with any toolchain:
+//! Changed copies of test images, tables or archives, read for as long as you like, with any toolchain:
 //!
 //! ```sh
-//! cargo run --release -p regraft-data --example fuzz -- [--seconds 60] [--seed 0] [--keep FOLDER] [MORE PICTURES...]
+//! cargo run --release -p regraft-data --example fuzz -- [--kind images|tables|archives] [--seconds 60] [--seed 0] \
+//!     [--keep FOLDER] [MORE FILES...]
 //! ```
 //!
-//! It stops at what must not happen: a panic outside a decoder, or pixels that do not fit their picture. Decoders' panics and
-//! slow files are kept in `--keep` and counted. (`fuzz/` has the same for `cargo fuzz`, which is guided by coverage.)
+//! It stops at what must not happen: a panic outside an image decoder, pixels that do not fit their image, a label without a
+//! class, a file outside its folder. Decoders' panics and slow files are kept in `--keep` and counted. (`fuzz/` has the same for
+//! `cargo fuzz`, which is guided by coverage.)
 
 mod body;
+mod data_files;
+mod seeds;
 
 use regraft_kernels::random::{Draws, Purpose};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,40 +23,73 @@ const SLOW: Duration = Duration::from_secs(2);
 /// Values that sit at the edges of what headers hold.
 const EDGES: [u32; 12] = [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF];
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Images,
+    Tables,
+    Archives,
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut seconds, mut seed, mut keep) = (60.0, 0u64, std::env::temp_dir());
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let (mut kind, mut seconds, mut seed, mut keep) = (Kind::Images, 60.0, 0u64, std::env::temp_dir());
     let mut paths: Vec<PathBuf> = Vec::new();
-    for folder in ["pictures", "large", "jpeg"] {
-        for entry in std::fs::read_dir(fixtures.join(folder))? {
-            paths.push(entry?.path());
-        }
-    }
-    paths.sort();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
+            "--kind" => {
+                kind = match value()?.as_str() {
+                    "images" => Kind::Images,
+                    "tables" => Kind::Tables,
+                    "archives" => Kind::Archives,
+                    other => return Err(format!("{other}: is none of images, tables and archives").into()),
+                }
+            }
             "--seconds" => seconds = value()?.parse()?,
             "--seed" => seed = value()?.parse()?,
             "--keep" => keep = value()?.into(),
             _ => paths.push(argument.into()),
         }
     }
-    let seeds = paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
+    let mut seeds = match kind {
+        Kind::Images => images()?,
+        Kind::Tables => seeds::tables(),
+        Kind::Archives => seeds::archives()?,
+    };
+    seeds.extend(paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?);
     std::fs::create_dir_all(&keep)?;
+    let folder = tempfile::TempDir::new()?;
     let (started, mut round, mut panics, mut slow) = (Instant::now(), 0u32, 0, 0);
     while started.elapsed().as_secs_f64() < seconds {
         let mut draws = Draws::new(seed, Purpose::Fixture, round, 0);
-        let bytes = changed(&seeds, &mut draws);
+        let mut bytes = changed(&seeds, &mut draws);
+        if kind == Kind::Archives && draws.below(2) == 0 {
+            seeds::mend_tar(&mut bytes);
+            if draws.below(2) == 0 {
+                let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                packed.write_all(&bytes)?;
+                bytes = packed.finish()?;
+            }
+        }
         // Written before it is tried, so that it is there if the program ends.
         let current = keep.join("regraft-fuzz-current");
         std::fs::write(&current, &bytes)?;
         let began = Instant::now();
-        if let Some(reason) = body::bytes_to_tensors(&bytes) {
-            panics += 1;
-            println!("round {round}: {reason}");
-            std::fs::copy(&current, keep.join(format!("regraft-fuzz-panic-{seed}-{round}")))?;
+        match kind {
+            Kind::Images => {
+                if let Some(reason) = body::bytes_to_tensors(&bytes) {
+                    panics += 1;
+                    println!("round {round}: {reason}");
+                    std::fs::copy(&current, keep.join(format!("regraft-fuzz-panic-{seed}-{round}")))?;
+                }
+            }
+            Kind::Tables => data_files::table(&bytes, folder.path()),
+            Kind::Archives => {
+                let inner = folder.path().join("archive");
+                std::fs::create_dir(&inner)?;
+                data_files::archive(&bytes, &inner);
+                std::fs::remove_dir_all(&inner)?;
+            }
         }
         if began.elapsed() > SLOW {
             slow += 1;
@@ -62,6 +100,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{round} files, {panics} decoders' panics, {slow} slow files (kept in {})", keep.display());
     Ok(())
+}
+
+/// The images of the tests.
+fn images() -> std::io::Result<Vec<Vec<u8>>> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for folder in ["pictures", "large", "jpeg"] {
+        for entry in std::fs::read_dir(fixtures.join(folder))? {
+            paths.push(entry?.path());
+        }
+    }
+    paths.sort();
+    paths.iter().map(std::fs::read).collect()
 }
 
 /// A seed with one to eight changes.

@@ -67,7 +67,6 @@ pub fn unpack(
         done += 1;
         progress(done, done);
     }
-    drop(entries);
     if ended.get() {
         return Err(target.damaged("it is cut off: its end mark is missing".to_owned()));
     }

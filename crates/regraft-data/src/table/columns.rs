@@ -1,5 +1,7 @@
 //! Which of a table's columns hold the paths, labels and parts, and what to say of the others.
 
+use crate::split_name::Split;
+
 /// What a column may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -142,9 +144,9 @@ impl Unused {
     /// Looks at one of its values.
     pub fn see(&mut self, value: &str) {
         let value = value.trim();
-        if !value.is_empty() {
-            let split = crate::split_name::Split::of(value).is_some();
-            self.splits = Some(self.splits.unwrap_or(true) && split);
+        if !value.is_empty() && self.splits != Some(false) {
+            let split = Split::of(value).is_some();
+            self.splits = Some(split);
         }
     }
 

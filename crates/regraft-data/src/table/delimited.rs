@@ -5,10 +5,10 @@ use std::path::Path;
 use super::columns::{self, Chosen, Unused};
 use super::fields::{Field, QuoteError, Record, Records};
 use super::one_hot::{Labels, OneHot};
-use super::{RawRow, Table, Text, line_error, row, short};
+use super::{LINE_BREAKS, RawRow, Table, Text, line_error, row, short};
 use crate::catalogue::CatalogueError;
 
-/// Delimiters that are tried, the one of the file's extension first.
+/// Delimiters that are tried if the header names no column of paths with that of the extension.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 /// Columns that an error lists.
 const SHOWN: usize = 20;
@@ -44,7 +44,9 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     let mut unused: Vec<(usize, Unused)> = others().map(|(place, name)| (place, Unused::new(name))).collect();
     // Exports of annotation programs have columns of zeros and ones, too.
     let is_one_hot = chosen.label.is_none() && hint.is_none();
-    let mut one_hot = is_one_hot.then(|| OneHot::new(others().map(|(place, name)| (place, name.clone())).collect()));
+    let can_be_class = |name: &str| !name.is_empty() && !name.contains(LINE_BREAKS);
+    let classes = others().filter(|(_, name)| can_be_class(name)).map(|(place, name)| (place, name.clone()));
+    let mut one_hot = is_one_hot.then(|| OneHot::new(classes.collect()));
     let mut several_lines = None;
     let mut rows = Vec::new();
     let needed = [Some(path), chosen.label, chosen.split].into_iter().flatten().max().unwrap_or_default() + 1;
@@ -82,14 +84,25 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
              not, a quote is missing there."
         ));
     }
-    let mut unlabelled = None;
-    match one_hot.map_or(Labels::None, OneHot::labels) {
-        Labels::None if chosen.label.is_none() => unlabelled = Some(no_column("labels")),
+    let mut read = Table { rows, notes, unlabelled: None };
+    if chosen.label.is_none() {
+        match one_hot.map_or(Labels::None, OneHot::labels) {
+            Labels::None => read.unlabelled = Some(no_column("labels")),
+            found => add_labels(table, &mut read, found),
+        }
+    }
+    Ok(read)
+}
+
+/// Adds what columns of zeros and ones say of the labels.
+fn add_labels(table: &Path, read: &mut Table, found: Labels) {
+    match found {
         Labels::None => {}
         Labels::Each(labels, columns) => {
-            rows.iter_mut().zip(labels).for_each(|(row, label)| row.label = Some(label));
-            notes.push(format!(
-                "{name}: the columns {} hold a 1 in each row; it is read as the row's label.",
+            read.rows.iter_mut().zip(labels).for_each(|(row, label)| row.label = Some(label));
+            read.notes.push(format!(
+                "{}: the columns {} hold a 1 in each row; it is read as the row's label.",
+                table.display(),
                 short(&columns, SHOWN)
             ));
         }
@@ -99,10 +112,16 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
                 "has a 1 in {has} of the columns of classes; each image needs exactly one class (labels of \
                  several classes are not supported)"
             );
-            unlabelled = Some(line_error(table, line, &message));
+            read.unlabelled = Some(line_error(table, line, &message));
         }
     }
-    Ok(Table { rows, notes, unlabelled })
+}
+
+/// Whether a line names the columns of a table, with any delimiter.
+pub fn is_header(line: &str) -> bool {
+    let names = |delimiter: u8| line.split(char::from(delimiter)).map(|name| name.trim_matches(['"', ' ']));
+    let is_header = |delimiter| names(delimiter).count() > 1 && Chosen::of(names(delimiter)).path.is_some();
+    DELIMITERS.into_iter().any(is_header)
 }
 
 fn text<'a>(table: &Path, bytes: &'a [u8]) -> Result<&'a str, CatalogueError> {
@@ -117,7 +136,7 @@ fn spreadsheet_delimiter(text: &str) -> Option<(&str, u8)> {
     let (line, rest) = text.split_once('\n')?;
     let line = line.trim_end_matches('\r').trim_matches('"');
     match line.strip_prefix("sep=")?.as_bytes() {
-        &[delimiter] if delimiter.is_ascii() => Some((rest, delimiter)),
+        &[delimiter] if DELIMITERS.contains(&delimiter) => Some((rest, delimiter)),
         _ => None,
     }
 }
@@ -152,7 +171,7 @@ fn delimiter_name(delimiter: u8) -> &'static str {
         b',' => "commas",
         b'\t' => "tabs",
         b';' => "semicolons",
-        _ => "another character than the extension says",
+        _ => "vertical bars",
     }
 }
 
@@ -175,7 +194,7 @@ fn check_length(
                 b',' => "a comma",
                 b'\t' => "a tab",
                 b';' => "a semicolon",
-                _ => "the delimiter",
+                _ => "a vertical bar",
             }
         )
     } else if count < needed {
