@@ -44,10 +44,10 @@ const BOXES: &str = "it says where objects are; write one label for each image, 
 ///
 /// If it cannot be read.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
-    start(path, START)
+    start_up_to(path, START)
 }
 
-fn start(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+fn start_up_to(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     File::open(path)?.take(bytes).read_to_end(&mut start)?;
     Ok(start)
@@ -64,7 +64,7 @@ impl FileKind {
         let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
         let extension = extension.as_ref().and_then(|extension| extension.to_str()).unwrap_or_default();
         match (text, extension) {
-            ([b'{' | b'[', ..], _) => Some(json(path)),
+            ([b'{' | b'[', ..], _) => Some(json(&start_up_to(path, JSON_START).unwrap_or_default())),
             ([b'<', ..], "xml") => kind("an XML file (of Pascal VOC or CVAT?)", BOXES),
             (_, "yaml" | "yml") => kind("a YAML file (of a YOLO data set?)", "name the folder of images instead"),
             (_, "tfrecord" | "tfrecords") => kind("a TFRecord file", WRITE_FILES),
@@ -73,17 +73,17 @@ impl FileKind {
         }
     }
 
-    /// The kind of a file that is called a table and whose content is something else.
-    pub fn of_table(path: &Path, content: &[u8], json_lines: bool) -> Option<Self> {
+    /// The kind of a file that is called a table and whose content is something else. (The content may come
+    /// from a pipe, which cannot be read twice.)
+    pub fn of_table(content: &[u8], json_lines: bool) -> Option<Self> {
         if let Some(kind) = by_magic(content) {
             return Some(kind);
         }
         match content.trim_ascii_start() {
-            [b'P', b'K', 3, 4, ..] => {
-                of_zip(path).or(kind("a ZIP archive", "name it with the extension .zip, or save it as CSV if it is a workbook"))
-            }
+            [b'P', b'K', 3, 4, ..] => of_zip_content(io::Cursor::new(content))
+                .or(kind("a ZIP archive", "name it with the extension .zip, or save it as CSV if it is a workbook")),
             [b'[', ..] if json_lines => kind("one JSON list, not a JSON object on each line", JSON_LINES),
-            [b'{' | b'[', ..] if !json_lines => Some(json(path)),
+            [b'{' | b'[', ..] if !json_lines => Some(json(&content[..content.len().min(JSON_START as usize)])),
             [b'<', ..] => kind("a web page or XML text (a download that failed?)", "get the table itself"),
             _ => None,
         }
@@ -123,8 +123,11 @@ fn by_magic(start: &[u8]) -> Option<FileKind> {
 
 /// What a ZIP archive is that holds a document instead of files. `None` if it is an archive, or damaged.
 pub fn of_zip(path: &Path) -> Option<FileKind> {
-    let file = io::BufReader::new(File::open(path).ok()?);
-    let archive = zip::ZipArchive::new(file).ok()?;
+    of_zip_content(io::BufReader::new(File::open(path).ok()?))
+}
+
+fn of_zip_content(content: impl Read + io::Seek) -> Option<FileKind> {
+    let archive = zip::ZipArchive::new(content).ok()?;
     let has = |name: &str| archive.index_for_name(name).is_some();
     if has("xl/workbook.xml") || has("xl/workbook.bin") {
         kind("an Excel workbook", SAVE_AS_CSV)
@@ -141,10 +144,9 @@ pub fn of_zip(path: &Path) -> Option<FileKind> {
     }
 }
 
-/// Tells the exports of annotation programs by the names of their parts. (They are large: only the
-/// start is read.)
-fn json(path: &Path) -> FileKind {
-    let start = start(path, JSON_START).unwrap_or_default();
+/// Tells the exports of annotation programs by the names of their parts. (They are large, so `start` is
+/// not all of one.)
+fn json(start: &[u8]) -> FileKind {
     let has = |name: &str| {
         let quoted = format!("\"{name}\"");
         start.windows(quoted.len()).any(|window| window == quoted.as_bytes())

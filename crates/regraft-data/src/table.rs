@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Result<Table, CatalogueError> {
     // Windows programs put a byte order mark before a text.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let kind = TableKind::of(path).unwrap_or(TableKind::List);
-    if let Some(other) = FileKind::of_table(path, bytes, kind == TableKind::JsonLines) {
+    if let Some(other) = FileKind::of_table(bytes, kind == TableKind::JsonLines) {
         return Err(CatalogueError::NotData { path: path.to_path_buf(), kind: other });
     }
     match kind {
