@@ -5,10 +5,13 @@
 //! converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
 
 mod convert;
+mod directory;
 pub(crate) mod format;
 mod jpeg;
+pub mod orientation;
 mod panics;
 mod png;
+mod webp;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
 use crate::RgbImage;
+use directory::{Directory, Header};
 use format::Format;
 
 /// The most pixels a picture may have unless the caller says otherwise: Pillow's limit against decompression bombs, twice
@@ -169,20 +173,25 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, De
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
 
-/// Whether a file's metadata ask for its picture to be turned or mirrored (which [`decode_bytes`] does).
+/// Whether a file's metadata ask for its image to be turned or mirrored (which [`decode_bytes`] does).
 pub(crate) fn is_turned(bytes: &[u8]) -> bool {
-    let orientation = |format: Format| {
-        let reader = Cursor::new(bytes);
-        match format {
-            Format::Jpeg => jpeg::orientation(bytes),
-            Format::Png => png::orientation(bytes),
-            Format::WebP => WebPDecoder::new(reader).ok()?.orientation().ok(),
-            Format::Tiff => TiffDecoder::new(reader).ok()?.orientation().ok(),
-            Format::Gif | Format::Bmp | Format::Netpbm => None,
-        }
-    };
-    let found = panics::caught(|| Format::of(bytes).ok().and_then(orientation));
+    let found = panics::caught(|| Format::of(bytes).ok().map(|format| format.orientation(bytes)));
     matches!(found, Ok(Some(orientation)) if orientation != Orientation::NoTransforms)
+}
+
+impl Format {
+    /// Which way up the image is, by the file's metadata.
+    fn orientation(self, bytes: &[u8]) -> Orientation {
+        match self {
+            Self::Jpeg => jpeg::orientation(bytes).unwrap_or(Orientation::NoTransforms),
+            Self::Png => png::orientation(bytes).unwrap_or(Orientation::NoTransforms),
+            Self::WebP => webp::orientation(bytes),
+            Self::Tiff => Header::read(bytes)
+                .map(|header| orientation::of_tiff(&Directory::read(bytes, header, header.first)))
+                .unwrap_or(Orientation::NoTransforms),
+            Self::Gif | Self::Bmp | Self::Netpbm => Orientation::NoTransforms,
+        }
+    }
 }
 
 impl Format {
@@ -193,16 +202,16 @@ impl Format {
         let image = match self {
             Self::Jpeg => return jpeg::decode(bytes, options),
             Self::Png => png::decode(bytes, max_pixels),
-            Self::Gif => self.decode_with(GifDecoder::new(reader).map_err(failed)?, max_pixels),
-            Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, max_pixels),
-            Self::Bmp => self.decode_with(BmpDecoder::new(reader).map_err(failed)?, max_pixels),
-            Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, max_pixels),
-            Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, max_pixels),
+            Self::Gif => self.decode_with(GifDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Bmp => self.decode_with(BmpDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
         };
         image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })
     }
 
-    fn decode_with(self, mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    fn decode_with(self, mut decoder: impl ImageDecoder, bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         let failed = |error| self.reason(error);
         let (width, height) = decoder.dimensions();
         check_size(self.name(), width, height, max_pixels)?;
@@ -210,10 +219,8 @@ impl Format {
         // The picture itself at up to 16 bytes a pixel, and as much again for what the decoder needs beside it.
         limits.max_alloc = Some(max_pixels.saturating_mul(32).max(1 << 20));
         decoder.set_limits(limits).map_err(failed)?;
-        // Metadata that cannot be read turns no picture: viewers and Pillow show it as it is stored.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
-        Ok(convert::oriented(convert::to_rgb(decoded, self.name())?, orientation))
+        Ok(convert::oriented(convert::to_rgb(decoded, self.name())?, self.orientation(bytes)))
     }
 
     fn reason(self, error: ImageError) -> DecodeReason {
@@ -236,4 +243,26 @@ fn check_size(format: &'static str, width: u32, height: u32, max_pixels: u64) ->
         return Err(DecodeReason::TooLarge { width, height, max_pixels });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The images are 9 x 6 pixels as they are stored, and their orientations are 1, 3 or 6.
+    #[test]
+    fn what_the_audit_calls_turned_is_what_is_turned() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/orientation");
+        let half_turned = ["two_xmp_6_3.jpg", "imagemagick_6_3.png", "imagemagick_beside_chunk.png"];
+        let mut turned = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let image = decode_bytes(&bytes, &DecodeOptions::default()).unwrap().image;
+            let expected = image.width == 6 || half_turned.iter().any(|name| path.ends_with(name));
+            assert_eq!(is_turned(&bytes), expected, "{}", path.display());
+            turned += u32::from(expected);
+        }
+        assert!(turned >= 27, "{turned} files are turned");
+    }
 }

@@ -6,6 +6,7 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use png::{ColorType, Decoder, DecodingError, Info, Limits, Transformations};
 
+use super::orientation::orientation as stated_orientation;
 use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
 
@@ -33,28 +34,26 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     };
     // Metadata may follow the pixels; a fault in what follows them does not touch the picture.
     let _ = reader.finish();
-    let orientation = exif(reader.info()).and_then(|chunk| Orientation::from_exif_chunk(&chunk));
-    Ok(convert::oriented(RgbImage { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok(convert::oriented(RgbImage { width, height, pixels }, stated(reader.info())))
 }
 
-/// How the EXIF data ask for the picture to be turned, if they do.
+/// Which way up the image is, by its metadata.
 pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
     let mut reader = Decoder::new(Cursor::new(bytes)).read_info().ok()?;
-    // The chunk may stand behind the pixels.
+    // The metadata may follow the pixels.
     let _ = reader.finish();
-    exif(reader.info()).and_then(|chunk| Orientation::from_exif_chunk(&chunk))
+    Some(stated(reader.info()))
 }
 
-/// EXIF data from the chunk meant for it, or from ImageMagick's text chunk: a name, a length and hexadecimal digits.
-fn exif(info: &Info) -> Option<Vec<u8>> {
-    if let Some(chunk) = &info.exif_metadata {
-        return Some(chunk.to_vec());
-    }
-    let is_profile = |keyword: &str| matches!(keyword, "Raw profile type exif" | "Raw profile type APP1");
-    let compressed =
-        info.compressed_latin1_text.iter().find(|chunk| is_profile(&chunk.keyword)).and_then(|chunk| chunk.get_text().ok());
-    let plain = || info.uncompressed_latin1_text.iter().find(|chunk| is_profile(&chunk.keyword)).map(|chunk| chunk.text.clone());
-    let text = compressed.or_else(plain)?;
+/// By the chunk for EXIF data, else by ImageMagick's text chunk, else by the text chunk for XMP.
+fn stated(info: &Info) -> Orientation {
+    let exif = info.exif_metadata.as_deref().map(<[u8]>::to_vec).or_else(|| imagemagick_exif(info));
+    stated_orientation(exif.as_deref(), text(info, "XML:com.adobe.xmp").as_deref().map(str::as_bytes))
+}
+
+/// EXIF data as ImageMagick stores it: a name, a length and hexadecimal digits, each on lines of their own.
+fn imagemagick_exif(info: &Info) -> Option<Vec<u8>> {
+    let text = text(info, "Raw profile type exif")?;
     let digits: Vec<u8> = text
         .lines()
         .skip(3)
@@ -62,8 +61,18 @@ fn exif(info: &Info) -> Option<Vec<u8>> {
         .filter_map(|digit| char::from(digit).to_digit(16))
         .map(|digit| digit as u8)
         .collect();
-    let bytes: Vec<u8> = digits.as_chunks().0.iter().map(|&[high, low]| high << 4 | low).collect();
-    Some(bytes.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec).unwrap_or(bytes))
+    Some(digits.as_chunks().0.iter().map(|&[high, low]| high << 4 | low).collect())
+}
+
+/// A text chunk of any kind. If there are several with the same keyword, the last counts, as in Pillow.
+fn text(info: &Info, keyword: &str) -> Option<String> {
+    let international = info.utf8_text.iter().rfind(|chunk| chunk.keyword == keyword);
+    let compressed = info.compressed_latin1_text.iter().rfind(|chunk| chunk.keyword == keyword);
+    let plain = info.uncompressed_latin1_text.iter().rfind(|chunk| chunk.keyword == keyword);
+    international
+        .and_then(|chunk| chunk.get_text().ok())
+        .or_else(|| compressed.and_then(|chunk| chunk.get_text().ok()))
+        .or_else(|| plain.map(|chunk| chunk.text.clone()))
 }
 
 fn damaged(message: &str) -> DecodeReason {

@@ -24,7 +24,7 @@ mod standard_tables;
 
 use image::metadata::Orientation;
 
-use super::{DecodeOptions, DecodeReason, Decoded, check_size, convert};
+use super::{DecodeOptions, DecodeReason, Decoded, check_size, convert, orientation};
 use crate::RgbImage;
 use fault::Fault;
 use frame::{Frame, FrameError, Process};
@@ -46,6 +46,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
     let mut image: Option<Image> = None;
     let mut fault = None;
     let mut scans = 0;
+    let mut orientation = Orientation::NoTransforms;
     let complete = loop {
         let next = match headers.read(rest) {
             Ok(next) => next,
@@ -69,7 +70,11 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
                 }
                 let image = match &mut image {
                     Some(image) => image,
-                    None => image.insert(Image::new(&headers, options)?),
+                    None => {
+                        // Pillow reads no metadata behind the first scan.
+                        orientation = headers.orientation();
+                        image.insert(Image::new(&headers, options)?)
+                    }
                 };
                 match image.scan(&mut headers, header, data, options.allow_truncated) {
                     Ok((after, found)) => {
@@ -100,7 +105,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
         }
     }
     let colours = Colours::of(&image.frame, headers.adobe, headers.jfif);
-    Ok(image.finish(colours, headers.orientation(), fault.is_some() || !complete))
+    Ok(image.finish(colours, orientation, fault.is_some() || !complete))
 }
 
 /// How the metadata ask for the image to be turned, if they do.
@@ -112,8 +117,7 @@ pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
 
 impl Headers {
     fn orientation(&self) -> Orientation {
-        let found = self.exif.as_deref().and_then(Orientation::from_exif_chunk);
-        found.unwrap_or(Orientation::NoTransforms)
+        orientation::orientation(self.exif.as_deref(), self.xmp.as_deref())
     }
 }
 
