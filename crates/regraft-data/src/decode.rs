@@ -11,12 +11,13 @@ mod jpeg;
 pub mod orientation;
 mod panics;
 mod png;
+mod tiff;
 mod webp;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, pnm::PnmDecoder, tiff::TiffDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, pnm::PnmDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
@@ -205,7 +206,7 @@ impl Format {
             Self::Gif => self.decode_with(GifDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
             Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
             Self::Bmp => self.decode_with(BmpDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
-            Self::Tiff => self.decode_with(TiffDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Tiff => tiff::decode(bytes, max_pixels),
             Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
         };
         image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })

@@ -1,0 +1,146 @@
+//! TIFFs of many kinds against Pillow (files and answers by `fixtures/tiff_kinds.py`), and kinds that are not supported.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{bytes, number, worst};
+use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiff")
+}
+
+fn content(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(name)).unwrap()
+}
+
+fn reason(bytes: &[u8]) -> DecodeReason {
+    decode_bytes(bytes, &DecodeOptions::default()).unwrap_err()
+}
+
+#[test]
+fn every_kind_is_decoded_as_pillow_does() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/tiff.json")).unwrap();
+    assert!(cases.len() >= 45);
+    let mut failures = Vec::new();
+    for case in &cases {
+        let name = case["file"].as_str().unwrap();
+        let image = match decode(&folder().join(name), &DecodeOptions::default()) {
+            Ok(image) => image,
+            Err(error) => {
+                failures.push(error.to_string());
+                continue;
+            }
+        };
+        assert_eq!((image.width, image.height), (number(&case["width"]), number(&case["height"])), "{name}");
+        let worst = worst(&image.pixels, &bytes(&case["pixels"]));
+        if worst > if name.starts_with("jpeg") { 3 } else { 0 } {
+            failures.push(format!("{name}: differs by {worst} levels"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The tags of a little-endian file whose directory follows the header: a tag's number and where its value is.
+fn value_of(bytes: &[u8], tag: u16) -> usize {
+    let half = |place: usize| u16::from_le_bytes([bytes[place], bytes[place + 1]]);
+    let start = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+    let entry = (0..usize::from(half(start))).map(|number| start + 2 + 12 * number).find(|&entry| half(entry) == tag);
+    entry.unwrap_or_else(|| panic!("tag {tag}")) + 8
+}
+
+fn changed(name: &str, tag: u16, value: u16) -> Vec<u8> {
+    let mut bytes = content(name);
+    let place = value_of(&bytes, tag);
+    bytes[place..place + 2].copy_from_slice(&value.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
+    let grey = "grey_4_reversed.tif";
+    for (bytes, expected) in [
+        (changed(grey, 259, 6), "JPEG compression of the old style"),
+        (changed(grey, 259, 34925), "LZMA compression"),
+        (changed(grey, 259, 50000), "Zstandard compression"),
+        (changed(grey, 259, 50001), "WebP compression"),
+        (changed(grey, 259, 34712), "JPEG 2000 compression"),
+        (changed(grey, 259, 777), "compression 777"),
+        (changed(grey, 262, 8), "CIELab colours"),
+        (changed(grey, 262, 32803), "a camera's raw data"),
+        (changed(grey, 262, 99), "photometric interpretation 99"),
+        (changed(grey, 258, 32), "32-bit samples of grey"),
+        (changed(grey, 258, 5), "5-bit samples of grey"),
+        (changed(grey, 277, 500), "500 samples a pixel"),
+        (changed("grey_8_extra1.tif", 262, 3), "a palette with premultiplied alpha"),
+        (changed("lzw_predictor.tif", 317, 3), "predictor 3"),
+    ] {
+        match reason(&bytes) {
+            DecodeReason::Unsupported { format: "TIFF", message } => assert!(message.contains(expected), "{message}"),
+            other => panic!("{expected}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn either_byte_order_of_the_magic_number_is_taken() {
+    let mut bytes = content("palette_8.tif");
+    let whole = decode_bytes(&bytes, &DecodeOptions::default()).unwrap();
+    bytes[2..4].copy_from_slice(&[0, 42]);
+    assert_eq!(decode_bytes(&bytes, &DecodeOptions::default()).unwrap(), whole);
+}
+
+/// Every cut of every file: the whole image, or an error which is never a panic.
+#[test]
+fn cut_files_are_errors() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let bytes = content(&name);
+        let whole = decode_bytes(&bytes, &DecodeOptions::default()).unwrap();
+        for length in (0..bytes.len()).step_by((bytes.len() / 150).max(1)) {
+            match decode_bytes(&bytes[..length], &DecodeOptions::default()) {
+                Ok(cut) => assert!(cut == whole, "{name} cut to {length} of {}", bytes.len()),
+                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name} cut to {length}: {reason}"),
+            }
+        }
+    }
+}
+
+/// Single changed bytes: whatever comes out, no decoder panics.
+#[test]
+fn damaged_files_do_no_harm() {
+    let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let whole = content(&name);
+        for place in 0..whole.len() {
+            for change in [0x55, 0xFF, 0x01] {
+                let mut damaged = whole.clone();
+                damaged[place] ^= change;
+                match decode_bytes(&damaged, &options) {
+                    Ok(decoded) => {
+                        let image = decoded.image;
+                        assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                    }
+                    Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name}, byte {place}: {reason}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_are_checked_before_memory_is_taken() {
+    let limit = DecodeOptions { max_pixels: 21 * 18 - 1, ..DecodeOptions::default() };
+    let expected = DecodeReason::TooLarge { width: 21, height: 18, max_pixels: 21 * 18 - 1 };
+    assert_eq!(decode_bytes(&content("rgb_16_be.tif"), &limit), Err(expected.clone()));
+    assert_eq!(decode_bytes(&content("group4.tif"), &limit), Err(expected));
+    let mut tiled = content("rgb_8_le_tiled.tif");
+    for tag in [322, 323] {
+        let place = value_of(&tiled, tag);
+        tiled[place..place + 2].copy_from_slice(&[0xFF, 0xFF]);
+    }
+    assert!(matches!(reason(&tiled), DecodeReason::TooLarge { width: 65_535, height: 65_535, .. }));
+}
