@@ -1,23 +1,28 @@
 //! A file's bytes to 8-bit RGB pixels.
 //!
 //! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP, TIFF
-//! (first page) and netpbm. EXIF orientation is applied; alpha is composited on white; grey, palette, 16-bit and CMYK are
-//! converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
+//! (first page), netpbm, QOI, ICO (largest frame) and TGA. The orientation is applied; alpha is composited on white; grey,
+//! palette, 16-bit and CMYK are converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
 
+mod bmp;
 mod convert;
 mod directory;
 pub(crate) mod format;
+mod gif;
+mod ico;
 mod jpeg;
 pub mod orientation;
 mod panics;
 mod png;
+mod qoi;
+mod tga;
 mod tiff;
 mod webp;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, pnm::PnmDecoder, webp::WebPDecoder};
+use image::codecs::{pnm::PnmDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
@@ -167,9 +172,6 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, Deco
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let format = Format::of(bytes)?;
     let name = format.name();
-    if let Some((width, height)) = format.early_size(bytes) {
-        check_size(name, width, height, options.max_pixels)?;
-    }
     panics::caught(|| format.decode(bytes, options))
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
@@ -190,7 +192,7 @@ impl Format {
             Self::Tiff => Header::read(bytes)
                 .map(|header| orientation::of_tiff(&Directory::read(bytes, header, header.first)))
                 .unwrap_or(Orientation::NoTransforms),
-            Self::Gif | Self::Bmp | Self::Netpbm => Orientation::NoTransforms,
+            Self::Gif | Self::Bmp | Self::Netpbm | Self::Qoi | Self::Ico | Self::Tga => Orientation::NoTransforms,
         }
     }
 }
@@ -203,9 +205,13 @@ impl Format {
         let image = match self {
             Self::Jpeg => return jpeg::decode(bytes, options),
             Self::Png => png::decode(bytes, max_pixels),
-            Self::Gif => self.decode_with(GifDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Gif => gif::decode(bytes, max_pixels),
+            Self::WebP if webp::is_cut(bytes) => Err(DecodeReason::Truncated(self.name())),
             Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
-            Self::Bmp => self.decode_with(BmpDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Bmp => bmp::decode(bytes, max_pixels),
+            Self::Qoi => qoi::decode(bytes, max_pixels),
+            Self::Ico => ico::decode(bytes, max_pixels),
+            Self::Tga => tga::decode(bytes, max_pixels),
             Self::Tiff => tiff::decode(bytes, max_pixels),
             Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
         };

@@ -106,7 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn images() -> std::io::Result<Vec<Vec<u8>>> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut paths: Vec<PathBuf> = Vec::new();
-    for folder in ["pictures", "large", "jpeg"] {
+    for folder in ["pictures", "large", "jpeg", "orientation", "tiff", "kinds"] {
         for entry in std::fs::read_dir(fixtures.join(folder))? {
             paths.push(entry?.path());
         }

@@ -143,7 +143,10 @@ fn wrong_extension(path: &Path, bytes: &[u8]) -> Option<Oddity> {
         "bmp" | "dib" => Some(Format::Bmp),
         "tif" | "tiff" => Some(Format::Tiff),
         "ppm" | "pgm" | "pbm" | "pnm" | "pam" => Some(Format::Netpbm),
-        "heic" | "heif" | "avif" | "jxl" | "jp2" | "psd" | "ico" | "svg" => None,
+        "qoi" => Some(Format::Qoi),
+        "ico" => Some(Format::Ico),
+        "tga" => Some(Format::Tga),
+        "heic" | "heif" | "avif" | "jxl" | "jp2" | "psd" | "svg" => None,
         _ => return None,
     };
     (claimed != Some(format)).then(|| Oddity::WrongExtension { extension, format: format.name() })

@@ -59,6 +59,11 @@ pub fn rgba_on_white(values: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// `[N, 4]` red, green, blue and a fourth value that has no meaning to `[N, 3]`.
+pub fn without_alpha(values: &[u8]) -> Vec<u8> {
+    values.as_chunks().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect()
+}
+
 /// `[N, 4]` cyan, magenta, yellow and black (255 is full ink) to `[N, 3]`, by Pillow's formula.
 pub fn cmyk(values: &[u8]) -> Vec<u8> {
     let mixed = |ink: u8, light: u8| light - divided_by_255(u32::from(ink) * u32::from(light));

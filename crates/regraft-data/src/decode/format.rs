@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes.
 
-use super::DecodeReason;
+use super::{DecodeReason, bmp, ico, tga};
 
 /// A format that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,9 @@ pub enum Format {
     Bmp,
     Tiff,
     Netpbm,
+    Qoi,
+    Ico,
+    Tga,
 }
 
 /// What to do about a file of another format.
@@ -37,11 +40,14 @@ impl Format {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Ok(Self::Png),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
-            [b'B', b'M', ..] => Ok(Self::Bmp),
+            [b'B', b'M', ..] if Self::has_bitmap_header(bytes) => Ok(Self::Bmp),
+            [b'q', b'o', b'i', b'f', ..] => Ok(Self::Qoi),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
             // The magic number in the other byte order, which Pillow accepts.
             [b'I', b'I', 0, 42, ..] | [b'M', b'M', 42, 0, ..] => Ok(Self::Tiff),
             [b'P', b'1'..=b'7', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..] => Ok(Self::Netpbm),
+            _ if ico::is_one(bytes) => Ok(Self::Ico),
+            _ if tga::is_one(bytes) => Ok(Self::Tga),
             _ => {
                 let (content, advice) = other(bytes);
                 Err(DecodeReason::NotAPicture { content, advice })
@@ -59,21 +65,16 @@ impl Format {
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
             Self::Netpbm => "netpbm",
+            Self::Qoi => "QOI",
+            Self::Ico => "ICO",
+            Self::Tga => "TGA",
         }
     }
 
-    /// Width and height as the header has them, of the formats whose decoders read on, or judge by a limit of their own, before
-    /// they tell.
-    pub fn early_size(self, bytes: &[u8]) -> Option<(u32, u32)> {
-        let half = |place: usize| Some(u16::from_le_bytes(*bytes.get(place..)?.first_chunk()?));
-        let whole = |place: usize| Some(i32::from_le_bytes(*bytes.get(place..)?.first_chunk()?).unsigned_abs());
-        match self {
-            Self::Gif => Some((u32::from(half(6)?), u32::from(half(8)?))),
-            // The oldest of the bitmap headers has 12 bytes and 16-bit sizes; in the others a negative height means top to bottom.
-            Self::Bmp if whole(14)? == 12 => Some((u32::from(half(18)?), u32::from(half(20)?))),
-            Self::Bmp => Some((whole(18)?, whole(22)?)),
-            Self::Jpeg | Self::Png | Self::WebP | Self::Tiff | Self::Netpbm => None,
-        }
+    /// Two letters are little to know a format by: a text may begin with them too.
+    fn has_bitmap_header(bytes: &[u8]) -> bool {
+        let length = bytes.get(14..).and_then(|header| header.first_chunk()).map(|&length| u32::from_le_bytes(length));
+        length.is_none_or(|length| bmp::HEADERS.contains(&length) || (1..256).contains(&length))
     }
 }
 
@@ -84,7 +85,7 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
         [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => ("a JPEG XL picture", CONVERT_JXL),
         [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', ..] => ("a JPEG 2000 picture", CONVERT),
         [b'8', b'B', b'P', b'S', ..] => ("a Photoshop document", CONVERT),
-        [0, 0, 1 | 2, 0, ..] => ("a Windows icon or cursor", CONVERT),
+        [0, 0, 2, 0, ..] => ("a Windows cursor", CONVERT),
         [b'%', b'P', b'D', b'F', ..] => ("a PDF document", CONVERT),
         [b'P', b'K', 3, 4, ..] => ("a ZIP archive", "unpack it, or remove it"),
         [0x1F, 0x8B, ..] => ("a gzip archive", "unpack it, or remove it"),

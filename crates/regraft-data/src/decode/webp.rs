@@ -1,4 +1,4 @@
-//! The metadata of a WebP.
+//! What the container of a WebP says: whether it is whole, and which way up its image is.
 
 use image::metadata::Orientation;
 
@@ -7,6 +7,12 @@ use super::orientation::orientation as stated_orientation;
 /// Bits of the header that announce the metadata.
 const HAS_XMP: u8 = 1 << 2;
 const HAS_EXIF: u8 = 1 << 3;
+
+/// Whether the file ends before its container does. Pixels that are cut off would be decoded to something else.
+pub fn is_cut(bytes: &[u8]) -> bool {
+    let length = bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(u32::MAX, |&length| u32::from_le_bytes(length));
+    u64::from(length) + 8 > bytes.len() as u64
+}
 
 /// Which way up the image is. As in libwebp, metadata that the header does not announce are ignored, and the first chunk of a
 /// kind counts.

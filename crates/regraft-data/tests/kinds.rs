@@ -1,0 +1,144 @@
+//! Unusual but valid files of many formats against Pillow (files and answers by `fixtures/kinds.py`), and kinds that are not
+//! supported.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{bytes, number, worst};
+use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kinds")
+}
+
+fn content(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(name)).unwrap()
+}
+
+fn names() -> Vec<String> {
+    std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn reason(bytes: &[u8]) -> DecodeReason {
+    decode_bytes(bytes, &DecodeOptions::default()).unwrap_err()
+}
+
+#[test]
+fn every_kind_is_decoded_as_pillow_does() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/kinds.json")).unwrap();
+    assert!(cases.len() >= 89);
+    let mut failures = Vec::new();
+    for case in &cases {
+        let name = case["file"].as_str().unwrap();
+        let image = match decode(&folder().join(name), &DecodeOptions::default()) {
+            Ok(image) => image,
+            Err(error) => {
+                failures.push(error.to_string());
+                continue;
+            }
+        };
+        let size = (number(&case["width"]), number(&case["height"]));
+        if (image.width, image.height) != size {
+            failures.push(format!("{name}: is {} x {}, not {size:?}", image.width, image.height));
+            continue;
+        }
+        let worst = worst(&image.pixels, &bytes(&case["pixels"]));
+        if worst > 0 {
+            failures.push(format!("{name}: differs by {worst} levels"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
+    let changed = |place: usize, value: u8| {
+        let mut bytes = content("rgb_565_masks.bmp");
+        bytes[place] = value;
+        bytes
+    };
+    for (bytes, expected) in [
+        (changed(30, 4), "a JPEG inside"),
+        (changed(30, 5), "a PNG inside"),
+        (changed(30, 11), "CMYK"),
+        (changed(30, 99), "compression 99 of 16 bits a pixel"),
+        (changed(14, 99), "a header of 99 bytes"),
+        (changed(28, 48), "48 bits a pixel"),
+    ] {
+        match reason(&bytes) {
+            DecodeReason::Unsupported { format: "BMP", message } => assert!(message.contains(expected), "{message}"),
+            other => panic!("{expected}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
+    for other in [
+        &b"BMW is a make of cars, and this is a text."[..],
+        b"\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\0\0\x01\0\xFF\xFF too few for so many frames",
+        b"\0\0\x02\0\x01\0 a cursor, which is not read, and has a few more bytes here",
+        &[0; 64],
+        &[1; 64],
+        &[2; 64],
+        &[3; 64],
+    ] {
+        assert!(matches!(reason(other), DecodeReason::NotAPicture { .. }), "{}: {}", other.escape_ascii(), reason(other));
+    }
+}
+
+/// Every cut of every file: the whole image, or an error which is never a panic.
+#[test]
+fn cut_files_are_errors() {
+    for name in names() {
+        let bytes = content(&name);
+        let whole = decode_bytes(&bytes, &DecodeOptions::default()).unwrap();
+        for length in 0..bytes.len() {
+            match decode_bytes(&bytes[..length], &DecodeOptions::default()) {
+                // What follows the pixels of this one says that its alpha counts for nothing.
+                Ok(_) if name == "alpha_without_meaning.tga" => {}
+                // The last number in words may lose a digit.
+                Ok(_) if name.starts_with("in_words") && length + 3 > bytes.len() => {}
+                // The end of a GIF may be missing.
+                Ok(cut) => assert!(cut == whole, "{name} cut to {length} of {}", bytes.len()),
+                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name} cut to {length}: {reason}"),
+            }
+        }
+    }
+}
+
+/// Single changed bytes: whatever comes out, no decoder panics.
+#[test]
+fn damaged_files_do_no_harm() {
+    let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
+    for name in names() {
+        let whole = content(&name);
+        for place in 0..whole.len() {
+            for change in [0x55, 0xFF, 0x01] {
+                let mut damaged = whole.clone();
+                damaged[place] ^= change;
+                match decode_bytes(&damaged, &options) {
+                    Ok(decoded) => {
+                        let image = decoded.image;
+                        assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                    }
+                    Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name}, byte {place}: {reason}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_are_checked_before_memory_is_taken() {
+    let limit = DecodeOptions { max_pixels: 13 * 9 - 1, ..DecodeOptions::default() };
+    for name in
+        ["palette_8.bmp", "run_lengths_4.bmp", "rgba.ico", "rgb.tga", "rgb_packed.tga", "rgb.qoi", "part.gif", "lossy_alpha.webp"]
+    {
+        let expected = DecodeReason::TooLarge { width: 13, height: 9, max_pixels: 13 * 9 - 1 };
+        assert_eq!(decode_bytes(&content(name), &limit), Err(expected), "{name}");
+    }
+}
