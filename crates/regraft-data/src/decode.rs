@@ -30,46 +30,45 @@ use crate::RgbImage;
 use directory::{Directory, Header};
 use format::Format;
 
-/// The most pixels a picture may have unless the caller says otherwise: Pillow's limit against decompression bombs, twice
+/// The most pixels that an image may have unless the caller says otherwise: Pillow's limit against decompression bombs, twice
 /// `1024^3 / 4 / 3`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
-/// What is taken for a readable picture.
+/// Which files are accepted, and how large their images are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Pictures of more pixels are refused by their header, before memory is taken.
+    /// Images with more pixels are refused by their header, before memory is allocated.
     pub max_pixels: u64,
-    /// Whether a JPEG that is cut off or damaged is taken as far as it goes; the rest is grey. Otherwise it is refused, as Pillow
-    /// refuses one that is cut off.
+    /// Whether a JPEG that is cut off or damaged is decoded as far as possible and the rest filled with grey. Otherwise it is
+    /// refused, as Pillow refuses one that is cut off.
     pub allow_truncated: bool,
-    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps so many pixels; `None`:
-    /// whole.
+    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps this many pixels. `None`
+    /// decodes the whole image.
     pub least_side: Option<u32>,
 }
 
 impl Default for DecodeOptions {
-    /// Whole pictures of at most [`DEFAULT_MAX_PIXELS`].
+    /// Whole images of at most [`DEFAULT_MAX_PIXELS`].
     fn default() -> Self {
         Self { max_pixels: DEFAULT_MAX_PIXELS, allow_truncated: false, least_side: None }
     }
 }
 
-/// A picture and how it was read.
+/// An image and how it was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// The picture.
+    /// The image.
     pub image: RgbImage,
-    /// It was taken as far as it goes: see [`DecodeOptions::allow_truncated`].
+    /// It was decoded only as far as possible: see [`DecodeOptions::allow_truncated`].
     pub truncated: bool,
     /// What its sides were divided by: 1, or 2, 4 or 8 (see [`DecodeOptions::least_side`]).
     pub reduction: u32,
-    /// The short side of the whole picture in pixels, if it could be reduced; 0 if it cannot.
+    /// The short side of the whole image in pixels if it could be reduced; 0 if it cannot.
     pub reducible_side: u32,
 }
 
 impl DecodeOptions {
-    /// What the sides of a picture are divided by whose short side is `reducible_side` pixels long (see
-    /// [`Decoded::reducible_side`]).
+    /// What the sides of an image are divided by if its short side has `reducible_side` pixels (see [`Decoded::reducible_side`]).
     #[must_use]
     pub fn reduction(&self, reducible_side: u32) -> u32 {
         let fits = |least_side: u32| [8, 4, 2].into_iter().find(|reduction| reducible_side / reduction >= least_side.max(1));
@@ -77,7 +76,7 @@ impl DecodeOptions {
     }
 }
 
-/// A file that is no readable picture.
+/// A file that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct DecodeError {
@@ -91,21 +90,21 @@ pub struct DecodeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeReason {
     /// The file could not be read.
-    #[error("cannot be read ({0}): check that it exists and that you may read it")]
+    #[error("cannot be read ({0}); check that it exists and that you may read it")]
     Unreadable(String),
     /// The file holds no byte.
-    #[error("is empty: remove it or replace it by an intact copy")]
+    #[error("is empty; replace it with an intact copy or remove it")]
     Empty,
-    /// The content is of no format that can be decoded.
-    #[error("is no picture of a known format but {content}: {advice}")]
-    NotAPicture {
+    /// The content is in no format that can be decoded.
+    #[error("is {content}, which cannot be read as an image; {advice}")]
+    NotAnImage {
         /// What it is.
         content: &'static str,
         /// What to do about it.
         advice: &'static str,
     },
     /// The header announces more pixels than allowed.
-    #[error("announces {width} x {height} pixels, more than the {max_pixels} allowed: make it smaller, or remove it")]
+    #[error("has {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller or remove it")]
     TooLarge {
         /// Width in pixels.
         width: u64,
@@ -114,27 +113,27 @@ pub enum DecodeReason {
         /// The limit in pixels.
         max_pixels: u64,
     },
-    /// The file ends before its picture does.
-    #[error("is a truncated {0}: replace it by an intact copy, or remove it")]
+    /// The file ends before its image does.
+    #[error("is a truncated {0}; replace it with an intact copy or remove it")]
     Truncated(&'static str),
     /// The content breaks its format's rules.
-    #[error("is a damaged {format} ({message}): replace it by an intact copy, or remove it")]
+    #[error("is a damaged {format} ({message}); replace it with an intact copy or remove it")]
     Damaged {
         /// The format's name.
         format: &'static str,
         /// What the decoder said.
         message: String,
     },
-    /// A variant of the format that is not decoded.
-    #[error("is a {format} of a kind that is not supported ({message}): convert it to plain JPEG or PNG, or remove it")]
+    /// A valid file of a kind that is not decoded.
+    #[error("is a {format} of a kind that is not supported ({message}); convert it to JPEG or PNG, or remove it")]
     Unsupported {
         /// The format's name.
         format: &'static str,
-        /// What the decoder said.
+        /// The kind.
         message: String,
     },
-    /// The decoder broke down.
-    #[error("made the {format} decoder panic ({message}): it is most likely damaged; save it anew, or remove it")]
+    /// The decoder panicked.
+    #[error("made the {format} decoder panic ({message}) and is most likely damaged; save it again or remove it")]
     Panicked {
         /// The format's name.
         format: &'static str,
@@ -147,16 +146,16 @@ pub enum DecodeReason {
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no picture that `options` allow.
+/// If the file cannot be read, or is no image that `options` allow.
 pub fn decode(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
     decode_file(path, options).map(|decoded| decoded.image)
 }
 
-/// Reads and decodes a file, and says how it was read.
+/// Reads and decodes a file, and says how it was decoded.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no picture that `options` allow.
+/// If the file cannot be read, or is no image that `options` allow.
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
     std::fs::read(path)
         .map_err(|error| DecodeReason::Unreadable(error.to_string()))
@@ -168,7 +167,7 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, Deco
 ///
 /// # Errors
 ///
-/// When the bytes are no picture that `options` allow.
+/// If the bytes are no image that `options` allow.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let format = Format::of(bytes)?;
     let name = format.name();
@@ -223,7 +222,7 @@ impl Format {
         let (width, height) = decoder.dimensions();
         check_size(self.name(), width, height, max_pixels)?;
         let mut limits = image::Limits::default();
-        // The picture itself at up to 16 bytes a pixel, and as much again for what the decoder needs beside it.
+        // The image itself at up to 16 bytes a pixel, and as much again for what the decoder needs as well.
         limits.max_alloc = Some(max_pixels.saturating_mul(32).max(1 << 20));
         decoder.set_limits(limits).map_err(failed)?;
         let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
@@ -240,7 +239,7 @@ impl Format {
     }
 }
 
-/// Refuses a picture by the size in its header.
+/// Refuses an image by the size in its header.
 fn check_size(format: &'static str, width: u32, height: u32, max_pixels: u64) -> Result<(), DecodeReason> {
     let (width, height) = (u64::from(width), u64::from(height));
     if width == 0 || height == 0 {

@@ -86,7 +86,7 @@ fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
         &[2; 64],
         &[3; 64],
     ] {
-        assert!(matches!(reason(other), DecodeReason::NotAPicture { .. }), "{}: {}", other.escape_ascii(), reason(other));
+        assert!(matches!(reason(other), DecodeReason::NotAnImage { .. }), "{}: {}", other.escape_ascii(), reason(other));
     }
 }
 

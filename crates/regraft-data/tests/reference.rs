@@ -79,7 +79,7 @@ fn compare(case: &Value, folder: &Path) -> (Outcome, String) {
             let outcome = match (&error.reason, theirs) {
                 (DecodeReason::Panicked { .. }, _) => Outcome::Panicked,
                 (_, Some(_)) => Outcome::NeitherReads,
-                (DecodeReason::Unsupported { .. } | DecodeReason::NotAPicture { .. }, None) => Outcome::NotSupported,
+                (DecodeReason::Unsupported { .. } | DecodeReason::NotAnImage { .. }, None) => Outcome::NotSupported,
                 // libjpeg fills what it cannot read and only warns; we do so when asked to.
                 (DecodeReason::Damaged { .. }, None) => Outcome::Damaged,
                 _ => Outcome::OtherwiseRefused,

@@ -83,7 +83,7 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace.regraft("predict runs/photos photos/train/blue/cut.jpg --allow-truncated").succeeded();
     assert_says(&run.stderr, &["used as far as they go"]);
     let error = workspace.regraft("evaluate runs/photos photos/test --max-pixels 1000").failed(2);
-    assert_says(&error, &["photos/test/blue/0.jpg: announces 40 x 48 pixels, more than the 1000 allowed"]);
+    assert_says(&error, &["photos/test/blue/0.jpg: has 40 x 48 pixels, more than the limit of 1000"]);
 }
 
 #[test]

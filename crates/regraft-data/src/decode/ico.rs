@@ -25,24 +25,24 @@ pub fn is_one(bytes: &[u8]) -> bool {
 }
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
-    let mut frames = frames(bytes).ok_or(DecodeReason::Truncated("ICO"))?;
+    let mut frames = frames(bytes).ok_or(DecodeReason::Truncated("Windows icon"))?;
     // Of frames of a size, Pillow takes the one of the fewest colours.
     frames.sort_by_key(|frame| (std::cmp::Reverse(frame.pixels), frame.bits));
     let frame = frames.first().ok_or_else(|| damaged("it has no frame"))?;
-    let stored = bytes.get(frame.start..).ok_or(DecodeReason::Truncated("ICO"))?;
+    let stored = bytes.get(frame.start..).ok_or(DecodeReason::Truncated("Windows icon"))?;
     if stored.starts_with(PNG) {
         return png::decode(stored, max_pixels);
     }
     let mut bitmap = Bitmap::read(bytes, frame.start, None).map_err(as_icon)?;
     // Below the colours there is a mask as large as they are.
     bitmap.height /= 2;
-    check_size("ICO", bitmap.width, bitmap.height, max_pixels)?;
+    check_size("Windows icon", bitmap.width, bitmap.height, max_pixels)?;
     let mut pixels = bitmap.rgba(bytes).map_err(as_icon)?;
     let (width, height) = (bitmap.width as usize, bitmap.height as usize);
     let rows = pixels.chunks_exact_mut(width * 4).rev();
     if frame.bits == 32 {
         let alpha = bytes.get(bitmap.start..).and_then(|stored| stored.get(..width * height * 4));
-        let alpha = alpha.ok_or(DecodeReason::Truncated("ICO"))?;
+        let alpha = alpha.ok_or(DecodeReason::Truncated("Windows icon"))?;
         for (row, alpha) in rows.zip(alpha.chunks_exact(width * 4)) {
             row.as_chunks_mut::<4>().0.iter_mut().zip(alpha.as_chunks::<4>().0).for_each(|(pixel, alpha)| pixel[3] = alpha[3]);
         }
@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         let stride = width.div_ceil(32) * 4;
         let end = frame.start.saturating_add(frame.length);
         let mask = end.checked_sub(stride * height).and_then(|start| bytes.get(start..end));
-        let mask = mask.ok_or(DecodeReason::Truncated("ICO"))?;
+        let mask = mask.ok_or(DecodeReason::Truncated("Windows icon"))?;
         for (row, mask) in rows.zip(mask.chunks_exact(stride)) {
             for (x, pixel) in row.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 pixel[3] = if mask[x / 8] << (x % 8) & 0x80 == 0 { 255 } else { 0 };
@@ -80,12 +80,12 @@ fn frames(bytes: &[u8]) -> Option<Vec<Frame>> {
 /// What is wrong with a frame is wrong with the icon.
 fn as_icon(reason: DecodeReason) -> DecodeReason {
     match reason {
-        DecodeReason::Truncated(_) => DecodeReason::Truncated("ICO"),
-        DecodeReason::Unsupported { message, .. } => DecodeReason::Unsupported { format: "ICO", message },
+        DecodeReason::Truncated(_) => DecodeReason::Truncated("Windows icon"),
+        DecodeReason::Unsupported { message, .. } => DecodeReason::Unsupported { format: "Windows icon", message },
         reason => reason,
     }
 }
 
 fn damaged(message: &str) -> DecodeReason {
-    DecodeReason::Damaged { format: "ICO", message: message.to_owned() }
+    DecodeReason::Damaged { format: "Windows icon", message: message.to_owned() }
 }
