@@ -96,7 +96,7 @@ pub enum DecodeReason {
     #[error("is empty; replace it with an intact copy or remove it")]
     Empty,
     /// The content is in no format that can be decoded.
-    #[error("is {content}, which cannot be read as an image; {advice}")]
+    #[error("is {content}; {advice}")]
     NotAnImage {
         /// What it is.
         content: &'static str,

@@ -85,7 +85,7 @@ fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it()
     );
     assert_eq!(report["duplicates"].as_array().map(Vec::len), Some(4));
     assert_eq!(report["unreadable"][0]["path"], "photos/train/b/broken.jpg");
-    assert_says(&report["unreadable"].to_string(), &["which cannot be read as an image"]);
+    assert_says(&report["unreadable"].to_string(), &["is a file of an unknown format"]);
 
     let list = workspace.text("out.csv");
     let mut excluded: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split('"').nth(1)).collect();

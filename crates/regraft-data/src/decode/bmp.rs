@@ -56,30 +56,31 @@ impl Bitmap {
         let compression = if has_more { field(16)? } else { 0 };
         let is_top_down = !is_oldest && (height as i32) < 0;
         let stated_colours = if has_more { field(32)? as usize } else { 0 };
-        if !matches!(bits, 1 | 2 | 4 | 8 | 16 | 24 | 32) {
-            return Err(unsupported(&format!("{bits} bits a pixel")));
-        }
-        let colours = if stated_colours == 0 && bits <= 8 { 1 << bits } else { stated_colours };
         let (coding, with_masks) = match (compression, bits) {
-            (0, _) => (Coding::Plain, false),
-            (1, 8) | (2, 4) => (Coding::RunLengths, false),
-            // OS/2 gives the number 3 to another compression.
-            (3, 16 | 24 | 32) if length != 64 => (Coding::Plain, true),
-            (3, _) if length == 64 => return Err(unsupported("fax compression")),
             (4, _) if length == 64 => return Err(unsupported("run lengths of 24 bits")),
             (4, _) => return Err(unsupported("a JPEG inside")),
             (5, _) => return Err(unsupported("a PNG inside")),
+            (_, bits) if !matches!(bits, 1 | 2 | 4 | 8 | 16 | 24 | 32) => {
+                return Err(unsupported(&format!("{bits} bits a pixel")));
+            }
+            (0, _) => (Coding::Plain, false),
+            (1, 8) | (2, 4) => (Coding::RunLengths, false),
+            // OS/2 gives the number 3 to another compression.
+            (3 | 6, 16 | 24 | 32) if length != 64 => (Coding::Plain, true),
+            (3, _) if length == 64 => return Err(unsupported("fax compression")),
             (11..=13, _) => return Err(unsupported("CMYK")),
             (number, bits) => return Err(unsupported(&format!("compression {number} of {bits} bits a pixel"))),
         };
+        let colours = if stated_colours == 0 && bits <= 8 { 1 << bits } else { stated_colours };
         // Masks are in the later headers, or follow the oldest one that may have them.
         let mut palette_start = place + length as usize;
         let masks = if with_masks {
             let mask = |index: usize| number(bytes, place + 40 + 4 * index);
+            let has_alpha = bits == 32 && (length >= 56 || compression == 6);
             if length == 40 {
-                palette_start += 12;
+                palette_start += if compression == 6 { 16 } else { 12 };
             }
-            let alpha = if length >= 56 && bits == 32 { mask(3)? } else { 0 };
+            let alpha = if has_alpha { mask(3)? } else { 0 };
             [mask(0)?, mask(1)?, mask(2)?, alpha]
         } else if bits == 16 {
             [0x7C00, 0x03E0, 0x001F, 0]

@@ -25,6 +25,7 @@ const CONVERT_AVIF: &str = "convert it to JPEG or PNG (with `avifdec IN OUT.png`
 const CONVERT_JXL: &str = "convert it to JPEG or PNG (with `djxl IN OUT.jpg`), or remove it";
 const CONVERT_RAW: &str = "develop it to JPEG or PNG with the camera's software or a photo editor, or remove it";
 const EXTRACT: &str = "extract its frames as JPEG or PNG, or remove it";
+const UNPACK: &str = "unpack it or remove it";
 const REPLACE: &str = "replace it with an intact copy or remove it";
 const REMOVE: &str = "remove it";
 
@@ -46,7 +47,7 @@ impl Format {
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
             // The magic number in the other byte order, which Pillow accepts.
             [b'I', b'I', 0, 42, ..] | [b'M', b'M', 42, 0, ..] => Ok(Self::Tiff),
-            [b'P', b'1'..=b'7', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..] => Ok(Self::Netpbm),
+            [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..] | [b'P', b'7', b'\n', ..] => Ok(Self::Netpbm),
             _ if ico::is_one(bytes) => Ok(Self::Ico),
             _ if tga::is_one(bytes) => Ok(Self::Tga),
             _ => {
@@ -81,27 +82,59 @@ impl Format {
 
 /// What a file is that cannot be decoded, and what to do about it.
 fn other(bytes: &[u8]) -> (&'static str, &'static str) {
+    if let [_, _, _, _, b'f', b't', b'y', b'p', ..] = bytes {
+        return by_brands(bytes);
+    }
+    if let Some(&(_, content, advice)) = OTHERS.iter().find(|(start, ..)| bytes.starts_with(start)) {
+        return (content, advice);
+    }
     match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => by_brands(bytes),
-        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => ("a JPEG XL image", CONVERT_JXL),
-        [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', ..] => ("a JPEG 2000 image", CONVERT),
-        [b'8', b'B', b'P', b'S', ..] => ("a Photoshop document", CONVERT),
-        [0, 0, 2, 0, ..] => ("a Windows cursor", CONVERT),
-        [b'%', b'P', b'D', b'F', ..] => ("a PDF document", CONVERT),
-        [b'P', b'K', 3, 4, ..] => ("a ZIP archive", "unpack it, or remove it"),
-        [0x1F, 0x8B, ..] => ("a gzip archive", "unpack it, or remove it"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] | [0x1A, 0x45, 0xDF, 0xA3, ..] => ("a video", EXTRACT),
-        // macOS writes one beside each file on a foreign file system; its name begins with "._".
-        [0, 5, 0x16, 7, ..] => ("a macOS metadata file (AppleDouble)", REMOVE),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => ("a video, not an image", EXTRACT),
+        [0x0A, 0..=5, 0 | 1, 1 | 2 | 4 | 8, ..] => ("a PCX image, which is not supported", CONVERT),
         _ if bytes.iter().all(|&byte| byte == 0) => ("a file of nothing but zeros", REPLACE),
         _ if bytes.trim_ascii_start().starts_with(b"<") => (
-            "a web page, SVG or XML (perhaps a failed download)",
+            "a web page, SVG or XML (perhaps a failed download), not an image",
             "download the image again, convert it to JPEG or PNG, or remove it",
         ),
-        _ if bytes.starts_with(b"version https://git-lfs") => ("a Git LFS pointer", "fetch the image with `git lfs pull`"),
         _ => ("a file of an unknown format", CONVERT),
     }
 }
+
+/// First bytes, what they begin, and what to do about it.
+const OTHERS: &[(&[u8], &str, &str)] = &[
+    (b"\xFF\x0A", "a JPEG XL image, which is not supported", CONVERT_JXL),
+    (b"\0\0\0\x0CJXL ", "a JPEG XL image, which is not supported", CONVERT_JXL),
+    (b"\xFF\x4F\xFF\x51", "a JPEG 2000 image, which is not supported", CONVERT),
+    (b"\0\0\0\x0CjP", "a JPEG 2000 image, which is not supported", CONVERT),
+    (b"8BPS", "a Photoshop document, which is not supported", CONVERT),
+    (b"gimp xcf", "a GIMP document, which is not supported", CONVERT),
+    (b"\0\0\x02\0", "a Windows cursor, which is not supported", CONVERT),
+    (b"icns", "a macOS icon, which is not supported", CONVERT),
+    (b"DDS ", "a DDS texture, which is not supported", CONVERT),
+    (b"\x76\x2F\x31\x01", "an OpenEXR image, which is not supported", CONVERT),
+    (b"#?RADIANCE", "a Radiance HDR image, which is not supported", CONVERT),
+    (b"#?RGBE", "a Radiance HDR image, which is not supported", CONVERT),
+    (b"PF\n", "a PFM image of floating-point samples, which is not supported", CONVERT),
+    (b"Pf\n", "a PFM image of floating-point samples, which is not supported", CONVERT),
+    (b"P7 332", "an XV thumbnail, which is not supported", CONVERT),
+    (b"SIMPLE  =", "a FITS image, which is not supported", CONVERT),
+    (b"\x59\xA6\x6A\x95", "a Sun raster image, which is not supported", CONVERT),
+    (b"\x01\xDA", "an SGI image, which is not supported", CONVERT),
+    (b"/* XPM */", "an XPM image, which is not supported", CONVERT),
+    (b"II\xBC\x01", "a JPEG XR image, which is not supported", CONVERT),
+    (b"IIU\0", "a camera's raw file, which is not supported", CONVERT_RAW),
+    (b"FUJIFILMCCD-RAW", "a camera's raw file, which is not supported", CONVERT_RAW),
+    (b"%!PS", "a PostScript document, not an image", CONVERT),
+    (b"%PDF", "a PDF document, not an image", CONVERT),
+    (b"PK\x03\x04", "a ZIP archive, not an image", UNPACK),
+    (b"\x1F\x8B", "a gzip archive, not an image", UNPACK),
+    (b"7z\xBC\xAF\x27\x1C", "a 7z archive, not an image", UNPACK),
+    (b"Rar!\x1A\x07", "a RAR archive, not an image", UNPACK),
+    (b"\x1A\x45\xDF\xA3", "a video, not an image", EXTRACT),
+    // macOS writes one beside each file on a foreign file system; its name begins with "._".
+    (b"\0\x05\x16\x07", "a macOS metadata file (AppleDouble), not an image", REMOVE),
+    (b"version https://git-lfs", "a Git LFS pointer, not an image", "fetch the image with `git lfs pull`"),
+];
 
 /// Files in ISO's base media format name the formats that they follow: their own brand, and then those that they are compatible
 /// with.
@@ -110,9 +143,11 @@ fn by_brands(bytes: &[u8]) -> (&'static str, &'static str) {
     let header = bytes.get(8..length.clamp(12, 256)).or_else(|| bytes.get(8..12)).unwrap_or_default();
     let has = |brands: &[&[u8; 4]]| header.as_chunks::<4>().0.iter().any(|brand| brands.contains(&brand));
     match () {
-        () if has(&[b"avif", b"avis"]) => ("an AVIF image", CONVERT_AVIF),
-        () if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"]) => ("an HEIC image", CONVERT_HEIC),
-        () if has(&[b"crx "]) => ("a camera's raw file", CONVERT_RAW),
-        () => ("a video", EXTRACT),
+        () if has(&[b"avif", b"avis"]) => ("an AVIF image, which is not supported", CONVERT_AVIF),
+        () if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"]) => {
+            ("an HEIC image, which is not supported", CONVERT_HEIC)
+        }
+        () if has(&[b"crx "]) => ("a camera's raw file, which is not supported", CONVERT_RAW),
+        () => ("a video, not an image", EXTRACT),
     }
 }
