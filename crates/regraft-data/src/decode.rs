@@ -11,6 +11,7 @@ pub(crate) mod format;
 mod gif;
 mod ico;
 mod jpeg;
+mod netpbm;
 pub mod orientation;
 mod panics;
 mod png;
@@ -22,7 +23,7 @@ mod webp;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::codecs::{pnm::PnmDecoder, webp::WebPDecoder};
+use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
@@ -212,7 +213,7 @@ impl Format {
             Self::Ico => ico::decode(bytes, max_pixels),
             Self::Tga => tga::decode(bytes, max_pixels),
             Self::Tiff => tiff::decode(bytes, max_pixels),
-            Self::Netpbm => self.decode_with(PnmDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::Netpbm => netpbm::decode(bytes, max_pixels),
         };
         image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })
     }

@@ -66,7 +66,7 @@ impl Format {
             Self::WebP => "WebP",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
-            Self::Netpbm => "netpbm",
+            Self::Netpbm => "netpbm image",
             Self::Qoi => "QOI",
             Self::Ico => "Windows icon",
             Self::Tga => "TGA",

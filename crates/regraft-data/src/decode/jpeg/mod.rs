@@ -29,7 +29,7 @@ use crate::RgbImage;
 use fault::Fault;
 use frame::{Frame, FrameError, Process};
 use headers::{Headers, Next, ScanHeader};
-use pixels::Colours;
+pub use pixels::Colours;
 use planes::Plane;
 use progressive::Progressive;
 use scan::Layout;
@@ -41,7 +41,19 @@ const MAX_SCANS: usize = 1000;
 
 /// Decodes a file; see [`super::decode_bytes`].
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
+    read(Headers::default(), bytes, options, None)
+}
+
+/// Decodes a part of a TIFF, whose tables may be stored apart, and whose colours the TIFF states.
+pub fn decode_part(tables: &[u8], bytes: &[u8], colours: Colours, options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let mut headers = Headers::default();
+    // Tables that cannot be read are missing later, if they are needed.
+    let _ = headers.read(tables);
+    read(headers, bytes, options, Some(colours))
+}
+
+/// Reads a file behind what `headers` hold already. The markers state the colours unless they are given.
+fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Option<Colours>) -> Result<Decoded, DecodeReason> {
     let mut rest = bytes;
     let mut image: Option<Image> = None;
     let mut fault = None;
@@ -71,8 +83,10 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
                 let image = match &mut image {
                     Some(image) => image,
                     None => {
-                        // Pillow reads no metadata behind the first scan.
-                        orientation = headers.orientation();
+                        // Pillow reads no metadata behind the first scan. A part's own has no meaning.
+                        if colours.is_none() {
+                            orientation = headers.orientation();
+                        }
                         image.insert(Image::new(&headers, options)?)
                     }
                 };
@@ -104,7 +118,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
             None => {}
         }
     }
-    let colours = Colours::of(&image.frame, headers.adobe, headers.jfif);
+    let colours = colours.unwrap_or_else(|| Colours::of(&image.frame, headers.adobe, headers.jfif));
     Ok(image.finish(colours, orientation, fault.is_some() || !complete))
 }
 

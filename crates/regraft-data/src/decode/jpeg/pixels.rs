@@ -13,8 +13,10 @@ pub enum Colours {
     /// Luma, blue and red chroma.
     Ycc,
     Rgb,
-    /// Four inks.
+    /// Four inks, 0 being full, as in Adobe's files and so in all.
     Cmyk,
+    /// Four inks, 255 being full, as in a TIFF.
+    PlainCmyk,
     /// Three inks as luma and chroma, and black.
     Ycck,
 }
@@ -64,7 +66,8 @@ pub fn rgb(frame: &Frame, planes: &[Plane], colours: Colours, reduction: usize) 
                     }
                 } else {
                     for ((inks, &black), ((&cyan, &magenta), &yellow)) in inks.zip(first.iter().zip(second).zip(third)) {
-                        *inks = [cyan, magenta, yellow, black].map(|stored| 255 - stored);
+                        let stored = [cyan, magenta, yellow, black];
+                        *inks = if colours == Colours::PlainCmyk { stored } else { stored.map(|ink| 255 - ink) };
                     }
                 }
                 line.copy_from_slice(&convert::cmyk(&four));
