@@ -23,7 +23,7 @@ const SIDE: u32 = 8;
 fn pictures(count: u32) -> (TempDir, Arc<[Sample]>) {
     let folder = TempDir::new().unwrap();
     let samples = (0..count).map(|place| {
-        let path = folder.path().join(format!("{place:03}.bmp"));
+        let path = folder.path().join(format!("{place:03}.png"));
         let image = source(place, 9 + place % 5, 7 + place % 7);
         image::save_buffer(&path, &image.pixels, image.width, image.height, image::ExtendedColorType::Rgb8).unwrap();
         Sample { path, label: place % 3 }
@@ -117,14 +117,14 @@ fn memory_that_is_given_back_is_used_again() {
 #[test]
 fn a_bad_file_is_named_and_ends_the_pass() {
     let (folder, samples) = pictures(12);
-    std::fs::write(folder.path().join("006.bmp"), "no picture").unwrap();
-    std::fs::write(folder.path().join("005.bmp"), "").unwrap();
+    std::fs::write(folder.path().join("006.png"), "no picture").unwrap();
+    std::fs::write(folder.path().join("005.png"), "").unwrap();
     for workers in [1, 4] {
         let mut loader = Loader::start(Arc::clone(&samples), (0..12).collect(), options(Transform::Evaluate, workers));
         assert!(loader.next().unwrap().is_ok());
         let error = loader.next().unwrap().unwrap_err();
-        assert!(matches!(&error, LoaderError::Decode(error) if error.path.ends_with("005.bmp")), "the first in order: {error}");
-        assert!(error.to_string().contains("005.bmp: is empty"), "{error}");
+        assert!(matches!(&error, LoaderError::Decode(error) if error.path.ends_with("005.png")), "the first in order: {error}");
+        assert!(error.to_string().contains("005.png: is empty"), "{error}");
         assert!(loader.next().is_none());
     }
 }
@@ -161,8 +161,8 @@ fn no_more_than_the_allowed_batches_are_made_ahead() {
 #[test]
 fn all_files_are_checked_and_kept() {
     let (folder, samples) = pictures(9);
-    std::fs::write(folder.path().join("007.bmp"), [b'B', b'M', 0, 0]).unwrap();
-    std::fs::remove_file(folder.path().join("002.bmp")).unwrap();
+    std::fs::write(folder.path().join("007.png"), [b'B', b'M', 0, 0]).unwrap();
+    std::fs::remove_file(folder.path().join("002.png")).unwrap();
     let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
     let most = AtomicUsize::new(0);
     let cache = DecodedCache::new(1 << 20);
@@ -171,7 +171,7 @@ fn all_files_are_checked_and_kept() {
     };
     let errors = verify(&paths, 3, &DecodeOptions::default(), Some(&cache), &progress).unreadable;
     let failed: Vec<PathBuf> = errors.iter().map(|error| PathBuf::from(error.path.file_name().unwrap())).collect();
-    assert_eq!(failed, [PathBuf::from("002.bmp"), PathBuf::from("007.bmp")]);
+    assert_eq!(failed, [PathBuf::from("002.png"), PathBuf::from("007.png")]);
     assert_eq!(most.into_inner(), 9);
     assert_eq!(cache.size().0, 7);
 

@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use super::DecodeReason;
 use crate::RgbImage;
 
-/// Converts a decoded picture: grey is spread over the three channels, of 16 bits the upper eight are kept (as Pillow does), and
+/// Converts a decoded image: grey is spread over the three channels, of 16 bits the upper eight are kept (as Pillow does), and
 /// alpha is composited on white.
 pub fn to_rgb(decoded: DynamicImage, format: &'static str) -> Result<RgbImage, DecodeReason> {
     let (width, height) = (decoded.width(), decoded.height());
@@ -27,7 +27,7 @@ pub fn to_rgb(decoded: DynamicImage, format: &'static str) -> Result<RgbImage, D
     Ok(RgbImage { width, height, pixels })
 }
 
-/// Turns a picture as its EXIF data asks.
+/// Turns an image as its metadata ask.
 pub fn oriented(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return image;

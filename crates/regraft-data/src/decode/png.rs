@@ -32,7 +32,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         ColorType::GrayscaleAlpha => convert::grey_on_white(&pixels),
         ColorType::Indexed => return Err(damaged("its palette was not expanded")),
     };
-    // Metadata may follow the pixels; a fault in what follows them does not touch the picture.
+    // Metadata may follow the pixels; a fault in what follows them does not touch the image.
     let _ = reader.finish();
     Ok(convert::oriented(RgbImage { width, height, pixels }, stated(reader.info())))
 }

@@ -1,20 +1,22 @@
 //! TIFF: the first page, of the kinds that Pillow and libtiff read as 8-bit RGB.
 //!
 //! The container is read here and not by the crate `tiff`, which takes few of the combinations of planes, tiles, depths,
-//! compressions and colours that libtiff reads. [`layout`] reads the tags and refuses the kinds that are not supported,
+//! compressions and colours that libtiff reads. [`layout`] reads the tags, [`kinds`] refuses what is not supported,
 //! [`chunks`] decompresses a strip or tile, [`samples`] brings it to 8 bits, and [`colours`] makes RGB of it.
 
 mod chunks;
 mod colours;
 mod fax;
 mod jpeg_chunks;
+mod kinds;
 mod layout;
 mod samples;
 
 use super::directory::{Directory, Header};
 use super::{DecodeReason, check_size, convert, orientation};
 use crate::RgbImage;
-use layout::{Compression, Layout};
+use kinds::Compression;
+use layout::Layout;
 
 /// Decodes the first page and turns it as its tags ask.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
@@ -22,11 +24,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let directory = Directory::read(bytes, header, header.first);
     let layout = Layout::read(bytes, header, &directory, max_pixels)?;
     let (width, height) = (layout.width as u32, layout.height as u32);
-    let image = RgbImage { width, height, pixels: pixels(&layout, max_pixels)? };
+    let image = RgbImage { width, height, pixels: pixels(&layout)? };
     Ok(convert::oriented(image, orientation::of_tiff(&directory)))
 }
 
-fn pixels(layout: &Layout, max_pixels: u64) -> Result<Vec<u8>, DecodeReason> {
+fn pixels(layout: &Layout) -> Result<Vec<u8>, DecodeReason> {
     let is_jpeg = layout.compression == Compression::Jpeg;
     // What is decoded to RGB at once needs no conversion of colours.
     let is_rgb = !layout.is_planar && (layout.is_subsampled() || is_jpeg && layout.colour.samples() > 1);
@@ -40,7 +42,7 @@ fn pixels(layout: &Layout, max_pixels: u64) -> Result<Vec<u8>, DecodeReason> {
             let part = Part { left, top, inside, plane, planes: if layout.is_planar { 1 } else { kept } };
             let stored = layout.chunk(number)?;
             if is_jpeg {
-                let image = jpeg_chunks::decode(&stored, layout, max_pixels)?;
+                let image = jpeg_chunks::decode(&stored, layout)?;
                 if (image.width as usize) < inside[0] || (image.height as usize) < inside[1] {
                     return Err(damaged("a strip or tile has fewer pixels than the tags say"));
                 }

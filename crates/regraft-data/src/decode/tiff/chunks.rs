@@ -5,7 +5,9 @@ use std::io::Read;
 use weezl::BitOrder;
 use weezl::decode::Configuration;
 
-use super::layout::{Colour, Compression, Layout};
+use super::super::directory::Order;
+use super::kinds::{Colour, Compression};
+use super::layout::Layout;
 use super::{DecodeReason, damaged, fax};
 
 /// The samples of a strip or tile as they would be stored without compression, of exactly the length that its size asks for.
@@ -114,8 +116,8 @@ fn undo_differences(data: &mut [u8], layout: &Layout, row: usize) {
             let [left, difference] = [values[place - samples], values[place]].map(|value| layout.order.u16(&value).unwrap_or(0));
             let sum = left.wrapping_add(difference);
             values[place] = match layout.order {
-                super::super::directory::Order::Little => sum.to_le_bytes(),
-                super::super::directory::Order::Big => sum.to_be_bytes(),
+                Order::Little => sum.to_le_bytes(),
+                Order::Big => sum.to_be_bytes(),
             };
         }
     }

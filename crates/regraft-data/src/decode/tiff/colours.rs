@@ -1,7 +1,8 @@
 //! 8-bit samples of any colour space as RGB, as Pillow and libtiff convert them.
 
 use super::super::convert;
-use super::layout::{Alpha, Colour, Compression, Layout};
+use super::kinds::{Alpha, Colour, Compression};
+use super::layout::Layout;
 
 /// `[N, kept samples]` to `[N, 3]`, alpha composited on white.
 pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Samples of any depth as 8-bit levels.
 
-use super::layout::{Colour, Layout};
+use super::kinds::Colour;
+use super::layout::Layout;
 
 /// The samples of `rows` rows of `count` samples each, which begin at whole bytes. Palette indices stay as they are; other
 /// samples are brought to 0 to 255. Of 12 and 16 bits the upper eight are kept.
