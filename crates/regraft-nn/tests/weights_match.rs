@@ -42,7 +42,14 @@ fn file_of(tensors: &[(&str, &[usize])]) -> WeightFile {
         })
         .collect();
     let metadata = BTreeMap::new();
-    WeightFile { origin: "made.pth".to_string(), format: WeightFormat::TorchZip, tensors, metadata, ignored: Vec::new() }
+    WeightFile {
+        origin: "made.pth".to_string(),
+        format: WeightFormat::TorchZip,
+        tensors,
+        metadata,
+        ignored: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 fn names(matched: &Matched) -> Vec<&str> {

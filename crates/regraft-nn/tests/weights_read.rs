@@ -55,6 +55,22 @@ fn a_state_dict_reads_the_same_from_every_container_and_nesting() {
 }
 
 #[test]
+fn a_running_average_is_preferred_to_raw_weights_and_named() {
+    for (name, prefix, chosen, other) in
+        [("average_timm.pth", "", "state_dict_ema", "state_dict"), ("average_torchvision.pth", "module.", "model_ema", "model")]
+    {
+        let file = read_fixture(name);
+        let expected = tiny().into_iter().map(|tensor| NamedTensor { name: format!("{prefix}{}", tensor.name), ..tensor });
+        assert_eq!(file.tensors, expected.collect::<Vec<_>>(), "{name}");
+        let [note] = &file.notes[..] else { panic!("{:?}", file.notes) };
+        let words = format!("{chosen}, a running average, is used, as timm does, and {other} is not");
+        assert!(note.contains(name) && note.contains(&words), "{note}");
+    }
+    let file = read_fixture("average_none.pth");
+    assert_eq!((file.tensors, file.notes), (tiny(), Vec::<String>::new()));
+}
+
+#[test]
 fn the_extension_decides_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for (source, name) in [("plain.safetensors", "weights.pth"), ("legacy.pth", "weights.safetensors"), ("zip.pth", "weights")] {
@@ -196,14 +212,67 @@ fn what_cannot_be_represented_is_refused() {
 }
 
 #[test]
+fn models_of_other_frameworks_are_not_supported_rather_than_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let starts: [(&[u8], &str); 9] = [
+        (b"\x08\x07\x12\x07pytorch\x1a\x051.13.", "ONNX"),
+        (b"\x89HDF\r\n\x1a\n", "Keras"),
+        (b"GGUF\x03\0\0\0", "GGUF"),
+        (b"\x93NUMPY\x01\0", "NumPy"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+        (b"\x82\xa6params\x81", "Flax"),
+        (b"\xfd7zXZ\0", "xz archive"),
+        (b"{\"architecture\": \"resnet18\"}", "JSON text"),
+        (&[0; 300], "zeros only"),
+    ];
+    for (start, name) in starts {
+        std::fs::write(&path, [start, &[0; 300]].concat()).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(matches!(error, WeightError::Unsupported { .. } | WeightError::NotWeights { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(name) && !message.contains("damaged"), "{message}");
+    }
+}
+
+#[test]
 fn strangers_are_named() {
     refused("page.pth", Kind::NotWeights, "web page");
     refused("pointer.safetensors", Kind::NotWeights, "git lfs pull");
     refused("empty.pth", Kind::NotWeights, "empty file");
-    refused("script.pt", Kind::NotWeights, "TorchScript");
+    refused("script.pt", Kind::Unsupported, "TorchScript");
+    refused("exported_2_5.pt2", Kind::Unsupported, "a torch.export program; save the model's state_dict()");
+    refused("exported_2_8.pt2", Kind::Unsupported, "a torch.export program; save the model's state_dict()");
     refused("archive.zip", Kind::NotWeights, "torch.save did not write");
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(read(folder.path()), Err(WeightError::NotWeights { found, .. }) if found == "a folder"));
     let absent = read(&folder.path().join("absent.pth")).unwrap_err();
     assert!(matches!(absent, WeightError::Read { .. }) && absent.to_string().contains("absent.pth"));
+}
+
+/// Reads a file that must not block, in a thread that is left behind if it does.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.pth");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe, PathBuf::from("/dev/zero")] {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(read(&path)));
+        let outcome = receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not block");
+        assert!(matches!(outcome, Err(WeightError::NotWeights { found, .. }) if found == "a pipe, a socket or a device"));
+    }
+}
+
+#[test]
+fn a_file_of_gigabytes_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, part) in [("plain.safetensors", "4294967296"), ("zip.pth", "4294967296"), ("empty.pth", "zeros only")] {
+        let path = folder.path().join(name);
+        std::fs::copy(fixture(name), &path).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 << 30).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains(part) && message.contains(name), "{message}");
+    }
 }

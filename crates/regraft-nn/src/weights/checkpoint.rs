@@ -6,7 +6,7 @@
 
 use super::elements::{ByteOrder, FloatType, to_f32};
 use super::pickle_scan::{MAX_OPCODES, ScanError, scan_pickle};
-use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter};
+use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter, strangers};
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -16,7 +16,10 @@ use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
 /// Keys under which training scripts nest the state dict, in the order they are looked for.
-const NESTING_KEYS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
+const NESTING_KEYS: [&str; 5] = ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict"];
+
+/// How many of them hold a running average of the weights. timm prefers it, because it is what scored best in training.
+const AVERAGES: usize = 2;
 
 /// Largest `data.pkl` accepted, in bytes. A ResNet-152 state dict's is 130 kB.
 const MAX_PICKLE_BYTES: u64 = 16 << 20;
@@ -81,9 +84,13 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
             format!("its zip directory does not list {} entries of different names, as it says", listed.unwrap_or(0)),
         ));
     }
+    let names = (0..archive.len()).map(|index| archive.by_index_raw(index)?.name().map(|name| name.to_string()));
+    let names: Vec<String> = names.collect::<Result<_, _>>().map_err(damaged)?;
+    if let Some(stranger) = strangers::describe_zip(names.iter().map(String::as_str), origin) {
+        return Err(stranger);
+    }
     let mut pickle: Option<(String, usize)> = None;
     let mut compressed: Option<String> = None;
-    let mut is_torch_script = false;
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(damaged)?;
         let name = entry.name().map_err(damaged)?.to_string();
@@ -96,22 +103,14 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
                 format!("its entry {name} claims {} bytes of a file of {length}", entry.size()),
             ));
         }
-        is_torch_script |= name == "constants.pkl" || name.ends_with("/constants.pkl");
         // The same choice that `pytorch-reader` makes: the outermost `data.pkl`.
         let is_pickle = name.strip_suffix("data.pkl").is_some_and(|root| root.is_empty() || root.ends_with('/'));
         if is_pickle && pickle.as_ref().is_none_or(|(chosen, _)| name.len() < chosen.len()) {
             pickle = Some((name, index));
         }
     }
-    if is_torch_script {
-        return Err(WeightError::not_weights(origin, "a TorchScript program", "save the model's state_dict() with torch.save"));
-    }
     let Some((_, index)) = pickle else {
-        return Err(WeightError::not_weights(
-            origin,
-            "a zip archive that torch.save did not write",
-            "unpack it and name the weight file inside",
-        ));
+        return Err(WeightError::damaged(origin, "its data.pkl cannot be found"));
     };
     if let Some(name) = compressed {
         return Err(WeightError::unsupported(
@@ -162,11 +161,9 @@ fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<
     let PickleValue::Dict(root) = root else {
         return Err(WeightError::not_weights(origin, "a checkpoint without a state dict", ADVICE));
     };
-    let nesting = NESTING_KEYS.into_iter().find(|key| match root.get(*key) {
-        Some(PickleValue::Dict(inner)) => holds_tensors(inner),
-        _ => false,
-    });
-    let reader = match nesting {
+    let has_tensors = |key: &&str| matches!(root.get(*key), Some(PickleValue::Dict(inner)) if holds_tensors(inner));
+    let nested: Vec<&str> = NESTING_KEYS.into_iter().filter(has_tensors).collect();
+    let reader = match nested.first() {
         Some(key) => PytorchReader::with_top_level_key(path, key).map_err(refused)?,
         None => PytorchReader::new(path).map_err(refused)?,
     };
@@ -207,7 +204,18 @@ fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<
             .map_err(|reason| WeightError::damaged(origin, format!("tensor {}: {reason}", tensor.name)))?;
         tensors.push(NamedTensor { shape: tensor.shape().to_vec(), name: tensor.name, values });
     }
-    Ok(WeightFile { origin: origin.to_string(), format, tensors, metadata: BTreeMap::new(), ignored })
+    let notes = choice_note(&nested, origin).into_iter().collect();
+    Ok(WeightFile { origin: origin.to_string(), format, tensors, metadata: BTreeMap::new(), ignored, notes })
+}
+
+/// Which of the sets of weights was taken, if there are several.
+fn choice_note(nested: &[&str], origin: &str) -> Option<String> {
+    let (chosen, others) = nested.split_first().filter(|(_, others)| !others.is_empty())?;
+    let kind = if NESTING_KEYS[..AVERAGES].contains(chosen) { ", a running average," } else { "" };
+    Some(format!(
+        "{origin} holds several sets of weights: {chosen}{kind} is used, as timm does, and {} is not",
+        others.join(", ")
+    ))
 }
 
 const ADVICE: &str = "save the model's state_dict() with torch.save, bare or under the key state_dict";

@@ -31,6 +31,8 @@ pub struct ConvertReport {
     pub ignored: Vec<String>,
     /// Tensors with elements that are NaN or infinite, which were stored as they are.
     pub non_finite: Vec<NonFinite>,
+    /// What was chosen where the input offers more than one set of weights, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Reads `input` in any of the formats of [`read`], takes off prefixes, translates old names and writes safetensors to `output`.
@@ -79,5 +81,6 @@ pub fn convert(
         names_translated,
         ignored: file.ignored,
         non_finite: non_finite(&file.tensors),
+        notes: file.notes,
     })
 }

@@ -52,8 +52,8 @@ pub enum WeightError {
         /// What does not fit.
         reason: String,
     },
-    /// The file is well formed but holds something that cannot be read here.
-    #[error("{origin} cannot be read: {reason}; {advice}")]
+    /// The file is well formed but is or holds something that cannot be read here.
+    #[error("{origin} is not supported: {reason}; {advice}")]
     Unsupported {
         /// The file.
         origin: String,

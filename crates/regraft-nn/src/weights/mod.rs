@@ -13,6 +13,7 @@ mod names;
 mod pickle_scan;
 mod safetensors_read;
 mod safetensors_write;
+mod strangers;
 
 pub use convert::{ConvertReport, convert};
 pub use error::{ShapeDifference, WeightError};
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use strangers::PROBE_BYTES;
 
 /// One tensor of a weight file.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +65,8 @@ pub struct WeightFile {
     /// Integer and boolean tensors that were left out, by name and element type (`mask (I64)`). Batch norm's
     /// `num_batches_tracked` counters are left out without being listed here: nothing in training or inference reads them.
     pub ignored: Vec<String>,
+    /// What was chosen where the file offers more than one set of weights, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A tensor in which some elements are NaN or infinite.
@@ -101,43 +105,58 @@ fn is_batch_counter(name: &str) -> bool {
     name == BATCH_COUNTER || name.strip_suffix(BATCH_COUNTER).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// How many bytes of a file decide what it is: up to the magic of a tar header at byte 257.
-const PROBE_BYTES: u64 = 262;
+/// The most bytes of a weight file. The largest architecture here has 60 million parameters; a checkpoint of it with a running
+/// average and the optimiser's memory has 1.2 GB.
+pub const MAX_FILE_BYTES: u64 = 4 << 30;
 
 /// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) holding a state dict, bare or nested
-/// under `state_dict`, `model` or `model_state_dict`. A whole model (`torch.save(model)`) is read as its state dict.
+/// under `state_dict_ema`, `model_ema`, `state_dict`, `model` or `model_state_dict`, in this order, which is that of timm's
+/// `load_checkpoint`. A whole model (`torch.save(model)`) is read as its state dict.
 ///
 /// The format is judged by content. f16, bf16 and f64 elements are converted to f32. Names are kept as the file has them.
 ///
 /// # Errors
 ///
 /// [`WeightError::Read`] when the file cannot be read, [`WeightError::NotWeights`] when it is something else (a web page, a
-/// git-lfs pointer, a compressed archive), [`WeightError::Damaged`] when it is cut short or contradicts itself,
+/// git-lfs pointer, a compressed archive, a pipe), [`WeightError::Damaged`] when it is cut short or contradicts itself,
 /// [`WeightError::Hostile`] when its pickle asks for a call such as `os.system` (which is never made),
-/// [`WeightError::Unsupported`] when it holds tensors in a form that cannot be represented.
+/// [`WeightError::Unsupported`] when it is of another framework or a program, holds tensors in a form that cannot be
+/// represented, or has more than [`MAX_FILE_BYTES`].
 pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     let origin = path.display().to_string();
     let failed = |source| WeightError::Read { origin: origin.clone(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
+    // Opening a pipe would wait for its writer, and a device need not end.
+    let about = std::fs::metadata(path).map_err(failed)?;
     if about.is_dir() {
         return Err(WeightError::not_weights(&origin, "a folder", "name the weight file inside it"));
     }
+    if !about.is_file() {
+        let advice = "a weight file is read from several places, so name a file on a disk";
+        return Err(WeightError::not_weights(&origin, "a pipe, a socket or a device", advice));
+    }
+    let mut file = File::open(path).map_err(failed)?;
     let length = about.len();
     let mut probe = Vec::new();
     file.by_ref().take(PROBE_BYTES).read_to_end(&mut probe).map_err(failed)?;
 
-    if probe.starts_with(b"PK\x03\x04") {
+    let is_zip = probe.starts_with(b"PK\x03\x04");
+    let is_legacy = checkpoint::is_legacy(&probe);
+    let is_safetensors = probe.get(8) == Some(&b'{');
+    if length > MAX_FILE_BYTES && (is_zip || is_legacy || is_safetensors) {
+        let reason = format!("it has {length} bytes, and a weight file may have {MAX_FILE_BYTES}");
+        return Err(WeightError::unsupported(&origin, reason, "save the weights alone"));
+    }
+    if is_zip {
         checkpoint::read_zip(path, &origin, length)
-    } else if checkpoint::is_legacy(&probe) {
+    } else if is_legacy {
         checkpoint::read_legacy(path, &origin, length)
-    } else if probe.get(8) == Some(&b'{') {
+    } else if is_safetensors {
         // The header's length is judged before anything of that size is allocated.
         safetensors_read::check_header_length(&probe, length, &origin)?;
         let bytes = read_all(path, length, &origin)?;
         read_safetensors(&bytes, &origin)
     } else {
-        Err(describe_stranger(&probe, &origin))
+        Err(strangers::describe(&probe, &origin))
     }
 }
 
@@ -154,32 +173,4 @@ fn read_all(path: &Path, length: u64, origin: &str) -> Result<Vec<u8>, WeightErr
     }
     File::open(path).and_then(|file| file.take(length).read_to_end(&mut bytes)).map_err(failed)?;
     Ok(bytes)
-}
-
-/// The error for a file that is none of the formats read here, saying what it looks like.
-fn describe_stranger(probe: &[u8], origin: &str) -> WeightError {
-    let text = String::from_utf8_lossy(probe).trim_start().to_ascii_lowercase();
-    let (found, advice) = if probe.is_empty() {
-        ("an empty file", "download or copy it again")
-    } else if text.starts_with("version https://git-lfs") {
-        ("a git-lfs pointer, not the file it points to", "fetch the file itself with `git lfs pull`")
-    } else if text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml") {
-        ("a web page", "download the file itself; a page like this often asks for a login or reports an error")
-    } else if probe.starts_with(&[0x1f, 0x8b]) {
-        ("a gzip archive", "unpack it and name the weight file inside")
-    } else if probe.starts_with(b"\x89HDF\r\n\x1a\n") {
-        ("an HDF5 file, as Keras writes", "convert it to safetensors or a PyTorch state dict")
-    } else if probe.starts_with(b"GGUF") {
-        ("a GGUF file", "use the model's safetensors file")
-    } else if probe.get(257..262) == Some(b"ustar") {
-        (
-            "a tar archive",
-            "unpack it and name the weight file inside; a PyTorch file older than 0.1.10 must be saved again by a newer PyTorch",
-        )
-    } else if probe.first() == Some(&0x80) {
-        ("a Python pickle, but not a checkpoint that torch.save wrote", "save the state dict with torch.save or as safetensors")
-    } else {
-        ("neither safetensors nor a checkpoint that torch.save wrote", "name a .safetensors or .pth file")
-    };
-    WeightError::not_weights(origin, found, advice)
 }

@@ -86,7 +86,14 @@ pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, Weight
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     ignored.sort();
-    Ok(WeightFile { origin: origin.to_string(), format: WeightFormat::Safetensors, tensors, metadata, ignored })
+    Ok(WeightFile {
+        origin: origin.to_string(),
+        format: WeightFormat::Safetensors,
+        tensors,
+        metadata,
+        ignored,
+        notes: Vec::new(),
+    })
 }
 
 /// Refuses a header in which a name stands twice: the crate would take the last of them, another reader perhaps the first.
