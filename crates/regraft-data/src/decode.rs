@@ -7,6 +7,7 @@
 mod bmp;
 mod convert;
 mod directory;
+pub mod file;
 pub(crate) mod format;
 mod gif;
 mod ico;
@@ -93,6 +94,15 @@ pub enum DecodeReason {
     /// The file could not be read.
     #[error("cannot be read ({0}); check that it exists and that you may read it")]
     Unreadable(String),
+    /// The path leads to something that is not a regular file.
+    #[error("is {0}, not a file: remove it, or name an image file")]
+    NotRegular(&'static str),
+    /// The file is longer than an image of the pixels allowed could be.
+    #[error("has more than {limit} bytes, the most that are read with this --max-pixels: remove it, or raise --max-pixels")]
+    TooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The file holds no byte.
     #[error("is empty; replace it with an intact copy or remove it")]
     Empty,
@@ -158,10 +168,8 @@ pub fn decode(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeEr
 ///
 /// If the file cannot be read, or is no image that `options` allow.
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
-    std::fs::read(path)
-        .map_err(|error| DecodeReason::Unreadable(error.to_string()))
-        .and_then(|bytes| decode_bytes(&bytes, options))
-        .map_err(|reason| DecodeError { path: path.to_path_buf(), reason })
+    let bytes = file::read(path, options.max_pixels)?;
+    decode_bytes(&bytes, options).map_err(|reason| DecodeError { path: path.to_path_buf(), reason })
 }
 
 /// Decodes a file's bytes; see [`decode_file`].

@@ -26,11 +26,11 @@ pub struct Inputs {
 /// # Errors
 ///
 /// If a word names nothing, a folder cannot be read, or a file is of a kind that is known not to be an image.
-pub fn expand(words: &[String], cache: &Path) -> Result<Inputs, CatalogueError> {
+pub fn expand<P: AsRef<Path>>(words: &[P], cache: &Path) -> Result<Inputs, CatalogueError> {
     let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new(), notes: Vec::new() };
-    for word in words {
+    for word in words.iter().map(AsRef::as_ref) {
         // A file whose name has a bracket in it is that file, not a pattern.
-        match source::open(Path::new(word), cache, &mut inputs.notes) {
+        match source::open(word, cache, &mut inputs.notes) {
             Ok(found) => {
                 add(found, &mut inputs)?;
                 continue;
@@ -38,10 +38,12 @@ pub fn expand(words: &[String], cache: &Path) -> Result<Inputs, CatalogueError> 
             Err(CatalogueError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
+        // A pattern is text; a path that is not is no pattern.
+        let Some(pattern) = word.to_str() else { return Err(CatalogueError::NoInput(word.display().to_string())) };
         let invalid =
-            |error: glob::PatternError| CatalogueError::Pattern { pattern: word.clone(), message: error.msg.to_owned() };
+            |error: glob::PatternError| CatalogueError::Pattern { pattern: pattern.to_owned(), message: error.msg.to_owned() };
         let before = inputs.paths.len();
-        for path in glob::glob(word).map_err(invalid)? {
+        for path in glob::glob(pattern).map_err(invalid)? {
             let unreadable = |error: glob::GlobError| CatalogueError::Unreadable {
                 path: error.path().to_path_buf(),
                 message: error.error().to_string(),
@@ -50,7 +52,7 @@ pub fn expand(words: &[String], cache: &Path) -> Result<Inputs, CatalogueError> 
             add(found, &mut inputs)?;
         }
         if inputs.paths.len() == before {
-            return Err(CatalogueError::NoInput(word.clone()));
+            return Err(CatalogueError::NoInput(pattern.to_owned()));
         }
     }
     Ok(inputs)

@@ -19,6 +19,7 @@ mod folder;
 pub mod inputs;
 pub mod loader;
 pub mod memory;
+pub mod named_file;
 pub mod parallel;
 pub mod preprocessing;
 pub mod rgb_image;

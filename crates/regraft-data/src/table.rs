@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::CatalogueError;
 use crate::file_kind::FileKind;
+use crate::named_file::{self, MAX_TABLE_BYTES};
 use crate::split_name::Split;
 
 /// How a file lists images.
@@ -71,7 +72,7 @@ pub struct Row {
 ///
 /// If it cannot be read, is not text in UTF-8, has no column of paths, or a line cannot be used.
 pub fn read(path: &Path) -> Result<Table, CatalogueError> {
-    let bytes = std::fs::read(path)
+    let bytes = named_file::read(path, MAX_TABLE_BYTES)
         .map_err(|error| CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() })?;
     // Windows programs put a byte order mark before a text.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);

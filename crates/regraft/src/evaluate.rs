@@ -109,7 +109,7 @@ pub fn evaluate_folder(
         ControlFlow::Continue(())
     };
     let scored = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
-    let notes = listed.notes.into_iter();
+    let notes = model.notes.iter().cloned().chain(listed.notes);
     let notes = notes
         .chain(ignored_note(&listed.ignored))
         .chain(left_out_notes(&skipped))

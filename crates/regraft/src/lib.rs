@@ -16,6 +16,7 @@ pub mod features;
 pub mod fetch;
 pub mod file_error;
 mod hashing;
+pub mod hub_config;
 pub mod inference;
 pub mod inspect;
 pub mod logistic_regression;

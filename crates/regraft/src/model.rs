@@ -3,6 +3,7 @@
 
 use crate::class_names::ClassNames;
 use crate::config::Weights;
+use crate::hub_config::{HubConfig, HubConfigError, WEIGHT_NAMES};
 use crate::run_folder;
 use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
 use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
@@ -66,6 +67,8 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
     /// Whether the head's weights belong to the classes (and are not merely initial values).
     pub has_head: bool,
+    /// What was chosen or decided on reading it, a sentence each, for the user to know.
+    pub notes: Vec<String>,
 }
 
 /// A model that cannot be had.
@@ -113,8 +116,16 @@ pub enum ModelError {
         /// The architecture that the file names.
         found: String,
     },
+    /// The hub's `config.json` beside the weights cannot be used.
+    #[error(transparent)]
+    HubConfig(#[from] HubConfigError),
     /// A folder is no run folder.
-    #[error("{} holds no {}: name a run folder, whose training has finished an epoch, or a model file", path.display(), run_folder::MODEL)]
+    #[error(
+        "{} holds no {}: name a run folder, whose training has finished an epoch, a model file, or a folder from the Hugging Face \
+         Hub",
+        path.display(),
+        run_folder::MODEL
+    )]
     NotARunFolder {
         /// The folder.
         path: PathBuf,
@@ -200,7 +211,7 @@ impl Model {
     pub fn embedded() -> Result<Self, ModelError> {
         let named = architecture(DEFAULT_ARCHITECTURE)?;
         let file = weights::read_safetensors(regraft_lite0::WEIGHTS, "the embedded efficientnet_lite0")?;
-        let mut model = Self::from_file(file, named)?;
+        let mut model = Self::from_file(file, named, None)?;
         model.classes = regraft_lite0::class_names().into_iter().map(str::to_owned).collect();
         model.aliases = imagenet_aliases();
         Ok(model)
@@ -227,13 +238,15 @@ impl Model {
             origin: format!("{} from scratch", architecture.name),
             metadata: BTreeMap::new(),
             has_head: false,
+            notes: Vec::new(),
         }
     }
 
-    /// Loads a weight file of torchvision or timm, a model file of Regraft, or a run folder's model.
+    /// Loads a weight file of torchvision or timm, a model file of Regraft, a run folder's model, or the weights in a folder that
+    /// timm made for the Hugging Face Hub, whose `config.json` is followed.
     ///
     /// # Errors
-    /// When the file cannot be read, does not fit `model`, or does not say its architecture where `model` does not either.
+    /// If the file cannot be read, does not fit `model`, or does not say its architecture and `model` does not either.
     pub fn load(path: &Path, model: Option<&str>) -> Result<Self, ModelError> {
         let file_path = model_path(path);
         if path.is_dir() && !file_path.exists() {
@@ -241,23 +254,25 @@ impl Model {
         }
         let file = weights::read(&file_path)?;
         let asked = model.map(architecture).transpose()?;
-        let found = file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
+        let said = file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
+        let hub = if said.is_some() { None } else { HubConfig::beside(&file_path)? };
+        let found = said.or(hub.as_ref().map(|hub| hub.architecture));
         let origin = || file.origin.clone();
         match (asked, found) {
             (Some(asked), Some(found)) if asked.name != found.name => {
                 Err(ModelError::OtherArchitecture { origin: origin(), asked: asked.name.into(), found: found.name.into() })
             }
-            (Some(named), _) | (None, Some(named)) => Self::from_file(file, named),
+            (Some(named), _) | (None, Some(named)) => Self::from_file(file, named, hub),
             (None, None) => Err(ModelError::NoArchitecture { origin: origin() }),
         }
     }
 
-    /// Fits a weight file to an architecture.
-    fn from_file(file: WeightFile, architecture: &'static Architecture) -> Result<Self, ModelError> {
+    /// Fits a weight file, with the hub's configuration beside it, to an architecture.
+    fn from_file(file: WeightFile, architecture: &'static Architecture, mut hub: Option<HubConfig>) -> Result<Self, ModelError> {
         let graph = architecture.graph();
-        let (origin, metadata) = (file.origin.clone(), file.metadata.clone());
+        let (origin, metadata, mut notes) = (file.origin.clone(), file.metadata.clone(), file.notes.clone());
         let matched = weights::match_to(file, &expected_tensors(&graph))?;
-        let classes: Option<Vec<String>> = from_metadata(&metadata, keys::CLASSES, &origin)?;
+        let mut classes: Option<Vec<String>> = from_metadata(&metadata, keys::CLASSES, &origin)?;
         let head_classes = match matched.head {
             HeadMatch::Same => Some(graph.classes()),
             HeadMatch::OtherClassCount { found, .. } => Some(found),
@@ -270,7 +285,13 @@ impl Model {
             return Err(ModelError::Metadata { origin, key: keys::CLASSES, reason });
         }
         let preprocessing: Option<Preprocessing> = from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
-        let preprocessing = preprocessing.unwrap_or_else(|| source_preprocessing(architecture));
+        if let (Some(hub), Some(count), None) = (&mut hub, head_classes, &classes) {
+            classes = hub.class_names(count)?;
+        }
+        let preprocessing = preprocessing
+            .or_else(|| hub.as_ref().map(|hub| hub.preprocessing.clone()))
+            .unwrap_or_else(|| source_preprocessing(architecture));
+        notes.extend(hub.into_iter().flat_map(|hub| hub.notes));
         preprocessing.check().map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
         Ok(Self {
             graph: graph.with_classes(head_classes.unwrap_or(0)),
@@ -281,6 +302,7 @@ impl Model {
             origin,
             metadata,
             has_head: head_classes.is_some(),
+            notes,
         })
     }
 
@@ -374,8 +396,12 @@ fn from_metadata<T: serde::de::DeserializeOwned>(
     metadata.get(key).map(|text| serde_json::from_str(text)).transpose().map_err(damaged)
 }
 
-/// The model file that a user means: the file itself, or the one in a run folder.
+/// The model file that a user means: the file itself, or the one in a run folder or a hub's folder.
 #[must_use]
 pub fn model_path(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(run_folder::MODEL) } else { path.to_owned() }
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let found = WEIGHT_NAMES.iter().map(|name| path.join(name)).find(|file| file.exists());
+    found.unwrap_or_else(|| path.join(run_folder::MODEL))
 }

@@ -2,6 +2,7 @@
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::metrics::{predicted_class, softmax};
+use regraft_data::named_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), 
 /// [`PredictionsError::Read`].
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, PredictionsError> {
     let failed = |source| PredictionsError::Read { path: path.to_owned(), source };
-    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+    let mut reader = csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?);
     reader.deserialize().collect::<Result<_, _>>().map_err(failed)
 }
 

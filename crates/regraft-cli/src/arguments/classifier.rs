@@ -59,7 +59,7 @@ pub struct PredictArguments {
     /// Run folder or model file (unless --model or --weights names the model), then files, folders,
     /// patterns such as '*.jpg', lists (.txt with a path on each line) and archives (.zip, .tar, .tar.gz)
     #[arg(value_name = "MODEL PICTURES", required = true)]
-    pub words: Vec<String>,
+    pub words: Vec<PathBuf>,
     /// How many classes are listed, the most probable first [default: 5]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: Option<u32>,
@@ -83,7 +83,7 @@ pub struct NamedModelArguments {
     pub model: Option<String>,
     /// Weight file (.safetensors, .pth of torchvision or timm), instead of MODEL
     #[arg(long, value_name = "FILE", help_heading = "Model")]
-    pub weights: Option<String>,
+    pub weights: Option<PathBuf>,
 }
 
 impl NamedModelArguments {

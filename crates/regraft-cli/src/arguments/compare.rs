@@ -78,11 +78,13 @@ impl CompareArguments {
 
     fn arms(&self, data: &Path) -> Result<Vec<Arm>, Failure> {
         let mut common = Common::default();
-        let text = |value: &str| toml::Value::String(value.to_owned());
         // An arm from scratch, or from a source of its own, keeps it.
-        let SourceArguments { model, weights } = &self.source;
-        let sources = [("model", model), ("weights", weights)];
-        common.defaults.extend(sources.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value.as_ref()?)))));
+        if let Some(model) = &self.source.model {
+            common.defaults.insert("model".to_owned(), toml::Value::String(model.clone()));
+        }
+        if let Some(weights) = self.source.weights() {
+            common.defaults.insert("weights".to_owned(), toml::Value::try_from(weights).map_err(Failure::input)?);
+        }
         let number = |value: u64| toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
         let numbers = [
             ("epochs", self.epochs.map(u64::from)),

@@ -5,6 +5,7 @@ use clap::Args;
 use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, PrecisionChoice, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
 use regraft::data::decode::DecodeOptions;
+use std::path::PathBuf;
 
 /// Where a source model comes from.
 #[derive(Debug, Args)]
@@ -14,7 +15,7 @@ pub struct SourceArguments {
     pub model: Option<String>,
     /// Weight file (.safetensors, .pth of torchvision or timm), run folder, `embedded`, or `none` to train from scratch
     #[arg(long, value_name = "FILE", help_heading = "Source model")]
-    pub weights: Option<String>,
+    pub weights: Option<PathBuf>,
 }
 
 impl SourceArguments {

@@ -48,7 +48,7 @@ pub struct ModelsArguments {
 pub struct InspectArguments {
     /// Architecture (see `regraft models`), run folder, model file or weight file
     #[arg(value_name = "MODEL")]
-    pub subject: String,
+    pub subject: PathBuf,
     /// Architecture of a weight file that does not say it
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,

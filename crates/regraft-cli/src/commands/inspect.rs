@@ -70,7 +70,9 @@ pub fn run(arguments: &InspectArguments) -> Result<(), Failure> {
 /// The architecture of that name, or else the model at that path. (A file that is called as an architecture is named as
 /// `./resnet18`.)
 fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
-    let word = &arguments.subject;
+    let path = &arguments.subject;
+    // A path that is not UTF-8 is no architecture's name.
+    let word = path.to_str().unwrap_or("");
     match architectures::find(word) {
         Some(_) if arguments.model.is_some() => Err(Failure::input(anyhow::anyhow!(
             "{word} is an architecture itself: leave --model out, or name the file as ./{word}"
@@ -79,19 +81,20 @@ fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
             Ok(Subject { file: None, ..Subject::of_model(Model::embedded().map_err(Failure::under_way)?) })
         }
         Some(named) => Ok(Subject::of_architecture(named)),
-        None if is_like_a_name(word) => architecture(word).map(Subject::of_architecture).map_err(Failure::input),
-        None => Model::load(Path::new(word), arguments.model.as_deref()).map(Subject::of_model).map_err(Failure::input),
+        None if is_like_a_name(path) => architecture(word).map(Subject::of_architecture).map_err(Failure::input),
+        None => Model::load(path, arguments.model.as_deref()).map(Subject::of_model).map_err(Failure::input),
     }
 }
 
 /// Whether a word that is no architecture is rather a mistyped one than a missing file.
-fn is_like_a_name(word: &str) -> bool {
-    !Path::new(word).exists() && !word.contains(['/', '\\', '.'])
+fn is_like_a_name(path: &Path) -> bool {
+    !path.exists() && path.to_str().is_some_and(|word| !word.contains(['/', '\\', '.']))
 }
 
 impl Subject {
     fn of_model(model: Model) -> Self {
-        let Model { graph, preprocessing, origin, has_head, classes, metadata, .. } = model;
+        let Model { graph, preprocessing, origin, has_head, classes, metadata, notes, .. } = model;
+        notes.iter().for_each(|note| output::aside(format!("note: {note}")));
         Self { graph, preprocessing, file: Some(origin), has_head, classes, metadata }
     }
 

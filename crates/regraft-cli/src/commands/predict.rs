@@ -10,7 +10,7 @@ use regraft::data::source::unpack_folder;
 use regraft::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use regraft::predict::{Prediction, predict_files};
 use regraft::report::table::printable;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Classes that are listed unless --top says otherwise.
 const TOP: usize = 5;
@@ -23,12 +23,13 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         (saved, pictures.unwrap_or_default())
     };
     if let (Some(saved), true) = (saved, pictures.is_empty()) {
+        let saved = saved.display();
         return Err(Failure::input(anyhow::anyhow!(
             "no picture is named: `regraft predict {saved} PICTURES...` uses the model {saved}, and `regraft predict --model NAME \
              {saved}` says what is on {saved}"
         )));
     }
-    let model = arguments.named.classifier(saved.map(Path::new))?;
+    let model = arguments.named.classifier(saved.map(PathBuf::as_path))?;
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes.len());
     let mut bars = Bars::default();
@@ -36,7 +37,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let outcome = predict_files(&model, &inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
     let outcome = outcome.map_err(inference_failure)?;
-    let notes = inputs.notes.into_iter();
+    let notes = model.notes.iter().cloned().chain(inputs.notes);
     let notes = notes
         .chain(ignored_note(&inputs.ignored))
         .chain(left_out_notes(&outcome.skipped))

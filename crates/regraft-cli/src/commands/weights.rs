@@ -26,6 +26,7 @@ fn run_convert(arguments: &ConvertArguments) -> Result<(), Failure> {
         WeightError::Write { .. } => Failure::under_way(error),
         _ => Failure::input(error),
     })?;
+    report.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     describe(&report).iter().try_for_each(|line| output::line(format!("{input}: {line}")))?;
     output::line(format!("wrote {output}: {} bytes", thousands(report.bytes)))
 }

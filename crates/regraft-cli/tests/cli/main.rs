@@ -11,10 +11,13 @@ mod divergence;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod help;
+mod hub_folders;
 mod interruptions;
 mod long_runs;
 mod lr_find;
 mod methods;
+#[cfg(unix)]
+mod named_files;
 mod outcome;
 mod pictures;
 mod precision;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::fingerprint::{SIDE, Thumbnail};
 use crate::RgbImage;
 use crate::decode::format::Format;
-use crate::decode::{DecodeError, DecodeOptions, DecodeReason, decode_bytes, is_turned};
+use crate::decode::{DecodeError, DecodeOptions, DecodeReason, decode_bytes, file, is_turned};
 use crate::parallel;
 
 /// Pictures with a shorter short side are tiny, in pixels.
@@ -97,9 +97,9 @@ impl Facts {
 
 fn facts(path: &Path, options: &DecodeOptions) -> Facts {
     let nothing = |sha256, reason| Facts { sha256, unreadable: Some(reason), oddities: Vec::new(), thumbnail: None };
-    let bytes = match std::fs::read(path) {
+    let bytes = match file::read(path, options.max_pixels) {
         Ok(bytes) => bytes,
-        Err(error) => return nothing(None, DecodeReason::Unreadable(error.to_string())),
+        Err(error) => return nothing(None, error.reason),
     };
     let sha256 = Some(Sha256::digest(&bytes).into());
     let decoded = match decode_bytes(&bytes, options) {

@@ -27,7 +27,7 @@ pub enum CatalogueError {
         path: PathBuf,
     },
     /// A folder that could not be listed.
-    #[error("{}: cannot be read ({message}); check that you may read it", .path.display())]
+    #[error("{}: cannot be read ({message}); check what it is and that you may read it", .path.display())]
     Unreadable {
         /// The folder.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! The arms of a comparison: named sets of training options, from a TOML file.
 
 use crate::config::{ConfigError, Recipe, TrainConfig};
+use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -74,7 +75,7 @@ pub struct Common {
 /// # Errors
 /// [`ArmsError`].
 pub fn read(path: &Path, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ArmsError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ArmsError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), data, common)
 }
 

@@ -4,6 +4,7 @@ mod difference;
 mod error;
 mod interval;
 mod not_given;
+mod stored_path;
 mod words;
 
 pub(crate) use difference::shown;
@@ -11,6 +12,7 @@ pub use difference::{Difference, WITHOUT_EFFECT, differences, options};
 pub use error::ConfigError;
 pub(crate) use error::TO_MAKE_STEPS;
 pub use interval::Interval;
+pub(crate) use stored_path::escaped;
 pub use words::{
     Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName,
     PrecisionChoice, Recipe, Resize, Schedule, Weights,
@@ -18,6 +20,7 @@ pub use words::{
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
+use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -29,9 +32,10 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// The folder of pictures.
+    #[serde(with = "stored_path")]
     pub data: PathBuf,
     /// A table whose column `path` names pictures to leave out.
-    #[serde(default)]
+    #[serde(default, with = "stored_path::optional")]
     pub exclude: Option<PathBuf>,
     /// The recipe that gave the defaults.
     pub recipe: Recipe,
@@ -370,7 +374,7 @@ impl TrainConfig {
     /// # Errors
     /// When the file cannot be read or has an option that is unknown, missing or wrong.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
@@ -379,14 +383,14 @@ impl TrainConfig {
     /// # Errors
     /// When the file cannot be read or is no such map.
     pub fn read_head_map(path: &Path) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::HeadMap { path: path.to_owned(), source: Box::new(source) })
     }
 
     /// The text of a `config.toml`.
     ///
     /// # Errors
-    /// When a value has no form in TOML, such as a path that is not UTF-8.
+    /// When a value has no form in TOML.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         let version = env!("CARGO_PKG_VERSION");
         let text = toml::to_string(self).map_err(|source| ConfigError::Write(Box::new(source)))?;

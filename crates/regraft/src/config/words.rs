@@ -1,6 +1,7 @@
 //! Options that are words.
 
 use super::ConfigError;
+use super::stored_path::StoredPath;
 use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
@@ -8,7 +9,7 @@ use regraft_kernels::isa;
 use regraft_nn::precision::Precision;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A named set of defaults.
@@ -34,7 +35,7 @@ impl Recipe {
 
 /// Where the trunk's weights come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(from = "StoredPath", into = "StoredPath")]
 pub enum Weights {
     /// Those inside the program: `embedded`.
     Embedded,
@@ -44,23 +45,30 @@ pub enum Weights {
     File(PathBuf),
 }
 
-impl From<String> for Weights {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "embedded" => Self::Embedded,
-            "none" => Self::None,
-            _ => Self::File(text.into()),
+impl From<PathBuf> for Weights {
+    fn from(path: PathBuf) -> Self {
+        match path.to_str() {
+            Some("embedded") => Self::Embedded,
+            Some("none") => Self::None,
+            _ => Self::File(path),
         }
     }
 }
 
-impl From<Weights> for String {
+impl From<StoredPath> for Weights {
+    fn from(stored: StoredPath) -> Self {
+        PathBuf::from(stored).into()
+    }
+}
+
+impl From<Weights> for StoredPath {
     fn from(weights: Weights) -> Self {
-        match weights {
-            Weights::Embedded => "embedded".into(),
-            Weights::None => "none".into(),
-            Weights::File(path) => path.display().to_string(),
-        }
+        let path = match &weights {
+            Weights::Embedded => Path::new("embedded"),
+            Weights::None => Path::new("none"),
+            Weights::File(path) => path,
+        };
+        path.into()
     }
 }
 

@@ -15,12 +15,12 @@ use crate::evaluate::EvaluateError;
 use fingerprint::view_key;
 use rayon::prelude::*;
 use regraft_data::catalogue::Sample;
-use regraft_data::loader::{Loader, LoaderOptions};
+use regraft_data::decode::file;
+use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_nn::engine::Engine;
 use regraft_nn::graph::{Graph, Source};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The features of a list of pictures.
@@ -48,14 +48,6 @@ pub enum FeaturesError {
     /// A picture could not be had, or does not fit the network.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// A file could not be read.
-    #[error("cannot read {}: {source}; check that you may read it", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The head does not stand on a node.
     #[error("{architecture} has no trunk: its head reads the picture itself")]
     NoTrunk {
@@ -145,7 +137,8 @@ pub fn features(
 /// What each picture's features are kept under beside the trunk: the file's content and the view.
 fn view_keys(samples: &Arc<[Sample]>, loading: &LoaderOptions) -> Result<Vec<[u8; 32]>, FeaturesError> {
     let of_sample = |(place, sample): (usize, &Sample)| {
-        let content = std::fs::read(&sample.path).map_err(|source| FeaturesError::Read { path: sample.path.clone(), source })?;
+        let content =
+            file::read(&sample.path, loading.decode.max_pixels).map_err(LoaderError::from).map_err(EvaluateError::from)?;
         Ok(view_key(&content, place as u32, loading))
     };
     samples.par_iter().enumerate().map(of_sample).collect()

@@ -1,12 +1,12 @@
 //! `metrics.csv`: one row for each epoch.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, AtomicFileError};
+use regraft_data::named_file::{MAX_TABLE_BYTES, read_text};
 
 /// The columns, in order; the names of [`EpochRow`]'s fields.
 const COLUMNS: [&str; 10] = [
@@ -101,7 +101,7 @@ pub fn write_epochs(path: &Path, rows: &[EpochRow]) -> Result<(), EpochsError> {
 /// # Errors
 /// [`EpochsError`], naming the line that is wrong.
 pub fn read_epochs(path: &Path) -> Result<Vec<EpochRow>, EpochsError> {
-    let text = fs::read_to_string(path).map_err(|source| EpochsError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path, MAX_TABLE_BYTES).map_err(|source| EpochsError::Read { path: path.to_owned(), source })?;
     let mut lines = text.lines();
     if lines.next() != Some(COLUMNS.join(",").as_str()) {
         return Err(EpochsError::Columns { path: path.to_owned() });
@@ -154,6 +154,7 @@ fn parse_line(line: &str) -> Result<EpochRow, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const HEADER: &str = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_accuracy,\
                           learning_rate,seconds,images_per_second,data_wait_fraction";

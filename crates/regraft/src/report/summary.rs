@@ -1,6 +1,5 @@
 //! `summary.json`: the outcome of a run in one small file.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use crate::atomic_file::{self, AtomicFileError};
 use crate::transfer::fit::HeadFit;
 use crate::transfer::frozen::FrozenProof;
 use crate::transfer::labels::LabelMatch;
+use regraft_data::named_file::{self, MAX_TABLE_BYTES};
 
 /// The outcome of a training run. The JSON names are the field names; what a run does not have is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,13 +121,14 @@ pub fn write_summary(path: &Path, summary: &Summary) -> Result<(), SummaryError>
 /// # Errors
 /// [`SummaryError`].
 pub fn read_summary(path: &Path) -> Result<Summary, SummaryError> {
-    let json = fs::read(path).map_err(|source| SummaryError::Read { path: path.to_owned(), source })?;
+    let json = named_file::read(path, MAX_TABLE_BYTES).map_err(|source| SummaryError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&json).map_err(|source| SummaryError::Parse { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn summary() -> Summary {
         Summary {

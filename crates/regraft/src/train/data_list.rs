@@ -3,11 +3,12 @@
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::audit::{Listed, quick_notes};
+use crate::config::escaped;
 use crate::hashing::hexadecimal;
 use crate::pictures::Pictures;
 use crate::report::escape::csv_quoted;
 use regraft_data::catalogue::Sample;
-use regraft_data::parallel;
+use regraft_data::{named_file, parallel};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +29,8 @@ struct Row {
     class: String,
     bytes: u64,
     sha256: String,
-    /// Below the folder that all pictures have in common, so that a data folder may be moved.
+    /// Below the folder that all pictures have in common, so that a data folder may be moved. Bytes that are not UTF-8 are
+    /// escaped, so that no two files have the same path here.
     path: String,
 }
 
@@ -108,7 +110,10 @@ impl DataList {
     /// [`DataListError::Read`].
     pub fn read(path: &Path) -> Result<Self, DataListError> {
         let failed = |source| DataListError::Read { path: path.to_owned(), source };
-        let rows = csv::Reader::from_path(path).map_err(failed)?.deserialize().collect::<Result<_, _>>().map_err(failed)?;
+        let rows = csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?)
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
         Ok(Self { rows })
     }
 
@@ -137,14 +142,21 @@ impl DataList {
 }
 
 fn row_of(part: &str, sample: &Sample, classes: &[String], root: &Path) -> Result<Row, DataListError> {
-    let content = std::fs::read(&sample.path).map_err(|source| DataListError::Picture { path: sample.path.clone(), source })?;
+    let (bytes, hash) = hashed(&sample.path).map_err(|source| DataListError::Picture { path: sample.path.clone(), source })?;
     Ok(Row {
         part: part.to_owned(),
         class: classes.get(sample.label as usize).cloned().unwrap_or_default(),
-        bytes: content.len() as u64,
-        sha256: hexadecimal(&Sha256::digest(&content)[..HASH_BYTES]),
-        path: sample.path.strip_prefix(root).unwrap_or(&sample.path).to_string_lossy().into_owned(),
+        bytes,
+        sha256: hexadecimal(&hash[..HASH_BYTES]),
+        path: sample.path.strip_prefix(root).map_or_else(|_| escaped(&sample.path), escaped),
     })
+}
+
+/// A file's length in bytes and its SHA-256, read piece by piece.
+fn hashed(path: &Path) -> io::Result<(u64, [u8; 32])> {
+    let mut hash = Sha256::new();
+    let bytes = io::copy(&mut named_file::open(path)?, &mut hash)?;
+    Ok((bytes, hash.finalize().into()))
 }
 
 /// The deepest folder that holds all files.

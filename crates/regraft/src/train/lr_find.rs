@@ -79,7 +79,9 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
     if config.epoch_count() == 0 {
         return Err(TrainError::NoRate);
     }
-    let Setup { config, pictures, loading, engine, .. } = set_up(config, config.cache_images.cache().as_ref(), None, report)?;
+    let Setup { config, pictures, notes, loading, engine, .. } =
+        set_up(config, config.cache_images.cache().as_ref(), None, report)?;
+    notes.iter().for_each(|note| report(Event::Note(note)));
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);

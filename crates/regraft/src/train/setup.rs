@@ -79,11 +79,11 @@ pub(super) fn set_up(
         None => check_pictures(&config, &loading, report)?,
     };
 
-    let origin = source.origin.clone();
+    let (origin, source_notes) = (source.origin.clone(), source.notes.clone());
     let Graft { mut graph, state, matches, note } =
         graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
     let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
-    let notes = pictures.notes.iter().cloned().chain(of_head).chain(data_list.notes()).collect();
+    let notes = source_notes.into_iter().chain(pictures.notes.iter().cloned()).chain(of_head).chain(data_list.notes()).collect();
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
         Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
@@ -109,6 +109,7 @@ pub(super) fn set_up(
         origin: "the run's model".into(),
         metadata: [(keys::AUGMENTATION.to_owned(), json(&augmentation))].into(),
         has_head: true,
+        notes: Vec::new(),
     };
     Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches })
 }
