@@ -99,6 +99,9 @@ pub enum LoaderError {
     /// A file could not be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The system started no thread at all.
+    #[error("cannot start a thread that decodes ({0}): the system limits processes or memory; raise the limit")]
+    NoThread(String),
     /// A picture was decoded, but making the network's input of it failed: a fault of this program.
     #[error("{}: making the network's input of it failed ({message}); please report this", .path.display())]
     Transform {
@@ -114,6 +117,8 @@ pub enum LoaderError {
 pub struct Loader {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// Why there are no workers, until it has been returned.
+    no_worker: Option<LoaderError>,
     waited: Duration,
 }
 
@@ -171,13 +176,19 @@ impl Loader {
         let options = LoaderOptions { prefetch_batches: options.prefetch_batches.max(1), ..options };
         let shared =
             Arc::new(Shared { samples, order, options, state: Mutex::default(), complete: Condvar::new(), work: Condvar::new() });
-        let workers = (0..count)
-            .map(|_| {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || shared.run_worker())
-            })
-            .collect();
-        Self { shared, workers, waited: Duration::ZERO }
+        // Fewer threads than asked for change nothing but the time.
+        let (mut workers, mut no_worker) = (Vec::with_capacity(count), None);
+        while workers.len() < count {
+            let shared = Arc::clone(&shared);
+            match std::thread::Builder::new().spawn(move || shared.run_worker()) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    no_worker = workers.is_empty().then(|| LoaderError::NoThread(error.to_string()));
+                    break;
+                }
+            }
+        }
+        Self { shared, workers, no_worker, waited: Duration::ZERO }
     }
 
     /// Gives a batch's memory back for one of the next.
@@ -209,6 +220,10 @@ impl Iterator for Loader {
         let mut state = shared.lock();
         if state.stopped || state.delivered == self.batches() {
             return None;
+        }
+        if let Some(error) = self.no_worker.take() {
+            state.stopped = true;
+            return Some(Err(error));
         }
         let started = Instant::now();
         let content = loop {
@@ -268,7 +283,7 @@ impl Shared {
     /// The places in `order` that a batch covers.
     fn batch_range(&self, batch: usize) -> std::ops::Range<usize> {
         let start = batch * self.options.batch_size;
-        start..(start + self.options.batch_size).min(self.order.len())
+        start..start.saturating_add(self.options.batch_size).min(self.order.len())
     }
 
     fn run_worker(&self) {

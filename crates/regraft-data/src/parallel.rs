@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress` is called from any of the
-/// threads, with the number of places done.
+/// threads, with the number of places done. If the system starts fewer threads, those do the work; the calling thread does it if
+/// there is none.
 pub fn map<T: Send>(
     count: usize,
     workers: usize,
@@ -14,19 +15,22 @@ pub fn map<T: Send>(
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(count));
+    let take_places = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= count {
+                break;
+            }
+            let result = work(place);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..workers.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    if place >= count {
-                        break;
-                    }
-                    let result = work(place);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-                }
-            });
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, take_places);
+        let started = (0..workers.clamp(1, count.max(1))).map(start).take_while(Result::is_ok).count();
+        if started == 0 {
+            take_places();
         }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -67,8 +67,8 @@ pub enum PreprocessingError {
     },
 }
 
-/// The longest side that a network's input may have.
-const MAX_SIDE: u32 = 16_384;
+/// The longest side that a network's input may have, in pixels.
+pub const MAX_SIDE: u32 = 16_384;
 
 impl Interpolation {
     /// The filter that the resampling kernel calls it.

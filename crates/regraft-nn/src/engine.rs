@@ -117,6 +117,19 @@ pub enum EngineError {
         /// The length that is needed.
         expected: usize,
     },
+    /// The system gives no memory for a batch.
+    #[error(
+        "a batch of {batch} images of {image_size} x {image_size} pixels takes {bytes} bytes, which the system refuses; choose a smaller batch \
+         or image size"
+    )]
+    Memory {
+        /// Images in the batch.
+        batch: usize,
+        /// Side of the images in pixels.
+        image_size: usize,
+        /// Bytes that it takes.
+        bytes: u64,
+    },
     /// The state lacks a tensor.
     #[error("the state lacks {0}")]
     Missing(String),

@@ -2,16 +2,23 @@
 
 pub mod load;
 
-use crate::config::{Freeze, PrecisionChoice};
+use crate::config::{Freeze, MOST_BATCH, PrecisionChoice};
+use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_kernels::random::{Draws, Purpose as DrawPurpose};
 use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError, LossSettings, Optimizer, Reduction, TrainBatch, Update};
 use regraft_nn::graph::GraphError;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use serde::Serialize;
 use std::time::Instant;
+
+/// The most steps that are timed.
+const MOST_STEPS: usize = 1_000_000;
+
+/// The most classes of the head.
+const MOST_CLASSES: usize = 100_000;
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -81,18 +88,31 @@ pub enum BenchError {
     Cpu(#[from] CpuError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A count is zero.
-    #[error("--batch, --steps and --classes must be 1 or more")]
-    Zero,
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
+    /// A count is out of range.
+    #[error("--{option} {value} is not possible; use 1 to {most}")]
+    Count {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: usize,
+        /// The largest that is possible.
+        most: usize,
+    },
 }
 
 /// Times steps on random pictures of the architecture's own size.
 ///
 /// # Errors
-/// When the architecture or a layer is unknown, or a count is zero.
+/// If the architecture or a layer is unknown, a count is out of range, or the batch does not fit into memory.
 pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
-    if options.batch == 0 || options.steps == 0 || options.classes == 0 {
-        return Err(BenchError::Zero);
+    let counts =
+        [("batch", options.batch, MOST_BATCH), ("steps", options.steps, MOST_STEPS), ("classes", options.classes, MOST_CLASSES)];
+    for (option, value, most) in counts {
+        if !(1..=most).contains(&value) {
+            return Err(BenchError::Count { option, value, most });
+        }
     }
     let named = architecture(&options.model)?;
     let graph = named.graph().with_classes(options.classes);
@@ -102,10 +122,15 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let size = source_preprocessing(named).image_size as usize;
     let precision = options.precision.resolve();
     let mut engine = CpuEngine::with_precision(graph, size, options.threads, precision)?;
+    let purpose = match options.mode {
+        StepMode::Train => Purpose::Train { frozen },
+        StepMode::Eval => Purpose::Evaluate,
+    };
+    check_batch(&engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")??;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);
-    let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
+    let mut draws = Draws::new(0, DrawPurpose::Fixture, 0, 0);
     let images: Vec<f32> = (0..options.batch * size * size * 3).map(|_| draws.range(-2.0, 2.0)).collect();
     let labels: Vec<u32> = (0..options.batch).map(|place| (place % options.classes) as u32).collect();
     let loss = LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 };

@@ -3,6 +3,7 @@
 use crate::class_names::LabelledFolderError;
 use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
+use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
 use crate::pictures::{self, UnreadableFiles};
 use regraft_data::catalogue::CatalogueError;
@@ -68,6 +69,8 @@ pub enum InferenceError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
+    #[error(transparent)]
     Evaluate(#[from] EvaluateError),
 }
 
@@ -86,6 +89,9 @@ impl InferenceError {
 pub fn engine(model: &Model, threads: usize, precision: PrecisionChoice) -> Result<CpuEngine, InferenceError> {
     let size = model.preprocessing.image_size as usize;
     let mut engine = CpuEngine::with_precision(model.graph.clone(), size, threads, precision.resolve())?;
+    let graph_error = |error| InferenceError::Cpu(CpuError::Graph(error));
+    let image_size = model.preprocessing.image_size;
+    check_batch(&engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model").map_err(graph_error)??;
     engine.load_state(&model.state)?;
     Ok(engine)
 }

@@ -20,6 +20,7 @@ pub mod hub_config;
 pub mod inference;
 pub mod inspect;
 pub mod logistic_regression;
+pub mod memory_check;
 pub mod metrics;
 pub mod model;
 pub mod pictures;

@@ -88,6 +88,17 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
     text
 }
 
+/// Lists the images of a run, with what is held out as the configuration says. No file is opened. `progress` is called from any
+/// thread.
+///
+/// # Errors
+/// If the folder is not laid out as it should be.
+pub fn list(config: &TrainConfig, progress: &(dyn Fn(Preparing) + Sync)) -> Result<Catalogue, CatalogueError> {
+    let split = SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
+    let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
+    catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))
+}
+
 /// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any thread.
 ///
 /// # Errors
@@ -97,10 +108,7 @@ pub fn prepare(
     loading: &LoaderOptions,
     progress: &(dyn Fn(Preparing) + Sync),
 ) -> Result<Pictures, PicturesError> {
-    let split = SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
-    let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
-    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
-        catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))?;
+    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } = list(config, progress)?;
     notes.extend(ignored_note(&ignored));
     let total = train.len() + validation.len() + test.len();
     let mut verified = Verified::default();

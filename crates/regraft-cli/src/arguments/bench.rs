@@ -5,7 +5,7 @@ use super::{one_of, text};
 use clap::{Args, Subcommand};
 use regraft::bench::load::LoadOptions;
 use regraft::bench::{StepMode, StepOptions};
-use regraft::config::{CacheImages, Freeze, PrecisionChoice};
+use regraft::config::{CacheImages, Freeze, MOST_BATCH, MOST_EPOCHS, PrecisionChoice};
 use std::path::PathBuf;
 
 const STEP_EXAMPLES: &str = "\
@@ -75,10 +75,10 @@ pub struct LoadArguments {
     /// Labelled pictures, as for `regraft train`; those that would train are loaded
     pub data: PathBuf,
     /// Pictures in a batch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "128")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BATCH as i64), default_value = "128")]
     pub batch: u32,
     /// Passes over the pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "2")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_EPOCHS)), default_value = "2")]
     pub epochs: u32,
     /// Side of the network's input in pixels
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096), default_value = "224")]

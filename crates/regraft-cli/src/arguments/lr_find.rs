@@ -25,7 +25,7 @@ pub struct LrFindArguments {
     #[arg(long, value_name = "RATE", default_value_t = 1.0, help_heading = "Range test")]
     pub to: f32,
     /// Steps, between which the rate grows by the same factor
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..), help_heading = "Range test")]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=1_000_000), help_heading = "Range test")]
     pub steps: u64,
     #[command(flatten)]
     pub train: TrainArguments,

@@ -7,6 +7,7 @@ mod compare;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod lr_find;
+mod run_options;
 mod shared;
 mod show;
 mod tools;
@@ -19,6 +20,7 @@ pub use compare::CompareArguments;
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
 pub use lr_find::LrFindArguments;
+pub use run_options::Use;
 pub use show::ShowArguments;
 pub use tools::{
     CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments, StoredType, WeightsArguments,

@@ -1,16 +1,14 @@
 //! `regraft show`.
 
-use crate::arguments::ShowArguments;
+use crate::arguments::{ShowArguments, Use};
 use crate::failure::Failure;
 use crate::output;
-use regraft::config::{Recipe, TrainConfig, Weights};
-use regraft::data::augmentation::Augmentation;
-use regraft::data::catalogue::{self, SplitOptions};
-use regraft::data::preprocessing::Preprocessing;
-use regraft::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
-use regraft::pictures::ignored_note;
+use crate::progress::Bars;
+use regraft::data::augmentation::AugmentationKind;
+use regraft::data::loader::{LoaderOptions, Transform};
 use regraft::show::{ShowError, ShowOptions, grid, write_png};
-use regraft::transfer::target_preprocessing;
+use regraft::train::Event;
+use regraft::train::preview::{Preview, preview};
 
 pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     if let Some(folder) = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
@@ -19,35 +17,39 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
             "{folder}: there is no such folder to write into; make it, or name another --output"
         )));
     }
-    let given = &arguments.preparation;
-    let preprocessing = target_preprocessing(&source(arguments)?, given.image_size, given.resize);
-    let recipe = TrainConfig::recipe(arguments.recipe.unwrap_or(Recipe::Default), &arguments.data);
-    let augmentation = Augmentation {
-        kind: given.augment.unwrap_or(recipe.augment),
-        crop_scale: given.crop_scale.unwrap_or(recipe.crop_scale),
-        ..Augmentation::default()
+    let config = arguments.options.resolve(arguments.data.as_deref(), None, Use::Other)?;
+    let mut bars = Bars::default();
+    let found = preview(&config, arguments.epoch - 1, &mut |event| match event {
+        Event::Listing { found } => bars.show("listing", found, found, String::new()),
+        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        _ => {}
+    });
+    bars.clear();
+    let found = found.map_err(Failure::input)?;
+    let LoaderOptions { preprocessing, augmentation, decode, full_decode, transform, .. } = &found.loading;
+    let (seed, epoch) = match *transform {
+        Transform::Train { seed, epoch } => (seed, epoch),
+        Transform::Evaluate => (found.config.seed, arguments.epoch - 1),
     };
-    // What is drawn for a picture depends on its place in the list, so the list must be the one that training has.
-    let split = SplitOptions { validation_fraction: given.val_fraction.or(recipe.val_fraction), seed: arguments.seed };
-    let data = catalogue::scan(&arguments.data, &split).map_err(Failure::input)?;
     let options = ShowOptions {
         per_class: arguments.per_class,
         classes: arguments.classes,
-        seed: arguments.seed,
-        epoch: arguments.epoch - 1,
+        seed,
+        epoch,
         augmented: true,
-        full_decode: arguments.reading.full_decode,
+        full_decode: *full_decode,
     };
-    let drawn = grid(&data.train, &data.classes, &preprocessing, &augmentation, &options, &arguments.reading.decode_options());
+    let drawn = grid(&found.train, &found.classes, preprocessing, augmentation, &options, decode);
     let drawn = drawn.map_err(|error: ShowError| Failure::input(error))?;
     write_png(&arguments.output, &drawn.image).map_err(Failure::under_way)?;
-    let ignored = ignored_note(&data.ignored).into_iter();
-    let unreadable = drawn.unreadable.iter().map(|error| format!("cannot be read: {error}"));
-    ignored.chain(unreadable).for_each(|note| output::aside(format!("note: {note}")));
+    let unreadable = drawn.unreadable.iter().map(|error| format!("cannot be read, so that training would stop: {error}"));
+    let notes = found.notes.iter().cloned().chain(training_notes(&found)).chain(unreadable);
+    notes.for_each(|note| output::aside(format!("note: {note}")));
     let pictures: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
     output::line(format!(
-        "wrote {}: {pictures} training pictures of {} classes, {} x {} pixels",
+        "wrote {}: {pictures} of {} training images in {} classes, {} x {} pixels",
         arguments.output.display(),
+        found.train.len(),
         drawn.shown.len(),
         drawn.image.width,
         drawn.image.height
@@ -58,11 +60,19 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How the source model prepares its pictures. Its weights are read only where a file is named, which may say.
-fn source(arguments: &ShowArguments) -> Result<Preprocessing, Failure> {
-    let name = arguments.source.model.as_deref();
-    match arguments.source.weights() {
-        Some(Weights::File(path)) => Ok(Model::load(&path, name).map_err(Failure::input)?.preprocessing),
-        _ => Ok(source_preprocessing(architecture(name.unwrap_or(DEFAULT_ARCHITECTURE)).map_err(Failure::input)?)),
+/// How training differs from what is drawn.
+fn training_notes(found: &Preview) -> Vec<String> {
+    let config = &found.config;
+    let mut notes = Vec::new();
+    if config.augment != AugmentationKind::None && config.epoch_count() == 0 && config.views.is_none() {
+        notes.push(
+            "with these options no epoch is trained, so that training sees the upper row of each class alone; --epochs, --views or \
+             --head new makes use of the lower row"
+                .to_owned(),
+        );
     }
+    if config.mixup > 0.0 || config.cutmix > 0.0 {
+        notes.push("--mixup and --cutmix mix the images of a batch, which is not shown".to_owned());
+    }
+    notes
 }

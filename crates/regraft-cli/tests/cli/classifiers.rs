@@ -174,7 +174,7 @@ fn an_unreadable_file_is_named_before_anything_is_predicted_or_left_out() {
 fn the_grid_is_a_picture_of_the_training_pictures() {
     let workspace = Workspace::with_photos();
     let run = workspace.regraft("show photos -o grid.png --per-class 3 --image-size 32").succeeded();
-    assert_says(&run.stdout, &["wrote grid.png: 6 training pictures of 2 classes"]);
+    assert_says(&run.stdout, &["wrote grid.png: 6 of 10 training images in 2 classes"]);
     let both = image::open(workspace.path("grid.png")).expect("a picture");
     assert_says(&run.stdout, &[&format!("{} x {} pixels", both.width(), both.height())]);
     workspace.regraft("show photos --output plain.png --per-class 3 --image-size 32 --augment none").succeeded();
@@ -183,7 +183,20 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
     let run = workspace.regraft("show photos -o one.png --classes 1").succeeded();
     assert_says(&run.stdout, &["not shown (see --classes): striped"]);
     let again = workspace.regraft("show photos -o again.png --per-class 3 --image-size 32").succeeded();
-    assert!(again.stderr.is_empty() && workspace.read("again.png") == workspace.read("grid.png"));
+    assert_says(&again.stderr, &["no epoch is trained"]);
+    assert!(workspace.read("again.png") == workspace.read("grid.png"));
+    // What is held out is not shown, as in training with the same options.
+    std::fs::remove_dir_all(workspace.path("photos/val")).expect("removed");
+    for (options, images) in [("", 10), ("--head new", 8), ("--head new --val-fraction 0.4", 6), ("--epochs 1 --recipe d2l", 10)]
+    {
+        let shown = workspace.regraft(&format!("show photos -o held.png --image-size 32 {options}")).succeeded();
+        assert_says(&shown.stdout, &[&format!("of {images} training images")]);
+        let train = format!("train photos --image-size 32 {options} --output {images}-{}", options.len());
+        let run = workspace.regraft(&train).succeeded();
+        assert_says(&run.stdout, &[&format!("{images} pictures to train on")]);
+    }
+    let shown = workspace.regraft("show -o again.png --config 8-10/config.toml --epoch 2").succeeded();
+    assert_says(&shown.stdout, &["of 8 training images"]);
     let error = workspace.regraft("show photos -o missing/grid.png").failed(2);
     assert_says(&error, &["missing: there is no such folder"]);
     let error = workspace.regraft("show photos -o none.png --per-class 0").failed(2);

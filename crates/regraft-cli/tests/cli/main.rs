@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+#[cfg(target_os = "linux")]
+mod bounds;
 mod budget;
 mod classifiers;
 mod compare;

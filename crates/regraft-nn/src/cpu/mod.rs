@@ -18,6 +18,9 @@ use regraft_kernels::{isa, loss, optimizer};
 use slot::{disjoint, with_element};
 use std::sync::Arc;
 
+/// Bytes of a [`CacheLine`].
+const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
+
 /// A network on the CPU.
 pub struct CpuEngine {
     graph: Graph,
@@ -43,10 +46,13 @@ pub enum CpuError {
     /// An instruction set was asked for that is not there.
     #[error(transparent)]
     Isa(#[from] isa::IsaError),
-    /// The operating system gave no threads.
-    #[error("cannot start {threads} threads: {source}; choose a smaller --threads")]
+    /// The operating system started no threads.
+    #[error(
+        "cannot start {threads} threads ({source}): the system limits processes or memory (`ulimit -u`, `ulimit -v`, a container's \
+         limits); raise the limit or choose a smaller --threads"
+    )]
     Threads {
-        /// How many were asked for.
+        /// How many were to be started.
         threads: usize,
         /// What the system said.
         source: rayon::ThreadPoolBuildError,
@@ -72,6 +78,10 @@ impl CpuEngine {
     pub fn with_precision(graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
         graph.shapes(image_size)?;
         isa::in_use()?;
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            asked => asked,
+        };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
         Ok(Self {
             parameters: parameters(&graph),
@@ -94,12 +104,24 @@ impl CpuEngine {
         self.threads.current_num_threads()
     }
 
+    /// Bytes of memory that a pass over a batch takes for its maps.
+    ///
+    /// # Errors
+    /// If the images are too small for the graph.
+    pub fn planned_bytes(&self, mode: Mode, batch: usize) -> Result<u64, GraphError> {
+        let plan = Plan::new(&self.graph, mode, batch, self.image_size, self.precision)?;
+        Ok((plan.memory as u64).saturating_mul(CACHE_LINE_BYTES))
+    }
+
     fn plan(&mut self, mode: Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
         if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(Plan::new(&self.graph, mode, batch, self.image_size, self.precision)?);
-        if self.memory.len() < plan.memory {
+        if let Some(more) = plan.memory.checked_sub(self.memory.len()) {
+            let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
+            let failed = |_| EngineError::Memory { batch, image_size: self.image_size, bytes };
+            self.memory.try_reserve_exact(more).map_err(failed)?;
             self.memory.resize(plan.memory, CacheLine::ZERO);
         }
         self.plans.push(Arc::clone(&plan));

@@ -70,7 +70,9 @@ pub enum AuditError {
     Features(#[from] crate::features::FeaturesError),
     #[error(transparent)]
     Regression(#[from] crate::logistic_regression::RegressionError),
-    #[error("cannot start the threads that compute: {0}; choose a smaller --threads")]
+    #[error(
+        "cannot start the threads that compute: {0}; the system limits processes or memory: raise the limit or choose a smaller --threads"
+    )]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 

@@ -2,12 +2,13 @@
 
 use super::Audit;
 use super::table::sections;
+use crate::config::cores_or;
 use crate::report::escape::html as escaped;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
-use rayon::prelude::*;
 use regraft_data::decode::{DecodeOptions, decode};
+use regraft_data::parallel;
 use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -43,8 +44,8 @@ pub fn page(audit: &Audit, data: &Path, options: &DecodeOptions) -> String {
     let mut wanted: Vec<&str> = shown.flat_map(|finding| finding.paths.iter().take(SHOWN_OF_ONE).map(String::as_str)).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let small: HashMap<&str, Option<String>> =
-        wanted.par_iter().map(|&path| (path, small_copy(Path::new(path), options))).collect();
+    let copy = |place: usize| (wanted[place], small_copy(Path::new(wanted[place]), options));
+    let small: HashMap<&str, Option<String>> = parallel::map(wanted.len(), cores_or(0), &copy, &|_| {}).into_iter().collect();
 
     let title = format!("Audit of {}", escaped(&data.display().to_string()));
     let mut page = format!(

@@ -1,6 +1,7 @@
 //! How fast files become batches: decoding, random crops, flips and normalisation, without a network.
 
 use crate::config::{CacheImages, cores_or};
+use crate::memory_check::{self, LOADED_BATCHES, TooLittleMemory};
 use regraft_data::augmentation::Augmentation;
 use regraft_data::catalogue::{self, CatalogueError, Sample, SplitOptions};
 use regraft_data::decode::DecodeOptions;
@@ -77,6 +78,8 @@ pub enum LoadError {
     Catalogue(#[from] CatalogueError),
     #[error(transparent)]
     Loader(#[from] LoaderError),
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
 }
 
 /// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`, `RandomHorizontalFlip`, ImageNet's
@@ -94,6 +97,10 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) 
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
+    let batch = options.batch.min(samples.len());
+    let bytes = (batch as u64).saturating_mul(preprocessing.input_length() as u64 * 4).saturating_mul(LOADED_BATCHES);
+    let what = format!("{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels", size = options.image_size);
+    memory_check::check(what, bytes, "choose a smaller --batch or --image-size".into())?;
     let cache = options.cache_images.cache();
     let mut epochs = Vec::new();
     for epoch in 0..options.epochs {

@@ -21,6 +21,7 @@ pub use words::{
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
+use regraft_data::preprocessing::MAX_SIDE;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -193,6 +194,18 @@ fn default_cache_images() -> CacheImages {
     CacheImages::Auto
 }
 
+/// The most images in a batch, and the most batches in a step.
+pub const MOST_BATCH: usize = 65_536;
+
+/// The most passes over the training images. A run's files name them with six digits.
+pub const MOST_EPOCHS: u32 = 999_999;
+
+/// The most augmented views of each training image.
+const MOST_VIEWS: u32 = 1000;
+
+/// The largest whole number that TOML holds.
+const MOST_IN_TOML: u64 = i64::MAX as u64;
+
 /// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
 pub const MOST_THREADS: usize = 1024;
 
@@ -309,14 +322,35 @@ impl TrainConfig {
         if self.head_map.is_some() && self.head_start() != HeadStart::Reuse {
             return Err(ConfigError::HeadMapWithoutReuse);
         }
-        if self.batch_size == 0 {
-            return wrong("batch-size", "0".into(), "1 or more");
+        if epochs > MOST_EPOCHS {
+            return wrong("epochs", epochs.to_string(), "1 to 999999");
+        }
+        if !(1..=MOST_BATCH).contains(&self.batch_size) {
+            return wrong("batch-size", self.batch_size.to_string(), "1 to 65536");
+        }
+        if let Some(size) = self.image_size.filter(|size| !(1..=MAX_SIDE).contains(size)) {
+            return wrong("image-size", size.to_string(), "1 to 16384 pixels");
+        }
+        if let Some(views) = self.views.filter(|views| views.get() > MOST_VIEWS) {
+            return wrong("views", views.to_string(), "1 to 1000");
+        }
+        for (option, value) in [("seed", self.seed), ("max-pixels", self.max_pixels)] {
+            if value > MOST_IN_TOML {
+                return wrong(
+                    option,
+                    value.to_string(),
+                    "at most 9223372036854775807, the largest number that config.toml holds",
+                );
+            }
         }
         if !positive(self.learning_rate()) {
             return wrong("lr", self.learning_rate().to_string(), "a number above 0, such as 5e-5");
         }
         if !not_negative(self.head_rate_multiplier()) {
             return wrong("head-lr-mult", self.head_rate_multiplier().to_string(), "a number from 0, such as 10");
+        }
+        if !(self.learning_rate() * self.head_rate_multiplier()).is_finite() {
+            return wrong("lr", self.learning_rate().to_string(), "a rate that is finite also when --head-lr-mult multiplies it");
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return wrong("momentum", self.momentum.to_string(), "from 0 to below 1");
@@ -338,8 +372,8 @@ impl TrainConfig {
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("label-smoothing", self.label_smoothing.to_string(), "from 0 to below 1");
         }
-        if self.accumulate == 0 {
-            return wrong("accumulate", "0".into(), "1 or more");
+        if !(1..=MOST_BATCH).contains(&(self.accumulate as usize)) {
+            return wrong("accumulate", self.accumulate.to_string(), "1 to 65536");
         }
         if let Some(norm) = self.clip_gradient.filter(|norm| !positive(*norm)) {
             return wrong("clip-gradient", norm.to_string(), "a number above 0, such as 1");

@@ -13,10 +13,10 @@ pub use store::{FeatureStore, LIMIT_BYTES, StoreError};
 
 use crate::evaluate::EvaluateError;
 use fingerprint::view_key;
-use rayon::prelude::*;
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::file;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
+use regraft_data::parallel;
 use regraft_nn::engine::Engine;
 use regraft_nn::graph::{Graph, Source};
 use std::collections::HashMap;
@@ -136,10 +136,11 @@ pub fn features(
 
 /// What each picture's features are kept under beside the trunk: the file's content and the view.
 fn view_keys(samples: &Arc<[Sample]>, loading: &LoaderOptions) -> Result<Vec<[u8; 32]>, FeaturesError> {
-    let of_sample = |(place, sample): (usize, &Sample)| {
+    let of_sample = |place: usize| {
+        let sample = &samples[place];
         let content =
             file::read(&sample.path, loading.decode.max_pixels).map_err(LoaderError::from).map_err(EvaluateError::from)?;
         Ok(view_key(&content, place as u32, loading))
     };
-    samples.par_iter().enumerate().map(of_sample).collect()
+    parallel::map(samples.len(), loading.workers, &of_sample, &|_| {}).into_iter().collect()
 }

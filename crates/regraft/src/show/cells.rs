@@ -1,12 +1,13 @@
 //! The pictures of a grid, decoded, transformed and brought to the size of a cell.
 
-use rayon::prelude::*;
+use crate::config::cores_or;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::{DecodeError, DecodeOptions, decode};
 use regraft_data::detail::least_side;
 use regraft_data::loader::Transform;
+use regraft_data::parallel;
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
@@ -35,7 +36,8 @@ pub(super) struct Cells {
 
 /// The cells of the samples at the places `wanted`, in that order.
 pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> Vec<Result<Cells, DecodeError>> {
-    let cells = |&sample: &u32| {
+    let cells = |place: usize| {
+        let sample = wanted[place];
         let path = &samples[sample as usize].path;
         // Each view reads the file as a loader does for it.
         let read = |transform| {
@@ -53,7 +55,7 @@ pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> V
         let augmented = augmented.transpose()?;
         Ok(Cells { evaluation, augmented })
     };
-    wanted.par_iter().map(cells).collect()
+    parallel::map(wanted.len(), cores_or(0), &cells, &|_| {})
 }
 
 /// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are or a whole number of times as

@@ -188,7 +188,8 @@ fn measure_steps(
     config: &TrainConfig,
     freeze: &Freeze,
 ) -> Result<f64, TrainError> {
-    let batch_size = config.batch_size;
+    // A batch has no more images than there are.
+    let batch_size = config.batch_size.min(pictures.train.len());
     // Where stages are unfrozen by and by, an epoch takes no longer than the last one.
     engine.freeze(frozen_nodes(engine.graph(), freeze, MOST_EPOCHS - 1)?);
     let steps = MEASURED.div_ceil(batch_size).max(2);

@@ -121,7 +121,7 @@ impl<'a> Trainer<'a> {
             let TrainState { steps_done, epoch, .. } = *state;
             let position = progress.images as u32;
             let rest = pictures.train.len() - state.progress.images;
-            let step_images = rest.min(config.batch_size * config.accumulate as usize);
+            let step_images = rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
             let part = StepPart { step_images, accumulate: progress.images > state.progress.images };
             let mix = Mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
             let targets = mix.map(|mix| mix.apply(&mut batch, *side, classes));
@@ -230,7 +230,7 @@ impl<'a> Trainer<'a> {
 
 /// The trunk's learning rate at a step, counted from 0.
 fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
-    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size * config.accumulate as usize) as u64;
+    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize)) as u64;
     let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
     config.learning_rate() * schedule::factor(config.schedule, step, steps, warmup)

@@ -7,6 +7,7 @@ use crate::config::{ConfigError, Interval, TO_MAKE_STEPS};
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
 use crate::logistic_regression::RegressionError;
+use crate::memory_check::TooLittleMemory;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::predictions::PredictionsError;
@@ -44,6 +45,8 @@ pub enum TrainError {
     Cpu(#[from] CpuError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
     #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]

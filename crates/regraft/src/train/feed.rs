@@ -88,29 +88,16 @@ impl<'a> Feed<'a> {
         let (_, channels) = trunk_output(engine.graph())?;
         let head = HeadEngine::new(&engine, config.threads)?;
         feed.trunk = Some(engine);
-        let views = feed.view_count().unwrap_or(0).min(config.epoch_count());
-        let bytes = u64::from(views) * pictures.train.len() as u64 * channels as u64 * 4;
+        let views = view_count(config).unwrap_or(0).min(config.epoch_count());
+        let bytes = (pictures.train.len() as u64 * channels as u64 * 4).saturating_mul(u64::from(views));
         if bytes <= MOST_VIEW_BYTES {
             feed.views = (0..views).map(|_| None).collect();
         }
         Ok((feed, Box::new(head)))
     }
 
-    /// How many views each training picture has; `None` where every epoch has a new one.
-    fn view_count(&self) -> Option<u32> {
-        match self.config.augment {
-            AugmentationKind::None => Some(1),
-            _ => self.config.views.map(std::num::NonZeroU32::get),
-        }
-    }
-
-    /// The view of the training pictures in an epoch, counted from 0.
-    fn view(&self, epoch: u32) -> u32 {
-        self.view_count().map_or(epoch, |views| epoch % views)
-    }
-
     fn view_loading(&self, epoch: u32) -> LoaderOptions {
-        let transform = Transform::Train { seed: self.config.seed, epoch: self.view(epoch) };
+        let transform = Transform::Train { seed: self.config.seed, epoch: view(self.config, epoch) };
         LoaderOptions { transform, ..self.loading.clone() }
     }
 
@@ -123,7 +110,7 @@ impl<'a> Feed<'a> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Batches<'_>, TrainError> {
         let loading = self.view_loading(epoch);
-        let view = self.view(epoch) as usize;
+        let view = view(self.config, epoch) as usize;
         let batch_size = self.config.batch_size;
         if view < self.views.len() {
             if self.views[view].is_none() {
@@ -239,6 +226,19 @@ impl<'a> Feed<'a> {
         }
         Ok(found)
     }
+}
+
+/// How many views each training image has; `None` if every epoch has a new one.
+fn view_count(config: &TrainConfig) -> Option<u32> {
+    match config.augment {
+        AugmentationKind::None => Some(1),
+        _ => config.views.map(std::num::NonZeroU32::get),
+    }
+}
+
+/// The view of the training images in an epoch, both counted from 0. Random crops are drawn for it.
+pub(super) fn view(config: &TrainConfig, epoch: u32) -> u32 {
+    view_count(config).map_or(epoch, |views| epoch % views)
 }
 
 /// Whether to go on.

@@ -13,6 +13,7 @@ mod fit;
 pub mod identity;
 pub mod lr_find;
 mod mix;
+pub mod preview;
 mod resume;
 mod setup;
 pub mod state;

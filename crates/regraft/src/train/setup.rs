@@ -3,8 +3,10 @@
 use super::data_list::DataList;
 use super::identity::Identity;
 use super::{Event, TrainError};
-use crate::config::{BatchNormMode, Freeze, Resize, TrainConfig, Weights, cores_or};
+use crate::config::{BatchNormMode, Freeze, HeadStart, Resize, TrainConfig, Weights, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
+use crate::features::trunk_output;
+use crate::memory_check::{self, Purpose, check_batch};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
 use crate::pictures::{self, Pictures, Preparing};
 use crate::transfer;
@@ -61,19 +63,12 @@ pub(super) fn set_up(
 ) -> Result<Setup, TrainError> {
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
-    let (config, preprocessing, augmentation) = resolve(config, &source)?;
+    let (config, preprocessing, augmentation) = resolve(config, source.architecture(), &source.preprocessing)?;
     let freeze = config.freeze.as_ref().unwrap_or(&Freeze::None);
     let frozen = transfer::frozen_nodes(&source.graph, freeze, 0)?;
     let learning = transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
-    let loading = LoaderOptions {
-        workers: cores_or(config.workers),
-        augmentation: augmentation.clone(),
-        decode: config.decode_options(),
-        full_decode: config.full_decode,
-        cache: cache.cloned(),
-        ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
-    };
+    let loading = LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
     let CheckedPictures { pictures, data_list } = match checked {
         Some(checked) => checked,
         None => check_pictures(&config, &loading, report)?,
@@ -96,6 +91,7 @@ pub(super) fn set_up(
     }
     let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve());
     let mut engine = CpuEngine::with_precision(graph.clone(), size, config.threads, precision)?;
+    check_memory(&config, &engine, &pictures, learning)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
     let identity = Identity::of(&config, &data_list, &engine);
@@ -114,11 +110,44 @@ pub(super) fn set_up(
     Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches })
 }
 
-/// Fills in what follows from the source model.
-fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preprocessing, Augmentation), TrainError> {
+/// Refuses a run whose batches or features cannot fit into this machine. The last epoch trains the nodes after `frozen`.
+fn check_memory(config: &TrainConfig, engine: &CpuEngine, pictures: &Pictures, frozen: usize) -> Result<(), TrainError> {
+    let images = pictures.train.len();
+    let size = config.image_size.unwrap_or(0);
+    if config.epoch_count() > 0 {
+        check_batch(engine, size, config.batch_size.min(images), Purpose::Train { frozen }, "--batch-size")??;
+    }
+    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "--image-size")??;
+    if let (HeadStart::Fit, Some(views)) = (config.head_start(), config.views) {
+        let (_, channels) = trunk_output(engine.graph())?;
+        // The plain view and the augmented ones, and a copy of all of them for the regression.
+        let numbers = (u64::from(views.get()) + 1) * 2 * images as u64 * channels as u64;
+        let what = format!("the features of {images} images in {views} views each");
+        memory_check::check(what, numbers.saturating_mul(4), "choose fewer --views".into())?;
+    }
+    Ok(())
+}
+
+/// How a run's images are loaded for evaluation, without a cache.
+pub(super) fn loading(config: &TrainConfig, preprocessing: &Preprocessing, augmentation: &Augmentation) -> LoaderOptions {
+    LoaderOptions {
+        workers: cores_or(config.workers),
+        augmentation: augmentation.clone(),
+        decode: config.decode_options(),
+        full_decode: config.full_decode,
+        ..LoaderOptions::new(preprocessing.clone(), EVALUATION_BATCH)
+    }
+}
+
+/// Fills in what follows from the source model, by its architecture and how it prepares images.
+pub(super) fn resolve(
+    config: &TrainConfig,
+    architecture: &str,
+    source: &Preprocessing,
+) -> Result<(TrainConfig, Preprocessing, Augmentation), TrainError> {
     let mut config = config.clone();
-    let embedded = source.architecture() == DEFAULT_ARCHITECTURE && config.weights.is_none();
-    config.model = Some(source.architecture().to_owned());
+    let embedded = architecture == DEFAULT_ARCHITECTURE && config.weights.is_none();
+    config.model = Some(architecture.to_owned());
     if embedded {
         config.weights = Some(Weights::Embedded);
     }
@@ -132,7 +161,7 @@ fn resolve(config: &TrainConfig, source: &Model) -> Result<(TrainConfig, Preproc
     if from_scratch {
         config.batch_norm_momentum.get_or_insert(SCRATCH_MOMENTUM);
     }
-    let preprocessing = transfer::target_preprocessing(&source.preprocessing, config.image_size, config.resize);
+    let preprocessing = transfer::target_preprocessing(source, config.image_size, config.resize);
     config.precision = config.precision.resolve().into();
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));

@@ -52,7 +52,9 @@ pub enum FitError {
     )]
     TooFew(usize),
     /// The operating system gave no threads.
-    #[error("cannot start the threads that fit the head: {0}; choose a smaller --threads")]
+    #[error(
+        "cannot start the threads that fit the head: {0}; the system limits processes or memory: raise the limit or choose a smaller --threads"
+    )]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 

@@ -1,0 +1,73 @@
+//! Whether this machine has the memory that a batch needs, asked before any of it is taken.
+
+use regraft_data::memory;
+use regraft_nn::cpu::CpuEngine;
+use regraft_nn::engine::Engine;
+use regraft_nn::graph::GraphError;
+use regraft_nn::plan::Mode;
+
+/// Batches of images that are in memory at a time: the one in use and those that the loader prepares.
+pub(crate) const LOADED_BATCHES: u64 = 3;
+
+/// More memory than the machine has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} takes about {}, but this machine has {}; {advice}", gibibytes(*needed), gibibytes(*total))]
+pub struct TooLittleMemory {
+    /// What takes it.
+    pub what: String,
+    /// Bytes that it takes.
+    pub needed: u64,
+    /// Bytes that the machine has.
+    pub total: u64,
+    /// What to do.
+    pub advice: String,
+}
+
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Steps of the layers after the first `frozen`.
+    Train {
+        frozen: usize,
+    },
+    Evaluate,
+}
+
+/// Refuses a batch of so many images that the network's maps and the loader's images would not fit into this machine. `option`
+/// is the flag that sets the number of images.
+///
+/// # Errors
+/// [`TooLittleMemory`].
+pub(crate) fn check_batch(
+    engine: &CpuEngine,
+    image_size: u32,
+    batch: usize,
+    purpose: Purpose,
+    option: &str,
+) -> Result<Result<(), TooLittleMemory>, GraphError> {
+    let mode = match purpose {
+        Purpose::Train { frozen } if frozen < engine.graph().head() => Mode::Train { frozen },
+        Purpose::Train { .. } | Purpose::Evaluate => Mode::Evaluate { last: engine.graph().head() },
+    };
+    let image_bytes = u64::from(image_size).pow(2) * 3 * 4;
+    let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
+    let needed = engine.planned_bytes(mode, batch)?.saturating_add(loaded);
+    let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
+    Ok(check(what, needed, format!("choose a smaller {option} or a smaller image size")))
+}
+
+/// Refuses what takes more than the whole of the machine's memory. What is free at the moment does not count, since the system
+/// makes room by dropping files that it keeps in memory.
+///
+/// # Errors
+/// [`TooLittleMemory`].
+pub(crate) fn check(what: String, needed: u64, advice: String) -> Result<(), TooLittleMemory> {
+    match memory::total() {
+        Some(total) if needed > total => Err(TooLittleMemory { what, needed, total, advice }),
+        _ => Ok(()),
+    }
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+}

@@ -1,0 +1,170 @@
+//! The images that a run would train on, and how an epoch would see them, without training.
+
+use super::feed::view;
+use super::setup::{loading, resolve};
+use super::{Event, TrainError};
+use crate::config::{OnBadImage, TrainConfig, Weights};
+use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
+use crate::pictures::{self, Preparing, ignored_note};
+use regraft_data::catalogue::Sample;
+use regraft_data::loader::{LoaderOptions, Transform};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a run would train on.
+#[derive(Debug)]
+pub struct Preview {
+    /// The configuration with everything filled in that follows from the source model.
+    pub config: TrainConfig,
+    /// Class names in the order of the labels.
+    pub classes: Vec<String>,
+    /// The training images, in the order in which the run numbers them.
+    pub train: Arc<[Sample]>,
+    /// How the epoch loads them.
+    pub loading: LoaderOptions,
+    /// What is said to the user, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Lists the images that a run with this configuration would train on, and says how it would load them in an epoch, counted from 0.
+///
+/// A source model's weights are not needed unless a file is named. Files are opened only if unreadable ones are skipped, because
+/// the run numbers its images without them.
+///
+/// # Errors
+/// As [`super::train`] before its first step; but unreadable images stop nothing.
+pub fn preview(config: &TrainConfig, epoch: u32, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Preview, TrainError> {
+    config.check()?;
+    let mut notes = Vec::new();
+    let (name, prepared) = match &config.weights {
+        Some(Weights::File(path)) => {
+            let source = Model::load(path, config.model.as_deref())?;
+            notes.extend(source.notes.iter().cloned());
+            (source.architecture().to_owned(), source.preprocessing)
+        }
+        Some(Weights::Embedded | Weights::None) | None => {
+            let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
+            (named.name.to_owned(), source_preprocessing(named))
+        }
+    };
+    let (config, preprocessing, augmentation) = resolve(config, &name, &prepared)?;
+    let transform = Transform::Train { seed: config.seed, epoch: view(&config, epoch) };
+    let loading = LoaderOptions { transform, ..loading(&config, &preprocessing, &augmentation) };
+    let report = Mutex::new(report);
+    let progress = |progress| {
+        let event = match progress {
+            Preparing::Listing { found } => Event::Listing { found },
+            Preparing::Checking { done, total } => Event::Checking { done, total },
+        };
+        report.lock().unwrap_or_else(PoisonError::into_inner)(event);
+    };
+    let (classes, train) = match config.on_bad_image {
+        OnBadImage::Skip => {
+            let found = pictures::prepare(&config, &loading, &progress)?;
+            notes.extend(found.notes);
+            (found.classes, found.train)
+        }
+        OnBadImage::Stop => {
+            let found = pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
+            notes.extend(found.notes.into_iter().chain(ignored_note(&found.ignored)));
+            (found.classes, found.train.into())
+        }
+    };
+    Ok(Preview { config, classes, train, loading, notes })
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use super::*;
+    use crate::config::{Freeze, HeadStart, Recipe};
+    use crate::show::{ShowOptions, grid, write_png};
+    use crate::train::feed::{Batches, Feed};
+    use crate::train::setup::set_up;
+    use regraft_data::RgbImage;
+    use regraft_data::augmentation::AugmentationKind;
+    use regraft_data::preprocessing::normalise_into;
+    use regraft_kernels::random::{Draws, Purpose};
+    use regraft_kernels::resample::Rectangle;
+    use std::num::NonZeroU32;
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    /// Class folders of images with large patches, so that crops and mirror images differ.
+    fn write_photos(folder: &Path) {
+        for (class, first) in [("cat", 0), ("dog", 100)] {
+            std::fs::create_dir(folder.join(class)).expect("a folder");
+            for number in 0..10 {
+                let mut draws = Draws::new(3, Purpose::Fixture, 0, first + number);
+                let patches: Vec<[u8; 3]> = (0..16).map(|_| std::array::from_fn(|_| draws.next_u32() as u8)).collect();
+                let (width, height) = (150 + 5 * number, 140);
+                let patch = |row: u32, column: u32| patches[(row * 4 / height * 4 + column * 4 / width) as usize];
+                let pixels = (0..height).flat_map(|row| (0..width).flat_map(move |column| patch(row, column))).collect();
+                let path = folder.join(class).join(format!("{number:02}.png"));
+                write_png(&path, &RgbImage { width, height, pixels }).expect("written");
+            }
+        }
+    }
+
+    fn part(image: &RgbImage, area: Rectangle) -> Vec<u8> {
+        let rows = image.pixels.chunks(image.width as usize * 3).skip(area.top).take(area.height);
+        rows.flat_map(|row| row[area.left * 3..(area.left + area.width) * 3].to_vec()).collect()
+    }
+
+    /// Compares every tile with what the training loop gets, bit by bit.
+    fn check(config: &TrainConfig, epoch: u32, images: usize) {
+        let mut report = |_: Event<'_>| {};
+        let setup = set_up(config, None, None, &mut report).expect("a run");
+        assert_eq!(setup.pictures.train.len(), images);
+        let (mut feed, _engine) = Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading).expect("a feed");
+        let order = (0..images as u32).collect();
+        let stop = AtomicBool::new(false);
+        let mut batches = feed.batches(epoch, order, &stop, &mut report).expect("batches");
+        assert!(matches!(batches, Batches::Pictures(_)));
+        let trained = batches.next().expect("a batch").expect("images").images;
+
+        let found = preview(config, epoch, &mut report).expect("a preview");
+        assert_eq!((&found.config, &found.train[..]), (&setup.config, &setup.pictures.train[..]));
+        let Transform::Train { seed, epoch } = found.loading.transform else { panic!("{:?}", found.loading) };
+        let options = ShowOptions { per_class: images, seed, epoch, ..ShowOptions::default() };
+        let LoaderOptions { preprocessing, augmentation, decode, .. } = &found.loading;
+        let shown = grid(&found.train, &found.classes, preprocessing, augmentation, &options, decode).expect("a grid");
+        let tiles: Vec<_> = shown.shown.iter().flat_map(|class| &class.shown).collect();
+        assert_eq!(tiles.len(), images);
+        let length = preprocessing.input_length();
+        for tile in tiles {
+            let mut normalised = vec![0.0; length];
+            normalise_into(&part(&shown.image, tile.augmented.expect("a tile")), preprocessing, &mut normalised);
+            let expected = &trained[tile.sample as usize * length..][..length];
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&normalised) == bits(expected), "{}", tile.path.display());
+        }
+    }
+
+    #[test]
+    fn a_tile_is_what_training_sees_to_the_bit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_photos(folder.path());
+        let base = TrainConfig {
+            image_size: Some(112),
+            head: Some(HeadStart::New),
+            freeze: Some(Freeze::None),
+            epochs: Some(2),
+            seed: 5,
+            ..TrainConfig::recipe(Recipe::Default, folder.path())
+        };
+        // A fifth of class folders is held out to choose the epoch.
+        check(&base, 0, 16);
+        check(&base, 1, 16);
+        check(&TrainConfig { val_fraction: Some(0.0), ..base.clone() }, 0, 20);
+        check(&TrainConfig { val_fraction: Some(0.5), random_erasing: 0.5, ..base.clone() }, 0, 10);
+        check(&TrainConfig { augment: AugmentationKind::Trivial, views: NonZeroU32::new(1), ..base.clone() }, 1, 16);
+        // Without epochs nothing is held out.
+        let fitted = TrainConfig { epochs: None, head: None, freeze: None, ..base.clone() };
+        let found = preview(&fitted, 0, &mut |_| {}).expect("a preview");
+        assert_eq!((found.train.len(), found.config.epoch_count()), (20, 0));
+        // A list of exclusions and unreadable files move the numbers of the images after them.
+        std::fs::write(folder.path().join("cat/03.png"), "no image").expect("written");
+        let list = folder.path().join("out.csv");
+        std::fs::write(&list, "path\ncat/00.png\n").expect("written");
+        check(&TrainConfig { exclude: Some(list), on_bad_image: OnBadImage::Skip, val_fraction: Some(0.0), ..base }, 0, 18);
+    }
+}
