@@ -40,7 +40,7 @@ pub struct HubConfigError {
 
 /// What a `config.json` says.
 #[derive(Debug)]
-pub(crate) struct HubConfig {
+pub struct HubConfig {
     path: PathBuf,
     /// The network.
     pub architecture: &'static Architecture,
@@ -276,6 +276,32 @@ mod tests {
         let squashed = r#"{"architecture": "resnet18", "crop_mode": "squash", "crop_pct": 1.0, "input_size": [3, 96, 96]}"#;
         let squashed = parsed(squashed).expect("a configuration");
         assert_eq!((squashed.preprocessing.resize, squashed.notes.len()), (ResizeMode::Squash, 1));
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic() {
+        let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": {"0": "cat", "1": "dog"}, "model_args": {},
+            "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "squash",
+            "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}}"#;
+        let mut draws = regraft_kernels::random::Draws::new(1, regraft_kernels::random::Purpose::Fixture, 0, 0);
+        let replacements = b"0123456789.-+e\"[]{}:,nul";
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..1 + draws.next_u32() % 3 {
+                let place = draws.next_u32() as usize % bytes.len();
+                bytes[place] = replacements[draws.next_u32() as usize % replacements.len()];
+            }
+            let Ok(json) = serde_json::from_slice(&bytes) else { continue };
+            match parse(Path::new("config.json"), &json) {
+                Ok(mut config) => {
+                    read += 1;
+                    let _ = (config.preprocessing.check(), config.class_names(2));
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} {refused}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum Command {
     /// Find what is wrong with a folder of pictures: copies, leaks, labels, files
     Audit(AuditArguments),
     /// Draw what the network sees of a folder of pictures
-    Show(ShowArguments),
+    Show(Box<ShowArguments>),
     /// Download a data set, check it and unpack it
     #[cfg(feature = "fetch")]
     Fetch(FetchArguments),

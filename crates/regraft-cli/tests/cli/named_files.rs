@@ -207,7 +207,8 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
     regraft(&workspace, &[b"inspect", b"r\xFFn"]).succeeded();
     regraft(&workspace, &[b"show", b"f\xFF%tos", b"-o", b"g\xFF.png"]).succeeded();
     let audit: [&[u8]; 7] = [b"audit", b"f\xFF%tos", b"--files-only", b"--html", b"a\xFF.html", b"--fix-list", b"a\xFF.csv"];
-    regraft(&workspace, &audit).succeeded();
+    let audited = regraft(&workspace, &audit).succeeded();
+    assert_says(&(audited.stdout + &audited.stderr), &["20 paths are not UTF-8, so that a fix list cannot name"]);
     // A model file's path as a source is stored too.
     let source: [&[u8]; 6] = [b"train", b"f\xFF%tos", b"--weights", b"r\xFFn", b"--output", b"next"];
     regraft(&workspace, &[&source[..], &quick].concat()).succeeded();

@@ -218,8 +218,9 @@ pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Resu
         report(Progress { stage: "listing", done, total: done });
     })?;
     let starts = [found.train.len(), found.train.len() + found.validation.len()];
-    let notes = found.notes.into_iter().filter(|note| !note.starts_with("All ")).chain(ignored_note(&found.ignored)).collect();
+    let notes = found.notes.into_iter().filter(|note| !note.starts_with("All ")).chain(ignored_note(&found.ignored));
     let samples = [found.train, found.validation, found.test].concat();
+    let notes = notes.chain(unnameable_note(&samples)).collect();
     let files = Files { samples, classes: found.classes, starts };
 
     let workers = cores_or(options.workers);
@@ -251,6 +252,14 @@ pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Resu
         notes,
         regraft_version: env!("CARGO_PKG_VERSION"),
     })
+}
+
+/// Files that a fix list, which is text, cannot name.
+fn unnameable_note(samples: &[Sample]) -> Option<String> {
+    let count = samples.iter().filter(|sample| sample.path.to_str().is_none()).count();
+    let paths = if count == 1 { "1 path is" } else { &format!("{count} paths are") };
+    let note = || format!("{paths} not UTF-8, so that a fix list cannot name the file; rename it to exclude it");
+    (count > 0).then(note)
 }
 
 fn counts(files: &Files) -> Vec<ClassCount> {
