@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::named_file;
+
 /// Bytes that tell one kind of file from another. 512 of them are the header of a tar archive, also where
 /// they are compressed.
 const START: u64 = 4096;
@@ -49,7 +51,7 @@ pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
 
 fn start_up_to(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    File::open(path)?.take(bytes).read_to_end(&mut start)?;
+    named_file::open(path)?.take(bytes).read_to_end(&mut start)?;
     Ok(start)
 }
 
