@@ -349,9 +349,6 @@ impl TrainConfig {
         if !not_negative(self.head_rate_multiplier()) {
             return wrong("head-lr-mult", self.head_rate_multiplier().to_string(), "a number from 0, such as 10");
         }
-        if !(self.learning_rate() * self.head_rate_multiplier()).is_finite() {
-            return wrong("lr", self.learning_rate().to_string(), "a rate that is finite also when --head-lr-mult multiplies it");
-        }
         if !(0.0..1.0).contains(&self.momentum) {
             return wrong("momentum", self.momentum.to_string(), "from 0 to below 1");
         }
