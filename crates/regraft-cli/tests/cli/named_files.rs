@@ -126,7 +126,7 @@ fn a_device_that_never_ends_is_refused() {
     }
     // A stream that the user passes is read, but not without end.
     let outcome = bash(&workspace, "ulimit -v 8000000; $REGRAFT predict run /dev/stdin < /dev/zero").failed(2);
-    assert_says(&outcome, &["/dev/stdin", "zeros only"]);
+    assert_says(&outcome, &["/dev/stdin", "nothing but zeros"]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_file_of_gigabytes_is_not_read_whole() {
     let mut file = std::fs::OpenOptions::new().write(true).open(workspace.path("photo.jpg")).expect("a file");
     std::io::Write::write_all(&mut file, &start).expect("written");
     for (arguments, words) in [
-        ("predict run zeros.jpg", "a file of zeros only"),
+        ("predict run zeros.jpg", "a file of nothing but zeros"),
         ("predict run photo.jpg", "has more than 1498764624 bytes"),
         ("predict run photo.jpg --max-pixels 1000000", "has more than 75108864 bytes"),
         ("evaluate run zeros.csv", "has more than 1073741824 bytes"),
