@@ -1,10 +1,11 @@
 //! tar archives, plain and compressed, well-meant and hostile.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use regraft_data::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use regraft_data::catalogue::{ScanOptions, scan_with};
@@ -232,7 +233,11 @@ fn damaged_archives_are_errors() {
     for place in 10..packed.len() {
         let mut damaged = packed.clone();
         damaged[place] ^= 0x10;
-        assert!(unpacked(&damaged).is_err(), "byte {place} changed");
+        // The bits that fill the last byte of the compressed data mean nothing.
+        let mut content = Vec::new();
+        let read = GzDecoder::new(&damaged[..]).read_to_end(&mut content);
+        let is_padding = read.is_ok() && content == whole;
+        assert!(unpacked(&damaged).is_err() || is_padding, "byte {place} changed");
     }
     let mut wrong = whole;
     wrong[2000] ^= 1;
