@@ -12,6 +12,7 @@ pub(crate) mod format;
 mod gif;
 mod ico;
 mod jpeg;
+mod lzw;
 mod netpbm;
 pub mod orientation;
 mod panics;

@@ -58,6 +58,14 @@ fn changed(name: &str, tag: u16, value: u16) -> Vec<u8> {
     bytes
 }
 
+/// The file with two samples a pixel, written over the tag for planes.
+fn with_samples(name: &str) -> Vec<u8> {
+    let mut bytes = changed(name, 284, 2);
+    let entry = value_of(&bytes, 284) - 8;
+    bytes[entry..entry + 2].copy_from_slice(&277u16.to_le_bytes());
+    bytes
+}
+
 #[test]
 fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
     let grey = "grey_4_reversed.tif";
@@ -76,6 +84,9 @@ fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
         (changed(grey, 277, 500), "500 samples a pixel"),
         (changed("grey_8_extra1.tif", 262, 3), "a palette with premultiplied alpha"),
         (changed("lzw_predictor.tif", 317, 3), "predictor 3"),
+        (with_samples("group3.tif"), "fax compression of several samples"),
+        (with_samples("group4.tif"), "fax compression of several samples"),
+        (with_samples("tiff_ccitt.tif"), "fax compression of several samples"),
     ] {
         match reason(&bytes) {
             DecodeReason::Unsupported { format: "TIFF", message } => assert!(message.contains(expected), "{message}"),
@@ -129,6 +140,54 @@ fn damaged_files_do_no_harm() {
             }
         }
     }
+}
+
+#[test]
+fn jpeg_data_of_other_components_than_the_tags_say_are_damage() {
+    for (name, colour, samples) in
+        [("jpeg_grey.tif", 6, None), ("jpeg_grey.tif", 2, None), ("jpeg.tif", 1, Some(1)), ("jpeg_cmyk.tif", 2, Some(3))]
+    {
+        let mut bytes = changed(name, 262, colour);
+        if let Some(samples) = samples {
+            let place = value_of(&bytes, 277);
+            bytes[place..place + 2].copy_from_slice(&u16::to_le_bytes(samples));
+        }
+        let found = reason(&bytes);
+        assert!(found.to_string().contains("not those of its colours"), "{name} as {colour}: {found}");
+    }
+}
+
+/// A grey file of strips of one row, all of which name the whole file as their data.
+fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8> {
+    let (start, list) = (8 + data.len(), 8 + data.len() + 2 + 12 * 7 + 4);
+    let mut bytes = [&b"II\x2a\0"[..], &(start as u32).to_le_bytes(), data, &7u16.to_le_bytes()].concat();
+    let entries = [
+        (256, 1, 1),
+        (257, 1, u32::from(rows)),
+        (258, 1, 8),
+        (259, 1, u32::from(compression)),
+        (262, 1, 1),
+        (273, u32::from(rows), list as u32),
+        (278, 1, 1),
+    ];
+    for (tag, count, value) in entries {
+        let kind = 4u16.to_le_bytes();
+        bytes.extend([&u16::to_le_bytes(tag)[..], &kind, &u32::to_le_bytes(count), &u32::to_le_bytes(value)].concat());
+    }
+    bytes.extend([0; 4]);
+    (0..rows).for_each(|_| bytes.extend(8u32.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn many_strips_of_the_same_data_do_not_read_all_of_it_each() {
+    // Run lengths that write nothing, many times, and then a pixel. Read 60,000 times, 16 MiB would take minutes.
+    let few = strips_of_the_whole_file(32773, 2, &[&[0x80; 1000][..], &[0, 77]].concat());
+    assert_eq!(decode_bytes(&few, &DecodeOptions::default()).unwrap().image.pixels, [77; 6]);
+    let started = std::time::Instant::now();
+    let many = strips_of_the_whole_file(32773, 60_000, &[&vec![0x80; 16 << 20][..], &[0, 77]].concat());
+    assert!(matches!(reason(&many), DecodeReason::Damaged { .. } | DecodeReason::Truncated(_)));
+    assert!(started.elapsed().as_secs() < 60);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use weezl::BitOrder;
 use weezl::decode::Configuration;
 
 use super::directory::Order;
-use super::{DecodeReason, check_size, convert};
+use super::{DecodeReason, check_size, convert, lzw};
 use crate::RgbImage;
 
 const TRUNCATED: DecodeReason = DecodeReason::Truncated("GIF");
@@ -134,20 +134,8 @@ impl<'a> Reader<'a> {
                 Err(reason) => break reason,
             }
         };
-        let mut decoder = Configuration::new(BitOrder::Lsb, bits).build();
-        let mut indices = vec![0; count];
-        let (mut read, mut written) = (0, 0);
-        while written < count {
-            let result = decoder.decode_bytes(&codes[read..], &mut indices[written..]);
-            read += result.consumed_in;
-            written += result.consumed_out;
-            match result.status {
-                Ok(weezl::LzwStatus::Ok) if result.consumed_in + result.consumed_out > 0 => {}
-                Ok(_) => break,
-                Err(error) => return Err(damaged(&format!("LZW: {error}"))),
-            }
-        }
-        if written == count { Ok(indices) } else { Err(short) }
+        let indices = lzw::decode(&codes, Configuration::new(BitOrder::Lsb, bits), count);
+        indices.map_err(|message| damaged(&message))?.ok_or(short)
     }
 }
 

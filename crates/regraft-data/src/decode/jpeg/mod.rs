@@ -110,6 +110,10 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
     let Some(image) = image else {
         return Err(if complete { damaged("it has no image data") } else { DecodeReason::Truncated("JPEG") });
     };
+    let components = image.frame.components.len();
+    if colours.is_some_and(|colours| colours.components() != components) {
+        return Err(damaged(&format!("it has {components} components, which are not those of its colours")));
+    }
     fault = fault.or(image.missing_component());
     if !options.allow_truncated {
         match fault {

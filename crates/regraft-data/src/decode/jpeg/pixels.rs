@@ -22,6 +22,15 @@ pub enum Colours {
 }
 
 impl Colours {
+    /// How many components hold such colours.
+    pub fn components(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::Ycc | Self::Rgb => 3,
+            Self::Cmyk | Self::PlainCmyk | Self::Ycck => 4,
+        }
+    }
+
     /// By the number of components, Adobe's transform and the JFIF segment, as libjpeg decides.
     pub fn of(frame: &Frame, adobe: Option<u8>, jfif: bool) -> Self {
         let identifiers = frame.components.iter().map(|component| component.identifier);

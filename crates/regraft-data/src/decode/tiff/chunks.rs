@@ -6,6 +6,7 @@ use weezl::BitOrder;
 use weezl::decode::Configuration;
 
 use super::super::directory::Order;
+use super::super::lzw;
 use super::kinds::{Colour, Compression};
 use super::layout::Layout;
 use super::{DecodeReason, damaged, fax};
@@ -19,7 +20,7 @@ pub fn decompress(stored: &[u8], layout: &Layout, [width, height]: [usize; 2]) -
     let data = match layout.compression {
         Compression::None => stored.get(..length).map(<[u8]>::to_vec),
         Compression::PackBits => pack_bits(stored, length),
-        Compression::Lzw => lzw(stored, length)?,
+        Compression::Lzw => old_or_new_lzw(stored, length)?,
         Compression::Deflate => deflate(stored, length)?,
         Compression::FaxRows => fax::decode(stored, fax::Kind::Rows, width, height)?,
         Compression::Fax3 { is_2d } => fax::decode(stored, fax::Kind::Group3 { is_2d }, width, height)?,
@@ -68,27 +69,14 @@ fn pack_bits(mut stored: &[u8], length: usize) -> Option<Vec<u8>> {
     Some(data)
 }
 
-fn lzw(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason> {
+fn old_or_new_lzw(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason> {
     // Before 1988 codes were stored from the lowest bit on, and grew one code later. Such data begin with the code 256.
     let is_old = matches!(stored, [0, second, ..] if second & 1 == 1);
     let configuration = match is_old {
         true => Configuration::new(BitOrder::Lsb, 8),
         false => Configuration::with_tiff_size_switch(BitOrder::Msb, 8),
     };
-    let mut decoder = configuration.build();
-    let mut data = vec![0; length];
-    let (mut read, mut written) = (0, 0);
-    while written < length {
-        let result = decoder.decode_bytes(&stored[read..], &mut data[written..]);
-        read += result.consumed_in;
-        written += result.consumed_out;
-        match result.status {
-            Ok(weezl::LzwStatus::Ok) if result.consumed_in + result.consumed_out > 0 => {}
-            Ok(_) => break,
-            Err(error) => return Err(damaged(&format!("LZW: {error}"))),
-        }
-    }
-    Ok((written == length).then_some(data))
+    lzw::decode(stored, configuration, length).map_err(|message| damaged(&message))
 }
 
 fn deflate(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason> {

@@ -106,6 +106,10 @@ impl<'a> Layout<'a> {
         if is_jpeg && !is_planar && samples != colour.samples() {
             return Err(unsupported("JPEG compression of more samples than colours"));
         }
+        let is_fax = matches!(compression, Compression::FaxRows | Compression::Fax3 { .. } | Compression::Fax4);
+        if is_fax && !is_planar && samples > 1 {
+            return Err(unsupported("fax compression of several samples a pixel"));
+        }
 
         let is_tiled = !tags.contains(STRIP_OFFSETS) && tags.contains(TILE_OFFSETS);
         let (width, height) = (width as usize, height as usize);
@@ -214,16 +218,20 @@ impl<'a> Layout<'a> {
             _ => None,
         };
         let length = length.map_or(stored.len(), |length| usize::try_from(length).unwrap_or(usize::MAX).min(stored.len()));
-        let stored = &stored[..length];
+        let stored = &stored[..length.min(self.most_stored())];
         // Of JPEG data, libtiff does not turn the bits around.
         if self.is_reversed && self.compression != Compression::Jpeg {
-            // No more than a strip or tile can need: twice its pixels and something for headers.
-            let [width, height] = self.chunk;
-            let most =
-                width.saturating_mul(height).saturating_mul(self.samples * self.bits.div_ceil(8) * 2).saturating_add(1 << 12);
-            return Ok(stored.iter().take(most).map(|byte| byte.reverse_bits()).collect());
+            return Ok(stored.iter().map(|byte| byte.reverse_bits()).collect());
         }
         Ok(Cow::Borrowed(stored))
+    }
+
+    /// The most bytes that a strip or tile can need: twice its samples, and 64 KiB for headers and tables. Thousands of strips
+    /// may name the whole file as their data, which would be read as often.
+    fn most_stored(&self) -> usize {
+        let [width, height] = self.chunk;
+        let samples = width.saturating_mul(height).saturating_mul(self.samples * self.bits.div_ceil(8));
+        samples.saturating_mul(2).saturating_add(1 << 16)
     }
 
     /// Pixels of a strip or tile, with some beyond its edges that JPEG may fill up.
