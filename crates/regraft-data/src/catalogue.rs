@@ -1,7 +1,6 @@
 //! The pictures of a folder, their classes, and which of them train, choose the epoch and are scored at the end.
 
 mod class_names;
-mod error;
 mod exclude;
 mod folders;
 mod label_notes;
@@ -15,9 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::folder::Walk;
 use crate::source::{self, Source, unpack_folder};
 
+pub use crate::error::CatalogueError;
+pub use crate::folder::Ignored;
 pub use class_names::composed;
-pub use error::CatalogueError;
-pub(crate) use metadata::is_metadata;
 pub use split::SplitOptions;
 
 /// One picture file and its class.
@@ -27,15 +26,6 @@ pub struct Sample {
     pub path: PathBuf,
     /// Place of its class in the list of classes.
     pub label: u32,
-}
-
-/// An entry that was left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: &'static str,
 }
 
 /// The pictures of a data folder.

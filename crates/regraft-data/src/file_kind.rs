@@ -1,7 +1,6 @@
 //! What a file is that is given as data and cannot be read as such: its name and what to do about it.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -125,7 +124,7 @@ fn by_magic(start: &[u8]) -> Option<FileKind> {
 
 /// What a ZIP archive is that holds a document instead of files. `None` if it is an archive, or damaged.
 pub fn of_zip(path: &Path) -> Option<FileKind> {
-    of_zip_content(io::BufReader::new(File::open(path).ok()?))
+    of_zip_content(io::BufReader::new(named_file::open(path).ok()?))
 }
 
 fn of_zip_content(content: impl Read + io::Seek) -> Option<FileKind> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::{CatalogueError, Ignored};
+use crate::error::CatalogueError;
 use skipped::{is_hidden, is_known_non_image, skipped_folder};
 
 /// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and the stack is finite.
@@ -14,6 +14,15 @@ const MAX_DEPTH: usize = 64;
 
 /// Files found between two reports of progress.
 const REPORT_EVERY: usize = 500;
+
+/// An entry that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: &'static str,
+}
 
 /// One folder's entries, sorted by the bytes of their names.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::{CatalogueError, Ignored};
-use crate::folder::Walk;
+use crate::error::CatalogueError;
+use crate::folder::{Ignored, Walk};
 use crate::source::{self, Source};
 use crate::table;
 

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod catalogue;
 pub mod decode;
 pub mod detail;
+mod error;
 pub mod file_kind;
 mod folder;
 pub mod inputs;

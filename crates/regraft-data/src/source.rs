@@ -6,11 +6,11 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
-use crate::catalogue::{CatalogueError, is_metadata};
+use crate::error::CatalogueError;
 use crate::file_kind::{self, FileKind};
 use crate::folder::{Walk, list_all, lossy_name};
 use crate::split_name::Split;
-use crate::table::{self, TableKind};
+use crate::table::{self, TableKind, is_metadata};
 
 /// Where the pictures are.
 #[derive(Clone, Debug, PartialEq, Eq)]

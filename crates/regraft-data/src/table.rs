@@ -9,10 +9,18 @@ mod one_hot;
 
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::CatalogueError;
+use crate::error::CatalogueError;
 use crate::file_kind::FileKind;
 use crate::named_file::{self, MAX_TABLE_BYTES};
 use crate::split_name::Split;
+
+/// Names of tables that label the images in their folder, as Hugging Face's `imagefolder` looks for them.
+pub const METADATA_NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
+
+/// Whether a file is such a table by its name.
+pub fn is_metadata(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| METADATA_NAMES.iter().any(|&known| name == known))
+}
 
 /// How a file lists images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The entries of a tar archive, plain or compressed by gzip.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -11,6 +10,7 @@ use tar::EntryType;
 
 use super::error::{ArchiveError, file_error};
 use super::target::Target;
+use crate::named_file;
 
 /// Bytes of headers before one entry: long names and PAX records are read into memory. Linux's paths
 /// have at most 4,096 bytes.
@@ -24,7 +24,7 @@ pub fn unpack(
     target: &mut Target<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ArchiveError> {
-    let file = BufReader::new(File::open(archive).map_err(|error| file_error(archive, &error))?);
+    let file = BufReader::new(named_file::open(archive).map_err(|error| file_error(archive, &error))?);
     let content: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let allowed = Rc::new(Cell::new(HEADERS));
     let ended = Rc::new(Cell::new(false));

@@ -1,6 +1,5 @@
 //! The entries of a ZIP archive.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -9,9 +8,10 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::error::{ArchiveError, file_error};
 use super::target::Target;
+use crate::named_file;
 
 pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<(), ArchiveError> {
-    let file = File::open(archive).map_err(|error| file_error(archive, &error))?;
+    let file = named_file::open(archive).map_err(|error| file_error(archive, &error))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
     // The reader keeps the last of several entries with one name.
     if zip.has_duplicate_names() {

@@ -6,21 +6,13 @@ use std::path::{Component, Path, PathBuf};
 use super::{CatalogueError, Sample};
 use crate::folder::{self, Entries, Walk};
 use crate::split_name::Split;
-use crate::table::{self, Row};
-
-/// Names of the tables, as Hugging Face's `imagefolder` looks for them.
-const NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
-
-/// Whether a file is such a table by its name.
-pub fn is_metadata(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| NAMES.iter().any(|&known| name == known))
-}
+use crate::table::{self, METADATA_NAMES, Row};
 
 /// The table in a folder that labels its images. One without labels (captions, boxes) is none; nor is one that cannot be read
 /// where there are class folders, which do without it.
 pub fn table_in(folder: &Path, entries: &Entries) -> Result<Option<PathBuf>, CatalogueError> {
     let mut found = None;
-    for path in NAMES.map(|name| folder.join(name)) {
+    for path in METADATA_NAMES.map(|name| folder.join(name)) {
         if !path.is_file() {
             continue;
         }

@@ -6,7 +6,7 @@ use super::columns::{self, Chosen, Unused};
 use super::fields::{Field, QuoteError, Record, Records};
 use super::one_hot::{Labels, OneHot};
 use super::{LINE_BREAKS, RawRow, Table, Text, line_error, row, short};
-use crate::catalogue::CatalogueError;
+use crate::error::CatalogueError;
 
 /// Delimiters that are tried if the header names no column of paths with that of the extension.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::columns::{self, Chosen, Unused};
 use super::fields::lines;
 use super::{RawRow, Table, Text, line_error, row, short};
-use crate::catalogue::CatalogueError;
+use crate::error::CatalogueError;
 
 /// An object's fields in their order, also those whose name occurs twice.
 struct Fields(Vec<(String, Value)>);

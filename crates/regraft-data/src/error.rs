@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
 use crate::file_kind::FileKind;
-use crate::folder;
 use crate::split_name::Split;
 
 /// A folder that cannot be used as asked.
@@ -99,7 +98,7 @@ pub enum CatalogueError {
         found: String,
     },
     /// Splits in a class folder.
-    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", .path.display(), folder::lossy_name(.path))]
+    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", .path.display(), .path.file_name().unwrap_or_default().display())]
     SplitsInClass {
         /// The class folder.
         path: PathBuf,
