@@ -105,6 +105,10 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
     let preprocessing = preprocessing(path, pretrained, &mut notes)?;
     let classes = either("num_classes").map(|value| value.as_u64().ok_or("num_classes must be a whole number")).transpose()?;
     let labels = either("label_names").or_else(|| nested.is_none().then(|| given(json, "labels")).flatten());
+    let class_names = labels.map(class_names).unwrap_or(Ok(Vec::new())).unwrap_or_else(|reason| {
+        notes.push(format!("{}: label_names {reason}; they are not used", path.display()));
+        Vec::new()
+    });
     let Preprocessing { image_size, mean, std, .. } = &preprocessing;
     let resize = match preprocessing.resize {
         ResizeMode::Crop { short_side } => format!("the centre of a short side of {short_side}"),
@@ -127,7 +131,7 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
         architecture,
         preprocessing,
         classes: classes.and_then(|classes| usize::try_from(classes).ok()),
-        class_names: labels.map(class_names).unwrap_or_default(),
+        class_names,
         notes,
     })
 }
@@ -220,17 +224,21 @@ fn three(value: &Value) -> Option<[f32; 3]> {
     numbers?.try_into().ok()
 }
 
-/// Names by class: a list, or an object whose keys are the classes' numbers without a gap. Names that occur twice name nothing.
-fn class_names(labels: &Value) -> Vec<String> {
+/// Names by class: a list, or an object whose keys are the classes' numbers without a gap. Otherwise, or if a name occurs twice,
+/// the reason why they are of no use.
+fn class_names(labels: &Value) -> Result<Vec<String>, String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let names: Option<Vec<String>> = match labels {
         Value::Array(names) => names.iter().map(text).collect(),
         Value::Object(names) => (0..names.len()).map(|class| names.get(&class.to_string()).and_then(text)).collect(),
         _ => None,
     };
-    let names = names.unwrap_or_default();
-    let distinct: std::collections::HashSet<&String> = names.iter().collect();
-    if distinct.len() == names.len() { names } else { Vec::new() }
+    let names = names.ok_or("is neither a list of names nor an object with a name for each class")?;
+    let mut seen = std::collections::HashSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(format!("has the name {name:?} twice")),
+        None => Ok(names),
+    }
 }
 
 #[cfg(test)]
@@ -331,6 +339,8 @@ mod tests {
         let mut config = parsed(r#"{"architecture": "resnet18", "label_names": ["a"]}"#).expect("possible");
         assert_eq!(config.class_names(2).expect("no number of classes is given"), None);
         assert!(config.notes[1].contains("1 names for 2 classes"));
+        assert!(notes(r#""label_names": ["crane", "dog", "crane"]"#)[1].contains("has the name \"crane\" twice"));
+        assert!(notes(r#""label_names": {"0": "cat", "2": "dog"}"#)[1].contains("neither a list of names"));
         let mut config = parsed(r#"{"architecture": "resnet18", "num_classes": 3}"#).expect("possible");
         assert!(config.class_names(2).expect_err("another number").to_string().contains("num_classes 3"));
     }

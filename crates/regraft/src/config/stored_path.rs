@@ -33,8 +33,9 @@ impl From<StoredPath> for PathBuf {
     }
 }
 
-/// A path as text that differs wherever the paths do: bytes that are not UTF-8 become `%FF`, and then `%` becomes `%25`. (Windows
-/// keeps such names in another form; there they are replaced.)
+/// A path as text: UTF-8 as it is; otherwise bytes that are not UTF-8 become `%FF`, and `%` becomes `%25`. Two paths have the same
+/// text only if one of them is UTF-8 and holds the other's escapes. (Windows keeps such names in another form; there they are
+/// replaced.)
 pub(crate) fn escaped(path: &Path) -> String {
     if let Some(text) = path.to_str() {
         return text.to_owned();
