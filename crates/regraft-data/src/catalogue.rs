@@ -115,7 +115,7 @@ pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usiz
     let mut walk = Walk::new(report);
     let (mut catalogue, layout) = match source::open(data, &options.cache, &mut notes)? {
         Source::Folder(folder) => folders::train(&folder, &mut walk)?,
-        Source::Table(table) => tables::train(&table, &|_| None)?,
+        Source::Table(table) => tables::train(&table, &tables::no_splits)?,
         Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
     };
     notes.append(&mut catalogue.notes);
@@ -164,7 +164,7 @@ pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueErr
     let mut walk = Walk::new(&mut report);
     let mut labelled = match source::open(path, cache, &mut notes)? {
         Source::Folder(folder) => folders::labelled(&folder, &mut walk)?,
-        Source::Table(table) => tables::labelled(&table, &|_| None)?,
+        Source::Table(table) => tables::labelled(&table, &tables::no_splits)?,
         Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
     };
     notes.append(&mut labelled.notes);

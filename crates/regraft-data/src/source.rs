@@ -75,10 +75,12 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
     let mut unpacked = unpacked(archive, cache, notes)?;
     match path.strip_prefix(archive) {
         Ok(inner) if inner.as_os_str().is_empty() => {
-            // Most archives hold one folder, and the class folders in it.
+            // Most archives hold one folder, and the class folders or a table in it. A folder of images alone is a class.
             while let (folders, files) = listed(&unpacked)?
                 && let ([only], []) = (&folders[..], &files[..])
                 && Split::of(&lossy_name(only)).is_none()
+                && let (folders, files) = listed(only)?
+                && (!folders.is_empty() || files.iter().any(|file| is_table(file)))
             {
                 unpacked = only.clone();
             }
@@ -93,8 +95,7 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
 fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result<Source, CatalogueError> {
     let (_, files) = listed(&unpacked)?;
     // A folder's own metadata.csv is read with the folder.
-    let is_table = |file: &PathBuf| matches!(TableKind::of(file), Some(kind) if kind != TableKind::List) && !is_metadata(file);
-    let tables: Vec<PathBuf> = files.into_iter().filter(is_table).collect();
+    let tables: Vec<PathBuf> = files.into_iter().filter(|file| is_table(file) && !is_metadata(file)).collect();
     let named = |table: &Path| archive.join(table.strip_prefix(&unpacked).unwrap_or(table)).display().to_string();
     match &tables[..] {
         [] => {}
@@ -117,6 +118,11 @@ fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result
         )),
     }
     Ok(Source::Folder(unpacked))
+}
+
+/// Whether a file is a table with columns by its name.
+fn is_table(file: &Path) -> bool {
+    TableKind::of(file).is_some_and(|kind| kind != TableKind::List)
 }
 
 /// `start` is how the file at `path` begins, if it was read.
@@ -154,6 +160,11 @@ fn unpacked(archive: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Pat
     let noted = parent.join(format!("{name}-{digits}.notes"));
     if !folder.is_dir() {
         let aside = parent.join(format!("{name}-{digits}.part-{}", std::process::id()));
+        // A process of the same number may have been killed on the way.
+        match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&aside, error).into()),
+            _ => {}
+        }
         let outcome = unpack(&real, &aside, &UnpackLimits::of_archive(metadata.len()), &mut |_, _| {});
         let outcome = outcome.and_then(|found| {
             if !found.is_empty() {

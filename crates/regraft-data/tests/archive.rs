@@ -149,3 +149,27 @@ fn an_archive_stands_for_what_is_in_it() {
     archive(&zip, &[("a/1.jpg", b"1"), ("b/1.jpg", b"1"), ("sizes.csv", b"width,height\n1,2\n")]);
     assert_eq!(scan_with(&zip, &options, &mut |_| {}).unwrap().classes, ["a", "b"]);
 }
+
+#[test]
+fn an_archive_of_one_class_folder_is_scored_as_that_class() {
+    let folder = TempDir::new().unwrap();
+    let zip = folder.path().join("cats.zip");
+    archive(&zip, &[("cat/1.jpg", b"1"), ("cat/2.jpg", b"2")]);
+    let found = scan_labelled(&zip, &folder.path().join("cache")).unwrap();
+    assert_eq!((found.names, found.samples.len()), (vec!["cat".to_owned()], 2));
+}
+
+#[test]
+fn what_a_killed_process_of_the_same_number_left_does_not_count() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let options = ScanOptions { cache: cache.clone(), ..ScanOptions::default() };
+    let zip = folder.path().join("photos.zip");
+    archive(&zip, &[("a/1.jpg", b"1"), ("b/2.jpg", b"2")]);
+    let whole = scan_with(&zip, &options, &mut |_| {}).unwrap();
+    let unpacked = std::fs::read_dir(cache.join("unpacked")).unwrap().next().unwrap().unwrap().path();
+    let mut aside = unpacked.clone().into_os_string();
+    aside.push(format!(".part-{}", std::process::id()));
+    std::fs::rename(&unpacked, &aside).unwrap();
+    assert_eq!(scan_with(&zip, &options, &mut |_| {}), Ok(whole));
+}

@@ -68,6 +68,47 @@ fn a_table_at_the_top_takes_the_split_from_the_path() {
 }
 
 #[test]
+fn folders_in_paths_are_splits_if_folders_of_these_names_would_be() {
+    let files = ["pets_train/1.jpg", "pets_train/2.jpg", "pets_test/3.jpg", "pets_test/4.jpg"];
+    let table = "file_name,label\npets_train/1.jpg,a\npets_train/2.jpg,b\npets_test/3.jpg,a\npets_test/4.jpg,b\n";
+    let data = with(&files, &[("metadata.csv", table)]);
+    let catalogue = scanned(data.path()).unwrap();
+    assert_eq!(counts(&catalogue), [2, 0, 2]);
+    assert!(!catalogue.notes.iter().any(|note| note.contains("do not count")), "{:?}", catalogue.notes);
+    // Beside `invalid`, `valid` is no validation set.
+    let table = "file_name,label\nvalid/1.jpg,valid\ninvalid/2.jpg,invalid\n";
+    let data = with(&["valid/1.jpg", "invalid/2.jpg"], &[("metadata.csv", table)]);
+    let catalogue = scanned(data.path()).unwrap();
+    assert_eq!((&catalogue.classes[..], counts(&catalogue)), (&["invalid", "valid"].map(str::to_owned)[..], [2, 0, 0]));
+}
+
+#[test]
+fn a_table_that_labels_only_some_images_or_is_broken_is_noted_beside_class_folders() {
+    let files = ["cat/1.jpg", "dog/2.jpg"];
+    let half = "file_name,label\ncat/1.jpg,x\ndog/2.jpg,\n";
+    let broken = "file_name,label\ncat/1.jpg,x\n\"dog/2.jpg,y\n";
+    for (table, expected) in [(half, "does not label every image"), (broken, "metadata.csv, line 3")] {
+        let data = with(&files, &[("metadata.csv", table)]);
+        let catalogue = scanned(data.path()).unwrap();
+        assert_eq!(catalogue.classes, ["cat", "dog"]);
+        let notes: Vec<&String> = catalogue.notes.iter().filter(|note| note.contains(expected)).collect();
+        assert!(notes.len() == 1 && notes[0].contains("folders' names are used"), "{expected}: {:?}", catalogue.notes);
+    }
+    let nested: Vec<String> = files.iter().flat_map(|file| ["train", "test"].map(|split| format!("{split}/{file}"))).collect();
+    let nested: Vec<&str> = nested.iter().map(String::as_str).collect();
+    let data = with(&nested, &[("test/metadata.csv", broken)]);
+    let notes = scanned(data.path()).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("test/metadata.csv, line 3")), "{notes:?}");
+    // Without class folders nothing else gives the labels.
+    let data = with(
+        &["1.jpg", "2.jpg"],
+        &[("metadata.jsonl", "{\"file_name\": \"1.jpg\", \"label\": \"x\"}\n{\"file_name\": \"2.jpg\"}\n")],
+    );
+    let error = scanned(data.path()).unwrap_err().to_string();
+    assert!(error.contains("metadata.jsonl, line 2"), "{error}");
+}
+
+#[test]
 fn a_table_goes_before_class_folders_and_one_without_labels_does_not() {
     let files = ["cat/1.jpg", "dog/2.jpg", "dog/3.jpg"];
     let data = with(&files, &[("metadata.csv", "file_name,label\ncat/1.jpg,x\ndog/2.jpg,y\n")]);

@@ -181,6 +181,8 @@ fn folders_that_may_be_splits_or_classes_are_refused() {
     // Splits in each class: training on both would be training on the test set.
     let inside = ["cat/train/1.jpg", "cat/Test/1.jpg", "dog/train/1.jpg", "dog/Test/1.jpg"];
     refused(&inside, &["cat: holds the splits Test and train", "train/cat/"]);
+    let inside = ["cat/set_a_train/1.jpg", "cat/set_a_test/1.jpg", "dog/1.jpg"];
+    refused(&inside, &["cat: holds the splits set_a_test and set_a_train", "train/cat/"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::class_names::composed;
 use super::layout::{self, DataFolder, Kind, Part, Purpose};
+use super::tables::SplitsOf;
 use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, metadata, split, tables};
 use crate::folder::{self, Entries, Walk, sort_by_bytes};
 use crate::split_name::Split;
@@ -18,7 +19,7 @@ pub fn train(data: &Path, walk: &mut Walk<'_>) -> Result<(Catalogue, Layout), Ca
     let DataFolder { folder, entries, kind } = layout::find(data, Purpose::Train, walk, &mut notes)?;
     let (mut catalogue, origins) = match kind {
         Kind::Table(table) => {
-            let (mut catalogue, origins) = tables::train(&table, &metadata::split_of_path)?;
+            let (mut catalogue, origins) = tables::train(&table, &metadata::splits_of_paths)?;
             let samples = catalogue.train.iter().chain(&catalogue.validation).chain(&catalogue.test);
             metadata::note_rest(&folder, &table, samples, walk, &mut catalogue.notes)?;
             (catalogue, origins)
@@ -68,7 +69,7 @@ pub fn labelled(data: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueE
     let mut notes = Vec::new();
     let DataFolder { folder, entries, kind } = layout::find(data, Purpose::Score, walk, &mut notes)?;
     let mut labelled = match kind {
-        Kind::Table(table) => list_table(&folder, &table, &metadata::split_of_path, walk)?,
+        Kind::Table(table) => list_table(&folder, &table, &metadata::splits_of_paths, walk)?,
         Kind::Classes => list_classes(&folder, entries, Purpose::Score, walk)?,
         Kind::Splits(parts) => {
             let Some(test) = parts.iter().find(|part| part.split == Split::Test) else {
@@ -116,8 +117,9 @@ fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Label
         folder = inner;
     }
     let entries = walk.list(&part.folder)?;
-    if let Some(table) = metadata::table_in(&part.folder, &entries)? {
-        let found = list_table(&part.folder, &table, &|_| None, walk)?;
+    let mut notes = Vec::new();
+    if let Some(table) = metadata::table_in(&part.folder, &entries, &mut notes)? {
+        let found = list_table(&part.folder, &table, &tables::no_splits, walk)?;
         return match (&found.names[..], purpose) {
             ([label], Purpose::Train) => Err(CatalogueError::OneLabel { path: table, label: label.clone() }),
             _ => Ok(found),
@@ -127,16 +129,13 @@ fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Label
         let found = entries.folders.iter().map(|folder| folder::lossy_name(folder)).collect::<Vec<_>>().join(" and ");
         return Err(CatalogueError::SplitsInSplit { path: part.folder.clone(), found });
     }
-    list_classes(&part.folder, entries, purpose, walk)
+    let mut found = list_classes(&part.folder, entries, purpose, walk)?;
+    found.notes.splice(..0, notes);
+    Ok(found)
 }
 
-fn list_table(
-    folder: &Path,
-    table: &Path,
-    split_of: &dyn Fn(&str) -> Option<Split>,
-    walk: &mut Walk<'_>,
-) -> Result<Labelled, CatalogueError> {
-    let mut labelled = tables::labelled(table, split_of)?;
+fn list_table(folder: &Path, table: &Path, splits_of: &SplitsOf<'_>, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
+    let mut labelled = tables::labelled(table, splits_of)?;
     metadata::note_rest(folder, table, labelled.samples.iter(), walk, &mut labelled.notes)?;
     Ok(labelled)
 }
@@ -231,7 +230,7 @@ fn inner_folders(class_folder: &Path, files: &[PathBuf]) -> Vec<String> {
 
 /// `cat/train/`, `cat/test/`: training on both would be training on the test set.
 fn refuse_splits_inside(class_folder: &Path, names: &[String]) -> Result<(), CatalogueError> {
-    let splits: Vec<Option<Split>> = names.iter().map(|name| Split::of(name)).collect();
+    let splits = Split::of_all(names);
     let is_other = |split: &Option<Split>| split.is_some_and(|split| split != Split::Train);
     if splits.contains(&Some(Split::Train)) && splits.iter().any(is_other) {
         let found = names.iter().zip(&splits).filter(|(_, split)| split.is_some()).map(|(name, _)| name.as_str());

@@ -66,7 +66,7 @@ pub fn find(data: &Path, purpose: Purpose, walk: &mut Walk<'_>, notes: &mut Vec<
     let mut folder = data.to_path_buf();
     let mut entries = walk.list(&folder)?;
     for _ in 0..MAX_WRAPPERS {
-        if let Some(table) = metadata::table_in(&folder, &entries)? {
+        if let Some(table) = metadata::table_in(&folder, &entries, notes)? {
             return Ok(DataFolder { folder, entries, kind: Kind::Table(table) });
         }
         let Some(inner) = wrapped(&entries, purpose)? else {
@@ -88,7 +88,7 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
     }
     let inner = folder::peek(only)?;
     let opens = match purpose {
-        _ if metadata::table_in(only, &inner)?.is_some() => true,
+        _ if metadata::table_in(only, &inner, &mut Vec::new())?.is_some() => true,
         // One folder is no class to train: there must be two.
         Purpose::Train => inner.files.is_empty() && !inner.folders.is_empty(),
         // One folder may well be the only class that is scored, unless its folders are splits.
@@ -193,7 +193,7 @@ fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
         folder = only.clone();
         entries = folder::peek(&folder)?;
     }
-    let content = if !entries.folders.is_empty() || metadata::table_in(&folder, &entries)?.is_some() {
+    let content = if !entries.folders.is_empty() || metadata::table_in(&folder, &entries, &mut Vec::new())?.is_some() {
         Content::Labelled
     } else if !entries.files.is_empty() {
         Content::Images

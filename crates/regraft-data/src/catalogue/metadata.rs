@@ -1,6 +1,6 @@
 //! Hugging Face's image folders: `metadata.csv` or `metadata.jsonl` beside the images that it labels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::{CatalogueError, Sample};
@@ -8,18 +8,31 @@ use crate::folder::{self, Entries, Walk};
 use crate::split_name::Split;
 use crate::table::{self, METADATA_NAMES, Row};
 
-/// The table in a folder that labels its images. One without labels (captions, boxes) is none; nor is one that cannot be read
-/// where there are class folders, which do without it.
-pub fn table_in(folder: &Path, entries: &Entries) -> Result<Option<PathBuf>, CatalogueError> {
+/// The table in a folder that labels its images. One without labels (captions, boxes) does not count. If there are folders, which
+/// may be classes, neither does one that labels only some images or cannot be read, with a note.
+pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Result<Option<PathBuf>, CatalogueError> {
+    const UNUSED: &str = "The folders' names are used as labels instead.";
     let mut found = None;
     for path in METADATA_NAMES.map(|name| folder.join(name)) {
         if !path.is_file() {
             continue;
         }
         match table::read(&path) {
-            Ok(read) if !read.rows.is_empty() && read.rows.iter().all(|row| is_labelled(row, entries)) => {}
-            Ok(_) | Err(CatalogueError::NoColumn { .. }) => continue,
-            Err(_) if !entries.folders.is_empty() => continue,
+            Ok(read) if read.rows.iter().all(|row| row.label.is_none()) => continue,
+            // Without folders, a row without a label is an error with its line.
+            Ok(read) if entries.folders.is_empty() || read.rows.iter().all(is_labelled) => {}
+            Err(CatalogueError::NoColumn { .. }) => continue,
+            Ok(_) => {
+                notes.push(format!(
+                    "{} is not used, because it does not label every image that it lists. {UNUSED}",
+                    path.display()
+                ));
+                continue;
+            }
+            Err(error) if !entries.folders.is_empty() => {
+                notes.push(format!("{error}. The table is not used. {UNUSED}"));
+                continue;
+            }
             Err(error) => return Err(error),
         }
         if let Some(first) = found.replace(path.clone()) {
@@ -29,16 +42,25 @@ pub fn table_in(folder: &Path, entries: &Entries) -> Result<Option<PathBuf>, Cat
     Ok(found)
 }
 
-/// Whether a row has a label. Without class folders an empty one counts, too, and becomes an error with its line.
-fn is_labelled(row: &Row, entries: &Entries) -> bool {
-    row.label.as_ref().is_some_and(|label| !label.trim().is_empty() || entries.folders.is_empty())
+fn is_labelled(row: &Row) -> bool {
+    row.label.as_ref().is_some_and(|label| !label.trim().is_empty())
 }
 
-/// The split that a row's path says: Hugging Face takes it from the folder (`train/0001.png`).
-pub fn split_of_path(path: &str) -> Option<Split> {
-    let mut folders = path.split(['/', '\\']).filter(|name| !name.is_empty() && *name != ".");
-    let first = folders.next()?;
-    folders.next().and_then(|_| Split::of(first))
+/// The split that each row's path says: Hugging Face takes it from the first folder (`train/0001.png`). The folders are seen
+/// together, as those of a data folder are.
+pub fn splits_of_paths(rows: &[Row]) -> Vec<Option<Split>> {
+    let firsts: Vec<Option<&str>> = rows.iter().map(|row| first_folder(&row.path)).collect();
+    let distinct: BTreeSet<&str> = firsts.iter().copied().flatten().collect();
+    let names: Vec<String> = distinct.iter().map(|&name| name.to_owned()).collect();
+    let splits: HashMap<&str, Option<Split>> = distinct.into_iter().zip(Split::of_all(&names)).collect();
+    firsts.into_iter().map(|first| splits.get(first?).copied().flatten()).collect()
+}
+
+/// The first folder in a path that is not a file's name alone.
+fn first_folder(path: &str) -> Option<&str> {
+    let mut names = path.split(['/', '\\']).filter(|name| !name.is_empty() && *name != ".");
+    let first = names.next()?;
+    names.next().map(|_| first)
 }
 
 /// Notes what a table leaves out: images that it does not name, and the names of class folders.
@@ -58,8 +80,8 @@ pub fn note_rest<'a>(
     }
     walk.uses(table);
     let folders = folder::peek(folder)?.folders;
-    let is_class = |folder: &PathBuf| Split::of(&folder::lossy_name(folder)).is_none();
-    let names = if folders.iter().any(is_class) { "; the names of the folders beside it do not count" } else { "" };
+    let names: Vec<String> = folders.iter().map(|folder| folder::lossy_name(folder)).collect();
+    let names = if Split::of_all(&names).contains(&None) { "; the names of the folders beside it do not count" } else { "" };
     notes.push(format!("{} labels the images in {}{names}.", table.display(), folder.display()));
     Ok(())
 }

@@ -7,13 +7,18 @@ use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, composed, label
 use crate::split_name::Split;
 use crate::table::{self, Row};
 
-/// The split that a row's path says, if the row itself does not.
-pub type SplitOf<'a> = dyn Fn(&str) -> Option<Split> + 'a;
+/// The split of each row by its path, which counts if the row itself names none.
+pub type SplitsOf<'a> = dyn Fn(&[Row]) -> Vec<Option<Split>> + 'a;
+
+/// For tables whose paths say nothing about splits.
+pub fn no_splits(rows: &[Row]) -> Vec<Option<Split>> {
+    vec![None; rows.len()]
+}
 
 /// A table's pictures as a data folder.
-pub fn train(table: &Path, split_of: &SplitOf<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
+pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
     let mut notes = Vec::new();
-    let rows = labelled_rows(table, split_of, &mut notes)?;
+    let rows = labelled_rows(table, splits_of, &mut notes)?;
     let has_parts = rows.iter().any(|(row, _)| row.split.is_some());
     let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
@@ -49,9 +54,9 @@ pub fn train(table: &Path, split_of: &SplitOf<'_>) -> Result<(Catalogue, Layout)
 }
 
 /// A table's pictures to be scored.
-pub fn labelled(table: &Path, split_of: &SplitOf<'_>) -> Result<Labelled, CatalogueError> {
+pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
-    let mut rows = labelled_rows(table, split_of, &mut notes)?;
+    let mut rows = labelled_rows(table, splits_of, &mut notes)?;
     for (split, name) in [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")] {
         if rows.iter().any(|(row, _)| row.split == Some(split)) {
             rows.retain(|(row, _)| row.split == Some(split));
@@ -74,7 +79,7 @@ pub fn labelled(table: &Path, split_of: &SplitOf<'_>) -> Result<Labelled, Catalo
 }
 
 /// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
-fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
+fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
     let error = |line, message| CatalogueError::Line { path: table.to_path_buf(), line, message };
     let read = table::read(table)?;
     notes.extend(read.notes);
@@ -94,8 +99,9 @@ fn labelled_rows(table: &Path, split_of: &SplitOf<'_>, notes: &mut Vec<String>) 
     let mut seen: HashMap<PathBuf, (u64, String, Option<Split>)> = HashMap::new();
     let mut kept = Vec::with_capacity(rows.len());
     let mut repeated = 0;
-    for mut row in rows {
-        row.split = row.split.or_else(|| split_of(&row.path));
+    let by_path = splits_of(&rows);
+    for (mut row, by_path) in rows.into_iter().zip(by_path) {
+        row.split = row.split.or(by_path);
         let label = row.label.as_deref().map(composed);
         let Some(label) = label.filter(|label| !label.trim().is_empty()) else {
             return Err(error(row.line, format!("{} has no label; give it one or remove the line", row.path)));
