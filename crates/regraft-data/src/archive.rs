@@ -26,8 +26,8 @@ pub struct UnpackLimits {
 }
 
 impl UnpackLimits {
-    /// For an archive of so many bytes: images hardly shrink, so an archive that grows a hundredfold
-    /// is not one of images. At most a million entries.
+    /// For an archive of `bytes` bytes. Images hardly compress, so an archive that grows a hundredfold
+    /// does not hold images. At most a million entries.
     #[must_use]
     pub fn of_archive(bytes: u64) -> Self {
         Self { bytes: bytes.saturating_mul(100).max(64 << 20), entries: 1_000_000 }

@@ -16,6 +16,7 @@ use crate::source::{self, Source, unpack_folder};
 
 pub use crate::error::CatalogueError;
 pub use crate::folder::Ignored;
+pub use crate::table::LINE_BREAKS;
 pub use class_names::composed;
 pub use split::SplitOptions;
 

@@ -15,7 +15,7 @@ pub enum CatalogueError {
         /// The folder.
         path: PathBuf,
     },
-    /// A file where a folder is needed.
+    /// A file instead of a folder.
     #[error(
         "{}: is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive (.zip, .tar, .tar.gz); name one of \
          these, or a folder with a folder for each class",
@@ -53,7 +53,7 @@ pub enum CatalogueError {
         /// The splits that are there.
         found: String,
     },
-    /// Splits without a test set, where one is to be scored.
+    /// Splits without a test set to score.
     #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}", .path.display(), .named.display())]
     NoTest {
         /// The data folder.
@@ -134,27 +134,27 @@ pub enum CatalogueError {
         found: Vec<String>,
     },
     /// A table of one class.
-    #[error("{}: all pictures to train on are labelled {label:?}; add pictures with another label, for there must be two to tell apart", .path.display())]
+    #[error("{}: all images to train on are labelled {label:?}; add images with another label, because training needs at least two", .path.display())]
     OneLabel {
         /// The table.
         path: PathBuf,
         /// The label.
         label: String,
     },
-    /// A class without a picture to train on.
-    #[error("{}: holds no picture, so its class cannot be learned; add pictures or remove the folder", .path.display())]
+    /// A class without an image to train on.
+    #[error("{}: holds no image, so its class cannot be learned; add images or remove the folder", .path.display())]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
     },
-    /// No picture at all.
-    #[error("{}: holds no picture in any class folder; put pictures into a folder for each class, or remove it", .path.display())]
+    /// No image at all.
+    #[error("{}: holds no image in any class folder; put images into a folder for each class, or remove it", .path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,
     },
-    /// No picture in a folder of pictures without classes.
-    #[error("{}: holds no picture, also not in the folders in it; name a folder that does", .path.display())]
+    /// No image in a folder of images without classes.
+    #[error("{}: neither it nor any folder in it holds an image; name a folder that does", .path.display())]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
@@ -188,7 +188,7 @@ pub enum CatalogueError {
         /// What to do, if the columns tell where the table comes from. May be empty.
         hint: &'static str,
     },
-    /// A list of paths where labels are needed.
+    /// A list of paths without the labels that are needed.
     #[error(
         "{}: lists paths without labels; write a table with the columns path and label (.csv, .tsv or .jsonl)",
         .path.display()
@@ -216,7 +216,7 @@ pub enum CatalogueError {
         message: String,
     },
     /// A table without rows, or none that trains.
-    #[error("{}: lists no picture{}; add lines to it", .path.display(), .what)]
+    #[error("{}: lists no image{}; add lines to it", .path.display(), .what)]
     EmptyTable {
         /// The table.
         path: PathBuf,
@@ -224,7 +224,7 @@ pub enum CatalogueError {
         what: &'static str,
     },
     /// Nothing is left after the exclusion.
-    #[error("{}: excludes every picture of class {class}; a class needs at least one", .path.display())]
+    #[error("{}: excludes every image of class {class}; a class needs at least one", .path.display())]
     AllExcluded {
         /// The list of what is excluded.
         path: PathBuf,
@@ -249,8 +249,8 @@ pub enum CatalogueError {
     /// An input that names nothing.
     #[error("{0}: no such file or folder, and no file matches it; check the path")]
     NoInput(String),
-    /// A pattern that is none.
-    #[error("{pattern}: is no valid pattern ({message}); quote it, or name the files")]
+    /// An invalid pattern.
+    #[error("{pattern}: is not a valid pattern ({message}); quote it, or name the files")]
     Pattern {
         /// The pattern.
         pattern: String,

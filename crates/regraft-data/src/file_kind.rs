@@ -1,4 +1,4 @@
-//! What a file is that is given as data and cannot be read as such: its name and what to do about it.
+//! Names files that are given as data but cannot be read as such, and says what to do about them.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -56,7 +56,7 @@ fn start_up_to(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
 
 impl FileKind {
     /// The kind of a regular file that begins with `start` if it is an archive, a table or an export that
-    /// is not read, which nobody means as an image.
+    /// is not read, and so cannot be an image.
     pub fn of_data(path: &Path, start: &[u8]) -> Option<Self> {
         if let Some(kind) = by_magic(start) {
             return Some(kind);

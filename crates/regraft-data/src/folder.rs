@@ -68,11 +68,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lists a folder. Hidden entries, files known to be no pictures and what is neither file nor folder go to `ignored`.
+    /// Lists a folder. Hidden entries, files whose names say that they are not images, and what is neither file nor folder go to `ignored`.
     pub fn list(&mut self, folder: &Path) -> Result<Entries, CatalogueError> {
         let (mut entries, files) = list_all(folder, self)?;
         for path in files {
-            if is_known_non_image(&path) { self.ignore(path, "not a picture by its name") } else { entries.files.push(path) }
+            if is_known_non_image(&path) { self.ignore(path, "not an image by its name") } else { entries.files.push(path) }
         }
         self.count(entries.files.len());
         Ok(entries)

@@ -19,8 +19,8 @@ pub struct Inputs {
 }
 
 /// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or
-/// a table with a column of paths) and archives (ZIP, tar) into a list of files. Any other file that is named is taken
-/// whatever its name. In a folder, hidden entries and files that are not images by their name are left out. Archives are
+/// a table with a column of paths) and archives (ZIP, tar) into a list of files. Any other file that is named is in it,
+/// whatever it is called. In a folder, hidden entries and files that are not images by their name are left out. Archives are
 /// unpacked in `cache`.
 ///
 /// # Errors

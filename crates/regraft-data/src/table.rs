@@ -126,8 +126,8 @@ struct RawRow {
     split: Option<String>,
 }
 
-/// Characters that no path or label holds. Text that does was joined from several lines.
-const LINE_BREAKS: [char; 8] = ['\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+/// Characters that no path or label may hold. A value with one was most likely joined from several lines.
+pub const LINE_BREAKS: [char; 8] = ['\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     let RawRow { line, path, label, split } = raw;

@@ -153,11 +153,11 @@ fn what_cannot_be_used_is_refused_with_its_name() {
     assert!(error(&["1.txt", "a/1.txt"]).contains("at least two classes, but has only a"));
     assert!(error(&["1.txt"]).contains("at least two classes, but has none"));
     assert!(error(&["1.jpg", "2.jpg"]).contains("holds 2 files but no class folders"));
-    assert!(error(&["a/1.jpg", "b/"]).contains("b: holds no picture"));
-    assert!(error(&["a/1.txt", "b/"]).contains("holds no picture in any class folder"));
+    assert!(error(&["a/1.jpg", "b/"]).contains("b: holds no image"));
+    assert!(error(&["a/1.txt", "b/"]).contains("holds no image in any class folder"));
     assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"]).contains("both val and valid"));
     assert!(error(&["test/a/1.jpg", "val/b/1.jpg"]).contains("no training set"));
-    assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "test/a/"]).contains("test: holds no picture"));
+    assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "test/a/"]).contains("test: holds no image"));
     let missing = scan(Path::new("no/such/folder"), &SplitOptions::default()).unwrap_err().to_string();
     assert!(missing.contains("no/such/folder: there is no such folder"), "{missing}");
     let data = folder(&["file.jpg"]);
@@ -258,7 +258,7 @@ fn pictures_are_left_out_as_a_list_says() {
     assert!(notes.contains("3 pictures are left out") && notes.contains("1 lines of") && notes.contains("gone.jpg"), "{notes}");
     std::fs::write(&list, "path\ntrain/a/1.jpg\ntrain/a/2.jpg\n").unwrap();
     let error = scan_with(data.path(), &options, &mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("excludes every picture of class a"), "{error}");
+    assert!(error.contains("excludes every image of class a"), "{error}");
 }
 
 #[test]

@@ -176,8 +176,8 @@ fn folders_that_may_be_splits_or_classes_are_refused() {
     let test = &["is test the test set, or a class like cat, dog?", "move the class folders into", "rename it"][..];
     refused(&["cat/1.jpg", "dog/1.jpg", "test/1.jpg"], test);
     refused(&["cat/1.jpg", "dog/1.jpg", "test/cat/1.jpg", "test/dog/1.jpg"], test);
-    refused(&["cat/1.jpg", "dog/1.jpg", "val/"], &["val: holds no picture"]);
-    refused(&["cat/1.jpg", "train/"], &["train: holds no picture"]);
+    refused(&["cat/1.jpg", "dog/1.jpg", "val/"], &["val: holds no image"]);
+    refused(&["cat/1.jpg", "train/"], &["train: holds no image"]);
     // Splits in each class: training on both would be training on the test set.
     let inside = ["cat/train/1.jpg", "cat/Test/1.jpg", "dog/train/1.jpg", "dog/Test/1.jpg"];
     refused(&inside, &["cat: holds the splits Test and train", "train/cat/"]);

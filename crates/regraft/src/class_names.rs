@@ -156,12 +156,12 @@ pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<Evaluat
     Ok(listed.with_labels(&labels))
 }
 
-/// Says which names were taken for classes of another name.
+/// Says which folders were matched to classes of another name.
 fn other_names_note(taken: &[(&str, &str)]) -> Option<String> {
     let (first, rest) = taken.split_at(taken.len().min(SIMILAR));
     let pairs: Vec<String> = first.iter().map(|(name, class)| format!("{name:?} is {class:?}")).collect();
     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-    (!pairs.is_empty()).then(|| format!("taken for classes of the model by another name: {}{more}", pairs.join(", ")))
+    (!pairs.is_empty()).then(|| format!("folders matched to classes by another name: {}{more}", pairs.join(", ")))
 }
 
 fn normalised(name: &str) -> String {

@@ -1,5 +1,5 @@
-//! The `config.json` that timm writes beside a weight file for the Hugging Face Hub: which network the weights are of, how images
-//! were prepared for it, and what its classes are called.
+//! The `config.json` that timm writes beside a weight file for the Hugging Face Hub. It names the network, how images are prepared
+//! for it, and its classes.
 //!
 //! The fields and their defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`).
 

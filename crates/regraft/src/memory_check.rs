@@ -33,8 +33,8 @@ pub(crate) enum Purpose {
     Evaluate,
 }
 
-/// Refuses a batch of so many images that the network's maps and the loader's images would not fit into this machine. `option`
-/// is the flag that sets the number of images.
+/// Refuses a batch of `batch` images if the network's maps and the loader's images would not fit into this machine's memory.
+/// `smaller` is what may be chosen smaller, such as a flag.
 ///
 /// # Errors
 /// [`TooLittleMemory`].
@@ -43,7 +43,7 @@ pub(crate) fn check_batch(
     image_size: u32,
     batch: usize,
     purpose: Purpose,
-    option: &str,
+    smaller: &str,
 ) -> Result<Result<(), TooLittleMemory>, GraphError> {
     let mode = match purpose {
         Purpose::Train { frozen } if frozen < engine.graph().head() => Mode::Train { frozen },
@@ -53,7 +53,7 @@ pub(crate) fn check_batch(
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
     let needed = engine.planned_bytes(mode, batch)?.saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
-    Ok(check(what, needed, format!("choose a smaller {option} or a smaller image size")))
+    Ok(check(what, needed, format!("choose a smaller {smaller} or a smaller image size")))
 }
 
 /// Refuses what takes more than the whole of the machine's memory. What is free at the moment does not count, since the system

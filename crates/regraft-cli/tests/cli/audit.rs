@@ -173,6 +173,6 @@ fn a_fix_list_finds_any_name_that_can_be_written_and_names_the_others() {
         assert_says(&run.stderr, &[&format!("note: {name} is not on the list, because its name is not UTF-8 or holds")]);
     }
     let run = workspace.regraft("audit photos --files-only --json --exclude out.csv").succeeded();
-    assert_says(&run.stdout, &["7 pictures are left out as out.csv says"]);
+    assert_says(&run.stdout, &["7 images are left out as out.csv says"]);
     assert_eq!(run.json()["unreadable"].as_array().map(Vec::len), Some(2));
 }

@@ -167,7 +167,7 @@ fn an_unreadable_file_is_named_before_anything_is_predicted_or_left_out() {
     assert_says(&error, &["nothing*.jpg: no such file or folder"]);
     workspace.write("notes/readme.txt", "no picture");
     let error = workspace.regraft(&format!("{model} notes")).failed(2);
-    assert_says(&error, &["notes: holds no picture"]);
+    assert_says(&error, &["notes: neither it nor any folder in it holds an image"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn hidden_entries_and_other_files_are_left_out_and_named() {
     workspace.pictures("photos/train/.thumbnails", Look::Green, 1);
     workspace.write("photos/train/blue/notes.txt", "not a picture");
     let run = workspace.regraft(&format!("train photos {QUICK}")).succeeded();
-    assert_says(&run.stdout, &["note: ignored: ", "photos/train/.thumbnails (hidden)", "notes.txt (not a picture by its name)"]);
+    assert_says(&run.stdout, &["note: ignored: ", "photos/train/.thumbnails (hidden)", "notes.txt (not an image by its name)"]);
     let summary = workspace.json("runs/photos/summary.json");
     assert_eq!((&summary["classes"], &summary["train_images"]), (&json!(["blue", "striped"]), &json!(10)));
     assert!(summary["notes"].as_array().expect("a list").iter().any(|note| note.to_string().contains(".thumbnails")));
@@ -174,7 +174,7 @@ fn listed_pictures_are_left_out() {
     workspace.write("photos/train/blue/broken.jpg", "no picture");
     workspace.write("out.csv", "path,reason\nphotos/train/blue/broken.jpg,unreadable\nphotos/val/striped/0.jpg,duplicate\n");
     let run = workspace.regraft(&format!("train photos {QUICK} --exclude out.csv")).succeeded();
-    assert_says(&run.stdout, &["2 pictures are left out as out.csv says", "10 pictures to train on, 3 to pick the epoch"]);
+    assert_says(&run.stdout, &["2 images are left out as out.csv says", "10 pictures to train on, 3 to pick the epoch"]);
     assert_says(&workspace.text("runs/photos/config.toml"), &["exclude = \"out.csv\""]);
     let error = workspace.regraft(&format!("train photos {QUICK} --exclude nowhere.csv")).failed(2);
     assert_says(&error, &["nowhere.csv"]);

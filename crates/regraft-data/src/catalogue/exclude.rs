@@ -41,10 +41,10 @@ pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<
         }
     }
     let unused: Vec<&str> = rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
-    catalogue.notes.push(format!("{left_out} pictures are left out as {} says.", list.display()));
+    catalogue.notes.push(format!("{left_out} images are left out as {} says.", list.display()));
     if let Some(first) = unused.first() {
         catalogue.notes.push(format!(
-            "{} lines of {} name no picture of {}, such as {first}.",
+            "{} lines of {} name no image of {}, such as {first}.",
             unused.len(),
             list.display(),
             data.display()

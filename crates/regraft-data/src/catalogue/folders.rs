@@ -92,7 +92,7 @@ fn ignore_beside(entries: Entries, parts: &[Part], walk: &mut Walk<'_>) {
     outside.for_each(|path| walk.ignore(path, BESIDE));
 }
 
-/// Says which folder was taken for which split, if a name leaves it to be guessed.
+/// Says which folder is which split, unless all have the usual names.
 fn parts_note(parts: &[Part]) -> Option<String> {
     let plain = |part: &Part| {
         let name = folder::lossy_name(&part.named);
@@ -151,7 +151,7 @@ struct Class {
     inner: Vec<String>,
 }
 
-/// Takes each folder for a class. An empty one is an error in training, and a note where a model is scored.
+/// Reads each folder as a class. An empty one is an error in training, and a note in scoring.
 fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
     if entries.folders.is_empty() && !entries.files.is_empty() {
         return Err(layout::unlabelled(folder)?);

@@ -58,7 +58,7 @@ enum Content {
     Nothing,
 }
 
-/// Wrapping folders that are opened before it must be a mistake, such as links in a ring.
+/// The most nested wrapping folders that are opened. More must be a mistake, such as links in a ring.
 const MAX_WRAPPERS: usize = 16;
 
 /// Finds out how a data folder is laid out. What a user may want to know of it goes to `notes`.
@@ -113,8 +113,8 @@ pub fn all_are_splits(folders: &[PathBuf]) -> bool {
 
 /// The splits of a data folder; `None` if its folders are classes.
 ///
-/// A vehicle data set has a class `train`, so a name alone does not decide. What is inside does, and what lies beside. Where
-/// both readings remain, the user must rename.
+/// A vehicle data set has a class `train`, so a name alone does not decide. What is inside the folder and beside
+/// it does. If both readings remain, the user must rename a folder.
 fn recognise(
     data: &Path,
     entries: &Entries,

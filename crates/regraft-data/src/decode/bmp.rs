@@ -4,7 +4,7 @@ use super::directory::Order;
 use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
 
-/// The lengths of the headers that there are: OS/2 1 and 2, Windows 3, and its later versions.
+/// The lengths of all known headers: OS/2 1 and 2, Windows 3, and its later versions.
 pub const HEADERS: [u32; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
 /// Bytes of the header of a file, before that of its bitmap.
 const FILE_HEADER: usize = 14;

@@ -73,7 +73,7 @@ impl Format {
         }
     }
 
-    /// Two letters are little to know a format by: a text may begin with them too.
+    /// Two letters do not identify a format, because text may begin with them too.
     fn has_bitmap_header(bytes: &[u8]) -> bool {
         let length = bytes.get(14..).and_then(|header| header.first_chunk()).map(|&length| u32::from_le_bytes(length));
         length.is_none_or(|length| bmp::HEADERS.contains(&length) || (1..256).contains(&length))

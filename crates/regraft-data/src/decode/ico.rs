@@ -18,7 +18,7 @@ struct Frame {
     start: usize,
 }
 
-/// Whether a file is an icon. Its magic number has only two bytes that are not zero, so the list of frames is looked at too.
+/// Whether a file is an icon. Its magic number has only two bytes that are not zero, so the list of frames is checked too.
 pub fn is_one(bytes: &[u8]) -> bool {
     let [0, 0, 1, 0, ..] = bytes else { return false };
     frames(bytes).is_some_and(|frames| frames.iter().any(|frame| frame.start >= HEADER + ENTRY && frame.length > 0))

@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    /// What stands between blanks and comments, with the one blank behind it.
+    /// The next word, after blanks and comments. The one blank behind it is consumed.
     fn word(&mut self) -> Result<Vec<u8>, DecodeReason> {
         let mut word = Vec::new();
         loop {
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
                 digit @ (b'0' | b'1') => return Ok(u32::from(digit - b'0')),
                 b'#' => while !matches!(self.next()?, b'\n' | b'\r') {},
                 blank if blank.is_ascii_whitespace() => {}
-                _ => return Err(damaged("it has something else than 0 and 1 for its pixels")),
+                _ => return Err(damaged("it has characters other than 0 and 1 for its pixels")),
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::RgbImage;
 
 /// Bytes of the header: magic number, width, height, channels and colour space.
 const HEADER: usize = 14;
-/// Pixels of a length that a byte of data can stand for.
+/// The most pixels that one byte of data can encode.
 const LONGEST_RUN: usize = 62;
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {

@@ -1,10 +1,10 @@
-//! What lies in data folders and is no data: system folders, run folders, files that are no images by their names.
+//! Entries of data folders that are not data: system folders, run folders, and files whose names say that they are not images.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-/// Extensions of files that lie beside images and are none.
+/// Extensions of files that lie beside images and are not images.
 const NON_IMAGES: [&str; 50] = [
     "7z",
     "avi",
@@ -57,7 +57,7 @@ const NON_IMAGES: [&str; 50] = [
     "yaml",
     "zip",
 ];
-/// Names of files that lie beside images and are none, in lower case.
+/// Names of files that lie beside images and are not images, in lower case.
 const NON_IMAGE_NAMES: [&str; 10] =
     ["authors", "checksums", "citation", "copying", "license", "licence", "makefile", "notice", "readme", "sha256sums"];
 

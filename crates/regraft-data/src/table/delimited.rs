@@ -189,7 +189,7 @@ fn check_length(
     let message = if many {
         format!(
             "has {count} values, but the first line names {columns} columns; a value that holds {} must \
-             stand in double quotes",
+             be in double quotes",
             match delimiter {
                 b',' => "a comma",
                 b'\t' => "a tab",

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 pub struct Field<'a> {
     /// The text between the quotes, or all of an unquoted field with its blanks.
     pub text: Cow<'a, str>,
-    /// Whether it stood in quotes.
+    /// Whether it was in quotes.
     pub quoted: bool,
 }
 
@@ -31,7 +31,7 @@ impl Record<'_> {
     }
 }
 
-/// A quoted field that does not end as it must.
+/// A quoted field that does not end properly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuoteError {
     /// The line of the quote that opens the field.

@@ -2,6 +2,7 @@
 
 use super::Audit;
 use crate::report::escape::csv_quoted;
+use regraft_data::catalogue::LINE_BREAKS;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -55,6 +56,5 @@ pub fn fix_list(audit: &Audit) -> FixList {
 
 /// Whether `train --exclude` finds the file by this text. An audit writes U+FFFD for what is not UTF-8.
 fn is_writable(path: &str) -> bool {
-    let breaks = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
-    !path.contains(breaks) && (!path.contains('\u{fffd}') || Path::new(path).exists())
+    !path.contains(LINE_BREAKS) && (!path.contains('\u{fffd}') || Path::new(path).exists())
 }

@@ -191,7 +191,8 @@ impl FetchError {
 }
 
 /// Downloads a file, checks its hash and, if it is an archive (ZIP, tar, tar.gz), unpacks it into a folder (of an archive that
-/// holds one folder, that folder's content). What an earlier call left of the download is gone on with. `progress` is called now and then.
+/// holds one folder, that folder's content). A download that an earlier call left unfinished is resumed.
+/// `progress` is called now and then.
 ///
 /// # Errors
 /// When the place is taken, the server or the network fails, or the file is not the one that was meant.

@@ -117,7 +117,7 @@ fn check_memory(config: &TrainConfig, engine: &CpuEngine, pictures: &Pictures, f
     if config.epoch_count() > 0 {
         check_batch(engine, size, config.batch_size.min(images), Purpose::Train { frozen }, "--batch-size")??;
     }
-    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "--image-size")??;
+    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")??;
     if let (HeadStart::Fit, Some(views)) = (config.head_start(), config.views) {
         let (_, channels) = trunk_output(engine.graph())?;
         // The plain view and the augmented ones, and a copy of all of them for the regression.

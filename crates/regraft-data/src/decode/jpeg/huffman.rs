@@ -223,7 +223,7 @@ impl<'a> Bits<'a> {
                     held.push(0xFF);
                     after
                 }
-                // Any number of bytes 0xFF may stand before a marker.
+                // Any number of bytes 0xFF may precede a marker.
                 [0xFF, 0xFF, ..] => &rest[1..],
                 [0xFF, ..] | [] => break,
                 [byte, after @ ..] => {
@@ -236,7 +236,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What stands between the last code that was read and the next marker.
+/// The data between the last code that was read and the next marker.
 pub struct Remainder<'a> {
     /// Whether the last byte's unused bits are all 1, as the standard has encoders fill them.
     pub padding_is_ones: bool,

@@ -1,4 +1,4 @@
-//! The way through a scan: units, rows and restart markers, whatever its blocks hold.
+//! Walks through the units, rows and restart markers of a scan of any kind.
 
 use super::fault::Fault;
 use super::frame::Frame;

@@ -73,8 +73,8 @@ pub fn subsampled(data: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> 
     levels
 }
 
-/// YCbCr to RGB with 16 binary places (libtiff's `TIFFYCbCrToRGB`), or with 6 where Pillow does it itself, which is for
-/// data without compression.
+/// YCbCr to RGB with 16 binary places (libtiff's `TIFFYCbCrToRGB`), or with 6, as Pillow itself does for data
+/// without compression.
 struct Tables {
     luma: [i32; 256],
     red: [i32; 256],

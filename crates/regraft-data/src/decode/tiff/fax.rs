@@ -47,7 +47,7 @@ pub fn decode(stored: &[u8], kind: Kind, width: usize, height: usize) -> Result<
             Some(Row::Whole) => {}
             Some(Row::EndOfPage) => break,
             None if bits.place >= bits.end() => return Ok(None),
-            None => return Err(damaged("its fax data have a code that there is not")),
+            None => return Err(damaged("its fax data hold an invalid code")),
         }
         paint(row, &changes.0, width);
         std::mem::swap(&mut above, &mut changes.0);

@@ -30,7 +30,7 @@ const LUMA: u16 = 529;
 const SUBSAMPLING: u16 = 530;
 const REFERENCE_LEVELS: u16 = 532;
 
-/// Samples of a pixel beyond which a file is not taken for an image.
+/// The most samples that a pixel may have.
 const MOST_SAMPLES: u64 = 16;
 
 pub struct Layout<'a> {
@@ -75,7 +75,7 @@ impl<'a> Layout<'a> {
         let [width, height] = [(WIDTH, "width"), (HEIGHT, "height")].map(|(tag, name)| first(tag).ok_or(name));
         let (width, height) = match (width, height) {
             (Ok(width), Ok(height)) => (width, height),
-            // The tags come in order: where the first ones are missing, the directory is.
+            // The tags come in order: if the first ones are missing, so is the directory.
             _ if header.first >= bytes.len() as u64 => return Err(DecodeReason::Truncated("TIFF")),
             (Err(name), _) | (_, Err(name)) => return Err(damaged(&format!("it does not say its {name}"))),
         };
@@ -177,7 +177,7 @@ impl<'a> Layout<'a> {
         Ok(layout)
     }
 
-    /// The samples of a pixel that are of use: colours and alpha.
+    /// The samples of a pixel that are used: colours and alpha.
     pub fn kept(&self) -> usize {
         self.colour.samples() + usize::from(self.alpha != Alpha::None)
     }
