@@ -25,4 +25,6 @@ pub mod packing;
 pub mod pooling;
 pub mod random;
 pub mod resample;
+pub mod softmax_regression;
+pub mod vectors;
 pub mod winograd;

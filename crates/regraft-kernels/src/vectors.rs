@@ -1,0 +1,121 @@
+//! Products of long vectors and of chosen rows of a matrix, as a solver needs them.
+
+use crate::isa::{for_each_isa, multiply_add};
+use rayon::prelude::*;
+
+const LANES: usize = 16;
+/// Elements that one task takes.
+const PER_TASK: usize = 1 << 14;
+/// Elements that are summed in f32 before they are added to a sum in f64.
+const IN_SINGLE: usize = 512;
+
+/// The scalar product, summed in an order that does not depend on the number of threads.
+///
+/// # Panics
+/// When the lengths differ.
+#[must_use]
+pub fn dot(left: &[f32], right: &[f32]) -> f64 {
+    assert_eq!(left.len(), right.len());
+    let of_task = |(left, right): (&[f32], &[f32])| {
+        let mut sum = 0.0;
+        dot_task(left, right, &mut sum);
+        sum
+    };
+    if left.len() <= PER_TASK {
+        return of_task((left, right));
+    }
+    let sums: Vec<f64> = left.par_chunks(PER_TASK).zip(right.par_chunks(PER_TASK)).map(of_task).collect();
+    sums.into_iter().sum()
+}
+
+/// `target += factor x source`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
+    assert_eq!(target.len(), source.len());
+    let tasks = target.par_chunks_mut(PER_TASK).zip(source.par_chunks(PER_TASK));
+    tasks.for_each(|(target, source)| add_task(target, factor, source));
+}
+
+/// The scalar products of `vector` with chosen rows of a matrix whose rows are as long.
+///
+/// # Panics
+/// When a row is not in the matrix.
+pub fn dots_with_rows(matrix: &[f32], rows: &[u32], vector: &[f32], products: &mut [f32]) {
+    for (product, &row) in products.iter_mut().zip(rows) {
+        let mut sum = 0.0;
+        dot_task(&matrix[row as usize * vector.len()..][..vector.len()], vector, &mut sum);
+        *product = sum as f32;
+    }
+}
+
+/// Adds chosen rows of a matrix, each by its factor, to a vector as long as its rows.
+///
+/// # Panics
+/// When a row is not in the matrix.
+pub fn add_rows(matrix: &[f32], rows: &[u32], factors: &[f32], vector: &mut [f32]) {
+    for (&factor, &row) in factors.iter().zip(rows) {
+        add_task(vector, factor, &matrix[row as usize * vector.len()..][..vector.len()]);
+    }
+}
+
+for_each_isa! {
+    fn dot_task(left: &[f32], right: &[f32], result: &mut f64) => dot_body
+}
+#[inline(always)]
+fn dot_body<const FUSED: bool>(left: &[f32], right: &[f32], result: &mut f64) {
+    *result = 0.0;
+    for (left, right) in left.chunks(IN_SINGLE).zip(right.chunks(IN_SINGLE)) {
+        let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
+        let mut lanes = [0.0; LANES];
+        for (left, right) in left.iter().zip(right) {
+            for ((lane, &left), &right) in lanes.iter_mut().zip(left).zip(right) {
+                *lane = multiply_add::<FUSED>(left, right, *lane);
+            }
+        }
+        *result += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        *result += left_rest.iter().zip(right_rest).map(|(&left, &right)| f64::from(left) * f64::from(right)).sum::<f64>();
+    }
+}
+
+for_each_isa! {
+    fn add_task(target: &mut [f32], factor: f32, source: &[f32]) => add_body
+}
+#[inline(always)]
+fn add_body<const FUSED: bool>(target: &mut [f32], factor: f32, source: &[f32]) {
+    for (target, &source) in target.iter_mut().zip(source) {
+        *target = multiply_add::<FUSED>(factor, source, *target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Draws, Purpose};
+
+    #[test]
+    fn products_are_those_of_plain_loops() {
+        for length in [1, 15, 16, 513, PER_TASK, 3 * PER_TASK + 7] {
+            let mut draws = Draws::new(length as u64, Purpose::Fixture, 0, 0);
+            let mut normal = || -> Vec<f32> { (0..length).map(|_| draws.normal()).collect() };
+            let (mut left, right) = (normal(), normal());
+            let expected: f64 = left.iter().zip(&right).map(|(&left, &right)| f64::from(left) * f64::from(right)).sum();
+            assert!((dot(&left, &right) - expected).abs() < 1e-5 * (length as f64).sqrt(), "{length}");
+            let sums: Vec<f32> = left.iter().zip(&right).map(|(left, right)| left - 0.5 * right).collect();
+            add_scaled(&mut left, -0.5, &right);
+            assert!(left.iter().zip(&sums).all(|(found, expected)| (found - expected).abs() < 1e-6), "{length}");
+        }
+    }
+
+    #[test]
+    fn rows_are_chosen_by_their_place() {
+        let matrix = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut products = [0.0; 2];
+        dots_with_rows(&matrix, &[2, 0], &[1.0, -1.0], &mut products);
+        assert_eq!(products, [-1.0, -1.0]);
+        let mut vector = [1.0, 1.0];
+        add_rows(&matrix, &[2, 1], &[1.0, -2.0], &mut vector);
+        assert_eq!(vector, [0.0, -1.0]);
+    }
+}
