@@ -92,14 +92,15 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
     assert_eq!(found.strength, 1e-2, "{:?}", found.trials);
     let chosen = found.trials.iter().find(|trial| trial.strength == found.strength).expect("it was tried");
     assert!(found.trials.iter().all(|trial| trial.loss >= chosen.loss));
-    assert_eq!(found.probabilities.len(), 400);
-    assert!(found.probabilities.chunks_exact(2).all(|row| (row[0] + row[1] - 1.0).abs() < 1e-5));
+    assert_eq!(found.out_of_fold.examples(), 200);
+    let sum = |example: usize| found.out_of_fold.ranked(example).iter().map(|&(_, probability)| probability).sum::<f32>();
+    assert!((0..200).all(|example| (sum(example) - 1.0).abs() < 1e-5));
     // An example's own label has no say in its probability: with it wrong, it is still foretold right.
     let clear = (0..200).find(|&example| labels[example] == 1 && features[example * 60] > 1.5).expect("a clear case");
     let mut wrong = labels.clone();
     wrong[clear] = 0;
     let found = cross_validate(Examples { labels: &wrong, ..examples }, &options, &mut go_on).expect("possible");
-    assert!(found.probabilities[clear * 2 + 1] > 0.5, "{:?}", &found.probabilities[clear * 2..clear * 2 + 2]);
+    assert_eq!(found.out_of_fold.predicted(clear).0, 1, "{:?}", found.out_of_fold.ranked(clear));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Likely mislabelled pictures, by confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating
 //! Uncertainty in Dataset Labels", JAIR 70).
 
+use crate::logistic_regression::OutOfFold;
+
 /// An example that is likely of another class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suspect {
@@ -13,24 +15,24 @@ pub struct Suspect {
 }
 
 /// The examples off the diagonal of the confident joint, by their margin, the largest first: those that a class other than the
-/// given one claims with at least the mean probability that it has among its own. `probabilities` `[N, classes]` are of
-/// classifiers that did not see the example.
-pub fn suspects(probabilities: &[f32], labels: &[u32], classes: usize) -> Vec<Suspect> {
+/// given one claims with at least the mean probability that it has among its own.
+pub fn suspects(out_of_fold: &OutOfFold, labels: &[u32], classes: usize) -> Vec<Suspect> {
     let mut sums = vec![(0.0f64, 0usize); classes];
-    for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
+    for (example, &label) in labels.iter().enumerate() {
         let (sum, count) = &mut sums[label as usize];
-        *sum += f64::from(row[label as usize]);
+        *sum += f64::from(out_of_fold.of_label(example));
         *count += 1;
     }
     let thresholds: Vec<f64> =
         sums.iter().map(|&(sum, count)| if count == 0 { f64::INFINITY } else { sum / count as f64 }).collect();
-    let rows = probabilities.chunks_exact(classes).zip(labels).enumerate();
-    let mut found: Vec<Suspect> = rows
-        .filter_map(|(example, (row, &given))| {
-            let confident = (0..classes).filter(|&class| f64::from(row[class]) >= thresholds[class]);
-            let likely = confident.max_by(|&left, &right| row[left].total_cmp(&row[right]))?;
-            let score = f64::from(row[likely]) - f64::from(row[given as usize]);
-            (likely != given as usize && score > 0.0).then_some(Suspect { example, likely, score })
+    let mut found: Vec<Suspect> = labels
+        .iter()
+        .enumerate()
+        .filter_map(|(example, &given)| {
+            let ranked = out_of_fold.ranked(example);
+            let &(likely, probability) = ranked.iter().find(|&&(class, value)| f64::from(value) >= thresholds[class as usize])?;
+            let score = f64::from(probability) - f64::from(out_of_fold.of_label(example));
+            (likely != given && score > 0.0).then_some(Suspect { example, likely: likely as usize, score })
         })
         .collect();
     found.sort_by(|left, right| right.score.total_cmp(&left.score).then(left.example.cmp(&right.example)));
@@ -45,11 +47,13 @@ mod tests {
     fn an_example_is_suspect_where_another_class_is_as_sure_as_of_its_own() {
         // Class 0 has mean 0.8 among its own (0.9, 0.9, 0.6); class 1 has 0.6 (0.9, 0.8, 0.1).
         let probabilities = [0.9, 0.1, 0.9, 0.1, 0.6, 0.4, 0.1, 0.9, 0.2, 0.8, 0.9, 0.1];
-        let found = suspects(&probabilities, &[0, 0, 0, 1, 1, 1], 2);
+        let labels = [0, 0, 0, 1, 1, 1];
+        let found = suspects(&OutOfFold::from_rows(&probabilities, &labels, 2), &labels, 2);
         assert_eq!(found.iter().map(|suspect| (suspect.example, suspect.likely)).collect::<Vec<_>>(), [(5, 0)]);
         assert!((found[0].score - 0.8).abs() < 1e-6);
         // Doubt alone makes no suspect: 0.55 for class 1 is below what it has among its own.
-        let found = suspects(&[0.9, 0.1, 0.45, 0.55, 0.1, 0.9], &[0, 0, 1], 2);
+        let out_of_fold = OutOfFold::from_rows(&[0.9, 0.1, 0.45, 0.55, 0.1, 0.9], &[0, 0, 1], 2);
+        let found = suspects(&out_of_fold, &[0, 0, 1], 2);
         assert!(found.is_empty(), "{found:?}");
     }
 }

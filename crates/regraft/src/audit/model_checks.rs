@@ -50,7 +50,7 @@ pub(super) fn ask(
             outliers::outliers(&found.values, found.channels),
         )
     });
-    let suspects = labels::suspects(&held_out?.probabilities, &given, files.classes.len());
+    let suspects = labels::suspects(&held_out?.out_of_fold, &given, files.classes.len());
     let suspects = suspects.into_iter().map(|suspect| {
         let file = readable[suspect.example];
         let (given, likely) = (files.class(file).to_owned(), files.classes[suspect.likely].clone());

@@ -1,23 +1,27 @@
-//! The strength of the penalty, chosen by how well examples are foretold that were held out.
+//! The strength of the penalty, chosen by how well held-out examples are predicted.
+//!
+//! The loss of held-out examples falls and rises again as the strength grows. So the first fold alone finds where its minimum is,
+//! in steps of ten and then in the steps of the list. From there on all folds count: the search walks up and down the list for as
+//! long as the loss may still fall.
 
+use super::folds::Folds;
 use super::objective::{Centred, Objective};
-use super::{Examples, RegressionError, Tolerance, check_strength, minimise};
-use crate::metrics::{predicted_class, softmax};
-use regraft_kernels::linear;
-use regraft_kernels::random::{Draws, Purpose};
-use std::ops::{ControlFlow, Range};
+use super::out_of_fold::OutOfFold;
+use super::{Examples, RegressionError, Solution, check_strength, minimise, solve_centred};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// How the strength is chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossValidationOptions {
     /// Parts into which the examples are divided; each is held out once.
     pub folds: usize,
-    /// Strengths to try, from the smallest.
+    /// Strengths to choose from.
     pub strengths: Vec<f64>,
     /// Seed of the division.
     pub seed: u64,
-    /// Views of each picture: the examples are those of all pictures under the first view, then under the second, and so on. All
-    /// views of a picture are held out together, and the first one is what counts.
+    /// Views of each image: the examples are those of all images under the first view, then under the second, and so on. All
+    /// views of an image are held out together, and only the first one is scored.
     pub views: usize,
 }
 
@@ -36,14 +40,14 @@ impl CrossValidationOptions {
     }
 }
 
-/// How well held-out examples are foretold with one strength.
+/// How well held-out examples are predicted with one strength.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Trial {
     /// The strength: scikit-learn's `C`.
     pub strength: f64,
-    /// Mean cross-entropy of the held-out examples, weighted where classes have weights.
+    /// Mean cross-entropy of the held-out examples, weighted if classes have weights.
     pub loss: f64,
-    /// Share of held-out examples that come out right.
+    /// Share of held-out examples that are predicted right.
     pub accuracy: f64,
 }
 
@@ -52,22 +56,28 @@ pub struct Trial {
 pub struct CrossValidation {
     /// The strength with the smallest held-out loss.
     pub strength: f64,
-    /// All strengths that were tried. Those after two rises of the loss in a row were not.
+    /// The strengths that were tried on all folds, the smallest first. Those that the first fold alone ruled out are missing.
     pub trials: Vec<Trial>,
-    /// `[N, classes]`: what each example's class is taken for by the regression that did not see the example, with the chosen
-    /// strength.
-    pub probabilities: Vec<f32>,
+    /// What the regressions with the chosen strength say of the examples that they did not see, in the order of the examples.
+    pub out_of_fold: OutOfFold,
+    /// How often the objective was computed, in all regressions.
+    pub evaluations: usize,
 }
 
-/// Held-out losses are compared, whose differences that matter are far larger; to converge further would take several times as
-/// long.
-const NEAR: Tolerance = Tolerance { gradient: 1e-4, cost: 1e-6 };
-
-/// Rises of the held-out loss in a row after which larger strengths are not tried.
+/// Regressions are compared once the decrease still to be expected is less than this share of the objective: ten times less than
+/// the differences of held-out losses that matter.
+const NEAR: f64 = 1e-5;
+/// Rises of the held-out loss in a row after which the search goes no further.
 const RISES: usize = 2;
+/// Strengths of the list that the first fold takes in a stride: a power of ten.
+const STRIDE: usize = 3;
+/// Standard errors by which a strength must be worse than another on the first fold to be ruled out by it alone.
+const DECISIVE: f64 = 3.0;
+/// Held-out examples from which on a standard error means something.
+const ENOUGH: usize = 100;
 
-/// Tries each strength on every fold. Folds are stratified: each has its share of every class. `progress` hears before each
-/// regression how many are solved, of how many at most, and may end it.
+/// Chooses the strength by cross-validation with stratified folds. `progress` is told how many regressions are solved, and of
+/// about how many, at least once for each step of a solver; it can stop the search.
 ///
 /// # Errors
 /// When the examples, the strengths or the number of folds make no sense, and [`RegressionError::Stopped`].
@@ -76,135 +86,242 @@ pub fn cross_validate(
     options: &CrossValidationOptions,
     progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
 ) -> Result<CrossValidation, RegressionError> {
-    examples.check()?;
-    options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
-    let all = examples.labels.len();
-    if options.views == 0 || !all.is_multiple_of(options.views) {
-        return Err(RegressionError::Views { views: options.views, examples: all });
+    let prepared = Prepared::new(&examples, options)?;
+    let mut search = Search::new(&prepared, progress);
+    let chosen = search.run()?;
+    Ok(search.end(chosen).0)
+}
+
+/// As [`cross_validate`], then the regression on all examples with the chosen strength.
+///
+/// # Errors
+/// As [`cross_validate`].
+pub fn cross_validate_and_solve(
+    examples: Examples<'_>,
+    options: &CrossValidationOptions,
+    progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+) -> Result<(CrossValidation, Solution), RegressionError> {
+    let prepared = Prepared::new(&examples, options)?;
+    let mut search = Search::new(&prepared, progress);
+    let chosen = search.run()?;
+    let solved = search.solved;
+    // Nothing is held out any more, so a fold's solution is as good a start as any.
+    let (found, start) = search.end(chosen);
+    let solution = solve_centred(&prepared.centred, found.strength, start, &mut || progress(solved, solved + 1))?;
+    Ok((found, solution))
+}
+
+/// The examples as the search needs them.
+struct Prepared {
+    folds: Folds,
+    centred: Centred,
+    /// From the smallest.
+    strengths: Vec<f64>,
+    /// Examples of the first view.
+    count: usize,
+}
+
+impl Prepared {
+    fn new(examples: &Examples<'_>, options: &CrossValidationOptions) -> Result<Self, RegressionError> {
+        examples.check()?;
+        options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
+        let mut strengths = options.strengths.clone();
+        strengths.sort_by(f64::total_cmp);
+        strengths.dedup();
+        if strengths.is_empty() {
+            return Err(RegressionError::Strength(f64::NAN));
+        }
+        let folds = Folds::new(examples, options.folds, options.views, options.seed)?;
+        let centred = Centred::new(examples, folds.order.iter().copied());
+        Ok(Self { folds, centred, strengths, count: examples.labels.len() / options.views })
     }
-    let count = all / options.views;
-    let labels = &examples.labels[..count];
-    if options.folds < 2 || options.folds > count {
-        return Err(RegressionError::Folds { folds: options.folds, examples: count });
+}
+
+/// The held-out examples of one fold under one strength.
+struct Score {
+    /// Each example's weighted cross-entropy.
+    losses: Vec<f64>,
+    right: usize,
+}
+
+struct Search<'a, 'b> {
+    prepared: &'a Prepared,
+    progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+    /// Where each fold's next regression starts: at its last solution. Another fold's solution has seen the examples that this one
+    /// holds out, and a regression that is stopped early would remember them.
+    starts: Vec<Vec<f32>>,
+    /// By place of the strength, then fold.
+    scores: BTreeMap<usize, Vec<Option<Score>>>,
+    /// By place of the strength.
+    out_of_fold: BTreeMap<usize, OutOfFold>,
+    solved: usize,
+    expected: usize,
+    evaluations: usize,
+}
+
+impl<'a, 'b> Search<'a, 'b> {
+    fn new(
+        prepared: &'a Prepared,
+        progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+    ) -> Self {
+        let folds = prepared.folds.folds.len();
+        Self {
+            prepared,
+            progress,
+            starts: vec![vec![0.0; prepared.centred.parameters()]; folds],
+            scores: BTreeMap::new(),
+            out_of_fold: BTreeMap::new(),
+            solved: 0,
+            expected: prepared.strengths.len().min(6 + 4 * folds),
+            evaluations: 0,
+        }
     }
-    let assigned = stratified_folds(labels, examples.classes, options.folds, options.seed);
-    // Fold after fold, so that the examples that are seen while one is held out lie before and behind it.
-    let fold_of = |example: usize| assigned[example % count];
-    let mut order: Vec<usize> = (0..all).collect();
-    order.sort_by_key(|&example| fold_of(example));
-    let centred = Centred::new(&examples, order.iter().copied());
-    let parts: Vec<Part> = (0..options.folds)
-        .map(|fold| {
-            let start = order.partition_point(|&example| fold_of(example) < fold);
-            let end = order.partition_point(|&example| fold_of(example) <= fold);
-            let held_out = order[start..end].iter().copied().filter(|&example| example < count).collect();
-            Part { seen: [0..start, end..all], held_out }
-        })
-        .collect();
-    // Every strength starts from the solution of the one before it.
-    let mut parameters = vec![vec![0.0; centred.parameters()]; options.folds];
-    let mut strengths = options.strengths.clone();
-    strengths.sort_by(f64::total_cmp);
-    let (mut trials, mut rises) = (Vec::<Trial>::new(), 0);
-    let mut best: Option<(f64, f64, Vec<f32>)> = None;
-    for strength in strengths {
-        let mut probabilities = vec![0.0; count * examples.classes];
-        for (fold, (part, parameters)) in parts.iter().zip(&mut parameters).enumerate() {
-            let solved = trials.len() * options.folds + fold;
-            if progress(solved, options.strengths.len() * options.folds).is_break() {
-                return Err(RegressionError::Stopped);
+
+    /// The place of the best strength.
+    fn run(&mut self) -> Result<usize, RegressionError> {
+        let start = self.first_fold()?;
+        let others = self.starts.len() - 1;
+        self.expected = self.solved + 4 * others;
+        self.all_folds(start)?;
+        let up = self.walk(start, start, 1)?;
+        let down = self.walk(start, up, -1)?;
+        Ok(down)
+    }
+
+    /// The best place by the first fold alone.
+    fn first_fold(&mut self) -> Result<usize, RegressionError> {
+        let last = self.prepared.strengths.len() - 1;
+        let (mut best, mut next) = (0, STRIDE.min(last));
+        self.score(0, 0)?;
+        // In strides, until the loss rises.
+        while next > best {
+            self.score(next, 0)?;
+            if self.first_loss(next) >= self.first_loss(best) {
+                break;
             }
-            minimise(&Objective::new(&centred, &part.seen, strength), NEAR, parameters);
-            part.foretell(&examples, &centred, parameters, &mut probabilities);
+            best = next;
+            next = (next + STRIDE).min(last);
         }
-        let trial = score(strength, &probabilities, labels, &examples);
-        rises = if trials.last().is_some_and(|last| trial.loss > last.loss) { rises + 1 } else { 0 };
-        trials.push(trial);
-        if best.as_ref().is_none_or(|(_, loss, _)| trial.loss < *loss) {
-            best = Some((strength, trial.loss, probabilities));
+        // Then step by step, first upwards.
+        let coarse = best;
+        while best < last {
+            self.score(best + 1, 0)?;
+            if self.first_loss(best + 1) >= self.first_loss(best) {
+                break;
+            }
+            best += 1;
         }
-        if rises == RISES {
-            break;
+        while best <= coarse && best > 0 {
+            self.score(best - 1, 0)?;
+            if self.first_loss(best - 1) >= self.first_loss(best) {
+                break;
+            }
+            best -= 1;
         }
+        Ok(best)
     }
-    let (strength, _, probabilities) = best.ok_or(RegressionError::Strength(f64::NAN))?;
-    Ok(CrossValidation { strength, trials, probabilities })
-}
 
-/// Each example's fold: every class is shuffled and dealt out in turn, each class going on where the one before it ended.
-fn stratified_folds(labels: &[u32], classes: usize, folds: usize, seed: u64) -> Vec<usize> {
-    let mut assigned = vec![0; labels.len()];
-    let mut next = 0;
-    for class in 0..classes as u32 {
-        let mut members: Vec<usize> = (0..labels.len()).filter(|&example| labels[example] == class).collect();
-        Draws::new(seed, Purpose::Folds, 0, class).shuffle(&mut members);
-        for example in members {
-            assigned[example] = next % folds;
-            next += 1;
-        }
-    }
-    assigned
-}
-
-/// One division into examples that are seen and examples that are held out.
-struct Part {
-    /// Places among the centred examples.
-    seen: [Range<usize>; 2],
-    /// Places among the examples, of the first view.
-    held_out: Vec<usize>,
-}
-
-impl Part {
-    /// Writes the probabilities of the held-out examples into their rows of `probabilities`.
-    fn foretell(&self, examples: &Examples<'_>, centred: &Centred<'_>, parameters: &[f64], probabilities: &mut [f32]) {
-        let classifier = centred.classifier(parameters);
-        let (channels, classes) = (examples.channels, examples.classes);
-        let rows = self.held_out.iter().map(|&example| &examples.features[example * channels..(example + 1) * channels]);
-        let features: Vec<f32> = rows.flatten().copied().collect();
-        let mut logits = vec![0.0; self.held_out.len() * classes];
-        linear::forward(&features, &classifier.weight, &classifier.bias, channels, &mut logits);
-        for (&example, logits) in self.held_out.iter().zip(logits.chunks_exact(classes)) {
-            let target = &mut probabilities[example * classes..(example + 1) * classes];
-            target.copy_from_slice(&softmax(logits));
-        }
-    }
-}
-
-fn score(strength: f64, probabilities: &[f32], labels: &[u32], examples: &Examples<'_>) -> Trial {
-    let (mut loss, mut weights, mut right) = (0.0, 0.0, 0);
-    for (row, &label) in probabilities.chunks_exact(examples.classes).zip(labels) {
-        let (of_label, weight) = (row[label as usize], f64::from(examples.weight(label)));
-        loss -= weight * f64::from(of_label.max(f32::MIN_POSITIVE)).ln();
-        weights += weight;
-        right += usize::from(predicted_class(row) == Some(label as usize));
-    }
-    Trial { strength, loss: loss / weights, accuracy: right as f64 / labels.len() as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fold_has_its_share_of_every_class() {
-        let labels: Vec<u32> = (0..60)
-            .map(|example| {
-                if example < 35 {
-                    0
-                } else if example < 58 {
-                    1
-                } else {
-                    2
+    /// Tries the places after `start` in one direction on all folds, as long as the loss may fall. Returns the best of these
+    /// and `best`.
+    fn walk(&mut self, start: usize, mut best: usize, direction: isize) -> Result<usize, RegressionError> {
+        let (mut place, mut rises) = (start, 0);
+        while rises < RISES {
+            let Some(next) = place.checked_add_signed(direction).filter(|&next| next < self.prepared.strengths.len()) else {
+                break;
+            };
+            if !self.is_whole(next) {
+                self.score(next, 0)?;
+                if self.is_ruled_out(next, best) {
+                    break;
                 }
-            })
-            .collect();
-        let assigned = stratified_folds(&labels, 3, 5, 7);
-        for fold in 0..5 {
-            let of = |class: u32| (0..60).filter(|&example| labels[example] == class && assigned[example] == fold).count();
-            assert_eq!(of(0), 7);
-            assert!((4..=5).contains(&of(1)) && of(2) <= 1);
-            assert_eq!(of(0) + of(1) + of(2), 12);
+                self.all_folds(next)?;
+            }
+            rises = if self.trial(next).loss < self.trial(place).loss { 0 } else { rises + 1 };
+            if self.trial(next).loss < self.trial(best).loss {
+                best = next;
+            }
+            place = next;
         }
-        assert_ne!(assigned, stratified_folds(&labels, 3, 5, 8), "the seed decides");
+        Ok(best)
+    }
+
+    /// Whether the first fold alone shows that a place is worse than another.
+    fn is_ruled_out(&self, place: usize, than: usize) -> bool {
+        let (Some(worse), Some(better)) = (self.first_score(place), self.first_score(than)) else { return false };
+        let count = worse.losses.len() as f64;
+        let differences = || worse.losses.iter().zip(&better.losses).map(|(worse, better)| worse - better);
+        let mean = differences().sum::<f64>() / count;
+        let squares: f64 = differences().map(|difference| (difference - mean).powi(2)).sum();
+        let error = (squares / (count - 1.0) / count).sqrt();
+        worse.losses.len() >= ENOUGH && mean > DECISIVE * error
+    }
+
+    /// Whether all folds were tried with a strength.
+    fn is_whole(&self, place: usize) -> bool {
+        self.scores.get(&place).is_some_and(|scores| scores.iter().all(Option::is_some))
+    }
+
+    fn first_score(&self, place: usize) -> Option<&Score> {
+        self.scores.get(&place).and_then(|folds| folds[0].as_ref())
+    }
+
+    fn first_loss(&self, place: usize) -> f64 {
+        self.first_score(place).map_or(f64::INFINITY, |score| score.losses.iter().sum())
+    }
+
+    fn all_folds(&mut self, place: usize) -> Result<(), RegressionError> {
+        (0..self.starts.len()).try_for_each(|fold| self.score(place, fold))
+    }
+
+    /// Solves the regression of a strength on a fold and scores it on what the fold holds out, unless that was done before.
+    fn score(&mut self, place: usize, fold: usize) -> Result<(), RegressionError> {
+        let folds = self.starts.len();
+        let scores = self.scores.entry(place).or_insert_with(|| (0..folds).map(|_| None).collect());
+        if scores[fold].is_some() {
+            return Ok(());
+        }
+        let Prepared { centred, count, strengths, folds } = self.prepared;
+        let part = &folds.folds[fold];
+        let expected = self.expected.max(self.solved + 1);
+        let mut go_on = || (self.progress)(self.solved, expected);
+        let objective = Objective::new(centred, &part.seen, strengths[place]);
+        let (_, evaluations) = minimise(&objective, NEAR, &mut self.starts[fold], &mut go_on)?;
+        self.evaluations += evaluations;
+        let held_out = self.out_of_fold.entry(place).or_insert_with(|| OutOfFold::new(*count, centred.classes()));
+        let rows = centred.rows();
+        let mut score = Score { losses: Vec::with_capacity(part.held_out.len()), right: 0 };
+        Objective { rows: std::slice::from_ref(&part.held_out), ..objective }.probabilities(&self.starts[fold], &mut |first, block| {
+            for (row, probabilities) in (first..).zip(block.chunks_exact(centred.classes())) {
+                let (example, label) = (folds.order[row], rows.labels[row]);
+                held_out.set(example, label, probabilities);
+                let of_label = f64::from(probabilities[label as usize].max(f32::MIN_POSITIVE));
+                score.losses.push(-f64::from(rows.class_weights[label as usize]) * of_label.ln());
+                score.right += usize::from(held_out.predicted(example).0 == label);
+            }
+        });
+        scores[fold] = Some(score);
+        self.solved += 1;
+        Ok(())
+    }
+
+    /// A place that was tried on all folds.
+    fn trial(&self, place: usize) -> Trial {
+        let scores = || self.scores.get(&place).into_iter().flatten().flatten();
+        let loss: f64 = scores().flat_map(|score| &score.losses).sum();
+        let right: usize = scores().map(|score| score.right).sum();
+        let rows = self.prepared.centred.rows();
+        let held_out = self.prepared.folds.folds.iter().flat_map(|fold| fold.held_out.clone());
+        let weights: f64 = held_out.map(|row| f64::from(rows.class_weights[rows.labels[row] as usize])).sum();
+        Trial { strength: self.prepared.strengths[place], loss: loss / weights, accuracy: right as f64 / self.prepared.count as f64 }
+    }
+
+    /// What was found, and the last fold's last solution.
+    fn end(mut self, chosen: usize) -> (CrossValidation, Vec<f32>) {
+        let whole = self.scores.keys().copied().filter(|&place| self.is_whole(place));
+        let trials = whole.map(|place| self.trial(place)).collect();
+        let out_of_fold = self.out_of_fold.remove(&chosen).unwrap_or_else(|| OutOfFold::new(0, 1));
+        let strength = self.prepared.strengths[chosen];
+        let start = self.starts.pop().unwrap_or_default();
+        (CrossValidation { strength, trials, out_of_fold, evaluations: self.evaluations }, start)
     }
 }

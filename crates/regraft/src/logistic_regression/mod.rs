@@ -5,14 +5,18 @@
 //! opposite rows, so that its `C` is twice the strength here.
 
 mod cross_validation;
+mod curvature;
+mod folds;
+mod minimise;
 mod objective;
+mod out_of_fold;
 
-pub use cross_validation::{CrossValidation, CrossValidationOptions, Trial, cross_validate};
+pub use cross_validation::{CrossValidation, CrossValidationOptions, Trial, cross_validate, cross_validate_and_solve};
+pub use out_of_fold::OutOfFold;
 
-use argmin::core::{Executor, State as _};
-use argmin::solver::linesearch::MoreThuenteLineSearch;
-use argmin::solver::quasinewton::LBFGS;
+use minimise::minimise;
 use objective::{Centred, Objective};
+use std::ops::ControlFlow;
 
 /// Rows of features, each with its class.
 #[derive(Clone, Copy, Debug)]
@@ -139,21 +143,9 @@ impl Examples<'_> {
     }
 }
 
-/// Pairs of steps and gradient changes that L-BFGS remembers; scikit-learn's solver (SciPy's) keeps 10 too.
-const MEMORY: usize = 10;
-/// When a minimum counts as reached.
-#[derive(Clone, Copy, Debug)]
-struct Tolerance {
-    /// The gradient's norm below which it is.
-    gradient: f64,
-    /// A change of the objective below this is no progress.
-    cost: f64,
-}
-
-/// Products are of f32, whose noise is not far below it.
-const CONVERGED: Tolerance = Tolerance { gradient: 1e-6, cost: 1e-9 };
-/// Most iterations for one strength.
-const MOST_ITERATIONS: u64 = 500;
+/// The minimum counts as reached once the decrease still to be expected is less than this share of the objective. Products are of
+/// f32, whose noise is not far below it.
+const CONVERGED: f64 = 1e-8;
 
 /// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the
 /// examples more. Computes on the current rayon thread pool; the numbers do not depend on its size.
@@ -163,30 +155,22 @@ const MOST_ITERATIONS: u64 = 500;
 pub fn solve(examples: Examples<'_>, strength: f64) -> Result<Solution, RegressionError> {
     examples.check()?;
     check_strength(strength)?;
-    let all = 0..examples.labels.len();
-    let centred = Centred::new(&examples, all.clone());
-    let mut parameters = vec![0.0; centred.parameters()];
-    let (loss, evaluations) = minimise(&Objective::new(&centred, &[all], strength), CONVERGED, &mut parameters);
-    Ok(Solution { classifier: centred.classifier(&parameters), loss, evaluations })
+    let centred = Centred::new(&examples, 0..examples.labels.len());
+    let start = vec![0.0; centred.parameters()];
+    solve_centred(&centred, strength, start, &mut || ControlFlow::Continue(()))
+}
+
+fn solve_centred(
+    examples: &Centred,
+    strength: f64,
+    mut parameters: Vec<f32>,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Solution, RegressionError> {
+    let all = [0..examples.rows().labels.len()];
+    let (value, evaluations) = minimise(&Objective::new(examples, &all, strength), CONVERGED, &mut parameters, go_on)?;
+    Ok(Solution { classifier: examples.classifier(&parameters), loss: value.loss, evaluations })
 }
 
 fn check_strength(strength: f64) -> Result<(), RegressionError> {
     if strength > 0.0 && strength.is_finite() { Ok(()) } else { Err(RegressionError::Strength(strength)) }
-}
-
-/// Moves `parameters` to the minimum; returns the mean cross-entropy there and how often the objective was computed.
-fn minimise(objective: &Objective<'_>, tolerance: Tolerance, parameters: &mut Vec<f64>) -> (f64, usize) {
-    let start = std::mem::take(parameters);
-    let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
-        .with_tolerance_grad(tolerance.gradient)
-        .and_then(|solver| solver.with_tolerance_cost(tolerance.cost));
-    // The one way to fail is a line search that finds no descent, which is what rounding leaves of one near the minimum. The best
-    // parameters met are kept by the objective either way.
-    let ended = solver.and_then(|solver| {
-        let first = start.clone();
-        Executor::new(objective, solver).configure(|state| state.param(first).max_iters(MOST_ITERATIONS)).run()
-    });
-    let reached = ended.ok().and_then(|result| result.state.get_best_param().cloned());
-    *parameters = objective.best().or(reached).unwrap_or(start);
-    (objective.loss_at(parameters), objective.evaluations())
 }

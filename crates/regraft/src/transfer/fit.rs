@@ -3,7 +3,7 @@
 use crate::config::cores_or;
 use crate::features::Features;
 use crate::logistic_regression::{
-    CrossValidationOptions, Examples, LinearClassifier, RegressionError, Trial, cross_validate, solve,
+    CrossValidationOptions, Examples, LinearClassifier, RegressionError, Trial, cross_validate_and_solve,
 };
 use crate::metrics::count_right;
 use regraft_kernels::linear;
@@ -90,8 +90,7 @@ pub fn fit_head(
         CrossValidationOptions { views: features.len(), ..CrossValidationOptions::new(seed).for_examples(labels.len()) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
-        let found = cross_validate(examples, &options, progress)?;
-        let solution = solve(examples, found.strength)?;
+        let (found, solution) = cross_validate_and_solve(examples, &options, progress)?;
         let classifier = solution.classifier;
         let mut logits = vec![0.0; labels.len() * classes];
         linear::forward(&first.values, &classifier.weight, &classifier.bias, first.channels, &mut logits);

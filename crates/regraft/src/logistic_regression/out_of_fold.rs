@@ -1,0 +1,91 @@
+//! What each example's class is taken for by regressions that did not see the example.
+
+/// Classes of an example whose probabilities are kept. What is less probable than all of these has at most a seventeenth.
+const KEPT: usize = 16;
+
+/// The most probable classes of each example. Only these are kept, because all probabilities of 50,000 examples of 10,000 classes
+/// would take 2 GB.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutOfFold {
+    /// Classes kept of each example.
+    kept: usize,
+    /// `[N, kept]`: class and probability, the most probable first.
+    ranked: Vec<(u32, f32)>,
+    /// `[N]`: the probability of the example's own label.
+    of_label: Vec<f32>,
+}
+
+impl OutOfFold {
+    /// Room for `examples` of so many `classes`.
+    pub(super) fn new(examples: usize, classes: usize) -> Self {
+        let kept = classes.min(KEPT);
+        Self { kept, ranked: vec![(0, 0.0); examples * kept], of_label: vec![0.0; examples] }
+    }
+
+    /// From whole rows `[N, classes]`.
+    #[must_use]
+    pub fn from_rows(probabilities: &[f32], labels: &[u32], classes: usize) -> Self {
+        let mut all = Self::new(labels.len(), classes);
+        let rows = probabilities.chunks_exact(classes).zip(labels).enumerate();
+        rows.for_each(|(example, (row, &label))| all.set(example, label, row));
+        all
+    }
+
+    /// Keeps what is to be kept of an example's probabilities `[classes]`.
+    pub(super) fn set(&mut self, example: usize, label: u32, probabilities: &[f32]) {
+        self.of_label[example] = probabilities[label as usize];
+        let best = &mut self.ranked[example * self.kept..(example + 1) * self.kept];
+        let mut count = 0;
+        for (class, &probability) in probabilities.iter().enumerate() {
+            if count == best.len() && best.last().is_some_and(|last| probability <= last.1) {
+                continue;
+            }
+            // Of equal ones the first class stays first.
+            let place = best[..count].partition_point(|&(_, other)| other >= probability);
+            count = (count + 1).min(best.len());
+            best[place..count].rotate_right(1);
+            best[place] = (class as u32, probability);
+        }
+    }
+
+    /// Number of examples.
+    #[must_use]
+    pub fn examples(&self) -> usize {
+        self.of_label.len()
+    }
+
+    /// The probability of the example's own label.
+    #[must_use]
+    pub fn of_label(&self, example: usize) -> f32 {
+        self.of_label[example]
+    }
+
+    /// The example's most probable classes with their probabilities, the most probable first: all classes of up to 16, else 16.
+    #[must_use]
+    pub fn ranked(&self, example: usize) -> &[(u32, f32)] {
+        &self.ranked[example * self.kept..(example + 1) * self.kept]
+    }
+
+    /// The class that the example is taken for, with its probability.
+    #[must_use]
+    pub fn predicted(&self, example: usize) -> (u32, f32) {
+        self.ranked(example)[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_probable_classes_are_kept_in_order() {
+        let mut row: Vec<f32> = (0..40).map(|class| (class * 7 % 40) as f32 / 780.0).collect();
+        row[3] = row[11];
+        let found = OutOfFold::from_rows(&row, &[5], 40);
+        let mut expected: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
+        expected.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+        assert_eq!(found.ranked(0), &expected[..KEPT]);
+        assert_eq!((found.of_label(0), found.predicted(0)), (row[5], expected[0]));
+        assert_eq!(OutOfFold::from_rows(&[0.2, 0.5, 0.3], &[0], 3).ranked(0), [(1, 0.5), (2, 0.3), (0, 0.2)]);
+    }
+}
