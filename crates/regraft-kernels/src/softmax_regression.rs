@@ -100,12 +100,7 @@ pub fn loss_and_gradient(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &
 ///
 /// # Panics
 /// When lengths do not fit together.
-pub fn probabilities(
-    rows: &Rows<'_>,
-    ranges: &[Range<usize>],
-    classifier: &Classifier<'_>,
-    take: &mut dyn FnMut(usize, &[f32]),
-) {
+pub fn probabilities(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Classifier<'_>, take: &mut dyn FnMut(usize, &[f32])) {
     let (classes, channels) = (classifier.bias.len(), rows.channels);
     assert_eq!(classifier.weight.len(), classes * channels);
     let packed = pack(classifier, channels);
@@ -308,7 +303,10 @@ mod tests {
             assert!((loss - expected_loss).abs() < 1e-5 * expected_loss.max(1.0), "{loss} {expected_loss}");
             let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
             for (found, expected) in gradient.iter().zip(&expected) {
-                assert!((f64::from(*found) - expected).abs() < 1e-5 * largest, "{found} {expected}, {count} {channels} {classes}");
+                assert!(
+                    (f64::from(*found) - expected).abs() < 1e-5 * largest,
+                    "{found} {expected}, {count} {channels} {classes}"
+                );
             }
         }
     }

@@ -78,7 +78,7 @@ fn made_up(classes: usize, images: usize) -> (Vec<f32>, Vec<u32>) {
         row.iter_mut().for_each(|value| *value *= 0.35);
         let centre = &centres[label as usize * DIRECTIONS..][..DIRECTIONS];
         for ((own, centre), direction) in own.iter().zip(centre).zip(directions.chunks_exact(CHANNELS)) {
-            let share = own + 0.8 * centre;
+            let share = own + 0.5 * centre;
             row.iter_mut().zip(direction).for_each(|(value, direction)| *value += share * direction);
         }
         features.extend(row.iter().map(|value| (0.6 * value + 0.1).max(0.0)));

@@ -115,7 +115,7 @@ fn views_of_a_picture_are_held_out_together() {
     let options = CrossValidationOptions { strengths: vec![0.01, 1.0], views: 2, ..options };
     let found = cross_validate(twice, &options, &mut go_on).expect("possible");
     for (found, once) in found.trials.iter().zip(&once.trials) {
-        assert!((found.loss - once.loss).abs() < 1e-4 && found.accuracy == once.accuracy, "{found:?} {once:?}");
+        assert!((found.loss - once.loss).abs() < 5e-4 && found.accuracy == once.accuracy, "{found:?} {once:?}");
     }
     let odd = cross_validate(twice, &CrossValidationOptions { views: 3, ..options }, &mut go_on);
     assert_eq!(odd, Err(RegressionError::Views { views: 3, examples: 400 }));
@@ -132,7 +132,16 @@ fn it_says_how_far_it_is_and_ends_when_asked_to() {
         go_on(done, total)
     });
     assert!(found.is_ok());
-    assert_eq!(heard, (0..6).map(|done| (done, 6)).collect::<Vec<_>>());
+    // At least once for each step; what is done never shrinks, and never passes what is expected.
+    assert!(heard.windows(2).all(|pair| pair[0].0 <= pair[1].0) && heard.iter().all(|&(done, total)| done < total), "{heard:?}");
+    assert!((0..6).all(|done| heard.iter().any(|&(heard, _)| heard == done)), "{heard:?}");
+    // The search can be stopped in the middle of a regression.
+    let mut left = heard.len() - 1;
+    let mut stop_last = |_, _| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert_eq!(cross_validate(examples, &options, &mut stop_last), Err(RegressionError::Stopped));
     let mut stop = |done, _| if done == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     assert_eq!(cross_validate(examples, &options, &mut stop), Err(RegressionError::Stopped));
 }
@@ -163,4 +172,78 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(solve(infinite, 1.0), Err(RegressionError::NotFinite { example: 1 }));
     let folds = cross_validate(examples, &CrossValidationOptions::new(0), &mut go_on);
     assert_eq!(folds, Err(RegressionError::Folds { folds: 5, examples: 2 }));
+}
+
+/// Clusters of features as a backbone gives them: none negative, with means far from zero and of different sizes.
+fn clusters(examples: usize, channels: usize, classes: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
+    let mut draws = Draws::new(seed, Purpose::Fixture, 0, 1);
+    let centres: Vec<f32> = (0..classes * channels).map(|_| 0.7 * draws.normal()).collect();
+    let sizes: Vec<f32> = (0..channels).map(|_| 0.2 + draws.normal().abs()).collect();
+    let labels: Vec<u32> = (0..examples as u32).map(|example| example % classes as u32).collect();
+    let mut features = Vec::new();
+    for &label in &labels {
+        let centre = &centres[label as usize * channels..][..channels];
+        features.extend(centre.iter().zip(&sizes).map(|(centre, size)| ((centre + draws.normal()) * size + 1.5).max(0.0)));
+    }
+    (features, labels)
+}
+
+/// Mean cross-entropy plus penalty in f64, and the largest slope.
+fn objective(examples: Examples<'_>, weight: &[f32], bias: &[f32], strength: f64) -> (f64, f64) {
+    let Examples { features, channels, labels, classes, .. } = examples;
+    let penalty = 1.0 / (strength * labels.len() as f64);
+    let mut slopes: Vec<f64> = weight.iter().map(|&value| penalty * f64::from(value)).collect();
+    let mut value = 0.5 * penalty * weight.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+    for (row, &label) in features.chunks_exact(channels).zip(labels) {
+        let logit = |class: usize| -> f64 {
+            let weight = &weight[class * channels..][..channels];
+            weight.iter().zip(row).map(|(&weight, &value)| f64::from(weight) * f64::from(value)).sum::<f64>()
+                + f64::from(bias[class])
+        };
+        let logits: Vec<f64> = (0..classes).map(logit).collect();
+        let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|logit| (logit - greatest).exp()).sum();
+        value += (sum.ln() + greatest - logits[label as usize]) / labels.len() as f64;
+        for (class, logit) in logits.iter().enumerate() {
+            let slope = (logit - greatest).exp() / sum - f64::from(u8::from(class == label as usize));
+            for (sum, &value) in slopes[class * channels..][..channels].iter_mut().zip(row) {
+                *sum += slope * f64::from(value) / labels.len() as f64;
+            }
+        }
+    }
+    (value, slopes.iter().fold(0.0, |largest, slope| largest.max(slope.abs())))
+}
+
+#[test]
+fn no_slope_is_left_at_a_solution_with_few_or_many_classes_examples_and_channels() {
+    for (examples, channels, classes) in [(60, 8, 2), (40, 120, 2), (300, 30, 10), (90, 200, 10), (400, 40, 50), (150, 260, 50)] {
+        let (features, labels) = clusters(examples, channels, classes, 3);
+        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
+        for strength in [0.01, 1.0, 30.0] {
+            let found = solve(examples, strength).expect("solvable").classifier;
+            let (value, slope) = objective(examples, &found.weight, &found.bias, strength);
+            // Strong convexity bounds how far the objective is from its minimum: |slope|^2 / (2 penalty).
+            let length = found.weight.len() as f64;
+            let above = length * slope * slope * strength * labels.len() as f64 / 2.0;
+            assert!(slope < 2e-5, "{} examples, {classes} classes, strength {strength}: slope {slope}", labels.len());
+            assert!(above < 2e-3 * value, "{} examples, {classes} classes, strength {strength}: {above} {value}", labels.len());
+        }
+    }
+}
+
+#[test]
+fn the_strength_is_that_of_a_search_through_all_of_them() {
+    for (examples, channels, classes) in [(200, 40, 2), (120, 200, 6), (500, 60, 25)] {
+        let (features, labels) = clusters(examples, channels, classes, 5);
+        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
+        let options = CrossValidationOptions::new(3);
+        let found = cross_validate(examples, &options, &mut go_on).expect("possible");
+        let loss_of = |&strength: &f64| {
+            let alone = CrossValidationOptions { strengths: vec![strength], ..options.clone() };
+            cross_validate(examples, &alone, &mut go_on).expect("possible").trials[0].loss
+        };
+        let losses: Vec<f64> = options.strengths.iter().map(loss_of).collect();
+        let best = (0..losses.len()).min_by(|&left, &right| losses[left].total_cmp(&losses[right])).expect("some");
+        assert_eq!(found.strength, options.strengths[best], "{classes} classes: {:?} {losses:?}", found.trials);
+    }
 }

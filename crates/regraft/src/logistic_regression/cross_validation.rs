@@ -67,6 +67,8 @@ pub struct CrossValidation {
 /// Regressions are compared once the decrease still to be expected is less than this share of the objective: ten times less than
 /// the differences of held-out losses that matter.
 const NEAR: f64 = 1e-5;
+/// As [`NEAR`], for regressions that only lead to the next one.
+const FAR: f64 = 1e-2;
 /// Rises of the held-out loss in a row after which the search goes no further.
 const RISES: usize = 2;
 /// Strengths of the list that the first fold takes in a stride: a power of ten.
@@ -160,10 +162,7 @@ struct Search<'a, 'b> {
 }
 
 impl<'a, 'b> Search<'a, 'b> {
-    fn new(
-        prepared: &'a Prepared,
-        progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
-    ) -> Self {
+    fn new(prepared: &'a Prepared, progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send)) -> Self {
         let folds = prepared.folds.folds.len();
         Self {
             prepared,
@@ -284,21 +283,29 @@ impl<'a, 'b> Search<'a, 'b> {
         let part = &folds.folds[fold];
         let expected = self.expected.max(self.solved + 1);
         let mut go_on = || (self.progress)(self.solved, expected);
+        // Far from the minimum the curvature says little of it. So the first regression of a fold comes by way of weaker ones.
+        let is_first = self.starts[fold].iter().all(|&value| value == 0.0);
+        let way = (1..=place / STRIDE).rev().map(|strides| (place - strides * STRIDE, FAR)).filter(|_| is_first);
+        for (place, tolerance) in way.chain([(place, NEAR)]) {
+            let objective = Objective::new(centred, &part.seen, strengths[place]);
+            self.evaluations += minimise(&objective, tolerance, &mut self.starts[fold], &mut go_on)?.1;
+        }
         let objective = Objective::new(centred, &part.seen, strengths[place]);
-        let (_, evaluations) = minimise(&objective, NEAR, &mut self.starts[fold], &mut go_on)?;
-        self.evaluations += evaluations;
         let held_out = self.out_of_fold.entry(place).or_insert_with(|| OutOfFold::new(*count, centred.classes()));
         let rows = centred.rows();
         let mut score = Score { losses: Vec::with_capacity(part.held_out.len()), right: 0 };
-        Objective { rows: std::slice::from_ref(&part.held_out), ..objective }.probabilities(&self.starts[fold], &mut |first, block| {
-            for (row, probabilities) in (first..).zip(block.chunks_exact(centred.classes())) {
-                let (example, label) = (folds.order[row], rows.labels[row]);
-                held_out.set(example, label, probabilities);
-                let of_label = f64::from(probabilities[label as usize].max(f32::MIN_POSITIVE));
-                score.losses.push(-f64::from(rows.class_weights[label as usize]) * of_label.ln());
-                score.right += usize::from(held_out.predicted(example).0 == label);
-            }
-        });
+        Objective { rows: std::slice::from_ref(&part.held_out), ..objective }.probabilities(
+            &self.starts[fold],
+            &mut |first, block| {
+                for (row, probabilities) in (first..).zip(block.chunks_exact(centred.classes())) {
+                    let (example, label) = (folds.order[row], rows.labels[row]);
+                    held_out.set(example, label, probabilities);
+                    let of_label = f64::from(probabilities[label as usize].max(f32::MIN_POSITIVE));
+                    score.losses.push(-f64::from(rows.class_weights[label as usize]) * of_label.ln());
+                    score.right += usize::from(held_out.predicted(example).0 == label);
+                }
+            },
+        );
         scores[fold] = Some(score);
         self.solved += 1;
         Ok(())
@@ -312,7 +319,11 @@ impl<'a, 'b> Search<'a, 'b> {
         let rows = self.prepared.centred.rows();
         let held_out = self.prepared.folds.folds.iter().flat_map(|fold| fold.held_out.clone());
         let weights: f64 = held_out.map(|row| f64::from(rows.class_weights[rows.labels[row] as usize])).sum();
-        Trial { strength: self.prepared.strengths[place], loss: loss / weights, accuracy: right as f64 / self.prepared.count as f64 }
+        Trial {
+            strength: self.prepared.strengths[place],
+            loss: loss / weights,
+            accuracy: right as f64 / self.prepared.count as f64,
+        }
     }
 
     /// What was found, and the last fold's last solution.

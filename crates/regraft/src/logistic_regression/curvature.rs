@@ -1,7 +1,8 @@
 //! An estimate of the objective's second derivatives that is cheap to invert.
 //!
 //! The rows of the second derivatives that belong to one class are `sum over n of w_n x_n x_n'` plus the penalty, where
-//! `w_n = p_n (1 - p_n)` and `p_n` is the probability of the class for example `n`. (What couples two classes is left out.) Once
+//! `w_n = p_n (1 - p_n)` and `p_n` is the probability of the class for example `n`. What couples two classes is left out; twice
+//! the weights make up for it, since `diag(p) - p p'` is nowhere larger than `2 diag(p (1 - p))` (Gershgorin's circles). Once
 //! a regression fits its examples, a few of them carry most of the weight: those near the class's boundary. These are taken as
 //! they are, and of all others only their total weight and the variance of each feature. The sum of a diagonal and a matrix of
 //! low rank is inverted by Woodbury's identity.
@@ -17,8 +18,11 @@ const MOST_FACTORS: usize = 1 << 22;
 const HEAVIEST: (usize, usize) = (8, 64);
 /// Examples of less weight are never taken as they are.
 const LEAST_WEIGHT: f32 = 1e-4;
-/// The weight of the rest is no smaller a share of the whole: a direction that only the rest holds must not seem flat.
+/// The weight of the rest is no smaller a share of the whole, and of what the mean class has: a direction that only the rest
+/// holds must not seem flat.
 const LEAST_REST: f64 = 1e-2;
+/// The mean class has no smaller a share of the weight that it has before anything is learned.
+const LEAST_MEAN: f64 = 1e-2;
 
 /// The estimate at some parameters.
 pub(super) struct Curvature<'a> {
@@ -72,7 +76,7 @@ impl<'a> Curvature<'a> {
             for (row, probabilities) in block.chunks_exact(classes).enumerate() {
                 let counts = rows.class_weights[rows.labels[first + row] as usize];
                 for (found, &probability) in found.iter_mut().zip(probabilities) {
-                    let weight = counts * probability * (1.0 - probability);
+                    let weight = 2.0 * counts * probability * (1.0 - probability);
                     found.total += f64::from(weight);
                     if weight > LEAST_WEIGHT {
                         found.kept.push((weight, (first + row) as u32));
@@ -83,10 +87,13 @@ impl<'a> Curvature<'a> {
                 }
             }
         });
+        // A class whose examples are all certain would seem flat.
+        let mean = found.iter().map(|found| found.total).sum::<f64>() / classes as f64;
+        let least = mean.max(LEAST_MEAN * count / classes as f64);
         let of_class = |mut found: Heaviest| {
             found.prune(most);
             let heavy: f64 = found.kept.iter().map(|&(weight, _)| f64::from(weight)).sum();
-            let rest = (found.total - heavy).max(LEAST_REST * found.total).max(f64::from(f32::MIN_POSITIVE) * count * 1e6) / count;
+            let rest = (found.total - heavy).max(LEAST_REST * found.total.max(least)) / count;
             OfClass::new(objective, rest as f32, &found.kept)
         };
         Self { objective, classes: found.into_par_iter().map(of_class).collect() }

@@ -17,6 +17,8 @@ const MOST_STEPS: usize = 1000;
 const SUFFICIENT: f64 = 1e-4;
 /// Values of the objective, relative to it, that f32 does not tell apart.
 const NOISE: f64 = 2e-7;
+/// A smaller decrease of the objective, relative to it, is no progress.
+const PROGRESS: f64 = 1e-9;
 /// Times a step is shortened.
 const SHORTENED: usize = 12;
 
@@ -79,13 +81,12 @@ pub(super) fn minimise(
         let Some(there) = found else {
             stuck += 1;
             free.push((step, change));
-            if stuck > 1 || since == 0 {
+            if stuck > 2 || since == 0 {
                 break;
             }
             continue;
         };
-        // Twice in a row no decrease that f32 shows is the end.
-        stuck = if value.objective - there.objective < NOISE * value.objective.abs() { stuck + 1 } else { 0 };
+        stuck = if value.objective - there.objective < PROGRESS * value.objective.abs() { stuck + 1 } else { 0 };
         step.iter_mut().for_each(|value| *value *= -size as f32);
         change.copy_from_slice(&next_gradient);
         add_scaled(&mut change, -1.0, &gradient);
@@ -103,7 +104,8 @@ pub(super) fn minimise(
         } else {
             free.push((step, change));
         }
-        if stuck > 1 {
+        // Not even from curvature that was estimated anew.
+        if stuck > 2 {
             break;
         }
     }

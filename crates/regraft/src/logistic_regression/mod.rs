@@ -145,7 +145,7 @@ impl Examples<'_> {
 
 /// The minimum counts as reached once the decrease still to be expected is less than this share of the objective. Products are of
 /// f32, whose noise is not far below it.
-const CONVERGED: f64 = 1e-8;
+const CONVERGED: f64 = 1e-11;
 
 /// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the
 /// examples more. Computes on the current rayon thread pool; the numbers do not depend on its size.
