@@ -22,8 +22,10 @@ pub const SUMMARY: &str = "summary.json";
 pub const DATA: &str = "data.csv";
 /// What the finished model says of each test picture (of each validation picture, where there are none).
 pub const PREDICTIONS: &str = "predictions.csv";
+/// What heads that did not see a training image say of it, for a fitted head of a run that holds nothing out.
+pub const OUT_OF_FOLD: &str = "predictions_out_of_fold.csv";
 /// Every file that a run writes, and so every file that `--force` may replace.
-pub const WRITTEN_FILES: [&str; 7] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS];
+pub const WRITTEN_FILES: [&str; 8] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS, OUT_OF_FOLD];
 /// The folder of what an interrupted run goes on from.
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in
@@ -232,6 +234,11 @@ impl RunFolder {
     /// Where [`PREDICTIONS`] is.
     pub fn predictions(&self) -> PathBuf {
         self.path.join(PREDICTIONS)
+    }
+
+    /// Where [`OUT_OF_FOLD`] is.
+    pub fn out_of_fold(&self) -> PathBuf {
+        self.path.join(OUT_OF_FOLD)
     }
 
     /// Where [`SUMMARY`] is.

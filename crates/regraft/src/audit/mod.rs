@@ -5,7 +5,7 @@
 //! from everything (`outliers`).
 
 mod fix_list;
-mod labels;
+pub(crate) mod labels;
 mod model_checks;
 mod outliers;
 mod page;
@@ -23,7 +23,7 @@ use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
 use regraft_data::catalogue::{self, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeOptions;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What is audited, and how.
@@ -148,7 +148,7 @@ pub struct LabelConflict {
 }
 
 /// A picture that is likely of another class.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct SuspectLabel {
     pub path: String,

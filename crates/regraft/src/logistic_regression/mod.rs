@@ -166,8 +166,9 @@ fn solve_centred(
     mut parameters: Vec<f32>,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Solution, RegressionError> {
-    let all = [0..examples.rows().labels.len()];
-    let (value, evaluations) = minimise(&Objective::new(examples, &all, strength), CONVERGED, &mut parameters, go_on)?;
+    let all = 0..examples.rows().labels.len();
+    let (value, evaluations) =
+        minimise(&Objective::new(examples, std::slice::from_ref(&all), strength), CONVERGED, &mut parameters, go_on)?;
     Ok(Solution { classifier: examples.classifier(&parameters), loss: value.loss, evaluations })
 }
 

@@ -4,9 +4,11 @@
 //! ruled out, with probability 0). A row that is not usable predicts nothing: it never counts as right, and it is
 //! counted in [`Evaluation::images_without_prediction`].
 
+mod calibration;
 mod confusion;
 mod evaluation;
 
+pub use calibration::calibration_error;
 pub use confusion::Confusion;
 pub use evaluation::{ClassReport, Evaluation, Evaluator, NoImages, wilson_interval_95};
 

@@ -6,15 +6,22 @@ use super::state::TrainState;
 use super::{Event, TrainError};
 use crate::config::Balance;
 use crate::features::Features;
+use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
-use crate::transfer::fit::fit_head;
+use crate::transfer::fit::{Fitted, fit_head};
+use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
 use regraft_nn::graph::Operation;
 use regraft_nn::parameters::Role;
 use std::time::Instant;
 
 impl Trainer<'_> {
-    /// Fits the head to the features of the training pictures and puts it into the engine. The state's rows get one of epoch 0.
-    pub fn fit_head(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+    /// Fits the head to the features of the training images and puts it into the engine. The state's rows get one of epoch 0.
+    /// Returns what heads that did not see the images say of them, if the run holds nothing out.
+    pub fn fit_head(
+        &mut self,
+        state: &mut TrainState,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Option<Vec<Prediction>>, TrainError> {
         let started = Instant::now();
         let Self { config, engine, pictures, feed, stop, .. } = self;
         let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
@@ -28,8 +35,12 @@ impl Trainer<'_> {
             report(Event::Fitting { done, total });
             flow(stop)
         };
-        let (classifier, fit) =
+        let Fitted { classifier, mut fit, out_of_fold } =
             fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;
+        let predictions = pictures.validation.is_empty().then(|| {
+            fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
+            predictions(&out_of_fold, &pictures.train, &pictures.classes)
+        });
         let graph = engine.graph();
         debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
         let mut tensors = engine.state();
@@ -50,6 +61,10 @@ impl Trainer<'_> {
             report(Event::Note(&note));
             state.notes.push(note);
         }
+        for note in fit.out_of_fold.iter().flat_map(OutOfFoldReport::notes) {
+            report(Event::Note(&note));
+            state.notes.push(note);
+        }
         let seconds = started.elapsed().as_secs_f64();
         self.score_epoch(state, report)?;
         state.rows.push(EpochRow {
@@ -67,6 +82,6 @@ impl Trainer<'_> {
         state.images += labels.len();
         state.seconds += seconds;
         state.head_fit = Some(fit);
-        Ok(())
+        Ok(predictions)
     }
 }

@@ -97,7 +97,12 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let begins = state.steps_done == 0 && state.rows.is_empty();
     if begins && config.head_start() == HeadStart::Fit {
         match trainer.fit_head(&mut state, report) {
-            Ok(()) => end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?,
+            Ok(out_of_fold) => {
+                if let Some(predictions) = out_of_fold {
+                    write_predictions(&folder.out_of_fold(), &predictions)?;
+                }
+                end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?;
+            }
             Err(error) if error.is_stop() => {
                 saver.save(trainer.engine, &state)?;
                 return Err(stopped(&folder, &state, &config, &pictures));

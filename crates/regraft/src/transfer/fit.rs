@@ -3,9 +3,10 @@
 use crate::config::cores_or;
 use crate::features::Features;
 use crate::logistic_regression::{
-    CrossValidationOptions, Examples, LinearClassifier, RegressionError, Trial, cross_validate_and_solve,
+    CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial, cross_validate_and_solve,
 };
 use crate::metrics::count_right;
+use crate::transfer::out_of_fold::OutOfFoldReport;
 use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -20,12 +21,16 @@ pub struct HeadFit {
     pub views: usize,
     /// Parts of the training pictures that were held out in turn to choose it.
     pub folds: usize,
-    /// Each strength that was tried, with its score on held-out pictures.
+    /// Each strength that was tried on all folds, with its score on held-out images. Those that the first fold alone ruled out are
+    /// missing.
     pub trials: Vec<Trial>,
     /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in [`Examples::class_weights`].
     pub train_loss: f64,
     /// Share of the training pictures that it gets right.
     pub train_accuracy: f64,
+    /// How well the training images are predicted by heads that did not see them, for a run that holds nothing out.
+    #[serde(default)]
+    pub out_of_fold: Option<OutOfFoldReport>,
 }
 
 fn plain_view() -> usize {
@@ -58,6 +63,17 @@ pub enum FitError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
+/// A fitted head.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The head.
+    pub classifier: LinearClassifier,
+    /// How it was fitted.
+    pub fit: HeadFit,
+    /// What cross-validation's heads say of the images that they did not see.
+    pub out_of_fold: OutOfFold,
+}
+
 /// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many
 /// `classes`: the strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds where there are
 /// fewer pictures), then the head on all of them. `threads` as in [`TrainConfig`](crate::config::TrainConfig); it changes no
@@ -73,7 +89,7 @@ pub fn fit_head(
     seed: u64,
     threads: usize,
     progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
-) -> Result<(LinearClassifier, HeadFit), FitError> {
+) -> Result<Fitted, FitError> {
     let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
     let (values, all_labels);
     let examples = if let [only] = features {
@@ -92,16 +108,30 @@ pub fn fit_head(
     pool.install(|| {
         let (found, solution) = cross_validate_and_solve(examples, &options, progress)?;
         let classifier = solution.classifier;
-        let mut logits = vec![0.0; labels.len() * classes];
-        linear::forward(&first.values, &classifier.weight, &classifier.bias, first.channels, &mut logits);
+        let right = count_right_by(&classifier, first, labels);
         let fit = HeadFit {
             strength: found.strength,
             views: features.len(),
             folds: options.folds,
             trials: found.trials,
             train_loss: solution.loss,
-            train_accuracy: count_right(&logits, labels) as f64 / labels.len() as f64,
+            train_accuracy: right as f64 / labels.len() as f64,
+            out_of_fold: None,
         };
-        Ok((classifier, fit))
+        Ok(Fitted { classifier, fit, out_of_fold: found.out_of_fold })
     })
+}
+
+/// Images whose logits are held at a time.
+const BLOCK: usize = 512;
+
+fn count_right_by(classifier: &LinearClassifier, features: &Features, labels: &[u32]) -> usize {
+    let mut logits = vec![0.0; BLOCK.min(labels.len()) * classifier.bias.len()];
+    let blocks = features.values.chunks(BLOCK * features.channels).zip(labels.chunks(BLOCK));
+    let right_of = |(features_of, labels): (&[f32], &[u32])| {
+        let logits = &mut logits[..labels.len() * classifier.bias.len()];
+        linear::forward(features_of, &classifier.weight, &classifier.bias, features.channels, logits);
+        count_right(logits, labels)
+    };
+    blocks.map(right_of).sum()
 }

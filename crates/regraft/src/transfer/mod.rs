@@ -4,6 +4,7 @@ pub mod fit;
 pub mod frozen;
 pub mod head;
 pub mod labels;
+pub mod out_of_fold;
 
 use crate::config::{Freeze, Resize};
 use regraft_data::preprocessing::{Preprocessing, ResizeMode};
