@@ -71,6 +71,23 @@ fn a_running_average_is_preferred_to_raw_weights_and_named() {
 }
 
 #[test]
+fn a_second_complete_set_of_weights_is_named_whatever_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other_key.pth");
+    let mut bytes = std::fs::read(fixture("average_torchvision.pth")).unwrap();
+    // A legacy checkpoint has no checksum, so a key of the same length can be put in its place.
+    let place = bytes.windows(9).position(|bytes| bytes == b"model_ema").unwrap();
+    bytes[place..place + 9].copy_from_slice(b"ema_state");
+    std::fs::write(&path, bytes).unwrap();
+    let file = read(&path).unwrap();
+    assert_ne!(file.tensors, tiny(), "the raw weights");
+    let [note] = &file.notes[..] else { panic!("{:?}", file.notes) };
+    assert!(note.contains("model is used, as timm does, and ema_state is not"), "{note}");
+    // An optimiser's tensors are no set of weights.
+    assert_eq!(read_fixture("nested_model.pth").notes, Vec::<String>::new());
+}
+
+#[test]
 fn the_extension_decides_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for (source, name) in [("plain.safetensors", "weights.pth"), ("legacy.pth", "weights.safetensors"), ("zip.pth", "weights")] {

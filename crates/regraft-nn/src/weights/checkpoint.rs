@@ -8,7 +8,7 @@ use super::elements::{ByteOrder, FloatType, to_f32};
 use super::pickle_scan::{MAX_OPCODES, ScanError, scan_pickle};
 use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter, strangers};
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader, Tensor};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -204,17 +204,28 @@ fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<
             .map_err(|reason| WeightError::damaged(origin, format!("tensor {}: {reason}", tensor.name)))?;
         tensors.push(NamedTensor { shape: tensor.shape().to_vec(), name: tensor.name, values });
     }
-    let notes = choice_note(&nested, origin).into_iter().collect();
+    let mut sets = nested;
+    if let Some(PickleValue::Dict(chosen)) = sets.first().and_then(|key| root.get(*key)) {
+        let chosen = tensor_names(chosen);
+        let is_other = |(key, value): &(&String, &PickleValue)| {
+            !sets.contains(&key.as_str()) && matches!(value, PickleValue::Dict(inner) if covers(&tensor_names(inner), &chosen))
+        };
+        let mut others: Vec<&str> = root.iter().filter(is_other).map(|(key, _)| key.as_str()).collect();
+        others.sort_unstable();
+        sets.extend(others);
+    }
+    let notes = choice_note(&sets, origin).into_iter().collect();
     Ok(WeightFile { origin: origin.to_string(), format, tensors, metadata: BTreeMap::new(), ignored, notes })
 }
 
 /// Which of the sets of weights was taken, if there are several.
-fn choice_note(nested: &[&str], origin: &str) -> Option<String> {
-    let (chosen, others) = nested.split_first().filter(|(_, others)| !others.is_empty())?;
+fn choice_note(sets: &[&str], origin: &str) -> Option<String> {
+    let (chosen, others) = sets.split_first().filter(|(_, others)| !others.is_empty())?;
     let kind = if NESTING_KEYS[..AVERAGES].contains(chosen) { ", a running average," } else { "" };
     Some(format!(
-        "{origin} holds several sets of weights: {chosen}{kind} is used, as timm does, and {} is not",
-        others.join(", ")
+        "{origin} holds several sets of weights: {chosen}{kind} is used, as timm does, and {} {} not",
+        others.join(", "),
+        if others.len() == 1 { "is" } else { "are" }
     ))
 }
 
@@ -227,6 +238,28 @@ fn holds_tensors(values: &HashMap<String, PickleValue>) -> bool {
         PickleValue::Dict(inner) => holds_tensors(inner),
         _ => false,
     })
+}
+
+/// The names of the tensors in a dict and the dicts inside it, joined with dots.
+fn tensor_names(values: &HashMap<String, PickleValue>) -> HashSet<String> {
+    let mut names = HashSet::new();
+    for (name, value) in values {
+        match value {
+            PickleValue::Unsupported(kind) if kind == "torch.Tensor" => drop(names.insert(name.clone())),
+            PickleValue::Dict(inner) => names.extend(tensor_names(inner).into_iter().map(|inner| format!("{name}.{inner}"))),
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Whether a set of tensor names has all names of another one, up to prefixes such as `module.`. An optimiser's state, whose
+/// tensors are numbered, does not.
+fn covers(names: &HashSet<String>, others: &HashSet<String>) -> bool {
+    let bare = |name: &str| name.rsplit("module.").next().unwrap_or(name).to_owned();
+    let bare_names: HashSet<String> = names.iter().map(|name| bare(name)).collect();
+    let mut learned = others.iter().filter(|other| !is_batch_counter(other)).peekable();
+    learned.peek().is_some() && learned.all(|other| bare_names.contains(&bare(other)))
 }
 
 /// Judges what the tensors claim before a byte of them is read.
