@@ -12,7 +12,7 @@ use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Pictures in an evaluation step: enough to keep all cores busy, few enough to need little memory.
@@ -30,6 +30,20 @@ pub enum EvaluateError {
     /// Whoever asked for it said to stop.
     #[error("the scoring was stopped")]
     Stopped,
+    /// The network's output is NaN or infinite.
+    #[error(
+        "the network gives no finite numbers for {count} of {total} images, such as {}: its weights are too large or its training \
+         diverged; use another model, or train again with a lower --lr",
+        path.display()
+    )]
+    NotFinite {
+        /// The first such image.
+        path: PathBuf,
+        /// How many such images there are.
+        count: usize,
+        /// All images.
+        total: usize,
+    },
     /// There is nothing to score.
     #[error("there are no pictures to score")]
     NoImages,
@@ -109,6 +123,7 @@ pub fn evaluate_folder(
         ControlFlow::Continue(())
     };
     let scored = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
+    check_finite(scored.predictions.iter().map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
     let notes = model.notes.iter().cloned().chain(listed.notes);
     let notes = notes
         .chain(ignored_note(&listed.ignored))
@@ -117,6 +132,25 @@ pub fn evaluate_folder(
         .chain(reduced_note(reduced))
         .collect();
     Ok(FolderEvaluation { scored, notes, device: engine.device(), skipped })
+}
+
+/// Refuses images for which the network gave no finite numbers. Takes each image's path and whether it is one.
+///
+/// # Errors
+/// [`EvaluateError::NotFinite`].
+pub(crate) fn check_finite<'a>(images: impl Iterator<Item = (&'a Path, bool)>) -> Result<(), EvaluateError> {
+    let (mut total, mut count, mut first) = (0, 0, None);
+    for (path, is_one) in images {
+        total += 1;
+        if is_one {
+            count += 1;
+            first.get_or_insert(path);
+        }
+    }
+    match first {
+        Some(path) => Err(EvaluateError::NotFinite { path: path.to_owned(), count, total }),
+        None => Ok(()),
+    }
 }
 
 /// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done and says whether to go on.

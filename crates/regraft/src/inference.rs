@@ -78,7 +78,11 @@ impl InferenceError {
     /// Whether something failed under way, rather than being asked for something impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
-        matches!(self, Self::Engine(_) | Self::Evaluate(EvaluateError::Loader(_) | EvaluateError::Engine(_)))
+        matches!(
+            self,
+            Self::Engine(_)
+                | Self::Evaluate(EvaluateError::Loader(_) | EvaluateError::Engine(_) | EvaluateError::NotFinite { .. })
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! The most probable classes of single pictures.
 
-use crate::evaluate::{EvaluateError, for_each_batch};
+use crate::evaluate::{EvaluateError, check_finite, for_each_batch};
 use crate::inference::{self, InferenceError, InferenceOptions, Progress};
 use crate::metrics::top_k;
 use crate::model::Model;
@@ -69,6 +69,7 @@ pub fn predict_files(
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });
     let predictions = predict(&mut engine, &readable, &model.classes, top, loading, &mut progress)?;
+    check_finite(predictions.iter().map(|prediction| (prediction.path.as_path(), prediction.top.is_empty())))?;
     Ok(Predictions { predictions, skipped, truncated, reduced })
 }
 

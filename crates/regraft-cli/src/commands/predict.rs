@@ -57,22 +57,16 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
 fn lines(prediction: &Prediction) -> String {
     let mut lines = vec![printable(&prediction.path.display().to_string())];
     lines.extend(prediction.top.iter().map(|guess| format!("  {:.4}  {}", guess.probability, printable(&guess.class))));
-    if prediction.top.is_empty() {
-        lines.push("  the network gave no finite numbers".to_owned());
-    }
     lines.join("\n")
 }
 
-/// A row for each class of each picture; one without class where the network gave no finite numbers.
+/// A row for each class of each image.
 fn csv_table(predictions: &[Prediction]) -> Result<String, Failure> {
     let failed = |error: csv::Error| Failure::under_way(error);
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["path", "rank", "class", "probability"]).map_err(failed)?;
     for Prediction { path, top } in predictions {
         let path = path.display().to_string();
-        if top.is_empty() {
-            writer.write_record([&path, "", "", ""]).map_err(failed)?;
-        }
         for (guess, rank) in top.iter().zip(1..) {
             writer.serialize((&path, rank, &guess.class, guess.probability)).map_err(failed)?;
         }
@@ -90,10 +84,10 @@ mod tests {
     fn fields_are_quoted_where_they_must_be() {
         let top =
             vec![Guess { class: "hotdog, hot dog".into(), probability: 0.75 }, Guess { class: "cat".into(), probability: 0.25 }];
-        let predictions =
-            [Prediction { path: "a \"b\".png".into(), top }, Prediction { path: "a\nb.png".into(), top: Vec::new() }];
+        let cat = vec![Guess { class: "cat".into(), probability: 1.0 }];
+        let predictions = [Prediction { path: "a \"b\".png".into(), top }, Prediction { path: "a\nb.png".into(), top: cat }];
         let expected = "path,rank,class,probability\n\"a \"\"b\"\".png\",1,\"hotdog, hot dog\",0.75\n\
-                        \"a \"\"b\"\".png\",2,cat,0.25\n\"a\nb.png\",,,\n";
+                        \"a \"\"b\"\".png\",2,cat,0.25\n\"a\nb.png\",1,cat,1.0\n";
         assert_eq!(csv_table(&predictions).ok().as_deref(), Some(expected));
     }
 }

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::{Narration, duration};
 use crate::signals::Signals;
+use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
 use regraft::run_folder::{RunFolder, checkpoint_files};
@@ -37,7 +38,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let written = narration.end();
     let outcome = outcome.map_err(|error| match error {
         TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
-        TrainError::Diverged(_) => Failure::under_way(error),
+        // Resuming would end the same way.
+        TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. }) => Failure::under_way(error),
         error if error.is_failure_under_way() => match folder.filter(|folder| has_checkpoint(folder)) {
             Some(folder) => Failure::under_way(anyhow::anyhow!(
                 "{error}\nwhat was done up to the last checkpoint is kept; when that is mended, go on with: regraft train --resume {}",
@@ -52,9 +54,13 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let summary = &outcome.summary;
     if outcome.had_ended {
         let (folder, epochs) = (outcome.folder.display(), summary.epochs);
+        let epochs = match epochs {
+            0 => "its fitted head".to_owned(),
+            1 => "its 1 epoch".to_owned(),
+            epochs => format!("its {epochs} epochs"),
+        };
         output::aside(format!(
-            "note: {folder} has ended, with all of its {epochs} epochs: there is nothing to go on with (with a constant schedule, a larger \
-             --epochs trains longer)"
+            "note: {folder} is complete, with {epochs}: nothing to resume (with a constant schedule, a larger --epochs trains longer)"
         ));
     }
     if arguments.json {

@@ -112,3 +112,36 @@ fn a_model_with_nan_inside_is_refused_and_its_conversion_says_so() {
         &["elements are NaN or infinite, so that no network can use them: conv_stem.weight: 2 of 864"],
     );
 }
+
+#[test]
+fn an_epoch_that_leaves_numbers_that_are_not_finite_is_refused() {
+    let workspace = Workspace::with_photos();
+    // One step an epoch: no later step of the epoch sees its weights.
+    let options = "--image-size 32 --epochs 1 --head new --freeze none --batch-size 16 --warmup 0 --schedule constant";
+    for (rate, what) in [("1e30", "the validation loss is not finite"), ("1e38", "holds ")] {
+        let outcome = workspace.regraft(&format!("train photos {options} --lr {rate} --output run{rate}"));
+        let error = outcome.failed(1);
+        assert_says(&error, &["the training diverged in epoch 1: after its last step, ", what, "no model was saved. Lower --lr"]);
+        assert!(!error.contains("is ready") && !error.contains("--resume"), "{error}");
+        assert!(!workspace.path(&format!("run{rate}/model.safetensors")).exists());
+    }
+    let retried = workspace.regraft(&format!("train photos {options} --lr 1e30 --on-nan retry --output retried")).failed(1);
+    assert_says(&retried, &["the training diverged in epoch 1: after its last step, "]);
+}
+
+#[test]
+fn a_model_that_gives_no_finite_numbers_is_an_error() {
+    let workspace = Workspace::with_photos();
+    workspace.regraft("train photos --image-size 32 --epochs 1 --output run").succeeded();
+    let mut file = weights::read(&workspace.path("run/model.safetensors")).expect("a model");
+    let tensor = file.tensors.iter_mut().find(|tensor| tensor.name == "classifier.weight").expect("the head");
+    tensor.values.fill(3e38);
+    let path = workspace.path("huge.safetensors");
+    weights::write_safetensors(&path, &file.tensors, &file.metadata, weights::StorageType::F32).expect("written");
+    for command in ["predict huge.safetensors photos/test/blue/0.jpg", "evaluate huge.safetensors photos/test"] {
+        assert_says(
+            &workspace.regraft(command).failed(1),
+            &["the network gives no finite numbers for ", "photos/test/blue/0.jpg"],
+        );
+    }
+}

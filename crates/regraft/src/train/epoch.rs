@@ -5,7 +5,7 @@ use super::feed::{Feed, Part};
 use super::lr_find::RateTest;
 use super::mix::Mix;
 use super::state::{EpochProgress, Scores, TrainState};
-use super::{Divergence, Event, StepReport, TrainError};
+use super::{Divergence, Event, RefusedStep, StepReport, TrainError};
 use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::{EvaluateError, Scored};
 use crate::pictures::Pictures;
@@ -186,6 +186,7 @@ impl<'a> Trainer<'a> {
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
     fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
         self.score_epoch(state, report)?;
+        self.check_epoch(state)?;
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
         // A clock may be too coarse for an epoch of a few pictures.
         let seconds = progress.seconds.max(1e-9);
@@ -205,6 +206,34 @@ impl<'a> Trainer<'a> {
         state.seconds += seconds;
         state.epoch += 1;
         Ok(())
+    }
+
+    /// Refuses an epoch that leaves weights or scores that are not finite. The check of each step sees the weights only through
+    /// the next step's losses, so it misses what the last step does, and it never sees the network in evaluation mode.
+    fn check_epoch(&self, state: &TrainState) -> Result<(), TrainError> {
+        let network = self.engine.state();
+        let networks = state.tensors.get(average::AVERAGE).into_iter().chain([&network]);
+        let mut tensors = networks.flatten();
+        let weights = tensors.find_map(|(name, values)| Some((name, values.iter().find(|value| !value.is_finite())?)));
+        let Scores { validation, test } = &state.last_scores;
+        let scores = [("validation", validation), ("test", test)];
+        let what = match weights {
+            Some((name, value)) => format!("after its last step, {name} holds {value}"),
+            None => {
+                let loss = |scored: &Scored| scored.evaluation.loss;
+                match scores.into_iter().find(|(_, scored)| scored.as_ref().is_some_and(|scored| loss(scored).is_none())) {
+                    Some((part, _)) => format!("after its last step, the {part} loss is not finite"),
+                    None => return Ok(()),
+                }
+            }
+        };
+        Err(TrainError::Diverged(Box::new(Divergence {
+            epoch: state.epoch + 1,
+            step: None,
+            what,
+            learning_rate: self.config.learning_rate() * state.rate_factor,
+            kept: None,
+        })))
     }
 
     /// Scores the network as it would be kept, for the row of an epoch.
@@ -292,9 +321,8 @@ fn check_finite(
     };
     Err(TrainError::Diverged(Box::new(Divergence {
         epoch: state.epoch + 1,
-        step: state.steps_done + 1,
+        step: Some(RefusedStep { number: state.steps_done + 1, pictures: batch.indices.iter().map(path).collect() }),
         what,
-        pictures: batch.indices.iter().map(path).collect(),
         learning_rate: config.learning_rate() * state.rate_factor,
         kept: None,
     })))

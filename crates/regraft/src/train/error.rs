@@ -75,7 +75,7 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     DataList(#[from] DataListError),
-    /// A loss or the gradient is not finite.
+    /// A loss, the gradient or a weight is not finite.
     #[error(transparent)]
     Diverged(Box<Divergence>),
     /// Something asked the run to stop, and all is saved.
@@ -123,30 +123,52 @@ fn list(lines: &[String]) -> String {
     text
 }
 
-/// A step whose losses or gradient are not finite. It was not applied.
+/// A training whose numbers are not finite.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the training diverged in epoch {epoch}, step {step}: {what}. The step was not applied. {} Lower --lr (it is {learning_rate:?}), or \
-     lengthen --warmup. The pictures of the step:{}",
+    "the training diverged in {}: {what}. {}{} Lower --lr (it is {learning_rate:?}), or lengthen --warmup.{}",
+    self.place(),
+    if step.is_some() { "The step was not applied. " } else { "The epoch was discarded. " },
     kept.as_ref().map_or_else(
         || "No epoch was finished, so no model was saved.".to_owned(),
         |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
     ),
-    pictures.iter().map(|path| format!("\n  {}", path.display())).collect::<String>()
+    step.as_ref().map_or_else(String::new, |step| {
+        let paths = step.pictures.iter().map(|path| format!("\n  {}", path.display()));
+        format!(" The pictures of the step:{}", paths.collect::<String>())
+    })
 )]
 pub struct Divergence {
     /// The epoch, counted from 1.
     pub epoch: u32,
-    /// The step of the run, counted from 1.
-    pub step: u64,
+    /// The step that was not applied; `None` if only the check after the epoch found it.
+    pub step: Option<RefusedStep>,
     /// What is not finite, in words.
     pub what: String,
-    /// The pictures of the step.
-    pub pictures: Vec<PathBuf>,
     /// The rate that was asked for.
     pub learning_rate: f32,
-    /// The model file and its epoch, where there is one.
+    /// The model file and its epoch, if there is one.
     pub kept: Option<(PathBuf, u32)>,
+}
+
+/// A step with a loss or gradient that is not finite.
+#[derive(Debug)]
+pub struct RefusedStep {
+    /// The step of the run, counted from 1.
+    pub number: u64,
+    /// The step's images.
+    pub pictures: Vec<PathBuf>,
+}
+
+impl Divergence {
+    /// Where in the training it happened, in words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.step {
+            Some(step) => format!("epoch {}, step {}", self.epoch, step.number),
+            None => format!("epoch {}", self.epoch),
+        }
+    }
 }
 
 impl TrainError {

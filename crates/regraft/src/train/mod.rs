@@ -18,12 +18,12 @@ mod resume;
 mod setup;
 pub mod state;
 
-pub use error::{Divergence, TrainError};
+pub use error::{Divergence, RefusedStep, TrainError};
 pub use events::{Event, Outcome, Output, Start, StepReport};
 
 use crate::atomic_file;
 use crate::config::{BatchNormMode, Freeze, HeadStart, Keep, OnNan, TrainConfig};
-use crate::evaluate::Scored;
+use crate::evaluate::{Scored, check_finite};
 use crate::model::Model;
 use crate::pictures::Pictures;
 use crate::predictions::write_predictions;
@@ -39,6 +39,7 @@ use regraft_nn::engine::Engine;
 use resume::{Beginning, Saver, begin, go_back};
 use setup::{Setup, set_up};
 use state::{BEST, Best, Scores, TrainState};
+use std::path::Path;
 use std::time::Instant;
 
 /// Fine-tunes a source model on the pictures of a folder, or goes on with a run that was interrupted.
@@ -155,7 +156,11 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let last = if kept.epoch == state.epoch { last } else { Scores::default() };
     let mut score = |part| {
         let scored = score_best(&mut trainer, &state, part, report);
-        scored.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })
+        let scored =
+            scored.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+        let rows = scored.iter().flat_map(|scored| &scored.predictions);
+        check_finite(rows.map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
+        Ok::<_, TrainError>(scored)
     };
     let test = match last.test {
         Some(test) => Some(test),

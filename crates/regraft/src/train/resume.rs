@@ -166,8 +166,10 @@ pub(super) fn go_back(
     state.retries += 1;
     state.rate_factor /= 2.0;
     state.notes.push(format!(
-        "the training diverged in epoch {}, step {}: {}; it goes on from the end of epoch {} with half the learning rate",
-        divergence.epoch, divergence.step, divergence.what, state.epoch
+        "the training diverged in {}: {}; it goes on from the end of epoch {} with half the learning rate",
+        divergence.place(),
+        divergence.what,
+        state.epoch
     ));
     checkpoint::remove_later(folder, &state)?;
     Ok(state)
