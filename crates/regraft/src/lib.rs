@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod file_error;
 mod hashing;
 pub mod hub_config;
+pub mod hub_metadata;
 pub mod inference;
 pub mod inspect;
 pub mod logistic_regression;

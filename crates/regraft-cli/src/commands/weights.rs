@@ -4,8 +4,8 @@ use super::{shortened, thousands};
 use crate::arguments::{ConvertArguments, StoredType, WeightsArguments, WeightsCommand};
 use crate::failure::Failure;
 use crate::output;
+use regraft::hub_metadata::hub_metadata;
 use regraft::nn::weights::{ConvertReport, StorageType, WeightError, WeightFormat, convert};
-use std::collections::BTreeMap;
 
 pub fn run(arguments: &WeightsArguments) -> Result<(), Failure> {
     match &arguments.command {
@@ -22,11 +22,14 @@ fn run_convert(arguments: &ConvertArguments) -> Result<(), Failure> {
         StoredType::F32 => StorageType::F32,
         StoredType::F16 => StorageType::F16,
     };
-    let report = convert(&arguments.input, &arguments.output, storage, &BTreeMap::new()).map_err(|error| match error {
+    let (metadata, hub_notes) = hub_metadata(&arguments.input);
+    let report = convert(&arguments.input, &arguments.output, storage, &metadata).map_err(|error| match error {
         WeightError::Write { .. } => Failure::under_way(error),
         _ => Failure::input(error),
     })?;
-    report.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
+    // Reading the weights gave both lists the same notes about them.
+    let rest = report.notes.iter().filter(|note| !hub_notes.contains(note));
+    hub_notes.iter().chain(rest).for_each(|note| output::aside(format!("note: {note}")));
     describe(&report).iter().try_for_each(|line| output::line(format!("{input}: {line}")))?;
     output::line(format!("wrote {output}: {} bytes", thousands(report.bytes)))
 }

@@ -88,3 +88,32 @@ fn a_configuration_that_contradicts_the_weights_is_an_error() {
     let error = workspace.regraft("predict hub photos/test").failed(2);
     assert_says(&error, &["hub holds no model.safetensors"]);
 }
+
+#[test]
+fn a_conversion_keeps_what_the_configuration_says_or_names_what_is_lost() {
+    let workspace = with_hub_weights();
+    workspace.write("hub/config.json", config().to_string());
+    let expected = workspace.regraft("predict hub photos/test --json").succeeded();
+    let converted = workspace.regraft("weights convert hub/model.safetensors out.safetensors --dtype f32").succeeded();
+    assert_says(&converted.stderr, &["note: hub/config.json says how", "note: the converted file keeps this in its metadata"]);
+    assert_eq!(workspace.regraft("predict out.safetensors photos/test --json").succeeded().json(), expected.json());
+
+    let mut other = config();
+    other["architecture"] = json!("vit_base_patch16_224");
+    workspace.write("hub/config.json", other.to_string());
+    let converted = workspace.regraft("weights convert hub/model.safetensors lost.safetensors --dtype f32").succeeded();
+    assert_says(&converted.stderr, &["note: the converted file lacks the architecture, image size", "vit_base_patch16_224"]);
+}
+
+#[test]
+fn a_run_with_another_size_says_so_and_a_std_of_zero_is_the_configurations_fault() {
+    let workspace = with_hub_weights();
+    workspace.write("hub/config.json", config().to_string());
+    let run = workspace.regraft(&format!("train photos --weights hub {QUICK} --resize squash")).succeeded();
+    assert_says(&run.stdout, &["this run prepares images with 32 pixels, squashed, not with the source's 32 pixels, the centre"]);
+    let mut other = config();
+    other["pretrained_cfg"]["std"] = json!([0.0, 0.5, 0.5]);
+    workspace.write("hub/config.json", other.to_string());
+    let error = workspace.regraft("predict hub photos/test").failed(2);
+    assert_says(&error, &["hub/config.json cannot be followed", "std above 0"]);
+}
