@@ -37,6 +37,9 @@ use format::Format;
 /// `1024^3 / 4 / 3`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
+/// The largest limit that can be chosen: an RGB image of 2^32 pixels takes 12 GiB.
+pub const MOST_MAX_PIXELS: u64 = 1 << 32;
+
 /// Which files are accepted, and how large their images are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
@@ -99,7 +102,14 @@ pub enum DecodeReason {
     #[error("is {0}, not a file: remove it, or name an image file")]
     NotRegular(&'static str),
     /// The file is longer than an image of the pixels allowed could be.
-    #[error("has more than {limit} bytes, the most that are read with this --max-pixels: remove it, or raise --max-pixels")]
+    #[error(
+        "has more than {limit} bytes, the most that are read{}",
+        if *limit < file::MAX_FILE_BYTES {
+            " with this --max-pixels: remove it, or raise --max-pixels"
+        } else {
+            " of any image file: make it smaller or remove it"
+        }
+    )]
     TooLong {
         /// The limit in bytes.
         limit: u64,

@@ -170,7 +170,7 @@ pub enum CatalogueError {
         known: Vec<String>,
     },
     /// No fraction, or one that leaves nothing to train on.
-    #[error("the validation fraction is {0}: choose one from 0 to below 1, such as 0.2")]
+    #[error("the validation fraction is {0:?}: choose one from 0 to below 1, such as 0.2")]
     Fraction(f64),
     /// A table whose header lacks a column.
     #[error(

@@ -103,6 +103,17 @@ impl Preprocessing {
         Ok(())
     }
 
+    /// The size and how an image is brought to it, in words for the user: `224 pixels, squashed`.
+    #[must_use]
+    pub fn size_in_words(&self) -> String {
+        let resize = match self.resize {
+            ResizeMode::Crop { short_side } => format!("the centre of a short side of {short_side}"),
+            ResizeMode::Squash => "squashed".to_owned(),
+            ResizeMode::Letterbox => "letterboxed".to_owned(),
+        };
+        format!("{} pixels, {resize}", self.image_size)
+    }
+
     /// Numbers in one normalised picture: `image_size * image_size * 3`.
     #[must_use]
     pub fn input_length(&self) -> usize {

@@ -109,22 +109,15 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
         notes.push(format!("{}: label_names {reason}; they are not used", path.display()));
         Vec::new()
     });
-    let Preprocessing { image_size, mean, std, .. } = &preprocessing;
-    let resize = match preprocessing.resize {
-        ResizeMode::Crop { short_side } => format!("the centre of a short side of {short_side}"),
-        ResizeMode::Squash => "squashed".to_owned(),
-        ResizeMode::Letterbox => "letterboxed".to_owned(),
-    };
+    let Preprocessing { mean, std, .. } = &preprocessing;
+    let size = preprocessing.size_in_words();
     let interpolation = match preprocessing.interpolation {
         Interpolation::Bilinear => "bilinear",
         Interpolation::Bicubic => "bicubic",
     };
     notes.insert(
         0,
-        format!(
-            "{} says how images are prepared: {image_size} pixels, {resize}, {interpolation}, mean {mean:?}, std {std:?}",
-            path.display()
-        ),
+        format!("{} says how images are prepared: {size}, {interpolation}, mean {mean:?}, std {std:?}", path.display()),
     );
     Ok(HubConfig {
         path: path.to_owned(),
@@ -209,7 +202,9 @@ fn preprocessing(path: &Path, pretrained: &Map<String, Value>, notes: &mut Vec<S
         Some(value) => three(value).ok_or_else(|| format!("{name} is {value}, and must be three numbers")),
     };
     let (mean, std) = (colour("mean", DEFAULT_MEAN)?, colour("std", DEFAULT_STD)?);
-    Ok(Preprocessing { image_size, resize, interpolation, mean, std })
+    let found = Preprocessing { image_size, resize, interpolation, mean, std };
+    found.check().map_err(|error| error.to_string())?;
+    Ok(found)
 }
 
 /// The side of `[3, SIDE, SIDE]`.

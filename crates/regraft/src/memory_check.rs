@@ -53,7 +53,8 @@ pub(crate) fn check_batch(
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
     let needed = engine.planned_bytes(mode, batch)?.saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
-    Ok(check(what, needed, format!("choose a smaller {smaller} or a smaller image size")))
+    let or_size = if smaller == "--image-size" { "" } else { " or a smaller image size" };
+    Ok(check(what, needed, format!("choose a smaller {smaller}{or_size}")))
 }
 
 /// Refuses what takes more than the whole of the machine's memory. What is free at the moment does not count, since the system

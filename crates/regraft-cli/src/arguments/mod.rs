@@ -33,6 +33,7 @@ use clap::{Parser, Subcommand};
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
+use std::num::NonZeroU32;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,4 +99,25 @@ where
 /// A parser for text that the library's type reads from its configuration file too.
 fn text<T: TryFrom<String, Error = E>, E: std::fmt::Display>(text: &str) -> Result<T, String> {
     T::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A parser for a number that the library keeps in 32 bits. One that would become another number is refused: the library's own
+/// checks would name that other number.
+fn number(text: &str) -> Result<f32, String> {
+    let given: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    let kept = given as f32;
+    match kept {
+        0.0 if given != 0.0 => Err("it is too close to 0 for a 32-bit number".into()),
+        1.0 if given < 1.0 => Err("it is too close to 1 for a 32-bit number".into()),
+        _ if given.is_finite() && kept.is_infinite() => Err("it is too large for a 32-bit number".into()),
+        // Parsing twice rounds once: by way of f64 a number halfway between two may end at the other one.
+        _ => text.parse().map_err(|_| "it is not a number".to_owned()),
+    }
+}
+
+/// A parser for a whole number from 1.
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    let number: i128 = text.parse().map_err(|_| "it is not a whole number".to_owned())?;
+    let number = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    number.ok_or_else(|| format!("{text} is not in 1..={}", u32::MAX))
 }

@@ -4,7 +4,7 @@ use super::shared::{
     BadImageArguments, CacheArguments, PrecisionArguments, PreparationArguments, ReadingArguments, SourceArguments,
     ThreadArguments,
 };
-use super::{one_of, text};
+use super::{at_least_one, number, one_of, text};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{
@@ -55,14 +55,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
     /// The head's learning rate is this many times the trunk's [default: 1 for a fitted head, or 10]
-    #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
+    #[arg(long, value_parser = number, value_name = "FACTOR", help_heading = "Transfer")]
     pub head_lr_mult: Option<f32>,
     /// Each stage of the trunk learns at this many times the rate of the stage above it, such as 0.75
-    #[arg(long, value_name = "FACTOR", help_heading = "Transfer")]
+    #[arg(long, value_parser = number, value_name = "FACTOR", help_heading = "Transfer")]
     pub layer_decay: Option<f32>,
     /// Augmented views of each training picture, taken in turn, in place of a new one in each epoch: a frozen trunk then computes
     /// each once. A fitted head is fitted to them and the plain view
-    #[arg(long, value_name = "N", help_heading = "Transfer")]
+    #[arg(long, value_parser = at_least_one, value_name = "N", help_heading = "Transfer")]
     pub views: Option<NonZeroU32>,
     /// Compute a frozen trunk's features anew in each epoch instead of keeping them for the next and for later runs; changes no
     /// result
@@ -76,16 +76,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Learning rate of the trunk [default: 3e-4 from a fitted head on, or 3e-3; 5e-5 in the textbook's recipe]
-    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "RATE", help_heading = "Training")]
     pub lr: Option<f32>,
     /// Optimiser
     #[arg(long, value_parser = one_of::<OptimizerName>(&["sgd", "adamw"]), help_heading = "Training")]
     pub optimizer: Option<OptimizerName>,
     /// Momentum of sgd
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Training")]
     pub momentum: Option<f32>,
     /// Weight decay
-    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "RATE", help_heading = "Training")]
     pub weight_decay: Option<f32>,
     /// No weight decay of biases and of batch norms' weights
     #[arg(long, help_heading = "Training")]
@@ -95,16 +95,16 @@ pub struct RunOptions {
     #[arg(long, value_parser = one_of::<BatchNormMode>(&["batch", "running"]), help_heading = "Training")]
     pub batch_norm: Option<BatchNormMode>,
     /// How far running statistics of batch norm move towards a batch's [default: the architecture's; 0.1 from scratch]
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Training")]
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves after the warm-up
     #[arg(long, value_parser = one_of::<Schedule>(&["constant", "cosine"]), help_heading = "Training")]
     pub schedule: Option<Schedule>,
     /// Epochs over which the learning rate rises at the start; fractions are allowed
-    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "EPOCHS", help_heading = "Training")]
     pub warmup: Option<f32>,
     /// Share of the target that is spread over all classes
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Training")]
     pub label_smoothing: Option<f32>,
     /// How the losses of a batch become one
     #[arg(long, value_parser = one_of::<LossReduction>(&["mean", "sum"]), help_heading = "Training")]
@@ -114,16 +114,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "ACTION", value_parser = one_of::<OnNan>(&["stop", "retry"]), help_heading = "Training")]
     pub on_nan: Option<OnNan>,
     /// Batches whose gradients make one step, at most 65536
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Training")]
     pub accumulate: Option<u32>,
     /// Scale a step's gradient down to this norm where it is larger
-    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "NORM", help_heading = "Training")]
     pub clip_gradient: Option<f32>,
     /// Score and keep a running average of the weights, which keeps this share of itself in a step, such as 0.99
-    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Training")]
     pub ema: Option<f32>,
     /// End the run when so many epochs in a row were not better than the best
-    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    #[arg(long, value_parser = at_least_one, value_name = "EPOCHS", help_heading = "Training")]
     pub patience: Option<NonZeroU32>,
     /// Classes of different sizes: weigh pictures of rare classes more, or take as many pictures of each class in an epoch (one
     /// that comes twice in an epoch has the same crop); a fitted head weighs them either way
@@ -131,16 +131,16 @@ pub struct RunOptions {
     pub balance: Option<Balance>,
 
     /// Mix each picture with another one of its batch: both parameters of the beta distribution of the shares, such as 0.2
-    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    #[arg(long, value_parser = number, value_name = "ALPHA", help_heading = "Regularisation")]
     pub mixup: Option<f32>,
     /// Replace a rectangle of each picture by another picture's: as for --mixup, such as 1. With both, half the batches have either
-    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    #[arg(long, value_parser = number, value_name = "ALPHA", help_heading = "Regularisation")]
     pub cutmix: Option<f32>,
     /// Probability that a rectangle of a training picture is erased
-    #[arg(long, value_name = "SHARE", help_heading = "Regularisation")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Regularisation")]
     pub random_erasing: Option<f32>,
     /// Probability that the head drops a feature in training [default: the architecture's]
-    #[arg(long, value_name = "SHARE", help_heading = "Regularisation")]
+    #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Regularisation")]
     pub head_dropout: Option<f32>,
     /// Seed of every random draw
     #[arg(long, value_name = "N", help_heading = "Training")]

@@ -4,7 +4,7 @@ use super::{one_of, text};
 use clap::Args;
 use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, PrecisionChoice, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
-use regraft::data::decode::DecodeOptions;
+use regraft::data::decode::{DecodeOptions, MOST_MAX_PIXELS};
 use std::path::PathBuf;
 
 /// Where a source model comes from.
@@ -57,8 +57,8 @@ pub struct BadImageArguments {
 /// Which files are taken for readable pictures.
 #[derive(Debug, Args)]
 pub struct ReadingArguments {
-    /// Refuse pictures of more pixels, by their header [default: 178956970, as Pillow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Pictures")]
+    /// Refuse images of more pixels, by their header; at most 4294967296 [default: 178956970, as Pillow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_MAX_PIXELS), help_heading = "Pictures")]
     pub max_pixels: Option<u64>,
     /// Take a JPEG that is cut off or damaged as far as it goes, the rest grey; each is named
     #[arg(long, help_heading = "Pictures")]

@@ -45,7 +45,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
     if train.json {
         return output::json(&found);
     }
-    let ended = if found.ended_early { ", where the loss was lost" } else { "" };
+    let ended = if found.ended_early { ", where the loss diverged" } else { "" };
     let last = found.points.last().map_or(0.0, |point| point.learning_rate);
     output::line(format!("{} steps up to a rate of {last:.1e}{ended}", found.points.len()))?;
     match (found.suggestion, found.minimum) {

@@ -95,7 +95,11 @@ fn rates_and_shares_out_of_range_are_refused_by_name() {
         }
     }
     refused(&workspace, &format!("train photos {QUICK} --seed 18446744073709551615"), "--seed 18446744073709551615");
-    refused(&workspace, &format!("train photos {QUICK} --max-pixels 18446744073709551615"), "--max-pixels");
+    for command in [&*format!("train photos {QUICK}"), "predict run photos", "evaluate run photos", "audit photos"] {
+        for pixels in ["4294967297", "18446744073709551614"] {
+            refused(&workspace, &format!("{command} --max-pixels {pixels}"), "is not in 1..=4294967296");
+        }
+    }
     for value in ["nan,1", "0,1", "1,0.5", "-1,1", "0.5,2", "1e39,1"] {
         refused(&workspace, &format!("train photos {QUICK} --crop-scale={value}"), "crop");
     }
@@ -130,7 +134,7 @@ fn extreme_numbers_that_mean_something_work() {
     let workspace = Workspace::with_photos();
     for options in [
         "--seed 9223372036854775807",
-        "--max-pixels 9223372036854775807",
+        "--max-pixels 4294967296",
         "--threads 1 --workers 1024",
         "--patience 4294967295",
         "--checkpoint-every 99999999999h",
@@ -142,7 +146,7 @@ fn extreme_numbers_that_mean_something_work() {
     ] {
         limited(&workspace, &format!("train photos {QUICK} {options}")).succeeded();
     }
-    limited(&workspace, "predict runs/photos photos/test --top 4294967295 --max-pixels 18446744073709551615").succeeded();
+    limited(&workspace, "predict runs/photos photos/test --top 4294967295 --max-pixels 4294967296").succeeded();
     limited(&workspace, "show photos -o grid.png --per-class 18446744073709551615 --classes 18446744073709551615").succeeded();
     limited(&workspace, "show photos -o grid.png --epoch 4294967295 --seed 7").succeeded();
     limited(&workspace, "audit photos --files-only --seed 18446744073709551615").succeeded();
@@ -159,4 +163,20 @@ fn threads_that_the_system_refuses_are_counted_and_explained() {
     let script = "ulimit -v 1500000; timeout 60 \"$REGRAFT\" bench step --steps 1 --threads 1024";
     let error = workspace.shell(script).failed(2);
     assert_says(&error, &["cannot start 1024 threads", "ulimit -v", "choose a smaller --threads"]);
+}
+
+#[test]
+fn a_number_out_of_range_is_named_as_it_was_given() {
+    let workspace = Workspace::with_photos();
+    for (options, says) in [
+        ("--lr 1e-300", "invalid value '1e-300'"),
+        ("--ema 0.99999999", "invalid value '0.99999999'"),
+        ("--lr 1e39", "it is too large for a 32-bit number"),
+        ("--accumulate=-1", "-1 is not in 1..=65536"),
+        ("--patience 0", "0 is not in 1..=4294967295"),
+        ("--views 0", "0 is not in 1..=4294967295"),
+        ("--val-fraction 1e308", "the validation fraction is 1e308:"),
+    ] {
+        refused(&workspace, &format!("train photos --image-size 32 {options}"), says);
+    }
 }

@@ -16,10 +16,14 @@ const METADATA_BYTES: u64 = 64 << 20;
 /// What is read of a file to judge its format.
 const PROBE_BYTES: u64 = 64 << 10;
 
-/// The most bytes of an image file if images may have `max_pixels` pixels: 8 bytes a pixel and 64 MiB.
+/// The most bytes of any image file: it is read into memory whole.
+pub const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// The most bytes of an image file if images may have `max_pixels` pixels: 8 bytes a pixel and 64 MiB, up to
+/// [`MAX_FILE_BYTES`].
 #[must_use]
 pub fn byte_limit(max_pixels: u64) -> u64 {
-    max_pixels.saturating_mul(BYTES_PER_PIXEL).saturating_add(METADATA_BYTES)
+    max_pixels.saturating_mul(BYTES_PER_PIXEL).saturating_add(METADATA_BYTES).min(MAX_FILE_BYTES)
 }
 
 /// The bytes of an image file. Unless its first 64 KiB are those of a format that is decoded, no more is read.

@@ -82,6 +82,56 @@ fn damaged(message: &str) -> DecodeReason {
 fn reason(error: DecodingError) -> DecodeReason {
     match error {
         DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => DecodeReason::Truncated("PNG"),
-        error => damaged(&error.to_string()),
+        DecodingError::LimitsExceeded => damaged("it needs more memory than its pixels do"),
+        error => damaged(&in_words(&error.to_string())),
+    }
+}
+
+/// A message of the `png` crate without the Rust values that it prints: a chunk by its name alone, and nothing of the decompressor's
+/// state.
+fn in_words(message: &str) -> String {
+    if message.starts_with("Corrupt deflate stream") {
+        return "its compressed data is damaged".to_owned();
+    }
+    if message.starts_with("CRC error") {
+        return match chunk_name(message) {
+            Some(name) => format!("the checksum of its {name} chunk is wrong"),
+            None => "the checksum of a chunk is wrong".to_owned(),
+        };
+    }
+    let mut words = message.trim_end_matches('.').to_owned();
+    while let (Some(start), Some(name)) = (words.find("ChunkType {"), chunk_name(&words)) {
+        let end = words[start..].find('}').map_or(words.len(), |length| start + length + 1);
+        words.replace_range(start..end, &name);
+    }
+    words
+}
+
+/// The name in `ChunkType { type: IDAT, ... }`.
+fn chunk_name(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("ChunkType { type: ")?;
+    let name = rest.split([',', ' ']).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn messages_hold_no_rust_values() {
+        let chunk = "ChunkType { type: IDAT, critical: true, private: false, reserved: false, safecopy: false }";
+        for (message, expected) in [
+            (
+                format!("CRC error: expected 0xa have 0xb while decoding {chunk} chunk."),
+                "the checksum of its IDAT chunk is wrong",
+            ),
+            ("Corrupt deflate stream. DistanceTooFarBack".to_owned(), "its compressed data is damaged"),
+            (format!("Chunk {chunk} must appear at most once."), "Chunk IDAT must appear at most once"),
+            (format!("{chunk} chunk appeared before IHDR chunk"), "IDAT chunk appeared before IHDR chunk"),
+            ("Invalid PNG signature.".to_owned(), "Invalid PNG signature"),
+        ] {
+            assert_eq!(in_words(&message), expected);
+        }
     }
 }

@@ -308,7 +308,7 @@ fn oddities(files: &Files, facts: &[Facts]) -> Vec<OddPicture> {
         Oddity::ExtremeRatio { width, height } => ("extreme ratio", size(width, height)),
         Oddity::Blank => ("blank", "one colour".to_owned()),
         Oddity::WrongExtension { extension, format } => ("wrong extension", format!("is {format}, not {extension}")),
-        Oddity::Turned => ("turned", "by its EXIF orientation".to_owned()),
+        Oddity::Turned => ("turned", "by its metadata".to_owned()),
         Oddity::Truncated => ("truncated", "cut off or damaged, used as far as it goes".to_owned()),
     };
     let all = facts.iter().enumerate().flat_map(|(file, facts)| facts.oddities.iter().map(move |oddity| (file, oddity)));

@@ -19,7 +19,7 @@ pub use words::{
 };
 
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
-use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions};
+use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions, MOST_MAX_PIXELS};
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use regraft_data::preprocessing::MAX_SIDE;
 use serde::{Deserialize, Serialize};
@@ -334,14 +334,12 @@ impl TrainConfig {
         if let Some(views) = self.views.filter(|views| views.get() > MOST_VIEWS) {
             return wrong("views", views.to_string(), "1 to 1000");
         }
-        for (option, value) in [("seed", self.seed), ("max-pixels", self.max_pixels)] {
-            if value > MOST_IN_TOML {
-                return wrong(
-                    option,
-                    value.to_string(),
-                    "at most 9223372036854775807, the largest number that config.toml holds",
-                );
-            }
+        if self.seed > MOST_IN_TOML {
+            let allowed = "at most 9223372036854775807, the largest number that config.toml holds";
+            return wrong("seed", self.seed.to_string(), allowed);
+        }
+        if !(1..=MOST_MAX_PIXELS).contains(&self.max_pixels) {
+            return wrong("max-pixels", self.max_pixels.to_string(), "1 to 4294967296");
         }
         if !positive(self.learning_rate()) {
             return wrong("lr", self.learning_rate().to_string(), "a number above 0, such as 5e-5");

@@ -53,7 +53,7 @@ pub struct RatePoint {
 /// What the test found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LrFind {
-    /// The steps, up to where the loss was lost.
+    /// The steps, up to where the loss diverged.
     pub points: Vec<RatePoint>,
     /// The rate at which the smoothed loss falls fastest; `None` where it never falls.
     pub suggestion: Option<f64>,

@@ -74,7 +74,11 @@ pub(super) fn set_up(
         None => check_pictures(&config, &loading, report)?,
     };
 
-    let (origin, source_notes) = (source.origin.clone(), source.notes.clone());
+    let (origin, mut source_notes) = (source.origin.clone(), source.notes.clone());
+    if !source_notes.is_empty() && preprocessing != source.preprocessing {
+        let [own, other] = [&preprocessing, &source.preprocessing].map(Preprocessing::size_in_words);
+        source_notes.push(format!("this run prepares images with {own}, not with the source's {other}"));
+    }
     let Graft { mut graph, state, matches, note } =
         graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
     let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
