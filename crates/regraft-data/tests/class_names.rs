@@ -111,3 +111,33 @@ fn folders_that_regraft_wrote_are_no_classes() {
     let catalogue = scan(data.path(), &SplitOptions::NOTHING).unwrap();
     assert_eq!(listed(data.path(), &catalogue.train), ["runs/1.jpg", "walks/1.jpg", "walks/arms/1.jpg"]);
 }
+
+#[test]
+fn a_class_folder_into_which_runs_were_written_stays_a_class() {
+    let run = ["config.toml", "model.safetensors", "metrics.csv", "curves.svg", "summary.json", ".lock"];
+    // Beside the images.
+    let beside = run.map(|file| format!("hot/{file}"));
+    let mut files = vec!["hot/1.jpg", "hot/2.PNG", "hot/more/3.jpg", "not/1.jpg"];
+    files.extend(beside.iter().map(String::as_str));
+    let data = folder(&files);
+    let catalogue = scan(data.path(), &SplitOptions::NOTHING).unwrap();
+    assert_eq!(catalogue.classes, ["hot", "not"]);
+    assert_eq!(listed(data.path(), &catalogue.train), ["hot/1.jpg", "hot/2.PNG", "hot/more/3.jpg", "not/1.jpg"]);
+    let mut ignored = names(data.path(), catalogue.ignored.iter().map(|ignored| &ignored.path));
+    ignored.sort();
+    let mut written = beside.to_vec();
+    written.sort();
+    assert_eq!(ignored, written);
+    // In folders of their own, in a class that is called as the folder of runs.
+    let inside = run.map(|file| format!("runs/photos/{file}"));
+    for images in [["runs/1.jpg", "runs/2.jpg"], ["runs/day/1.jpg", "runs/day/2.jpg"]] {
+        let mut files = vec!["walks/1.jpg", images[0], images[1]];
+        files.extend(inside.iter().map(String::as_str));
+        let data = folder(&files);
+        let catalogue = scan(data.path(), &SplitOptions::NOTHING).unwrap();
+        assert_eq!(catalogue.classes, ["runs", "walks"]);
+        assert_eq!(listed(data.path(), &catalogue.train), [images[0], images[1], "walks/1.jpg"]);
+        let ignored: Vec<&str> = catalogue.ignored.iter().map(|ignored| ignored.reason).collect();
+        assert_eq!(ignored, ["a folder that regraft wrote"]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Extensions of files that lie beside images and are not images.
 const NON_IMAGES: [&str; 50] = [
@@ -82,6 +82,15 @@ const SYSTEM_FOLDERS: [&str; 14] = [
 /// Files of which a training run's folder holds at least one beside `config.toml`.
 const RUN_FILES: [&str; 4] = ["data.csv", "metrics.csv", "model.safetensors", "summary.json"];
 
+/// Drawings that regraft writes, also into a class folder. (Any other `.svg` is told apart where it is decoded.)
+const DRAWINGS: [&str; 3] = ["curves.svg", "compare.svg", "lr-find.svg"];
+
+/// Extensions of images, by which a folder of images is told from a run's folder without opening a file.
+const IMAGES: [&str; 26] = [
+    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl", "pam", "pbm", "pgm",
+    "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff", "webp",
+];
+
 /// Names that start with a dot, such as `.ipynb_checkpoints` and `.Trash-1000`.
 pub fn is_hidden(path: &Path) -> bool {
     path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b".")
@@ -100,8 +109,14 @@ pub fn skipped_folder(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not.
+/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not, and nobody keeps images in it: a class folder into
+/// which a run was written stays a class.
 fn is_run_folder(folder: &Path) -> bool {
+    has_run_files(folder) && !has_images(folder)
+}
+
+/// Whether a folder holds what `regraft train` or `regraft compare` writes.
+fn has_run_files(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
     let locked = has(".lock");
     if has("config.toml") {
@@ -119,18 +134,39 @@ fn holds_runs(folder: &Path) -> bool {
     let is_run = |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_run_folder(&entry.path());
     let Some(mut entries) = visible_entries(folder) else { return false };
     if lower(folder.file_name()) == "runs" {
-        return entries.any(is_run);
+        return entries.any(is_run) && !holds_a_class(folder);
     }
     // Most folders hold images: the first entry decides.
     entries.next().is_some_and(is_run) && entries.all(is_run)
 }
 
-fn visible_entries(folder: &Path) -> Option<impl Iterator<Item = fs::DirEntry>> {
+/// Whether images lie directly in a folder, by their extensions.
+fn has_images(folder: &Path) -> bool {
+    images_in(folder).next().is_some()
+}
+
+fn images_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let files = visible_entries(folder).into_iter().flatten().map(|entry| entry.path());
+    files.filter(|path| IMAGES.contains(&lower(path.extension()).as_str()) && path.is_file())
+}
+
+/// Whether a folder called `runs` is a class into which runs were written: it holds images, directly or in folders that are no
+/// runs. A single image may be a drawing of `regraft show`.
+fn holds_a_class(folder: &Path) -> bool {
+    let inner = visible_entries(folder).into_iter().flatten().map(|entry| entry.path());
+    let inner = inner.filter(|path| path.is_dir() && !is_run_folder(path));
+    images_in(folder).chain(inner.flat_map(|path| images_in(&path))).nth(1).is_some()
+}
+
+fn visible_entries(folder: &Path) -> Option<impl Iterator<Item = fs::DirEntry> + use<>> {
     Some(fs::read_dir(folder).ok()?.flatten().filter(|entry| !is_hidden(&entry.path())))
 }
 
 /// Whether a file's name says that it is no image.
 pub fn is_known_non_image(path: &Path) -> bool {
+    if DRAWINGS.iter().any(|&drawing| path.file_name().is_some_and(|name| name == drawing)) {
+        return true;
+    }
     match path.extension() {
         Some(extension) => NON_IMAGES.contains(&lower(Some(extension)).as_str()),
         None => NON_IMAGE_NAMES.contains(&lower(path.file_name()).as_str()),
