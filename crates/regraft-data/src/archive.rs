@@ -121,10 +121,12 @@ pub fn unpack(
 ) -> Result<Vec<String>, ArchiveError> {
     let kind = ArchiveKind::of(archive).map_err(|error| error::file_error(archive, &error))?;
     let mut target = Target::new(archive, folder, limits)?;
+    let Some(kind) = kind else { return Err(target.damaged("it is neither ZIP nor tar".to_owned())) };
     match kind {
-        Some(ArchiveKind::Zip) => zip_entries::unpack(archive, &mut target, progress)?,
-        Some(kind) => tar_entries::unpack(archive, kind == ArchiveKind::TarGz, &mut target, progress)?,
-        None => return Err(target.damaged("it is neither ZIP nor tar".to_owned())),
+        ArchiveKind::Zip => zip_entries::unpack(archive, &mut target, progress)?,
+        ArchiveKind::Tar | ArchiveKind::TarGz => {
+            tar_entries::unpack(archive, kind == ArchiveKind::TarGz, &mut target, progress)?;
+        }
     }
-    Ok(target.notes())
+    Ok(target.notes(kind))
 }

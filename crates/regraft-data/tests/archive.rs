@@ -54,7 +54,7 @@ fn what_is_inside_comes_out() {
 fn nothing_is_written_elsewhere() {
     let folder = TempDir::new().unwrap();
     let zip = folder.path().join("evil.zip");
-    for name in ["../evil", "a/../../evil", "/tmp/evil", "..\\evil", "C:\\evil", "c:evil", "a/b:stream"] {
+    for name in ["../evil", "a/../../evil", "/tmp/evil", "..\\evil", "a\\..\\..\\evil"] {
         archive(&zip, &[("good", b"x"), (name, b"x")]);
         let out = folder.path().join("deep/out");
         let error = unpack(&zip, &out, &LIMITS, &mut |_, _| {}).unwrap_err();
@@ -71,6 +71,27 @@ fn nothing_is_written_elsewhere() {
     std::fs::write(&zip, writer.finish().unwrap().into_inner()).unwrap();
     let error = unpack(&zip, &folder.path().join("links"), &LIMITS, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("\"link\" is a link or a device"), "{error}");
+}
+
+#[test]
+fn a_colon_is_part_of_a_name_except_on_windows() {
+    let folder = TempDir::new().unwrap();
+    let (zip, out) = (folder.path().join("a.zip"), folder.path().join("out"));
+    for (name, windows) in [
+        ("hot/a:b.jpg", "has a colon in its name, which no file on Windows may have"),
+        ("c:evil", "leads out of the folder"),
+        ("C:\\evil", "leads out of the folder"),
+    ] {
+        archive(&zip, &[(name, b"x")]);
+        let outcome = unpack(&zip, &out, &LIMITS, &mut |_, _| {});
+        if cfg!(windows) {
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains(windows), "{name}: {error}");
+        } else {
+            assert_eq!((outcome, files(&out)), (Ok(Vec::new()), vec![name.replace('\\', "/")]));
+        }
+        std::fs::remove_dir_all(&out).unwrap();
+    }
 }
 
 #[test]
@@ -137,7 +158,7 @@ fn an_archive_stands_for_what_is_in_it() {
     let names: Vec<PathBuf> = inputs.paths.iter().map(|path| path.file_name().unwrap().into()).collect();
     assert_eq!(names, ["1.jpg", "3.jpg", "1.jpg", "2.jpg"].map(PathBuf::from));
     let error = scan_labelled(&zip.join("photos/nothing"), &cache).unwrap_err().to_string();
-    assert!(error.contains("there is no such folder"), "{error}");
+    assert!(error.contains("no such file or folder"), "{error}");
 
     let table = b"path,label\nimages/1.jpg,x\nimages/2.jpg,y\n";
     archive(&zip, &[("set/images/1.jpg", b"1"), ("set/images/2.jpg", b"2"), ("set/all.csv", table)]);

@@ -172,6 +172,7 @@ fn names_that_are_not_utf_8_are_noted() {
     std::fs::write(&path, archive(&[entry(EntryType::Regular, b"gr\xFCn.jpg", b"x")])).unwrap();
     let notes = unpack(&path, &folder.path().join("out"), &LIMITS, &mut |_, _| {}).unwrap();
     assert!(notes[0].contains("that are not UTF-8 were read as code page 437 (1, "), "{notes:?}");
+    assert!(notes[0].contains("unpack it yourself with tar, convert the names") && !notes[0].contains("unzip"), "{notes:?}");
     assert!(folder.path().join("out/gr\u{207f}n.jpg").is_file());
 }
 

@@ -22,19 +22,22 @@ pub fn decode(name: &[u8]) -> (Cow<'_, str>, bool) {
     }
 }
 
-/// An entry's name as a path inside a folder, if it is one. Windows' ways of writing one that leads
-/// out of it count on every system.
-pub fn inside(name: &str) -> Option<PathBuf> {
+/// An entry's name as a path inside a folder, or why it is none. A backslash separates folders on every system, since archives are
+/// written on Windows too. A colon is part of a name, except on Windows, where it ends a drive or begins an alternate stream.
+pub fn inside(name: &str) -> Result<PathBuf, &'static str> {
+    const COLON: &str = "has a colon in its name, which no file on Windows may have";
     let name = name.replace('\\', "/");
     let mut path = PathBuf::new();
     for component in Path::new(&name).components() {
         match component {
-            Component::Normal(part) if !part.as_encoded_bytes().iter().any(|byte| matches!(byte, b':' | 0)) => path.push(part),
+            Component::Normal(part) if part.as_encoded_bytes().contains(&0) => return Err("has a zero byte in its name"),
+            Component::Normal(part) if cfg!(windows) && part.as_encoded_bytes().contains(&b':') => return Err(COLON),
+            Component::Normal(part) => path.push(part),
             Component::CurDir => {}
-            _ => return None,
+            _ => return Err("leads out of the folder that it is unpacked into"),
         }
     }
-    Some(path)
+    Ok(path)
 }
 
 #[cfg(test)]

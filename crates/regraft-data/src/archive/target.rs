@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::UnpackLimits;
 use super::error::{ArchiveError, file_error};
 use super::names;
+use super::{ArchiveKind, UnpackLimits};
 
 /// Two entries that the file system takes for one.
 const SAME: &str = "is the same file or folder as another entry on this file system, which does not tell \
@@ -76,8 +76,7 @@ impl<'a> Target<'a> {
                 self.guessed.1 = name.clone().into_owned();
             }
         }
-        let relative =
-            names::inside(&name).ok_or_else(|| self.refused(&name, "leads out of the folder that it is unpacked into"))?;
+        let relative = names::inside(&name).map_err(|why| self.refused(&name, why))?;
         Ok(Entry { name: name.into_owned(), relative })
     }
 
@@ -136,12 +135,19 @@ impl<'a> Target<'a> {
     }
 
     /// What to tell the user, a sentence each.
-    pub fn notes(self) -> Vec<String> {
+    pub fn notes(self, kind: ArchiveKind) -> Vec<String> {
+        let advice = match kind {
+            ArchiveKind::Zip => "unpack it yourself (`unzip -O GBK`, `unzip -O SHIFT_JIS`) and name the folder",
+            // No tar program converts names.
+            ArchiveKind::Tar | ArchiveKind::TarGz => {
+                "unpack it yourself with tar, convert the names (`convmv -r --notest -f latin1 -t utf8 FOLDER`) and name the folder"
+            }
+        };
         match self.guessed {
             (0, _) => Vec::new(),
             (count, first) => vec![format!(
                 "Names in {} that are not UTF-8 were read as code page 437 ({count}, such as {first:?}). If they \
-                 look wrong, unpack it yourself (`unzip -O GBK`, `unzip -O SHIFT_JIS`) and name the folder.",
+                 look wrong, {advice}.",
                 self.archive.display()
             )],
         }

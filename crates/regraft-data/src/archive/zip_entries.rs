@@ -1,12 +1,15 @@
 //! The entries of a ZIP archive.
 
-use std::io::BufReader;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::{ArchiveError, file_error};
+use super::names;
 use super::target::Target;
 use crate::named_file;
 
@@ -15,7 +18,10 @@ pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
     // The reader keeps the last of several entries with one name.
     if zip.has_duplicate_names() {
-        return Err(target.damaged("two entries have the same name".to_owned()));
+        return Err(match name_twice(archive, &zip) {
+            Some(name) => target.refused(&name, "occurs twice"),
+            None => target.damaged("two entries have the same name".to_owned()),
+        });
     }
     let count = zip.len();
     for place in 0..count {
@@ -46,6 +52,28 @@ pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(
         progress(place + 1, count);
     }
     Ok(())
+}
+
+/// The first name that occurs a second time in the central directory (APPNOTE.TXT, 4.3.12). `None` if it cannot be read.
+fn name_twice(archive: &Path, zip: &ZipArchive<BufReader<File>>) -> Option<String> {
+    let mut file = BufReader::new(named_file::open(archive).ok()?);
+    file.seek(SeekFrom::Start(zip.central_directory_start())).ok()?;
+    let mut seen = HashSet::new();
+    loop {
+        let mut header = [0; 46];
+        file.read_exact(&mut header).ok()?;
+        if !header.starts_with(b"PK\x01\x02") {
+            return None;
+        }
+        let length = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let mut name = vec![0; usize::from(length(28))];
+        file.read_exact(&mut name).ok()?;
+        file.seek_relative(i64::from(length(30)) + i64::from(length(32))).ok()?;
+        let text = names::decode(&name).0.into_owned();
+        if !seen.insert(name) {
+            return Some(text);
+        }
+    }
 }
 
 /// The name of a method that is not read, by the numbers of APPNOTE.TXT, 4.4.5.
