@@ -11,6 +11,7 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
+use crate::file_kind::FileKind;
 use crate::folder::Walk;
 use crate::source::{self, Source, unpack_folder};
 
@@ -53,6 +54,8 @@ pub struct Labelled {
     pub names: Vec<String>,
     /// Where each name stands: its folder, or the table.
     pub origins: Vec<PathBuf>,
+    /// If a table gives the names, the first line of each, counted from 1; else empty.
+    pub lines: Vec<u64>,
     /// By name, then by path in byte order. A label is a place in `names`.
     pub samples: Vec<Sample>,
     /// What was left out.
@@ -117,7 +120,7 @@ pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usiz
     let (mut catalogue, layout) = match source::open(data, &options.cache, &mut notes)? {
         Source::Folder(folder) => folders::train(&folder, &mut walk)?,
         Source::Table(table) => tables::train(&table, &tables::no_splits)?,
-        Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
+        Source::File(path) => return Err(not_a_folder(path)),
     };
     notes.append(&mut catalogue.notes);
     catalogue.notes = notes;
@@ -131,13 +134,23 @@ pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usiz
         [(&catalogue.validation, &layout.validation, "validation set"), (&catalogue.test, &layout.test, "test set")]
     {
         if let Some(origin) = folder {
-            catalogue.notes.push(format!("The {set} is {} images from {origin}.", samples.len()));
+            let images = if samples.len() == 1 { "1 image".to_owned() } else { format!("{} images", samples.len()) };
+            catalogue.notes.push(format!("The {set} is {images} from {origin}."));
         }
     }
     if layout.validation.is_none() {
         split::hold_out(&mut catalogue, layout.fraction, &layout.train, &options.split);
     }
     Ok(catalogue)
+}
+
+/// The error for a file that is neither a table nor an archive.
+fn not_a_folder(path: PathBuf) -> CatalogueError {
+    const EMPTY: FileKind = FileKind { what: "an empty file", advice: "get it again, or check what should have written it" };
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => CatalogueError::NotData { path, kind: EMPTY },
+        _ => CatalogueError::NotAFolder { path },
+    }
 }
 
 /// Where each set of images comes from.
@@ -166,7 +179,7 @@ pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueErr
     let mut labelled = match source::open(path, cache, &mut notes)? {
         Source::Folder(folder) => folders::labelled(&folder, &mut walk)?,
         Source::Table(table) => tables::labelled(&table, &tables::no_splits)?,
-        Source::File(path) => return Err(CatalogueError::NotAFolder { path }),
+        Source::File(path) => return Err(not_a_folder(path)),
     };
     notes.append(&mut labelled.notes);
     Ok(Labelled { ignored: walk.into_ignored(), notes, ..labelled })
@@ -179,15 +192,17 @@ impl Labelled {
     ///
     /// When a name is none of them.
     pub fn labelled_by(self, classes: &[String]) -> Result<EvaluationFolder, CatalogueError> {
-        let place = |(name, origin): (&String, &PathBuf)| {
+        let place = |(at, name): (usize, &String)| {
             let label = classes.iter().position(|known| known == name).map(|label| label as u32);
-            label.ok_or_else(|| CatalogueError::UnknownClass {
-                path: origin.clone(),
-                class: name.clone(),
-                known: classes.to_vec(),
+            label.ok_or_else(|| {
+                let (path, class, known) = (self.origins[at].clone(), name.clone(), classes.to_vec());
+                match self.lines.get(at) {
+                    Some(&line) => CatalogueError::UnknownLabel { path, line, class, known },
+                    None => CatalogueError::UnknownClass { path, class, known },
+                }
             })
         };
-        let labels = self.names.iter().zip(&self.origins).map(place).collect::<Result<Vec<_>, _>>()?;
+        let labels = self.names.iter().enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
         Ok(self.with_labels(&labels))
     }
 

@@ -9,10 +9,10 @@ use crate::split_name::Split;
 /// A folder that cannot be used as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CatalogueError {
-    /// There is no such folder.
-    #[error("{}: there is no such folder; check the path", .path.display())]
+    /// There is nothing of that name.
+    #[error("{}: no such file or folder; check the path", .path.display())]
     Missing {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
     },
     /// A file instead of a folder.
@@ -232,7 +232,11 @@ pub enum CatalogueError {
         class: String,
     },
     /// A class of an evaluation part or table that was not trained.
-    #[error("{}, line {line}: the class {class:?} is unknown: {}", .path.display(), known_classes(.known))]
+    #[error(
+        "{}, line {line}: the class {class:?} is unknown: {}; correct the label or remove the line",
+        .path.display(),
+        known_classes(.known)
+    )]
     UnknownLabel {
         /// The table.
         path: PathBuf,
@@ -300,7 +304,7 @@ fn some_of(names: &[String]) -> String {
 }
 
 fn class_folders(found: &[String]) -> String {
-    if found.is_empty() { "none".to_owned() } else { format!("only {}", found.join(", ")) }
+    if found.is_empty() { "none".to_owned() } else { format!("only the folder {:?}", found.join(", ")) }
 }
 
 fn known_classes(known: &[String]) -> String {

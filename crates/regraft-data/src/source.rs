@@ -9,6 +9,7 @@ use crate::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use crate::error::CatalogueError;
 use crate::file_kind::{self, FileKind};
 use crate::folder::{Walk, list_all, lossy_name};
+use crate::named_file;
 use crate::split_name::Split;
 use crate::table::{self, TableKind, is_metadata};
 
@@ -130,6 +131,10 @@ fn plain(path: &Path, start: &[u8]) -> Result<Source, CatalogueError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(Source::Folder(path.to_path_buf())),
         Ok(_) if TableKind::of(path).is_some() => Ok(Source::Table(path.to_path_buf())),
+        Ok(metadata) if !metadata.is_file() => match named_file::open(path) {
+            Ok(_) => Ok(Source::File(path.to_path_buf())),
+            Err(error) => Err(CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }),
+        },
         Ok(_) => match FileKind::of_data(path, start) {
             Some(kind) => Err(CatalogueError::NotData { path: path.to_path_buf(), kind }),
             None => Ok(Source::File(path.to_path_buf())),

@@ -95,6 +95,17 @@ pub fn read(path: &Path) -> Result<Table, CatalogueError> {
     }
 }
 
+/// Whether a table that [`read`] refuses has columns of paths and labels nevertheless.
+pub fn names_labels(path: &Path) -> bool {
+    let Ok(bytes) = named_file::read(path, MAX_TABLE_BYTES) else { return false };
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    match TableKind::of(path) {
+        Some(TableKind::Columns(delimiter)) => delimited::names_labels(path, bytes, delimiter),
+        Some(TableKind::JsonLines) => json_lines::names_labels(bytes),
+        Some(TableKind::List) | None => false,
+    }
+}
+
 fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
     let mut rows = Vec::new();
     for (line, text) in fields::lines(bytes) {
@@ -145,6 +156,12 @@ fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     if trimmed.is_empty() {
         return Err(line_error(table, line, "has no path"));
     }
+    if let Some(scheme) = scheme(trimmed) {
+        let message = format!(
+            "its path is an address ({scheme}://...), and addresses are not fetched: download the image and name its file"
+        );
+        return Err(line_error(table, line, &message));
+    }
     let trimmed = (trimmed != path.written).then(|| trimmed.to_owned());
     let (path, other) = match trimmed {
         Some(trimmed) if path.exact => (path.written, Some(trimmed)),
@@ -160,6 +177,14 @@ fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
         ),
     };
     Ok(Row { line, path, other, label, split, is_eval })
+}
+
+/// The scheme of an address such as `https://host/a.jpg` (RFC 3986, 3.1).
+fn scheme(path: &str) -> Option<&str> {
+    let (scheme, _) = path.split_once("://")?;
+    let is_scheme = scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme.then_some(scheme)
 }
 
 impl Row {

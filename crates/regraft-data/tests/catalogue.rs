@@ -149,8 +149,8 @@ fn what_cannot_be_used_is_refused_with_its_name() {
     let error = |files: &[&str]| scanned(files).unwrap_err().to_string();
     let unknown = error(&["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"]);
     assert!(unknown.contains("val") && unknown.contains("\"c\"") && unknown.contains("a, b"), "{unknown}");
-    assert!(error(&["a/1.jpg"]).contains("at least two classes, but has only a"));
-    assert!(error(&["1.txt", "a/1.txt"]).contains("at least two classes, but has only a"));
+    assert!(error(&["a/1.jpg"]).contains("at least two classes, but has only the folder \"a\""));
+    assert!(error(&["1.txt", "a/1.txt"]).contains("at least two classes, but has only the folder \"a\""));
     assert!(error(&["1.txt"]).contains("at least two classes, but has none"));
     assert!(error(&["1.jpg", "2.jpg"]).contains("holds 2 files but no class folders"));
     assert!(error(&["a/1.jpg", "b/"]).contains("b: holds no image"));
@@ -159,7 +159,7 @@ fn what_cannot_be_used_is_refused_with_its_name() {
     assert!(error(&["test/a/1.jpg", "val/b/1.jpg"]).contains("no training set"));
     assert!(error(&["train/a/1.jpg", "train/b/1.jpg", "test/a/"]).contains("test: holds no image"));
     let missing = scan(Path::new("no/such/folder"), &SplitOptions::default()).unwrap_err().to_string();
-    assert!(missing.contains("no/such/folder: there is no such folder"), "{missing}");
+    assert!(missing.contains("no/such/folder: no such file or folder"), "{missing}");
     let data = folder(&["file.jpg"]);
     assert!(matches!(scan(&data.path().join("file.jpg"), &SplitOptions::default()), Err(CatalogueError::NotAFolder { .. })));
 }
@@ -255,7 +255,7 @@ fn pictures_are_left_out_as_a_list_says() {
     assert_eq!(labelled(data.path(), &catalogue.train), [pair("train/a/2.jpg", 0), pair("train/b/1.jpg", 1)]);
     assert_eq!(labelled(data.path(), &catalogue.test), [pair("test/a/1.jpg", 0)]);
     let notes = catalogue.notes.join("\n");
-    assert!(notes.contains("3 pictures are left out") && notes.contains("1 lines of") && notes.contains("gone.jpg"), "{notes}");
+    assert!(notes.contains("3 images are left out") && notes.contains("1 line of") && notes.contains("gone.jpg"), "{notes}");
     std::fs::write(&list, "path\ntrain/a/1.jpg\ntrain/a/2.jpg\n").unwrap();
     let error = scan_with(data.path(), &options, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("excludes every image of class a"), "{error}");

@@ -88,3 +88,37 @@ fn text_is_named_by_its_extension() {
     let path = written(&folder, "a.jpg", b"\xFF\xD8\xFF\xE0");
     assert_eq!(expand(&[path.to_str().unwrap().to_owned()], folder.path()).unwrap().paths, [path]);
 }
+
+#[test]
+fn files_that_are_empty_or_missing_or_no_files_are_named_so_whatever_their_name() {
+    let folder = TempDir::new().unwrap();
+    for name in ["empty.zip", "empty.jpg", "empty"] {
+        let error = error(&written(&folder, name, b""));
+        assert!(error.contains("is an empty file; get it again"), "{error}");
+    }
+    for name in ["absent.csv", "absent.zip", "absent"] {
+        let error = error(&folder.path().join(name));
+        assert!(error.ends_with(&format!("{name}: no such file or folder; check the path")), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_named_as_such() {
+    let folder = TempDir::new().unwrap();
+    let named = |path: &Path, what: &str| {
+        let expand = expand(&[path], folder.path()).unwrap_err().to_string();
+        for error in [error(path), expand] {
+            assert!(error.contains(&format!("cannot be read (it is {what}, not a regular file)")), "{error}");
+        }
+    };
+    for name in ["pipe.zip", "pipe.jpg", "pipe"] {
+        let path = folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        named(&path, "a named pipe");
+    }
+    let path = folder.path().join("zero.zip");
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    named(&path, "a device");
+    named(Path::new("/dev/null"), "a device");
+}

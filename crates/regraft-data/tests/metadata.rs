@@ -116,11 +116,38 @@ fn a_table_goes_before_class_folders_and_one_without_labels_does_not() {
     assert_eq!((&catalogue.classes[..], counts(&catalogue)), (&["x", "y"].map(str::to_owned)[..], [2, 0, 0]));
     assert!(catalogue.notes.iter().any(|note| note.contains("the names of the folders beside it do not count")));
     assert_eq!(catalogue.ignored.len(), 1);
-    for table in ["file_name,text\ncat/1.jpg,a cat\n", "id,what\n1,2\n", "file_name,label\ncat/1.jpg,\n"] {
+    for table in
+        ["file_name,text\ncat/1.jpg,a cat\n", "id,what\n1,2\n", "file_name,text\ncat/1.jpg,\"a cat\n", "file_name,label\n"]
+    {
         let data = with(&files, &[("metadata.csv", table)]);
         let catalogue = scanned(data.path()).unwrap();
         assert_eq!(catalogue.classes, ["cat", "dog"], "{table}");
         assert_eq!(names(data.path(), catalogue.ignored.iter().map(|ignored| &ignored.path)), ["metadata.csv"]);
+    }
+}
+
+#[test]
+fn a_broken_table_of_labels_is_an_error_beside_class_folders_too() {
+    let good = "{\"file_name\": \"cat/1.jpg\", \"label\": \"x\"}";
+    for (name, content, line) in [
+        ("metadata.csv", "file_name,label\ncat/1.jpg,x\ndog/2.jpg,\n".to_owned(), 3),
+        ("metadata.csv", "file_name,label\ncat/1.jpg,\ndog/2.jpg,\n".to_owned(), 2),
+        ("metadata.csv", "file_name,label\ncat/1.jpg,\"x\ndog/2.jpg,y\n".to_owned(), 2),
+        ("metadata.csv", "file_name,label\ncat/1.jpg,x\ndog/2.jpg,y,z\n".to_owned(), 3),
+        ("metadata.csv", "file_name,label,label\ncat/1.jpg,x,y\n".to_owned(), 1),
+        ("metadata.csv", "sep=;\nfile_name;label\ncat/1.jpg;x;y\n".to_owned(), 3),
+        ("metadata.jsonl", format!("{good}\n{{\"file_name\": \"dog/2.jpg\", \"label\": \"\"}}\n"), 2),
+        ("metadata.jsonl", format!("{good}\n{{\"file_name\": \"dog/2.jpg\", \"label\": null}}\n"), 2),
+        ("metadata.jsonl", format!("{good}\n{{\"file_name\": \n"), 2),
+        ("metadata.jsonl", "{\"file_name\": \n".to_owned(), 1),
+    ] {
+        for outer in ["", "train/", "set/"] {
+            let files = ["cat/1.jpg", "dog/2.jpg", "dog/3.jpg"].map(|file| format!("{outer}{file}"));
+            let table = format!("{outer}{name}");
+            let data = with(&files.each_ref().map(String::as_str), &[(&table, &content)]);
+            let error = scanned(data.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}, line {line}: ")), "{table}: {content}: {error}");
+        }
     }
 }
 

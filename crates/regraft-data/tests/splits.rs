@@ -292,3 +292,17 @@ fn every_file_is_used_once_or_named_as_ignored_in_any_tree() {
     }
     assert!(read > 80 && refused > 40, "{read} read, {refused} refused");
 }
+
+#[test]
+fn a_folder_that_only_wraps_the_classes_of_a_split_is_opened() {
+    let train = ["train/images/hot/1.jpg", "train/images/not/2.jpg"];
+    for (test, found) in
+        [(&["test/images/hot/3.jpg"][..], 1), (&["test/hot/3.jpg", "test/not/4.jpg"], 2), (&["test/hot/a/3.jpg"], 1)]
+    {
+        let catalogue = scanned(&[&train[..], test].concat()).unwrap();
+        assert_eq!((&catalogue.classes[..], counts(&catalogue)), (&["hot", "not"].map(str::to_owned)[..], [2, 0, found]));
+        assert!(catalogue.notes.join("\n").contains("images is the training set"), "{:?}", catalogue.notes);
+    }
+    let error = scanned(&["train/images/1.jpg", "test/hot/2.jpg"]).unwrap_err().to_string();
+    assert!(error.contains("at least two classes, but has only the folder \"images\""), "{error}");
+}

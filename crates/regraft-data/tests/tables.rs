@@ -52,7 +52,7 @@ fn a_table_without_parts_is_split_as_class_folders_are() {
     std::fs::write(&table, format!("file,label\n{lines}1.jpg,y\n")).unwrap();
     let catalogue = scan_with(&table, &ScanOptions::default(), &mut |_| {}).unwrap();
     assert_eq!((catalogue.train.len(), catalogue.validation.len()), (16, 4));
-    assert!(catalogue.notes.iter().any(|note| note.starts_with("1 lines of")), "{:?}", catalogue.notes);
+    assert!(catalogue.notes.iter().any(|note| note.starts_with("1 line of")), "{:?}", catalogue.notes);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn the_test_lines_of_a_table_are_scored() {
     std::fs::write(&table, "path,label,split\na.jpg,cat,train\nb.jpg,dog,test\nc.jpg,cat,test\nv.jpg,cat,val\n").unwrap();
     let found = scan_labelled(&table, Path::new("unused")).unwrap();
     assert_eq!((found.names.len(), found.samples.len()), (2, 2));
-    assert!(found.notes[0].contains("the 2 lines of the part test count"), "{:?}", found.notes);
+    assert!(found.notes[0].contains("only the 2 lines of the split test count"), "{:?}", found.notes);
     std::fs::write(&table, "path,label\na.jpg,cat\nb.jpg,dog\n").unwrap();
     assert_eq!(scan_labelled(&table, Path::new("unused")).unwrap().samples.len(), 2);
 }

@@ -42,6 +42,59 @@ fn of_two_columns_that_fit_the_order_of_names_decides_and_a_note_says_so() {
 }
 
 #[test]
+fn other_columns_of_labels_are_named() {
+    for (header, used, ignored) in [
+        ("class_id,class_name", "class_name", "class_id"),
+        ("class_index,class", "class", "class_index"),
+        ("labels,label", "label", "labels"),
+        ("Category-ID,category", "category", "Category-ID"),
+    ] {
+        let expected = format!("the labels are read from the column \"{used}\". The column \"{ignored}\" is ignored");
+        let found = notes("t.csv", &format!("path,{header}\na,0,x\nb,1,y\n"));
+        assert_eq!(found.matches(&expected).count(), 1, "{found}");
+        let line = |value: &str| format!("{{\"path\": \"{value}\", \"{ignored}\": \"0\", \"{used}\": \"{value}\"}}\n");
+        let found = notes("t.jsonl", &[line("x"), line("y")].concat());
+        assert_eq!(found.matches(&expected).count(), 1, "{found}");
+    }
+    // Columns of zeros and ones: one 1 in each row, or named like the labels.
+    let ignored = "read from the column \"label\". The columns cat, dog of zeros and ones are ignored; remove \"label\"";
+    for rows in ["a,x,1,0\nb,y,0,1\n", "a,cat,1,1\nb,dog,0,1\n"] {
+        let found = notes("t.csv", &format!("path,label,cat,dog\n{rows}"));
+        assert!(found.contains(ignored), "{found}");
+    }
+    for other in ["path,label,flash,blurred\na,x,1,1\nb,y,0,0\n", "path,label,blurred\na,x,1\nb,y,1\n"] {
+        assert!(!notes("t.csv", other).contains("zeros and ones"), "{other}");
+    }
+}
+
+#[test]
+fn labels_of_several_classes_are_named() {
+    for label in ["cat,dog", "dog | cat", "cat;dog", "cat|dog|"] {
+        let found = notes("t.csv", &format!("path,label\na,cat\nb,dog\nc,\"{label}\"\n"));
+        assert!(
+            found.contains(&format!("look like several classes joined, but each is a class of its own: {label:?}. ")),
+            "{found}"
+        );
+    }
+    let found = notes("t.csv", "path,label\na,x|y\nb,y|z\nc,z|x\nd,q|x\n");
+    assert!(found.contains(r#"of its own: "x|y", "y|z", "z|x". "#), "{found}");
+    let found = notes("t.csv", "path,label\na,\"Smith, Ann\"\nb,\"Smith, Joe\"\nc,cat|\nd,dog\n");
+    assert!(!found.contains("several classes"), "{found}");
+}
+
+#[test]
+fn rows_without_a_split_are_counted() {
+    let rows = "a,x,train\nb,y,train\nc,x,\nd,y, \ne,x,test\n";
+    let found = notes("t.csv", &format!("path,label,split\n{rows}"));
+    assert!(found.contains("t.csv: 2 rows have no split and are in the training set."), "{found}");
+    let found = notes("t.jsonl", "{\"path\":\"a\",\"label\":\"x\",\"split\":\"train\"}\n{\"path\":\"b\",\"label\":\"y\"}\n");
+    assert!(found.contains("t.jsonl: 1 row has no split and is in the training set."), "{found}");
+    for full in ["path,label,split\na,x,train\nb,y,train\n", "path,label,split\na,x,\nb,y,\n", "path,label\na,x\nb,y\n"] {
+        assert!(!notes("t.csv", full).contains("no split"), "{full}");
+    }
+}
+
+#[test]
 fn two_columns_of_one_name_are_an_error() {
     refused("t.csv", "path,label,Label\na,x,y\n", &["line 1: has two columns called \"Label\"; rename one"]);
     refused("t.jsonl", r#"{"path": "a", "label": "x", "label": "y"}"#, &["line 1: has two values called \"label\""]);
@@ -51,16 +104,25 @@ fn two_columns_of_one_name_are_an_error() {
 
 #[test]
 fn an_ignored_column_that_looks_like_a_split_is_named() {
-    for (column, values) in [("is_valid", ["True", "False"]), ("Fold", ["0", "1"]), ("part_of", ["train", "val"])] {
+    for (column, values) in [
+        ("is_valid", ["True", "False"]),
+        ("Fold", ["0", "1"]),
+        ("Train", ["1", "0"]),
+        ("test", ["1", "0"]),
+        ("part_of", ["train", "val"]),
+    ] {
         let found = notes("t.csv", &format!("path,label,{column}\na,x,{}\nb,y,{}\n", values[0], values[1]));
-        assert!(found.contains(&format!("the columns \"{column}\" look like a split and are ignored")), "{found}");
+        assert!(found.contains(&format!("the column \"{column}\" looks like a split and is ignored. To use it,")), "{found}");
         let lines = format!(
             "{{\"path\":\"a\",\"label\":\"x\",\"{column}\":\"{}\"}}\n{{\"path\":\"b\",\"label\":\"y\",\"{column}\":\"{}\"}}",
             values[0], values[1]
         );
         let found = notes("t.jsonl", &lines);
-        assert!(found.contains(&format!("the columns \"{column}\" look like a split")), "{found}");
+        assert!(found.contains(&format!("the column \"{column}\" looks like a split")), "{found}");
     }
+    let found = notes("t.csv", "path,label,train,test\na,x,1,0\nb,y,0,1\n");
+    assert!(found.contains("the columns \"train\", \"test\" look like a split and are ignored. To use one,"), "{found}");
+    assert!(!found.contains("zeros and ones"), "{found}");
     // Not beside a split, nor any other column.
     let found = notes("t.csv", "path,label,split,fold,size\na,x,train,1,2\nb,y,train,2,3\n");
     assert!(!found.contains("look like"), "{found}");
@@ -131,4 +193,24 @@ fn exports_are_recognised_and_their_columns_listed() {
     refused("t.jsonl", "{\"id\": 1, \"label\": \"x\"}", &["line 1: has no path", "(it has id, label)"]);
     refused("t.txt", "path;label\na;x\n", &["t.txt, line 1: names the columns of a table; give the file the extension .csv"]);
     refused("t.txt", "a.jpg 0\nb.jpg 1\n", &["t.txt: lists paths without labels; write a table"]);
+}
+
+#[test]
+fn an_unknown_label_is_named_with_its_line_and_an_address_is_not_fetched() {
+    let folder = TempDir::new().unwrap();
+    let table = folder.path().join("t.csv");
+    std::fs::write(&table, "path,label\na,x\nb,q\nc,q\n").unwrap();
+    let classes = ["x", "y"].map(str::to_owned);
+    let error = scan_labelled(&table, folder.path()).unwrap().labelled_by(&classes).unwrap_err().to_string();
+    assert!(error.contains("t.csv, line 3: the class \"q\" is unknown"), "{error}");
+    assert!(error.ends_with("correct the label or remove the line"), "{error}");
+    for (address, scheme) in [("http://host/b.jpg", "http"), ("s3://bucket/b.jpg", "s3"), (" https://host/b.jpg", "https")] {
+        let expected = format!("line 3: its path is an address ({scheme}://...), and addresses are not fetched");
+        refused("t.csv", &format!("path,label\na,x\n{address},y\n"), &[&expected]);
+        refused(
+            "t.jsonl",
+            &format!("{{\"path\":\"a\",\"label\":\"x\"}}\n\n{{\"path\":\"{address}\",\"label\":\"y\"}}"),
+            &[&expected],
+        );
+    }
 }

@@ -51,6 +51,16 @@ pub enum LabelledFolderError {
         /// What is wrong with its name as a class.
         source: ClassNameError,
     },
+    /// A table's label is no class of the model.
+    #[error("{}, line {line}: {source}; correct the label or remove the line", .path.display())]
+    Label {
+        /// The table.
+        path: PathBuf,
+        /// The first line with the label, counted from 1.
+        line: u64,
+        /// What is wrong with the label.
+        source: ClassNameError,
+    },
     /// A class folder is no class of the model.
     #[error("{}: {source}; rename it or leave it out", .path.display())]
     Class {
@@ -135,9 +145,12 @@ impl ClassNames<'_> {
 pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
     let mut listed = catalogue::scan_labelled(folder, &unpack_folder())?;
     let mut labels = Vec::with_capacity(listed.names.len());
-    for (name, origin) in listed.names.iter().zip(&listed.origins) {
+    for (at, (name, origin)) in listed.names.iter().zip(&listed.origins).enumerate() {
         match classes.find(name) {
             Ok(class) => labels.push(class as u32),
+            Err(source) if at < listed.lines.len() => {
+                return Err(LabelledFolderError::Label { path: origin.clone(), line: listed.lines[at], source });
+            }
             Err(source) if Split::of(name).is_some() => {
                 return Err(LabelledFolderError::Split { path: origin.clone(), source });
             }

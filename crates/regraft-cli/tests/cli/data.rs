@@ -133,7 +133,7 @@ fn a_table_trains_and_is_scored_as_its_folders_would() {
     };
     assert!(weights("photos") == weights("all"), "{}\n{}", from_folders.stdout, from_table.stdout);
     let scored = workspace.regraft("evaluate runs/all all.csv --json").succeeded();
-    assert_says(&scored.stdout, &["\"images\":6", "the 6 lines of the part test count"]);
+    assert_says(&scored.stdout, &["\"images\":6", "only the 6 lines of the split test count"]);
     workspace.write("list.txt", "photos/test/blue/0.jpg\nphotos/test/striped/1.png\n");
     let run = workspace.regraft("predict runs/all list.txt --csv --top 1").succeeded();
     assert_eq!(run.stdout.lines().count(), 3, "{}", run.stdout);

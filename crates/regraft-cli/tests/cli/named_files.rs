@@ -145,7 +145,7 @@ fn streams_that_a_shell_passes_are_read() {
     workspace.write("out.txt", "photos/test/blue/0.jpg\n");
     let script = format!("$REGRAFT train photos {QUICK} --output left --exclude <(cat out.txt)");
     let outcome = bash(&workspace, &script).succeeded();
-    assert_says(&outcome.stdout, &["1 images are left out as /dev/fd/"]);
+    assert_says(&outcome.stdout, &["1 image is left out as /dev/fd/"]);
     let outcome = bash(&workspace, "$REGRAFT train photos --output again --config <(cat run/config.toml)").succeeded();
     assert_says(&outcome.stdout, &["again/model.safetensors is ready"]);
 }

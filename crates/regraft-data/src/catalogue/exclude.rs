@@ -41,12 +41,15 @@ pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<
         }
     }
     let unused: Vec<&str> = rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
-    catalogue.notes.push(format!("{left_out} images are left out as {} says.", list.display()));
+    let images = if left_out == 1 { "1 image is".to_owned() } else { format!("{left_out} images are") };
+    catalogue.notes.push(format!("{images} left out as {} says.", list.display()));
     if let Some(first) = unused.first() {
         catalogue.notes.push(format!(
-            "{} lines of {} name no image of {}, such as {first}.",
+            "{} {} of {} {} no image of {}, such as {first}.",
             unused.len(),
+            if unused.len() == 1 { "line" } else { "lines" },
             list.display(),
+            if unused.len() == 1 { "names" } else { "name" },
             data.display()
         ));
     }

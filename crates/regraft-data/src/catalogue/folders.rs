@@ -76,7 +76,7 @@ pub fn labelled(data: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueE
                 let named = parts[0].named.clone();
                 return Err(CatalogueError::NoTest { path: folder, found: layout::names_of(&parts), named });
             };
-            let named = test.named.display();
+            let named = test.folder.display();
             notes.push(format!("{} holds splits: scoring the test set, {named}.", folder.display()));
             ignore_beside(entries, &parts, walk);
             list_part(test, Purpose::Score, walk)?
@@ -111,7 +111,7 @@ fn parts_note(parts: &[Part]) -> Option<String> {
 
 fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
     let mut folder = part.named.clone();
-    // What is ignored on the way down to the folder of the same name.
+    // What is ignored on the way down to the folder that holds the classes.
     while folder != part.folder {
         let Some(inner) = walk.list(&folder)?.folders.pop() else { break };
         folder = inner;
@@ -187,7 +187,8 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
     if purpose == Purpose::Train {
         notes.extend(same_folders_note(&classes));
     }
-    let mut labelled = Labelled { names: Vec::new(), origins: Vec::new(), samples: Vec::new(), ignored: Vec::new(), notes };
+    let mut labelled =
+        Labelled { names: Vec::new(), origins: Vec::new(), lines: Vec::new(), samples: Vec::new(), ignored: Vec::new(), notes };
     for (name, Class { folders, files, .. }) in classes {
         let origin = folders[0].clone();
         if files.is_empty() {

@@ -45,7 +45,31 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
             absent.join(" and ")
         ));
     }
+    let joined: Vec<String> = joined(&labels).iter().map(|label| format!("{label:?}")).collect();
+    if !joined.is_empty() {
+        let more = if joined.len() > SHOWN { format!(" and {} more", joined.len() - SHOWN) } else { String::new() };
+        notes.push(format!(
+            "{table}: these labels look like several classes joined, but each is a class of its own: {}{more}. Each image has \
+             exactly one class; labels of several classes are not supported.",
+            joined[..joined.len().min(SHOWN)].join(", ")
+        ));
+    }
     notes
+}
+
+/// Labels such as `cat|dog`, each part of which occurs in another label too, alone or joined.
+fn joined<'a>(labels: &BTreeSet<&'a str>) -> Vec<&'a str> {
+    let parts =
+        |label: &'a str| label.split([',', '|', ';']).map(str::trim).filter(|part| !part.is_empty()).collect::<BTreeSet<_>>();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for part in labels.iter().flat_map(|&label| parts(label)) {
+        *counts.entry(part).or_default() += 1;
+    }
+    let is_joined = |label: &&'a str| {
+        let parts = parts(label);
+        parts.len() > 1 && parts.iter().all(|part| counts[part] > 1)
+    };
+    labels.iter().copied().filter(is_joined).collect()
 }
 
 /// A label's value if it is a number, in one way of writing it.

@@ -44,7 +44,7 @@ pub struct Part {
     pub split: Split,
     /// The folder in the data folder.
     pub named: PathBuf,
-    /// The folder that holds its classes or images: `named`, or a folder of the same name in it.
+    /// The folder that holds its classes or images: `named`, or a folder in it that only wraps them.
     pub folder: PathBuf,
     content: Content,
 }
@@ -124,6 +124,7 @@ fn recognise(
     let mut parts =
         named_splits(&entries.folders).into_iter().map(|(split, folder)| part(split, folder)).collect::<Result<Vec<_>, _>>()?;
     parts.sort_by_key(|part| part.split);
+    open_wrappers(&mut parts)?;
     let any_labelled = parts.iter().any(|part| part.content == Content::Labelled);
     if parts.is_empty() || purpose == Purpose::Score && !any_labelled {
         return Ok(None);
@@ -173,6 +174,36 @@ fn recognise(
         (Content::Nothing, false) if alone => Ok(None),
         _ => Ok(Some(parts)),
     }
+}
+
+/// Opens a folder that is alone in the training set and holds folders alone, as in `train/images/<class>/`: one class is none to
+/// train, so it is no class. In the other splits, where a class may be alone, the folder of the same name is opened.
+fn open_wrappers(parts: &mut [Part]) -> Result<(), CatalogueError> {
+    for _ in 0..MAX_WRAPPERS {
+        let Some(train) = parts.iter_mut().find(|part| part.split == Split::Train) else { return Ok(()) };
+        let Some(inner) = wrapper_in(&train.folder)? else { return Ok(()) };
+        let name = folder::lossy_name(&inner);
+        train.folder = inner;
+        for part in parts.iter_mut().filter(|part| part.split != Split::Train) {
+            if let Some(inner) = wrapper_in(&part.folder)?.filter(|inner| folder::lossy_name(inner) == name) {
+                part.folder = inner;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folder that is alone in a split and holds folders alone.
+fn wrapper_in(folder: &Path) -> Result<Option<PathBuf>, CatalogueError> {
+    let entries = folder::peek(folder)?;
+    let ([only], []) = (&entries.folders[..], &entries.files[..]) else { return Ok(None) };
+    if Split::of(&folder::lossy_name(only)).is_some() || metadata::table_in(folder, &entries, &mut Vec::new())?.is_some() {
+        return Ok(None);
+    }
+    let inner = folder::peek(only)?;
+    let is_wrapper =
+        inner.files.is_empty() && !inner.folders.is_empty() || metadata::table_in(only, &inner, &mut Vec::new())?.is_some();
+    Ok(is_wrapper.then(|| only.clone()))
 }
 
 /// The names of parts, in words.

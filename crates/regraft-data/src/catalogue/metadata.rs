@@ -8,29 +8,24 @@ use crate::folder::{self, Entries, Walk};
 use crate::split_name::Split;
 use crate::table::{self, METADATA_NAMES, Row};
 
-/// The table in a folder that labels its images. One without labels (captions, boxes) does not count. If there are folders, which
-/// may be classes, neither does one that labels only some images or cannot be read, with a note.
+/// The table in a folder that labels its images, if one does. A table without a column of labels (captions, boxes) does not.
+/// A note says so if such a table is broken and lies beside folders, which may be classes.
+///
+/// # Errors
+///
+/// If a table with columns of paths and labels cannot be used, whatever lies beside it: to read the folders' names instead would
+/// change the labels. Without folders beside it, any broken table is an error.
 pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Result<Option<PathBuf>, CatalogueError> {
-    const UNUSED: &str = "The folders' names are used as labels instead.";
     let mut found = None;
     for path in METADATA_NAMES.map(|name| folder.join(name)) {
         if !path.is_file() {
             continue;
         }
         match table::read(&path) {
-            Ok(read) if read.rows.iter().all(|row| row.label.is_none()) => continue,
-            // Without folders, a row without a label is an error with its line.
-            Ok(read) if entries.folders.is_empty() || read.rows.iter().all(is_labelled) => {}
-            Err(CatalogueError::NoColumn { .. }) => continue,
-            Ok(_) => {
-                notes.push(format!(
-                    "{} is not used, because it does not label every image that it lists. {UNUSED}",
-                    path.display()
-                ));
-                continue;
-            }
-            Err(error) if !entries.folders.is_empty() => {
-                notes.push(format!("{error}. The table is not used. {UNUSED}"));
+            Ok(read) if read.rows.iter().any(|row| row.label.is_some()) => {}
+            Ok(_) | Err(CatalogueError::NoColumn { .. }) => continue,
+            Err(error) if !entries.folders.is_empty() && !table::names_labels(&path) => {
+                notes.push(format!("{error}. The table is not used. The folders' names are used as labels instead."));
                 continue;
             }
             Err(error) => return Err(error),
@@ -40,10 +35,6 @@ pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Re
         }
     }
     Ok(found)
-}
-
-fn is_labelled(row: &Row) -> bool {
-    row.label.as_ref().is_some_and(|label| !label.trim().is_empty())
 }
 
 /// The split that each row's path says: Hugging Face takes it from the first folder (`train/0001.png`). The folders are seen

@@ -20,6 +20,12 @@ pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layou
     let mut notes = Vec::new();
     let rows = labelled_rows(table, splits_of, &mut notes)?;
     let has_parts = rows.iter().any(|(row, _)| row.split.is_some());
+    let without = rows.iter().filter(|(row, _)| row.split.is_none()).count();
+    if has_parts && without > 0 {
+        let rows =
+            if without == 1 { "1 row has no split and is".to_owned() } else { format!("{without} rows have no split and are") };
+        notes.push(format!("{}: {rows} in the training set.", table.display()));
+    }
     let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
     classes.sort();
@@ -60,7 +66,12 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
     for (split, name) in [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")] {
         if rows.iter().any(|(row, _)| row.split == Some(split)) {
             rows.retain(|(row, _)| row.split == Some(split));
-            notes.push(format!("Of {} the {} lines of the part {name} count.", table.display(), rows.len()));
+            let lines = if rows.len() == 1 { "only the 1 line".to_owned() } else { format!("only the {} lines", rows.len()) };
+            notes.push(format!(
+                "Of {} {lines} of the split {name} {}.",
+                table.display(),
+                if rows.len() == 1 { "counts" } else { "count" }
+            ));
             break;
         }
     }
@@ -75,7 +86,9 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
     }
     sort(&mut samples);
     let origins = vec![table.to_path_buf(); names.len()];
-    Ok(Labelled { names, origins, samples, ignored: Vec::new(), notes })
+    let mut lines = vec![0; names.len()];
+    rows.iter().rev().for_each(|(row, label)| lines[places[label] as usize] = row.line);
+    Ok(Labelled { names, origins, lines, samples, ignored: Vec::new(), notes })
 }
 
 /// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
@@ -126,7 +139,11 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
     }
     notes.extend(label_notes::of(table, kept.iter().map(|(_, label)| label.as_str())));
     if repeated > 0 {
-        notes.push(format!("{repeated} lines of {} repeat another and count once.", table.display()));
+        let table = table.display();
+        notes.push(match repeated {
+            1 => format!("1 line of {table} repeats another and is ignored."),
+            _ => format!("{repeated} lines of {table} repeat another and are ignored."),
+        });
     }
     Ok(kept)
 }

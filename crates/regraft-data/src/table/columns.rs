@@ -47,7 +47,7 @@ impl Role {
 }
 
 /// Names of columns that other programs write for what is called `split` here.
-const SPLIT_LIKE: [&str; 17] = [
+const SPLIT_LIKE: [&str; 20] = [
     "dataset",
     "data_set",
     "fold",
@@ -62,9 +62,33 @@ const SPLIT_LIKE: [&str; 17] = [
     "partition",
     "phase",
     "test",
+    "train",
+    "training",
     "usage",
     "val",
     "valid",
+    "validation",
+];
+
+/// Names of columns that write a label in another way, such as its number. None of them is read as the label.
+const LABEL_LIKE: [&str; 17] = [
+    "annotation",
+    "annotations",
+    "categories",
+    "category_id",
+    "class_id",
+    "class_idx",
+    "class_index",
+    "classes",
+    "ground_truth",
+    "label_id",
+    "label_idx",
+    "label_index",
+    "labels",
+    "tag",
+    "tags",
+    "target_name",
+    "targets",
 ];
 
 /// Names of columns that say where an object is in its image.
@@ -82,6 +106,8 @@ pub struct Chosen {
     pub path: Option<usize>,
     pub label: Option<usize>,
     pub split: Option<usize>,
+    /// The name of the column of labels.
+    pub label_name: Option<String>,
     /// For each column that would fit too: what it would hold, the one used, and the one ignored.
     pub also_fit: Vec<(&'static str, String, String)>,
     /// A name that two columns have, one of which would have to be used.
@@ -118,6 +144,7 @@ impl Chosen {
                 Role::Split => &mut chosen.split,
             } = used;
         }
+        chosen.label_name = chosen.label.map(|at| header[at].trim().to_owned());
         chosen
     }
 
@@ -151,8 +178,13 @@ impl Unused {
     }
 
     fn looks_like_split(&self) -> bool {
-        self.splits == Some(true) || SPLIT_LIKE.contains(&plain(&self.name).as_str())
+        self.splits == Some(true) || is_split_like(&self.name)
     }
+}
+
+/// Whether a column is called as one of splits.
+pub fn is_split_like(name: &str) -> bool {
+    SPLIT_LIKE.contains(&plain(name).as_str())
 }
 
 /// What to say of the columns that are not used: a sentence each. `table` is the table's name.
@@ -165,23 +197,36 @@ pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
             )
         })
         .collect();
+    if let Some(used) = &chosen.label_name {
+        let like = |column: &&Unused| LABEL_LIKE.contains(&plain(&column.name).as_str());
+        notes.extend(unused.iter().filter(like).map(|column| {
+            format!(
+                "{table}: the labels are read from the column {used:?}. The column {:?} is ignored; rename one of them if it \
+                 is the right one.",
+                column.name
+            )
+        }));
+    }
     // A column that would fit has its note already.
     let would_fit = |column: &&Unused| chosen.also_fit.iter().any(|(_, _, ignored)| *ignored == column.name);
-    let quoted = |columns: Vec<&Unused>| columns.iter().map(|column| format!("{:?}", column.name)).collect::<Vec<_>>().join(", ");
+    let these = |columns: &[&Unused], one: &str, many: &str| {
+        let names = columns.iter().map(|column| format!("{:?}", column.name)).collect::<Vec<_>>().join(", ");
+        if columns.len() == 1 { format!("the column {names} {one}") } else { format!("the columns {names} {many}") }
+    };
     let rest = || unused.iter().filter(|column| !would_fit(column));
     let splits: Vec<&Unused> = rest().filter(|column| column.looks_like_split()).collect();
     if chosen.split.is_none() && !splits.is_empty() {
         notes.push(format!(
-            "{table}: the columns {} look like a split and are ignored. To use one, call it \"split\" \
-             and its values train, val and test.",
-            quoted(splits)
+            "{table}: {}. To use {}, call it \"split\" and its values train, val and test.",
+            these(&splits, "looks like a split and is ignored", "look like a split and are ignored"),
+            if splits.len() == 1 { "it" } else { "one" }
         ));
     }
     let boxes: Vec<&Unused> = rest().filter(|column| BOX_LIKE.contains(&plain(&column.name).as_str())).collect();
     if !boxes.is_empty() {
         notes.push(format!(
-            "{table}: the columns {} look like positions of objects and are ignored. Images are used whole.",
-            quoted(boxes)
+            "{table}: {}. Images are used whole.",
+            these(&boxes, "looks like positions of objects and is ignored", "look like positions of objects and are ignored")
         ));
     }
     notes

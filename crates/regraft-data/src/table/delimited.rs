@@ -1,5 +1,6 @@
 //! Tables with a delimiter between their columns: CSV and TSV.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::columns::{self, Chosen, Unused};
@@ -43,8 +44,11 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     let others = || names.iter().enumerate().filter(|&(place, _)| !chosen.uses(place));
     let mut unused: Vec<(usize, Unused)> = others().map(|(place, name)| (place, Unused::new(name))).collect();
     // Exports of annotation programs have columns of zeros and ones, too.
-    let is_one_hot = chosen.label.is_none() && hint.is_none();
-    let can_be_class = |name: &str| !name.is_empty() && !name.contains(LINE_BREAKS);
+    let is_one_hot = hint.is_none();
+    let can_be_class = |name: &str| {
+        let is_other = chosen.label.is_some() && columns::is_split_like(name);
+        !name.is_empty() && !name.contains(LINE_BREAKS) && !is_other
+    };
     let classes = others().filter(|(_, name)| can_be_class(name)).map(|(place, name)| (place, name.clone()));
     let mut one_hot = is_one_hot.then(|| OneHot::new(classes.collect()));
     let mut several_lines = None;
@@ -90,6 +94,15 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
             Labels::None => read.unlabelled = Some(no_column("labels")),
             found => add_labels(table, &mut read, found),
         }
+    } else if let (Some(one_hot), Some(label)) = (one_hot, &chosen.label_name) {
+        let labels: BTreeSet<&str> = read.rows.iter().filter_map(|row| row.label.as_deref()).collect();
+        if let Some(columns) = one_hot.beside(&labels) {
+            read.notes.push(format!(
+                "{name}: the labels are read from the column {label:?}. The columns {} of zeros and ones are ignored; \
+                 remove {label:?} if they are the right ones.",
+                short(&columns, SHOWN)
+            ));
+        }
     }
     Ok(read)
 }
@@ -115,6 +128,20 @@ fn add_labels(table: &Path, read: &mut Table, found: Labels) {
             read.unlabelled = Some(line_error(table, line, &message));
         }
     }
+}
+
+/// Whether the header names columns of paths and labels. A quote that never closes may take in the rest of the text, and with it
+/// the first line, which is therefore read by itself as well.
+pub fn names_labels(table: &Path, bytes: &[u8], delimiter: u8) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let (text, delimiter) = spreadsheet_delimiter(&text).unwrap_or((&text, delimiter));
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    [text, first].into_iter().any(|text| {
+        header(text, delimiter, &mut Vec::new(), table).is_ok_and(|(header, _)| {
+            let chosen = Chosen::of(header.fields.iter().map(|field| field.text.as_ref()));
+            chosen.path.is_some() && chosen.label.is_some()
+        })
+    })
 }
 
 /// Whether a line names the columns of a table, with any delimiter.

@@ -38,6 +38,16 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
+/// Whether a line has a path and a label, or no line can be read and so none says that it has not.
+pub fn names_labels(bytes: &[u8]) -> bool {
+    let mut objects = lines(bytes).filter_map(|(_, text)| serde_json::from_slice::<Fields>(text).ok()).peekable();
+    objects.peek().is_none()
+        || objects.any(|Fields(fields)| {
+            let chosen = Chosen::of(fields.iter().map(|(name, _)| name.as_str()));
+            chosen.path.is_some() && chosen.label.is_some()
+        })
+}
+
 /// Reads the rows.
 pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
     let mut rows = Vec::new();
@@ -87,6 +97,7 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
                 all.also_fit.push(fit);
             }
         }
+        all.label_name = all.label_name.or(chosen.label_name);
         all.split = all.split.or(chosen.split);
     }
     let notes = columns::notes(&table.display().to_string(), &all, &unused.into_values().collect::<Vec<_>>());

@@ -1,5 +1,7 @@
 //! Tables with a column of zeros and ones for each class, such as Roboflow's `_classes.csv`.
 
+use std::collections::BTreeSet;
+
 /// What the columns of zeros and ones of a table say, row by row.
 #[derive(Debug)]
 pub struct OneHot {
@@ -35,6 +37,18 @@ impl OneHot {
         self.all &= self.columns.len() == before;
         let ones = self.columns.iter().map(|(column, _)| *column);
         self.rows.push((line, ones.filter(|&column| value(column).trim().starts_with('1')).collect()));
+    }
+
+    /// The columns that look like classes in a table that has a column of labels too: those that are named like labels, or all if
+    /// each row has exactly one 1. At least two.
+    pub fn beside(self, labels: &BTreeSet<&str>) -> Option<Vec<String>> {
+        let named: Vec<String> = self.columns.iter().map(|(_, name)| name.clone()).collect();
+        let named: Vec<String> = named.into_iter().filter(|name| labels.contains(name.as_str())).collect();
+        let found = match self.labels() {
+            Labels::Each(_, columns) => columns,
+            Labels::None | Labels::Other { .. } => named,
+        };
+        (found.len() > 1).then_some(found)
     }
 
     /// The labels, if at least two columns hold nothing but zeros and ones.
