@@ -142,3 +142,12 @@ fn sizes_are_checked_before_memory_is_taken() {
         assert_eq!(decode_bytes(&content(name), &limit), Err(expected), "{name}");
     }
 }
+
+#[test]
+fn no_image_file_of_more_than_four_gibibytes_is_read_whatever_the_limit_of_pixels() {
+    use regraft_data::decode::file::byte_limit;
+    assert_eq!(byte_limit(1_000_000), 75_108_864);
+    for pixels in [regraft_data::decode::MOST_MAX_PIXELS, u64::MAX] {
+        assert_eq!(byte_limit(pixels), 4 << 30);
+    }
+}
