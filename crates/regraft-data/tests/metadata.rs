@@ -83,22 +83,21 @@ fn folders_in_paths_are_splits_if_folders_of_these_names_would_be() {
 }
 
 #[test]
-fn a_table_that_labels_only_some_images_or_is_broken_is_noted_beside_class_folders() {
+fn an_error_in_a_table_of_labels_is_an_error_beside_class_folders_too() {
     let files = ["cat/1.jpg", "dog/2.jpg"];
     let half = "file_name,label\ncat/1.jpg,x\ndog/2.jpg,\n";
     let broken = "file_name,label\ncat/1.jpg,x\n\"dog/2.jpg,y\n";
-    for (table, expected) in [(half, "does not label every image"), (broken, "metadata.csv, line 3")] {
+    for table in [half, broken] {
         let data = with(&files, &[("metadata.csv", table)]);
-        let catalogue = scanned(data.path()).unwrap();
-        assert_eq!(catalogue.classes, ["cat", "dog"]);
-        let notes: Vec<&String> = catalogue.notes.iter().filter(|note| note.contains(expected)).collect();
-        assert!(notes.len() == 1 && notes[0].contains("folders' names are used"), "{expected}: {:?}", catalogue.notes);
+        let error = scanned(data.path()).unwrap_err().to_string();
+        assert!(error.contains("metadata.csv, line 3"), "{error}");
     }
-    let nested: Vec<String> = files.iter().flat_map(|file| ["train", "test"].map(|split| format!("{split}/{file}"))).collect();
+    let splits = ["train", "test"];
+    let nested: Vec<String> = files.iter().flat_map(|file| splits.map(|split| format!("{split}/{file}"))).collect();
     let nested: Vec<&str> = nested.iter().map(String::as_str).collect();
     let data = with(&nested, &[("test/metadata.csv", broken)]);
-    let notes = scanned(data.path()).unwrap().notes;
-    assert!(notes.iter().any(|note| note.contains("test/metadata.csv, line 3")), "{notes:?}");
+    let error = scanned(data.path()).unwrap_err().to_string();
+    assert!(error.contains("test/metadata.csv, line 3"), "{error}");
     // Without class folders nothing else gives the labels.
     let data = with(
         &["1.jpg", "2.jpg"],

@@ -157,15 +157,6 @@ fn extreme_numbers_that_mean_something_work() {
 }
 
 #[test]
-fn threads_that_the_system_refuses_are_counted_and_explained() {
-    let workspace = Workspace::with_photos();
-    // Enough for the program itself, and not for the stacks of a thousand threads.
-    let script = "ulimit -v 1500000; timeout 60 \"$REGRAFT\" bench step --steps 1 --threads 1024";
-    let error = workspace.shell(script).failed(2);
-    assert_says(&error, &["cannot start 1024 threads", "ulimit -v", "choose a smaller --threads"]);
-}
-
-#[test]
 fn a_number_out_of_range_is_named_as_it_was_given() {
     let workspace = Workspace::with_photos();
     for (options, says) in [

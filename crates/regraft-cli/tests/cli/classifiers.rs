@@ -198,7 +198,7 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
     let shown = workspace.regraft("show -o again.png --config 8-10/config.toml --epoch 2").succeeded();
     assert_says(&shown.stdout, &["of 8 training images"]);
     let error = workspace.regraft("show photos -o missing/grid.png").failed(2);
-    assert_says(&error, &["missing: no such file or folder"]);
+    assert_says(&error, &["missing: there is no such folder to write into"]);
     let error = workspace.regraft("show photos -o none.png --per-class 0").failed(2);
     assert_says(&error, &["nothing would be shown"]);
 }

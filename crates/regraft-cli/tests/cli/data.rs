@@ -103,7 +103,7 @@ fn folders_that_cannot_be_used_are_refused_by_name() {
     let error = workspace.regraft(&format!("train photos {QUICK}")).failed(2);
     assert_says(&error, &["photos/test/zebra", "\"zebra\" is unknown", "blue, striped"]);
     let error = workspace.regraft("train nowhere").failed(2);
-    assert_says(&error, &["nowhere", "no such folder"]);
+    assert_says(&error, &["nowhere", "no such file or folder"]);
     workspace.pictures("single/blue", Look::Blue, 1);
     let error = workspace.regraft("train single").failed(2);
     assert_says(&error, &["single", "at least two classes", "only blue"]);

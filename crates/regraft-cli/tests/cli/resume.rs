@@ -123,7 +123,7 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     workspace.regraft(&format!("train photos {quick} --output whole")).succeeded();
     let model = workspace.read("whole/model.safetensors");
     let again = workspace.regraft("train --resume whole").succeeded();
-    assert_says(&again.stderr, &["note: whole has ended, with all of its 2 epochs"]);
+    assert_says(&again.stderr, &["note: whole is complete, with "]);
     let again = workspace.regraft("train --resume whole --json").succeeded();
     assert_eq!(again.json(), workspace.json("whole/summary.json"));
     assert!(workspace.read("whole/model.safetensors") == model);
@@ -212,7 +212,7 @@ fn a_constant_schedule_can_train_longer() {
     assert_same_run(&workspace, "run", "whole");
     assert_says(&workspace.text("run/config.toml"), &["epochs = 4"]);
     let ended = workspace.regraft("train --resume run").succeeded();
-    assert_says(&ended.stderr, &["note: run has ended, with all of its 4 epochs"]);
+    assert_says(&ended.stderr, &["note: run is complete, with "]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
         }
         // A run that ran out of patience has ended, though epochs are left.
         let ended = workspace.regraft(&format!("train --resume {run}")).succeeded();
-        assert_says(&ended.stderr, &[" has ended"]);
+        assert_says(&ended.stderr, &[" is complete"]);
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
         assert_says(&resumed.stdout, &["goes on "]);
