@@ -204,6 +204,12 @@ fn a_header_that_asks_for_too_much_is_refused() {
     let mut large = whole.clone();
     large[frame + 5..frame + 9].fill(0xFF);
     assert!(matches!(read(&large), Err(DecodeReason::TooLarge { width: 65_535, height: 65_535, .. })));
+    // A second scan of a component that has one.
+    let apart = content("jpeg/ycc-2x2-apart-none.jpg");
+    let scans: Vec<usize> = (0..apart.len() - 1).filter(|&place| apart[place..].starts_with(&[0xFF, 0xDA])).collect();
+    let again = [&apart[..apart.len() - 2], &apart[scans[2]..]].concat();
+    assert!(is_damaged(&again, "one of its scans has an invalid header"));
+    assert!(decode_bytes(&again, &LENIENT).is_ok_and(|decoded| decoded.truncated));
     // A progressive file of a few bytes for each of thousands of scans.
     let progressive = content("jpeg/ycc-2x2-progressive-none.jpg");
     let start = scan_start(&progressive);

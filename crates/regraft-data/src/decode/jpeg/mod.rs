@@ -177,6 +177,11 @@ impl Image {
     ) -> Result<(&'a [u8], Option<Fault>), Fault> {
         let header = ScanHeader::read(&self.frame, header)?;
         let layout = Layout::new(&self.frame, &header, headers.restart_interval);
+        // A sequential image has one scan for each component. Hundreds would only cost time.
+        let has_scan = |&(place, ..): &(usize, usize, usize)| self.planes[place].steps.is_some();
+        if self.frame.process == Process::Sequential && header.components.iter().any(has_scan) {
+            return Err(Fault::Header);
+        }
         for &(place, ..) in &header.components {
             // The tables of a component's first scan hold for all its scans.
             let table = self.frame.components[place].quantisation;
