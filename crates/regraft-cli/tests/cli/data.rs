@@ -106,7 +106,7 @@ fn folders_that_cannot_be_used_are_refused_by_name() {
     assert_says(&error, &["nowhere", "no such file or folder"]);
     workspace.pictures("single/blue", Look::Blue, 1);
     let error = workspace.regraft("train single").failed(2);
-    assert_says(&error, &["single", "at least two classes", "only blue"]);
+    assert_says(&error, &["single", "at least two classes", "only the folder \"blue\""]);
     assert!(!workspace.path("runs").exists());
 }
 
