@@ -77,7 +77,7 @@ pub struct Fitted {
 /// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many
 /// `classes`: the strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds where there are
 /// fewer pictures), then the head on all of them. `threads` as in [`TrainConfig`](crate::config::TrainConfig); it changes no
-/// number. `progress` as in [`cross_validate`].
+/// number. `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
 ///
 /// # Errors
 /// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
