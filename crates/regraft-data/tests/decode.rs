@@ -4,10 +4,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{bytes, number, worst};
+use common::assert_equal_to_pillow;
 use regraft_data::RgbImage;
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes, decode_file};
-use serde_json::Value;
 
 fn pictures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures")
@@ -19,29 +18,7 @@ fn content(name: &str) -> Vec<u8> {
 
 #[test]
 fn every_kind_of_file_is_decoded_as_pillow_does() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/decode.json")).unwrap();
-    assert!(cases.len() >= 60);
-    let mut failures = Vec::new();
-    for case in &cases {
-        let name = case["file"].as_str().unwrap();
-        let image = match decode(&pictures().join(name), &DecodeOptions::default()) {
-            Ok(image) => image,
-            Err(error) => {
-                failures.push(error.to_string());
-                continue;
-            }
-        };
-        let size = (number(&case["width"]), number(&case["height"]));
-        if (image.width, image.height) != size {
-            failures.push(format!("{name}: is {} x {}, not {size:?}", image.width, image.height));
-            continue;
-        }
-        let worst = worst(&image.pixels, &bytes(&case["pixels"]));
-        if worst > 0 {
-            failures.push(format!("{name}: differs by {worst} levels"));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_equal_to_pillow(&pictures(), include_str!("fixtures/decode.json"), 60);
 }
 
 fn decode_small(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {

@@ -4,9 +4,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{bytes, number, worst};
-use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
-use serde_json::Value;
+use common::{assert_changed_bytes_do_no_harm, assert_equal_to_pillow};
+use regraft_data::decode::{DecodeOptions, DecodeReason, decode_bytes};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiff")
@@ -22,25 +21,7 @@ fn reason(bytes: &[u8]) -> DecodeReason {
 
 #[test]
 fn every_kind_is_decoded_as_pillow_does() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/tiff.json")).unwrap();
-    assert!(cases.len() >= 45);
-    let mut failures = Vec::new();
-    for case in &cases {
-        let name = case["file"].as_str().unwrap();
-        let image = match decode(&folder().join(name), &DecodeOptions::default()) {
-            Ok(image) => image,
-            Err(error) => {
-                failures.push(error.to_string());
-                continue;
-            }
-        };
-        assert_eq!((image.width, image.height), (number(&case["width"]), number(&case["height"])), "{name}");
-        let worst = worst(&image.pixels, &bytes(&case["pixels"]));
-        if worst > 0 {
-            failures.push(format!("{name}: differs by {worst} levels"));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_equal_to_pillow(&folder(), include_str!("fixtures/tiff.json"), 45);
 }
 
 /// The tags of a little-endian file whose directory follows the header: a tag's number and where its value is.
@@ -122,23 +103,9 @@ fn cut_files_are_errors() {
 /// Single changed bytes: whatever comes out, no decoder panics.
 #[test]
 fn damaged_files_do_no_harm() {
-    let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let whole = content(&name);
-        for place in 0..whole.len() {
-            for change in [0x55, 0xFF, 0x01] {
-                let mut damaged = whole.clone();
-                damaged[place] ^= change;
-                match decode_bytes(&damaged, &options) {
-                    Ok(decoded) => {
-                        let image = decoded.image;
-                        assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
-                    }
-                    Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name}, byte {place}: {reason}"),
-                }
-            }
-        }
+        assert_changed_bytes_do_no_harm(&name, &content(&name));
     }
 }
 

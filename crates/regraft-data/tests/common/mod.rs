@@ -1,7 +1,10 @@
 //! What the tests share: fixtures by `fixtures/images.py`.
 #![allow(dead_code, missing_docs)]
 
+use std::path::Path;
+
 use regraft_data::RgbImage;
+use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use regraft_kernels::random::{Draws, Purpose};
 use serde_json::Value;
@@ -36,4 +39,49 @@ pub fn preprocessing(image_size: u32, resize: ResizeMode) -> Preprocessing {
 pub fn worst(left: &[u8], right: &[u8]) -> u8 {
     assert_eq!(left.len(), right.len());
     left.iter().zip(right).map(|(left, right)| left.abs_diff(*right)).max().unwrap_or(0)
+}
+
+/// Decodes the files of `folder` that `cases` name, and compares them with Pillow's pixels, level for level.
+pub fn assert_equal_to_pillow(folder: &Path, cases: &str, at_least: usize) {
+    let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
+    assert!(cases.len() >= at_least);
+    let mut failures = Vec::new();
+    for case in &cases {
+        let name = case["file"].as_str().unwrap();
+        let image = match decode(&folder.join(name), &DecodeOptions::default()) {
+            Ok(image) => image,
+            Err(error) => {
+                failures.push(error.to_string());
+                continue;
+            }
+        };
+        let size = (number(&case["width"]), number(&case["height"]));
+        if (image.width, image.height) != size {
+            failures.push(format!("{name}: is {} x {}, not {size:?}", image.width, image.height));
+            continue;
+        }
+        let worst = worst(&image.pixels, &bytes(&case["pixels"]));
+        if worst > 0 {
+            failures.push(format!("{name}: differs by {worst} levels"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Changes each byte of a file in three ways: whatever comes out, no decoder panics.
+pub fn assert_changed_bytes_do_no_harm(name: &str, whole: &[u8]) {
+    let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
+    for place in 0..whole.len() {
+        for change in [0x55, 0xFF, 0x01] {
+            let mut damaged = whole.to_vec();
+            damaged[place] ^= change;
+            match decode_bytes(&damaged, &options) {
+                Ok(decoded) => {
+                    let image = decoded.image;
+                    assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                }
+                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name}, byte {place}: {reason}"),
+            }
+        }
+    }
 }

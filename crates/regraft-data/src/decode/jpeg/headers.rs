@@ -37,16 +37,20 @@ pub enum Next<'a> {
     Cut,
 }
 
+/// The data from the next marker on; empty if there is none.
+pub fn next_marker(data: &[u8]) -> &[u8] {
+    let start = data.windows(2).position(|pair| pair[0] == 0xFF && ![0, 0xFF].contains(&pair[1]));
+    start.map_or(&[], |start| &data[start..])
+}
+
 impl Headers {
     /// Reads segments up to the next scan. `rest` is the data from a marker on; bytes before a
     /// marker are skipped, as every decoder does.
     pub fn read<'a>(&mut self, mut rest: &'a [u8]) -> Result<Next<'a>, FrameError> {
         loop {
-            let Some(start) = rest.windows(2).position(|pair| pair[0] == 0xFF && ![0, 0xFF].contains(&pair[1])) else {
-                return Ok(Next::Cut);
-            };
-            let marker = rest[start + 1];
-            rest = &rest[start + 2..];
+            let [0xFF, marker, after @ ..] = next_marker(rest) else { return Ok(Next::Cut) };
+            let marker = *marker;
+            rest = after;
             match marker {
                 0xD9 => return Ok(Next::End),
                 // Markers without content: start of image, restart, temporary.

@@ -55,9 +55,15 @@ impl Plane {
     /// The frequencies of the block in a column and a row, and its place among the eight.
     #[inline]
     pub fn block(&mut self, [column, row]: [usize; 2]) -> (&mut inverse::Blocks, usize) {
-        // A row of a sequential image has the place that it has in its unit.
-        let row = if row < self.rows { row } else { row % self.rows };
+        let row = self.row_in_blocks(row);
         (&mut self.blocks[row * self.groups + column / LANES], column % LANES)
+    }
+
+    /// Where a row's frequencies are in `blocks`: for a sequential image, its place in its unit.
+    #[inline]
+    fn row_in_blocks(&self, row: usize) -> usize {
+        // A division for each block would cost more than the comparison.
+        if row < self.rows { row } else { row % self.rows }
     }
 
     /// Makes samples of the rows of blocks from `first` on, `count` of them, and clears their
@@ -65,7 +71,7 @@ impl Plane {
     pub fn transform(&mut self, first: usize, count: usize) {
         let Some(steps) = &self.steps else { return };
         for row in first..first + count {
-            let place = if row < self.rows { row } else { row % self.rows };
+            let place = self.row_in_blocks(row);
             let blocks = &mut self.blocks[place * self.groups..][..self.groups];
             let samples = &mut self.samples[row * self.side * self.stride..][..self.side * self.stride];
             inverse::inverse(blocks, steps, self.side, samples, self.stride);

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::frame::Frame;
-use super::headers::ScanHeader;
+use super::headers::{ScanHeader, next_marker};
 use super::huffman::Bits;
 
 /// What reads a scan's blocks.
@@ -127,12 +127,6 @@ impl Layout {
         let is_harmless = remainder.padding_is_ones && (remainder.bytes.len() <= HARMLESS_BYTES || is_constant);
         if remainder.bytes.is_empty() || is_harmless { Ok(remainder.marker) } else { Err(Fault::Leftover) }
     }
-}
-
-/// The data from the next marker on.
-fn next_marker(data: &[u8]) -> &[u8] {
-    let start = data.windows(2).position(|pair| pair[0] == 0xFF && ![0, 0xFF].contains(&pair[1]));
-    start.map_or(&[], |start| &data[start..])
 }
 
 /// Passes over restart markers behind the last segment, which some encoders write; but no image data
