@@ -1,7 +1,7 @@
 //! A file's bytes to 8-bit RGB pixels.
 //!
 //! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP, TIFF
-//! (first page), netpbm, QOI, ICO (largest frame) and TGA. The orientation is applied; alpha is composited on white; grey,
+//! (first page), netpbm, QOI, ICO (largest frame), TGA and, with the feature `heif`, HEIC and AVIF. The orientation is applied; alpha is composited on white; grey,
 //! palette, 16-bit and CMYK are converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
 
 mod bmp;
@@ -10,6 +10,8 @@ mod directory;
 pub mod file;
 pub(crate) mod format;
 mod gif;
+#[cfg(feature = "heif")]
+mod heif;
 mod ico;
 mod jpeg;
 mod lzw;
@@ -212,6 +214,9 @@ impl Format {
                 .map(|header| orientation::of_tiff(&Directory::read(bytes, header, header.first)))
                 .unwrap_or(Orientation::NoTransforms),
             Self::Gif | Self::Bmp | Self::Netpbm | Self::Qoi | Self::Ico | Self::Tga => Orientation::NoTransforms,
+            // Their containers turn images, and metadata do not count.
+            #[cfg(feature = "heif")]
+            Self::Heic | Self::Avif => Orientation::NoTransforms,
         }
     }
 }
@@ -233,6 +238,8 @@ impl Format {
             Self::Tga => tga::decode(bytes, max_pixels),
             Self::Tiff => tiff::decode(bytes, max_pixels),
             Self::Netpbm => netpbm::decode(bytes, max_pixels),
+            #[cfg(feature = "heif")]
+            Self::Heic | Self::Avif => heif::decode(self.name(), bytes, max_pixels),
         };
         image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })
     }

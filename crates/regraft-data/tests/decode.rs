@@ -123,14 +123,29 @@ fn sizes_are_checked_before_memory_is_taken() {
     assert!(matches!(reason(&huge), DecodeReason::TooLarge { width: 65_536, height: 65_536, .. }));
 }
 
+/// With the feature `heif` both are read: see `tests/heif.rs`.
+#[cfg(not(feature = "heif"))]
+#[test]
+fn heic_and_avif_are_named_with_the_feature_that_reads_them() {
+    for (content, kind, program) in [
+        (&b"\0\0\0\x14ftypmif1\0\0\0\0heic"[..], "an HEIC image", "heif-convert"),
+        (b"\0\0\0\x14ftypmif1\0\0\0\0mif1", "an HEIC image", "heif-convert"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "an AVIF image", "avifdec"),
+        (b"\0\0\0\x14ftypavis\0\0\0\0msf1", "an AVIF image", "avifdec"),
+    ] {
+        let message = reason(content).to_string();
+        for part in [kind, "not supported", program, "--features heif"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
     assert_eq!(reason(b""), DecodeReason::Empty);
     for (content, expected) in [
         (&b"<!DOCTYPE html>"[..], "web page"),
         (b"%PDF-1.7", "PDF"),
-        (b"\0\0\0\x14ftypmif1\0\0\0\0heic", "HEIC image, which is not supported; convert it to JPEG or PNG (with `heif-convert"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF image, which is not supported; convert it to JPEG or PNG (with `avifdec"),
         (b"\0\0\0\x20ftypisom\0\0\0\0isom", "a video"),
         (b"\xFF\x0A\0\0", "JPEG XL image, which is not supported; convert it to JPEG or PNG (with `djxl"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),

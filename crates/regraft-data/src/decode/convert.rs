@@ -59,6 +59,17 @@ pub fn rgba_on_white(values: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// Colours as they were before they were multiplied by alpha, as Pillow computes them: rounded down.
+pub fn divide_by_alpha(pixel: &mut [u8]) {
+    let Some((&mut alpha, colours)) = pixel.split_last_mut() else { return };
+    for level in colours {
+        *level = match alpha {
+            0 => 0,
+            alpha => (u32::from(*level) * 255 / u32::from(alpha)).min(255) as u8,
+        };
+    }
+}
+
 /// `[N, 4]` red, green, blue and a fourth value that has no meaning to `[N, 3]`.
 pub fn without_alpha(values: &[u8]) -> Vec<u8> {
     values.as_chunks().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect()

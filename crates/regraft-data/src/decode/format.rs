@@ -15,13 +15,18 @@ pub enum Format {
     Qoi,
     Ico,
     Tga,
+    #[cfg(feature = "heif")]
+    Heic,
+    #[cfg(feature = "heif")]
+    Avif,
 }
 
 /// What to do about a file of another format.
 const CONVERT: &str = "convert it to JPEG or PNG, or remove it";
-const CONVERT_HEIC: &str = "convert it to JPEG or PNG (with `heif-convert IN OUT.jpg` or `magick IN OUT.jpg`; an iPhone saves JPEGs if you \
-                            choose Settings, Camera, Formats, Most Compatible), or remove it";
-const CONVERT_AVIF: &str = "convert it to JPEG or PNG (with `avifdec IN OUT.png` or `magick IN OUT.png`), or remove it";
+const CONVERT_HEIC: &str = "convert it to JPEG or PNG (with `heif-convert IN OUT.jpg` or `magick IN OUT.jpg`; an iPhone saves JPEGs if \
+                            you choose Settings, Camera, Formats, Most Compatible), build Regraft with `--features heif`, or remove it";
+const CONVERT_AVIF: &str = "convert it to JPEG or PNG (with `avifdec IN OUT.png` or `magick IN OUT.png`), build Regraft with \
+                            `--features heif`, or remove it";
 const CONVERT_JXL: &str = "convert it to JPEG or PNG (with `djxl IN OUT.jpg`), or remove it";
 const CONVERT_RAW: &str = "develop it to JPEG or PNG with the camera's software or a photo editor, or remove it";
 const EXTRACT: &str = "extract its frames as JPEG or PNG, or remove it";
@@ -49,6 +54,10 @@ impl Format {
             [b'I', b'I', 0, 42, ..] | [b'M', b'M', 42, 0, ..] => Ok(Self::Tiff),
             [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..] | [b'P', b'7', b'\n', ..] => Ok(Self::Netpbm),
             _ if ico::is_one(bytes) => Ok(Self::Ico),
+            #[cfg(feature = "heif")]
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &AVIF_BRANDS) => Ok(Self::Avif),
+            #[cfg(feature = "heif")]
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &HEIC_BRANDS) => Ok(Self::Heic),
             _ if tga::is_one(bytes) => Ok(Self::Tga),
             _ => {
                 let (content, advice) = other(bytes);
@@ -70,6 +79,10 @@ impl Format {
             Self::Qoi => "QOI",
             Self::Ico => "Windows icon",
             Self::Tga => "TGA",
+            #[cfg(feature = "heif")]
+            Self::Heic => "HEIC",
+            #[cfg(feature = "heif")]
+            Self::Avif => "AVIF",
         }
     }
 
@@ -136,17 +149,23 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"version https://git-lfs", "a Git LFS pointer, not an image", "fetch the image with `git lfs pull`"),
 ];
 
-/// Files in ISO's base media format name the formats that they follow: their own brand, and then those that they are compatible
-/// with.
-fn by_brands(bytes: &[u8]) -> (&'static str, &'static str) {
+const AVIF_BRANDS: [&[u8; 4]; 2] = [b"avif", b"avis"];
+const HEIC_BRANDS: [&[u8; 4]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
+
+/// Whether a file in ISO's base media format follows any of these formats. It names its own brand, and then those that it is
+/// compatible with.
+fn has_brand(bytes: &[u8], brands: &[&[u8; 4]]) -> bool {
     let length = bytes.first_chunk().map_or(0, |&length| u32::from_be_bytes(length)) as usize;
     let header = bytes.get(8..length.clamp(12, 256)).or_else(|| bytes.get(8..12)).unwrap_or_default();
-    let has = |brands: &[&[u8; 4]]| header.as_chunks::<4>().0.iter().any(|brand| brands.contains(&brand));
+    header.as_chunks::<4>().0.iter().any(|brand| brands.contains(&brand))
+}
+
+/// What a file in ISO's base media format is, by its brands.
+fn by_brands(bytes: &[u8]) -> (&'static str, &'static str) {
+    let has = |brands| has_brand(bytes, brands);
     match () {
-        () if has(&[b"avif", b"avis"]) => ("an AVIF image, which is not supported", CONVERT_AVIF),
-        () if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"]) => {
-            ("an HEIC image, which is not supported", CONVERT_HEIC)
-        }
+        () if has(&AVIF_BRANDS) => ("an AVIF image, which is not supported", CONVERT_AVIF),
+        () if has(&HEIC_BRANDS) => ("an HEIC image, which is not supported", CONVERT_HEIC),
         () if has(&[b"crx "]) => ("a camera's raw file, which is not supported", CONVERT_RAW),
         () => ("a video, not an image", EXTRACT),
     }

@@ -8,7 +8,7 @@ use super::layout::Layout;
 pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
     let kept = layout.kept();
     if layout.alpha == Alpha::Premultiplied {
-        levels.chunks_exact_mut(kept).for_each(divide_by_alpha);
+        levels.chunks_exact_mut(kept).for_each(convert::divide_by_alpha);
     }
     let has_alpha = layout.alpha != Alpha::None;
     match layout.colour {
@@ -40,17 +40,6 @@ pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
             levels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = tables.rgb(*pixel));
             levels
         }
-    }
-}
-
-/// Colours as they were before they were multiplied by alpha, as Pillow computes them: rounded down.
-fn divide_by_alpha(pixel: &mut [u8]) {
-    let Some((&mut alpha, colours)) = pixel.split_last_mut() else { return };
-    for level in colours {
-        *level = match alpha {
-            0 => 0,
-            alpha => (u32::from(*level) * 255 / u32::from(alpha)).min(255) as u8,
-        };
     }
 }
 
