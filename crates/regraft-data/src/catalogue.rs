@@ -1,6 +1,7 @@
 //! The pictures of a folder, their classes, and which of them train, choose the epoch and are scored at the end.
 
 mod class_names;
+mod detection;
 mod exclude;
 mod folders;
 mod label_notes;

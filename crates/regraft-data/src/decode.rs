@@ -32,6 +32,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError};
 
 use crate::RgbImage;
+use crate::shown::shown;
 use directory::{Directory, Header};
 use format::Format;
 
@@ -86,7 +87,7 @@ impl DecodeOptions {
 
 /// A file that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
+#[error("{}: {reason}", shown(path))]
 pub struct DecodeError {
     /// The file.
     pub path: PathBuf,

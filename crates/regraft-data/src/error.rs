@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
 use crate::file_kind::FileKind;
+use crate::shown::shown;
 use crate::split_name::Split;
 
 /// A folder that cannot be used as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CatalogueError {
     /// There is nothing of that name.
-    #[error("{}: no such file or folder; check the path", .path.display())]
+    #[error("{}: no such file or folder; check the path", shown(.path))]
     Missing {
         /// The file or folder.
         path: PathBuf,
@@ -19,14 +20,14 @@ pub enum CatalogueError {
     #[error(
         "{}: is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive (.zip, .tar, .tar.gz); name one of \
          these, or a folder with a folder for each class",
-        .path.display()
+        shown(.path)
     )]
     NotAFolder {
         /// The file.
         path: PathBuf,
     },
     /// A folder that could not be listed.
-    #[error("{}: cannot be read ({message}); check what it is and that you may read it", .path.display())]
+    #[error("{}: cannot be read ({message}); check what it is and that you may read it", shown(.path))]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -34,19 +35,19 @@ pub enum CatalogueError {
         message: String,
     },
     /// Too many folders inside each other.
-    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?", .path.display())]
+    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?", shown(.path))]
     TooDeep {
         /// The folder.
         path: PathBuf,
     },
     /// A class folder's name is not UTF-8.
-    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", .path.display())]
+    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", shown(.path))]
     NameNotText {
         /// The folder.
         path: PathBuf,
     },
     /// Splits without a training set.
-    #[error("{}: has {found} but no training set; add {}/train/<class>/, or name a folder that holds class folders", .path.display(), .path.display())]
+    #[error("{}: has {found} but no training set; add {}/train/<class>/, or name a folder that holds class folders", shown(.path), shown(.path))]
     NoTrain {
         /// The data folder.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum CatalogueError {
         found: String,
     },
     /// Splits without a test set to score.
-    #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}", .path.display(), .named.display())]
+    #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}", shown(.path), shown(.named))]
     NoTest {
         /// The data folder.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum CatalogueError {
         named: PathBuf,
     },
     /// Two folders for one split.
-    #[error("{}: has both {first} and {second}, which both mean the {set}; keep one, or rename the other{}", .path.display(), eval_advice(.eval.as_deref()))]
+    #[error("{}: has both {first} and {second}, which both mean the {set}; keep one, or rename the other{}", shown(.path), eval_advice(.eval.as_deref()))]
     TwoParts {
         /// The data folder.
         path: PathBuf,
@@ -90,7 +91,7 @@ pub enum CatalogueError {
         others: Vec<String>,
     },
     /// Splits in a split.
-    #[error("{}: its folders ({found}) are named like splits, not classes; name the folder that holds the splits, or rename them if they are classes", .path.display())]
+    #[error("{}: its folders ({found}) are named like splits, not classes; name the folder that holds the splits, or rename them if they are classes", shown(.path))]
     SplitsInSplit {
         /// The split's folder.
         path: PathBuf,
@@ -98,7 +99,7 @@ pub enum CatalogueError {
         found: String,
     },
     /// Splits in a class folder.
-    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", .path.display(), .path.file_name().unwrap_or_default().display())]
+    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", shown(.path), .path.file_name().unwrap_or_default().display())]
     SplitsInClass {
         /// The class folder.
         path: PathBuf,
@@ -117,8 +118,22 @@ pub enum CatalogueError {
         /// Files that may be tables of labels but hold none.
         tables: Vec<String>,
     },
+    /// Files of boxes instead of labels.
+    #[error(
+        "{}: looks like a data set for object detection: {} says where objects are, as {writer}'s files do, and nothing says the class \
+         of an image; put each image into a folder named after its class, or name a table with the columns path and label",
+        shown(.path), shown(.file)
+    )]
+    Detection {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files of boxes.
+        file: PathBuf,
+        /// The program or data set that has such files.
+        writer: &'static str,
+    },
     /// Two tables that label the same images.
-    #[error("{} and {}: both label the images in their folder; keep one", .first.display(), .second.display())]
+    #[error("{} and {}: both label the images in their folder; keep one", shown(.first), shown(.second))]
     TwoTables {
         /// The one.
         first: PathBuf,
@@ -126,7 +141,7 @@ pub enum CatalogueError {
         second: PathBuf,
     },
     /// Fewer than two classes.
-    #[error("{}: needs a folder for each of at least two classes, but has {}", .path.display(), class_folders(.found))]
+    #[error("{}: needs a folder for each of at least two classes, but has {}", shown(.path), class_folders(.found))]
     TooFewClasses {
         /// The folder.
         path: PathBuf,
@@ -134,7 +149,7 @@ pub enum CatalogueError {
         found: Vec<String>,
     },
     /// A table of one class.
-    #[error("{}: all images to train on are labelled {label:?}; add images with another label, because training needs at least two", .path.display())]
+    #[error("{}: all images to train on are labelled {label:?}; add images with another label, because training needs at least two", shown(.path))]
     OneLabel {
         /// The table.
         path: PathBuf,
@@ -142,25 +157,25 @@ pub enum CatalogueError {
         label: String,
     },
     /// A class without an image to train on.
-    #[error("{}: holds no image, so its class cannot be learned; add images or remove the folder", .path.display())]
+    #[error("{}: holds no image, so its class cannot be learned; add images or remove the folder", shown(.path))]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
     },
     /// No image at all.
-    #[error("{}: holds no image in any class folder; put images into a folder for each class, or remove it", .path.display())]
+    #[error("{}: holds no image in any class folder; put images into a folder for each class, or remove it", shown(.path))]
     NoPictures {
         /// The folder.
         path: PathBuf,
     },
     /// No image in a folder of images without classes.
-    #[error("{}: neither it nor any folder in it holds an image; name a folder that does", .path.display())]
+    #[error("{}: neither it nor any folder in it holds an image; name a folder that does", shown(.path))]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
     },
     /// A class that was not trained.
-    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", .path.display(), known_classes(.known))]
+    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", shown(.path), known_classes(.known))]
     UnknownClass {
         /// The class folder.
         path: PathBuf,
@@ -175,7 +190,7 @@ pub enum CatalogueError {
     /// A table whose header lacks a column.
     #[error(
         "{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found}){}{hint}",
-        .path.display(),
+        shown(.path),
         if .hint.is_empty() { "" } else { "; " }
     )]
     NoColumn {
@@ -191,14 +206,14 @@ pub enum CatalogueError {
     /// A list of paths without the labels that are needed.
     #[error(
         "{}: lists paths without labels; write a table with the columns path and label (.csv, .tsv or .jsonl)",
-        .path.display()
+        shown(.path)
     )]
     NoLabels {
         /// The list.
         path: PathBuf,
     },
     /// A file of a kind that is not read.
-    #[error("{}: {kind}", .path.display())]
+    #[error("{}: {kind}", shown(.path))]
     NotData {
         /// The file.
         path: PathBuf,
@@ -206,7 +221,7 @@ pub enum CatalogueError {
         kind: FileKind,
     },
     /// A line of a table or list that cannot be used.
-    #[error("{}, line {line}: {message}", .path.display())]
+    #[error("{}, line {line}: {message}", shown(.path))]
     Line {
         /// The table or list.
         path: PathBuf,
@@ -216,7 +231,7 @@ pub enum CatalogueError {
         message: String,
     },
     /// A table without rows, or none that trains.
-    #[error("{}: lists no image{}; add lines to it", .path.display(), .what)]
+    #[error("{}: lists no image{}; add lines to it", shown(.path), .what)]
     EmptyTable {
         /// The table.
         path: PathBuf,
@@ -224,7 +239,7 @@ pub enum CatalogueError {
         what: &'static str,
     },
     /// Nothing is left after the exclusion.
-    #[error("{}: excludes every image of class {class}; a class needs at least one", .path.display())]
+    #[error("{}: excludes every image of class {class}; a class needs at least one", shown(.path))]
     AllExcluded {
         /// The list of what is excluded.
         path: PathBuf,
@@ -234,7 +249,7 @@ pub enum CatalogueError {
     /// A class of an evaluation part or table that was not trained.
     #[error(
         "{}, line {line}: the class {class:?} is unknown: {}; correct the label or remove the line",
-        .path.display(),
+        shown(.path),
         known_classes(.known)
     )]
     UnknownLabel {
@@ -268,7 +283,7 @@ fn eval_advice(eval: Option<&str>) -> String {
 }
 
 fn split_or_class(path: &Path, name: &str, split: Split, others: &[String]) -> String {
-    let [path, others] = [path.display().to_string(), some_of(others)];
+    let [path, others] = [shown(path).to_string(), some_of(others)];
     let remedy = match split {
         Split::Train => format!("move {others} out of {path}"),
         _ => format!("move the class folders into {path}/train"),
@@ -278,7 +293,7 @@ fn split_or_class(path: &Path, name: &str, split: Split, others: &[String]) -> S
 }
 
 fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) -> String {
-    let path = path.display();
+    let path = shown(path);
     let files = if images == 1 { "1 file".to_owned() } else { format!("{images} files") };
     let mut text = format!(
         "{path}: holds {files} but no class folders, so nothing says their labels; put each image into a folder named after its class \

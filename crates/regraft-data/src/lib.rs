@@ -24,6 +24,7 @@ pub mod named_file;
 pub mod parallel;
 pub mod preprocessing;
 pub mod rgb_image;
+pub mod shown;
 pub mod source;
 pub mod split_name;
 mod table;

@@ -19,6 +19,7 @@ use crate::catalogue::Sample;
 use crate::decode::{DecodeError, DecodeOptions};
 use crate::detail::least_side;
 use crate::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
+use crate::shown::shown;
 
 /// What a loader makes of its pictures, and how far ahead.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ pub enum LoaderError {
     #[error("cannot start a thread that decodes ({0}): the system limits processes or memory; raise the limit")]
     NoThread(String),
     /// A picture was decoded, but making the network's input of it failed: a fault of this program.
-    #[error("{}: making the network's input of it failed ({message}); please report this", .path.display())]
+    #[error("{}: making the network's input of it failed ({message}); please report this", shown(.path))]
     Transform {
         /// The file.
         path: std::path::PathBuf,

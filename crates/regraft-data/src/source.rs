@@ -10,6 +10,7 @@ use crate::error::CatalogueError;
 use crate::file_kind::{self, FileKind};
 use crate::folder::{Walk, list_all, lossy_name};
 use crate::named_file;
+use crate::shown::{is_unpacked, shown};
 use crate::split_name::Split;
 use crate::table::{self, TableKind, is_metadata};
 
@@ -97,17 +98,16 @@ fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result
     let (_, files) = listed(&unpacked)?;
     // A folder's own metadata.csv is read with the folder.
     let tables: Vec<PathBuf> = files.into_iter().filter(|file| is_table(file) && !is_metadata(file)).collect();
-    let named = |table: &Path| archive.join(table.strip_prefix(&unpacked).unwrap_or(table)).display().to_string();
     match &tables[..] {
         [] => {}
         [table] => match table::read(table) {
             Ok(read) if !read.rows.is_empty() && read.rows.iter().all(|row| row.label.is_some()) => {
-                notes.push(format!("{} labels the images of the archive; its folders' names do not count.", named(table)));
+                notes.push(format!("{} labels the images of the archive; its folders' names do not count.", shown(table)));
                 return Ok(Source::Table(table.clone()));
             }
             // A table of something else may lie beside class folders.
             Ok(_) | Err(CatalogueError::NoColumn { .. } | CatalogueError::NotData { .. }) => {
-                notes.push(format!("{} is ignored: it does not list images with labels.", named(table)));
+                notes.push(format!("{} is ignored: it does not list images with labels.", shown(table)));
             }
             Err(error) => return Err(error),
         },
@@ -115,7 +115,7 @@ fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result
             "{} has {} tables, which are ignored; to use one, name it, such as {}.",
             archive.display(),
             tables.len(),
-            named(first)
+            shown(first)
         )),
     }
     Ok(Source::Folder(unpacked))
@@ -185,6 +185,7 @@ fn unpacked(archive: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Pat
         let _ = std::fs::remove_dir_all(&aside);
         outcome?;
     }
+    is_unpacked(&folder, archive);
     notes.push(format!("{} is unpacked in {}", archive.display(), folder.display()));
     if noted.is_file() {
         let found = std::fs::read_to_string(&noted).map_err(|error| failed(&noted, error))?;

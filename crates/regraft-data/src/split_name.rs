@@ -71,6 +71,13 @@ impl Split {
     }
 }
 
+/// Whether a name says nothing at all, neither a split nor a class: `images`, `img_files`.
+#[must_use]
+pub fn is_filler(name: &str) -> bool {
+    let words = words(name);
+    !words.is_empty() && words.iter().all(|word| FILLERS.contains(&word.as_str()))
+}
+
 /// `valid` beside `invalid` is a class.
 fn not_valid_and_invalid(mut splits: Vec<Option<Split>>, names: &[Vec<String>]) -> Vec<Option<Split>> {
     if names.iter().flatten().any(|word| word == "invalid") {
@@ -206,6 +213,12 @@ mod tests {
         assert_eq!(all(&["valid", "invalid"]), [None, None]);
         assert_eq!(all(&["train", "valid", "invalid_files"]), [Some(Split::Train), None, None]);
         assert_eq!(all(&["train", "valid"]), [Some(Split::Train), Some(Split::Validation)]);
+    }
+
+    #[test]
+    fn fillers_alone_name_nothing() {
+        assert!(is_filler("images") && is_filler("Image Files") && is_filler("img_data"));
+        assert!(!is_filler("cat images") && !is_filler("test_images") && !is_filler("") && !is_filler("2017"));
     }
 
     #[test]

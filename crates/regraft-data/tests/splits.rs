@@ -303,6 +303,61 @@ fn a_folder_that_only_wraps_the_classes_of_a_split_is_opened() {
         assert_eq!((&catalogue.classes[..], counts(&catalogue)), (&["hot", "not"].map(str::to_owned)[..], [2, 0, found]));
         assert!(catalogue.notes.join("\n").contains("images is the training set"), "{:?}", catalogue.notes);
     }
+    // The training set shows that `images` is no class, and that `hot` is one.
+    for (test, found) in [
+        (&["test/images/hot/3.jpg", "test/images/not/4.jpg"][..], 2),
+        (&["test/some/images/not/3.jpg"], 1),
+        (&["test/hot/images/3.jpg"], 1),
+        (&["val/images/not/3.jpg", "test/Hot/3.jpg", "test/not/3.jpg"], 0),
+    ] {
+        match scanned(&[&["train/hot/1.jpg", "train/not/2.jpg"][..], test].concat()) {
+            Ok(catalogue) => assert_eq!((catalogue.classes.len(), counts(&catalogue)), (2, [2, 0, found]), "{test:?}"),
+            Err(error) => assert!(found == 0 && error.to_string().contains("the class \"Hot\" is unknown"), "{error}"),
+        }
+    }
+    // To score, the name alone must say so.
+    for (files, names) in [
+        (&["images/hot/1.jpg", "images/not/2.jpg"][..], &["hot", "not"][..]),
+        (&["test/images/hot/1.jpg", "test/images/not/2.jpg"], &["hot", "not"]),
+        (&["hot/a/1.jpg", "hot/b/2.jpg"], &["hot"]),
+        (&["test/hot/a/1.jpg"], &["hot"]),
+    ] {
+        assert_eq!(scan_labelled(folder(files).path(), &std::env::temp_dir()).unwrap().names, names, "{files:?}");
+    }
     let error = scanned(&["train/images/1.jpg", "test/hot/2.jpg"]).unwrap_err().to_string();
     assert!(error.contains("at least two classes, but has only the folder \"images\""), "{error}");
+}
+
+#[test]
+fn data_sets_for_object_detection_are_named_as_such() {
+    for (files, writer, named) in [
+        (&["images/train/1.jpg", "images/val/2.jpg", "labels/train/1.txt", "labels/val/2.txt"][..], "YOLO", "labels/train/1.txt"),
+        (
+            &["train/images/1.jpg", "train/labels/1.txt", "valid/images/2.jpg", "valid/labels/2.txt", "data.yaml"],
+            "YOLO",
+            "train/labels/1.txt",
+        ),
+        (&["images/1.jpg", "images/2.jpg", "labels/1.txt", "labels/2.txt", "labels/classes.txt"], "YOLO", "labels/1.txt"),
+        (&["wrapped/images/1.jpg", "wrapped/labels/1.txt"], "YOLO", "wrapped/labels/1.txt"),
+        (&["obj_train_data/1.jpg", "obj_train_data/1.txt", "obj.names"], "YOLO", "obj_train_data/1.txt"),
+        (&["1.jpg", "2.jpg", "2.txt"], "YOLO", "2.txt"),
+        (&["train/1.jpg", "train/1.xml", "test/2.jpg", "test/2.xml"], "Pascal VOC", "train/1.xml"),
+        (&["JPEGImages/1.jpg", "Annotations/1.xml"], "Pascal VOC", "Annotations/1.xml"),
+        (
+            &["train2017/1.jpg", "val2017/2.jpg", "annotations/instances_val2017.json"],
+            "COCO",
+            "annotations/instances_val2017.json",
+        ),
+    ] {
+        let error = scanned(files).unwrap_err().to_string().replace('\\', "/");
+        assert!(error.contains("object detection") && error.contains(writer) && error.contains(named), "{files:?}: {error}");
+    }
+    // Class folders stay class folders, whatever lies beside the images and whatever a class is called.
+    for files in [
+        &["cat/1.jpg", "cat/1.txt", "dog/1.jpg"][..],
+        &["labels/1.jpg", "images/2.jpg"],
+        &["annotations/1.jpg", "annotations/1.txt", "b/2.jpg"],
+    ] {
+        assert_eq!(scanned(files).unwrap().classes.len(), 2, "{files:?}");
+    }
 }

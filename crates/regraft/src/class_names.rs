@@ -1,6 +1,7 @@
 //! Which class of a model a folder's name means.
 
 use regraft_data::catalogue::{self, CatalogueError, EvaluationFolder, composed};
+use regraft_data::shown::shown;
 use regraft_data::source::unpack_folder;
 use regraft_data::split_name::Split;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub enum LabelledFolderError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// A folder that is named like a split but holds no class folders, and that is no class of the model either.
-    #[error("{}: {source}; if the folder is a split, put its images into a folder for each class", .path.display())]
+    #[error("{}: {source}; if the folder is a split, put its images into a folder for each class", shown(.path))]
     Split {
         /// The folder.
         path: PathBuf,
@@ -52,7 +53,7 @@ pub enum LabelledFolderError {
         source: ClassNameError,
     },
     /// A table's label is no class of the model.
-    #[error("{}, line {line}: {source}; correct the label or remove the line", .path.display())]
+    #[error("{}, line {line}: {source}; correct the label or remove the line", shown(.path))]
     Label {
         /// The table.
         path: PathBuf,
@@ -62,7 +63,7 @@ pub enum LabelledFolderError {
         source: ClassNameError,
     },
     /// A class folder is no class of the model.
-    #[error("{}: {source}; rename it or leave it out", .path.display())]
+    #[error("{}: {source}; rename it or leave it out", shown(.path))]
     Class {
         /// The class folder.
         path: PathBuf,

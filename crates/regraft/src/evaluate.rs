@@ -9,6 +9,7 @@ use crate::predictions::Prediction;
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
+use regraft_data::shown::shown;
 use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
 use std::ops::ControlFlow;
@@ -34,7 +35,7 @@ pub enum EvaluateError {
     #[error(
         "the network gives no finite numbers for {count} of {total} images, such as {}: its weights are too large or its training \
          diverged; use another model, or train again with a lower --lr",
-        path.display()
+        shown(path)
     )]
     NotFinite {
         /// The first such image.

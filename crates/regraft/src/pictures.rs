@@ -4,6 +4,7 @@ use crate::config::{OnBadImage, TrainConfig};
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{LoaderOptions, Transform};
+use regraft_data::shown::shown;
 use regraft_data::verify::{Verified, verify};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -179,7 +180,7 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
 /// One note that names the pictures that are used though they are cut off or damaged.
 #[must_use]
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
-    let names = truncated.iter().map(|path| path.display().to_string());
+    let names = truncated.iter().map(|path| shown(path).to_string());
     some_of(names).map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
 }
 
@@ -198,7 +199,7 @@ pub fn reduced_note(reduced: usize) -> Option<String> {
 /// One note that names what was ignored in a folder.
 #[must_use]
 pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
-    let names = ignored.iter().map(|ignored| format!("{} ({})", ignored.path.display(), ignored.reason));
+    let names = ignored.iter().map(|ignored| format!("{} ({})", shown(&ignored.path), ignored.reason));
     some_of(names).map(|names| format!("ignored: {names}"))
 }
 

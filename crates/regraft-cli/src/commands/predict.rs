@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use regraft::data::inputs::expand;
+use regraft::data::shown::shown;
 use regraft::data::source::unpack_folder;
 use regraft::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use regraft::predict::{Prediction, predict_files};
@@ -55,7 +56,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
 
 /// The file's name, and a line for each class below it.
 fn lines(prediction: &Prediction) -> String {
-    let mut lines = vec![printable(&prediction.path.display().to_string())];
+    let mut lines = vec![printable(&shown(&prediction.path).to_string())];
     lines.extend(prediction.top.iter().map(|guess| format!("  {:.4}  {}", guess.probability, printable(&guess.class))));
     lines.join("\n")
 }

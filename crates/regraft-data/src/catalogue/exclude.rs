@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Catalogue, CatalogueError};
+use crate::shown::shown;
 use crate::table;
 
 /// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder.
@@ -42,15 +43,15 @@ pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<
     }
     let unused: Vec<&str> = rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
     let images = if left_out == 1 { "1 image is".to_owned() } else { format!("{left_out} images are") };
-    catalogue.notes.push(format!("{images} left out as {} says.", list.display()));
+    catalogue.notes.push(format!("{images} left out as {} says.", shown(list)));
     if let Some(first) = unused.first() {
         catalogue.notes.push(format!(
             "{} {} of {} {} no image of {}, such as {first}.",
             unused.len(),
             if unused.len() == 1 { "line" } else { "lines" },
-            list.display(),
+            shown(list),
             if unused.len() == 1 { "names" } else { "name" },
-            data.display()
+            shown(data)
         ));
     }
     Ok(())

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::class_names::composed;
 use super::layout::{self, DataFolder, Kind, Part, Purpose};
 use super::tables::SplitsOf;
-use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, metadata, split, tables};
+use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, detection, metadata, split, tables};
 use crate::folder::{self, Entries, Walk, sort_by_bytes};
+use crate::shown::shown;
 use crate::split_name::Split;
 
 const OUTSIDE: &str = "outside any class folder";
@@ -58,7 +59,7 @@ fn train_splits(
             Split::Test => (&mut catalogue.test, &mut origins.test),
             _ => (&mut catalogue.validation, &mut origins.validation),
         };
-        (*samples, *origin) = (found.samples, Some(part.folder.display().to_string()));
+        (*samples, *origin) = (found.samples, Some(shown(&part.folder).to_string()));
     }
     catalogue.notes.extend(parts_note(parts));
     Ok((catalogue, origins))
@@ -76,8 +77,8 @@ pub fn labelled(data: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueE
                 let named = parts[0].named.clone();
                 return Err(CatalogueError::NoTest { path: folder, found: layout::names_of(&parts), named });
             };
-            let named = test.folder.display();
-            notes.push(format!("{} holds splits: scoring the test set, {named}.", folder.display()));
+            let named = shown(&test.folder);
+            notes.push(format!("{} holds splits: scoring the test set, {named}.", shown(&folder)));
             ignore_beside(entries, &parts, walk);
             list_part(test, Purpose::Score, walk)?
         }
@@ -101,7 +102,7 @@ fn parts_note(parts: &[Part]) -> Option<String> {
     if parts.iter().all(plain) {
         return None;
     }
-    let roles: Vec<String> = parts.iter().map(|part| format!("{} is the {}", part.folder.display(), part.split.set())).collect();
+    let roles: Vec<String> = parts.iter().map(|part| format!("{} is the {}", shown(&part.folder), part.split.set())).collect();
     let eval = parts.iter().find(|part| Split::is_eval(&folder::lossy_name(&part.named)));
     let advice = eval.map_or_else(String::new, |part| {
         format!(" If {} should decide which epoch to keep, rename it val.", folder::lossy_name(&part.named))
@@ -165,6 +166,7 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
         classes.entry(class).or_default().folders.push(class_folder);
     }
     if purpose == Purpose::Train && classes.len() < 2 {
+        classes.values().flat_map(|class| &class.folders).try_for_each(|folder| detection::refuse_images(folder))?;
         return Err(CatalogueError::TooFewClasses { path: folder.to_path_buf(), found: classes.into_keys().collect() });
     }
     entries.files.into_iter().for_each(|path| walk.ignore(path, OUTSIDE));
@@ -196,7 +198,7 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
                 return Err(CatalogueError::EmptyClass { path: origin });
             }
             // An empty folder does not matter, even if the model does not know its class.
-            labelled.notes.push(format!("{} holds no image, so its class is not scored.", origin.display()));
+            labelled.notes.push(format!("{} holds no image, so its class is not scored.", shown(&origin)));
             continue;
         }
         let label = labelled.names.len() as u32;
@@ -264,7 +266,7 @@ fn unicode_note(classes: &BTreeMap<String, Class>, decomposed: usize) -> Option<
         .iter()
         .filter(|(_, class)| class.folders.len() > 1)
         .map(|(name, class)| {
-            let folders: Vec<String> = class.folders.iter().map(|folder| folder.display().to_string()).collect();
+            let folders: Vec<String> = class.folders.iter().map(|folder| shown(folder).to_string()).collect();
             format!(" {} are one class, {name:?}.", folders.join(" and "))
         })
         .collect();

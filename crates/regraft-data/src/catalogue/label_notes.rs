@@ -1,6 +1,7 @@
 //! Labels of a table that may not mean what they say: numbers written in two ways, and words that
 //! stand for a missing value. (`class_names` tells words written in two ways, also of folders.)
 
+use crate::shown::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
             alike.entry(value).or_default().push(label);
         }
     }
-    let table = table.display();
+    let table = shown(table);
     let mut notes = Vec::new();
     let groups: Vec<String> = (alike.values().filter(|labels| labels.len() > 1))
         .map(|labels| labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(" and "))

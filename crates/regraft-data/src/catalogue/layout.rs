@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CatalogueError, metadata};
+use super::{CatalogueError, detection, metadata};
 use crate::folder::{self, Entries, Walk};
-use crate::split_name::Split;
+use crate::shown::shown;
+use crate::split_name::{Split, is_filler};
 
 /// What a folder is listed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +70,12 @@ pub fn find(data: &Path, purpose: Purpose, walk: &mut Walk<'_>, notes: &mut Vec<
         if let Some(table) = metadata::table_in(&folder, &entries, notes)? {
             return Ok(DataFolder { folder, entries, kind: Kind::Table(table) });
         }
+        detection::refuse(&folder, &entries)?;
         let Some(inner) = wrapped(&entries, purpose)? else {
             let kind = recognise(&folder, &entries, purpose, notes)?.map_or(Kind::Classes, Kind::Splits);
             return Ok(DataFolder { folder, entries, kind });
         };
-        notes.push(format!("{} holds only the folder {}, which is read instead.", folder.display(), inner.display()));
+        notes.push(format!("{} holds only the folder {}, which is read instead.", shown(&folder), shown(&inner)));
         entries = walk.list(&inner)?;
         folder = inner;
     }
@@ -91,10 +93,11 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
         _ if metadata::table_in(only, &inner, &mut Vec::new())?.is_some() => true,
         // One folder is no class to train: there must be two.
         Purpose::Train => inner.files.is_empty() && !inner.folders.is_empty(),
-        // One folder may well be the only class that is scored, unless its folders are splits.
+        // One folder may well be the only class that is scored, unless its folders are splits or its name says nothing.
         Purpose::Score => {
             let parts = named_splits(&inner.folders).into_iter().map(|(split, folder)| part(split, folder));
             parts.collect::<Result<Vec<_>, _>>()?.iter().any(|part| part.content == Content::Labelled)
+                || is_filler(&folder::lossy_name(only)) && inner.files.is_empty() && !inner.folders.is_empty()
         }
     };
     Ok(opens.then(|| only.clone()))
@@ -164,7 +167,7 @@ fn recognise(
     match (train.content, others.is_empty()) {
         (Content::Labelled, false) if alone => Err(ambiguous(train, others)),
         (Content::Images, false) if alone => {
-            let named = train.named.display();
+            let named = shown(&train.named);
             notes.push(format!("{named} is a class like the folders beside it: it holds images and no class folders."));
             Ok(None)
         }
@@ -176,19 +179,28 @@ fn recognise(
     }
 }
 
-/// Opens a folder that is alone in the training set and holds folders alone, as in `train/images/<class>/`: one class is none to
-/// train, so it is no class. In the other splits, where a class may be alone, the folder of the same name is opened.
+/// Opens a folder that is alone in a split and holds folders alone, as in `train/images/<class>/`. In the training set one class is
+/// none, so that folder is no class. In the other splits a class may be alone: the folder is opened unless it has the name of a
+/// class of the training set. If there is no training set, its name must say nothing, as `images` does.
 fn open_wrappers(parts: &mut [Part]) -> Result<(), CatalogueError> {
+    let is_train = |part: &&mut Part| part.split == Split::Train;
+    let mut classes = None;
+    if let Some(train) = parts.iter_mut().find(is_train) {
+        open_wrapper(train, &|_| true)?;
+        let folders = folder::peek(&train.folder)?.folders;
+        classes = Some(folders.iter().map(|class| folder::lossy_name(class).to_lowercase()).collect::<Vec<_>>());
+    }
+    let is_no_class = |name: &str| match &classes {
+        Some(classes) => !classes.contains(&name.to_lowercase()),
+        None => is_filler(name),
+    };
+    parts.iter_mut().filter(|part| !is_train(part)).try_for_each(|part| open_wrapper(part, &is_no_class))
+}
+
+fn open_wrapper(part: &mut Part, is_no_class: &dyn Fn(&str) -> bool) -> Result<(), CatalogueError> {
     for _ in 0..MAX_WRAPPERS {
-        let Some(train) = parts.iter_mut().find(|part| part.split == Split::Train) else { return Ok(()) };
-        let Some(inner) = wrapper_in(&train.folder)? else { return Ok(()) };
-        let name = folder::lossy_name(&inner);
-        train.folder = inner;
-        for part in parts.iter_mut().filter(|part| part.split != Split::Train) {
-            if let Some(inner) = wrapper_in(&part.folder)?.filter(|inner| folder::lossy_name(inner) == name) {
-                part.folder = inner;
-            }
-        }
+        let Some(inner) = wrapper_in(&part.folder)?.filter(|inner| is_no_class(&folder::lossy_name(inner))) else { break };
+        part.folder = inner;
     }
     Ok(())
 }
@@ -237,6 +249,7 @@ fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
 /// The error for a folder of images without class folders, with what their names suggest.
 pub fn unlabelled(folder: &Path) -> Result<CatalogueError, CatalogueError> {
     let files = folder::peek(folder)?.files;
+    detection::refuse_images(folder)?;
     let mut starts: Vec<String> = files.iter().filter_map(|file| Some(start(file.file_stem()?.to_str()?))).collect();
     starts.sort();
     let counts: Vec<(String, usize)> =

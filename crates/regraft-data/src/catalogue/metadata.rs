@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{CatalogueError, Sample};
 use crate::folder::{self, Entries, Walk};
+use crate::shown::shown;
 use crate::split_name::Split;
 use crate::table::{self, METADATA_NAMES, Row};
 
@@ -73,6 +74,6 @@ pub fn note_rest<'a>(
     let folders = folder::peek(folder)?.folders;
     let names: Vec<String> = folders.iter().map(|folder| folder::lossy_name(folder)).collect();
     let names = if Split::of_all(&names).contains(&None) { "; the names of the folders beside it do not count" } else { "" };
-    notes.push(format!("{} labels the images in {}{names}.", table.display(), folder.display()));
+    notes.push(format!("{} labels the images in {}{names}.", shown(table), shown(folder)));
     Ok(())
 }

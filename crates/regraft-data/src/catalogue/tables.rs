@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, composed, label_notes, split};
+use crate::shown::shown;
 use crate::split_name::Split;
 use crate::table::{self, Row};
 
@@ -24,7 +25,7 @@ pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layou
     if has_parts && without > 0 {
         let rows =
             if without == 1 { "1 row has no split and is".to_owned() } else { format!("{without} rows have no split and are") };
-        notes.push(format!("{}: {rows} in the training set.", table.display()));
+        notes.push(format!("{}: {rows} in the training set.", shown(table)));
     }
     let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
@@ -49,7 +50,7 @@ pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layou
         part.push(Sample { path: row.file(table), label });
     }
     [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test].into_iter().for_each(|part| sort(part));
-    let origin = |part: &[Sample]| (!part.is_empty()).then(|| table.display().to_string());
+    let origin = |part: &[Sample]| (!part.is_empty()).then(|| shown(table).to_string());
     let layout = Layout {
         train: if has_parts { "the training set" } else { "the table" }.to_owned(),
         validation: origin(&catalogue.validation),
@@ -69,7 +70,7 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
             let lines = if rows.len() == 1 { "only the 1 line".to_owned() } else { format!("only the {} lines", rows.len()) };
             notes.push(format!(
                 "Of {} {lines} of the split {name} {}.",
-                table.display(),
+                shown(table),
                 if rows.len() == 1 { "counts" } else { "count" }
             ));
             break;
@@ -106,7 +107,7 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
     if rows.iter().any(|row| row.is_eval) {
         notes.push(format!(
             "{}: eval is the test set; write val in its place if it should decide which epoch to keep.",
-            table.display()
+            shown(table)
         ));
     }
     let mut seen: HashMap<PathBuf, (u64, String, Option<Split>)> = HashMap::new();
@@ -139,7 +140,7 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
     }
     notes.extend(label_notes::of(table, kept.iter().map(|(_, label)| label.as_str())));
     if repeated > 0 {
-        let table = table.display();
+        let table = shown(table);
         notes.push(match repeated {
             1 => format!("1 line of {table} repeats another and is ignored."),
             _ => format!("{repeated} lines of {table} repeat another and are ignored."),

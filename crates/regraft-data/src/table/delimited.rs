@@ -8,6 +8,7 @@ use super::fields::{Field, QuoteError, Record, Records};
 use super::one_hot::{Labels, OneHot};
 use super::{LINE_BREAKS, RawRow, Table, Text, line_error, row, short};
 use crate::error::CatalogueError;
+use crate::shown::shown;
 
 /// Delimiters that are tried if the header names no column of paths with that of the extension.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
@@ -80,7 +81,7 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     }
 
     let unused: Vec<Unused> = unused.into_iter().map(|(_, column)| column).collect();
-    let name = table.display().to_string();
+    let name = shown(table).to_string();
     notes.extend(columns::notes(&name, &chosen, &unused));
     if let Some((line, column)) = several_lines {
         notes.push(format!(
@@ -115,7 +116,7 @@ fn add_labels(table: &Path, read: &mut Table, found: Labels) {
             read.rows.iter_mut().zip(labels).for_each(|(row, label)| row.label = Some(label));
             read.notes.push(format!(
                 "{}: the columns {} hold a 1 in each row; it is read as the row's label.",
-                table.display(),
+                shown(table),
                 short(&columns, SHOWN)
             ));
         }
@@ -186,7 +187,7 @@ fn header<'a>(text: &'a str, delimiter: u8, notes: &mut Vec<String>, table: &Pat
             && record.fields.len() > 1
             && has_paths(&record)
         {
-            notes.push(format!("{}: its columns are separated by {}.", table.display(), delimiter_name(other)));
+            notes.push(format!("{}: its columns are separated by {}.", shown(table), delimiter_name(other)));
             return Ok((record, other));
         }
     }

@@ -12,6 +12,7 @@ use super::columns::{self, Chosen, Unused};
 use super::fields::lines;
 use super::{RawRow, Table, Text, line_error, row, short};
 use crate::error::CatalogueError;
+use crate::shown::shown;
 
 /// An object's fields in their order, also those whose name occurs twice.
 struct Fields(Vec<(String, Value)>);
@@ -100,6 +101,6 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         all.label_name = all.label_name.or(chosen.label_name);
         all.split = all.split.or(chosen.split);
     }
-    let notes = columns::notes(&table.display().to_string(), &all, &unused.into_values().collect::<Vec<_>>());
+    let notes = columns::notes(&shown(table).to_string(), &all, &unused.into_values().collect::<Vec<_>>());
     Ok(Table { rows, notes, unlabelled: None })
 }

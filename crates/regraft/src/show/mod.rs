@@ -18,6 +18,7 @@ use regraft_kernels::random::{Draws, Purpose};
 use regraft_kernels::resample::Rectangle;
 
 use crate::atomic_file::{self, AtomicFileError};
+use regraft_data::shown::shown;
 
 /// The most pixels that a grid may have; it takes three bytes for each.
 pub const MOST_PIXELS: u64 = 100_000_000;
@@ -102,7 +103,7 @@ pub enum ShowError {
         height: u64,
     },
     /// A sample of no class.
-    #[error("{}: its label is {label}, but there are only {classes} classes", .path.display())]
+    #[error("{}: its label is {label}, but there are only {classes} classes", shown(.path))]
     UnknownLabel {
         /// The file.
         path: PathBuf,

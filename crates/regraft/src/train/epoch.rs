@@ -13,6 +13,7 @@ use crate::report::epochs::EpochRow;
 use crate::{schedule, transfer};
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::Batch;
+use regraft_data::shown::shown;
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepPart, TrainBatch, Update};
@@ -313,7 +314,7 @@ fn check_finite(
 ) -> Result<(), TrainError> {
     let path = |&index: &u32| pictures.train[index as usize].path.clone();
     let what = match losses.iter().position(|loss| !loss.is_finite()) {
-        Some(place) => format!("the loss of {} is {}", path(&batch.indices[place]).display(), losses[place]),
+        Some(place) => format!("the loss of {} is {}", shown(&path(&batch.indices[place])), losses[place]),
         None => match gradient_norm {
             Some(norm) if !norm.is_finite() => format!("the norm of the gradient is {norm}"),
             _ => return Ok(()),

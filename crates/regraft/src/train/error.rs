@@ -19,6 +19,7 @@ use crate::transfer::head::GraftError;
 use regraft_data::augmentation::AugmentationError;
 use regraft_data::loader::LoaderError;
 use regraft_data::preprocessing::PreprocessingError;
+use regraft_data::shown::shown;
 use regraft_nn::cpu::CpuError;
 use regraft_nn::engine::EngineError;
 use regraft_nn::graph::GraphError;
@@ -134,7 +135,7 @@ fn list(lines: &[String]) -> String {
         |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
     ),
     step.as_ref().map_or_else(String::new, |step| {
-        let paths = step.pictures.iter().map(|path| format!("\n  {}", path.display()));
+        let paths = step.pictures.iter().map(|path| format!("\n  {}", shown(path)));
         format!(" The pictures of the step:{}", paths.collect::<String>())
     })
 )]
