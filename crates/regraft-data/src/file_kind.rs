@@ -91,7 +91,8 @@ impl FileKind {
     }
 }
 
-fn by_magic(start: &[u8]) -> Option<FileKind> {
+/// The kind of a file by its first bytes alone, if it is an archive, a table or an export that is not read.
+pub fn by_magic(start: &[u8]) -> Option<FileKind> {
     let has = |place: usize, magic: &[u8]| start.get(place..).is_some_and(|rest| rest.starts_with(magic));
     match start {
         [b'7', b'z', 0xBC, 0xAF, 0x27, 0x1C, ..] => kind("a 7z archive", "unpack it (`7z x FILE`) and name the folder"),

@@ -155,6 +155,10 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
         (b"DDS \x7C\0\0\0", "DDS texture"),
         (b"\x0A\x05\x01\x08\0\0", "PCX image"),
         (b"II\xBC\x01\x08\0\0\0", "JPEG XR"),
+        (b"7z\xBC\xAF\x27\x1C\0\x04", "a 7z archive; unpack it"),
+        (b"\xFD7zXZ\0\0", "compressed by xz; unpack it"),
+        (b"PAR1\x15\x04\x15\x10", "a Parquet file; save its images"),
+        (b"\x93NUMPY\x01\0", "a NumPy array"),
         (&[0; 64], "zeros"),
         (b"whatever", "unknown format"),
     ] {

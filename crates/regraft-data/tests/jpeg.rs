@@ -218,3 +218,35 @@ fn a_header_that_asks_for_too_much_is_refused() {
     let many = [&progressive[..start - header_length], &scan.repeat(2000), &[0xFF, 0xD9]].concat();
     assert!(matches!(decode_bytes(&many, &LENIENT), Err(DecodeReason::Damaged { .. })));
 }
+
+/// libjpeg decides on the colours, and Pillow on the orientation, before the first scan.
+#[test]
+fn markers_behind_the_first_scan_do_not_change_the_colours() {
+    let adobe = b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\0";
+    let jfif = b"\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+    let scans = |content: &[u8]| -> Vec<usize> {
+        content.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xDA]).map(|(place, _)| place).collect()
+    };
+    let mut tried = 0;
+    for name in ["ycc-2x2-apart-none", "ycc-2x2-bits-none", "ycc-2x1-bits-blocks", "cmyk_adobe-1x1-progressive-none"] {
+        let mut content = content(&format!("jpeg/{name}.jpg"));
+        if content[2..4] == jfif[..2] {
+            // JFIF outweighs Adobe's segment.
+            content.drain(2..2 + jfif.len());
+        }
+        let expected = read(&content).unwrap().image;
+        for segment in [&adobe[..], jfif] {
+            for &scan in &scans(&content)[1..] {
+                let changed = [&content[..scan], segment, &content[scan..]].concat();
+                assert!(read(&changed).unwrap().image == expected, "{name}, a segment at byte {scan}");
+                tried += 1;
+            }
+            // Before it they count.
+            let first = scans(&content)[0];
+            let changed = read(&[&content[..first], segment, &content[first..]].concat()).unwrap();
+            let counts = segment == adobe && name.starts_with("ycc");
+            assert_eq!(changed.image != expected, counts, "{name}");
+        }
+    }
+    assert!(tried > 10, "{tried}");
+}

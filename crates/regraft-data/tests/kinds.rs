@@ -51,6 +51,17 @@ fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
     }
 }
 
+/// Xcode writes such files into the packages of apps: a chunk of its own comes first, and the rest is no PNG that others can read.
+#[test]
+fn an_apps_png_is_not_called_damaged() {
+    let header = b"\0\0\0\x0DIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1F\x15\xC4\x89";
+    let bytes = [&b"\x89PNG\r\n\x1A\n\0\0\0\x04CgBI\x50\0\x20\x02\x2B\xD5\xB3\x7F"[..], header].concat();
+    match reason(&bytes) {
+        DecodeReason::Unsupported { format: "PNG", message } => assert!(message.contains("CgBI"), "{message}"),
+        other => panic!("{other}"),
+    }
+}
+
 #[test]
 fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
     for other in [

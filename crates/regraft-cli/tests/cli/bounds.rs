@@ -171,3 +171,21 @@ fn a_number_out_of_range_is_named_as_it_was_given() {
         refused(&workspace, &format!("train photos --image-size 32 {options}"), says);
     }
 }
+
+/// The system refuses a thread whose stack would be larger than the address space, as it does beyond a limit on processes.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_the_system_refuses_are_an_error_that_says_so() {
+    let workspace = Workspace::with_photos();
+    for command in [
+        "train photos --output run",
+        "predict --model efficientnet_lite0 photos/test/blue/0.jpg",
+        "audit photos",
+        "bench step",
+        "bench load photos",
+    ] {
+        let error = workspace.regraft_with(command, &[("RUST_MIN_STACK", "140737488355328")]).failed(2);
+        assert_says(&error, &["error: cannot start ", " thread", "the system limits processes or memory", "raise the limit"]);
+    }
+    assert!(!workspace.path("run").exists());
+}

@@ -145,3 +145,19 @@ fn a_model_that_gives_no_finite_numbers_is_an_error() {
         );
     }
 }
+
+/// Numbers that are finite may be as useless: nothing is held out here that would show it.
+#[test]
+fn weights_far_beyond_any_sense_are_a_warning_at_the_end() {
+    let workspace = Workspace::with_photos();
+    std::fs::remove_dir_all(workspace.path("photos/val")).expect("removed");
+    let options = "--image-size 32 --head new --epochs 2 --batch-size 5 --val-fraction 0 --schedule constant --warmup 0";
+    for (rate, warned) in [("1e5", true), ("1e-3", false)] {
+        let run = workspace.regraft(&format!("train photos {options} --lr {rate} --output run{rate}")).succeeded();
+        let notes = workspace.json(&format!("run{rate}/summary.json"))["notes"].to_string();
+        for text in [&run.stdout, &notes] {
+            assert_eq!(text.contains("WARNING: this model is of no use: the training loss of epoch 2 is "), warned, "{text}");
+            assert_eq!(text.contains("guessing among 2 classes has 0.69. Train again with a lower --lr"), warned, "{text}");
+        }
+    }
+}

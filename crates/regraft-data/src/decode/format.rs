@@ -1,6 +1,7 @@
 //! What a file is, by its first bytes.
 
 use super::{DecodeReason, bmp, ico, tga};
+use crate::file_kind::{self, FileKind};
 
 /// A format that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,10 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     if let Some(&(_, content, advice)) = OTHERS.iter().find(|(start, ..)| bytes.starts_with(start)) {
         return (content, advice);
     }
+    // Archives and tables that are not read as data either.
+    if let Some(FileKind { what, advice }) = file_kind::by_magic(bytes) {
+        return (what, if advice.starts_with("unpack") { UNPACK } else { "save its images as JPEG or PNG, or remove it" });
+    }
     match bytes {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => ("a video, not an image", EXTRACT),
         [0x0A, 0..=5, 0 | 1, 1 | 2 | 4 | 8, ..] => ("a PCX image, which is not supported", CONVERT),
@@ -141,8 +146,6 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"%PDF", "a PDF document, not an image", CONVERT),
     (b"PK\x03\x04", "a ZIP archive, not an image", UNPACK),
     (b"\x1F\x8B", "a gzip archive, not an image", UNPACK),
-    (b"7z\xBC\xAF\x27\x1C", "a 7z archive, not an image", UNPACK),
-    (b"Rar!\x1A\x07", "a RAR archive, not an image", UNPACK),
     (b"\x1A\x45\xDF\xA3", "a video, not an image", EXTRACT),
     // macOS writes one beside each file on a foreign file system; its name begins with "._".
     (b"\0\x05\x16\x07", "a macOS metadata file (AppleDouble), not an image", REMOVE),

@@ -11,6 +11,11 @@ use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    if bytes.get(12..16) == Some(b"CgBI") {
+        let message = "an app's PNG that Apple's tools changed (CgBI): restore it with \
+                       `xcrun pngcrush -revert-iphone-optimizations IN OUT.png`";
+        return Err(DecodeReason::Unsupported { format: "PNG", message: message.to_owned() });
+    }
     let limit = usize::try_from(max_pixels.saturating_mul(8).max(1 << 24)).unwrap_or(usize::MAX);
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: limit });
     let header = decoder.read_header_info().map_err(reason)?;

@@ -1,4 +1,7 @@
 //! Names files that are no weight files of the kinds read here, so that a good file is never called damaged.
+//!
+//! `regraft-data` recognises some of these files too, in `file_kind`. Neither crate depends on the other, and what a user should do
+//! with the file differs, so each has its own list.
 
 use super::WeightError;
 

@@ -17,6 +17,7 @@ pub mod preview;
 mod resume;
 mod setup;
 pub mod state;
+mod usefulness;
 
 pub use error::{Divergence, RefusedStep, TrainError};
 pub use events::{Event, Outcome, Output, Start, StepReport};
@@ -152,6 +153,10 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     }
     // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
+    if let Some(warning) = usefulness::warning(&kept, pictures.classes.len()) {
+        report(Event::Note(&warning));
+        state.notes.push(warning);
+    }
     let last = std::mem::take(&mut state.last_scores);
     let last = if kept.epoch == state.epoch { last } else { Scores::default() };
     let mut score = |part| {

@@ -58,7 +58,7 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
     let mut image: Option<Image> = None;
     let mut fault = None;
     let mut scans = 0;
-    let mut orientation = Orientation::NoTransforms;
+    let mut stated = (Orientation::NoTransforms, None);
     let complete = loop {
         let next = match headers.read(rest) {
             Ok(next) => next,
@@ -83,11 +83,14 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
                 let image = match &mut image {
                     Some(image) => image,
                     None => {
-                        // Pillow reads no metadata behind the first scan. A part's own has no meaning.
+                        let image = image.insert(Image::new(&headers, options)?);
+                        // As in Pillow and libjpeg, metadata and colours behind the first scan do not count. A part's own
+                        // have no meaning.
                         if colours.is_none() {
-                            orientation = headers.orientation();
+                            let of_file = Colours::of(&image.frame, headers.adobe, headers.jfif);
+                            stated = (headers.orientation(), Some(of_file));
                         }
-                        image.insert(Image::new(&headers, options)?)
+                        image
                     }
                 };
                 match image.scan(&mut headers, header, data, options.allow_truncated) {
@@ -122,7 +125,8 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
             None => {}
         }
     }
-    let colours = colours.unwrap_or_else(|| Colours::of(&image.frame, headers.adobe, headers.jfif));
+    let (orientation, of_file) = stated;
+    let colours = colours.or(of_file).ok_or_else(|| damaged("it has no image data"))?;
     Ok(image.finish(colours, orientation, fault.is_some() || !complete))
 }
 
