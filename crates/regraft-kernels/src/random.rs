@@ -30,6 +30,8 @@ pub enum Purpose {
     Folds = 9,
     /// How a batch's pictures are mixed; `sample` is the place in the epoch of its first.
     Mix = 10,
+    /// Where the search for the loss's largest curvature starts.
+    Curvature = 11,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

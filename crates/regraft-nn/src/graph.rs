@@ -243,6 +243,15 @@ impl Graph {
         }
     }
 
+    /// The share of images for which training leaves out each residual branch becomes `scale` times what it is; 0 keeps all.
+    pub fn scale_stochastic_depth(&mut self, scale: f32) {
+        for node in &mut self.nodes {
+            if let Operation::Convolution(convolution) = &mut node.operation {
+                convolution.drop_connect *= scale;
+            }
+        }
+    }
+
     /// Makes every batch norm normalise with `statistics` in training.
     pub fn set_norm_statistics(&mut self, statistics: NormStatistics) {
         for node in &mut self.nodes {

@@ -1,6 +1,6 @@
 //! What an option is where it is not given, and options that are given but mean nothing.
 
-use super::{ConfigError, Freeze, HeadStart, TrainConfig, Weights};
+use super::{ConfigError, Freeze, HeadStart, OptimizerName, TrainConfig, Weights};
 
 /// Options of steps, by their names in `config.toml`: without an epoch they say nothing.
 const OF_STEPS: [&str; 19] = [
@@ -45,6 +45,13 @@ impl TrainConfig {
     pub fn epoch_count(&self) -> u32 {
         let trunk_is_frozen = matches!(self.freeze, None | Some(Freeze::Trunk)) && !self.is_from_scratch();
         self.epochs.unwrap_or(if self.head_start() == HeadStart::Fit && trunk_is_frozen { 0 } else { 5 })
+    }
+
+    /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone whose head was fitted.
+    pub(crate) fn measures_rate(&self) -> bool {
+        let backbone_learns = !matches!(self.freeze, None | Some(Freeze::Trunk));
+        let fitted = self.head_start() == HeadStart::Fit;
+        self.lr.is_none() && fitted && backbone_learns && self.epoch_count() > 0 && self.optimizer == OptimizerName::Sgd
     }
 
     /// [`TrainConfig::lr`], or what it is where it is not given.

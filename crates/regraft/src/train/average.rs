@@ -28,20 +28,24 @@ pub(super) fn follow(state: &mut TrainState, engine: &dyn Engine, decay: f32) {
     }
 }
 
-/// The network that is scored and kept: the average where there is one, or else the engine's.
+/// The network that is scored and kept: the average if there is one, or else the engine's, with the head that was fitted to it.
 pub(super) fn kept_network(state: &TrainState, engine: &dyn Engine) -> State {
-    state.tensors.get(AVERAGE).cloned().unwrap_or_else(|| engine.state())
+    let mut network = state.tensors.get(AVERAGE).cloned().unwrap_or_else(|| engine.state());
+    network.extend(state.fitted_head.clone().unwrap_or_default());
+    network
 }
 
-/// Calls `work` with the average in the engine, where there is one.
-pub(super) fn with_average<T, E: From<EngineError>>(
+/// Calls `work` with the [`kept_network`] in the engine.
+pub(super) fn with_kept<T, E: From<EngineError>>(
     state: &TrainState,
     engine: &mut dyn Engine,
     work: impl FnOnce(&mut dyn Engine) -> Result<T, E>,
 ) -> Result<T, E> {
-    let Some(average) = state.tensors.get(AVERAGE) else { return work(engine) };
+    if state.fitted_head.is_none() && !state.tensors.contains_key(AVERAGE) {
+        return work(engine);
+    }
     let network = engine.state();
-    engine.load_state(average)?;
+    engine.load_state(&kept_network(state, engine))?;
     let outcome = work(engine);
     engine.load_state(&network)?;
     outcome

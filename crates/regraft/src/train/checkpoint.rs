@@ -105,7 +105,7 @@ impl Checkpoint {
         groups.insert(OPTIMIZER.into(), engine.optimizer_state());
         Self {
             identity: identity.clone(),
-            state: TrainState { last_scores: Scores::default(), tensors: BTreeMap::new(), ..state.clone() },
+            state: TrainState { last_scores: Scores::default(), fitted_head: None, tensors: BTreeMap::new(), ..state.clone() },
             groups,
         }
     }

@@ -26,9 +26,9 @@ pub(super) struct Trainer<'a> {
     pub engine: &'a mut dyn Engine,
     pub pictures: &'a Pictures,
     pub feed: Feed<'a>,
-    multipliers: Vec<f32>,
+    pub(super) multipliers: Vec<f32>,
     optimizer: Optimizer,
-    loss: LossSettings,
+    pub(super) loss: LossSettings,
     /// With [`Balance::Weights`].
     class_weights: Option<Vec<f32>>,
     /// Side of the pictures.
@@ -73,8 +73,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The order in which an epoch goes through the training pictures.
-    fn order(&self, epoch: u32) -> Vec<u32> {
+    /// The order in which an epoch goes through the training images.
+    pub(super) fn order(&self, epoch: u32) -> Vec<u32> {
         let Self { config, pictures, .. } = self;
         let mut order: Vec<u32> = match config.balance {
             Balance::Sampling => balanced_order(&pictures.train, pictures.classes.len(), config.seed, epoch),
@@ -147,7 +147,7 @@ impl<'a> Trainer<'a> {
             check_finite(pictures, config, &[], Some(norm), &batch, state)?;
             let learning_rate = match self.rate_test {
                 Some(test) => test.rate(steps_done),
-                None => learning_rate(config, pictures, steps_done) * state.rate_factor,
+                None => peak_rate(config, state) * schedule_factor(config, pictures, steps_done),
             };
             let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
             engine.update(&Update {
@@ -186,8 +186,10 @@ impl<'a> Trainer<'a> {
 
     /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
     fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+        self.check_weights(state)?;
+        state.fitted_head = self.fit_again(state, report)?;
         self.score_epoch(state, report)?;
-        self.check_epoch(state)?;
+        self.check_scores(state)?;
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
         // A clock may be too coarse for an epoch of a few pictures.
         let seconds = progress.seconds.max(1e-9);
@@ -209,32 +211,36 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Refuses an epoch that leaves weights or scores that are not finite. The check of each step sees the weights only through
-    /// the next step's losses, so it misses what the last step does, and it never sees the network in evaluation mode.
-    fn check_epoch(&self, state: &TrainState) -> Result<(), TrainError> {
+    /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the weights only through the next
+    /// step's losses, so it misses what the last step does.
+    fn check_weights(&self, state: &TrainState) -> Result<(), TrainError> {
         let network = self.engine.state();
         let networks = state.tensors.get(average::AVERAGE).into_iter().chain([&network]);
         let mut tensors = networks.flatten();
-        let weights = tensors.find_map(|(name, values)| Some((name, values.iter().find(|value| !value.is_finite())?)));
+        let found = tensors.find_map(|(name, values)| Some((name, values.iter().find(|value| !value.is_finite())?)));
+        found.map_or(Ok(()), |(name, value)| Err(self.diverged(state, format!("after its last step, {name} holds {value}"))))
+    }
+
+    /// Refuses an epoch whose network gives images no finite loss.
+    fn check_scores(&self, state: &TrainState) -> Result<(), TrainError> {
         let Scores { validation, test } = &state.last_scores;
-        let scores = [("validation", validation), ("test", test)];
-        let what = match weights {
-            Some((name, value)) => format!("after its last step, {name} holds {value}"),
-            None => {
-                let loss = |scored: &Scored| scored.evaluation.loss;
-                match scores.into_iter().find(|(_, scored)| scored.as_ref().is_some_and(|scored| loss(scored).is_none())) {
-                    Some((part, _)) => format!("after its last step, the {part} loss is not finite"),
-                    None => return Ok(()),
-                }
+        for (part, scored) in [("validation", validation), ("test", test)] {
+            if scored.as_ref().is_some_and(|scored| scored.evaluation.loss.is_none()) {
+                return Err(self.diverged(state, format!("after its last step, the {part} loss is not finite")));
             }
-        };
-        Err(TrainError::Diverged(Box::new(Divergence {
+        }
+        Ok(())
+    }
+
+    /// The end of an epoch that cannot be kept.
+    fn diverged(&self, state: &TrainState, what: String) -> TrainError {
+        TrainError::Diverged(Box::new(Divergence {
             epoch: state.epoch + 1,
             step: None,
             what,
-            learning_rate: self.config.learning_rate() * state.rate_factor,
+            learning_rate: peak_rate(self.config, state),
             kept: None,
-        })))
+        }))
     }
 
     /// Scores the network as it would be kept, for the row of an epoch.
@@ -244,7 +250,7 @@ impl<'a> Trainer<'a> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), TrainError> {
         let Self { feed, stop, config, engine, .. } = self;
-        state.last_scores = average::with_average(state, *engine, |engine| -> Result<_, TrainError> {
+        state.last_scores = average::with_kept(state, *engine, |engine| -> Result<_, TrainError> {
             let validation = feed.score(engine, Part::Validation, stop, report)?;
             let test = if config.test_each_epoch { feed.score(engine, Part::Test, stop, report)? } else { None };
             Ok(Scores { validation, test })
@@ -258,12 +264,17 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The trunk's learning rate at a step, counted from 0.
-fn learning_rate(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
+/// The backbone's learning rate where the schedule has its maximum.
+fn peak_rate(config: &TrainConfig, state: &TrainState) -> f32 {
+    state.measured_rate.unwrap_or_else(|| config.learning_rate()) * state.rate_factor
+}
+
+/// What the schedule makes of that at a step, counted from 0.
+fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
     let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize)) as u64;
     let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
-    config.learning_rate() * schedule::factor(config.schedule, step, steps, warmup)
+    schedule::factor(config.schedule, step, steps, warmup)
 }
 
 /// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's `clip_grad_norm_` has it.
@@ -324,7 +335,7 @@ fn check_finite(
         epoch: state.epoch + 1,
         step: Some(RefusedStep { number: state.steps_done + 1, pictures: batch.indices.iter().map(path).collect() }),
         what,
-        learning_rate: config.learning_rate() * state.rate_factor,
+        learning_rate: peak_rate(config, state),
         kept: None,
     })))
 }

@@ -201,6 +201,24 @@ impl<'a> Feed<'a> {
         Ok(found)
     }
 
+    /// Features of the training images in the plain view and in each that the configuration names, by the engine's backbone as
+    /// it is now. None of them are kept.
+    pub fn fresh(
+        &mut self,
+        engine: &mut dyn Engine,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<Features>, TrainError> {
+        let store = self.store.take();
+        let plain = self.loading.clone();
+        let found = self.compute(Some(&mut *engine), Part::Train, &plain, stop, report).and_then(|plain| {
+            let augmented = self.augmented(Some(engine), stop, report)?;
+            Ok(std::iter::once(plain).chain(augmented).collect())
+        });
+        self.store = store;
+        found
+    }
+
     fn compute(
         &mut self,
         engine: Option<&mut dyn Engine>,

@@ -1,16 +1,18 @@
-//! The fitted head as a run's start.
+//! The fitted head as a run's start, and fitted again after each epoch that changed the backbone.
 
+use super::average;
 use super::epoch::{Trainer, class_weights};
 use super::feed::{Part, flow};
 use super::state::TrainState;
 use super::{Event, TrainError};
-use crate::config::Balance;
+use crate::config::{Balance, HeadStart};
 use crate::features::Features;
+use crate::logistic_regression::LinearClassifier;
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::{Fitted, fit_head};
 use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
-use regraft_nn::graph::Operation;
+use regraft_nn::engine::{Engine, State};
 use regraft_nn::parameters::Role;
 use std::time::Instant;
 
@@ -41,13 +43,8 @@ impl Trainer<'_> {
             fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
         });
-        let graph = engine.graph();
-        debug_assert!(matches!(graph.nodes[graph.head()].operation, Operation::Linear { .. }));
         let mut tensors = engine.state();
-        for parameter in engine.parameters().iter().filter(|parameter| parameter.node == graph.head()) {
-            let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
-            tensors.insert(parameter.name.clone(), values.clone());
-        }
+        tensors.extend(head_tensors(&**engine, &classifier));
         engine.load_state(&tensors)?;
         if let Some(chosen) = fit.chosen() {
             let note = format!(
@@ -84,4 +81,45 @@ impl Trainer<'_> {
         state.head_fit = Some(fit);
         Ok(predictions)
     }
+
+    /// Whether the head is fitted again after each epoch: a head fitted to the source's features does not fit those of a backbone
+    /// that has learned.
+    fn fits_again(&self) -> bool {
+        self.config.head_start() == HeadStart::Fit && self.engine.frozen() < self.engine.graph().head()
+    }
+
+    /// The head's tensors that fit the backbone as it is after an epoch, or its running average if there is one. None of the
+    /// engine's tensors change.
+    pub(super) fn fit_again(
+        &mut self,
+        state: &TrainState,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Option<State>, TrainError> {
+        if !self.fits_again() {
+            return Ok(None);
+        }
+        let Self { config, engine, pictures, feed, stop, .. } = self;
+        let classes = pictures.classes.len();
+        let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
+        let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
+        let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
+        let mut progress = |done, total| {
+            report(Event::Fitting { done, total });
+            flow(stop)
+        };
+        let views: Vec<&Features> = views.iter().collect();
+        let fitted = fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;
+        Ok(Some(head_tensors(&**engine, &fitted.classifier)))
+    }
+}
+
+/// The tensors of an engine's head that are a classifier's.
+fn head_tensors(engine: &dyn Engine, classifier: &LinearClassifier) -> State {
+    let head = engine.graph().head();
+    let of_head = engine.parameters().iter().filter(|parameter| parameter.node == head);
+    let tensors = of_head.map(|parameter| {
+        let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
+        (parameter.name.clone(), values.clone())
+    });
+    tensors.collect()
 }

@@ -88,6 +88,7 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
     let mut state = TrainState::new(Vec::new());
     if config.head_start() == HeadStart::Fit {
         trainer.fit_head(&mut state, report)?;
+        trainer.prepare_steps(&mut state, report)?;
     }
     trainer.rate_test = Some(test);
     let mut found =

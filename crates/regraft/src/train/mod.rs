@@ -3,12 +3,14 @@
 mod average;
 mod budget;
 pub mod checkpoint;
+mod curvature;
 pub mod data_list;
 mod epoch;
 mod error;
 mod events;
 mod feed;
 mod files;
+mod first_step;
 mod fit;
 pub mod identity;
 pub mod lr_find;
@@ -104,6 +106,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
                     write_predictions(&folder.out_of_fold(), &predictions)?;
                 }
                 end_epoch(&config, &mut trainer, &mut state, &folder, &mut model, report)?;
+                trainer.prepare_steps(&mut state, report)?;
             }
             Err(error) if error.is_stop() => {
                 saver.save(trainer.engine, &state)?;

@@ -93,6 +93,10 @@ pub(super) fn set_up(
     if let Some(dropout) = config.head_dropout {
         graph.set_head_dropout(dropout);
     }
+    if config.head_start() == HeadStart::Fit {
+        // The head was fitted to features without noise.
+        graph.scale_stochastic_depth(0.0);
+    }
     let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve());
     let mut engine = CpuEngine::with_precision(graph.clone(), size, config.threads, precision)?;
     check_memory(&config, &engine, &pictures, learning)?;
@@ -159,7 +163,12 @@ pub(super) fn resolve(
     config.epochs = Some(config.epoch_count());
     let from_scratch = config.is_from_scratch();
     config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
-    config.lr = Some(config.learning_rate());
+    if !config.measures_rate() {
+        config.lr = Some(config.learning_rate());
+    }
+    if config.head_start() == HeadStart::Fit {
+        config.head_dropout.get_or_insert(0.0);
+    }
     config.head_lr_mult = Some(config.head_rate_multiplier());
     config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
     if from_scratch {

@@ -35,6 +35,9 @@ pub struct TrainState {
     pub earlier_seconds: f64,
     /// What every learning rate is multiplied by: 1, or less after a divergence.
     pub rate_factor: f32,
+    /// The learning rate that was measured, if none was given.
+    #[serde(default)]
+    pub measured_rate: Option<f32>,
     /// Divergences after which the run went back to an epoch's start.
     pub retries: u32,
     /// How the head was fitted, where it was.
@@ -46,6 +49,10 @@ pub struct TrainState {
     /// gives the same.
     #[serde(skip)]
     pub last_scores: Scores,
+    /// The head that was fitted to the backbone after the last epoch, by the names of its tensors. It is part of the network that
+    /// is scored and kept; steps go on with the engine's own.
+    #[serde(skip)]
+    pub fitted_head: Option<State>,
     /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint
     /// keeps each as a group of tensors of that name.
     #[serde(skip)]
@@ -66,10 +73,12 @@ impl TrainState {
             seconds: 0.0,
             earlier_seconds: 0.0,
             rate_factor: 1.0,
+            measured_rate: None,
             retries: 0,
             head_fit: None,
             notes,
             last_scores: Scores::default(),
+            fitted_head: None,
             tensors: BTreeMap::new(),
         }
     }
