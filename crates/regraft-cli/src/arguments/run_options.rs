@@ -75,7 +75,8 @@ pub struct RunOptions {
     /// Images in a batch, at most 65536; no batch has more than there are
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
-    /// Learning rate of the trunk [default: 3e-4 from a fitted head on, or 3e-3; 5e-5 in the textbook's recipe]
+    /// Learning rate of the backbone [default: measured from the curvature of the loss if the head was fitted; otherwise 3e-3, or
+    /// 5e-5 in the textbook's recipe]
     #[arg(long, value_parser = number, value_name = "RATE", help_heading = "Training")]
     pub lr: Option<f32>,
     /// Optimiser
@@ -139,7 +140,7 @@ pub struct RunOptions {
     /// Probability that a rectangle of a training picture is erased
     #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Regularisation")]
     pub random_erasing: Option<f32>,
-    /// Probability that the head drops a feature in training [default: the architecture's]
+    /// Probability that the head drops a feature in training [default: 0 if the head was fitted, or the architecture's]
     #[arg(long, value_parser = number, value_name = "SHARE", help_heading = "Regularisation")]
     pub head_dropout: Option<f32>,
     /// Seed of every random draw

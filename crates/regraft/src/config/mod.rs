@@ -91,7 +91,8 @@ pub struct TrainConfig {
     pub epochs: Option<u32>,
     /// Pictures in a step.
     pub batch_size: usize,
-    /// Learning rate of the trunk; unless given, 3e-3, or 3e-4 from a fitted head on, which faster steps would lead astray.
+    /// Learning rate of the backbone. Unless given, 3e-3; if the head was fitted and the backbone learns by SGD, it is measured, and
+    /// with other fitted heads it is 3e-4.
     #[serde(default)]
     pub lr: Option<f32>,
     /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it
@@ -147,7 +148,7 @@ pub struct TrainConfig {
     /// The probability that a rectangle of a training picture is erased.
     #[serde(default)]
     pub random_erasing: f32,
-    /// The probability that the head drops a feature in training; unless given, as the architecture has it.
+    /// The probability that the head drops a feature in training; unless given, 0 for a fitted head, or as the architecture has it.
     #[serde(default)]
     pub head_dropout: Option<f32>,
     /// The run ends when so many epochs in a row have not been better than the best.

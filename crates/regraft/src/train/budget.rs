@@ -4,6 +4,8 @@
 //! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to
 //! the bit.
 
+use super::curvature::ITERATIONS;
+use super::first_step::BATCHES;
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
@@ -29,6 +31,8 @@ const OVERHEAD: f64 = 1.5;
 const MEASURED: usize = 128;
 /// How much longer the regression takes for a picture when there are more of them: more steps until it has converged.
 const FIT_FACTOR: f64 = 2.0;
+/// Batches that measuring the learning rate takes through the network, forward and backward and forward again.
+const MEASURED_BATCHES: usize = BATCHES * ITERATIONS;
 /// Epochs after a fitted head gain little (docs/recipes.md), so that more of them are not worth the wait.
 const MOST_EPOCHS: u32 = 3;
 
@@ -52,11 +56,14 @@ pub struct Counts {
     pub validation: usize,
     /// To test.
     pub test: usize,
+    /// In a step.
+    pub batch: usize,
 }
 
 impl Counts {
-    fn of(pictures: &Pictures) -> Self {
-        Self { train: pictures.train.len(), validation: pictures.validation.len(), test: pictures.test.len() }
+    fn of(pictures: &Pictures, batch: usize) -> Self {
+        let [train, validation, test] = [&pictures.train, &pictures.validation, &pictures.test].map(|samples| samples.len());
+        Self { train, validation, test, batch: batch.min(train) }
     }
 }
 
@@ -67,16 +74,18 @@ impl Speed {
         scored * self.forward + counts.train as f64 * self.fit + OVERHEAD
     }
 
-    /// An epoch with its scoring; `None` where steps were not measured.
+    /// An epoch with the head that is fitted after it and its scoring; `None` if steps were not measured.
     fn epoch(&self, counts: Counts) -> Option<f64> {
-        Some(counts.train as f64 * self.step? + counts.validation as f64 * self.forward)
+        let fitted = self.forward + self.fit;
+        Some(counts.train as f64 * (self.step? + fitted) + counts.validation as f64 * self.forward)
     }
 
     /// How many epochs there is time for after the fitted head in so many seconds.
     #[must_use]
     pub fn epochs_within(&self, seconds: f64, counts: Counts) -> u32 {
-        let Some(epoch) = self.epoch(counts) else { return 0 };
-        let rest = seconds - self.fitted(counts);
+        let (Some(epoch), Some(step)) = (self.epoch(counts), self.step) else { return 0 };
+        let rate = (MEASURED_BATCHES * counts.batch) as f64 * (step + self.forward);
+        let rest = seconds - self.fitted(counts) - rate;
         ((rest / epoch).floor().max(0.0) as u32).min(MOST_EPOCHS)
     }
 }
@@ -105,7 +114,7 @@ pub(super) fn plan(
     let config = &with_all_pictures(config);
     let measured = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } = set_up(&measured, cache, None, report)?;
-    let counts = Counts::of(&pictures);
+    let counts = Counts::of(&pictures, resolved.batch_size);
     let seconds = budget.0.as_secs_f64();
     report(Event::Note("measuring the speed of this machine"));
     let (forward, fit) = measure_fit(&mut engine, &pictures, &loading, &resolved, report)?;
@@ -134,10 +143,7 @@ pub(super) fn plan(
         let rate = 1.0 / speed.step.unwrap_or(f64::INFINITY);
         let name = String::from(lowest);
         let s = if epochs == 1 { "" } else { "s" };
-        let then = format!(
-            ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} at a rate of {:?} ({rate:.0} pictures/s in training)",
-            planned.learning_rate()
-        );
+        let then = format!(", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} ({rate:.0} pictures/s in training)");
         (then, epoch * f64::from(epochs))
     };
     let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
@@ -234,14 +240,14 @@ fn measure_steps(
 mod tests {
     use super::*;
 
-    const COUNTS: Counts = Counts { train: 1000, validation: 100, test: 200 };
+    const COUNTS: Counts = Counts { train: 1000, validation: 100, test: 200, batch: 25 };
 
     #[test]
     fn epochs_fill_the_time_that_the_fitted_head_leaves() {
-        // 13 s forward, 1 s of regression and the overhead; 21 s an epoch.
+        // 13 s forward, 1 s of regression and the overhead; 6 s to measure the rate; 32 s an epoch.
         let speed = Speed { forward: 0.01, fit: 0.001, step: Some(0.02) };
         assert_eq!(speed.fitted(COUNTS), 14.0 + OVERHEAD);
-        assert_eq!([10.0, 36.0, 37.0, 58.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
+        assert_eq!([10.0, 53.0, 54.0, 86.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
         assert_eq!(Speed { step: None, ..speed }.epochs_within(1e6, COUNTS), 0);
     }
 }

@@ -16,7 +16,7 @@ use regraft_nn::engine::{Engine, EngineError};
 /// tiny steps are stable. Smaller logits change no answer, and the head is fitted again after each epoch.
 const LOGITS: f64 = 1.0;
 /// Batches whose curvature is measured; single ones differ by up to a factor of two.
-const BATCHES: usize = 2;
+pub(super) const BATCHES: usize = 2;
 /// With momentum 0.9, steps of gradient descent are stable up to a rate of 3.8 / curvature; those of small batches need a fraction
 /// of that. Times `1 - momentum`, for momentum multiplies what a rate comes to.
 const SHARE: f64 = 4.0;
