@@ -26,5 +26,6 @@ pub mod pooling;
 pub mod random;
 pub mod resample;
 pub mod softmax_regression;
+pub mod symmetric;
 pub mod vectors;
 pub mod winograd;

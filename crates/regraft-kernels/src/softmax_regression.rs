@@ -3,7 +3,7 @@
 //! Logits are computed, used and forgotten a block of examples at a time, so that memory does not grow with examples times
 //! classes: 50,000 examples of 10,000 classes would need 2 GB for them.
 
-use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::gemm::{Left, Matrix, Packed, multiply};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -48,24 +48,46 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Sees blocks of rows `[n, classes]`, each with the place of its first example.
+pub type Watch<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
+/// Whether [`loss_and_gradient`] takes the blocks of examples one after the other, so that they can be watched.
+#[must_use]
+pub fn can_be_watched(classes: usize) -> bool {
+    parts(classes) == 1
+}
+
+fn parts(classes: usize) -> usize {
+    (ENOUGH_CLASSES / classes).clamp(1, MOST_PARTS)
+}
+
 /// The weighted sum of the cross-entropies of the examples in `ranges`. Writes its gradient: that of the weights `[classes,
-/// channels]`, then that of the biases.
+/// channels]`, then that of the biases. `watch` sees the slopes of the logits, by which the probabilities are known: a label's is
+/// what is left of 1, negative, any other's the probability, both times the weight of the label.
 ///
 /// # Panics
-/// When lengths do not fit together or a label is no class.
-pub fn loss_and_gradient(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Classifier<'_>, gradient: &mut [f32]) -> f64 {
+/// When lengths do not fit together or a label is no class, or something watches although [`can_be_watched`] says no.
+pub fn loss_and_gradient(
+    rows: &Rows<'_>,
+    ranges: &[Range<usize>],
+    classifier: &Classifier<'_>,
+    gradient: &mut [f32],
+    watch: Option<Watch<'_>>,
+) -> f64 {
     let (classes, channels) = (classifier.bias.len(), rows.channels);
     assert_eq!(classifier.weight.len(), classes * channels);
     assert_eq!(gradient.len(), classes * (channels + 1));
     assert_eq!(rows.class_weights.len(), classes);
     let packed = pack(classifier, channels);
     let blocks = blocks(ranges);
-    let parts = (ENOUGH_CLASSES / classes).clamp(1, MOST_PARTS).min(blocks.len().max(1));
+    let parts = parts(classes).min(blocks.len().max(1));
+    assert!(watch.is_none() || can_be_watched(classes));
     let share = blocks.len().div_ceil(parts).max(1);
-    let of_part = |(blocks, gradient): (&[Range<usize>], &mut [f32])| -> f64 {
+    let of_part = |blocks: &[Range<usize>], gradient: &mut [f32], mut watch: Option<Watch<'_>>| -> f64 {
         gradient.fill(0.0);
         let mut logits = vec![0.0; BLOCK * classes];
         let mut losses = vec![0.0; BLOCK];
+        let mut packed_features = Packed::default();
         let mut sum = 0.0;
         for block in blocks {
             let (logits, losses) = (&mut logits[..block.len() * classes], &mut losses[..block.len()]);
@@ -78,16 +100,24 @@ pub fn loss_and_gradient(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &
                 losses_and_slopes(logits, labels, rows.class_weights, losses);
             });
             sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            add_gradient(features, channels, logits, classes, gradient);
+            if let Some(watch) = &mut watch {
+                watch(block.start, logits);
+            }
+            packed_features.pack(Matrix::Rows { data: features, stride: channels }, block.len(), channels);
+            add_gradient(&packed_features, logits, classes, gradient);
         }
         sum
     };
     if parts == 1 {
-        return of_part((&blocks, gradient));
+        return of_part(&blocks, gradient, watch);
     }
     let length = gradient.len();
     let mut partial = vec![0.0; length * blocks.len().div_ceil(share)];
-    let sums: Vec<f64> = blocks.par_chunks(share).zip(partial.par_chunks_mut(length)).map(of_part).collect();
+    let sums: Vec<f64> = blocks
+        .par_chunks(share)
+        .zip(partial.par_chunks_mut(length))
+        .map(|(blocks, gradient)| of_part(blocks, gradient, None))
+        .collect();
     gradient.copy_from_slice(&partial[..length]);
     for part in partial.chunks_exact(length).skip(1) {
         gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
@@ -100,7 +130,7 @@ pub fn loss_and_gradient(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &
 ///
 /// # Panics
 /// When lengths do not fit together.
-pub fn probabilities(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Classifier<'_>, take: &mut dyn FnMut(usize, &[f32])) {
+pub fn probabilities(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Classifier<'_>, take: Watch<'_>) {
     let (classes, channels) = (classifier.bias.len(), rows.channels);
     assert_eq!(classifier.weight.len(), classes * channels);
     let packed = pack(classifier, channels);
@@ -136,8 +166,10 @@ fn linear(features: &[f32], channels: usize, packed: &Packed<f32>, bias: &[f32],
     multiply(Left::rows(features, channels), rows, packed, logits, bias.len(), true);
 }
 
-/// Adds what a block's slopes `[n, classes]` make of the gradient. Each task has its classes to itself.
-fn add_gradient(features: &[f32], channels: usize, slopes: &[f32], classes: usize, gradient: &mut [f32]) {
+/// Adds what a block's slopes `[n, classes]` make of the gradient. Each task has its classes to itself. The features are packed
+/// once for all of them: as they lie, each would be on a page of its own.
+fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient: &mut [f32]) {
+    let (_, channels) = features.shape();
     let count = slopes.len() / classes;
     let (weight, bias) = gradient.split_at_mut(classes * channels);
     let tasks = weight.par_chunks_mut(CLASSES_PER_TASK * channels).zip(bias.par_chunks_mut(CLASSES_PER_TASK));
@@ -149,8 +181,8 @@ fn add_gradient(features: &[f32], channels: usize, slopes: &[f32], classes: usiz
             own.copy_from_slice(&slopes[first..first + width]);
             bias.iter_mut().zip(&*own).for_each(|(sum, slope)| *sum += slope);
         }
-        let packed = &mut Packed::default();
-        f32::multiply_transposed(&own, width, width, features, channels, channels, count, weight, channels, true, packed);
+        let own = Left { data: &own, row_stride: 1, step_stride: width };
+        multiply(own, width, features, weight, channels, true);
     });
 }
 
@@ -273,7 +305,7 @@ mod tests {
             let ranges = [0..count / 3, count / 2..count];
             let classifier = Classifier { weight: &weight, bias: &bias };
             let mut gradient = vec![f32::NAN; classes * (channels + 1)];
-            let loss = loss_and_gradient(&rows, &ranges, &classifier, &mut gradient);
+            let loss = loss_and_gradient(&rows, &ranges, &classifier, &mut gradient, None);
             let mut found = vec![f32::NAN; count * classes];
             probabilities(&rows, &ranges, &classifier, &mut |first, block| {
                 found[first * classes..][..block.len()].copy_from_slice(block);

@@ -38,6 +38,27 @@ pub fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
     tasks.for_each(|(target, source)| add_task(target, factor, source));
 }
 
+/// Subtracts the mean row of a matrix from each of its rows.
+///
+/// # Panics
+/// If the rows are not whole.
+pub fn subtract_mean_row(matrix: &mut [f32], columns: usize) {
+    assert!(columns > 0 && matrix.len().is_multiple_of(columns));
+    let rows = matrix.len() / columns;
+    let part = (PER_TASK / columns).max(1) * columns;
+    let of_part = |part: &[f32]| {
+        let mut sum = vec![0.0; columns];
+        part.chunks_exact(columns).for_each(|row| add_task(&mut sum, 1.0, row));
+        sum
+    };
+    let sums: Vec<Vec<f32>> = matrix.par_chunks(part).map(of_part).collect();
+    let mut mean = vec![0.0; columns];
+    sums.iter().for_each(|sum| add_task(&mut mean, 1.0 / rows as f32, sum));
+    matrix.par_chunks_mut(part).for_each(|part| {
+        part.chunks_exact_mut(columns).for_each(|row| add_task(row, -1.0, &mean));
+    });
+}
+
 /// The scalar products of `vector` with chosen rows of a matrix whose rows are as long.
 ///
 /// # Panics
@@ -105,6 +126,21 @@ mod tests {
             let sums: Vec<f32> = left.iter().zip(&right).map(|(left, right)| left - 0.5 * right).collect();
             add_scaled(&mut left, -0.5, &right);
             assert!(left.iter().zip(&sums).all(|(found, expected)| (found - expected).abs() < 1e-6), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_mean_row_is_subtracted_from_all() {
+        for (rows, columns) in [(1, 3), (4, 1), (7, 5), (300, 130)] {
+            let mut draws = Draws::new(rows as u64, Purpose::Fixture, 0, 0);
+            let start: Vec<f32> = (0..rows * columns).map(|_| draws.normal()).collect();
+            let mut found = start.clone();
+            subtract_mean_row(&mut found, columns);
+            for column in 0..columns {
+                let mean = start.iter().skip(column).step_by(columns).sum::<f32>() / rows as f32;
+                let pairs = start.iter().zip(&found).skip(column).step_by(columns);
+                assert!(pairs.into_iter().all(|(start, found)| (start - mean - found).abs() < 1e-5), "{rows} {columns}");
+            }
         }
     }
 

@@ -115,7 +115,7 @@ fn views_of_a_picture_are_held_out_together() {
     let options = CrossValidationOptions { strengths: vec![0.01, 1.0], views: 2, ..options };
     let found = cross_validate(twice, &options, &mut go_on).expect("possible");
     for (found, once) in found.trials.iter().zip(&once.trials) {
-        assert!((found.loss - once.loss).abs() < 5e-4 && found.accuracy == once.accuracy, "{found:?} {once:?}");
+        assert!((found.loss - once.loss).abs() < 1e-3 && found.accuracy == once.accuracy, "{found:?} {once:?}");
     }
     let odd = cross_validate(twice, &CrossValidationOptions { views: 3, ..options }, &mut go_on);
     assert_eq!(odd, Err(RegressionError::Views { views: 3, examples: 400 }));

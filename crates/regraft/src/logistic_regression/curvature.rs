@@ -16,6 +16,8 @@ use regraft_kernels::vectors::{add_rows, dots_with_rows};
 const MOST_FACTORS: usize = 1 << 22;
 /// Examples of a class that are taken as they are: at least and at most. More would take longer than the evaluations they save.
 const HEAVIEST: (usize, usize) = (8, 64);
+/// Classes whose examples one task weighs.
+const CLASSES_PER_TASK: usize = 64;
 /// Examples of less weight are never taken as they are.
 const LEAST_WEIGHT: f32 = 1e-4;
 /// The weight of the rest is no smaller a share of the whole, and of what the mean class has: a direction that only the rest
@@ -56,27 +58,47 @@ impl Heaviest {
     }
 }
 
-impl<'a> Curvature<'a> {
-    /// The estimate at `parameters`.
-    pub fn new(objective: &'a Objective<'a>, parameters: &[f32]) -> Self {
-        let (examples, count) = (objective.examples, objective.count as f64);
-        let classes = examples.classes();
-        if parameters.iter().all(|&value| value == 0.0) {
-            // All classes are as probable for all examples: none is heavier than another.
-            let share = 1.0 / classes as f64;
-            let rest = (share * (1.0 - share)).max(f64::from(f32::MIN_POSITIVE)) as f32;
-            let of_class = |&weight: &f32| OfClass { rest: rest * weight.max(f32::EPSILON), ..OfClass::default() };
-            return Self { objective, classes: examples.rows().class_weights.iter().map(of_class).collect() };
-        }
+/// What each example weighs for each class: the sum, and the heaviest.
+pub(super) struct Weights<'a> {
+    objective: &'a Objective<'a>,
+    classes: Vec<Heaviest>,
+    /// Examples of a class that are kept.
+    most: usize,
+}
+
+impl<'a> Weights<'a> {
+    pub fn new(objective: &'a Objective<'a>) -> Self {
+        let classes = objective.examples.classes();
         let most = ((MOST_FACTORS / classes) as f64).sqrt() as usize;
-        let most = most.min((2.0 * count).sqrt() as usize).clamp(HEAVIEST.0, HEAVIEST.1);
-        let mut found = vec![Heaviest::default(); classes];
-        let rows = examples.rows();
-        objective.probabilities(parameters, &mut |first, block| {
-            for (row, probabilities) in block.chunks_exact(classes).enumerate() {
-                let counts = rows.class_weights[rows.labels[first + row] as usize];
-                for (found, &probability) in found.iter_mut().zip(probabilities) {
-                    let weight = 2.0 * counts * probability * (1.0 - probability);
+        let most = most.min((2.0 * objective.count as f64).sqrt() as usize).clamp(HEAVIEST.0, HEAVIEST.1);
+        Self { objective, classes: vec![Heaviest::default(); classes], most }
+    }
+
+    /// The weights at some parameters.
+    pub fn at(objective: &'a Objective<'a>, parameters: &[f32]) -> Self {
+        let mut weights = Self::new(objective);
+        objective.probabilities(parameters, &mut |first, block| weights.add(first, block, |count| (count, 1.0)));
+        weights
+    }
+
+    /// Adds the examples of a block by their slopes, as [`Objective::evaluate`] shows them.
+    pub fn add_slopes(&mut self, first: usize, slopes: &[f32]) {
+        // A slope is a probability, or what is left of 1, times the example's count.
+        self.add(first, slopes, |count| (1.0, if count > 0.0 { 1.0 / count } else { 0.0 }));
+    }
+
+    /// Adds the examples of a block `[n, classes]`. Of each value `v` the weight is `2 a v (1 - b v)`, where `(a, b)` depend on
+    /// what the example counts.
+    fn add(&mut self, first: usize, block: &[f32], factors: impl Fn(f32) -> (f32, f32) + Sync) {
+        let rows = self.objective.examples.rows();
+        let (classes, most) = (self.classes.len(), self.most);
+        self.classes.par_chunks_mut(CLASSES_PER_TASK).enumerate().for_each(|(task, found)| {
+            for (row, values) in block.chunks_exact(classes).enumerate() {
+                let (a, b) = factors(rows.class_weights[rows.labels[first + row] as usize]);
+                let values = &values[task * CLASSES_PER_TASK..][..found.len()];
+                for (found, value) in found.iter_mut().zip(values) {
+                    let value = value.abs();
+                    let weight = 2.0 * a * value * (1.0 - b * value);
                     found.total += f64::from(weight);
                     if weight > LEAST_WEIGHT {
                         found.kept.push((weight, (first + row) as u32));
@@ -87,6 +109,22 @@ impl<'a> Curvature<'a> {
                 }
             }
         });
+    }
+}
+
+impl<'a> Curvature<'a> {
+    /// The estimate where all parameters are 0: all classes are as probable for all examples, and none is heavier than another.
+    pub fn at_zero(objective: &'a Objective<'a>) -> Self {
+        let share = 1.0 / objective.examples.classes() as f64;
+        let rest = (share * (1.0 - share)).max(f64::from(f32::MIN_POSITIVE)) as f32;
+        let of_class = |&weight: &f32| OfClass { rest: rest * weight.max(f32::EPSILON), ..OfClass::default() };
+        Self { objective, classes: objective.examples.rows().class_weights.iter().map(of_class).collect() }
+    }
+
+    /// The estimate by what the examples weigh.
+    pub fn new(weights: Weights<'a>) -> Self {
+        let Weights { objective, classes: found, most } = weights;
+        let (classes, count) = (found.len(), objective.count as f64);
         // A class whose examples are all certain would seem flat.
         let mean = found.iter().map(|found| found.total).sum::<f64>() / classes as f64;
         let least = mean.max(LEAST_MEAN * count / classes as f64);

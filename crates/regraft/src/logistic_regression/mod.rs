@@ -4,18 +4,20 @@
 //! is not penalised. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two
 //! opposite rows, so that its `C` is twice the strength here.
 
+mod basis;
 mod cross_validation;
 mod curvature;
 mod folds;
 mod minimise;
 mod objective;
 mod out_of_fold;
+mod path;
 
 pub use cross_validation::{CrossValidation, CrossValidationOptions, Trial, cross_validate, cross_validate_and_solve};
 pub use out_of_fold::OutOfFold;
 
-use minimise::minimise;
-use objective::{Centred, Objective};
+use objective::Centred;
+use path::Path;
 use std::ops::ControlFlow;
 
 /// Rows of features, each with its class.
@@ -143,9 +145,12 @@ impl Examples<'_> {
     }
 }
 
-/// The minimum counts as reached once the decrease still to be expected is less than this share of the objective. Products are of
-/// f32, whose noise is not far below it.
-const CONVERGED: f64 = 1e-11;
+/// The minimum counts as reached once the decrease still to be expected is less than this share of the objective.
+const CONVERGED: f64 = 1e-10;
+/// Weaker strengths than this need no other one to lead to them.
+const WEAKEST: f64 = 1e-4;
+/// The same share for regressions that only lead to the next one.
+const FAR: f64 = 1e-3;
 
 /// The classifier that minimises the objective for the examples. `strength` is scikit-learn's `C`: a larger one trusts the
 /// examples more. Computes on the current rayon thread pool; the numbers do not depend on its size.
@@ -156,20 +161,27 @@ pub fn solve(examples: Examples<'_>, strength: f64) -> Result<Solution, Regressi
     examples.check()?;
     check_strength(strength)?;
     let centred = Centred::new(&examples, 0..examples.labels.len());
-    let start = vec![0.0; centred.parameters()];
-    solve_centred(&centred, strength, start, &mut || ControlFlow::Continue(()))
+    // By way of weaker ones, in steps of ten: far from the minimum the curvature says little of it.
+    let weaker = (1..=12).rev().map(|step| strength / 10f64.powi(step)).filter(|&weaker| weaker >= WEAKEST);
+    let strengths: Vec<f64> = weaker.chain([strength]).collect();
+    solve_from(Path::default(), &centred, &strengths, &mut || ControlFlow::Continue(()))
 }
 
-fn solve_centred(
+/// Solves for the last of some strengths by way of the others.
+fn solve_from(
+    mut path: Path,
     examples: &Centred,
-    strength: f64,
-    mut parameters: Vec<f32>,
+    strengths: &[f64],
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Solution, RegressionError> {
     let all = 0..examples.rows().labels.len();
-    let (value, evaluations) =
-        minimise(&Objective::new(examples, std::slice::from_ref(&all), strength), CONVERGED, &mut parameters, go_on)?;
-    Ok(Solution { classifier: examples.classifier(&parameters), loss: value.loss, evaluations })
+    let (mut loss, mut evaluations) = (0.0, 0);
+    for (place, &strength) in strengths.iter().enumerate() {
+        let tolerance = if place + 1 == strengths.len() { CONVERGED } else { FAR };
+        let (value, more) = path.go_to(examples, std::slice::from_ref(&all), strength, tolerance, go_on)?;
+        (loss, evaluations) = (value.loss, evaluations + more);
+    }
+    Ok(Solution { classifier: examples.classifier(path.parameters()), loss, evaluations })
 }
 
 fn check_strength(strength: f64) -> Result<(), RegressionError> {

@@ -1,17 +1,19 @@
 //! The objective and its gradient, and the coordinates in which it is minimised.
 
+use super::basis::Basis;
 use super::{Examples, LinearClassifier};
-use regraft_kernels::softmax_regression::{Classifier, Rows, loss_and_gradient, probabilities};
+use regraft_kernels::softmax_regression::{Classifier, Rows, Watch, loss_and_gradient, probabilities};
 use regraft_kernels::vectors::{add_scaled, dot};
 use std::ops::Range;
 
-/// The examples minus their mean. The bias is not penalised, so this changes only how fast the minimum is found;
-/// [`Centred::classifier`] moves the bias back.
+/// The examples minus their mean, along their principal axes where that pays. The bias is not penalised and the penalty does not
+/// depend on the axes, so this changes only how fast the minimum is found; [`Centred::classifier`] turns it back.
 pub(super) struct Centred {
     features: Vec<f32>,
     labels: Vec<u32>,
     mean: Vec<f64>,
-    /// `[channels]`: the mean square of each centred feature.
+    basis: Option<Basis>,
+    /// `[channels]`: the mean square of each coordinate.
     variance: Vec<f32>,
     class_weights: Vec<f32>,
 }
@@ -26,20 +28,17 @@ impl Centred {
         }
         let count = examples.labels.len() as f64;
         mean.iter_mut().for_each(|sum| *sum /= count);
-        let mut features = Vec::with_capacity(examples.features.len());
-        let mut squares = vec![0.0; channels];
-        for place in order.clone() {
-            let row = &examples.features[place * channels..(place + 1) * channels];
-            for ((&value, mean), square) in row.iter().zip(&mean).zip(&mut squares) {
-                let value = f64::from(value) - mean;
-                *square += value * value;
-                features.push(value as f32);
-            }
+        let basis = Basis::of(examples, &mean);
+        let features = coordinates(examples, order.clone(), &mean, basis.as_ref());
+        let axes = basis.as_ref().map_or(channels, Basis::axes);
+        let mut squares = vec![0.0; axes];
+        for row in features.chunks_exact(axes) {
+            squares.iter_mut().zip(row).for_each(|(square, &value)| *square += f64::from(value).powi(2));
         }
         let variance = squares.into_iter().map(|square| (square / count) as f32).collect();
         let labels = order.map(|place| examples.labels[place]).collect();
         let class_weights = class_weights.map_or_else(|| vec![1.0; classes], <[f32]>::to_vec);
-        Self { features, labels, mean, variance, class_weights }
+        Self { features, labels, mean, basis, variance, class_weights }
     }
 
     pub fn rows(&self) -> Rows<'_> {
@@ -47,8 +46,9 @@ impl Centred {
         Rows { features, channels: self.channels(), labels, class_weights }
     }
 
+    /// How many coordinates an example has.
     pub fn channels(&self) -> usize {
-        self.mean.len()
+        self.variance.len()
     }
 
     pub fn classes(&self) -> usize {
@@ -73,16 +73,32 @@ impl Centred {
     /// The classifier of features that are not centred.
     pub fn classifier(&self, parameters: &[f32]) -> LinearClassifier {
         let Classifier { weight, bias } = self.split(parameters);
+        let weight = self.basis.as_ref().map_or_else(|| weight.to_vec(), |basis| basis.weights(weight));
         let offset = |row: &[f32]| row.iter().zip(&self.mean).map(|(&weight, mean)| f64::from(weight) * mean).sum::<f64>();
-        LinearClassifier {
-            weight: weight.to_vec(),
-            bias: weight
-                .chunks_exact(self.channels())
-                .zip(bias)
-                .map(|(row, &bias)| (f64::from(bias) - offset(row)) as f32)
-                .collect(),
-        }
+        let moved = weight.chunks_exact(self.mean.len()).zip(bias).map(|(row, &bias)| (f64::from(bias) - offset(row)) as f32);
+        LinearClassifier { bias: moved.collect(), weight }
     }
+}
+
+/// The examples at the places in `order` minus their mean, a block at a time: in the basis, if there is one.
+fn coordinates(examples: &Examples<'_>, order: impl Iterator<Item = usize>, mean: &[f64], basis: Option<&Basis>) -> Vec<f32> {
+    const BLOCK: usize = 4096;
+    let channels = examples.channels;
+    let row = |place: usize| &examples.features[place * channels..(place + 1) * channels];
+    let centred = order.flat_map(|place| row(place).iter().zip(mean).map(|(&value, mean)| (f64::from(value) - mean) as f32));
+    let Some(basis) = basis else { return centred.collect() };
+    let rotate = basis.coordinates();
+    let mut centred = centred.peekable();
+    let mut block = Vec::with_capacity(BLOCK * channels);
+    let mut features = Vec::with_capacity(examples.labels.len() * basis.axes());
+    while centred.peek().is_some() {
+        block.clear();
+        block.extend(centred.by_ref().take(BLOCK * channels));
+        let done = features.len();
+        features.resize(done + block.len() / channels * basis.axes(), 0.0);
+        rotate(&block, &mut features[done..]);
+    }
+    features
 }
 
 /// The mean cross-entropy of some of the examples plus the penalty, as a function of the parameters.
@@ -111,10 +127,10 @@ impl<'a> Objective<'a> {
         Self { examples, rows, count, penalty: (1.0 / (strength * count as f64)) as f32 }
     }
 
-    /// The value at `parameters`, and its gradient.
-    pub fn evaluate(&self, parameters: &[f32], gradient: &mut [f32]) -> Value {
+    /// The value at `parameters`, and its gradient. `watch` as in [`loss_and_gradient`].
+    pub fn evaluate(&self, parameters: &[f32], gradient: &mut [f32], watch: Option<Watch<'_>>) -> Value {
         let classifier = self.examples.split(parameters);
-        let sum = loss_and_gradient(&self.examples.rows(), self.rows, &classifier, gradient);
+        let sum = loss_and_gradient(&self.examples.rows(), self.rows, &classifier, gradient, watch);
         let mean = 1.0 / self.count as f32;
         gradient.iter_mut().for_each(|slope| *slope *= mean);
         let weight = classifier.weight;
