@@ -21,6 +21,7 @@ mod lr_find;
 mod methods;
 #[cfg(unix)]
 mod named_files;
+mod out_of_fold;
 mod outcome;
 mod pictures;
 mod precision;

@@ -13,9 +13,9 @@ use regraft_kernels::symmetric::{add_scaled, dot, eigenvectors};
 const BLOCK: usize = 512;
 /// Rows of the covariance that one task takes.
 const ROWS_PER_TASK: usize = 84;
-/// Eigenvectors take about a nanosecond for the third power of their number, and what they save of a regression about 8 for each
+/// Eigenvectors take about a nanosecond for the third power of their number, and what they save of a regression about 30 for each
 /// product of examples, features and classes (two cores with AVX-512).
-const SAVED: usize = 8;
+const SAVED: usize = 30;
 /// Axes along which the examples spread less than this share of the largest spread are left out, if there are fewer examples than
 /// features: they cannot be told from rounding.
 const LEAST_SPREAD: f64 = 1e-4;
@@ -30,13 +30,16 @@ impl Basis {
     /// The principal axes of the examples; `None` if finding them takes longer than they save.
     pub fn of(examples: &Examples<'_>, mean: &[f64]) -> Option<Self> {
         let (count, channels) = (examples.labels.len(), examples.channels);
-        let size = count.min(channels);
-        let saved = count.saturating_mul(channels).saturating_mul(examples.classes).saturating_mul(SAVED);
-        if size.pow(3) > saved {
-            return None;
-        }
+        Self::axes_for(count, channels, examples.classes)?;
         let axes = if count < channels { few(examples, mean) } else { many(examples, mean) };
         Some(Self { axes, channels })
+    }
+
+    /// How many axes there are at most; `None` if finding them takes longer than they save.
+    pub fn axes_for(examples: usize, channels: usize, classes: usize) -> Option<usize> {
+        let size = examples.min(channels);
+        let saved = examples.saturating_mul(channels).saturating_mul(classes).saturating_mul(SAVED);
+        (size.saturating_pow(3) <= saved).then_some(size)
     }
 
     pub fn axes(&self) -> usize {

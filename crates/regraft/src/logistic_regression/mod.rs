@@ -5,6 +5,7 @@
 //! opposite rows, so that its `C` is twice the strength here.
 
 mod basis;
+mod cost;
 mod cross_validation;
 mod curvature;
 mod folds;
@@ -13,6 +14,7 @@ mod objective;
 mod out_of_fold;
 mod path;
 
+pub use cost::expected_seconds;
 pub use cross_validation::{CrossValidation, CrossValidationOptions, Trial, cross_validate, cross_validate_and_solve};
 pub use out_of_fold::OutOfFold;
 

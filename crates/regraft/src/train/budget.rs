@@ -11,7 +11,7 @@ use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
 use crate::features::features;
 use crate::pictures::Pictures;
-use crate::transfer::fit::fit_head;
+use crate::transfer::fit::expected_seconds;
 use crate::transfer::{frozen_nodes, lower_half};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -29,8 +29,6 @@ const PLANNED_SHARE: f64 = 0.85;
 const OVERHEAD: f64 = 1.5;
 /// Pictures that each measurement takes.
 const MEASURED: usize = 128;
-/// How much longer the regression takes for a picture when there are more of them: more steps until it has converged.
-const FIT_FACTOR: f64 = 2.0;
 /// Batches that measuring the learning rate takes through the network, forward and backward and forward again.
 const MEASURED_BATCHES: usize = BATCHES * ITERATIONS;
 /// Epochs after a fitted head gain little (docs/recipes.md), so that more of them are not worth the wait.
@@ -179,11 +177,9 @@ fn measure_fit(
         ControlFlow::Continue(())
     })?;
     let forward = started.elapsed().as_secs_f64() / total as f64;
-    let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
-    let started = Instant::now();
-    let mut go_on = |_, _| ControlFlow::Continue(());
-    fit_head(&[&found], &labels, pictures.classes.len(), None, config.seed, config.threads, &mut go_on)?;
-    Ok((forward, FIT_FACTOR * started.elapsed().as_secs_f64() / total as f64))
+    let images = pictures.train.len();
+    let fit = expected_seconds(images, found.channels, pictures.classes.len(), config.threads)?;
+    Ok((forward, fit / images as f64))
 }
 
 /// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for its rate is 0.

@@ -2,6 +2,7 @@
 
 use crate::config::cores_or;
 use crate::features::Features;
+use crate::logistic_regression;
 use crate::logistic_regression::{
     CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial, cross_validate_and_solve,
 };
@@ -72,6 +73,15 @@ pub struct Fitted {
     pub fit: HeadFit,
     /// What cross-validation's heads say of the images that they did not see.
     pub out_of_fold: OutOfFold,
+}
+
+/// Seconds that [`fit_head`] is expected to take on this machine.
+///
+/// # Errors
+/// If the operating system gives no threads.
+pub fn expected_seconds(images: usize, channels: usize, classes: usize, threads: usize) -> Result<f64, FitError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
+    Ok(pool.install(|| logistic_regression::expected_seconds(images, channels, classes)))
 }
 
 /// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many
