@@ -216,7 +216,9 @@ fn objective(examples: Examples<'_>, weight: &[f32], bias: &[f32], strength: f64
 
 #[test]
 fn no_slope_is_left_at_a_solution_with_few_or_many_classes_examples_and_channels() {
-    for (examples, channels, classes) in [(60, 8, 2), (40, 120, 2), (300, 30, 10), (90, 200, 10), (400, 40, 50), (150, 260, 50)] {
+    for (examples, channels, classes) in
+        [(60, 8, 2), (40, 120, 2), (300, 30, 10), (90, 200, 10), (400, 40, 50), (150, 260, 50), (1000, 200, 400), (1500, 1280, 3)]
+    {
         let (features, labels) = clusters(examples, channels, classes, 3);
         let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
         for strength in [0.01, 1.0, 30.0] {

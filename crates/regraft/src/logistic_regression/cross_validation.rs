@@ -58,7 +58,7 @@ pub struct Trial {
 pub struct CrossValidation {
     /// The strength with the smallest held-out loss.
     pub strength: f64,
-    /// The strengths that were tried on all folds, the smallest first. Those that the first fold alone ruled out are missing.
+    /// The strengths that were tried on all folds, the smallest first. Those that some of the folds ruled out are missing.
     pub trials: Vec<Trial>,
     /// What the regressions with the chosen strength say of the examples that they did not see, in the order of the examples.
     pub out_of_fold: OutOfFold,
@@ -68,12 +68,12 @@ pub struct CrossValidation {
 
 /// Regressions are compared once the decrease still to be expected is less than this share of the objective. Where the examples are
 /// learned by heart, the loss of held-out ones still changes by a thousand times as much.
-const NEAR: f64 = 1e-6;
+const NEAR: f64 = 2e-6;
 /// Rises of the held-out loss in a row after which the search goes no further.
 const RISES: usize = 2;
 /// Strengths of the list that the first fold takes in a stride: a power of ten.
 const STRIDE: usize = 3;
-/// Standard errors by which a strength must be worse than another on the first fold to be ruled out by it alone.
+/// Standard errors by which a strength must be worse than another on the folds that were tried to be ruled out by them.
 const DECISIVE: f64 = 3.0;
 /// Held-out examples from which on a standard error means something.
 const ENOUGH: usize = 100;

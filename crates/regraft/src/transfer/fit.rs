@@ -22,7 +22,7 @@ pub struct HeadFit {
     pub views: usize,
     /// Parts of the training pictures that were held out in turn to choose it.
     pub folds: usize,
-    /// Each strength that was tried on all folds, with its score on held-out images. Those that the first fold alone ruled out are
+    /// Each strength that was tried on all folds, with its score on held-out images. Those that some of the folds ruled out are
     /// missing.
     pub trials: Vec<Trial>,
     /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in [`Examples::class_weights`].
