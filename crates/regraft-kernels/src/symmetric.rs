@@ -274,19 +274,4 @@ mod tests {
         };
         assert!(of(1) == of(3));
     }
-
-    #[test]
-    #[ignore = "prints a time"]
-    fn time() {
-        for size in [400, 1280] {
-            let mut matrix = covariance(size, size);
-            let started = std::time::Instant::now();
-            let (mut diagonal, mut beside) = reduce(&mut matrix, size);
-            let reduced = started.elapsed().as_secs_f64();
-            let mut vectors = product_of_reflections(&matrix, size);
-            let multiplied = started.elapsed().as_secs_f64();
-            diagonalise(&mut diagonal, &mut beside, &mut vectors, size);
-            println!("{size}: {reduced:.2} {multiplied:.2} {:.2} s", started.elapsed().as_secs_f64());
-        }
-    }
 }
