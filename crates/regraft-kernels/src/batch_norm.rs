@@ -82,6 +82,15 @@ fn block_statistics_body<const FUSED: bool>(map: &[f32], partial: &mut [f32]) {
     }
 }
 
+/// The statistics of a map of whole pixels that no convolution has just computed.
+pub fn map_statistics<E: Element>(map: &[E], channels: usize, statistics: &mut Statistics) {
+    let block = PIXELS_PER_BLOCK * channels;
+    let pixels: Vec<usize> = map.chunks(block).map(|block| block.len() / channels).collect();
+    let partial = statistics.partial(pixels.len(), channels).par_chunks_exact_mut(2 * channels);
+    map.par_chunks(block).zip(partial).for_each(|(map, partial)| E::with_values(map, |map| block_statistics(map, partial)));
+    statistics.combine(&pixels, channels);
+}
+
 /// `1 / sqrt(variance + epsilon)` of each channel.
 pub fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
     variance.iter().map(|&variance| (1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()) as f32).collect()

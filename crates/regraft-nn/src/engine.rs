@@ -136,6 +136,9 @@ pub enum EngineError {
     /// An update without gradients.
     #[error("{0} has no gradient: compute gradients before an update")]
     NoGradient(String),
+    /// A network for part of this one cannot be made.
+    #[error("cannot compute a layer's inner output: {0}")]
+    Inner(String),
     /// A label is no class.
     #[error("label {label} is none of the {classes} classes")]
     Label {
@@ -160,7 +163,8 @@ pub trait Engine {
     /// All tensors of the network, in the order of its nodes.
     fn parameters(&self) -> &[ParameterInfo];
 
-    /// Freezes the first `nodes` of the graph: they run as in evaluation, take no gradient and cost no backward pass.
+    /// Freezes the first `nodes` of the graph, rounded down to whole layers (see [`Graph::layers`]), or as many as come before
+    /// the head: they run as in evaluation, take no gradient and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
 
     /// How many nodes, from the start, are frozen.
@@ -201,8 +205,8 @@ pub trait Engine {
     /// # Errors
     /// When the pictures do not fit the network.
     fn evaluate(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
-        let head = self.graph().head();
-        self.features(images, batch, head)
+        let output = self.graph().output();
+        self.features(images, batch, output)
     }
 
     /// The output `[N, H, W, C]` of a node, as in evaluation.

@@ -1,123 +1,19 @@
 //! An architecture as data: a list of nodes in the order in which they are computed.
 //!
 //! Everything else follows from this list: parameters and their names, counts, shapes, what can be frozen, the memory plan.
+//! Nodes are primitive operations. What an engine computes together, such as a convolution with its batch norm, is for the
+//! engine to decide.
 
-use regraft_kernels::activation::Activation;
+use crate::ops::{NormStatistics, Operation, Part};
+use std::ops::Range;
 
 /// Where a node's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The batch of pictures, `[N, H, W, input channels]`.
+    /// The batch of images, `[N, H, W, input channels]`.
     Image,
     /// The output of the node at this place of the list, which is an earlier one.
     Node(usize),
-}
-
-/// Zeros around a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    /// So many on each side (PyTorch's).
-    Each(usize),
-    /// As many as make `output = ceil(input / stride)`, an odd one below and on the right (TensorFlow's `SAME`).
-    Same,
-}
-
-impl Padding {
-    /// The length of the output, and the zeros before the input, along one side of `length`. `None` where the kernel does not fit.
-    #[must_use]
-    pub fn resolve(self, length: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
-        match self {
-            Self::Each(padding) => (length + 2 * padding).checked_sub(kernel).map(|rest| (rest / stride + 1, padding)),
-            Self::Same => {
-                let output = length.div_ceil(stride);
-                let total = ((output.checked_sub(1)?) * stride + kernel).saturating_sub(length);
-                Some((output, total / 2))
-            }
-        }
-    }
-}
-
-/// Batch normalisation after a convolution.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BatchNorm {
-    /// Prefix of its parameters' names, such as `layer1.0.bn1`.
-    pub name: String,
-    /// Added to the variance.
-    pub epsilon: f32,
-    /// How far the running statistics move towards a batch's (PyTorch's sense).
-    pub momentum: f32,
-    /// What it normalises with in training.
-    pub statistics: NormStatistics,
-}
-
-/// What a batch norm normalises with in training. In evaluation it is always the running statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormStatistics {
-    /// The batch's own mean and variance; the running statistics follow them.
-    Batch,
-    /// The running statistics, which stay as they are; weight and bias learn.
-    Running,
-}
-
-/// `activation(batch_norm(convolution(input)) + residual)`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConvNormActivation {
-    /// Channels of the input map.
-    pub in_channels: usize,
-    /// Channels of the output map.
-    pub out_channels: usize,
-    /// Side of the square kernel.
-    pub kernel: usize,
-    /// Pixels between neighbouring places of the kernel.
-    pub stride: usize,
-    /// Zeros around the input.
-    pub padding: Padding,
-    /// Groups of channels that do not mix; as many as channels make it depthwise.
-    pub groups: usize,
-    /// What follows the convolution, which itself has no bias.
-    pub norm: BatchNorm,
-    /// A map of the output's shape, added before the activation.
-    pub residual: Option<Source>,
-    /// In training, the probability that a picture's branch is left out, so that only the residual remains ("drop-connect" in
-    /// the EfficientNet papers, stochastic depth elsewhere: Huang et al. 2016).
-    pub drop_connect: f32,
-    /// Applied last.
-    pub activation: Activation,
-}
-
-impl ConvNormActivation {
-    /// Whether each channel has a filter of its own.
-    #[must_use]
-    pub fn is_depthwise(&self) -> bool {
-        self.groups == self.in_channels && self.in_channels == self.out_channels && self.groups > 1
-    }
-}
-
-/// What a node computes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Operation {
-    /// A convolution with what follows it.
-    Convolution(ConvNormActivation),
-    /// The maximum over a square window.
-    MaxPool {
-        /// Side of the window.
-        kernel: usize,
-        /// Pixels between neighbouring windows.
-        stride: usize,
-        /// Border around the map, of which nothing counts.
-        padding: Padding,
-    },
-    /// The mean over all pixels: `[N, H, W, C]` to `[N, C]`.
-    GlobalAveragePool,
-    /// A fully connected layer: the head.
-    Linear {
-        /// Features that come in.
-        inputs: usize,
-        /// Logits that go out.
-        outputs: usize,
-        /// In training, the probability that a feature is set to zero (the others are scaled up).
-        dropout: f32,
-    },
 }
 
 /// One step of a network.
@@ -125,13 +21,28 @@ pub enum Operation {
 pub struct Node {
     /// Prefix of its parameters' names, such as `layer1.0.conv1`; unique.
     pub name: String,
-    /// What it reads.
-    pub input: Source,
+    /// What it reads, in the order that the operation documents.
+    pub inputs: Vec<Source>,
     /// What it computes.
     pub operation: Operation,
 }
 
-/// The shape of one picture's map: `[height, width, channels]`.
+impl Node {
+    /// Whether the node is `name` or lies below it.
+    #[must_use]
+    pub fn is_within(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The outermost layer that its name belongs to: the first part, with the number of the stage after `blocks` and `stages`.
+    fn outermost(&self) -> &str {
+        let parts = if self.name.starts_with("blocks.") || self.name.starts_with("stages.") { 2 } else { 1 };
+        let end = self.name.match_indices('.').nth(parts - 1).map_or(self.name.len(), |(at, _)| at);
+        &self.name[..end]
+    }
+}
+
+/// The shape of one image's map: `[height, width, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapShape {
     /// Rows.
@@ -143,24 +54,38 @@ pub struct MapShape {
 }
 
 impl MapShape {
-    /// Elements of one picture's map.
+    /// Elements of one image's map.
     #[must_use]
     pub fn length(self) -> usize {
-        self.height * self.width * self.channels
+        self.pixels() * self.channels
     }
+
+    /// Pixels of one image's map.
+    #[must_use]
+    pub fn pixels(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// Neighbouring nodes that freezing, learning rates and `regraft inspect` take as one: an operation with its normalisation,
+/// addition and activation, or the head with its dropout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its nodes.
+    pub nodes: Range<usize>,
+    /// The node that gives it its name.
+    pub main: usize,
 }
 
 /// A question about a graph that has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// The picture is too small for a layer.
-    #[error(
-        "pictures of {size}x{size} are too small for {architecture}: nothing is left at {node}; choose a larger --image-size"
-    )]
+    /// The image is too small for a layer.
+    #[error("images of {size}x{size} are too small for {architecture}: nothing is left at {node}; choose a larger --image-size")]
     TooSmall {
         /// The architecture.
         architecture: String,
-        /// The picture's side.
+        /// The image's side.
         size: usize,
         /// The layer at which no pixel is left.
         node: String,
@@ -179,13 +104,15 @@ pub enum GraphError {
     },
 }
 
-/// A network: its nodes in the order of computation. The last one is the head.
+/// A network: its nodes in the order of computation. The last one is a linear layer that gives the logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// Name of the architecture, such as `resnet18`.
     pub architecture: String,
-    /// Channels of the input: 3 of a picture, more of features.
+    /// Channels of the input: 3 of an image, more of features.
     pub input_channels: usize,
+    /// Side of the square images, in pixels, for parameters whose shape depends on it.
+    pub image_size: usize,
     /// The nodes; each reads earlier ones only.
     pub nodes: Vec<Node>,
 }
@@ -195,50 +122,83 @@ impl Graph {
     #[must_use]
     pub fn classes(&self) -> usize {
         match self.nodes.last().map(|node| &node.operation) {
-            Some(Operation::Linear { outputs, .. }) => *outputs,
+            Some(Operation::Linear(linear)) => linear.outputs,
             _ => 0,
         }
     }
 
-    /// The place of the head in the list: the last node.
+    /// The number of features that the head takes.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        match self.nodes.last().map(|node| &node.operation) {
+            Some(Operation::Linear(linear)) => linear.inputs,
+            _ => 0,
+        }
+    }
+
+    /// The place of the head's first node, which is also the number of the backbone's nodes. The head is the last layer: a
+    /// linear layer with its dropout.
     #[must_use]
     pub fn head(&self) -> usize {
+        self.layers().last().map_or(0, |layer| layer.nodes.start)
+    }
+
+    /// The place of the node that gives the logits: the last one.
+    #[must_use]
+    pub fn output(&self) -> usize {
         self.nodes.len().saturating_sub(1)
+    }
+
+    /// What the head reads: the features.
+    #[must_use]
+    pub fn head_input(&self) -> Source {
+        self.nodes.get(self.head()).and_then(|node| node.inputs.first()).copied().unwrap_or(Source::Image)
     }
 
     /// The same network with a head of `classes` logits.
     #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {
-        if let Some(Node { operation: Operation::Linear { outputs, .. }, .. }) = self.nodes.last_mut() {
-            *outputs = classes;
+        if let Some(Node { operation: Operation::Linear(linear), .. }) = self.nodes.last_mut() {
+            linear.outputs = classes;
         }
         self
     }
 
     /// Makes the head drop features with this probability in training.
     pub fn set_head_dropout(&mut self, probability: f32) {
-        if let Some(Node { operation: Operation::Linear { dropout, .. }, .. }) = self.nodes.last_mut() {
-            *dropout = probability;
+        let head = self.head();
+        for node in &mut self.nodes[head..] {
+            if let Operation::Dropout(dropout) = &mut node.operation {
+                dropout.rate = probability;
+            }
         }
     }
 
-    /// The head alone, as a network whose pictures are the trunk's features: one pixel of so many channels. Its parameters keep
-    /// their names.
+    /// The head alone, as a network whose images are the backbone's features: one pixel of that many channels. Its parameters
+    /// keep their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {
-        let head = self.nodes.last().map(|head| Node { input: Source::Image, ..head.clone() });
-        let input_channels = match head.as_ref().map(|head| &head.operation) {
-            Some(Operation::Linear { inputs, .. }) => *inputs,
-            _ => self.input_channels,
+        let head = self.head();
+        let moved = |source: &Source| match source {
+            Source::Node(node) if *node >= head => Source::Node(node - head),
+            _ => Source::Image,
         };
-        Self { architecture: self.architecture.clone(), input_channels, nodes: head.into_iter().collect() }
+        let nodes =
+            self.nodes[head..].iter().map(|node| Node { inputs: node.inputs.iter().map(moved).collect(), ..node.clone() });
+        Self { architecture: self.architecture.clone(), input_channels: self.features(), image_size: 1, nodes: nodes.collect() }
+    }
+
+    /// The network up to and with a node.
+    #[must_use]
+    pub fn through(&self, node: usize) -> Self {
+        Self { nodes: self.nodes[..=node].to_vec(), ..self.clone() }
     }
 
     /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's sense).
     pub fn set_batch_norm_momentum(&mut self, momentum: f32) {
         for node in &mut self.nodes {
-            if let Operation::Convolution(convolution) = &mut node.operation {
-                convolution.norm.momentum = momentum;
+            if let Operation::BatchNorm(norm) = &mut node.operation {
+                norm.momentum = momentum;
             }
         }
     }
@@ -246,8 +206,8 @@ impl Graph {
     /// The share of images for which training leaves out each residual branch becomes `scale` times what it is; 0 keeps all.
     pub fn scale_stochastic_depth(&mut self, scale: f32) {
         for node in &mut self.nodes {
-            if let Operation::Convolution(convolution) = &mut node.operation {
-                convolution.drop_connect *= scale;
+            if let Operation::Add(add) = &mut node.operation {
+                add.drop_rate *= scale;
             }
         }
     }
@@ -255,130 +215,104 @@ impl Graph {
     /// Makes every batch norm normalise with `statistics` in training.
     pub fn set_norm_statistics(&mut self, statistics: NormStatistics) {
         for node in &mut self.nodes {
-            if let Operation::Convolution(convolution) = &mut node.operation {
-                convolution.norm.statistics = statistics;
+            if let Operation::BatchNorm(norm) = &mut node.operation {
+                norm.statistics = statistics;
             }
         }
     }
 
-    /// Each node's output shape for square pictures of `size`.
+    /// Each node's output shape for square images of `size` pixels.
     ///
     /// # Errors
-    /// When a map would have no pixel.
+    /// If a map would have no pixel.
     pub fn shapes(&self, size: usize) -> Result<Vec<MapShape>, GraphError> {
         let mut shapes: Vec<MapShape> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let input = self.input_shape(&shapes, node.input, size);
-            let windowed = |kernel, stride, padding: Padding, channels| {
-                let (height, _) = padding.resolve(input.height, kernel, stride)?;
-                let (width, _) = padding.resolve(input.width, kernel, stride)?;
-                (height > 0 && width > 0).then_some(MapShape { height, width, channels })
-            };
-            let shape = match &node.operation {
-                Operation::Convolution(convolution) => {
-                    windowed(convolution.kernel, convolution.stride, convolution.padding, convolution.out_channels)
-                }
-                Operation::MaxPool { kernel, stride, padding } => windowed(*kernel, *stride, *padding, input.channels),
-                Operation::GlobalAveragePool => Some(MapShape { height: 1, width: 1, channels: input.channels }),
-                Operation::Linear { outputs, .. } => Some(MapShape { height: 1, width: 1, channels: *outputs }),
-            };
+            let shape = node.operation.rules().output_shape(&self.input_shapes(&shapes, node, size));
             let too_small = || GraphError::TooSmall { architecture: self.architecture.clone(), size, node: node.name.clone() };
-            shapes.push(shape.ok_or_else(too_small)?);
+            shapes.push(shape.filter(|shape| shape.pixels() > 0).ok_or_else(too_small)?);
         }
         Ok(shapes)
     }
 
-    /// The shape of what `source` holds, given the shapes of the nodes so far.
+    /// The shapes of what a node reads, given the shapes of the nodes before it.
     #[must_use]
-    pub fn input_shape(&self, shapes: &[MapShape], source: Source, size: usize) -> MapShape {
-        match source {
+    pub fn input_shapes(&self, shapes: &[MapShape], node: &Node, size: usize) -> Vec<MapShape> {
+        let shape = |source: &Source| match source {
             Source::Image => MapShape { height: size, width: size, channels: self.input_channels },
-            Source::Node(index) => shapes[index],
-        }
+            Source::Node(index) => shapes[*index],
+        };
+        node.inputs.iter().map(shape).collect()
     }
 
-    /// Multiply-adds of convolutions and linear layers for one picture of `size`, as torchvision counts them.
+    /// Multiply-adds of each node for one image of `size` pixels a side, as torchvision counts them.
+    ///
+    /// # Errors
+    /// As [`Graph::shapes`].
+    pub fn multiply_adds_by_node(&self, size: usize) -> Result<Vec<u64>, GraphError> {
+        let shapes = self.shapes(size)?;
+        let count = |(node, &shape): (&Node, &MapShape)| {
+            node.operation.rules().multiply_adds(&self.input_shapes(&shapes, node, size), shape)
+        };
+        Ok(self.nodes.iter().zip(&shapes).map(count).collect())
+    }
+
+    /// Multiply-adds of convolutions and linear layers for one image of `size` pixels a side, as torchvision counts them.
     ///
     /// # Errors
     /// As [`Graph::shapes`].
     pub fn multiply_adds(&self, size: usize) -> Result<u64, GraphError> {
-        let shapes = self.shapes(size)?;
-        Ok(self.nodes.iter().zip(&shapes).map(|(node, shape)| node_multiply_adds(node, *shape)).sum())
+        Ok(self.multiply_adds_by_node(size)?.into_iter().sum())
     }
 
-    /// How many nodes from the start stand up to and with the layer `name`, which is a node, its batch norm, or a group of nodes
-    /// such as `layer3` or `blocks.4`.
+    /// The layers in order; each node belongs to one.
+    #[must_use]
+    pub fn layers(&self) -> Vec<Layer> {
+        let mut layers: Vec<Layer> = Vec::new();
+        // Whether the last layer still waits for the operation that gives it its name.
+        let mut waits = false;
+        for (index, node) in self.nodes.iter().enumerate() {
+            let part = node.operation.rules().part();
+            match layers.last_mut() {
+                Some(layer) if waits || part == Part::Follows => {
+                    layer.nodes.end = index + 1;
+                    if waits {
+                        layer.main = index;
+                    }
+                }
+                _ => layers.push(Layer { nodes: index..index + 1, main: index }),
+            }
+            waits = part == Part::Precedes;
+        }
+        layers
+    }
+
+    /// How many nodes lie before the end of the last layer that is within `name`: a node such as `layer1.0.bn1`, or a group of
+    /// nodes such as `layer3` or `blocks.4`.
     ///
     /// # Errors
-    /// When there is no such layer.
+    /// If there is no such layer.
     pub fn nodes_through(&self, name: &str) -> Result<usize, GraphError> {
-        let last = self.nodes.iter().rposition(|node| node.is_within(name));
-        last.map(|last| last + 1).ok_or_else(|| GraphError::NoSuchLayer {
+        let layers = self.layers();
+        let last = layers.iter().rfind(|layer| self.nodes[layer.nodes.clone()].iter().any(|node| node.is_within(name)));
+        last.map(|layer| layer.nodes.end).ok_or_else(|| GraphError::NoSuchLayer {
             architecture: self.architecture.clone(),
             name: name.to_owned(),
             known: self.outermost_layers().join(", "),
         })
     }
 
-    /// The names of the outermost layers, in order: `conv1`, `layer1`, ...; for `blocks`, one for each stage.
+    /// The outermost layer that a layer belongs to: `conv1`, `layer1`, ...; for `blocks` and `stages`, one for each stage.
+    #[must_use]
+    pub fn stage(&self, layer: &Layer) -> &str {
+        self.nodes[layer.main].outermost()
+    }
+
+    /// The names of the outermost layers, in order.
     #[must_use]
     pub fn outermost_layers(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for node in &self.nodes {
-            let name = node.stage();
-            if names.last().is_none_or(|last| last != name) {
-                names.push(name.to_owned());
-            }
-        }
+        let mut names: Vec<String> = self.layers().iter().map(|layer| self.stage(layer).to_owned()).collect();
+        names.dedup();
         names
-    }
-}
-
-/// Multiply-adds of one node for one picture.
-#[must_use]
-pub fn node_multiply_adds(node: &Node, output: MapShape) -> u64 {
-    let operations = match &node.operation {
-        Operation::Convolution(convolution) => {
-            output.length() * convolution.kernel * convolution.kernel * convolution.in_channels / convolution.groups
-        }
-        Operation::Linear { inputs, outputs, .. } => inputs * outputs,
-        Operation::MaxPool { .. } | Operation::GlobalAveragePool => 0,
-    };
-    operations as u64
-}
-
-impl Node {
-    /// Whether the node, or its batch norm, is `name` or lies below it.
-    #[must_use]
-    pub fn is_within(&self, name: &str) -> bool {
-        let within = |own: &str| own.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let norm = match &self.operation {
-            Operation::Convolution(convolution) => Some(convolution.norm.name.as_str()),
-            _ => None,
-        };
-        within(&self.name) || norm.is_some_and(within)
-    }
-
-    /// The outermost layer it belongs to: the name's first part, with the stage's number where that is `blocks`.
-    #[must_use]
-    pub fn stage(&self) -> &str {
-        let parts = if self.name.starts_with("blocks.") { 2 } else { 1 };
-        let end = self.name.match_indices('.').nth(parts - 1).map_or(self.name.len(), |(at, _)| at);
-        &self.name[..end]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn same_padding_is_one_sided_at_stride_two() {
-        assert_eq!(Padding::Same.resolve(224, 3, 2), Some((112, 0)));
-        assert_eq!(Padding::Same.resolve(56, 5, 2), Some((28, 1)));
-        assert_eq!(Padding::Same.resolve(97, 3, 2), Some((49, 1)));
-        assert_eq!(Padding::Same.resolve(7, 5, 1), Some((7, 2)));
-        assert_eq!(Padding::Each(3).resolve(224, 7, 2), Some((112, 3)));
-        assert_eq!(Padding::Each(0).resolve(2, 3, 1), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Initial weights: torchvision's for a network from scratch, Xavier's for a new head.
+//! Initial weights: each operation's own for a network from scratch, Xavier's or PyTorch's for a new head.
 
 use crate::engine::State;
-use crate::graph::{Graph, Operation};
+use crate::graph::Graph;
 use crate::parameters::{ParameterInfo, Role, parameters};
 use regraft_kernels::random::{Draws, Purpose};
 
@@ -14,25 +14,16 @@ pub enum HeadInitialization {
     PyTorch,
 }
 
-/// Initial values for every tensor of `graph`.
-///
-/// Convolutions are normal with variance `2 / (outputs x taps)` (He et al. 2015, fan-out), as torchvision's ResNet and
-/// EfficientNet; batch norms start at weight 1 and bias 0. Each node draws from a stream of its own.
+/// Initial values for every tensor of `graph`, each node's from a random stream of its own.
 #[must_use]
 pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State {
     let mut state = new_head(graph, seed, head);
-    for parameter in parameters(graph).iter().filter(|parameter| parameter.node != graph.head()) {
-        let values = match parameter.role {
-            Role::Weight => {
-                let fan_out = parameter.shape[0] * parameter.shape[2..].iter().product::<usize>();
-                let deviation = (2.0 / fan_out as f32).sqrt();
-                let mut draws = Draws::new(seed, Purpose::Initialize, 0, parameter.node as u32);
-                (0..parameter.length()).map(|_| deviation * draws.normal()).collect()
-            }
-            Role::NormWeight | Role::RunningVariance => vec![1.0; parameter.length()],
-            Role::NormBias | Role::RunningMean | Role::Bias => vec![0.0; parameter.length()],
-        };
-        state.insert(parameter.name.clone(), values);
+    for node in &graph.nodes[..graph.head()] {
+        let rules = node.operation.rules();
+        for tensor in rules.tensors(&node.name, graph.image_size) {
+            let values = rules.initial(&tensor, seed);
+            state.insert(tensor.name, values);
+        }
     }
     state
 }
@@ -40,8 +31,7 @@ pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State
 /// Initial weight and bias of `graph`'s head; the bias as PyTorch's `Linear`, uniform within `1 / sqrt(inputs)`.
 #[must_use]
 pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) -> State {
-    let head = graph.head();
-    let Operation::Linear { inputs, outputs, .. } = graph.nodes[head].operation else { return State::new() };
+    let (inputs, outputs) = (graph.features(), graph.classes());
     let bias_bound = 1.0 / (inputs as f32).sqrt();
     let weight_bound = match initialization {
         HeadInitialization::Xavier => (6.0 / (inputs + outputs) as f32).sqrt(),
@@ -50,7 +40,8 @@ pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) ->
     let mut draws = Draws::new(seed, Purpose::Head, 0, 0);
     let mut uniform =
         |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
-    let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node == head);
+    let head = graph.head();
+    let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node >= head);
     of_head
         .map(|parameter| {
             let bound = if parameter.role == Role::Bias { bias_bound } else { weight_bound };

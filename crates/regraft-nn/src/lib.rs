@@ -1,7 +1,7 @@
-//! Architectures as data, the planner, the engine that runs a plan, and weight files.
+//! Networks as graphs of primitive operations, the engine that runs them, and weight files.
 //!
-//! A [`graph::Graph`] describes a network; [`plan::Plan`] lays a pass over it out in memory; [`cpu::CpuEngine`] runs it behind the
-//! [`engine::Engine`] trait, which is all that training, evaluation and checkpoints know of a device.
+//! A [`graph::Graph`] describes a network of [`ops`]; [`cpu::CpuEngine`] runs it behind the [`engine::Engine`] trait, which is
+//! all that training, evaluation and checkpoints know of a device.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ pub mod cpu;
 pub mod engine;
 pub mod graph;
 pub mod initialize;
+pub mod ops;
 pub mod parameters;
-pub mod plan;
 pub mod precision;
 pub mod weights;

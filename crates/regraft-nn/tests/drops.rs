@@ -7,7 +7,8 @@ use common::training::{MEAN, pictures};
 use common::{engine, generated_state, graph, norm, without_drops};
 use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, Optimizer, State, TrainBatch, Update};
-use regraft_nn::graph::{Graph, Operation};
+use regraft_nn::graph::{Graph, Source};
+use regraft_nn::ops::Operation;
 use regraft_nn::parameters::{ParameterInfo, Role, parameters};
 
 const RATE: f32 = 0.5;
@@ -20,17 +21,21 @@ fn factor(draws: &mut Draws) -> f32 {
     if draws.uniform() < RATE { 0.0 } else { 1.0 / (1.0 - RATE) }
 }
 
-/// What the drops of the picture at [`POSITION`] multiply the elements of a tensor with.
+/// What the drops of the image at [`POSITION`] multiply the elements of a tensor with.
 fn factors(graph: &Graph, parameter: &ParameterInfo) -> Vec<f32> {
-    match (&graph.nodes[parameter.node].operation, parameter.role) {
-        (Operation::Linear { inputs, .. }, Role::Weight) => {
+    let of_drop = graph.nodes.iter().find_map(|node| match &node.operation {
+        Operation::Add(add) if node.inputs[0] == Source::Node(parameter.node) => Some(add.stream),
+        _ => None,
+    });
+    match (&graph.nodes[parameter.node].operation, parameter.role, of_drop) {
+        (Operation::Linear(linear), Role::Weight, _) => {
             let mut draws = Draws::new(SEED, Purpose::Dropout, EPOCH, POSITION);
-            let mask: Vec<f32> = (0..*inputs).map(|_| factor(&mut draws)).collect();
+            let mask: Vec<f32> = (0..linear.inputs).map(|_| factor(&mut draws)).collect();
             mask.iter().copied().cycle().take(parameter.length()).collect()
         }
-        (Operation::Convolution(convolution), Role::NormWeight | Role::NormBias) if convolution.drop_connect > 0.0 => {
+        (_, Role::NormWeight | Role::NormBias, Some(stream)) => {
             let draws = Draws::new(SEED, Purpose::DropConnect, EPOCH, POSITION);
-            vec![factor(&mut draws.at_block(parameter.node as u32)); parameter.length()]
+            vec![factor(&mut draws.at_block(stream)); parameter.length()]
         }
         _ => vec![1.0; parameter.length()],
     }
@@ -76,8 +81,8 @@ fn drops_of_one_picture_are_factors_of_weights() {
     let mut graph = graph("efficientnet_lite0").with_classes(4);
     for node in &mut graph.nodes {
         match &mut node.operation {
-            Operation::Linear { dropout, .. } => *dropout = RATE,
-            Operation::Convolution(convolution) if convolution.residual.is_some() => convolution.drop_connect = RATE,
+            Operation::Dropout(dropout) => dropout.rate = RATE,
+            Operation::Add(add) => add.drop_rate = RATE,
             _ => {}
         }
     }

@@ -11,7 +11,8 @@ use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{
     Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
 };
-use regraft_nn::graph::{Graph, Node, NormStatistics, Operation, Source};
+use regraft_nn::graph::{Graph, Node, Source};
+use regraft_nn::ops::{GlobalAveragePool, InitialWeights, Linear, NormStatistics, Operation};
 use regraft_nn::precision::Precision;
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9 };
@@ -122,7 +123,7 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
                 gradient_scale: 1.0,
                 decay_bias_norm: true,
             };
-            let rates = vec![0.01; head + 1];
+            let rates = vec![0.01; whole.graph().nodes.len()];
             let expected = step_named(&mut whole, &images, &labels, (3, 0, 0), &update(&rates));
             let found = step_named(&mut alone, &features, &labels, (3, 0, 0), &update(&rates[head..]));
             assert_eq!(bits(&expected.logits), bits(&found.logits), "{architecture} {precision:?}, step {step}");
@@ -146,7 +147,7 @@ fn evaluation_in_bf16_is_near_that_in_f32() {
         let difference = relative_difference(&found, &expected);
         assert!(found.iter().any(|logit| logit.to_bits() & 0xffff != 0), "logits are not rounded to bf16");
         assert!((1e-6..2e-2).contains(&difference), "{architecture}: {difference:e} of the largest logit");
-        let node = engine.graph().head() - 2;
+        let node = engine.graph().nodes_through("global_pool").or(engine.graph().nodes_through("avgpool")).expect("a pool") - 2;
         let features = engine.features(&images, 3, node).expect("pictures that fit");
         assert!(features.iter().all(|value| value.to_bits() & 0xffff == 0), "maps are");
     }
@@ -169,7 +170,7 @@ fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
 /// What evaluation derives from the parameters is made anew after each change of theirs.
 #[test]
 fn evaluation_follows_training() {
-    for frozen in [0, 7] {
+    for frozen in [0, 19] {
         let mut engine = engine(network("efficientnet_lite0"), 32, 2);
         engine.freeze(frozen);
         let (images, _) = pictures(2, 32, CLASSES);
@@ -229,7 +230,7 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         epoch: 0,
         position: range.start as u32,
     };
-    for frozen in [0, 9] {
+    for frozen in [0, 22] {
         let mut engines = [(); 2].map(|()| {
             let mut graph = without_drops(network("resnet18"));
             graph.set_norm_statistics(NormStatistics::Running);
@@ -327,11 +328,13 @@ fn cut_after(graph: &Graph, layer: &str) -> Graph {
     let count = graph.nodes_through(layer).expect("a layer");
     let channels = graph.shapes(64).expect("large enough")[count - 1].channels;
     let mut nodes = graph.nodes[..count].to_vec();
-    let mut add =
-        |name: &str, input, operation| nodes.push(Node { name: name.to_owned(), input: Source::Node(input), operation });
-    add("mean", count - 1, Operation::GlobalAveragePool);
-    add("head", count, Operation::Linear { inputs: channels, outputs: CLASSES, dropout: 0.0 });
-    Graph { architecture: graph.architecture.clone(), input_channels: 3, nodes }
+    let mut add = |name: &str, input, operation| {
+        nodes.push(Node { name: name.to_owned(), inputs: vec![Source::Node(input)], operation });
+    };
+    add("mean", count - 1, Operation::GlobalAveragePool(GlobalAveragePool));
+    let linear = Linear { inputs: channels, outputs: CLASSES, bias: true, initial: InitialWeights::FanOut, stream: 0 };
+    add("head", count, Operation::Linear(linear));
+    Graph { nodes, ..graph.clone() }
 }
 
 /// What is computed once with `features` and kept is what training after frozen layers would have seen.
@@ -535,11 +538,14 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
         let graph = network(architecture);
         let mut engine = engine(graph.clone(), 32, 2);
         let start = engine.state();
-        for (index, frozen) in (0..graph.nodes.len()).step_by(every).enumerate() {
+        for (index, layer) in graph.layers().into_iter().step_by(every).enumerate() {
+            let frozen = layer.nodes.start;
             let batch = 2 + index % 2;
             engine.load_state(&start).expect("every tensor");
             engine.load_optimizer_state(&State::new()).expect("nothing to refuse");
-            engine.freeze(frozen);
+            // A cut within a layer freezes what is before the layer.
+            engine.freeze(layer.nodes.end - 1);
+            assert_eq!(engine.frozen(), frozen);
             let (images, labels) = pictures(batch, 32, CLASSES);
             let rates = vec![1e-2; graph.nodes.len()];
             let update = Update {

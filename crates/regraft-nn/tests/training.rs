@@ -6,7 +6,7 @@ use common::training::{Run, pictures};
 use common::{bits, fixture, fixture_bytes, generated_state, graph, norm, norm_difference, number, numbers, without_drops};
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
-use regraft_nn::graph::NormStatistics;
+use regraft_nn::ops::NormStatistics;
 use regraft_nn::precision::Precision;
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;

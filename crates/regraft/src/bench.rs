@@ -126,7 +126,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,
     };
-    check_batch(&engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")??;
+    check_batch(&engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);

@@ -93,9 +93,8 @@ impl InferenceError {
 pub fn engine(model: &Model, threads: usize, precision: PrecisionChoice) -> Result<CpuEngine, InferenceError> {
     let size = model.preprocessing.image_size as usize;
     let mut engine = CpuEngine::with_precision(model.graph.clone(), size, threads, precision.resolve())?;
-    let graph_error = |error| InferenceError::Cpu(CpuError::Graph(error));
     let image_size = model.preprocessing.image_size;
-    check_batch(&engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model").map_err(graph_error)??;
+    check_batch(&engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
     engine.load_state(&model.state)?;
     Ok(engine)
 }

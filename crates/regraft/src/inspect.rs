@@ -1,6 +1,6 @@
 //! A network described layer by layer: what `regraft inspect` shows and `--freeze` takes. All of it follows from the graph.
 
-use regraft_nn::graph::{Graph, GraphError, MapShape, Operation, Source, node_multiply_adds};
+use regraft_nn::graph::{self, Graph, GraphError, Source};
 use regraft_nn::parameters::parameters;
 use serde::Serialize;
 
@@ -65,64 +65,55 @@ pub struct Layer {
     pub multiply_adds: u64,
 }
 
-/// Describes a network for square pictures of `image_size` pixels.
+/// Describes a network for square images of `image_size` pixels.
 ///
 /// # Errors
-/// When the pictures are too small for it.
+/// If the images are too small for it.
 pub fn describe(graph: &Graph, image_size: usize) -> Result<Description, GraphError> {
     let shapes = graph.shapes(image_size)?;
+    let multiply_adds = graph.multiply_adds_by_node(image_size)?;
     let mut counts = vec![0; graph.nodes.len()];
     for parameter in parameters(graph).iter().filter(|parameter| parameter.role.is_learned()) {
         counts[parameter.node] += parameter.length();
     }
-    let layers: Vec<Layer> = (0..graph.nodes.len()).map(|node| layer(graph, node, shapes[node], counts[node])).collect();
+    let parts = graph.layers();
+    let name_of = |source: Source| match source {
+        Source::Image => None,
+        Source::Node(node) => {
+            let layer = parts.iter().find(|layer| layer.nodes.contains(&node));
+            layer.map(|layer| graph.nodes[layer.main].name.clone())
+        }
+    };
+    let describe = |part: &graph::Layer| {
+        let nodes = &graph.nodes[part.nodes.clone()];
+        let main = &graph.nodes[part.main];
+        let window = main.operation.rules().window();
+        let residual = nodes.iter().find_map(|node| Some(node.inputs[node.operation.rules().residual()?]));
+        let output = shapes[part.nodes.end - 1];
+        Layer {
+            name: main.name.clone(),
+            stage: graph.stage(part).to_owned(),
+            operation: main.operation.rules().kind(),
+            input: nodes[0].inputs.first().copied().and_then(name_of),
+            residual: residual.and_then(name_of),
+            output: [output.height, output.width, output.channels],
+            kernel: window.map(|window| window.kernel),
+            stride: window.map(|window| window.stride),
+            groups: window.and_then(|window| window.groups),
+            parameters: counts[part.nodes.clone()].iter().sum(),
+            multiply_adds: multiply_adds[part.nodes.clone()].iter().sum(),
+        }
+    };
+    let layers: Vec<Layer> = parts.iter().map(describe).collect();
     let total: usize = counts.iter().sum();
     Ok(Description {
         architecture: graph.architecture.clone(),
         image_size,
         parameters: total,
-        multiply_adds: layers.iter().map(|layer| layer.multiply_adds).sum(),
-        stages: stages(&layers, total, counts.last().copied().unwrap_or(0)),
+        multiply_adds: multiply_adds.iter().sum(),
+        stages: stages(&layers, total, layers.last().map_or(0, |layer| layer.parameters)),
         layers,
     })
-}
-
-fn layer(graph: &Graph, node: usize, output: MapShape, parameters: usize) -> Layer {
-    let described = &graph.nodes[node];
-    let name_of = |source: Source| match source {
-        Source::Image => None,
-        Source::Node(index) => Some(graph.nodes[index].name.clone()),
-    };
-    let mut layer = Layer {
-        name: described.name.clone(),
-        stage: described.stage().to_owned(),
-        operation: "",
-        input: name_of(described.input),
-        residual: None,
-        output: [output.height, output.width, output.channels],
-        kernel: None,
-        stride: None,
-        groups: None,
-        parameters,
-        multiply_adds: node_multiply_adds(described, output),
-    };
-    match &described.operation {
-        Operation::Convolution(convolution) => {
-            layer.operation = if convolution.is_depthwise() { "depthwise convolution" } else { "convolution" };
-            layer.residual = convolution.residual.and_then(name_of);
-            layer.kernel = Some(convolution.kernel);
-            layer.stride = Some(convolution.stride);
-            layer.groups = Some(convolution.groups);
-        }
-        Operation::MaxPool { kernel, stride, .. } => {
-            layer.operation = "max pool";
-            layer.kernel = Some(*kernel);
-            layer.stride = Some(*stride);
-        }
-        Operation::GlobalAveragePool => layer.operation = "global average pool",
-        Operation::Linear { .. } => layer.operation = "linear",
-    }
-    layer
 }
 
 fn stages(layers: &[Layer], total: usize, head: usize) -> Vec<Stage> {

@@ -1,10 +1,8 @@
 //! Whether this machine has the memory that a batch needs, asked before any of it is taken.
 
 use regraft_data::memory;
-use regraft_nn::cpu::CpuEngine;
+use regraft_nn::cpu::{CpuEngine, Mode};
 use regraft_nn::engine::Engine;
-use regraft_nn::graph::GraphError;
-use regraft_nn::plan::Mode;
 
 /// Batches of images that are in memory at a time: the one in use and those that the loader prepares.
 pub(crate) const LOADED_BATCHES: u64 = 3;
@@ -44,17 +42,17 @@ pub(crate) fn check_batch(
     batch: usize,
     purpose: Purpose,
     smaller: &str,
-) -> Result<Result<(), TooLittleMemory>, GraphError> {
+) -> Result<(), TooLittleMemory> {
     let mode = match purpose {
         Purpose::Train { frozen } if frozen < engine.graph().head() => Mode::Train { frozen },
-        Purpose::Train { .. } | Purpose::Evaluate => Mode::Evaluate { last: engine.graph().head() },
+        Purpose::Train { .. } | Purpose::Evaluate => Mode::Evaluate,
     };
     let image_bytes = u64::from(image_size).pow(2) * 3 * 4;
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
-    let needed = engine.planned_bytes(mode, batch)?.saturating_add(loaded);
+    let needed = engine.planned_bytes(mode, batch).saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
     let or_size = if smaller == "--image-size" { "" } else { " or a smaller image size" };
-    Ok(check(what, needed, format!("choose a smaller {smaller}{or_size}")))
+    check(what, needed, format!("choose a smaller {smaller}{or_size}"))
 }
 
 /// Refuses what takes more than the whole of the machine's memory. What is free at the moment does not count, since the system

@@ -9,7 +9,7 @@ use regraft::data::preprocessing::{Preprocessing, ResizeMode};
 use regraft::inspect::{Description, describe};
 use regraft::model::{DEFAULT_ARCHITECTURE, HAS_EMBEDDED, Metrics, Model, ModelError, architecture, keys, source_preprocessing};
 use regraft::nn::architectures::{self, Architecture};
-use regraft::nn::graph::{Graph, Operation};
+use regraft::nn::graph::Graph;
 use regraft::report::table::{aligned, printable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,12 +118,16 @@ fn report(mut subject: Subject, image_size: Option<u32>) -> Result<Report, Failu
     for key in [keys::ARCHITECTURE, keys::CLASSES, keys::PREPROCESSING] {
         subject.metadata.remove(key);
     }
-    let head = &subject.graph.nodes[subject.graph.head()];
-    let features = if let Operation::Linear { inputs, .. } = head.operation { inputs } else { 0 };
+    let head = &subject.graph.nodes[subject.graph.output()];
     Ok(Report {
         description: describe(&subject.graph, size as usize).map_err(Failure::input)?,
         file: subject.file,
-        head: Head { name: head.name.clone(), present: subject.has_head, features, classes: subject.graph.classes() },
+        head: Head {
+            name: head.name.clone(),
+            present: subject.has_head,
+            features: subject.graph.features(),
+            classes: subject.graph.classes(),
+        },
         classes: Some(subject.classes).filter(|classes| !classes.is_empty()),
         preprocessing: subject.preprocessing,
         augmentation,

@@ -13,6 +13,7 @@ mod divergence;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod fine_tuning;
+mod hashes;
 mod help;
 mod hub_folders;
 mod interruptions;

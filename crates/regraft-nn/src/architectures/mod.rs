@@ -1,5 +1,6 @@
 //! The architectures that Regraft knows, one file for each family.
 
+mod builder;
 mod efficientnet_lite;
 mod resnet;
 
@@ -105,6 +106,7 @@ pub fn find(name: &str) -> Option<&'static Architecture> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Operation;
     use crate::parameters::parameters;
 
     /// Parameter counts and multiply-adds as torchvision publishes them (Lite0: the TensorFlow repository).
@@ -136,15 +138,39 @@ mod tests {
 
     #[test]
     fn layers_are_found_by_name_and_by_group() {
+        let last = |graph: &Graph, name: &str| {
+            let nodes = graph.nodes_through(name).expect("a layer");
+            let layers = graph.layers();
+            let layer = layers.iter().find(|layer| layer.nodes.end == nodes).expect("a cut between layers");
+            graph.nodes[layer.main].name.clone()
+        };
         let graph = find("resnet18").expect("a known name").graph();
-        assert_eq!(graph.nodes[graph.nodes_through("layer1").expect("a stage") - 1].name, "layer1.1.conv2");
-        assert_eq!(graph.nodes[graph.nodes_through("layer2.0.bn1").expect("a norm") - 1].name, "layer2.0.conv1");
-        assert_eq!(graph.nodes_through("maxpool"), Ok(2));
+        assert_eq!(last(&graph, "layer1"), "layer1.1.conv2");
+        assert_eq!(last(&graph, "layer2.0.bn1"), "layer2.0.conv1");
+        assert_eq!(last(&graph, "conv1"), "conv1");
+        assert_eq!(last(&graph, "maxpool"), "maxpool");
         let error = graph.nodes_through("layer").expect_err("no such layer").to_string();
         assert!(error.contains("conv1, maxpool, layer1, layer2, layer3, layer4, avgpool, fc"), "{error}");
         let lite = find("efficientnet_lite0").expect("a known name").graph();
-        assert_eq!(lite.nodes[lite.nodes_through("blocks.3").expect("a stage") - 1].name, "blocks.3.2.conv_pwl");
+        assert_eq!(last(&lite, "blocks.3"), "blocks.3.2.conv_pwl");
         assert!(graph.shapes(1).is_ok() && lite.shapes(1).is_ok());
         assert!(graph.shapes(0).is_err());
+    }
+
+    /// Initial weights and dropped branches are drawn from streams of these numbers: another number is another network.
+    #[test]
+    fn random_streams_keep_their_numbers() {
+        let streams = |name: &str| {
+            let graph = find(name).expect("a known name").graph();
+            let stream = |node: &crate::graph::Node| match &node.operation {
+                Operation::Convolution(convolution) => Some(convolution.stream),
+                Operation::Add(add) => Some(add.stream),
+                _ => None,
+            };
+            let of = |wanted: &str| graph.nodes.iter().find(|node| node.name == wanted).and_then(stream);
+            ["conv1", "layer1.0.conv1", "layer2.0.downsample.0", "layer2.0.add", "conv_head", "blocks.1.1.add"].map(of)
+        };
+        assert_eq!(streams("resnet18"), [Some(0), Some(2), Some(6), Some(8), None, None]);
+        assert_eq!(streams("efficientnet_lite0"), [None, None, None, None, Some(48), Some(8)]);
     }
 }

@@ -1,33 +1,55 @@
-//! The CPU engine: runs plans with the kernels of `regraft-kernels`.
+//! The CPU engine: lowers a graph to steps, plans each pass's memory, and runs it with the kernels of `regraft-kernels`.
 
-mod backward;
-mod forward;
-mod layer;
+mod parameter;
+mod pass;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod program;
 mod slot;
+mod step;
+mod steps;
 
 use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, StepPart, TrainBatch, Update};
-use crate::graph::{ConvNormActivation, Graph, GraphError, MapShape, Padding, Source};
+use crate::graph::{Graph, GraphError, MapShape};
 use crate::parameters::{ParameterInfo, parameters};
-use crate::plan::{Mode, Place, Plan};
 use crate::precision::Precision;
-use layer::{Layer, Parameter};
-use regraft_kernels::convolution::{ConvolutionShape, GradientScratch};
-use regraft_kernels::element::copy;
+use parameter::Parameter;
+use pass::Pass;
+use plan::Plan;
+use program::Program;
+use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::{isa, loss, optimizer};
-use slot::{disjoint, with_element};
+use slot::disjoint;
 use std::sync::Arc;
+use step::StepSource;
 
 /// Bytes of a [`CacheLine`].
 const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
+
+/// What a pass is for, in nodes of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Forward, loss, backward. The first `frozen` nodes run as in evaluation and have no backward pass.
+    Train {
+        /// How many nodes from the start are frozen.
+        frozen: usize,
+    },
+    /// Forward to the logits, with running statistics.
+    Evaluate,
+}
 
 /// A network on the CPU.
 pub struct CpuEngine {
     graph: Graph,
     parameters: Vec<ParameterInfo>,
-    layers: Vec<Layer>,
+    program: Program,
+    /// Shape of each step's output.
+    shapes: Vec<MapShape>,
+    /// Nodes that are frozen, which are whole layers.
     frozen: usize,
-    image_size: usize,
+    image: MapShape,
     precision: Precision,
     plans: Vec<Arc<Plan>>,
     /// The buffers of whichever pass runs; it grows to the largest and stays.
@@ -63,10 +85,10 @@ pub enum CpuError {
 }
 
 impl CpuEngine {
-    /// An engine for square pictures of `image_size` on so many threads (0: one for each core), in f32, all tensors zero.
+    /// An engine for square images of `image_size` pixels on so many threads (0: one for each core), in f32, all tensors zero.
     ///
     /// # Errors
-    /// When the pictures are too small for the graph or the machine lacks what was asked for.
+    /// If the images are too small for the graph or the machine lacks what was asked for.
     pub fn new(graph: Graph, image_size: usize, threads: usize) -> Result<Self, CpuError> {
         Self::with_precision(graph, image_size, threads, Precision::F32)
     }
@@ -75,20 +97,23 @@ impl CpuEngine {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_precision(graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
-        graph.shapes(image_size)?;
+    pub fn with_precision(mut graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
+        let node_shapes = graph.shapes(image_size)?;
         isa::in_use()?;
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             asked => asked,
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
+        graph.image_size = image_size;
+        let program = Program::new(&graph);
         Ok(Self {
             parameters: parameters(&graph),
-            layers: Layer::for_graph(&graph),
+            shapes: program.steps.iter().map(|step| node_shapes[step.output]).collect(),
+            program,
+            image: MapShape { height: image_size, width: image_size, channels: graph.input_channels },
             graph,
             frozen: 0,
-            image_size,
             precision,
             plans: Vec::new(),
             memory: Vec::new(),
@@ -105,22 +130,27 @@ impl CpuEngine {
     }
 
     /// Bytes of memory that a pass over a batch takes for its maps.
-    ///
-    /// # Errors
-    /// If the images are too small for the graph.
-    pub fn planned_bytes(&self, mode: Mode, batch: usize) -> Result<u64, GraphError> {
-        let plan = Plan::new(&self.graph, mode, batch, self.image_size, self.precision)?;
-        Ok((plan.memory as u64).saturating_mul(CACHE_LINE_BYTES))
+    #[must_use]
+    pub fn planned_bytes(&self, mode: Mode, batch: usize) -> u64 {
+        let mode = match mode {
+            Mode::Train { frozen } => plan::Mode::Train { frozen: self.program.steps_before(frozen) },
+            Mode::Evaluate => plan::Mode::Evaluate { last: self.program.steps.len() - 1 },
+        };
+        (self.new_plan(mode, batch).memory as u64).saturating_mul(CACHE_LINE_BYTES)
     }
 
-    fn plan(&mut self, mode: Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
+    fn new_plan(&self, mode: plan::Mode, batch: usize) -> Plan {
+        Plan::new(&self.program.steps, &self.shapes, self.image, mode, batch, self.precision)
+    }
+
+    fn plan(&mut self, mode: plan::Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
         if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(Plan::new(&self.graph, mode, batch, self.image_size, self.precision)?);
+        let plan = Arc::new(self.new_plan(mode, batch));
         if let Some(more) = plan.memory.checked_sub(self.memory.len()) {
             let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
-            let failed = |_| EngineError::Memory { batch, image_size: self.image_size, bytes };
+            let failed = |_| EngineError::Memory { batch, image_size: self.image.height, bytes };
             self.memory.try_reserve_exact(more).map_err(failed)?;
             self.memory.resize(plan.memory, CacheLine::ZERO);
         }
@@ -129,57 +159,22 @@ impl CpuEngine {
     }
 
     fn check_images(&self, images: &[f32], batch: usize) -> Result<(), EngineError> {
-        check_length("the batch of pictures", images.len(), batch * self.image_size * self.image_size * self.graph.input_channels)
+        check_length("the batch of images", images.len(), batch * self.image.length())
+    }
+
+    /// The output of a node that the program never has in memory, such as that of a batch norm before its activation: computed by
+    /// an engine for the network up to there.
+    fn inner_features(&self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+        let threads = self.threads();
+        let engine = Self::with_precision(self.graph.through(node), self.image.height, threads, self.precision);
+        let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
+        engine.load_state(&self.state())?;
+        engine.features(images, batch, node)
     }
 }
 
 fn check_length(what: &str, found: usize, expected: usize) -> Result<(), EngineError> {
     if found == expected { Ok(()) } else { Err(EngineError::Length { what: what.to_owned(), found, expected }) }
-}
-
-/// The sizes of a convolution or pooling in a plan.
-fn window_shape(
-    batch: usize,
-    input: MapShape,
-    output: MapShape,
-    kernel: usize,
-    stride: usize,
-    padding: Padding,
-) -> ConvolutionShape {
-    let before = |length| padding.resolve(length, kernel, stride).map_or(0, |(_, before)| before);
-    ConvolutionShape {
-        batch,
-        in_height: input.height,
-        in_width: input.width,
-        in_channels: input.channels,
-        out_height: output.height,
-        out_width: output.width,
-        out_channels: output.channels,
-        kernel_height: kernel,
-        kernel_width: kernel,
-        stride,
-        padding_top: before(input.height),
-        padding_left: before(input.width),
-        groups: 1,
-    }
-}
-
-fn convolution_shape(batch: usize, input: MapShape, output: MapShape, convolution: &ConvNormActivation) -> ConvolutionShape {
-    let shape = window_shape(batch, input, output, convolution.kernel, convolution.stride, convolution.padding);
-    ConvolutionShape { groups: convolution.groups, ..shape }
-}
-
-/// Puts the pictures into their buffer, rounded to what it holds.
-fn load(plan: &Plan, memory: &mut [CacheLine], images: &[f32]) {
-    let place = plan.place_of(Some(plan.images));
-    let stored = place.precision;
-    let [target] = disjoint(memory, [place]);
-    with_element!(stored, E => copy(images, target.of::<E>()));
-}
-
-/// The place of the buffer that `source` is read from.
-fn output_place(plan: &Plan, source: Source) -> Place {
-    plan.place_of(plan.read(source))
 }
 
 impl Engine for CpuEngine {
@@ -202,9 +197,12 @@ impl Engine for CpuEngine {
     }
 
     fn freeze(&mut self, nodes: usize) {
-        if nodes != self.frozen {
-            self.frozen = nodes.min(self.graph.head());
-            self.plans.retain(|plan| matches!(plan.mode, Mode::Evaluate { .. }));
+        let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
+        let limit = nodes.min(self.graph.head());
+        let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
+        if frozen != self.frozen {
+            self.frozen = frozen;
+            self.plans.retain(|plan| matches!(plan.mode, plan::Mode::Evaluate { .. }));
         }
     }
 
@@ -225,18 +223,16 @@ impl Engine for CpuEngine {
         if let Some(weights) = batch.weights {
             check_length("the list of weights", weights.len(), count)?;
         }
-        let plan = self.plan(Mode::Train { frozen: self.frozen }, count)?;
-        let Self { graph, layers, memory, scratch, partial, frozen, threads, .. } = self;
+        let frozen = self.program.steps_before(self.frozen);
+        let plan = self.plan(plan::Mode::Train { frozen }, count)?;
+        let Self { program, shapes, memory, scratch, partial, threads, image, .. } = self;
         threads.install(|| {
-            load(&plan, memory, batch.images);
-            let mut pass = forward::Pass { graph, plan: &plan, layers, memory };
-            for index in 0..*frozen {
-                pass.infer(index);
-            }
-            for index in *frozen..graph.nodes.len() {
-                pass.train(index, batch);
-            }
-            let head = &plan.nodes[graph.head()];
+            let steps = program.steps.len();
+            let mut pass = Pass { program, plan: &plan, shapes, image: *image, memory };
+            pass.load(batch.images);
+            (0..frozen).for_each(|index| pass.forward(index, None));
+            (frozen..steps).for_each(|index| pass.forward(index, Some(batch)));
+            let head = &plan.steps[steps - 1];
             let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer));
             let [logits, gradient] = disjoint(pass.memory, places).map(|slot| slot.of::<f32>());
             let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
@@ -254,13 +250,11 @@ impl Engine for CpuEngine {
             for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
                 gradient.iter_mut().for_each(|gradient| *gradient *= weight);
             }
-            for index in (*frozen..graph.nodes.len()).rev() {
-                let earlier = part.accumulate.then(|| pass.layers[index].take_gradients());
-                backward::node(&mut pass, index, scratch, partial);
-                // What the evaluation derives from running statistics is out of date, should no update follow.
-                pass.layers[index].invalidate();
+            for index in (frozen..steps).rev() {
+                let earlier = part.accumulate.then(|| pass.take_gradients(index));
+                pass.backward(index, scratch, partial);
                 if let Some(earlier) = earlier {
-                    pass.layers[index].add_gradients(&earlier);
+                    pass.add_gradients(index, &earlier);
                 }
             }
             Ok(output)
@@ -268,24 +262,31 @@ impl Engine for CpuEngine {
     }
 
     fn gradient_norm(&mut self) -> f64 {
-        let Self { layers, frozen, threads, .. } = self;
-        let gradients = layers.iter().skip(*frozen).flat_map(Layer::parameters).map(|parameter| &parameter.gradient);
-        threads.install(|| gradients.map(|gradient| optimizer::sum_of_squares(gradient)).sum::<f64>().sqrt())
+        let trained = self.parameters.iter().filter(|info| info.node >= self.frozen);
+        let gradients: Vec<&[f32]> = trained
+            .filter_map(|info| self.program.of(info.node).parameter(info.role))
+            .map(|parameter| parameter.gradient.as_slice())
+            .collect();
+        self.threads.install(|| gradients.into_iter().map(optimizer::sum_of_squares).sum::<f64>().sqrt())
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
         check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
-        let Self { layers, frozen, threads, parameters, .. } = self;
-        let lacks = |parameter: &&ParameterInfo| {
-            let found = layers[parameter.node].parameter(parameter.role);
-            parameter.node >= *frozen && found.is_some_and(|found| found.gradient.len() != found.value.len())
+        let lacks = |info: &&ParameterInfo| {
+            let found = self.program.of(info.node).parameter(info.role);
+            info.node >= self.frozen && found.is_some_and(|found| found.gradient.len() != found.value.len())
         };
-        if let Some(parameter) = parameters.iter().find(lacks) {
-            return Err(EngineError::NoGradient(parameter.name.clone()));
+        if let Some(info) = self.parameters.iter().find(lacks) {
+            return Err(EngineError::NoGradient(info.name.clone()));
         }
+        let Self { program, frozen, threads, parameters, .. } = self;
         threads.install(|| {
-            for (layer, &rate) in layers.iter_mut().zip(update.learning_rates).skip(*frozen) {
-                layer.update(update, rate);
+            for info in parameters.iter().filter(|info| info.node >= *frozen) {
+                let compute = program.of_mut(info.node);
+                if let Some(parameter) = compute.parameter_mut(info.role) {
+                    parameter.update(update, info.role, update.learning_rates[info.node]);
+                }
+                compute.invalidate();
             }
         });
         Ok(())
@@ -293,24 +294,24 @@ impl Engine for CpuEngine {
 
     fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
         self.check_images(images, batch)?;
-        let last = node.min(self.graph.head());
-        let plan = self.plan(Mode::Evaluate { last }, batch)?;
-        let Self { graph, layers, memory, threads, .. } = self;
+        let node = node.min(self.graph.output());
+        let Some(last) = self.program.step_with_output(node) else { return self.inner_features(images, batch, node) };
+        let plan = self.plan(plan::Mode::Evaluate { last }, batch)?;
+        let Self { program, shapes, memory, threads, image, .. } = self;
         threads.install(|| {
-            load(&plan, memory, images);
-            let mut pass = forward::Pass { graph, plan: &plan, layers, memory };
-            for index in 0..=last {
-                pass.infer(index);
-            }
-            let [output] = disjoint(memory, [output_place(&plan, Source::Node(last))]);
+            let mut pass = Pass { program, plan: &plan, shapes, image: *image, memory };
+            pass.load(images);
+            (0..=last).for_each(|index| pass.forward(index, None));
+            let [output] = disjoint(memory, [plan.place_of(plan.read(StepSource::Step(last)))]);
             Ok(output.into_vec())
         })
     }
 
     fn state(&self) -> State {
-        let tensors = self.parameters.iter().filter_map(|parameter| {
-            let tensor = self.layers[parameter.node].tensor(parameter.role)?;
-            Some((parameter.name.clone(), parameter.to_pytorch_order(tensor)))
+        let tensors = self.parameters.iter().filter_map(|info| {
+            let compute = self.program.of(info.node);
+            let values = compute.parameter(info.role).map(|parameter| &parameter.value).or_else(|| compute.running(info.role))?;
+            Some((info.name.clone(), compute.layout(info.role).to_pytorch_order(&info.shape, values)))
         });
         tensors.collect()
     }
@@ -320,26 +321,31 @@ impl Engine for CpuEngine {
             let values = state.get(&parameter.name).ok_or_else(|| EngineError::Missing(parameter.name.clone()))?;
             check_length(&parameter.name, values.len(), parameter.length())?;
         }
-        for parameter in &self.parameters {
-            let layer = &mut self.layers[parameter.node];
-            if let (Some(tensor), Some(values)) = (layer.tensor_mut(parameter.role), state.get(&parameter.name)) {
-                *tensor = parameter.to_kernel_order(values);
+        for info in &self.parameters {
+            let compute = self.program.of_mut(info.node);
+            let Some(values) = state.get(&info.name) else { continue };
+            let values = compute.layout(info.role).to_kernel_order(&info.shape, values);
+            match compute.parameter_mut(info.role) {
+                Some(parameter) => parameter.value = values,
+                None => compute.running_mut(info.role).into_iter().for_each(|running| running.clone_from(&values)),
             }
-            layer.invalidate();
+            compute.invalidate();
         }
         Ok(())
     }
 
     fn optimizer_state(&self) -> State {
         let mut state = State::new();
-        for parameter in &self.parameters {
-            let Some(Parameter { first, second, .. }) = self.layers[parameter.node].parameter(parameter.role) else { continue };
-            let name = |suffix: &str| format!("{}.{suffix}", parameter.name);
+        for info in &self.parameters {
+            let compute = self.program.of(info.node);
+            let Some(Parameter { first, second, .. }) = compute.parameter(info.role) else { continue };
+            let name = |suffix: &str| format!("{}.{suffix}", info.name);
+            let ordered = |values: &[f32]| compute.layout(info.role).to_pytorch_order(&info.shape, values);
             match (first.is_empty(), second.is_empty()) {
-                (false, true) => drop(state.insert(name("momentum"), parameter.to_pytorch_order(first))),
+                (false, true) => drop(state.insert(name("momentum"), ordered(first))),
                 (false, false) => {
-                    state.insert(name("first"), parameter.to_pytorch_order(first));
-                    state.insert(name("second"), parameter.to_pytorch_order(second));
+                    state.insert(name("first"), ordered(first));
+                    state.insert(name("second"), ordered(second));
                 }
                 (true, _) => {}
             }
@@ -348,16 +354,19 @@ impl Engine for CpuEngine {
     }
 
     fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
-        for parameter in &self.parameters {
-            let find = |suffix: &str| state.get(&format!("{}.{suffix}", parameter.name));
+        for info in &self.parameters {
+            let find = |suffix: &str| state.get(&format!("{}.{suffix}", info.name));
             let first = find("momentum").or_else(|| find("first"));
             let second = find("second");
             for values in [first, second].into_iter().flatten() {
-                check_length(&format!("the optimiser's memory of {}", parameter.name), values.len(), parameter.length())?;
+                check_length(&format!("the optimiser's memory of {}", info.name), values.len(), info.length())?;
             }
-            if let Some(target) = self.layers[parameter.node].parameter_mut(parameter.role) {
-                target.first = first.map(|values| parameter.to_kernel_order(values)).unwrap_or_default();
-                target.second = second.map(|values| parameter.to_kernel_order(values)).unwrap_or_default();
+            let compute = self.program.of_mut(info.node);
+            let layout = compute.layout(info.role);
+            if let Some(target) = compute.parameter_mut(info.role) {
+                let ordered = |values: &Vec<f32>| layout.to_kernel_order(&info.shape, values);
+                target.first = first.map(ordered).unwrap_or_default();
+                target.second = second.map(ordered).unwrap_or_default();
             }
         }
         Ok(())

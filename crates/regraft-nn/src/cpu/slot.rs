@@ -1,6 +1,6 @@
 //! The buffers of a pass, lent from its memory.
 
-use crate::plan::Place;
+use super::plan::Place;
 use crate::precision::Precision;
 use regraft_kernels::element::{Element, copy};
 use regraft_kernels::memory::{CacheLine, elements_mut};

@@ -10,7 +10,8 @@ use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::architectures;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
-use regraft_nn::graph::{Graph, Operation};
+use regraft_nn::graph::Graph;
+use regraft_nn::ops::Operation;
 use regraft_nn::parameters::{ParameterInfo, parameters};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -30,9 +31,9 @@ pub fn graph(architecture: &str) -> Graph {
 pub fn without_drops(mut graph: Graph) -> Graph {
     for node in &mut graph.nodes {
         match &mut node.operation {
-            Operation::Convolution(convolution) => convolution.drop_connect = 0.0,
-            Operation::Linear { dropout, .. } => *dropout = 0.0,
-            Operation::MaxPool { .. } | Operation::GlobalAveragePool => {}
+            Operation::Add(add) => add.drop_rate = 0.0,
+            Operation::Dropout(dropout) => dropout.rate = 0.0,
+            _ => {}
         }
     }
     graph

@@ -75,7 +75,7 @@ impl Engine for HeadEngine {
         if node < self.graph.head() {
             return Err(EngineError::Missing(format!("the trunk that computes {}", self.graph.nodes[node].name)));
         }
-        self.head.features(images, batch, 0)
+        self.head.features(images, batch, node - self.graph.head())
     }
 
     fn state(&self) -> State {

@@ -62,10 +62,9 @@ pub enum FeaturesError {
 /// When the head reads the picture itself.
 pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
     let no_trunk = || FeaturesError::NoTrunk { architecture: graph.architecture.clone() };
-    let head = &graph.nodes[graph.head()];
-    match (head.input, &head.operation) {
-        (Source::Node(node), regraft_nn::graph::Operation::Linear { inputs, .. }) => Ok((node, *inputs)),
-        _ => Err(no_trunk()),
+    match graph.head_input() {
+        Source::Node(node) => Ok((node, graph.features())),
+        Source::Image => Err(no_trunk()),
     }
 }
 

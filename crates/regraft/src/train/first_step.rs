@@ -81,7 +81,7 @@ fn scale_head(engine: &mut dyn Engine, batches: &[Batch]) -> Result<(), EngineEr
     }
     let mut tensors = engine.state();
     let head = engine.graph().head();
-    for parameter in engine.parameters().iter().filter(|parameter| parameter.node == head) {
+    for parameter in engine.parameters().iter().filter(|parameter| parameter.node >= head) {
         let values = tensors.get_mut(&parameter.name).into_iter().flatten();
         values.for_each(|value| *value *= scale as f32);
     }

@@ -116,7 +116,7 @@ impl Trainer<'_> {
 /// The tensors of an engine's head that are a classifier's.
 fn head_tensors(engine: &dyn Engine, classifier: &LinearClassifier) -> State {
     let head = engine.graph().head();
-    let of_head = engine.parameters().iter().filter(|parameter| parameter.node == head);
+    let of_head = engine.parameters().iter().filter(|parameter| parameter.node >= head);
     let tensors = of_head.map(|parameter| {
         let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
         (parameter.name.clone(), values.clone())

@@ -18,7 +18,7 @@ use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
-use regraft_nn::graph::NormStatistics;
+use regraft_nn::ops::NormStatistics;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With EfficientNet's 0.01 they would
@@ -123,9 +123,9 @@ fn check_memory(config: &TrainConfig, engine: &CpuEngine, pictures: &Pictures, f
     let images = pictures.train.len();
     let size = config.image_size.unwrap_or(0);
     if config.epoch_count() > 0 {
-        check_batch(engine, size, config.batch_size.min(images), Purpose::Train { frozen }, "--batch-size")??;
+        check_batch(engine, size, config.batch_size.min(images), Purpose::Train { frozen }, "--batch-size")?;
     }
-    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")??;
+    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
     if let (HeadStart::Fit, Some(views)) = (config.head_start(), config.views) {
         let (_, channels) = trunk_output(engine.graph())?;
         // The plain view and the augmented ones, and a copy of all of them for the regression.

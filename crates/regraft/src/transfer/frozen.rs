@@ -81,7 +81,7 @@ pub fn prove_frozen(
     let after = Model::load(model, Some(&graph.architecture))?;
     let mut proof = FrozenProof { tensors: 0, values: 0 };
     let kept = parameters(graph).into_iter().filter(|parameter| {
-        parameter.node < frozen || statistics && parameter.node != graph.head() && !parameter.role.is_learned()
+        parameter.node < frozen || statistics && parameter.node < graph.head() && !parameter.role.is_learned()
     });
     for parameter in kept {
         let name = parameter.name;

@@ -4,7 +4,7 @@ use super::labels::{HeadMapError, LabelMatch, Vocabulary};
 use crate::config::HeadStart;
 use crate::model::Model;
 use regraft_nn::engine::State;
-use regraft_nn::graph::{Graph, Operation};
+use regraft_nn::graph::Graph;
 use regraft_nn::initialize::{HeadInitialization, new_head};
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ pub fn graft(
             None => vocabulary.match_by_name(classes),
         };
         note = said;
-        reuse_rows(&source, &graph, &matches, &mut head);
+        reuse_rows(&source, &matches, &mut head);
     }
     let mut state = source.state;
     state.extend(head);
@@ -76,8 +76,7 @@ pub fn graft(
 
 /// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row of so many values for each
 /// class.
-fn reuse_rows(source: &Model, graph: &Graph, matches: &[LabelMatch], head: &mut State) {
-    let Operation::Linear { .. } = graph.nodes[graph.head()].operation else { return };
+fn reuse_rows(source: &Model, matches: &[LabelMatch], head: &mut State) {
     for (name, values) in head {
         let Some(source_values) = source.state.get(name) else { continue };
         let length = values.len() / matches.len().max(1);

@@ -8,7 +8,7 @@ pub mod out_of_fold;
 
 use crate::config::{Freeze, Resize};
 use regraft_data::preprocessing::{Preprocessing, ResizeMode};
-use regraft_nn::graph::{Graph, GraphError, Node, Operation};
+use regraft_nn::graph::{Graph, GraphError, Layer};
 use regraft_nn::parameters::parameters;
 
 /// The source model's preprocessing with another size of the network's input in pixels and another way of resizing, where they
@@ -58,10 +58,14 @@ pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize,
 #[must_use]
 pub fn trunk_stages(graph: &Graph) -> Vec<String> {
     let mut stages: Vec<String> = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let learns = matches!(node.operation, Operation::Convolution(_));
-        if learns && index != graph.head() && stages.last().is_none_or(|last| last != node.stage()) {
-            stages.push(node.stage().to_owned());
+    let learns = |layer: &Layer| {
+        let nodes = &graph.nodes[layer.nodes.clone()];
+        nodes.iter().any(|node| !node.operation.rules().tensors(&node.name, graph.image_size).is_empty())
+    };
+    for layer in graph.layers().iter().filter(|layer| layer.nodes.start < graph.head() && learns(layer)) {
+        let stage = graph.stage(layer);
+        if stages.last().is_none_or(|last| last != stage) {
+            stages.push(stage.to_owned());
         }
     }
     stages
@@ -82,12 +86,13 @@ pub fn lower_half(graph: &Graph) -> Freeze {
 #[must_use]
 pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -> Vec<f32> {
     let stages = trunk_stages(graph);
-    let of_node = |node: &Node| {
-        let below = stages.iter().rposition(|stage| stage == node.stage()).map_or(0, |stage| stages.len() - 1 - stage);
+    let of_layer = |layer: &Layer| {
+        let below = stages.iter().rposition(|stage| stage == graph.stage(layer)).map_or(0, |stage| stages.len() - 1 - stage);
         f64::from(layer_decay).powi(below as i32) as f32
     };
-    let mut multipliers: Vec<f32> = graph.nodes.iter().map(of_node).collect();
-    multipliers[graph.head()] = head_multiplier;
+    let mut multipliers: Vec<f32> =
+        graph.layers().iter().flat_map(|layer| std::iter::repeat_n(of_layer(layer), layer.nodes.len())).collect();
+    multipliers[graph.head()..].fill(head_multiplier);
     multipliers
 }
 

@@ -1,0 +1,107 @@
+//! Builds a graph node by node.
+
+use crate::graph::{Graph, Node, Source};
+use crate::ops::{
+    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, Linear, MaxPool,
+    NormStatistics, Operation, Padding, Part,
+};
+
+/// A graph that is being built, with what the family's operations have in common.
+///
+/// Random streams are numbered by layers: a convolution's weights and an addition's drops take the number of layers that
+/// begin before their own.
+pub(super) struct Builder {
+    graph: Graph,
+    layers: u32,
+    norm_epsilon: f32,
+    norm_momentum: f32,
+}
+
+/// The geometry of a convolution.
+#[derive(Clone, Copy)]
+pub(super) struct Geometry {
+    pub channels: [usize; 2],
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: Padding,
+    pub groups: usize,
+}
+
+impl Builder {
+    /// An empty graph for images of 224 pixels, with batch norm's constants.
+    pub fn new(architecture: &str, norm_epsilon: f32, norm_momentum: f32) -> Self {
+        let graph = Graph { architecture: architecture.into(), input_channels: 3, image_size: 224, nodes: Vec::new() };
+        Self { graph, layers: 0, norm_epsilon, norm_momentum }
+    }
+
+    /// The output of the last node; the image before the first.
+    pub fn last(&self) -> Source {
+        self.graph.nodes.len().checked_sub(1).map_or(Source::Image, Source::Node)
+    }
+
+    fn push(&mut self, name: impl Into<String>, inputs: Vec<Source>, operation: Operation) -> Source {
+        self.layers += u32::from(operation.rules().part() == Part::Main);
+        self.graph.nodes.push(Node { name: name.into(), inputs, operation });
+        self.last()
+    }
+
+    /// A convolution without bias.
+    pub fn convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
+        let Geometry { channels: [in_channels, out_channels], kernel, stride, padding, groups } = geometry;
+        let operation = Operation::Convolution(Convolution {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            groups,
+            bias: false,
+            initial: InitialWeights::FanOut,
+            stream: self.layers,
+        });
+        self.push(name, vec![input], operation)
+    }
+
+    /// A batch norm of the last node's output.
+    pub fn batch_norm(&mut self, name: impl Into<String>, channels: usize) -> Source {
+        let (epsilon, momentum) = (self.norm_epsilon, self.norm_momentum);
+        let norm = BatchNorm { channels, epsilon, momentum, statistics: NormStatistics::Batch };
+        let input = self.last();
+        self.push(name, vec![input], Operation::BatchNorm(norm))
+    }
+
+    /// A function of the last node's output.
+    pub fn activation(&mut self, name: impl Into<String>, function: Function) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::Activation(Activation { function }))
+    }
+
+    /// The last node's output, which is a branch that may be dropped, added to `residual`.
+    pub fn add(&mut self, name: impl Into<String>, residual: Source, drop_rate: f32) -> Source {
+        let branch = self.last();
+        let stream = self.layers.saturating_sub(1);
+        self.push(name, vec![branch, residual], Operation::Add(Add { drop_rate, stream }))
+    }
+
+    /// The maximum over windows of the last node's output.
+    pub fn max_pool(&mut self, name: impl Into<String>, kernel: usize, stride: usize, padding: Padding) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::MaxPool(MaxPool { kernel, stride, padding }))
+    }
+
+    /// The mean over the last node's pixels.
+    pub fn global_average_pool(&mut self, name: impl Into<String>) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::GlobalAveragePool(GlobalAveragePool))
+    }
+
+    /// The graph with a head of 1000 classes on the last node's output: dropout, then a linear layer.
+    pub fn with_head(mut self, name: &str, inputs: usize, dropout: f32) -> Graph {
+        let input = self.last();
+        let dropped = self.push("head_drop", vec![input], Operation::Dropout(Dropout { rate: dropout, stream: 0 }));
+        let stream = self.layers;
+        let linear = Linear { inputs, outputs: 1000, bias: true, initial: InitialWeights::Normal(0.02), stream };
+        self.push(name, vec![dropped], Operation::Linear(linear));
+        self.graph
+    }
+}

@@ -1,0 +1,24 @@
+//! The steps of the CPU engine, one file each.
+
+mod activation;
+mod add;
+mod batch_norm;
+mod convolution;
+mod convolution_norm;
+mod drop;
+mod dropout;
+mod filter;
+mod global_average_pool;
+mod linear;
+mod max_pool;
+mod norm_state;
+
+pub(super) use activation::ActivationStep;
+pub(super) use add::AddStep;
+pub(super) use batch_norm::BatchNormStep;
+pub(super) use convolution::ConvolutionStep;
+pub(super) use convolution_norm::{ConvolutionNorm, Tail};
+pub(super) use dropout::DropoutStep;
+pub(super) use global_average_pool::GlobalAveragePoolStep;
+pub(super) use linear::LinearStep;
+pub(super) use max_pool::MaxPoolStep;

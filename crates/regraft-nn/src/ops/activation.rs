@@ -1,0 +1,42 @@
+//! Activation functions.
+
+use super::{Needs, Part, Rules};
+use crate::graph::MapShape;
+
+/// A function of each value. Reads one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// The function.
+    pub function: Function,
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+impl Rules for Activation {
+    fn kind(&self) -> &'static str {
+        match self.function {
+            Function::Relu => "relu",
+            Function::Relu6 => "relu6",
+        }
+    }
+
+    fn part(&self) -> Part {
+        Part::Follows
+    }
+
+    fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape> {
+        Some(inputs[0])
+    }
+
+    /// A clamp's derivative follows from its output as well; engines that keep that instead may.
+    fn backward_needs(&self) -> Needs {
+        Needs { inputs: true, ..Needs::default() }
+    }
+}

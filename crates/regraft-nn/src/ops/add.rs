@@ -1,0 +1,37 @@
+//! Addition of a branch to what it branched off.
+
+use super::{Needs, Part, Rules};
+use crate::graph::MapShape;
+
+/// `branch + residual`, maps of one shape. Reads the branch, then the residual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Add {
+    /// In training, the probability that an image's branch is left out, so that only the residual remains, and the share by
+    /// which other branches are scaled up ("drop-connect" in the EfficientNet papers, stochastic depth elsewhere: Huang et al.
+    /// 2016).
+    pub drop_rate: f32,
+    /// Number of the random stream that decides on it.
+    pub stream: u32,
+}
+
+impl Rules for Add {
+    fn kind(&self) -> &'static str {
+        "add"
+    }
+
+    fn part(&self) -> Part {
+        Part::Follows
+    }
+
+    fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape> {
+        (inputs[0] == inputs[1]).then_some(inputs[0])
+    }
+
+    fn residual(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn backward_needs(&self) -> Needs {
+        Needs { saved: self.drop_rate > 0.0, ..Needs::default() }
+    }
+}

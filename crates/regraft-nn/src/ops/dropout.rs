@@ -1,0 +1,31 @@
+//! Dropout.
+
+use super::{Needs, Part, Rules};
+use crate::graph::MapShape;
+
+/// In training, sets values to zero and scales the others up, so that their mean stays (Srivastava et al. 2014). Reads one map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    /// The probability that a value is set to zero.
+    pub rate: f32,
+    /// Number of the random stream that decides on it: 0 in the head.
+    pub stream: u32,
+}
+
+impl Rules for Dropout {
+    fn kind(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn part(&self) -> Part {
+        Part::Precedes
+    }
+
+    fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape> {
+        Some(inputs[0])
+    }
+
+    fn backward_needs(&self) -> Needs {
+        Needs { saved: self.rate > 0.0, ..Needs::default() }
+    }
+}

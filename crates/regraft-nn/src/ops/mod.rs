@@ -1,0 +1,146 @@
+//! The primitive operations that networks are made of, one file each.
+//!
+//! [`Rules`] answers every question about an operation that does not depend on a device. Only [`Operation::rules`] and the
+//! engines' lowering passes tell operations apart.
+
+mod activation;
+mod add;
+mod batch_norm;
+mod convolution;
+mod dropout;
+mod global_average_pool;
+mod initial;
+mod linear;
+mod max_pool;
+mod padding;
+
+pub use activation::{Activation, Function};
+pub use add::Add;
+pub use batch_norm::{BatchNorm, NormStatistics};
+pub use convolution::Convolution;
+pub use dropout::Dropout;
+pub use global_average_pool::GlobalAveragePool;
+pub use initial::InitialWeights;
+pub use linear::Linear;
+pub use max_pool::MaxPool;
+pub use padding::Padding;
+
+use crate::graph::MapShape;
+use crate::parameters::{Role, Tensor};
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// See [`Convolution`].
+    Convolution(Convolution),
+    /// See [`BatchNorm`].
+    BatchNorm(BatchNorm),
+    /// See [`Activation`].
+    Activation(Activation),
+    /// See [`Add`].
+    Add(Add),
+    /// See [`MaxPool`].
+    MaxPool(MaxPool),
+    /// See [`GlobalAveragePool`].
+    GlobalAveragePool(GlobalAveragePool),
+    /// See [`Dropout`].
+    Dropout(Dropout),
+    /// See [`Linear`].
+    Linear(Linear),
+}
+
+impl Operation {
+    /// What answers for the operation.
+    #[must_use]
+    pub fn rules(&self) -> &dyn Rules {
+        match self {
+            Self::Convolution(operation) => operation,
+            Self::BatchNorm(operation) => operation,
+            Self::Activation(operation) => operation,
+            Self::Add(operation) => operation,
+            Self::MaxPool(operation) => operation,
+            Self::GlobalAveragePool(operation) => operation,
+            Self::Dropout(operation) => operation,
+            Self::Linear(operation) => operation,
+        }
+    }
+}
+
+/// How an operation belongs to a [`crate::graph::Layer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It gives a layer its name.
+    Main,
+    /// It belongs to the layer of the node before it, as a batch norm to its convolution.
+    Follows,
+    /// It belongs to the layer of the node after it, as dropout to the linear layer that it precedes.
+    Precedes,
+}
+
+/// What an operation's backward pass reads, beside its parameters and the gradient of its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// What the operation read.
+    pub inputs: bool,
+    /// What it put out.
+    pub output: bool,
+    /// Values that the forward pass saved for it: statistics, the places of maxima, a mask.
+    pub saved: bool,
+}
+
+/// The geometry of an operation that slides a window over a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Side of the square window in pixels.
+    pub kernel: usize,
+    /// Pixels between neighbouring windows.
+    pub stride: usize,
+    /// Groups of channels that do not mix, if the operation mixes channels at all.
+    pub groups: Option<usize>,
+}
+
+/// What is known of an operation on every device.
+pub trait Rules {
+    /// What `regraft inspect` calls it.
+    fn kind(&self) -> &'static str;
+
+    /// How it belongs to a layer.
+    fn part(&self) -> Part {
+        Part::Main
+    }
+
+    /// The shape of its output for one image; `None` if the input is too small.
+    fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape>;
+
+    /// The tensors of a node of this name, for square images of `image_size` pixels.
+    fn tensors(&self, _node: &str, _image_size: usize) -> Vec<Tensor> {
+        Vec::new()
+    }
+
+    /// What `tensor` holds before any training, for a network from scratch.
+    fn initial(&self, tensor: &Tensor, _seed: u64) -> Vec<f32> {
+        let value = match tensor.role {
+            Role::NormWeight | Role::RunningVariance => 1.0,
+            Role::Weight | Role::Bias | Role::NormBias | Role::RunningMean => 0.0,
+        };
+        vec![value; tensor.length()]
+    }
+
+    /// Multiply-adds for one image, counted as torchvision does: those of convolutions and linear layers.
+    fn multiply_adds(&self, _inputs: &[MapShape], _output: MapShape) -> u64 {
+        0
+    }
+
+    /// What its backward pass reads.
+    fn backward_needs(&self) -> Needs;
+
+    /// Which of its inputs is what a branch is added to, if any.
+    fn residual(&self) -> Option<usize> {
+        None
+    }
+
+    /// Its window, if it has one.
+    fn window(&self) -> Option<Window> {
+        None
+    }
+}
