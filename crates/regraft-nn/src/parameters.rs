@@ -13,6 +13,8 @@ pub enum Role {
     NormWeight,
     /// Shift of a normalisation.
     NormBias,
+    /// Factors of a layer scale.
+    Scale,
     /// Running mean of a batch norm; not learned.
     RunningMean,
     /// Running variance of a batch norm; not learned.
@@ -21,7 +23,7 @@ pub enum Role {
 
 impl Role {
     /// The roles of learned tensors.
-    pub const LEARNED: [Self; 4] = [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias];
+    pub const LEARNED: [Self; 5] = [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
 
     /// Whether gradients change it. Running statistics are not learned and not counted as parameters.
     #[must_use]

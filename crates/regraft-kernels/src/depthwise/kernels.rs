@@ -16,6 +16,12 @@ for_each_isa! {
     )
         => forward_band_body, 5
 }
+for_each_isa! {
+    pub fn forward_band_7(
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
+    )
+        => forward_band_body, 7
+}
 
 #[inline(always)]
 fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
@@ -198,6 +204,12 @@ for_each_isa! {
         walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
     )
         => weights_of_band_body, 5
+}
+for_each_isa! {
+    pub fn weights_of_band_7(
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+    )
+        => weights_of_band_body, 7
 }
 
 #[inline(always)]

@@ -1,8 +1,10 @@
-//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3 and 5.
+//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3, 5
+//! and 7.
 //!
 //! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows,
 //! whose input it normalises, and widens to f32, once where that is to be done; sixteen channels at a time it copies what the
-//! taps read into a frame with the padding around it, keeps all the filter's taps in registers and walks along a row.
+//! taps read into a frame with the padding around it, keeps all the filter's taps in registers and walks along a row. (The 49 taps of a
+//! kernel of 7 do not fit there; they stay in the first-level cache.)
 
 mod frame;
 mod kernels;
@@ -13,12 +15,14 @@ use crate::finish::Finish;
 use crate::input::Input;
 use crate::scratch::with_scratch;
 use frame::{Band, Frame, Place, Walk, bands, rows_per_band};
-use kernels::{forward_band_3, forward_band_5, strided_input_row, weights_of_band_3, weights_of_band_5};
+use kernels::{
+    forward_band_3, forward_band_5, forward_band_7, strided_input_row, weights_of_band_3, weights_of_band_5, weights_of_band_7,
+};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// The sides of the square kernels that are handled here.
-pub const KERNELS: [usize; 2] = [3, 5];
+pub const KERNELS: [usize; 3] = [3, 5, 7];
 
 /// Whether [`forward`] and its gradients handle this shape; others are grouped convolutions.
 #[must_use]
@@ -104,7 +108,8 @@ fn forward_rows<E: Element>(
     with_scratch(frame.length(), |framed: &mut [f32]| {
         walk.with_band(picture, kernel, &rows, |band| match kernel {
             3 => forward_band_3(walk, frame, band, weights, framed, sums, accumulate),
-            _ => forward_band_5(walk, frame, band, weights, framed, sums, accumulate),
+            5 => forward_band_5(walk, frame, band, weights, framed, sums, accumulate),
+            _ => forward_band_7(walk, frame, band, weights, framed, sums, accumulate),
         });
     });
 }
@@ -136,7 +141,8 @@ pub fn backward_weights<'a, E: Element>(
                 walk.with_band(input, shape.kernel_height, &rows, |band| {
                     E::with_values(gradient, |gradient| match shape.kernel_height {
                         3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
-                        _ => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
+                        5 => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
+                        _ => weights_of_band_7(&walk, frame, band, gradient, framed, sums),
                     });
                 });
             });
@@ -150,7 +156,7 @@ pub fn backward_weights<'a, E: Element>(
 }
 
 fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) {
-    assert!(handles(shape), "not a depthwise convolution of 3x3 or 5x5: {shape:?}");
+    assert!(handles(shape), "not a depthwise convolution of 3x3, 5x5 or 7x7: {shape:?}");
     assert!(shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width, "{shape:?}");
     shape.check(input, weights, output);
 }

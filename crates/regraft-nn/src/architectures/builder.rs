@@ -2,8 +2,8 @@
 
 use crate::graph::{Graph, Node, Source};
 use crate::ops::{
-    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, Linear, MaxPool,
-    NormStatistics, Operation, Padding, Part,
+    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, LayerNorm, LayerScale, Linear,
+    MaxPool, Multiply, NormStatistics, Operation, Padding, Part,
 };
 
 /// A graph that is being built, with what the family's operations have in common.
@@ -15,6 +15,7 @@ pub(super) struct Builder {
     layers: u32,
     norm_epsilon: f32,
     norm_momentum: f32,
+    initial: InitialWeights,
 }
 
 /// The geometry of a convolution.
@@ -31,7 +32,12 @@ impl Builder {
     /// An empty graph for images of 224 pixels, with batch norm's constants.
     pub fn new(architecture: &str, norm_epsilon: f32, norm_momentum: f32) -> Self {
         let graph = Graph { architecture: architecture.into(), input_channels: 3, image_size: 224, nodes: Vec::new() };
-        Self { graph, layers: 0, norm_epsilon, norm_momentum }
+        Self { graph, layers: 0, norm_epsilon, norm_momentum, initial: InitialWeights::FanOut }
+    }
+
+    /// The same builder, whose weights start in another way.
+    pub fn with_initial(self, initial: InitialWeights) -> Self {
+        Self { initial, ..self }
     }
 
     /// The output of the last node; the image before the first.
@@ -47,6 +53,15 @@ impl Builder {
 
     /// A convolution without bias.
     pub fn convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
+        self.convolution_with(name, input, geometry, false)
+    }
+
+    /// A convolution with bias.
+    pub fn biased_convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
+        self.convolution_with(name, input, geometry, true)
+    }
+
+    fn convolution_with(&mut self, name: impl Into<String>, input: Source, geometry: Geometry, bias: bool) -> Source {
         let Geometry { channels: [in_channels, out_channels], kernel, stride, padding, groups } = geometry;
         let operation = Operation::Convolution(Convolution {
             in_channels,
@@ -55,8 +70,8 @@ impl Builder {
             stride,
             padding,
             groups,
-            bias: false,
-            initial: InitialWeights::FanOut,
+            bias,
+            initial: self.initial,
             stream: self.layers,
         });
         self.push(name, vec![input], operation)
@@ -81,6 +96,32 @@ impl Builder {
         let branch = self.last();
         let stream = self.layers.saturating_sub(1);
         self.push(name, vec![branch, residual], Operation::Add(Add { drop_rate, stream }))
+    }
+
+    /// `map` multiplied by the last node's output, a vector for each image.
+    pub fn multiply(&mut self, name: impl Into<String>, map: Source) -> Source {
+        let vector = self.last();
+        self.push(name, vec![map, vector], Operation::Multiply(Multiply))
+    }
+
+    /// A layer norm of the last node's output, with the family's epsilon.
+    pub fn layer_norm(&mut self, name: impl Into<String>, channels: usize) -> Source {
+        let input = self.last();
+        let epsilon = self.norm_epsilon;
+        self.push(name, vec![input], Operation::LayerNorm(LayerNorm { channels, epsilon }))
+    }
+
+    /// The last node's output with a learned factor for each channel.
+    pub fn layer_scale(&mut self, name: impl Into<String>, channels: usize, initial: f32) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::LayerScale(LayerScale { channels, initial }))
+    }
+
+    /// A linear layer with bias of the last node's output.
+    pub fn linear(&mut self, name: impl Into<String>, [inputs, outputs]: [usize; 2]) -> Source {
+        let input = self.last();
+        let linear = Linear { inputs, outputs, bias: true, initial: self.initial, stream: self.layers };
+        self.push(name, vec![input], Operation::Linear(linear))
     }
 
     /// The maximum over windows of the last node's output.

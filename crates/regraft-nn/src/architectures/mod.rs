@@ -1,10 +1,15 @@
 //! The architectures that Regraft knows, one file for each family.
 
 mod builder;
+mod convnext;
+mod efficientnet;
 mod efficientnet_lite;
+mod mobilenet_v3;
 mod resnet;
+mod squeeze_excite;
 
 use crate::graph::Graph;
+use efficientnet::Origin;
 
 /// How a source model's pictures were resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,27 +53,31 @@ impl Architecture {
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// An architecture whose images are prepared with ImageNet's mean and deviation at 224 pixels.
+const fn imagenet(
+    name: &'static str,
+    resize_side: u32,
+    interpolation: SourceInterpolation,
+    source_accuracy: &'static str,
+    weights: &'static str,
+    build: fn(&str) -> Graph,
+) -> Architecture {
+    let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
+    Architecture { name, image_size: 224, resize_side, interpolation, mean, std, source_accuracy, weights, build }
+}
+
 const fn resnet(
     name: &'static str,
     source_accuracy: &'static str,
     weights: &'static str,
     build: fn(&str) -> Graph,
 ) -> Architecture {
-    Architecture {
-        name,
-        image_size: 224,
-        resize_side: 256,
-        interpolation: SourceInterpolation::Bilinear,
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-        source_accuracy,
-        weights,
-        build,
-    }
+    imagenet(name, 256, SourceInterpolation::Bilinear, source_accuracy, weights, build)
 }
 
-/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1` weights.
-pub const ALL: [Architecture; 6] = [
+/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1` weights; for those that torchvision
+/// lacks, timm's.
+pub const ALL: [Architecture; 11] = [
     Architecture {
         name: "efficientnet_lite0",
         image_size: 224,
@@ -95,6 +104,46 @@ pub const ALL: [Architecture; 6] = [
     resnet("resnet152", "78.312", "--weights resnet152-394f9c45.pth (torchvision) or timm/resnet152.tv_in1k", |name| {
         resnet::resnet(name, [3, 8, 36, 3], true)
     }),
+    imagenet(
+        "efficientnet_b0",
+        256,
+        SourceInterpolation::Bicubic,
+        "77.692",
+        "--weights efficientnet_b0_rwightman-7f5810bc.pth (torchvision) or timm/efficientnet_b0.ra_in1k",
+        |name| efficientnet::efficientnet_b0(name, Origin::PyTorch),
+    ),
+    imagenet(
+        "tf_efficientnet_b0",
+        256,
+        SourceInterpolation::Bicubic,
+        "76.85",
+        "--weights timm/tf_efficientnet_b0.aa_in1k",
+        |name| efficientnet::efficientnet_b0(name, Origin::TensorFlow),
+    ),
+    imagenet(
+        "mobilenet_v3_large",
+        256,
+        SourceInterpolation::Bilinear,
+        "74.042",
+        "--weights mobilenet_v3_large-8738ca79.pth (torchvision)",
+        |name| mobilenet_v3::mobilenet_v3_large(name, 1e-3, 0.01),
+    ),
+    imagenet(
+        "mobilenetv3_large_100",
+        256,
+        SourceInterpolation::Bicubic,
+        "75.77",
+        "--weights timm/mobilenetv3_large_100.ra_in1k",
+        |name| mobilenet_v3::mobilenet_v3_large(name, 1e-5, 0.1),
+    ),
+    imagenet(
+        "convnext_tiny",
+        236,
+        SourceInterpolation::Bilinear,
+        "82.52",
+        "--weights convnext_tiny-983f1562.pth (torchvision) or timm/convnext_tiny.fb_in1k",
+        |name| convnext::convnext(name, [3, 3, 9, 3], [96, 192, 384, 768], 0.1),
+    ),
 ];
 
 /// The architecture of that name.
@@ -119,6 +168,11 @@ mod tests {
             ("resnet50", 25_557_032, 4.089),
             ("resnet101", 44_549_160, 7.801),
             ("resnet152", 60_192_808, 11.514),
+            ("efficientnet_b0", 5_288_548, 0.386),
+            ("tf_efficientnet_b0", 5_288_548, 0.386),
+            ("mobilenet_v3_large", 5_483_032, 0.217),
+            ("mobilenetv3_large_100", 5_483_032, 0.217),
+            ("convnext_tiny", 28_589_128, 4.456),
         ];
         for (name, count, billions) in published {
             let graph = find(name).expect("a known name").graph();

@@ -5,8 +5,8 @@
 
 use super::step::{Compute, Step, StepSource};
 use super::steps::{
-    ActivationStep, AddStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep, GlobalAveragePoolStep, LinearStep,
-    MaxPoolStep, Tail,
+    ActivationStep, AddStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep, GlobalAveragePoolStep, LayerNormStep,
+    LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail,
 };
 use crate::graph::{Graph, Source};
 use crate::ops::{Activation, Add, Convolution, Function, Linear, Operation, Padding};
@@ -107,6 +107,18 @@ impl Lowering<'_> {
                 let step = AddStep::new(add.clone());
                 self.alone(index, step.facts(), step);
             }
+            Operation::Multiply(_) => {
+                let step = MultiplyStep;
+                self.alone(index, step.facts(), step);
+            }
+            Operation::LayerNorm(norm) => {
+                let facts = LayerNormStep::facts(self.gives_vector(node.inputs[0]));
+                self.alone(index, facts, LayerNormStep::new(norm.clone()));
+            }
+            Operation::LayerScale(scale) => {
+                let step = LayerScaleStep::new(scale);
+                self.alone(index, step.facts(), step);
+            }
             Operation::MaxPool(pool) => {
                 let step = MaxPoolStep::new(pool.clone());
                 self.alone(index, step.facts(), step);
@@ -196,7 +208,7 @@ impl Lowering<'_> {
         match source {
             // The images of a head alone are features: no operation on maps reads them.
             Source::Image => self.graph.nodes.iter().all(|node| {
-                let on_vectors = matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_));
+                let on_vectors = matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_));
                 on_vectors || !node.inputs.contains(&Source::Image)
             }),
             Source::Node(node) => self.program.steps[self.program.step_of[node]].facts.gives_vector,
@@ -226,6 +238,7 @@ fn clamp(function: Function) -> Option<Clamp> {
     match function {
         Function::Relu => Some(Clamp::Relu),
         Function::Relu6 => Some(Clamp::Relu6),
+        _ => None,
     }
 }
 
@@ -233,6 +246,13 @@ fn kernel_function(function: Function) -> functions::Function {
     match function {
         Function::Relu => functions::Function::Relu,
         Function::Relu6 => functions::Function::Relu6,
+        Function::Sigmoid => functions::Function::Sigmoid,
+        Function::Silu => functions::Function::Silu,
+        Function::HardSigmoid => functions::Function::HardSigmoid,
+        Function::HardSwish => functions::Function::HardSwish,
+        Function::Gelu => functions::Function::Gelu,
+        Function::GeluTanh => functions::Function::GeluTanh,
+        Function::QuickGelu => functions::Function::QuickGelu,
     }
 }
 

@@ -17,6 +17,20 @@ pub enum Function {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x * sigmoid(x)`, also called swish.
+    Silu,
+    /// `relu6(x + 3) / 6`.
+    HardSigmoid,
+    /// `x * hard_sigmoid(x)`.
+    HardSwish,
+    /// `x * Phi(x)`, where `Phi` is the standard normal distribution (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// PyTorch's `GELU(approximate="tanh")`.
+    GeluTanh,
+    /// `x * sigmoid(1.702 x)`, as CLIP has it.
+    QuickGelu,
 }
 
 impl Rules for Activation {
@@ -24,6 +38,13 @@ impl Rules for Activation {
         match self.function {
             Function::Relu => "relu",
             Function::Relu6 => "relu6",
+            Function::Sigmoid => "sigmoid",
+            Function::Silu => "silu",
+            Function::HardSigmoid => "hard sigmoid",
+            Function::HardSwish => "hard swish",
+            Function::Gelu => "gelu",
+            Function::GeluTanh => "tanh gelu",
+            Function::QuickGelu => "quick gelu",
         }
     }
 

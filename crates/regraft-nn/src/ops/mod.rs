@@ -10,8 +10,11 @@ mod convolution;
 mod dropout;
 mod global_average_pool;
 mod initial;
+mod layer_norm;
+mod layer_scale;
 mod linear;
 mod max_pool;
+mod multiply;
 mod padding;
 
 pub use activation::{Activation, Function};
@@ -21,8 +24,11 @@ pub use convolution::Convolution;
 pub use dropout::Dropout;
 pub use global_average_pool::GlobalAveragePool;
 pub use initial::InitialWeights;
+pub use layer_norm::LayerNorm;
+pub use layer_scale::LayerScale;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use multiply::Multiply;
 pub use padding::Padding;
 
 use crate::graph::MapShape;
@@ -39,6 +45,12 @@ pub enum Operation {
     Activation(Activation),
     /// See [`Add`].
     Add(Add),
+    /// See [`Multiply`].
+    Multiply(Multiply),
+    /// See [`LayerNorm`].
+    LayerNorm(LayerNorm),
+    /// See [`LayerScale`].
+    LayerScale(LayerScale),
     /// See [`MaxPool`].
     MaxPool(MaxPool),
     /// See [`GlobalAveragePool`].
@@ -58,6 +70,9 @@ impl Operation {
             Self::BatchNorm(operation) => operation,
             Self::Activation(operation) => operation,
             Self::Add(operation) => operation,
+            Self::Multiply(operation) => operation,
+            Self::LayerNorm(operation) => operation,
+            Self::LayerScale(operation) => operation,
             Self::MaxPool(operation) => operation,
             Self::GlobalAveragePool(operation) => operation,
             Self::Dropout(operation) => operation,
@@ -120,7 +135,7 @@ pub trait Rules {
     /// What `tensor` holds before any training, for a network from scratch.
     fn initial(&self, tensor: &Tensor, _seed: u64) -> Vec<f32> {
         let value = match tensor.role {
-            Role::NormWeight | Role::RunningVariance => 1.0,
+            Role::NormWeight | Role::Scale | Role::RunningVariance => 1.0,
             Role::Weight | Role::Bias | Role::NormBias | Role::RunningMean => 0.0,
         };
         vec![value; tensor.length()]

@@ -1,0 +1,70 @@
+//! Layer normalisation, of maps and of vectors.
+
+use super::super::parameter::Parameter;
+use super::super::plan::Place;
+use super::super::slot::{disjoint, with_element};
+use super::super::step::{Backward, Compute, Facts, Forward};
+use crate::ops::LayerNorm;
+use crate::parameters::Role;
+use regraft_kernels::layer_norm;
+
+pub(in super::super) struct LayerNormStep {
+    epsilon: f32,
+    weight: Parameter,
+    bias: Parameter,
+    /// Mean and inverse deviation of each pixel of the step's input.
+    saved: Vec<[f32; 2]>,
+}
+
+impl LayerNormStep {
+    pub fn new(norm: LayerNorm) -> Self {
+        let [weight, bias] = [(); 2].map(|()| Parameter::of_length(norm.channels));
+        Self { epsilon: norm.epsilon, weight, bias, saved: Vec::new() }
+    }
+
+    pub fn facts(gives_vector: bool) -> Facts {
+        Facts { inputs_read_again: 1, reads_f32: true, gives_vector, ..Facts::default() }
+    }
+}
+
+impl Compute for LayerNormStep {
+    fn forward(&mut self, run: Forward<'_>) {
+        let (from, to) = (run.inputs[0].precision, run.output.precision);
+        let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]);
+        let Self { epsilon, weight, bias, saved } = self;
+        with_element!(from, E => with_element!(to, O => {
+            layer_norm::forward(input.of::<E>(), &weight.value, &bias.value, *epsilon, output.of::<O>(), saved);
+        }));
+    }
+
+    fn backward(&mut self, run: Backward<'_>) {
+        let (from, to) = (run.inputs[0].precision, run.gradient.precision);
+        let target = run.targets[0].clone();
+        let (place, accumulate) = target.clone().unwrap_or((Place::NOWHERE, false));
+        let [input, gradient, slot] = disjoint(run.memory, [run.inputs[0].clone(), run.gradient, place]);
+        let Self { weight, bias, saved, .. } = self;
+        let (values, weight_gradient) = weight.value_and_gradient();
+        let (_, bias_gradient) = bias.value_and_gradient();
+        with_element!(from, E => with_element!(to, O => {
+            let target = target.is_some().then_some((slot.of::<E>(), accumulate));
+            let (input, gradient) = (input.of::<E>(), gradient.of::<O>());
+            layer_norm::backward(input, gradient, values, saved, weight_gradient, bias_gradient, target, run.partial);
+        }));
+    }
+
+    fn parameter(&self, role: Role) -> Option<&Parameter> {
+        match role {
+            Role::NormWeight => Some(&self.weight),
+            Role::NormBias => Some(&self.bias),
+            _ => None,
+        }
+    }
+
+    fn parameter_mut(&mut self, role: Role) -> Option<&mut Parameter> {
+        match role {
+            Role::NormWeight => Some(&mut self.weight),
+            Role::NormBias => Some(&mut self.bias),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Layer scale.
+
+use super::{Needs, Part, Rules};
+use crate::graph::MapShape;
+use crate::parameters::{Role, Tensor};
+
+/// Multiplication by a learned factor for each channel at the end of a branch (Touvron et al. 2021). Reads one map. Its tensor
+/// has the node's own name, such as `stages.0.blocks.0.gamma`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerScale {
+    /// Channels of the map.
+    pub channels: usize,
+    /// What the factors are at first.
+    pub initial: f32,
+}
+
+impl Rules for LayerScale {
+    fn kind(&self) -> &'static str {
+        "layer scale"
+    }
+
+    fn part(&self) -> Part {
+        Part::Follows
+    }
+
+    fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape> {
+        Some(inputs[0])
+    }
+
+    fn tensors(&self, node: &str, _image_size: usize) -> Vec<Tensor> {
+        vec![Tensor::new(node.to_owned(), Role::Scale, vec![self.channels])]
+    }
+
+    fn initial(&self, tensor: &Tensor, _seed: u64) -> Vec<f32> {
+        vec![self.initial; tensor.length()]
+    }
+
+    fn backward_needs(&self) -> Needs {
+        Needs { inputs: true, ..Needs::default() }
+    }
+}
