@@ -57,15 +57,25 @@ pub fn generated_state(graph: &Graph) -> State {
 
 fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32> {
     let (name, shape) = (tensor.name.as_str(), &tensor.shape);
-    let lite = graph.architecture.starts_with("efficientnet");
+    let lite = graph.architecture == "efficientnet_lite0";
+    let convnext = graph.architecture.starts_with("convnext");
+    let timm =
+        convnext || ["efficientnet_b", "tf_efficientnet_b", "mobilenet"].iter().any(|name| graph.architecture.starts_with(name));
     let mut values = |change: &dyn Fn(f32) -> f32| (0..tensor.length()).map(|_| change(draws.uniform())).collect();
     if shape.len() > 1 {
-        let numerator = if shape.len() == 4 { 6.0 } else { 3.0 };
+        let numerator = match shape.len() {
+            _ if timm && !convnext => 5.0,
+            _ if convnext => 6.0,
+            4 => 6.0,
+            _ => 3.0,
+        };
         let scale = (numerator / shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
         values(&|u| (2.0 * u - 1.0) * scale)
     } else if name.ends_with("running_var") {
         values(&|u| 0.5 + u)
-    } else if name.ends_with("weight") {
+    } else if timm && !name.ends_with("weight") && !name.ends_with("gamma") {
+        values(&|u| 2.0 * u - 1.0)
+    } else if name.ends_with("weight") || name.ends_with("gamma") {
         let scale = if ends_residual_branch(&graph.architecture, name) { 0.125 } else { 1.0 };
         values(&|u| (0.5 + u) * scale)
     } else {
@@ -80,6 +90,7 @@ fn ends_residual_branch(architecture: &str, name: &str) -> bool {
     match architecture {
         "efficientnet_lite0" => name.ends_with(".bn3.weight") && !name.ends_with(".0.bn3.weight"),
         "resnet18" | "resnet34" => name.starts_with("layer") && name.ends_with(".bn2.weight"),
+        architecture if !architecture.starts_with("resnet") => false,
         _ => name.starts_with("layer") && name.ends_with(".bn3.weight"),
     }
 }
