@@ -30,6 +30,10 @@ const F32: Tolerance = Tolerance { precision: Precision::F32, loss: 1e-3, runnin
 /// with those of f32.
 const BF16: Tolerance = Tolerance { precision: Precision::Bf16, loss: 1.5e-2, running: 6e-3, parameter: 2e-2, correct: 2.0 };
 
+/// As [`BF16`] for networks whose generated weights have no small branches, so that roundings grow on their way. The worst measured
+/// are 2.5e-2, 1.7e-2 and 1.7e-2.
+const TIMM_BF16: Tolerance = Tolerance { precision: Precision::Bf16, loss: 4e-2, running: 3e-2, parameter: 4e-2, correct: 2.0 };
+
 fn check(name: &str) {
     check_within(name, &F32);
 }
@@ -84,7 +88,8 @@ fn check_steps(record: &Value, run: &Run, engine: &mut CpuEngine, tolerance: &To
 /// Every running statistic's norm; the worst difference.
 fn check_running_norms(record: &Value, state: &State, tolerance: &Tolerance) -> f64 {
     let norms = record["running_norms"].as_object().expect("names and norms");
-    assert_eq!(norms.is_empty(), record["norm_statistics"] == "running");
+    let has_running = state.keys().any(|name| name.ends_with("running_mean"));
+    assert_eq!(norms.is_empty(), record["norm_statistics"] == "running" || !has_running);
     let mut worst = 0.0f64;
     for (name, expected) in norms {
         let expected = expected.as_f64().expect("a norm");
@@ -158,6 +163,36 @@ fn efficientnet_lite0_frozen_through_blocks_3() {
 #[test]
 fn efficientnet_lite0_with_running_statistics() {
     check("efficientnet_lite0_running");
+}
+
+#[test]
+fn efficientnet_b0_with_sgd() {
+    check("efficientnet_b0_sgd");
+}
+
+#[test]
+fn mobilenet_v3_large_with_sgd() {
+    check("mobilenet_v3_large_sgd");
+}
+
+#[test]
+fn convnext_tiny_with_adamw() {
+    check("convnext_tiny_adamw");
+}
+
+#[test]
+fn efficientnet_b0_in_bf16() {
+    check_within("efficientnet_b0_sgd", &TIMM_BF16);
+}
+
+#[test]
+fn mobilenet_v3_large_in_bf16() {
+    check_within("mobilenet_v3_large_sgd", &TIMM_BF16);
+}
+
+#[test]
+fn convnext_tiny_in_bf16() {
+    check_within("convnext_tiny_adamw", &BF16);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Lowering<'_> {
                 self.alone(index, step.facts(), step);
             }
             Operation::LayerNorm(norm) => {
-                let facts = LayerNormStep::facts(self.gives_vector(node.inputs[0]));
+                let facts = LayerNormStep::facts(self.is_vector(node.inputs[0]));
                 self.alone(index, facts, LayerNormStep::new(norm.clone()));
             }
             Operation::LayerScale(scale) => {
@@ -128,7 +128,7 @@ impl Lowering<'_> {
                 self.alone(index, step.facts(), step);
             }
             Operation::Dropout(dropout) => match self.only_reader(index).map(|reader| (reader, &graph.nodes[reader].operation)) {
-                Some((reader, Operation::Linear(linear))) if self.gives_vector(node.inputs[0]) => {
+                Some((reader, Operation::Linear(linear))) if self.is_vector(node.inputs[0]) => {
                     let step = LinearStep::new(linear.clone(), Some(dropout.clone()));
                     self.push(&[index, reader], &node.inputs, step.facts(), step);
                 }
@@ -137,7 +137,7 @@ impl Lowering<'_> {
                     self.alone(index, step.facts(), step);
                 }
             },
-            Operation::Linear(linear) if self.gives_vector(node.inputs[0]) => {
+            Operation::Linear(linear) if self.is_vector(node.inputs[0]) => {
                 let step = LinearStep::new(linear.clone(), None);
                 self.alone(index, step.facts(), step);
             }
@@ -204,14 +204,18 @@ impl Lowering<'_> {
     }
 
     /// Whether a source is a vector for each image rather than a map.
-    fn gives_vector(&self, source: Source) -> bool {
+    fn is_vector(&self, source: Source) -> bool {
         match source {
             // The images of a head alone are features: no operation on maps reads them.
             Source::Image => self.graph.nodes.iter().all(|node| {
                 let on_vectors = matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_));
                 on_vectors || !node.inputs.contains(&Source::Image)
             }),
-            Source::Node(node) => self.program.steps[self.program.step_of[node]].facts.gives_vector,
+            Source::Node(node) => {
+                let node = &self.graph.nodes[node];
+                let is_pool = matches!(node.operation, Operation::GlobalAveragePool(_));
+                is_pool || node.inputs.iter().all(|&input| self.is_vector(input))
+            }
         }
     }
 
