@@ -186,3 +186,43 @@ fn old_efficientnet_names_become_timms() {
     assert_eq!((matched.head, matched.tensors.len()), (HeadMatch::Same, expectation.len()));
     assert_eq!(matched.tensors["blocks.1.0.bn3.weight"].values, [-1.0, -0.875, -0.75]);
 }
+
+/// `fixtures/torchvision_names.py` of the repository proves the pairs of names by computing with both.
+#[test]
+fn torchvisions_names_are_translated_to_timms() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/torchvision_names.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let networks = record.as_object().unwrap();
+    assert_eq!(networks.len(), 3);
+    for (architecture, pairs) in networks {
+        let pairs: Vec<(String, Vec<usize>, String)> = serde_json::from_value(pairs.clone()).unwrap();
+        // Each tensor is full of its own number, by which it is known after the translation.
+        let tensors = pairs.iter().zip(0u16..).map(|((name, shape, _), number)| NamedTensor {
+            name: name.clone(),
+            shape: shape.clone(),
+            values: vec![f32::from(number); shape.iter().product()],
+        });
+        let file = WeightFile { tensors: tensors.collect(), ..file_of(&[]) };
+        let graph = regraft_nn::architectures::find(architecture).unwrap().graph();
+        let expected = regraft_nn::parameters::parameters(&graph).into_iter().map(|parameter| ExpectedTensor {
+            head: parameter.node >= graph.head(),
+            name: parameter.name,
+            shape: parameter.shape,
+        });
+        let matched = match_to(file, &expected.collect::<Vec<_>>()).unwrap();
+        assert!(matched.names_translated && matched.head == HeadMatch::Same, "{architecture}");
+        assert_eq!(matched.tensors.len(), pairs.len());
+        for ((name, _, timm), number) in pairs.iter().zip(0u16..) {
+            assert_eq!(matched.tensors[timm].values[0], f32::from(number), "{architecture}: {name}");
+        }
+    }
+}
+
+/// VGG, DenseNet and MobileNetV2 have names that begin as these do.
+#[test]
+fn other_networks_names_are_left_alone() {
+    let names = ["features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"];
+    let expectation = names.map(|name| expected(name, &[1]));
+    let matched = match_to(file_of(&names.map(|name| (name, &[1usize][..]))), &expectation).unwrap();
+    assert!(!matched.names_translated);
+}

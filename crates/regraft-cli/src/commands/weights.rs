@@ -45,7 +45,7 @@ fn describe(report: &ConvertReport) -> Vec<String> {
         lines.push(format!("the prefix {} was taken off the names", report.prefix_stripped));
     }
     if report.names_translated {
-        lines.push("efficientnet_pytorch's names were translated to timm's".to_owned());
+        lines.push("the names were translated to timm's".to_owned());
     }
     if let Some(tensor) = &report.largest_rounding_error_in {
         lines.push(format!(

@@ -1,7 +1,7 @@
 //! From any weight file to safetensors with torchvision's or timm's names.
 
 use super::{NonFinite, StorageType, WeightError, WeightFormat};
-use super::{non_finite, read, strip_prefixes, translate_efficientnet_names, write_safetensors};
+use super::{non_finite, read, strip_prefixes, translate_efficientnet_names, translate_torchvision_names, write_safetensors};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub fn convert(
 ) -> Result<ConvertReport, WeightError> {
     let mut file = read(input)?;
     let prefix_stripped = strip_prefixes(&mut file.tensors);
-    let names_translated = translate_efficientnet_names(&mut file.tensors);
+    let names_translated = translate_efficientnet_names(&mut file.tensors) || translate_torchvision_names(&mut file.tensors);
     file.metadata.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
     let bytes = write_safetensors(output, &file.tensors, &file.metadata, storage)?;
 

@@ -1,6 +1,7 @@
 //! What a weight file holds against what an architecture expects.
 
-use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes, translate_efficientnet_names};
+use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes};
+use super::{translate_efficientnet_names, translate_torchvision_names};
 use std::collections::BTreeMap;
 
 /// One tensor that an architecture needs.
@@ -39,7 +40,7 @@ pub struct Matched {
     pub head: HeadMatch,
     /// The prefix that was taken off the file's names (`module.backbone.`), empty when none was.
     pub prefix_stripped: String,
-    /// Whether names of the old `efficientnet_pytorch` code were translated to timm's.
+    /// Whether names of the old `efficientnet_pytorch` code or of torchvision were translated to timm's.
     pub names_translated: bool,
     /// Integer tensors that the file holds and that nothing here uses.
     pub ignored: Vec<String>,
@@ -47,8 +48,9 @@ pub struct Matched {
 
 /// Matches the tensors of a file with those of an architecture by name and shape.
 ///
-/// Prefixes are taken off as by [`strip_prefixes`] and old names translated as by [`translate_efficientnet_names`]. The head may
-/// be absent or made for another number of classes; everything else must agree exactly.
+/// Prefixes are taken off as by [`strip_prefixes`], and other names than timm's translated as by
+/// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or made for another number of
+/// classes; everything else must agree exactly.
 ///
 /// # Errors
 ///
@@ -57,7 +59,7 @@ pub struct Matched {
 pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
     let WeightFile { origin, mut tensors, ignored, .. } = file;
     let prefix_stripped = strip_prefixes(&mut tensors);
-    let names_translated = translate_efficientnet_names(&mut tensors);
+    let names_translated = translate_efficientnet_names(&mut tensors) || translate_torchvision_names(&mut tensors);
     let mut found = BTreeMap::new();
     for tensor in tensors {
         if let Some(twice) = found.insert(tensor.name.clone(), tensor) {

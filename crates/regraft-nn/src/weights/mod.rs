@@ -14,6 +14,7 @@ mod pickle_scan;
 mod safetensors_read;
 mod safetensors_write;
 mod strangers;
+mod torchvision_names;
 
 pub use convert::{ConvertReport, convert};
 pub use error::{ShapeDifference, WeightError};
@@ -21,6 +22,7 @@ pub use matching::{ExpectedTensor, HeadMatch, Matched, match_to};
 pub use names::{strip_prefixes, translate_efficientnet_names};
 pub use safetensors_read::read_safetensors;
 pub use safetensors_write::{StorageType, is_unfinished, write_safetensors};
+pub use torchvision_names::translate_torchvision_names;
 
 use std::collections::BTreeMap;
 use std::fs::File;

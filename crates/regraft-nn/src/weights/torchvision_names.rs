@@ -1,0 +1,184 @@
+//! torchvision's names of EfficientNet, MobileNetV3 and ConvNeXt, which number modules by their places.
+
+use super::NamedTensor;
+use std::collections::BTreeMap;
+
+/// Translates torchvision's names (`features.2.0.block.1.0.weight`) to timm's (`blocks.1.0.conv_dw.weight`), and the shapes that
+/// differ with them. Returns whether the tensors had such names; others are left alone.
+///
+/// MobileNetV3's blocks are numbered from first to last there and by stage in timm. A stage begins where the width that blocks put
+/// out changes, which holds for EfficientNet too.
+pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
+    let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
+    if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block.")) {
+        return false;
+    }
+    if tensors.iter().any(|tensor| tensor.name.ends_with(".layer_scale")) {
+        for tensor in tensors.iter_mut() {
+            if let Some(name) = convnext(&tensor.name) {
+                if name.ends_with(".gamma") {
+                    tensor.shape.truncate(1);
+                }
+                tensor.name = name;
+            }
+        }
+        return true;
+    }
+    // MobileNetV3 has a linear layer before its last one, which is a convolution in timm.
+    let is_mobilenet = has("classifier.0.weight");
+    let layout = Layout::of(tensors, is_mobilenet);
+    for tensor in tensors.iter_mut() {
+        if let Some(name) = layout.translate(&tensor.name) {
+            if name == "conv_head.weight" && is_mobilenet && tensor.shape.len() == 2 {
+                tensor.shape.extend([1, 1]);
+            }
+            tensor.name = name;
+        }
+    }
+    true
+}
+
+/// timm's name of a ConvNeXt's tensor.
+fn convnext(name: &str) -> Option<String> {
+    if let Some(rest) = name.strip_prefix("classifier.") {
+        let (place, parameter) = rest.split_once('.')?;
+        return match place {
+            "0" => Some(format!("head.norm.{parameter}")),
+            "2" => Some(format!("head.fc.{parameter}")),
+            _ => None,
+        };
+    }
+    let (place, rest) = name.strip_prefix("features.")?.split_once('.')?;
+    let place: usize = place.parse().ok()?;
+    if place == 0 {
+        return Some(format!("stem.{rest}"));
+    }
+    let stage = place / 2;
+    if place.is_multiple_of(2) {
+        return Some(format!("stages.{stage}.downsample.{rest}"));
+    }
+    let (block, rest) = rest.split_once('.')?;
+    let name = match rest {
+        "layer_scale" => "gamma".to_owned(),
+        rest => {
+            let (layer, parameter) = rest.strip_prefix("block.")?.split_once('.')?;
+            let layer = match layer {
+                "0" => "conv_dw",
+                "2" => "norm",
+                "3" => "mlp.fc1",
+                "5" => "mlp.fc2",
+                _ => return None,
+            };
+            format!("{layer}.{parameter}")
+        }
+    };
+    Some(format!("stages.{stage}.blocks.{block}.{name}"))
+}
+
+/// A block of an EfficientNet or a MobileNetV3.
+#[derive(Default)]
+struct Block {
+    /// timm's name, such as `blocks.2.0`.
+    name: String,
+    /// The places in it that are convolutions, with their output channels.
+    convolutions: BTreeMap<usize, usize>,
+}
+
+/// Where the blocks of an EfficientNet or a MobileNetV3 are.
+struct Layout {
+    is_mobilenet: bool,
+    /// The blocks by their numbers in torchvision: `[2, 0]` or `[2]`.
+    blocks: BTreeMap<Vec<usize>, Block>,
+    /// The last place of `features`, which is a convolution alone.
+    last: usize,
+    /// timm's number of the stage after that of the last block.
+    stages: usize,
+}
+
+impl Layout {
+    fn of(tensors: &[NamedTensor], is_mobilenet: bool) -> Self {
+        let mut blocks: BTreeMap<Vec<usize>, Block> = BTreeMap::new();
+        for tensor in tensors {
+            if let Some((numbers, place, "0.weight")) = in_block(&tensor.name) {
+                let width = tensor.shape.first().copied().unwrap_or(0);
+                blocks.entry(numbers).or_default().convolutions.insert(place, width);
+            }
+        }
+        let (mut stage, mut number, mut width) = (0, 0, None);
+        for block in blocks.values_mut() {
+            let output = block.convolutions.values().next_back().copied();
+            if width.is_some() {
+                (stage, number) = if width == Some(output) { (stage, number + 1) } else { (stage + 1, 0) };
+            }
+            width = Some(output);
+            block.name = format!("blocks.{stage}.{number}");
+        }
+        let last = tensors.iter().filter_map(|tensor| outside_blocks(&tensor.name)).map(|(place, _)| place).max();
+        Self { is_mobilenet, blocks, last: last.unwrap_or(0), stages: stage + 1 }
+    }
+
+    /// timm's name of a tensor.
+    fn translate(&self, name: &str) -> Option<String> {
+        if let Some((place, parameter)) = name.strip_prefix("classifier.").and_then(|rest| rest.split_once('.')) {
+            return match (place, self.is_mobilenet) {
+                ("0", true) => Some(format!("conv_head.{parameter}")),
+                ("3", true) | ("1", false) => Some(format!("classifier.{parameter}")),
+                _ => None,
+            };
+        }
+        if let Some((numbers, place, rest)) = in_block(name) {
+            let block = self.blocks.get(&numbers)?;
+            return Some(format!("{}.{}", block.name, block.inner_name(place, rest)?));
+        }
+        let (place, rest) = outside_blocks(name)?;
+        let (layer, parameter) = rest.split_once('.')?;
+        let layer = match (place, layer) {
+            (0, "0") => "conv_stem".to_owned(),
+            (0, "1") => "bn1".to_owned(),
+            (place, "0") if place == self.last && self.is_mobilenet => format!("blocks.{}.0.conv", self.stages),
+            (place, "1") if place == self.last && self.is_mobilenet => format!("blocks.{}.0.bn1", self.stages),
+            (place, "0") if place == self.last => "conv_head".to_owned(),
+            (place, "1") if place == self.last => "bn2".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{layer}.{parameter}"))
+    }
+}
+
+impl Block {
+    /// timm's name within the block of what torchvision has at this place.
+    fn inner_name(&self, place: usize, rest: &str) -> Option<String> {
+        let (layer, parameter) = rest.split_once('.')?;
+        let Some(index) = self.convolutions.keys().position(|&known| known == place) else {
+            return match layer {
+                "fc1" => Some(format!("se.conv_reduce.{parameter}")),
+                "fc2" => Some(format!("se.conv_expand.{parameter}")),
+                _ => None,
+            };
+        };
+        let expands = self.convolutions.len() > 2;
+        match (layer, index, expands) {
+            ("0", 0, true) => Some(format!("conv_pw.{parameter}")),
+            ("0", 1, true) | ("0", 0, false) => Some(format!("conv_dw.{parameter}")),
+            ("0", 2, true) => Some(format!("conv_pwl.{parameter}")),
+            ("0", 1, false) => Some(format!("conv_pw.{parameter}")),
+            ("1", index, _) => Some(format!("bn{}.{parameter}", index + 1)),
+            _ => None,
+        }
+    }
+}
+
+/// Splits `features.2.0.block.1.0.weight` into `[2, 0]`, 1 and `0.weight`.
+fn in_block(name: &str) -> Option<(Vec<usize>, usize, &str)> {
+    let (numbers, rest) = name.strip_prefix("features.")?.split_once(".block.")?;
+    let (place, rest) = rest.split_once('.')?;
+    let numbers = numbers.split('.').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    Some((numbers, place.parse().ok()?, rest))
+}
+
+/// Splits `features.8.1.bias` into 8 and `1.bias`; `None` for what belongs to a block.
+fn outside_blocks(name: &str) -> Option<(usize, &str)> {
+    let (place, rest) = name.strip_prefix("features.")?.split_once('.')?;
+    let place = place.parse().ok()?;
+    (!rest.contains("block.")).then_some((place, rest))
+}
