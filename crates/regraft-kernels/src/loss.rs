@@ -1,4 +1,5 @@
-//! Cross-entropy of logits `[N, classes]`, as PyTorch's `CrossEntropyLoss`.
+//! Losses of outputs `[N, outputs]`: softmax cross-entropy as PyTorch's `CrossEntropyLoss`, sigmoid cross-entropy as its
+//! `BCEWithLogitsLoss`, squared error as its `MSELoss`.
 
 /// Each row's loss and the gradient of `weight x loss` with respect to the logits.
 ///
@@ -69,6 +70,62 @@ pub fn soft_cross_entropy(
             *gradient = (f64::from(weight) * ((f64::from(value) - log_sum).exp() - target)) as f32;
         }
         *loss = total as f32;
+    }
+}
+
+/// Each row's mean sigmoid cross-entropy and the gradient of `weight x loss`: for several labels of one image, each of which is
+/// there (1), is not (0), or anything between. `targets` is `[N, outputs]`.
+///
+/// # Panics
+/// If a slice's length does not fit.
+pub fn sigmoid_cross_entropy(
+    logits: &[f32],
+    targets: &[f32],
+    outputs: usize,
+    weight: f32,
+    losses: &mut [f32],
+    gradient: &mut [f32],
+) {
+    each_output(logits, targets, outputs, weight, losses, gradient, |logit, target| {
+        // ln(1 + exp(-|x|)) neither overflows nor loses what is near zero.
+        let loss = logit.max(0.0) - logit * target + (-logit.abs()).exp().ln_1p();
+        (loss, 1.0 / (1.0 + (-logit).exp()) - target)
+    });
+}
+
+/// Each row's mean squared error and the gradient of `weight x loss`. `targets` is `[N, outputs]`.
+///
+/// # Panics
+/// If a slice's length does not fit.
+pub fn squared_error(values: &[f32], targets: &[f32], outputs: usize, weight: f32, losses: &mut [f32], gradient: &mut [f32]) {
+    each_output(values, targets, outputs, weight, losses, gradient, |value, target| {
+        let error = value - target;
+        (error * error, 2.0 * error)
+    });
+}
+
+/// Losses that are means over a row's outputs, given each output's loss and derivative.
+fn each_output(
+    values: &[f32],
+    targets: &[f32],
+    outputs: usize,
+    weight: f32,
+    losses: &mut [f32],
+    gradient: &mut [f32],
+    loss_and_derivative: impl Fn(f64, f64) -> (f64, f64),
+) {
+    assert_eq!(values.len(), losses.len() * outputs);
+    assert!(targets.len() == values.len() && gradient.len() == values.len());
+    let share = 1.0 / outputs as f64;
+    let rows = values.chunks_exact(outputs).zip(targets.chunks_exact(outputs));
+    for (((values, targets), loss), gradient) in rows.zip(losses).zip(gradient.chunks_exact_mut(outputs)) {
+        let mut total = 0.0;
+        for ((gradient, &value), &target) in gradient.iter_mut().zip(values).zip(targets) {
+            let (loss, derivative) = loss_and_derivative(f64::from(value), f64::from(target));
+            total += loss;
+            *gradient = (f64::from(weight) * share * derivative) as f32;
+        }
+        *loss = (share * total) as f32;
     }
 }
 

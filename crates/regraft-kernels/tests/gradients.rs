@@ -175,6 +175,41 @@ fn the_losses_gradients_are_derivatives() {
     }
 }
 
+/// A kernel of losses that are means over single outputs: values, targets, outputs, weight, losses, gradient.
+type SingleLoss = fn(&[f32], &[f32], usize, f32, &mut [f32], &mut [f32]);
+
+/// A loss that is a mean over single outputs, against the definition of one and its differences.
+fn check_single(name: &str, of_one: fn(f64, f64) -> f64, kernel: SingleLoss) {
+    let (outputs, rows, scale) = (5, 4, 0.25f32);
+    let values = draw_as(1, rows * outputs, |u| 6.0 * u - 3.0);
+    let targets = draw_as(2, rows * outputs, |u| u);
+    let definition = |values: &[f64]| -> f64 {
+        let sum: f64 = values.iter().zip(&targets).map(|(&value, &target)| of_one(value, f64::from(target))).sum();
+        f64::from(scale) * sum / outputs as f64
+    };
+    let (mut losses, mut gradient) = (vec![f32::NAN; rows], vec![f32::NAN; rows * outputs]);
+    kernel(&values, &targets, outputs, scale, &mut losses, &mut gradient);
+    let sum = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(scale);
+    let expected = definition(&wide(&values));
+    assert!((sum - expected).abs() < TOLERANCE * expected, "{name}: {sum} instead of {expected}");
+    assert_close(name, &gradient, &differences(&wide(&values), definition), TOLERANCE);
+}
+
+#[test]
+fn the_gradients_of_losses_of_single_outputs_are_derivatives() {
+    let sigmoid = |value: f64, target: f64| {
+        let probability = 1.0 / (1.0 + (-value).exp());
+        -target * probability.ln() - (1.0 - target) * (1.0 - probability).ln()
+    };
+    check_single("sigmoid cross-entropy", sigmoid, loss::sigmoid_cross_entropy);
+    check_single("squared error", |value, target| (value - target).powi(2), loss::squared_error);
+    // torch.nn.functional.binary_cross_entropy_with_logits of [1000, -1000, 0] with targets [0, 0, 1]: 1000, 0, ln 2.
+    let (mut losses, mut gradient) = ([0.0; 3], [0.0; 3]);
+    loss::sigmoid_cross_entropy(&[1000.0, -1000.0, 0.0], &[0.0, 0.0, 1.0], 1, 1.0, &mut losses, &mut gradient);
+    assert_eq!(losses, [1000.0, 0.0, std::f32::consts::LN_2]);
+    assert_eq!(gradient, [1.0, 0.0, -0.5]);
+}
+
 #[test]
 fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
     on_every_instruction_set("the_gradients_of_pooling_and_of_the_head_are_derivatives", || {

@@ -18,31 +18,64 @@ pub enum Reduction {
     Sum,
 }
 
-/// The loss: cross-entropy.
+/// What a network's outputs are held against.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossSettings {
-    /// How the pictures' losses are put together.
-    pub reduction: Reduction,
-    /// The share of the target that is spread evenly over all classes.
-    pub label_smoothing: f32,
+pub enum Loss {
+    /// Softmax cross-entropy: one class for each image.
+    SoftmaxCrossEntropy {
+        /// The share of the target that is spread evenly over all classes.
+        label_smoothing: f32,
+    },
+    /// The mean of the outputs' sigmoid cross-entropies: several labels for each image.
+    SigmoidCrossEntropy,
+    /// The mean of the outputs' squared errors: numbers.
+    SquaredError,
 }
 
-/// Pictures to learn from, with what names the random draws of their step.
+/// A loss, and how those of a batch become one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossSettings {
+    /// The loss of an image.
+    pub loss: Loss,
+    /// How the images' losses are put together.
+    pub reduction: Reduction,
+}
+
+/// What a batch's outputs are to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// `[N]`: each image's class, for the cross-entropies.
+    Labels(&'a [u32]),
+    /// `[N, outputs]`: for softmax cross-entropy rows of sum 1, for sigmoid cross-entropy how much of each label is there, from 0
+    /// to 1, for squared error the numbers.
+    Values(&'a [f32]),
+}
+
+impl Target<'_> {
+    /// Images of the batch, for a network of so many outputs.
+    #[must_use]
+    pub fn images(&self, outputs: usize) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::Values(values) => values.len() / outputs.max(1),
+        }
+    }
+}
+
+/// Images to learn from, with what names the random draws of their step.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainBatch<'a> {
     /// `[N, H, W, 3]`, normalised.
     pub images: &'a [f32],
-    /// `[N]`, each below the number of classes.
-    pub labels: &'a [u32],
-    /// `[N, classes]`, rows of sum 1: what each picture is to be taken for, where that is not its label alone.
-    pub targets: Option<&'a [f32]>,
-    /// `[N]`: what each picture's gradient is multiplied by; 1 unless given. The losses that are handed back stay as they are.
+    /// What the network is to make of them.
+    pub target: Target<'a>,
+    /// `[N]`: what each image's gradient is multiplied by; 1 unless given. The losses that are handed back stay as they are.
     pub weights: Option<&'a [f32]>,
-    /// Seed of dropout and drop-connect.
+    /// Seed of dropout and stochastic depth.
     pub seed: u64,
     /// Epoch, for their draws.
     pub epoch: u32,
-    /// Place in the epoch of the batch's first picture, for their draws.
+    /// Place in the epoch of the batch's first image, for their draws.
     pub position: u32,
 }
 
@@ -139,6 +172,9 @@ pub enum EngineError {
     /// A network for part of this one cannot be made.
     #[error("cannot compute a layer's inner output: {0}")]
     Inner(String),
+    /// A loss of numbers with labels.
+    #[error("squared error needs a number for each output, not a label")]
+    LabelsForNumbers,
     /// A label is no class.
     #[error("label {label} is none of the {classes} classes")]
     Label {
@@ -195,7 +231,7 @@ pub trait Engine {
         if found != expected {
             return Err(EngineError::Length { what: "the list of learning rates".into(), found, expected });
         }
-        let output = self.gradients(batch, loss, StepPart::whole(batch.labels.len()))?;
+        let output = self.gradients(batch, loss, StepPart::whole(batch.target.images(self.graph().classes())))?;
         self.update(update)?;
         Ok(output)
     }

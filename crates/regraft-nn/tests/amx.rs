@@ -7,7 +7,7 @@ use common::{generated_state, graph, norm_difference};
 use regraft_kernels::amx::{self, Unusable};
 use regraft_kernels::isa::{self, InstructionSet};
 use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::{Engine, Optimizer, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Optimizer, Target, TrainBatch, Update};
 use regraft_nn::precision::Precision;
 use std::process::Command;
 
@@ -37,7 +37,8 @@ fn train() -> Vec<Vec<f32>> {
             gradient_scale: 1.0,
             decay_bias_norm: true,
         };
-        let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 7, epoch: 0, position: 0 };
+        let batch =
+            TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 7, epoch: 0, position: 0 };
         results.push(engine.train_step(&batch, MEAN, &update).expect("a batch that fits").losses);
         let end = engine.state();
         let moved = end.iter().flat_map(|(name, values)| values.iter().zip(&start[name]).map(|(now, before)| now - before));

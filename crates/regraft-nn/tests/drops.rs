@@ -6,7 +6,7 @@ mod common;
 use common::training::{MEAN, pictures};
 use common::{engine, generated_state, graph, norm, without_drops};
 use regraft_kernels::random::{Draws, Purpose};
-use regraft_nn::engine::{Engine, Optimizer, State, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Optimizer, State, Target, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Source};
 use regraft_nn::ops::Operation;
 use regraft_nn::parameters::{ParameterInfo, Role, parameters};
@@ -61,8 +61,7 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
     };
     let batch = TrainBatch {
         images: &image,
-        labels: &labels,
-        targets: None,
+        target: Target::Labels(&labels),
         weights: None,
         seed: SEED,
         epoch: EPOCH,

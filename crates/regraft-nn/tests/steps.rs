@@ -9,7 +9,7 @@ use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{
-    Engine, EngineError, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
+    Engine, EngineError, Loss, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, Target, TrainBatch, Update,
 };
 use regraft_nn::graph::{Graph, Node, Source};
 use regraft_nn::ops::{GlobalAveragePool, InitialWeights, Linear, NormStatistics, Operation};
@@ -26,7 +26,7 @@ fn network(architecture: &str) -> Graph {
 fn step_named(engine: &mut CpuEngine, images: &[f32], labels: &[u32], names: (u64, u32, u32), update: &Update<'_>) -> StepOutput {
     let (seed, epoch, position) = names;
     engine
-        .train_step(&TrainBatch { images, labels, targets: None, weights: None, seed, epoch, position }, MEAN, update)
+        .train_step(&TrainBatch { images, target: Target::Labels(labels), weights: None, seed, epoch, position }, MEAN, update)
         .expect("a batch that fits")
 }
 
@@ -193,14 +193,14 @@ fn evaluation_follows_training() {
 #[test]
 fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     let (images, labels) = pictures(8, 32, CLASSES);
-    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
     let train = |reduction, label_smoothing, rate: f32| {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
         let update =
             Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
-        let settings = LossSettings { reduction, label_smoothing };
+        let settings = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing }, reduction };
         let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
         (output, engine.state())
     };
@@ -223,8 +223,7 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
     let length = images.len() / 8;
     let part = |range: std::ops::Range<usize>| TrainBatch {
         images: &images[range.start * length..range.end * length],
-        labels: &labels[range.clone()],
-        targets: None,
+        target: Target::Labels(&labels[range.clone()]),
         weights: None,
         seed: 0,
         epoch: 0,
@@ -275,7 +274,7 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
 #[test]
 fn a_scaled_gradient_moves_parameters_by_as_much_less() {
     let (images, labels) = pictures(4, 32, CLASSES);
-    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
     let train = |rate: f32, gradient_scale: f32| {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
@@ -304,7 +303,8 @@ fn a_gradient_norm_tells_what_is_not_finite() {
         // Logits stay; the trunk's gradients grow with the head's weights.
         state.get_mut("fc.weight").expect("a head").iter_mut().for_each(|weight| *weight *= factor);
         engine.load_state(&state).expect("every tensor");
-        let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
+        let batch =
+            TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
         engine.gradients(&batch, MEAN, StepPart::whole(4)).expect("a batch that fits");
         engine.gradient_norm()
     };
@@ -568,6 +568,48 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
     }
 }
 
+/// Several labels of an image, and numbers: gradients are those of the kernels' losses, and a head learns what it is told.
+#[test]
+fn heads_learn_several_labels_and_numbers() {
+    let (images, labels) = pictures(8, 32, CLASSES);
+    // Image i shows label l if bit l of i is set; as a number that is i's own digits.
+    let values: Vec<f32> = (0..8 * CLASSES).map(|at| ((at / CLASSES) >> (at % CLASSES) & 1) as f32).collect();
+    for (loss, rate) in [(Loss::SigmoidCrossEntropy, 0.02), (Loss::SquaredError, 2e-4)] {
+        let mut engine = engine(without_drops(network("resnet18")), 32, 2);
+        engine.freeze(engine.graph().head());
+        let settings = LossSettings { loss, reduction: Reduction::Mean };
+        let rates = vec![rate; engine.graph().nodes.len()];
+        let batch =
+            TrainBatch { images: &images, target: Target::Values(&values), weights: None, seed: 0, epoch: 0, position: 0 };
+        let mut means = Vec::new();
+        for step in 1..=60 {
+            let update = Update {
+                optimizer: SGD,
+                learning_rates: &rates,
+                weight_decay: 0.0,
+                decay_bias_norm: true,
+                step,
+                gradient_scale: 1.0,
+            };
+            let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
+            let (mut losses, mut gradient) = ([0.0; 8], [0.0; 8 * CLASSES]);
+            match loss {
+                Loss::SquaredError => {
+                    loss::squared_error(&output.logits, &values, CLASSES, 1.0, &mut losses, &mut gradient);
+                }
+                _ => loss::sigmoid_cross_entropy(&output.logits, &values, CLASSES, 1.0, &mut losses, &mut gradient),
+            }
+            assert_eq!(bits(&losses), bits(&output.losses));
+            means.push(losses.iter().sum::<f32>() / 8.0);
+        }
+        assert!(means[59] < 0.5 * means[0], "{loss:?}: {means:?}");
+    }
+    let mut engine = engine(network("resnet18"), 32, 2);
+    let batch = TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
+    let numbers = LossSettings { loss: Loss::SquaredError, reduction: Reduction::Mean };
+    assert_eq!(engine.gradients(&batch, numbers, StepPart::whole(8)).err(), Some(EngineError::LabelsForNumbers));
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let mut engine = engine(network("resnet18"), 32, 1);
@@ -576,9 +618,9 @@ fn what_does_not_fit_is_refused() {
     let start = engine.state();
     let update =
         Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
-    let batch = TrainBatch { images: &images, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
+    let batch = TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
 
-    let foreign = engine.train_step(&TrainBatch { labels: &[0, 4], ..batch }, MEAN, &update);
+    let foreign = engine.train_step(&TrainBatch { target: Target::Labels(&[0, 4]), ..batch }, MEAN, &update);
     assert_eq!(foreign.err(), Some(EngineError::Label { label: 4, classes: CLASSES }));
     let length = |error: Option<EngineError>| match error {
         Some(EngineError::Length { found, expected, .. }) => (found, expected),

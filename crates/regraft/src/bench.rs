@@ -8,7 +8,7 @@ use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
 use regraft_kernels::random::{Draws, Purpose as DrawPurpose};
 use regraft_nn::cpu::{CpuEngine, CpuError};
-use regraft_nn::engine::{Engine, EngineError, LossSettings, Optimizer, Reduction, TrainBatch, Update};
+use regraft_nn::engine::{Engine, EngineError, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
 use regraft_nn::graph::GraphError;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use serde::Serialize;
@@ -133,7 +133,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let mut draws = Draws::new(0, DrawPurpose::Fixture, 0, 0);
     let images: Vec<f32> = (0..options.batch * size * size * 3).map(|_| draws.range(-2.0, 2.0)).collect();
     let labels: Vec<u32> = (0..options.batch).map(|place| (place % options.classes) as u32).collect();
-    let loss = LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 };
+    let loss = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, reduction: Reduction::Mean };
     let mut seconds = Vec::with_capacity(options.steps);
     for step in 0..options.steps + 2 {
         let start = Instant::now();
@@ -150,8 +150,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                 };
                 let batch = TrainBatch {
                     images: &images,
-                    labels: &labels,
-                    targets: None,
+                    target: Target::Labels(&labels),
                     weights: None,
                     seed: 0,
                     epoch: step as u32,

@@ -10,7 +10,9 @@ mod slot;
 mod step;
 mod steps;
 
-use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, StepPart, TrainBatch, Update};
+use crate::engine::{
+    Engine, EngineError, Loss, LossSettings, Reduction, State, StepOutput, StepPart, Target, TrainBatch, Update,
+};
 use crate::graph::{Graph, GraphError, MapShape};
 use crate::parameters::{ParameterInfo, parameters};
 use crate::precision::Precision;
@@ -177,6 +179,52 @@ fn check_length(what: &str, found: usize, expected: usize) -> Result<(), EngineE
     if found == expected { Ok(()) } else { Err(EngineError::Length { what: what.to_owned(), found, expected }) }
 }
 
+fn check_target(target: &Target<'_>, loss: Loss, count: usize, classes: usize) -> Result<(), EngineError> {
+    match (target, loss) {
+        (Target::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
+        (Target::Labels(labels), _) => match labels.iter().find(|&&label| label as usize >= classes) {
+            Some(&label) => Err(EngineError::Label { label, classes }),
+            None => Ok(()),
+        },
+        (Target::Values(values), _) => check_length("the list of targets", values.len(), count * classes),
+    }
+}
+
+/// Each image's loss, and the gradient of `weight` times it.
+fn compute_loss(
+    loss: Loss,
+    target: &Target<'_>,
+    outputs: &[f32],
+    classes: usize,
+    weight: f32,
+    losses: &mut [f32],
+    gradient: &mut [f32],
+) {
+    // Labels of several outputs are 1 at their class and 0 elsewhere.
+    let one_hot = |labels: &[u32]| -> Vec<f32> {
+        let row = |&label: &u32| (0..classes).map(move |class| f32::from(u8::from(class == label as usize)));
+        labels.iter().flat_map(row).collect()
+    };
+    match (loss, target) {
+        (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Labels(labels)) => {
+            loss::cross_entropy(outputs, labels, classes, label_smoothing, weight, losses, gradient);
+        }
+        (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Values(values)) => {
+            loss::soft_cross_entropy(outputs, values, classes, label_smoothing, weight, losses, gradient);
+        }
+        (Loss::SigmoidCrossEntropy, Target::Labels(labels)) => {
+            loss::sigmoid_cross_entropy(outputs, &one_hot(labels), classes, weight, losses, gradient);
+        }
+        (Loss::SigmoidCrossEntropy, Target::Values(values)) => {
+            loss::sigmoid_cross_entropy(outputs, values, classes, weight, losses, gradient);
+        }
+        (Loss::SquaredError, Target::Values(values)) => {
+            loss::squared_error(outputs, values, classes, weight, losses, gradient);
+        }
+        (Loss::SquaredError, Target::Labels(_)) => unreachable!("refused before the pass"),
+    }
+}
+
 impl Engine for CpuEngine {
     fn device(&self) -> String {
         let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
@@ -211,15 +259,10 @@ impl Engine for CpuEngine {
     }
 
     fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
-        let count = batch.labels.len();
         let classes = self.graph.classes();
+        let count = batch.target.images(classes);
         self.check_images(batch.images, count)?;
-        if let Some(&label) = batch.labels.iter().find(|&&label| label as usize >= classes) {
-            return Err(EngineError::Label { label, classes });
-        }
-        if let Some(targets) = batch.targets {
-            check_length("the list of targets", targets.len(), count * classes)?;
-        }
+        check_target(&batch.target, loss.loss, count, classes)?;
         if let Some(weights) = batch.weights {
             check_length("the list of weights", weights.len(), count)?;
         }
@@ -240,13 +283,7 @@ impl Engine for CpuEngine {
                 Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
             };
-            let smoothing = loss.label_smoothing;
-            match batch.targets {
-                None => loss::cross_entropy(logits, batch.labels, classes, smoothing, weight, &mut output.losses, gradient),
-                Some(targets) => {
-                    loss::soft_cross_entropy(logits, targets, classes, smoothing, weight, &mut output.losses, gradient);
-                }
-            }
+            compute_loss(loss.loss, &batch.target, logits, classes, weight, &mut output.losses, gradient);
             for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
                 gradient.iter_mut().for_each(|gradient| *gradient *= weight);
             }

@@ -2,11 +2,12 @@
 
 use super::{drawn_pictures, number, numbers};
 use regraft_kernels::optimizer::AdamSettings;
-use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepOutput, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, StepOutput, Target, TrainBatch, Update};
 use serde_json::Value;
 
 /// The mean cross-entropy.
-pub const MEAN: LossSettings = LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 };
+pub const MEAN: LossSettings =
+    LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, reduction: Reduction::Mean };
 
 /// The generator's striped pictures, `[N, H, W, 3]`, and their labels: a class is a width of stripes.
 pub fn pictures(count: usize, size: usize, classes: usize) -> (Vec<f32>, Vec<u32>) {
@@ -65,7 +66,7 @@ impl Run {
         let labels: Vec<u32> = chosen.iter().map(|&picture| labels[picture]).collect();
         let mut rates = vec![self.rate; engine.graph().nodes.len()];
         rates[engine.graph().head()..].iter_mut().for_each(|rate| *rate *= self.head_multiplier);
-        let batch = TrainBatch { images: &batch, labels: &labels, targets: None, weights: None, seed: 0, epoch: 0, position: 0 };
+        let batch = TrainBatch { images: &batch, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
         let update = Update {
             optimizer: self.optimizer,
             learning_rates: &rates,

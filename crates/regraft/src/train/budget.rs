@@ -17,7 +17,7 @@ use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderOptions, Transform};
 use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -208,8 +208,7 @@ fn measure_steps(
         let batch = batch?;
         let train = TrainBatch {
             images: &batch.images,
-            labels: &batch.labels,
-            targets: None,
+            target: Target::Labels(&batch.labels),
             weights: None,
             seed: config.seed,
             epoch: 0,
@@ -223,7 +222,8 @@ fn measure_steps(
             step: step as u64 + 1,
             gradient_scale: 1.0,
         };
-        engine.train_step(&train, LossSettings { reduction: Reduction::Mean, label_smoothing: 0.0 }, &update)?;
+        let loss = Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 };
+        engine.train_step(&train, LossSettings { loss, reduction: Reduction::Mean }, &update)?;
         loader.recycle(batch);
         if step == 0 {
             started = Instant::now();

@@ -16,7 +16,7 @@ use regraft_data::loader::Batch;
 use regraft_data::shown::shown;
 use regraft_kernels::optimizer::AdamSettings;
 use regraft_kernels::random::{Draws, Purpose};
-use regraft_nn::engine::{Engine, LossSettings, Optimizer, Reduction, StepPart, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -60,7 +60,7 @@ impl<'a> Trainer<'a> {
                     LossReduction::Mean => Reduction::Mean,
                     LossReduction::Sum => Reduction::Sum,
                 },
-                label_smoothing: config.label_smoothing,
+                loss: Loss::SoftmaxCrossEntropy { label_smoothing: config.label_smoothing },
             },
             config,
             engine,
@@ -129,8 +129,7 @@ impl<'a> Trainer<'a> {
             let weights = class_weights.as_ref().map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
             let step = TrainBatch {
                 images: &batch.images,
-                labels: &batch.labels,
-                targets: targets.as_deref(),
+                target: targets.as_deref().map_or(Target::Labels(&batch.labels), Target::Values),
                 weights: weights.as_deref(),
                 seed,
                 epoch,
