@@ -1,4 +1,4 @@
-//! Max pooling and global average pooling of maps `[N, H, W, C]`.
+//! Max pooling, average pooling and global average pooling of maps `[N, H, W, C]`.
 
 use crate::convolution::ConvolutionShape;
 use crate::element::Element;
@@ -95,6 +95,73 @@ pub fn max_backward<E: Element>(
             for (gradient, places) in gradient.chunks_exact(channels).zip(places.chunks_exact(channels)) {
                 for (channel, (gradient, place)) in gradient.iter().zip(places).enumerate() {
                     sums[*place as usize * channels + channel] += gradient.to_f32();
+                }
+            }
+        });
+    });
+}
+
+/// The part of a window's side that lies within the map: from which place to which.
+fn inside(out: usize, stride: usize, padding: usize, kernel: usize, length: usize) -> std::ops::Range<usize> {
+    let start = out * stride;
+    start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(length)
+}
+
+/// Average pooling; `shape`'s channel counts are equal and its weights unused. What lies outside the image does not count, nor
+/// is it counted. A window outside altogether gives zero.
+pub fn window_average_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &mut [E]) {
+    assert_eq!(input.len(), shape.input_length());
+    assert_eq!(output.len(), shape.output_length());
+    let channels = shape.out_channels;
+    output.par_chunks_exact_mut(shape.out_width * channels).enumerate().for_each(|(index, row)| {
+        let (image, out_row) = (index / shape.out_height, index % shape.out_height);
+        let input = &input[image * shape.in_height * shape.in_width * channels..];
+        let rows = inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
+        E::with_sums(row, false, |sums| {
+            sums.fill(0.0);
+            for (column, sums) in sums.chunks_exact_mut(channels).enumerate() {
+                let columns = inside(column, shape.stride, shape.padding_left, shape.kernel_width, shape.in_width);
+                for in_row in rows.clone() {
+                    for in_column in columns.clone() {
+                        let pixel = &input[(in_row * shape.in_width + in_column) * channels..][..channels];
+                        sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());
+                    }
+                }
+                let scale = 1.0 / (rows.len() * columns.len()).max(1) as f32;
+                sums.iter_mut().for_each(|sum| *sum *= scale);
+            }
+        });
+    });
+}
+
+/// The gradient of [`window_average_forward`]'s input.
+pub fn window_average_backward<E: Element>(
+    shape: &ConvolutionShape,
+    output_gradient: &[E],
+    input_gradient: &mut [E],
+    accumulate: bool,
+) {
+    assert_eq!(input_gradient.len(), shape.input_length());
+    assert_eq!(output_gradient.len(), shape.output_length());
+    let channels = shape.in_channels;
+    let input_length = shape.in_height * shape.in_width * channels;
+    let output_length = shape.out_height * shape.out_width * channels;
+    let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
+    tasks.for_each(|(target, gradient)| {
+        E::with_sums(target, accumulate, |sums| {
+            if !accumulate {
+                sums.fill(0.0);
+            }
+            for (place, gradient) in gradient.chunks_exact(channels).enumerate() {
+                let (out_row, out_column) = (place / shape.out_width, place % shape.out_width);
+                let rows = inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
+                let columns = inside(out_column, shape.stride, shape.padding_left, shape.kernel_width, shape.in_width);
+                let scale = 1.0 / (rows.len() * columns.len()).max(1) as f32;
+                for in_row in rows {
+                    for in_column in columns.clone() {
+                        let target = &mut sums[(in_row * shape.in_width + in_column) * channels..][..channels];
+                        target.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += scale * gradient.to_f32());
+                    }
                 }
             }
         });

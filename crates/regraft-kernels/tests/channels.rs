@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{assert_close, draw, draw_as, nan, on_every_instruction_set, plus, reference, to, wide};
+use common::{assert_close, convolution_shape, draw, draw_as, nan, on_every_instruction_set, plus, reference, to, wide};
 use regraft_kernels::batch_norm::{Statistics, map_statistics};
 use regraft_kernels::element::{Bf16, Element};
-use regraft_kernels::{channelwise, elementwise, layer_norm};
+use regraft_kernels::{channelwise, elementwise, layer_norm, pooling};
 
 fn tolerance<E: Element>() -> f64 {
     if E::NAME == Bf16::NAME { 5e-3 } else { 3e-6 }
@@ -222,5 +222,51 @@ fn sums_and_statistics_are_those_of_plain_loops() {
     on_every_instruction_set("sums_and_statistics_are_those_of_plain_loops", || {
         check_sums::<f32>();
         check_sums::<Bf16>();
+    });
+}
+
+/// Window averages of pixels that lie inside; their gradient follows from their being linear.
+fn check_average<E: Element>() {
+    for (input, kernel, stride, padding) in
+        [([2, 7, 6, 5], 3, 2, 1), ([1, 4, 4, 17], 2, 2, 0), ([3, 5, 5, 3], 3, 1, 1), ([1, 1, 1, 4], 3, 2, 1)]
+    {
+        let shape = convolution_shape(input, input[3], [kernel; 2], stride, [padding; 4], 1);
+        let what = format!("{shape:?} in {}", E::NAME);
+        let map: Vec<E> = to(&draw(1, shape.input_length()));
+        let gradient: Vec<E> = to(&draw(2, shape.output_length()));
+        let (exact, exact_gradient) = (wide(&map), wide(&gradient));
+        let mut expected = vec![0.0; shape.output_length()];
+        let mut expected_gradient = vec![0.0; shape.input_length()];
+        for (at, expected) in expected.iter_mut().enumerate() {
+            let (channel, pixel) = (at % input[3], at / input[3]);
+            let (column, row) = (pixel % shape.out_width, pixel / shape.out_width % shape.out_height);
+            let image = pixel / shape.out_width / shape.out_height;
+            let mut places = Vec::new();
+            for tap in 0..kernel * kernel {
+                let (y, x) = (row * stride + tap / kernel, column * stride + tap % kernel);
+                if (padding..shape.in_height + padding).contains(&y) && (padding..shape.in_width + padding).contains(&x) {
+                    places.push(((image * shape.in_height + y - padding) * shape.in_width + x - padding) * input[3] + channel);
+                }
+            }
+            *expected = places.iter().map(|&place| exact[place]).sum::<f64>() / places.len() as f64;
+            places.iter().for_each(|&place| expected_gradient[place] += exact_gradient[at] / places.len() as f64);
+        }
+        let mut output = vec![nan::<E>(); shape.output_length()];
+        pooling::window_average_forward(&shape, &map, &mut output);
+        assert_close(&what, &output, &expected, tolerance::<E>());
+        let mut found = vec![nan::<E>(); shape.input_length()];
+        pooling::window_average_backward(&shape, &gradient, &mut found, false);
+        assert_close(&format!("gradient of {what}"), &found, &expected_gradient, tolerance::<E>());
+        let mut found = map.clone();
+        pooling::window_average_backward(&shape, &gradient, &mut found, true);
+        assert_close(&format!("added gradient of {what}"), &found, &plus(&expected_gradient, &map), tolerance::<E>());
+    }
+}
+
+#[test]
+fn window_averages_are_those_of_plain_loops() {
+    on_every_instruction_set("window_averages_are_those_of_plain_loops", || {
+        check_average::<f32>();
+        check_average::<Bf16>();
     });
 }

@@ -5,8 +5,8 @@
 
 use super::step::{Compute, Step, StepSource};
 use super::steps::{
-    ActivationStep, AddStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep, GlobalAveragePoolStep, LayerNormStep,
-    LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail,
+    ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep,
+    GlobalAveragePoolStep, LayerNormStep, LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail,
 };
 use crate::graph::{Graph, Source};
 use crate::ops::{Activation, Add, Convolution, Function, Linear, Operation, Padding};
@@ -121,6 +121,10 @@ impl Lowering<'_> {
             }
             Operation::MaxPool(pool) => {
                 let step = MaxPoolStep::new(pool.clone());
+                self.alone(index, step.facts(), step);
+            }
+            Operation::AveragePool(pool) => {
+                let step = AveragePoolStep::new(pool.clone());
                 self.alone(index, step.facts(), step);
             }
             Operation::GlobalAveragePool(_) => {

@@ -5,6 +5,7 @@
 
 mod activation;
 mod add;
+mod average_pool;
 mod batch_norm;
 mod convolution;
 mod dropout;
@@ -19,6 +20,7 @@ mod padding;
 
 pub use activation::{Activation, Function};
 pub use add::Add;
+pub use average_pool::AveragePool;
 pub use batch_norm::{BatchNorm, NormStatistics};
 pub use convolution::Convolution;
 pub use dropout::Dropout;
@@ -53,6 +55,8 @@ pub enum Operation {
     LayerScale(LayerScale),
     /// See [`MaxPool`].
     MaxPool(MaxPool),
+    /// See [`AveragePool`].
+    AveragePool(AveragePool),
     /// See [`GlobalAveragePool`].
     GlobalAveragePool(GlobalAveragePool),
     /// See [`Dropout`].
@@ -74,6 +78,7 @@ impl Operation {
             Self::LayerNorm(operation) => operation,
             Self::LayerScale(operation) => operation,
             Self::MaxPool(operation) => operation,
+            Self::AveragePool(operation) => operation,
             Self::GlobalAveragePool(operation) => operation,
             Self::Dropout(operation) => operation,
             Self::Linear(operation) => operation,

@@ -2,6 +2,7 @@
 
 mod activation;
 mod add;
+mod average_pool;
 mod batch_norm;
 mod convolution;
 mod convolution_norm;
@@ -18,6 +19,7 @@ mod norm_state;
 
 pub(super) use activation::ActivationStep;
 pub(super) use add::AddStep;
+pub(super) use average_pool::AveragePoolStep;
 pub(super) use batch_norm::BatchNormStep;
 pub(super) use convolution::ConvolutionStep;
 pub(super) use convolution_norm::{ConvolutionNorm, Tail};
