@@ -45,7 +45,8 @@ pub struct Layer {
     pub name: String,
     /// The stage it belongs to.
     pub stage: String,
-    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `global average pool` or `linear`.
+    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `average pool`, `global average pool`, `layer norm` or
+    /// `linear`.
     pub operation: &'static str,
     /// The layer that it reads; null for the picture.
     pub input: Option<String>,
