@@ -1,5 +1,5 @@
-//! Products of a map `[N, pixels, C]` with a vector of its channels: one for each image, as squeeze-and-excitation has, or one for
-//! all, as layer scale has.
+//! Products of a map `[N, pixels, C]` with a vector of its channels: one for each image, as
+//! squeeze-and-excitation has, or one for all, as layer scale has.
 
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
@@ -12,8 +12,8 @@ fn block_length(channels: usize) -> usize {
     PER_TASK.div_ceil(channels) * channels
 }
 
-/// `output = map * vectors[image]`, `vectors` being `[N, C]`. If `accumulate`, it is added to what `output` held: then this is
-/// the gradient of a map.
+/// `output = map * vectors[image]`, `vectors` being `[N, C]`. If `accumulate`, it is added to what
+/// `output` held: then this is the gradient of a map.
 pub fn multiply<E: Element>(map: &[E], vectors: &[E], channels: usize, output: &mut [E], accumulate: bool) {
     assert_eq!(map.len(), output.len());
     let images = vectors.len() / channels;
@@ -59,7 +59,8 @@ pub fn scale<E: Element>(map: &[E], scale: &[f32], output: &mut [E], accumulate:
     tasks.for_each(|(output, map)| multiply_block(map, scale, accumulate, output));
 }
 
-/// The gradient of [`scale`]'s scale: `sum over images and pixels of map * gradient`, in blocks that are added in order.
+/// The gradient of [`scale`]'s scale: `sum over images and pixels of map * gradient`, in blocks
+/// that are added in order.
 pub fn scale_backward<E: Element>(map: &[E], gradient: &[E], scale_gradient: &mut [f32], partial: &mut Vec<f32>) {
     assert_eq!(map.len(), gradient.len());
     let channels = scale_gradient.len();

@@ -34,14 +34,16 @@ pub fn give<E: Element>(source: &[E], factor: f32, target: &mut [E], accumulate:
     });
 }
 
-/// `target = factors * source`, one factor for each value, added to what `target` held if `accumulate`.
+/// `target = factors * source`, one factor for each value, added to what `target` held if
+/// `accumulate`.
 pub fn multiply_values<E: Element>(source: &[E], factors: &[f32], target: &mut [E], accumulate: bool) {
     assert!(source.len() == target.len() && factors.len() == target.len());
     let tasks = target.par_chunks_mut(PER_TASK).zip(source.par_chunks(PER_TASK)).zip(factors.par_chunks(PER_TASK));
     tasks.for_each(|((target, source), factors)| multiply_block(source, factors, accumulate, target));
 }
 
-/// The sum of each channel over all pixels, in blocks that are added in order: the gradient of a bias.
+/// The sum of each channel over all pixels, in blocks that are added in order: the gradient of a
+/// bias.
 pub fn channel_sums<E: Element>(map: &[E], sums: &mut [f32], partial: &mut Vec<f32>) {
     let channels = sums.len();
     let block = PER_TASK.div_ceil(channels) * channels;

@@ -1,8 +1,8 @@
 //! Smooth activation functions of maps, with their derivatives.
 //!
-//! [`crate::activation`] has the clamps, which other kernels apply on the way. These run alone: a block of values is widened to
-//! f32, normalised if the step before left that to be done, and turned into the function's values or derivatives while it is in
-//! the cache.
+//! [`crate::activation`] has the clamps, which other kernels apply on the way. These run alone: a
+//! block of values is widened to f32, normalised if the step before left that to be done, and
+//! turned into the function's values or derivatives while it is in the cache.
 
 use crate::activation::clamp;
 use crate::element::{Element, copy};
@@ -64,8 +64,8 @@ pub fn forward<E: Element>(function: Function, input: Input<'_, E>, channels: us
     });
 }
 
-/// The gradient of [`forward`]'s input (as it is after the normalisation) from that of its output. If `accumulate`, it is added
-/// to what `input_gradient` held.
+/// The gradient of [`forward`]'s input (as it is after the normalisation) from that of its output.
+/// If `accumulate`, it is added to what `input_gradient` held.
 pub fn backward<E: Element>(
     function: Function,
     input: Input<'_, E>,
@@ -214,8 +214,8 @@ fn normal_density<const FUSED: bool>(x: f32) -> f32 {
     DENSITY_SCALE * exp::<FUSED>(-0.5 * x * x)
 }
 
-/// The standard normal distribution by Abramowitz and Stegun's formula 26.2.17: off by 7.5e-8 at most, which is f32's rounding
-/// of a value near 1.
+/// The standard normal distribution by Abramowitz and Stegun's formula 26.2.17: off by 7.5e-8 at
+/// most, which is f32's rounding of a value near 1.
 #[inline(always)]
 fn normal_distribution<const FUSED: bool>(x: f32) -> f32 {
     let t = 1.0 / multiply_add::<FUSED>(0.231_641_9, x.abs(), 1.0);
@@ -227,9 +227,9 @@ fn normal_distribution<const FUSED: bool>(x: f32) -> f32 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// The exponential function to about 2 units in the last place, without branches, so that loops become vectors: `2^n exp(r)` with
-/// `|r| <= ln(2) / 2`, and `exp(r)` by its Taylor series up to the seventh power. Below -87 it is about 1e-38 instead of less,
-/// above 88 it stays at `exp(88)`.
+/// The exponential function to about 2 units in the last place, without branches, so that loops
+/// become vectors: `2^n exp(r)` with `|r| <= ln(2) / 2`, and `exp(r)` by its Taylor series up to
+/// the seventh power. Below -87 it is about 1e-38 instead of less, above 88 it stays at `exp(88)`.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
     /// Adding and subtracting this rounds to an integer.

@@ -1,4 +1,5 @@
-//! Layer normalisation of maps `[pixels, C]` over their channels, as PyTorch's `LayerNorm` (Ba, Kiros and Hinton 2016).
+//! Layer normalisation of maps `[pixels, C]` over their channels, as PyTorch's `LayerNorm` (Ba,
+//! Kiros and Hinton 2016).
 
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
@@ -13,8 +14,9 @@ fn pixels_per_block(channels: usize) -> usize {
     PER_TASK.div_ceil(channels)
 }
 
-/// `output = weight * (input - mean) / sqrt(variance + epsilon) + bias`, where mean and variance are those of a pixel's channels.
-/// `saved` takes each pixel's mean and `1 / sqrt(variance + epsilon)` for [`backward`].
+/// `output = weight * (input - mean) / sqrt(variance + epsilon) + bias`, where mean and variance
+/// are those of a pixel's channels. `saved` takes each pixel's mean and `1 / sqrt(variance +
+/// epsilon)` for [`backward`].
 pub fn forward<E: Element, O: Element>(
     input: &[E],
     weight: &[f32],
@@ -35,8 +37,8 @@ pub fn forward<E: Element, O: Element>(
     });
 }
 
-/// The gradients of weight and bias, and that of the input unless `input_gradient` is `None`; if the flag beside it is set, that
-/// is added to what is there.
+/// The gradients of weight and bias, and that of the input unless `input_gradient` is `None`; if
+/// the flag beside it is set, that is added to what is there.
 pub fn backward<E: Element, O: Element>(
     input: &[E],
     output_gradient: &[O],

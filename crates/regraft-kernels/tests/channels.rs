@@ -1,5 +1,6 @@
-//! Layer norm, products with a vector of channels, sums, and statistics of a map, on every instruction set against plain loops in
-//! f64; the gradients of those loops against finite differences.
+//! Layer norm, products with a vector of channels, sums, and statistics of a map, on every
+//! instruction set against plain loops in f64; the gradients of those loops against finite
+//! differences.
 
 mod common;
 

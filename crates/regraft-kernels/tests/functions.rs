@@ -1,5 +1,5 @@
-//! Smooth activations and their derivatives on every instruction set, against plain functions in f64, and those against finite
-//! differences and PyTorch's values.
+//! Smooth activations and their derivatives on every instruction set, against plain functions in
+//! f64, and those against finite differences and PyTorch's values.
 
 mod common;
 
@@ -62,7 +62,8 @@ fn tolerance<E: Element>() -> f64 {
     if E::NAME == Bf16::NAME { 4e-3 } else { 1e-6 }
 }
 
-/// Pixels of 5, 16 and 33 channels, more than one task takes, of values to where the functions are flat.
+/// Pixels of 5, 16 and 33 channels, more than one task takes, of values to where the functions are
+/// flat.
 fn check<E: Element>() {
     for function in Function::ALL {
         for (pixels, channels) in [(1, 5), (2500, 5), (700, 16), (13, 33)] {
@@ -105,7 +106,8 @@ fn functions_and_derivatives_are_those_of_plain_loops() {
     });
 }
 
-/// What an activation makes of values that it normalises as it reads is what it makes of the normalised values, to the bit.
+/// What an activation makes of values that it normalises as it reads is what it makes of the
+/// normalised values, to the bit.
 #[test]
 fn normalising_on_the_way_changes_no_bit() {
     fn check<E: Element>() {
@@ -132,7 +134,8 @@ fn normalising_on_the_way_changes_no_bit() {
     });
 }
 
-/// torch.nn.functional in f64: silu(1.3), hardswish(1.3), hardsigmoid(-1.1), gelu(-0.7), gelu(-0.7, approximate="tanh"), sigmoid(0.4).
+/// torch.nn.functional in f64: silu(1.3), hardswish(1.3), hardsigmoid(-1.1), gelu(-0.7), gelu(-0.7,
+/// approximate="tanh"), sigmoid(0.4).
 const TORCH: [f64; 6] =
     [1.0215854779553264, 0.9316666666666666, 0.31666666666666665, -0.1693745565561511, -0.16942986529488321, 0.598687660112452];
 

@@ -1,8 +1,8 @@
 //! An architecture as data: a list of nodes in the order in which they are computed.
 //!
-//! Everything else follows from this list: parameters and their names, counts, shapes, what can be frozen, the memory plan.
-//! Nodes are primitive operations. What an engine computes together, such as a convolution with its batch norm, is for the
-//! engine to decide.
+//! Everything else follows from this list: parameters and their names, counts, shapes, what can be
+//! frozen, the memory plan. Nodes are primitive operations. What an engine computes together, such
+//! as a convolution with its batch norm, is for the engine to decide.
 
 use crate::ops::{NormStatistics, Operation, Part};
 use std::ops::Range;
@@ -34,7 +34,8 @@ impl Node {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The outermost layer that its name belongs to: the first part, with the number of the stage after `blocks` and `stages`.
+    /// The outermost layer that its name belongs to: the first part, with the number of the stage
+    /// after `blocks` and `stages`.
     fn outermost(&self) -> &str {
         let parts = if self.name.starts_with("blocks.") || self.name.starts_with("stages.") { 2 } else { 1 };
         let end = self.name.match_indices('.').nth(parts - 1).map_or(self.name.len(), |(at, _)| at);
@@ -67,8 +68,8 @@ impl MapShape {
     }
 }
 
-/// Neighbouring nodes that freezing, learning rates and `regraft inspect` take as one: an operation with its normalisation,
-/// addition and activation, or the head with its dropout.
+/// Neighbouring nodes that freezing, learning rates and `regraft inspect` take as one: an operation
+/// with its normalisation, addition and activation, or the head with its dropout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Its nodes.
@@ -104,7 +105,8 @@ pub enum GraphError {
     },
 }
 
-/// A network: its nodes in the order of computation. The last one is a linear layer that gives the logits.
+/// A network: its nodes in the order of computation. The last one is a linear layer that gives the
+/// logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// Name of the architecture, such as `resnet18`.
@@ -136,8 +138,8 @@ impl Graph {
         }
     }
 
-    /// The place of the head's first node, which is also the number of the backbone's nodes. The head is the last layer: a
-    /// linear layer with its dropout.
+    /// The place of the head's first node, which is also the number of the backbone's nodes. The
+    /// head is the last layer: a linear layer with its dropout.
     #[must_use]
     pub fn head(&self) -> usize {
         self.layers().last().map_or(0, |layer| layer.nodes.start)
@@ -174,8 +176,8 @@ impl Graph {
         }
     }
 
-    /// The head alone, as a network whose images are the backbone's features: one pixel of that many channels. Its parameters
-    /// keep their names.
+    /// The head alone, as a network whose images are the backbone's features: one pixel of that
+    /// many channels. Its parameters keep their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {
         let head = self.head();
@@ -194,7 +196,8 @@ impl Graph {
         Self { nodes: self.nodes[..=node].to_vec(), ..self.clone() }
     }
 
-    /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's sense).
+    /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's
+    /// sense).
     pub fn set_batch_norm_momentum(&mut self, momentum: f32) {
         for node in &mut self.nodes {
             if let Operation::BatchNorm(norm) = &mut node.operation {
@@ -245,7 +248,8 @@ impl Graph {
         node.inputs.iter().map(shape).collect()
     }
 
-    /// Multiply-adds of each node for one image of `size` pixels a side, as torchvision counts them.
+    /// Multiply-adds of each node for one image of `size` pixels a side, as torchvision counts
+    /// them.
     ///
     /// # Errors
     /// As [`Graph::shapes`].
@@ -257,7 +261,8 @@ impl Graph {
         Ok(self.nodes.iter().zip(&shapes).map(count).collect())
     }
 
-    /// Multiply-adds of convolutions and linear layers for one image of `size` pixels a side, as torchvision counts them.
+    /// Multiply-adds of convolutions and linear layers for one image of `size` pixels a side, as
+    /// torchvision counts them.
     ///
     /// # Errors
     /// As [`Graph::shapes`].
@@ -287,8 +292,8 @@ impl Graph {
         layers
     }
 
-    /// How many nodes lie before the end of the last layer that is within `name`: a node such as `layer1.0.bn1`, or a group of
-    /// nodes such as `layer3` or `blocks.4`.
+    /// How many nodes lie before the end of the last layer that is within `name`: a node such as
+    /// `layer1.0.bn1`, or a group of nodes such as `layer3` or `blocks.4`.
     ///
     /// # Errors
     /// If there is no such layer.
@@ -302,7 +307,8 @@ impl Graph {
         })
     }
 
-    /// The outermost layer that a layer belongs to: `conv1`, `layer1`, ...; for `blocks` and `stages`, one for each stage.
+    /// The outermost layer that a layer belongs to: `conv1`, `layer1`, ...; for `blocks` and
+    /// `stages`, one for each stage.
     #[must_use]
     pub fn stage(&self, layer: &Layer) -> &str {
         self.nodes[layer.main].outermost()

@@ -1,4 +1,5 @@
-//! Initial weights: each operation's own for a network from scratch, Xavier's or PyTorch's for a new head.
+//! Initial weights: each operation's own for a network from scratch, Xavier's or PyTorch's for a
+//! new head.
 
 use crate::engine::State;
 use crate::graph::Graph;
@@ -8,7 +9,8 @@ use regraft_kernels::random::{Draws, Purpose};
 /// How the head's weights start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadInitialization {
-    /// Uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), as the textbook's new head.
+    /// Uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), as the textbook's
+    /// new head.
     Xavier,
     /// PyTorch's `Linear`: uniform within `1 / sqrt(inputs)`.
     PyTorch,
@@ -28,7 +30,8 @@ pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State
     state
 }
 
-/// Initial weight and bias of `graph`'s head; the bias as PyTorch's `Linear`, uniform within `1 / sqrt(inputs)`.
+/// Initial weight and bias of `graph`'s head; the bias as PyTorch's `Linear`, uniform within `1 /
+/// sqrt(inputs)`.
 #[must_use]
 pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) -> State {
     let (inputs, outputs) = (graph.features(), graph.classes());

@@ -25,7 +25,8 @@ impl Role {
     /// The roles of learned tensors.
     pub const LEARNED: [Self; 5] = [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
 
-    /// Whether gradients change it. Running statistics are not learned and not counted as parameters.
+    /// Whether gradients change it. Running statistics are not learned and not counted as
+    /// parameters.
     #[must_use]
     pub fn is_learned(self) -> bool {
         !matches!(self, Self::RunningMean | Self::RunningVariance)

@@ -1,5 +1,5 @@
-//! Every operation as a node of a small network, alone and beside others: its gradients against differences of the loss, and its
-//! values in bf16 against those in f32.
+//! Every operation as a node of a small network, alone and beside others: its gradients against
+//! differences of the loss, and its values in bf16 against those in f32.
 
 mod common;
 
@@ -109,7 +109,8 @@ fn engine(graph: &Graph, precision: Precision) -> CpuEngine {
     engine
 }
 
-/// Fails if the loss does not change along any tensor's gradient by the gradient's square, or if bf16 computes something else.
+/// Fails if the loss does not change along any tensor's gradient by the gradient's square, or if
+/// bf16 computes something else.
 fn check(what: &str, graph: &Graph) {
     let (images, labels) = pictures(BATCH, SIZE, CLASSES);
     let batch = TrainBatch { images: &images, target: Target::Labels(&labels), weights: None, seed: 1, epoch: 2, position: 3 };
@@ -137,7 +138,8 @@ fn check(what: &str, graph: &Graph) {
             assert!(matches!(parameter.role, Role::Bias), "{what}: {name} has no gradient");
             continue;
         }
-        // So far that the loss changes by about 0.004, well above its rounding and far below where it is curved.
+        // So far that the loss changes by about 0.004, well above its rounding and far below where
+        // it is curved.
         let step = 0.002 / square;
         let at = |engine: &mut CpuEngine, factor: f64, loss_of: &mut dyn FnMut(&mut CpuEngine, &State) -> f64| {
             let mut state = start.clone();

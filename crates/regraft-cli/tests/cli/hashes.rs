@@ -1,7 +1,9 @@
-//! The bits that fixed runs leave. A change of code that is to change no number leaves these hashes as they are; one that is to
-//! change numbers replaces them. `bench/hashes.py` does the same with more and longer runs.
+//! The bits that fixed runs leave. A change of code that is to change no number leaves these hashes
+//! as they are; one that is to change numbers replaces them. `bench/hashes.py` does the same with
+//! more and longer runs.
 //!
-//! The C library's `exp`, `ln` and `cos` take part. Should a hash differ with nothing changed, compare that library first.
+//! The C library's `exp`, `ln` and `cos` take part. Should a hash differ with nothing changed,
+//! compare that library first.
 
 use crate::pictures::{Look, picture};
 use crate::workspace::Workspace;
@@ -35,7 +37,8 @@ fn photos() -> Workspace {
     workspace
 }
 
-/// The first 16 digits of the SHA-256 of the tensors' bytes: what follows the header, which holds the version and metrics.
+/// The first 16 digits of the SHA-256 of the tensors' bytes: what follows the header, which holds
+/// the version and metrics.
 fn hash(file: &[u8]) -> String {
     let length = u64::from_le_bytes(file[..8].try_into().expect("eight bytes")) as usize;
     Sha256::digest(&file[8 + length..]).iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -8,8 +8,8 @@ use crate::ops::{
 
 /// A graph that is being built, with what the family's operations have in common.
 ///
-/// Random streams are numbered by layers: a convolution's weights and an addition's drops take the number of layers that
-/// begin before their own.
+/// Random streams are numbered by layers: a convolution's weights and an addition's drops take the
+/// number of layers that begin before their own.
 pub(super) struct Builder {
     graph: Graph,
     layers: u32,
@@ -136,7 +136,8 @@ impl Builder {
         self.push(name, vec![input], Operation::GlobalAveragePool(GlobalAveragePool))
     }
 
-    /// The graph with a head of 1000 classes on the last node's output: dropout, then a linear layer.
+    /// The graph with a head of 1000 classes on the last node's output: dropout, then a linear
+    /// layer.
     pub fn with_head(mut self, name: &str, inputs: usize, dropout: f32) -> Graph {
         let input = self.last();
         let dropped = self.push("head_drop", vec![input], Operation::Dropout(Dropout { rate: dropout, stream: 0 }));

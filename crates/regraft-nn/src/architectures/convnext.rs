@@ -7,8 +7,8 @@ use crate::ops::{Function, InitialWeights, Padding};
 /// What layer scale's factors are at first.
 const LAYER_SCALE: f32 = 1e-6;
 
-/// A ConvNeXt of `depths` blocks of `widths` channels in its four stages. The share of dropped branches grows from zero at the
-/// first block to `drop_rate` at the last.
+/// A ConvNeXt of `depths` blocks of `widths` channels in its four stages. The share of dropped
+/// branches grows from zero at the first block to `drop_rate` at the last.
 #[must_use]
 pub fn convnext(architecture: &str, depths: [usize; 4], widths: [usize; 4], drop_rate: f32) -> Graph {
     // There is no batch norm; epsilon is that of layer norms.

@@ -1,4 +1,5 @@
-//! EfficientNet-B0 (Tan and Le 2019) with timm's names: as torchvision trained it, and as TensorFlow did.
+//! EfficientNet-B0 (Tan and Le 2019) with timm's names: as torchvision trained it, and as
+//! TensorFlow did.
 
 use super::builder::{Builder, Geometry};
 use super::squeeze_excite::squeeze_excite;
@@ -70,7 +71,8 @@ struct Network {
 }
 
 impl Network {
-    /// Expand, filter each channel, weigh the channels, project. Without expansion it is a depthwise-separable convolution.
+    /// Expand, filter each channel, weigh the channels, project. Without expansion it is a
+    /// depthwise-separable convolution.
     fn block(&mut self, name: &str, [ins, outs]: [usize; 2], kernel: usize, stride: usize, expansion: usize, drop_rate: f32) {
         let start = self.builder.last();
         let width = ins * expansion;

@@ -5,7 +5,8 @@ use super::squeeze_excite::squeeze_excite;
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, Padding};
 
-/// A block: kernel, stride, channels inside and out, whether channels are weighed, and the activation.
+/// A block: kernel, stride, channels inside and out, whether channels are weighed, and the
+/// activation.
 struct Block(usize, usize, usize, usize, bool, Function);
 
 use Function::{HardSwish, Relu};
@@ -48,7 +49,8 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
     builder.with_head("classifier", 1280, 0.2)
 }
 
-/// Expand, filter each channel, weigh the channels, project. If nothing is expanded, that step is left out.
+/// Expand, filter each channel, weigh the channels, project. If nothing is expanded, that step is
+/// left out.
 fn add_block(builder: &mut Builder, name: &str, ins: usize, &Block(kernel, stride, width, outs, weighs, activation): &Block) {
     let start = builder.last();
     let mut input = start;

@@ -1,5 +1,7 @@
-//! The CPU engine: lowers a graph to steps, plans each pass's memory, and runs it with the kernels of `regraft-kernels`.
+//! The CPU engine: lowers a graph to steps, plans each pass's memory, and runs it with the kernels
+//! of `regraft-kernels`.
 
+mod losses;
 mod parameter;
 mod pass;
 mod plan;
@@ -10,9 +12,7 @@ mod slot;
 mod step;
 mod steps;
 
-use crate::engine::{
-    Engine, EngineError, Loss, LossSettings, Reduction, State, StepOutput, StepPart, Target, TrainBatch, Update,
-};
+use crate::engine::{Engine, EngineError, LossSettings, Reduction, State, StepOutput, StepPart, TrainBatch, Update};
 use crate::graph::{Graph, GraphError, MapShape};
 use crate::parameters::{ParameterInfo, parameters};
 use crate::precision::Precision;
@@ -22,7 +22,7 @@ use plan::Plan;
 use program::Program;
 use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::memory::CacheLine;
-use regraft_kernels::{isa, loss, optimizer};
+use regraft_kernels::{isa, optimizer};
 use slot::disjoint;
 use std::sync::Arc;
 use step::StepSource;
@@ -33,7 +33,8 @@ const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
 /// What a pass is for, in nodes of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Forward, loss, backward. The first `frozen` nodes run as in evaluation and have no backward pass.
+    /// Forward, loss, backward. The first `frozen` nodes run as in evaluation and have no backward
+    /// pass.
     Train {
         /// How many nodes from the start are frozen.
         frozen: usize,
@@ -87,7 +88,8 @@ pub enum CpuError {
 }
 
 impl CpuEngine {
-    /// An engine for square images of `image_size` pixels on so many threads (0: one for each core), in f32, all tensors zero.
+    /// An engine for square images of `image_size` pixels on so many threads (0: one for each
+    /// core), in f32, all tensors zero.
     ///
     /// # Errors
     /// If the images are too small for the graph or the machine lacks what was asked for.
@@ -164,8 +166,8 @@ impl CpuEngine {
         check_length("the batch of images", images.len(), batch * self.image.length())
     }
 
-    /// The output of a node that the program never has in memory, such as that of a batch norm before its activation: computed by
-    /// an engine for the network up to there.
+    /// The output of a node that the program never has in memory, such as that of a batch norm
+    /// before its activation: computed by an engine for the network up to there.
     fn inner_features(&self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
         let threads = self.threads();
         let engine = Self::with_precision(self.graph.through(node), self.image.height, threads, self.precision);
@@ -177,52 +179,6 @@ impl CpuEngine {
 
 fn check_length(what: &str, found: usize, expected: usize) -> Result<(), EngineError> {
     if found == expected { Ok(()) } else { Err(EngineError::Length { what: what.to_owned(), found, expected }) }
-}
-
-fn check_target(target: &Target<'_>, loss: Loss, count: usize, classes: usize) -> Result<(), EngineError> {
-    match (target, loss) {
-        (Target::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
-        (Target::Labels(labels), _) => match labels.iter().find(|&&label| label as usize >= classes) {
-            Some(&label) => Err(EngineError::Label { label, classes }),
-            None => Ok(()),
-        },
-        (Target::Values(values), _) => check_length("the list of targets", values.len(), count * classes),
-    }
-}
-
-/// Each image's loss, and the gradient of `weight` times it.
-fn compute_loss(
-    loss: Loss,
-    target: &Target<'_>,
-    outputs: &[f32],
-    classes: usize,
-    weight: f32,
-    losses: &mut [f32],
-    gradient: &mut [f32],
-) {
-    // Labels of several outputs are 1 at their class and 0 elsewhere.
-    let one_hot = |labels: &[u32]| -> Vec<f32> {
-        let row = |&label: &u32| (0..classes).map(move |class| f32::from(u8::from(class == label as usize)));
-        labels.iter().flat_map(row).collect()
-    };
-    match (loss, target) {
-        (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Labels(labels)) => {
-            loss::cross_entropy(outputs, labels, classes, label_smoothing, weight, losses, gradient);
-        }
-        (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Values(values)) => {
-            loss::soft_cross_entropy(outputs, values, classes, label_smoothing, weight, losses, gradient);
-        }
-        (Loss::SigmoidCrossEntropy, Target::Labels(labels)) => {
-            loss::sigmoid_cross_entropy(outputs, &one_hot(labels), classes, weight, losses, gradient);
-        }
-        (Loss::SigmoidCrossEntropy, Target::Values(values)) => {
-            loss::sigmoid_cross_entropy(outputs, values, classes, weight, losses, gradient);
-        }
-        (Loss::SquaredError, Target::Values(values)) => {
-            loss::squared_error(outputs, values, classes, weight, losses, gradient);
-        }
-        (Loss::SquaredError, Target::Labels(_)) => unreachable!("refused before the pass"),
-    }
 }
 
 impl Engine for CpuEngine {
@@ -262,7 +218,7 @@ impl Engine for CpuEngine {
         let classes = self.graph.classes();
         let count = batch.target.images(classes);
         self.check_images(batch.images, count)?;
-        check_target(&batch.target, loss.loss, count, classes)?;
+        losses::check(&batch.target, loss.loss, count, classes)?;
         if let Some(weights) = batch.weights {
             check_length("the list of weights", weights.len(), count)?;
         }
@@ -283,7 +239,7 @@ impl Engine for CpuEngine {
                 Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
             };
-            compute_loss(loss.loss, &batch.target, logits, classes, weight, &mut output.losses, gradient);
+            losses::compute(loss.loss, &batch.target, logits, classes, weight, &mut output.losses, gradient);
             for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
                 gradient.iter_mut().for_each(|gradient| *gradient *= weight);
             }

@@ -27,7 +27,8 @@ impl Parameter {
         (&self.value, &mut self.gradient)
     }
 
-    /// Moves the value by its gradient. Biases and all that belongs to a normalisation decay only if the update says so.
+    /// Moves the value by its gradient. Biases and all that belongs to a normalisation decay only
+    /// if the update says so.
     pub fn update(&mut self, update: &Update<'_>, role: Role, rate: f32) {
         let length = self.value.len();
         let weight_decay = if role == Role::Weight || update.decay_bias_norm { update.weight_decay } else { 0.0 };

@@ -33,8 +33,8 @@ impl Pass<'_> {
         with_element!(stored, E => copy(images, target.of::<E>()));
     }
 
-    /// Computes a step's output: with running statistics, or in `training` with the batch's own, remembering what its backward
-    /// pass needs.
+    /// Computes a step's output: with running statistics, or in `training` with the batch's own,
+    /// remembering what its backward pass needs.
     pub fn forward(&mut self, index: usize, training: Option<&TrainBatch<'_>>) {
         let plan = self.plan;
         let inputs = &self.program.steps[index].inputs;
@@ -54,7 +54,8 @@ impl Pass<'_> {
         });
     }
 
-    /// Runs a step backwards. Its gradient's buffer is used up: it holds gradients of earlier and earlier values in turn.
+    /// Runs a step backwards. Its gradient's buffer is used up: it holds gradients of earlier and
+    /// earlier values in turn.
     pub fn backward(&mut self, index: usize, scratch: &mut GradientScratch, partial: &mut Vec<f32>) {
         let plan = self.plan;
         if let Some(&StepSource::Step(input)) = self.program.steps[index].inputs.first() {

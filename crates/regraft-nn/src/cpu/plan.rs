@@ -1,8 +1,10 @@
-//! The planner: which buffers a pass needs, from when to when, and where each lies in one block of memory.
+//! The planner: which buffers a pass needs, from when to when, and where each lies in one block of
+//! memory.
 //!
-//! Time runs through the forward pass, one tick a step, then the loss, then the backward pass in reverse. A buffer lives from the
-//! tick that writes it to the last that reads it; buffers that never live at once may share memory. Before the first trained step
-//! nothing is kept for the backward pass, because there is none.
+//! Time runs through the forward pass, one tick a step, then the loss, then the backward pass in
+//! reverse. A buffer lives from the tick that writes it to the last that reads it; buffers that
+//! never live at once may share memory. Before the first trained step nothing is kept for the
+//! backward pass, because there is none.
 
 use super::step::{Reading, Step, StepSource, Target};
 use crate::graph::MapShape;
@@ -14,7 +16,8 @@ use std::ops::Range;
 /// What a pass is for, in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Mode {
-    /// Forward, loss, backward. The first `frozen` steps run as in evaluation and have no backward pass.
+    /// Forward, loss, backward. The first `frozen` steps run as in evaluation and have no backward
+    /// pass.
     Train { frozen: usize },
     /// Forward to the output of one step, with running statistics.
     Evaluate { last: usize },
@@ -50,9 +53,11 @@ impl Place {
 pub(super) struct StepBuffers {
     /// The values before a normalisation. Only a trained step keeps them.
     pub convolved: Option<usize>,
-    /// The step's output; `None` if the only step that reads it normalises [`Self::convolved`] as it reads.
+    /// The step's output; `None` if the only step that reads it normalises [`Self::convolved`] as
+    /// it reads.
     pub output: Option<usize>,
-    /// The step's output computed again, from what it convolved, for the backward pass of the step that reads it.
+    /// The step's output computed again, from what it convolved, for the backward pass of the step
+    /// that reads it.
     pub recomputed: Option<usize>,
     /// The gradient of the step's output.
     pub gradient: Option<usize>,
@@ -75,13 +80,14 @@ pub(super) struct Plan {
     pub steps: Vec<StepBuffers>,
     /// Cache lines of memory for all buffers together.
     pub memory: usize,
-    /// For each step and each of its inputs: `None` if the input needs no gradient, else whether the step adds to the gradient
-    /// that is there (`true`) or is the first to write it.
+    /// For each step and each of its inputs: `None` if the input needs no gradient, else whether
+    /// the step adds to the gradient that is there (`true`) or is the first to write it.
     pub targets: Vec<Vec<Option<bool>>>,
 }
 
 impl Plan {
-    /// Plans a pass of `steps`, whose outputs for one image have these shapes, on images of the shape `image`.
+    /// Plans a pass of `steps`, whose outputs for one image have these shapes, on images of the
+    /// shape `image`.
     pub fn new(steps: &[Step], shapes: &[MapShape], image: MapShape, mode: Mode, batch: usize, precision: Precision) -> Self {
         let count = steps.len();
         let (first_trained, computed) = match mode {
@@ -114,7 +120,8 @@ impl Plan {
             if trained && step.facts.keeps_convolved {
                 plan.steps[index].convolved = Some(plan.add(length, precision, (index, backward_tick(index))));
             }
-            // Reading keeps what is read alive: in the forward pass, and in the backward pass if a gradient is computed from it.
+            // Reading keeps what is read alive: in the forward pass, and in the backward pass if a
+            // gradient is computed from it.
             for &source in &step.inputs {
                 plan.extend_read(source, index);
             }
@@ -195,7 +202,8 @@ impl Plan {
         }
     }
 
-    /// Gives each buffer the lowest place where it meets none that lives at the same time, the largest first.
+    /// Gives each buffer the lowest place where it meets none that lives at the same time, the
+    /// largest first.
     fn place(&mut self) {
         let mut order: Vec<usize> = (0..self.buffers.len()).collect();
         order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].place.lines.len()), index));
@@ -270,8 +278,8 @@ fn stored_as(steps: &[Step], source: StepSource, precision: Precision) -> Precis
     if is_vector && !is_read_as_a_map { Precision::F32 } else { precision }
 }
 
-/// How a trained step's output is read, if a convolution's values before its batch norm tell it and one step alone reads it, as
-/// its first input.
+/// How a trained step's output is read, if a convolution's values before its batch norm tell it and
+/// one step alone reads it, as its first input.
 fn reading(steps: &[Step], index: usize) -> Reading {
     if !steps[index].facts.is_normalized_convolved {
         return Reading::Plain;

@@ -145,7 +145,8 @@ fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
     let names: Vec<&str> = kept.map(|index| network.name(index)).collect();
     let of_blocks =
         |convolution: &str| (0..8).map(|block| format!("layer{}.{}.{convolution}", block / 2 + 1, block % 2)).collect::<Vec<_>>();
-    // What was added to a block's output tells where the activation was constant, so that it is needed itself.
+    // What was added to a block's output tells where the activation was constant, so that it is
+    // needed itself.
     assert_eq!(names, [vec!["maxpool".to_owned()], of_blocks("conv2")].concat());
     let recomputed = (0..plan.steps.len()).filter(|&index| plan.steps[index].recomputed.is_some());
     let names: Vec<&str> = recomputed.map(|index| network.name(index)).collect();
@@ -171,7 +172,8 @@ fn maps_in_bf16_take_half_the_memory() {
     assert_eq!(precision(plan.steps[network.last() - 2].gradient), Precision::Bf16);
 }
 
-/// A ResNet's blocks and an EfficientNet-Lite's are convolutions with all that follows them, and nothing runs alone.
+/// A ResNet's blocks and an EfficientNet-Lite's are convolutions with all that follows them, and
+/// nothing runs alone.
 #[test]
 fn known_families_are_fused_entirely() {
     for (name, convolutions) in [("resnet18", 20), ("resnet50", 53), ("efficientnet_lite0", 49)] {

@@ -1,9 +1,10 @@
 //! Lowering: which steps compute a graph.
 //!
-//! A convolution and the batch norm that alone reads it are one step; so are an addition and a clamp after them, if each alone
-//! reads what is before it. Dropout and the linear layer that alone reads it are one. All else runs alone.
+//! A convolution and the batch norm that alone reads it are one step; so are an addition and a
+//! clamp after them, if each alone reads what is before it. Dropout and the linear layer that alone
+//! reads it are one. All else runs alone.
 
-use super::step::{Compute, Step, StepSource};
+use super::step::{Compute, Facts, Step, StepSource};
 use super::steps::{
     ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep,
     GlobalAveragePoolStep, LayerNormStep, LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail,
@@ -28,6 +29,7 @@ impl Program {
             graph,
             readers: readers(graph),
             layer_of: layer_of(graph),
+            vectors: vectors(graph),
             program: Self { steps: Vec::new(), compute: Vec::new(), step_of: vec![usize::MAX; graph.nodes.len()] },
         };
         lowering.run()
@@ -73,10 +75,32 @@ fn layer_of(graph: &Graph) -> Vec<usize> {
     graph.layers().into_iter().enumerate().flat_map(|(number, layer)| layer.nodes.map(move |_| number)).collect()
 }
 
+/// Whether each node's output is a vector for each image rather than a map: what a global pooling
+/// gives, and what is made of vectors alone.
+fn vectors(graph: &Graph) -> Vec<bool> {
+    let of_image = images_are_vectors(graph);
+    let mut vectors = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let from_vectors = node.inputs.iter().all(|input| match input {
+            Source::Image => of_image,
+            Source::Node(source) => vectors[*source],
+        });
+        vectors.push(from_vectors || matches!(node.operation, Operation::GlobalAveragePool(_)));
+    }
+    vectors
+}
+
+/// Whether the images are features, as those of a head alone: no operation on maps reads them.
+fn images_are_vectors(graph: &Graph) -> bool {
+    let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Image));
+    readers.all(|node| matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_)))
+}
+
 struct Lowering<'a> {
     graph: &'a Graph,
     readers: Vec<Vec<usize>>,
     layer_of: Vec<usize>,
+    vectors: Vec<bool>,
     program: Program,
 }
 
@@ -184,7 +208,8 @@ impl Lowering<'_> {
         self.only_reader(index).map(|reader| (reader, &self.graph.nodes[reader].operation))
     }
 
-    /// The node that alone reads a node's output, if it belongs to the same layer: what is frozen with it.
+    /// The node that alone reads a node's output, if it belongs to the same layer: what is frozen
+    /// with it.
     fn only_reader(&self, index: usize) -> Option<usize> {
         match self.readers[index][..] {
             [reader] if self.layer_of[reader] == self.layer_of[index] => Some(reader),
@@ -192,7 +217,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// What an addition adds to the branch that ends with node `branch`, if the branch's step can add it: it is there by then.
+    /// What an addition adds to the branch that ends with node `branch`, if the branch's step can
+    /// add it: it is there by then.
     fn residual(&self, reader: usize, branch: usize, add: &Add) -> Option<Source> {
         let residual = match self.graph.nodes[reader].inputs[..] {
             [first, second] if first == Source::Node(branch) => second,
@@ -210,25 +236,21 @@ impl Lowering<'_> {
     /// Whether a source is a vector for each image rather than a map.
     fn is_vector(&self, source: Source) -> bool {
         match source {
-            // The images of a head alone are features: no operation on maps reads them.
-            Source::Image => self.graph.nodes.iter().all(|node| {
-                let on_vectors = matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_));
-                on_vectors || !node.inputs.contains(&Source::Image)
-            }),
-            Source::Node(node) => {
-                let node = &self.graph.nodes[node];
-                let is_pool = matches!(node.operation, Operation::GlobalAveragePool(_));
-                is_pool || node.inputs.iter().all(|&input| self.is_vector(input))
-            }
+            Source::Image => images_are_vectors(self.graph),
+            Source::Node(node) => self.vectors[node],
         }
     }
 
-    fn alone(&mut self, index: usize, facts: super::step::Facts, step: impl Compute + 'static) {
-        let inputs = &self.graph.nodes[index].inputs;
-        self.push(&[index], inputs, facts, step);
+    /// A step that computes one node, which reads again what its operation says.
+    fn alone(&mut self, index: usize, facts: Facts, step: impl Compute + 'static) {
+        let node = &self.graph.nodes[index];
+        let needs = node.operation.rules().backward_needs();
+        let inputs_read_again = if needs.inputs { node.inputs.len() } else { 0 };
+        let facts = Facts { inputs_read_again, reads_output_again: needs.output, ..facts };
+        self.push(&[index], &node.inputs, facts, step);
     }
 
-    fn push(&mut self, nodes: &[usize], inputs: &[Source], facts: super::step::Facts, step: impl Compute + 'static) {
+    fn push(&mut self, nodes: &[usize], inputs: &[Source], facts: Facts, step: impl Compute + 'static) {
         let Program { steps, compute, step_of } = &mut self.program;
         let source = |input: &Source| match input {
             Source::Image => StepSource::Image,

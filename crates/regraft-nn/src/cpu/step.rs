@@ -1,4 +1,5 @@
-//! What the CPU engine runs: steps, each an operation of the graph or several that one kernel computes together.
+//! What the CPU engine runs: steps, each an operation of the graph or several that one kernel
+//! computes together.
 
 use super::parameter::{Layout, Parameter};
 use super::plan::Place;
@@ -32,7 +33,8 @@ pub(super) struct Step {
 pub(super) struct Facts {
     /// Whether training keeps the values before a normalisation in a buffer of their own.
     pub keeps_convolved: bool,
-    /// Whether its output is a scale, a shift and a clamp of those values alone, so that they tell it.
+    /// Whether its output is a scale, a shift and a clamp of those values alone, so that they tell
+    /// it.
     pub is_normalized_convolved: bool,
     /// How it takes such values from the step that it reads first.
     pub reading: Reading,
@@ -42,8 +44,8 @@ pub(super) struct Facts {
     pub reads_output_again: bool,
     /// Whether it reads f32 whatever the precision of maps is.
     pub reads_f32: bool,
-    /// Whether its output is a vector for each image, which is stored in f32 if all that read it read f32: logits and features
-    /// are small, and what rounding does to them shows.
+    /// Whether its output is a vector for each image, which is stored in f32 if all that read it
+    /// read f32: logits and features are small, and what rounding does to them shows.
     pub gives_vector: bool,
 }
 
@@ -53,14 +55,15 @@ pub(super) enum Reading {
     /// As it is.
     #[default]
     Plain,
-    /// It goes over each value once, or a few times in the cache, and normalises it on the way: the output is never written.
+    /// It goes over each value once, or a few times in the cache, and normalises it on the way: the
+    /// output is never written.
     Normalizes,
     /// Its backward pass takes it computed again, which is next to no time beside its own.
     Recomputed,
 }
 
-/// Where a gradient goes: the gradient of what a step read, and whether it is added to what is there. `None` if nothing
-/// needs it.
+/// Where a gradient goes: the gradient of what a step read, and whether it is added to what is
+/// there. `None` if nothing needs it.
 pub(super) type Target = Option<(Place, bool)>;
 
 /// The forward pass of a step.
@@ -98,7 +101,8 @@ pub(super) struct Backward<'a> {
     pub output_shape: MapShape,
     /// The output's gradient, which the step may use up.
     pub gradient: Place,
-    /// Where the gradients of its inputs go. If both inputs are one map, the first gradient is added to the last.
+    /// Where the gradients of its inputs go. If both inputs are one map, the first gradient is
+    /// added to the last.
     pub targets: Vec<Target>,
     pub scratch: &'a mut GradientScratch,
     pub partial: &'a mut Vec<f32>,
@@ -109,8 +113,8 @@ pub(super) trait Compute: Send {
     /// Computes the output.
     fn forward(&mut self, run: Forward<'_>);
 
-    /// Computes the gradients of parameters and inputs from that of the output. Gradients of inputs are given from the last to
-    /// the first.
+    /// Computes the gradients of parameters and inputs from that of the output. Gradients of inputs
+    /// are given from the last to the first.
     fn backward(&mut self, run: Backward<'_>);
 
     /// The learned tensor of that role.
@@ -141,8 +145,8 @@ pub(super) trait Compute: Send {
     /// To be called after a tensor changed: what was derived from it is made anew.
     fn invalidate(&mut self) {}
 
-    /// What makes its output of its values before the normalisation, if [`Facts::is_normalized_convolved`]; as the last forward
-    /// pass of a training left it.
+    /// What makes its output of its values before the normalisation, if
+    /// [`Facts::is_normalized_convolved`]; as the last forward pass of a training left it.
     fn normalization(&self) -> Option<Normalization<'_>> {
         None
     }

@@ -6,9 +6,9 @@ use crate::graph::MapShape;
 /// `branch + residual`, maps of one shape. Reads the branch, then the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Add {
-    /// In training, the probability that an image's branch is left out, so that only the residual remains, and the share by
-    /// which other branches are scaled up ("drop-connect" in the EfficientNet papers, stochastic depth elsewhere: Huang et al.
-    /// 2016).
+    /// In training, the probability that an image's branch is left out, so that only the residual
+    /// remains, and the share by which other branches are scaled up ("drop-connect" in the
+    /// EfficientNet papers, stochastic depth elsewhere: Huang et al. 2016).
     pub drop_rate: f32,
     /// Number of the random stream that decides on it.
     pub stream: u32,

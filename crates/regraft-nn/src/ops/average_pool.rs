@@ -3,8 +3,8 @@
 use super::{Needs, Padding, Rules, Window};
 use crate::graph::MapShape;
 
-/// The mean over a square window. The border around the map does not count, as in PyTorch with `count_include_pad=False`. Reads one
-/// map.
+/// The mean over a square window. The border around the map does not count, as in PyTorch with
+/// `count_include_pad=False`. Reads one map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AveragePool {
     /// Side of the window.

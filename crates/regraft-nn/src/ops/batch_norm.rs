@@ -17,7 +17,8 @@ pub struct BatchNorm {
     pub statistics: NormStatistics,
 }
 
-/// What a batch norm normalises with in training. In evaluation it is always the running statistics.
+/// What a batch norm normalises with in training. In evaluation it is always the running
+/// statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormStatistics {
     /// The batch's own mean and variance; the running statistics follow them.

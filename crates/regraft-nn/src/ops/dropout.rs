@@ -3,7 +3,8 @@
 use super::{Needs, Part, Rules};
 use crate::graph::MapShape;
 
-/// In training, sets values to zero and scales the others up, so that their mean stays (Srivastava et al. 2014). Reads one map.
+/// In training, sets values to zero and scales the others up, so that their mean stays (Srivastava
+/// et al. 2014). Reads one map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     /// The probability that a value is set to zero.

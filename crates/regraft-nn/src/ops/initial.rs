@@ -5,10 +5,11 @@ use regraft_kernels::random::{Draws, Purpose};
 /// How weights start in a network from scratch. Biases start at zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitialWeights {
-    /// Normal with variance `2 / (outputs x taps)` (He et al. 2015, fan-out), as torchvision's ResNet and EfficientNet.
+    /// Normal with variance `2 / (outputs x taps)` (He et al. 2015, fan-out), as torchvision's
+    /// ResNet and EfficientNet.
     FanOut,
-    /// Normal with this standard deviation: 0.02 in timm's ConvNeXt and vision transformers. (timm's `trunc_normal_` cuts at an
-    /// absolute value of 2, which at 0.02 never happens.)
+    /// Normal with this standard deviation: 0.02 in timm's ConvNeXt and vision transformers.
+    /// (timm's `trunc_normal_` cuts at an absolute value of 2, which at 0.02 never happens.)
     Normal(f32),
 }
 

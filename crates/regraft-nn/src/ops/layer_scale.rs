@@ -4,8 +4,8 @@ use super::{Needs, Part, Rules};
 use crate::graph::MapShape;
 use crate::parameters::{Role, Tensor};
 
-/// Multiplication by a learned factor for each channel at the end of a branch (Touvron et al. 2021). Reads one map. Its tensor
-/// has the node's own name, such as `stages.0.blocks.0.gamma`.
+/// Multiplication by a learned factor for each channel at the end of a branch (Touvron et al.
+/// 2021). Reads one map. Its tensor has the node's own name, such as `stages.0.blocks.0.gamma`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerScale {
     /// Channels of the map.

@@ -1,7 +1,7 @@
 //! The primitive operations that networks are made of, one file each.
 //!
-//! [`Rules`] answers every question about an operation that does not depend on a device. Only [`Operation::rules`] and the
-//! engines' lowering passes tell operations apart.
+//! [`Rules`] answers every question about an operation that does not depend on a device. Only
+//! [`Operation::rules`] and the engines' lowering passes tell operations apart.
 
 mod activation;
 mod add;
@@ -93,7 +93,8 @@ pub enum Part {
     Main,
     /// It belongs to the layer of the node before it, as a batch norm to its convolution.
     Follows,
-    /// It belongs to the layer of the node after it, as dropout to the linear layer that it precedes.
+    /// It belongs to the layer of the node after it, as dropout to the linear layer that it
+    /// precedes.
     Precedes,
 }
 
@@ -146,7 +147,8 @@ pub trait Rules {
         vec![value; tensor.length()]
     }
 
-    /// Multiply-adds for one image, counted as torchvision does: those of convolutions and linear layers.
+    /// Multiply-adds for one image, counted as torchvision does: those of convolutions and linear
+    /// layers.
     fn multiply_adds(&self, _inputs: &[MapShape], _output: MapShape) -> u64 {
         0
     }

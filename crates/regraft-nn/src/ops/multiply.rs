@@ -3,8 +3,8 @@
 use super::{Needs, Part, Rules};
 use crate::graph::MapShape;
 
-/// `map * vector`, the same factor for all pixels of a channel: the end of squeeze-and-excitation (Hu et al. 2018). Reads the
-/// map, then the vector, `[N, 1, 1, C]`.
+/// `map * vector`, the same factor for all pixels of a channel: the end of squeeze-and-excitation
+/// (Hu et al. 2018). Reads the map, then the vector, `[N, 1, 1, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multiply;
 

@@ -5,12 +5,14 @@
 pub enum Padding {
     /// This many pixels on each side (PyTorch's).
     Each(usize),
-    /// As many as make `output = ceil(input / stride)`, an odd one below and on the right (TensorFlow's `SAME`).
+    /// As many as make `output = ceil(input / stride)`, an odd one below and on the right
+    /// (TensorFlow's `SAME`).
     Same,
 }
 
 impl Padding {
-    /// The length of the output, and the zeros before the input, along one side of `length`. `None` if the kernel does not fit.
+    /// The length of the output, and the zeros before the input, along one side of `length`. `None`
+    /// if the kernel does not fit.
     #[must_use]
     pub fn resolve(self, length: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
         match self {

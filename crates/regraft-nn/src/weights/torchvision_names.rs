@@ -1,13 +1,15 @@
-//! torchvision's names of EfficientNet, MobileNetV3 and ConvNeXt, which number modules by their places.
+//! torchvision's names of EfficientNet, MobileNetV3 and ConvNeXt, which number modules by their
+//! places.
 
 use super::NamedTensor;
 use std::collections::BTreeMap;
 
-/// Translates torchvision's names (`features.2.0.block.1.0.weight`) to timm's (`blocks.1.0.conv_dw.weight`), and the shapes that
-/// differ with them. Returns whether the tensors had such names; others are left alone.
+/// Translates torchvision's names (`features.2.0.block.1.0.weight`) to timm's
+/// (`blocks.1.0.conv_dw.weight`), and the shapes that differ with them. Returns whether the tensors
+/// had such names; others are left alone.
 ///
-/// MobileNetV3's blocks are numbered from first to last there and by stage in timm. A stage begins where the width that blocks put
-/// out changes, which holds for EfficientNet too.
+/// MobileNetV3's blocks are numbered from first to last there and by stage in timm. A stage begins
+/// where the width that blocks put out changes, which holds for EfficientNet too.
 pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
     let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
     if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block.")) {

@@ -15,7 +15,7 @@ impl ActivationStep {
     }
 
     pub fn facts(&self) -> Facts {
-        Facts { reading: Reading::Normalizes, inputs_read_again: 1, ..Facts::default() }
+        Facts { reading: Reading::Normalizes, ..Facts::default() }
     }
 }
 

@@ -26,7 +26,7 @@ impl ConvolutionStep {
     }
 
     pub fn facts(&self) -> Facts {
-        Facts { reading: self.filter.reading(), inputs_read_again: 1, ..Facts::default() }
+        Facts { reading: self.filter.reading(), ..Facts::default() }
     }
 }
 

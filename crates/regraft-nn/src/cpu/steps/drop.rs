@@ -10,7 +10,8 @@ fn factor(draws: &mut Draws, rate: f32) -> f32 {
     if draws.uniform() < rate { 0.0 } else { 1.0 / (1.0 - rate) }
 }
 
-/// What each image's branch is multiplied with: nothing, or so much more that the mean stays. Empty if the rate is zero.
+/// What each image's branch is multiplied with: nothing, or so much more that the mean stays. Empty
+/// if the rate is zero.
 pub(super) fn branch_factors(rate: f32, stream: u32, batch: usize, training: &TrainBatch<'_>, factors: &mut Vec<f32>) {
     factors.clear();
     if rate > 0.0 {

@@ -60,7 +60,8 @@ impl Filter {
         Self { operation, weight, packed: PackedWeights::default() }
     }
 
-    /// The order of the weights' elements. Depthwise kernels of other sides run as grouped convolutions and read those' order.
+    /// The order of the weights' elements. Depthwise kernels of other sides run as grouped
+    /// convolutions and read those' order.
     pub fn layout(&self) -> Layout {
         let handled = self.operation.is_depthwise() && depthwise::KERNELS.contains(&self.operation.kernel);
         if handled { Layout::Depthwise } else { Layout::ChannelsLast }
@@ -84,7 +85,8 @@ impl Filter {
         ConvolutionShape { groups, ..window_shape(batch, input, output, kernel, stride, padding) }
     }
 
-    /// The weights with each output channel's multiplied by its `scale`, as the forward kernels take them.
+    /// The weights with each output channel's multiplied by its `scale`, as the forward kernels
+    /// take them.
     pub fn prepare<E: Element>(&self, shape: &ConvolutionShape, scale: Option<&[f32]>) -> Prepared {
         let mut prepared = Prepared::default();
         let mut weights = self.weight.value.clone();

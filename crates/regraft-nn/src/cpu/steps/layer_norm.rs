@@ -23,7 +23,7 @@ impl LayerNormStep {
     }
 
     pub fn facts(gives_vector: bool) -> Facts {
-        Facts { inputs_read_again: 1, reads_f32: true, gives_vector, ..Facts::default() }
+        Facts { reads_f32: true, gives_vector, ..Facts::default() }
     }
 }
 

@@ -17,7 +17,7 @@ impl LayerScaleStep {
     }
 
     pub fn facts(&self) -> Facts {
-        Facts { inputs_read_again: 1, ..Facts::default() }
+        Facts::default()
     }
 }
 

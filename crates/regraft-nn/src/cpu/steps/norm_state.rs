@@ -53,16 +53,18 @@ impl NormState {
         (scale, shift)
     }
 
-    /// Decides what a training pass over this many pixels normalises with; to be called before statistics are taken.
+    /// Decides what a training pass over this many pixels normalises with; to be called before
+    /// statistics are taken.
     ///
-    /// One value has no variance: PyTorch stops there. A last batch of one image must not end a training, so the layer then
-    /// normalises with its running statistics, as in evaluation, and leaves them as they are.
+    /// One value has no variance: PyTorch stops there. A last batch of one image must not end a
+    /// training, so the layer then normalises with its running statistics, as in evaluation, and
+    /// leaves them as they are.
     pub fn begin(&mut self, pixels: usize) {
         self.normalizes_batch = pixels > 1 && self.operation.statistics == NormStatistics::Batch;
     }
 
-    /// Moves the running statistics and computes scale and shift, once [`Self::statistics`] are those of the batch if they are
-    /// to be.
+    /// Moves the running statistics and computes scale and shift, once [`Self::statistics`] are
+    /// those of the batch if they are to be.
     pub fn finish(&mut self, pixels: usize) {
         if self.normalizes_batch {
             let momentum = self.operation.momentum;
@@ -75,7 +77,8 @@ impl NormState {
         (self.scale, self.shift) = self.scale_and_shift(&self.inverse_deviation, &self.statistics.mean);
     }
 
-    /// Turns the gradient of the normalised values into that of the values, in place, given the parameters' gradients.
+    /// Turns the gradient of the normalised values into that of the values, in place, given the
+    /// parameters' gradients.
     pub fn backward_input<E: Element>(&self, input: &[E], gradient: &mut [E]) {
         let Self { statistics, inverse_deviation, scale, weight, bias, .. } = self;
         if self.normalizes_batch {
