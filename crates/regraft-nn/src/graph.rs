@@ -138,10 +138,10 @@ impl Graph {
         }
     }
 
-    /// The place of the head's first node, which is also the number of the backbone's nodes. The
-    /// head is the last layer: a linear layer with its dropout.
+    /// How many nodes the backbone has. The nodes from there on are the head: the last layer, which
+    /// is a linear layer with its dropout.
     #[must_use]
-    pub fn head(&self) -> usize {
+    pub fn backbone(&self) -> usize {
         self.layers().last().map_or(0, |layer| layer.nodes.start)
     }
 
@@ -154,7 +154,7 @@ impl Graph {
     /// What the head reads: the features.
     #[must_use]
     pub fn head_input(&self) -> Source {
-        self.nodes.get(self.head()).and_then(|node| node.inputs.first()).copied().unwrap_or(Source::Image)
+        self.nodes.get(self.backbone()).and_then(|node| node.inputs.first()).copied().unwrap_or(Source::Image)
     }
 
     /// The same network with a head of `classes` logits.
@@ -168,7 +168,7 @@ impl Graph {
 
     /// Makes the head drop features with this probability in training.
     pub fn set_head_dropout(&mut self, probability: f32) {
-        let head = self.head();
+        let head = self.backbone();
         for node in &mut self.nodes[head..] {
             if let Operation::Dropout(dropout) = &mut node.operation {
                 dropout.rate = probability;
@@ -180,7 +180,7 @@ impl Graph {
     /// many channels. Its parameters keep their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {
-        let head = self.head();
+        let head = self.backbone();
         let moved = |source: &Source| match source {
             Source::Node(node) if *node >= head => Source::Node(node - head),
             _ => Source::Image,

@@ -20,7 +20,7 @@ pub enum HeadInitialization {
 #[must_use]
 pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State {
     let mut state = new_head(graph, seed, head);
-    for node in &graph.nodes[..graph.head()] {
+    for node in &graph.nodes[..graph.backbone()] {
         let rules = node.operation.rules();
         for tensor in rules.tensors(&node.name, graph.image_size) {
             let values = rules.initial(&tensor, seed);
@@ -43,7 +43,7 @@ pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) ->
     let mut draws = Draws::new(seed, Purpose::Head, 0, 0);
     let mut uniform =
         |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
-    let head = graph.head();
+    let head = graph.backbone();
     let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node >= head);
     of_head
         .map(|parameter| {

@@ -17,7 +17,7 @@ fn heads_learn_several_labels_and_numbers() {
     let values: Vec<f32> = (0..8 * CLASSES).map(|at| ((at / CLASSES) >> (at % CLASSES) & 1) as f32).collect();
     for (loss, rate) in [(Loss::SigmoidCrossEntropy, 0.02), (Loss::SquaredError, 2e-4)] {
         let mut engine = engine(without_drops(graph("resnet18").with_classes(CLASSES)), 32, 2);
-        engine.freeze(engine.graph().head());
+        engine.freeze(engine.graph().backbone());
         let settings = LossSettings { loss, reduction: Reduction::Mean };
         let rates = vec![rate; engine.graph().nodes.len()];
         let batch =

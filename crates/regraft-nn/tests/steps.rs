@@ -108,7 +108,7 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
     {
         let make = if precision == Precision::F32 { engine } else { engine_in_bf16 };
         let mut whole = make(network(architecture), size, 2);
-        let head = whole.graph().head();
+        let head = whole.graph().backbone();
         whole.freeze(head);
         let mut alone = CpuEngine::with_precision(whole.graph().head_alone(), 1, 2, precision).expect("a head");
         alone.load_state(&whole.state()).expect("every tensor");
@@ -441,7 +441,7 @@ fn drops_act_and_their_names_alone_determine_them() {
     assert_eq!(plain, first_losses(without_drops(whole.clone()), (4, 5, 6)), "without drops nothing is drawn");
     let mut only_dropout = without_drops(whole.clone());
     let mut only_drop_connect = whole.clone();
-    let head = whole.head();
+    let head = whole.backbone();
     only_dropout.nodes[head] = whole.nodes[head].clone();
     only_drop_connect.nodes[head] = without_drops(whole.clone()).nodes[head].clone();
     for graph in [whole, only_dropout, only_drop_connect] {
@@ -458,7 +458,7 @@ fn drops_act_and_their_names_alone_determine_them() {
 #[test]
 fn draws_belong_to_a_place_in_the_epoch() {
     let mut engine = engine(network("efficientnet_lite0"), 32, 2);
-    engine.freeze(engine.graph().head());
+    engine.freeze(engine.graph().backbone());
     let (images, labels) = pictures(6, 32, CLASSES);
     let rates = vec![0.0; engine.graph().nodes.len()];
     let update =

@@ -205,7 +205,7 @@ fn torchvisions_names_are_translated_to_timms() {
         let file = WeightFile { tensors: tensors.collect(), ..file_of(&[]) };
         let graph = regraft_nn::architectures::find(architecture).unwrap().graph();
         let expected = regraft_nn::parameters::parameters(&graph).into_iter().map(|parameter| ExpectedTensor {
-            head: parameter.node >= graph.head(),
+            head: parameter.node >= graph.backbone(),
             name: parameter.name,
             shape: parameter.shape,
         });

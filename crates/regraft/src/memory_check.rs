@@ -44,7 +44,7 @@ pub(crate) fn check_batch(
     smaller: &str,
 ) -> Result<(), TooLittleMemory> {
     let mode = match purpose {
-        Purpose::Train { frozen } if frozen < engine.graph().head() => Mode::Train { frozen },
+        Purpose::Train { frozen } if frozen < engine.graph().backbone() => Mode::Train { frozen },
         Purpose::Train { .. } | Purpose::Evaluate => Mode::Evaluate,
     };
     let image_bytes = u64::from(image_size).pow(2) * 3 * 4;

@@ -373,7 +373,7 @@ fn imagenet_aliases() -> Vec<Vec<String>> {
 /// The tensors that a weight file of this architecture has.
 #[must_use]
 pub fn expected_tensors(graph: &Graph) -> Vec<ExpectedTensor> {
-    let head = graph.head();
+    let head = graph.backbone();
     let expected = |parameter: regraft_nn::parameters::ParameterInfo| ExpectedTensor {
         head: parameter.node >= head,
         name: parameter.name,

@@ -202,7 +202,7 @@ impl Engine for CpuEngine {
 
     fn freeze(&mut self, nodes: usize) {
         let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
-        let limit = nodes.min(self.graph.head());
+        let limit = nodes.min(self.graph.backbone());
         let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
         if frozen != self.frozen {
             self.frozen = frozen;

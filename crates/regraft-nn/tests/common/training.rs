@@ -65,7 +65,7 @@ impl Run {
         let batch: Vec<f32> = chosen.iter().flat_map(|&picture| &images[picture * length..][..length]).copied().collect();
         let labels: Vec<u32> = chosen.iter().map(|&picture| labels[picture]).collect();
         let mut rates = vec![self.rate; engine.graph().nodes.len()];
-        rates[engine.graph().head()..].iter_mut().for_each(|rate| *rate *= self.head_multiplier);
+        rates[engine.graph().backbone()..].iter_mut().for_each(|rate| *rate *= self.head_multiplier);
         let batch = TrainBatch { images: &batch, target: Target::Labels(&labels), weights: None, seed: 0, epoch: 0, position: 0 };
         let update = Update {
             optimizer: self.optimizer,

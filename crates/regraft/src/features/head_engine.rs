@@ -55,7 +55,7 @@ impl Engine for HeadEngine {
     fn freeze(&mut self, _nodes: usize) {}
 
     fn frozen(&self) -> usize {
-        self.graph.head()
+        self.graph.backbone()
     }
 
     fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
@@ -67,15 +67,15 @@ impl Engine for HeadEngine {
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
-        let rates = update.learning_rates.get(self.graph.head()..).unwrap_or_default();
+        let rates = update.learning_rates.get(self.graph.backbone()..).unwrap_or_default();
         self.head.update(&Update { learning_rates: rates, ..*update })
     }
 
     fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
-        if node < self.graph.head() {
+        if node < self.graph.backbone() {
             return Err(EngineError::Missing(format!("the trunk that computes {}", self.graph.nodes[node].name)));
         }
-        self.head.features(images, batch, node - self.graph.head())
+        self.head.features(images, batch, node - self.graph.backbone())
     }
 
     fn state(&self) -> State {

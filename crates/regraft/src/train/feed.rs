@@ -75,7 +75,7 @@ impl<'a> Feed<'a> {
         let frozen = config.freeze.as_ref().map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
         // Mixed pictures have features of their own, for which the whole network is needed.
         let mixes = config.mixup > 0.0 || config.cutmix > 0.0;
-        let is_frozen = frozen == graph.head() && config.feature_cache && !mixes;
+        let is_frozen = frozen == graph.backbone() && config.feature_cache && !mixes;
         let mut feed =
             Self { config, pictures, loading, store: None, trunk: None, evaluated: [None, None, None], views: Vec::new() };
         if config.feature_cache && (is_frozen || config.head_start() == crate::config::HeadStart::Fit) {

@@ -33,7 +33,7 @@ impl Trainer<'_> {
         let last = self.config.epoch_count().saturating_sub(1);
         let freeze = self.config.freeze.as_ref();
         let learning = freeze.map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, last))?;
-        if learning == self.engine.graph().head() {
+        if learning == self.engine.graph().backbone() {
             return Ok(());
         }
         let batches = self.first_batches(report)?;
@@ -80,7 +80,7 @@ fn scale_head(engine: &mut dyn Engine, batches: &[Batch]) -> Result<(), EngineEr
         return Ok(());
     }
     let mut tensors = engine.state();
-    let head = engine.graph().head();
+    let head = engine.graph().backbone();
     for parameter in engine.parameters().iter().filter(|parameter| parameter.node >= head) {
         let values = tensors.get_mut(&parameter.name).into_iter().flatten();
         values.for_each(|value| *value *= scale as f32);

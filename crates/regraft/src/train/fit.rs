@@ -85,7 +85,7 @@ impl Trainer<'_> {
     /// Whether the head is fitted again after each epoch: a head fitted to the source's features does not fit those of a backbone
     /// that has learned.
     fn fits_again(&self) -> bool {
-        self.config.head_start() == HeadStart::Fit && self.engine.frozen() < self.engine.graph().head()
+        self.config.head_start() == HeadStart::Fit && self.engine.frozen() < self.engine.graph().backbone()
     }
 
     /// The head's tensors that fit the backbone as it is after an epoch, or its running average if there is one. None of the
@@ -115,7 +115,7 @@ impl Trainer<'_> {
 
 /// The tensors of an engine's head that are a classifier's.
 fn head_tensors(engine: &dyn Engine, classifier: &LinearClassifier) -> State {
-    let head = engine.graph().head();
+    let head = engine.graph().backbone();
     let of_head = engine.parameters().iter().filter(|parameter| parameter.node >= head);
     let tensors = of_head.map(|parameter| {
         let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };

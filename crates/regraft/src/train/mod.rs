@@ -251,7 +251,7 @@ fn prove(
     let frozen = match best_epoch.checked_sub(1) {
         Some(epoch) => transfer::frozen_nodes(&model.graph, freeze, epoch)?,
         // Nothing but the fitted head.
-        None => model.graph.head(),
+        None => model.graph.backbone(),
     };
     let statistics = config.batch_norm == Some(BatchNormMode::Running);
     if frozen == 0 && !statistics {

@@ -81,7 +81,7 @@ pub fn prove_frozen(
     let after = Model::load(model, Some(&graph.architecture))?;
     let mut proof = FrozenProof { tensors: 0, values: 0 };
     let kept = parameters(graph).into_iter().filter(|parameter| {
-        parameter.node < frozen || statistics && parameter.node < graph.head() && !parameter.role.is_learned()
+        parameter.node < frozen || statistics && parameter.node < graph.backbone() && !parameter.role.is_learned()
     });
     for parameter in kept {
         let name = parameter.name;
@@ -119,11 +119,11 @@ mod tests {
             model.save(&path).expect("written");
             prove_frozen(source, &path, &graph, frozen, statistics)
         };
-        let whole = prove(&model, graph.head(), false).expect("equal");
+        let whole = prove(&model, graph.backbone(), false).expect("equal");
         let name = "blocks.3.1.bn1.running_mean";
         let values = model.state.get_mut(name).expect("a tensor");
         values[5] = f32::from_bits(values[5].to_bits() ^ 1);
-        let error = prove(&model, graph.head(), false).expect_err("one bit differs").to_string();
+        let error = prove(&model, graph.backbone(), false).expect_err("one bit differs").to_string();
         assert!(error.contains(name) && error.contains("model.safetensors"), "{error}");
         assert!(prove(&model, 0, true).is_err(), "a statistic that was to stay");
         let through = graph.nodes_through("blocks.2").expect("a stage");

@@ -38,16 +38,16 @@ pub fn target_preprocessing(source: &Preprocessing, image_size: Option<u32>, res
 pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize, GraphError> {
     match freeze {
         Freeze::None => Ok(0),
-        Freeze::Trunk => Ok(graph.head()),
+        Freeze::Trunk => Ok(graph.backbone()),
         // The head always learns: without it there is nothing to train.
-        Freeze::Through(layer) => Ok(graph.nodes_through(layer)?.min(graph.head())),
+        Freeze::Through(layer) => Ok(graph.nodes_through(layer)?.min(graph.backbone())),
         Freeze::Gradual(epochs) => {
             let stages = trunk_stages(graph);
             let learning = (epoch / epochs.get()) as usize;
             match stages.len().checked_sub(learning) {
                 None | Some(0) => Ok(0),
                 // What has no parameters between the stage and the head is frozen with the trunk.
-                Some(all) if all == stages.len() => Ok(graph.head()),
+                Some(all) if all == stages.len() => Ok(graph.backbone()),
                 Some(frozen) => graph.nodes_through(&stages[frozen - 1]),
             }
         }
@@ -62,7 +62,7 @@ pub fn trunk_stages(graph: &Graph) -> Vec<String> {
         let nodes = &graph.nodes[layer.nodes.clone()];
         nodes.iter().any(|node| !node.operation.rules().tensors(&node.name, graph.image_size).is_empty())
     };
-    for layer in graph.layers().iter().filter(|layer| layer.nodes.start < graph.head() && learns(layer)) {
+    for layer in graph.layers().iter().filter(|layer| layer.nodes.start < graph.backbone() && learns(layer)) {
         let stage = graph.stage(layer);
         if stages.last().is_none_or(|last| last != stage) {
             stages.push(stage.to_owned());
@@ -92,7 +92,7 @@ pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -
     };
     let mut multipliers: Vec<f32> =
         graph.layers().iter().flat_map(|layer| std::iter::repeat_n(of_layer(layer), layer.nodes.len())).collect();
-    multipliers[graph.head()..].fill(head_multiplier);
+    multipliers[graph.backbone()..].fill(head_multiplier);
     multipliers
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let graph = architecture("efficientnet_lite0").expect("a known name").graph();
         let freeze = Freeze::try_from("gradual=2".to_owned()).expect("possible");
         let frozen = |epoch| frozen_nodes(&graph, &freeze, epoch).expect("no layer is named");
-        assert_eq!((frozen(0), frozen(1)), (graph.head(), graph.head()));
+        assert_eq!((frozen(0), frozen(1)), (graph.backbone(), graph.backbone()));
         assert_eq!(Ok(frozen(2)), graph.nodes_through("blocks.6"));
         assert_eq!(Ok(frozen(5)), graph.nodes_through("blocks.5"));
         // conv_stem, seven stages of blocks, conv_head.
