@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod architectures;
 mod audit;
 #[cfg(target_os = "linux")]
 mod bounds;
