@@ -20,8 +20,8 @@ pub(super) const BATCHES: usize = 2;
 /// With momentum 0.9, steps of gradient descent are stable up to a rate of 3.8 / curvature; those of small batches need a fraction
 /// of that. Times `1 - momentum`, for momentum multiplies what a rate comes to.
 const SHARE: f64 = 4.0;
-/// The highest rate that is chosen, however flat the loss.
-const HIGHEST: f64 = 1e-2;
+/// The highest rate that is chosen, however flat the loss: at twice that, the first epoch on trash (docs/recipes.md) cost 5 points.
+const HIGHEST: f64 = 1e-3;
 
 impl Trainer<'_> {
     /// Scales a fitted head down and measures the learning rate, unless one is given, if the backbone is to learn.
