@@ -5,15 +5,17 @@ use super::epoch::{Trainer, class_weights};
 use super::feed::{Part, flow};
 use super::state::TrainState;
 use super::{Event, TrainError};
-use crate::config::{Balance, HeadStart};
+use crate::config::{Balance, HeadStart, TrainConfig};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
+use crate::pictures::Pictures;
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::{Fitted, fit_head};
 use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::parameters::Role;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 impl Trainer<'_> {
@@ -26,19 +28,11 @@ impl Trainer<'_> {
     ) -> Result<Option<Vec<Prediction>>, TrainError> {
         let started = Instant::now();
         let Self { config, engine, pictures, feed, stop, .. } = self;
-        let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
+        let images = pictures.train.len();
         let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
         let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        // Weights make up for what sampling would: both want each class to count the same.
-        let classes = pictures.classes.len();
-        let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
-        let mut progress = |done, total| {
-            report(Event::Fitting { done, total });
-            flow(stop)
-        };
-        let Fitted { classifier, mut fit, out_of_fold } =
-            fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;
+        let Fitted { classifier, mut fit, out_of_fold } = solve(config, pictures, &views, stop, report)?;
         let predictions = pictures.validation.is_empty().then(|| {
             fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
@@ -49,7 +43,7 @@ impl Trainer<'_> {
         if let Some(chosen) = fit.chosen() {
             let note = format!(
                 "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
-                labels.len(),
+                images,
                 if fit.views > 1 { format!(" in {} views each", fit.views) } else { String::new() },
                 fit.strength,
                 fit.folds,
@@ -73,10 +67,10 @@ impl Trainer<'_> {
             test_accuracy: state.last_scores.test_accuracy(),
             learning_rate: 0.0,
             seconds,
-            images_per_second: labels.len() as f64 / seconds,
+            images_per_second: images as f64 / seconds,
             data_wait_fraction: 0.0,
         });
-        state.images += labels.len();
+        state.images += images;
         state.seconds += seconds;
         state.head_fit = Some(fit);
         Ok(predictions)
@@ -99,18 +93,30 @@ impl Trainer<'_> {
             return Ok(None);
         }
         let Self { config, engine, pictures, feed, stop, .. } = self;
-        let classes = pictures.classes.len();
-        let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
-        let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
         let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
-        let mut progress = |done, total| {
-            report(Event::Fitting { done, total });
-            flow(stop)
-        };
         let views: Vec<&Features> = views.iter().collect();
-        let fitted = fit_head(&views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?;
+        let fitted = solve(config, pictures, &views, stop, report)?;
         Ok(Some(head_tensors(&**engine, &fitted.classifier)))
     }
+}
+
+/// The head that fits these views of the training images.
+fn solve(
+    config: &TrainConfig,
+    pictures: &Pictures,
+    views: &[&Features],
+    stop: &AtomicBool,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Fitted, TrainError> {
+    let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
+    let classes = pictures.classes.len();
+    // Weights stand in for sampling: either makes each class count the same.
+    let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
+    let mut progress = |done, total| {
+        report(Event::Fitting { done, total });
+        flow(stop)
+    };
+    Ok(fit_head(views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?)
 }
 
 /// The tensors of an engine's head that are a classifier's.
