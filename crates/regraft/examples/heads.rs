@@ -28,8 +28,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         _ => return Err("give the number of classes and that of images of each".into()),
     };
-    let examples =
-        Examples { features: &features, channels: features.len() / labels.len(), labels: &labels, classes, class_weights: None };
+    let examples = Examples {
+        features: &features,
+        channels: features.len() / labels.len(),
+        labels: &labels,
+        classes,
+        class_weights: None,
+        prior: None,
+    };
     let started = Instant::now();
     let (mut last, mut since) = (0, Instant::now());
     let mut progress = |done, _| {

@@ -1,6 +1,6 @@
 //! The fitted head against scikit-learn's (`fixtures/logistic_regression.py`), and the choice of its strength.
 
-use regraft::logistic_regression::{CrossValidationOptions, Examples, RegressionError, cross_validate, solve};
+use regraft::logistic_regression::{CrossValidation, CrossValidationOptions, Examples, RegressionError, cross_validate, solve};
 use regraft::metrics::softmax;
 use regraft_kernels::random::{Draws, Purpose};
 use std::ops::ControlFlow;
@@ -33,6 +33,7 @@ impl Problem {
             labels: &self.labels,
             classes: self.classes,
             class_weights: self.class_weights.as_deref(),
+            prior: None,
         }
     }
 }
@@ -85,7 +86,7 @@ fn noisy(examples: usize, channels: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
 #[test]
 fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out() {
     let (features, labels) = noisy(200, 60, 5);
-    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None, prior: None };
     let options = CrossValidationOptions { strengths: vec![1e-4, 1e-2, 1.0, 100.0], ..CrossValidationOptions::new(3) };
     let found = cross_validate(examples, &options, &mut go_on).expect("possible");
     // Neither the strength that learns next to nothing nor the one that learns the noise by heart.
@@ -106,7 +107,7 @@ fn the_strength_is_the_one_that_foretells_best_and_every_probability_is_held_out
 #[test]
 fn views_of_a_picture_are_held_out_together() {
     let (features, labels) = noisy(200, 60, 5);
-    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None };
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None, prior: None };
     let options = CrossValidationOptions { strengths: vec![0.02, 2.0], ..CrossValidationOptions::new(3) };
     let once = cross_validate(examples, &options, &mut go_on).expect("possible");
     // The same view twice says nothing new, but for twice the weight of each example. Were the views of a picture parted, its
@@ -124,7 +125,7 @@ fn views_of_a_picture_are_held_out_together() {
 #[test]
 fn it_says_how_far_it_is_and_ends_when_asked_to() {
     let (features, labels) = noisy(50, 10, 5);
-    let examples = Examples { features: &features, channels: 10, labels: &labels, classes: 2, class_weights: None };
+    let examples = Examples { features: &features, channels: 10, labels: &labels, classes: 2, class_weights: None, prior: None };
     let options = CrossValidationOptions { strengths: vec![0.01, 1.0], folds: 3, ..CrossValidationOptions::new(3) };
     let mut heard = Vec::new();
     let found = cross_validate(examples, &options, &mut |done, total| {
@@ -149,7 +150,7 @@ fn it_says_how_far_it_is_and_ends_when_asked_to() {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let (features, labels) = noisy(300, 40, 9);
-    let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2, class_weights: None };
+    let examples = Examples { features: &features, channels: 40, labels: &labels, classes: 2, class_weights: None, prior: None };
     let with_threads = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| solve(examples, 0.1)).expect("solvable")
@@ -159,7 +160,8 @@ fn the_number_of_threads_changes_nothing() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let examples = Examples { features: &[0.0, 1.0, 2.0, 3.0], channels: 2, labels: &[0, 1], classes: 2, class_weights: None };
+    let examples =
+        Examples { features: &[0.0, 1.0, 2.0, 3.0], channels: 2, labels: &[0, 1], classes: 2, class_weights: None, prior: None };
     assert!(solve(examples, 1.0).is_ok());
     assert_eq!(solve(examples, 0.0), Err(RegressionError::Strength(0.0)));
     assert_eq!(solve(Examples { labels: &[0, 2], ..examples }, 1.0), Err(RegressionError::Label { label: 2, classes: 2 }));
@@ -188,12 +190,61 @@ fn clusters(examples: usize, channels: usize, classes: usize, seed: u64) -> (Vec
     (features, labels)
 }
 
+/// Weights around 0 that know nothing of the examples.
+fn random_prior(length: usize) -> Vec<f32> {
+    let mut draws = Draws::new(5, Purpose::Fixture, 0, 0);
+    (0..length).map(|_| 0.3 * draws.normal()).collect()
+}
+
+#[test]
+fn a_prior_is_what_deviations_are_penalised_from() {
+    for (examples, channels, classes) in [(60, 8, 2), (40, 120, 3), (300, 30, 10), (1500, 1280, 3)] {
+        let (features, labels) = clusters(examples, channels, classes, 3);
+        let prior = random_prior(classes * channels);
+        let without = Examples { features: &features, channels, labels: &labels, classes, class_weights: None, prior: None };
+        let examples = Examples { prior: Some(&prior), ..without };
+        for strength in [0.01, 1.0] {
+            let found = solve(examples, strength).expect("solvable").classifier;
+            let (value, slope) = objective(examples, &found.weight, &found.bias, strength);
+            let length = found.weight.len() as f64;
+            let above = length * slope * slope * strength * labels.len() as f64 / 2.0;
+            assert!(slope < 2e-5 && above < 2e-3 * value, "{classes} classes, strength {strength}: {slope} {above} {value}");
+            let (_, slope) = objective(without, &found.weight, &found.bias, strength);
+            assert!(slope > 1e-4, "the prior makes a difference: {slope}");
+        }
+    }
+    let examples =
+        Examples { features: &[1.0, 2.0], channels: 1, labels: &[0, 1], classes: 2, class_weights: None, prior: Some(&[1.0]) };
+    assert_eq!(solve(examples, 1.0), Err(RegressionError::Prior { classes: 2, channels: 1 }));
+}
+
+#[test]
+fn cross_validation_uses_a_prior_only_if_it_helps() {
+    let (features, labels) = noisy(60, 60, 5);
+    let examples = Examples { features: &features, channels: 60, labels: &labels, classes: 2, class_weights: None, prior: None };
+    let options = CrossValidationOptions::new(3);
+    let without = cross_validate(examples, &options, &mut go_on).expect("possible");
+    // Only the first channel says anything of the class.
+    let helpful: Vec<f32> = (0..120).map(|place| if place % 60 == 0 { place as f32 / 30.0 - 1.0 } else { 0.0 }).collect();
+    let with = cross_validate(Examples { prior: Some(&helpful), ..examples }, &options, &mut go_on).expect("possible");
+    let loss = |found: &CrossValidation| {
+        let chosen = found.trials.iter().find(|trial| trial.strength == found.strength);
+        chosen.expect("it was tried").loss
+    };
+    assert!(with.uses_prior && loss(&with) < 0.9 * loss(&without), "{} {}", loss(&with), loss(&without));
+    let misleading = random_prior(120);
+    let with = cross_validate(Examples { prior: Some(&misleading), ..examples }, &options, &mut go_on).expect("possible");
+    assert!(with == CrossValidation { evaluations: with.evaluations, ..without });
+}
+
 /// Mean cross-entropy plus penalty in f64, and the largest slope.
 fn objective(examples: Examples<'_>, weight: &[f32], bias: &[f32], strength: f64) -> (f64, f64) {
-    let Examples { features, channels, labels, classes, .. } = examples;
+    let Examples { features, channels, labels, classes, prior, .. } = examples;
     let penalty = 1.0 / (strength * labels.len() as f64);
-    let mut slopes: Vec<f64> = weight.iter().map(|&value| penalty * f64::from(value)).collect();
-    let mut value = 0.5 * penalty * weight.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+    let prior = prior.map_or_else(|| vec![0.0; weight.len()], <[f32]>::to_vec);
+    let penalised: Vec<f64> = weight.iter().zip(prior).map(|(&value, prior)| f64::from(value) - f64::from(prior)).collect();
+    let mut slopes: Vec<f64> = penalised.iter().map(|value| penalty * value).collect();
+    let mut value = 0.5 * penalty * penalised.iter().map(|value| value.powi(2)).sum::<f64>();
     for (row, &label) in features.chunks_exact(channels).zip(labels) {
         let logit = |class: usize| -> f64 {
             let weight = &weight[class * channels..][..channels];
@@ -220,7 +271,7 @@ fn no_slope_is_left_at_a_solution_with_few_or_many_classes_examples_and_channels
         [(60, 8, 2), (40, 120, 2), (300, 30, 10), (90, 200, 10), (400, 40, 50), (150, 260, 50), (1000, 200, 400), (1500, 1280, 3)]
     {
         let (features, labels) = clusters(examples, channels, classes, 3);
-        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
+        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None, prior: None };
         for strength in [0.01, 1.0, 30.0] {
             let found = solve(examples, strength).expect("solvable").classifier;
             let (value, slope) = objective(examples, &found.weight, &found.bias, strength);
@@ -237,7 +288,7 @@ fn no_slope_is_left_at_a_solution_with_few_or_many_classes_examples_and_channels
 fn the_strength_is_that_of_a_search_through_all_of_them() {
     for (examples, channels, classes) in [(200, 40, 2), (120, 200, 6), (500, 60, 25)] {
         let (features, labels) = clusters(examples, channels, classes, 5);
-        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
+        let examples = Examples { features: &features, channels, labels: &labels, classes, class_weights: None, prior: None };
         let options = CrossValidationOptions::new(3);
         let found = cross_validate(examples, &options, &mut go_on).expect("possible");
         let loss_of = |&strength: &f64| {

@@ -24,7 +24,7 @@ fn memory_grows_with_examples_and_classes_and_not_with_their_product() {
     let mut draws = Draws::new(1, Purpose::Fixture, 0, 0);
     let features: Vec<f32> = (0..examples * channels).map(|_| draws.normal()).collect();
     let labels: Vec<u32> = (0..examples as u32).map(|example| example % classes as u32).collect();
-    let all = Examples { features: &features, channels, labels: &labels, classes, class_weights: None };
+    let all = Examples { features: &features, channels, labels: &labels, classes, class_weights: None, prior: None };
     // All folds and a step by what earlier solutions foretell, in little time.
     let options = CrossValidationOptions { folds: 2, strengths: vec![1e-4, 1e-3, 1e-2], ..CrossValidationOptions::new(0) };
     let before = status("VmRSS");

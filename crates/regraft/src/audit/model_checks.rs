@@ -41,7 +41,7 @@ pub(super) fn ask(
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let (channels, classes) = (found.channels, files.classes.len());
-    let examples = Examples { features: &found.values, channels, labels: &given, classes, class_weights: None };
+    let examples = Examples { features: &found.values, channels, labels: &given, classes, class_weights: None, prior: None };
     let folds = CrossValidationOptions::new(options.seed).for_examples(total);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
     let (held_out, far) = pool.install(|| {

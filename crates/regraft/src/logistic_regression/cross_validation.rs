@@ -62,8 +62,18 @@ pub struct CrossValidation {
     pub trials: Vec<Trial>,
     /// What the regressions with the chosen strength say of the examples that they did not see, in the order of the examples.
     pub out_of_fold: OutOfFold,
+    /// Whether the regressions with the prior predict held-out examples better than those without.
+    pub uses_prior: bool,
     /// How often the objective was computed, in all regressions.
     pub evaluations: usize,
+}
+
+impl CrossValidation {
+    /// The held-out loss of the chosen strength.
+    fn loss(&self) -> f64 {
+        let chosen = self.trials.iter().find(|trial| trial.strength == self.strength);
+        chosen.map_or(f64::INFINITY, |trial| trial.loss)
+    }
 }
 
 /// Regressions are compared once the decrease still to be expected is less than this share of the objective. Where the examples are
@@ -88,10 +98,8 @@ pub fn cross_validate(
     options: &CrossValidationOptions,
     progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
 ) -> Result<CrossValidation, RegressionError> {
-    let prepared = Prepared::new(&examples, options)?;
-    let mut search = Search::new(&prepared, progress);
-    let chosen = search.run()?;
-    Ok(search.end(chosen))
+    let mut prepared = Prepared::new(&examples, options)?;
+    Ok(prepared.search(examples.prior, progress)?.0)
 }
 
 /// As [`cross_validate`], then the regression on all examples with the chosen strength.
@@ -103,12 +111,8 @@ pub fn cross_validate_and_solve(
     options: &CrossValidationOptions,
     progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
 ) -> Result<(CrossValidation, Solution), RegressionError> {
-    let prepared = Prepared::new(&examples, options)?;
-    let mut search = Search::new(&prepared, progress);
-    let chosen = search.run()?;
-    let solved = search.solved;
-    let start = search.mean();
-    let found = search.end(chosen);
+    let mut prepared = Prepared::new(&examples, options)?;
+    let (found, start, solved) = prepared.search(examples.prior, progress)?;
     let solution = solve_from(start, &prepared.centred, &[found.strength], &mut || progress(solved, solved + 1))?;
     Ok((found, solution))
 }
@@ -139,8 +143,40 @@ impl Prepared {
             return Err(RegressionError::Strength(f64::NAN));
         }
         let folds = Folds::new(examples, options.folds, options.views, options.seed)?;
-        let centred = Centred::new(examples, folds.order.iter().copied());
+        let centred = Centred::new(&Examples { prior: None, ..*examples }, folds.order.iter().copied());
         Ok(Self { folds, centred, strengths, count: examples.labels.len() / options.views })
+    }
+
+    /// Searches without the prior, then with it if there is one; keeps what predicts held-out examples better. Returns what was
+    /// found, the mean of the folds' last solutions, and how many regressions were solved.
+    fn search(
+        &mut self,
+        prior: Option<&[f32]>,
+        progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+    ) -> Result<(CrossValidation, Path, usize), RegressionError> {
+        let (found, start, solved) = self.search_once(0, progress)?;
+        let Some(prior) = prior else { return Ok((found, start, solved)) };
+        self.centred.set_prior(Some(prior));
+        let (with, start_with, solved) = self.search_once(solved, progress)?;
+        let evaluations = found.evaluations + with.evaluations;
+        if with.loss() < found.loss() {
+            return Ok((CrossValidation { evaluations, uses_prior: true, ..with }, start_with, solved));
+        }
+        self.centred.set_prior(None);
+        Ok((CrossValidation { evaluations, ..found }, start, solved))
+    }
+
+    fn search_once(
+        &self,
+        before: usize,
+        progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+    ) -> Result<(CrossValidation, Path, usize), RegressionError> {
+        let mut progress = |solved, expected| progress(before + solved, before + expected);
+        let mut search = Search::new(self, &mut progress);
+        let chosen = search.run()?;
+        let solved = before + search.solved;
+        let start = search.mean();
+        Ok((search.end(chosen), start, solved))
     }
 }
 
@@ -360,6 +396,6 @@ impl<'a, 'b> Search<'a, 'b> {
         let trials = whole.map(|place| self.trial(place)).collect();
         let out_of_fold = self.out_of_fold.remove(&chosen).unwrap_or_else(|| OutOfFold::new(0, 1));
         let strength = self.prepared.strengths[chosen];
-        CrossValidation { strength, trials, out_of_fold, evaluations: self.evaluations }
+        CrossValidation { strength, trials, out_of_fold, uses_prior: false, evaluations: self.evaluations }
     }
 }

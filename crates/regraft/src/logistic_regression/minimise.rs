@@ -54,7 +54,7 @@ pub(super) fn minimise<'a>(
     let length = parameters.len();
     let (mut gradient, mut next, mut next_gradient) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
     let mut weights = None;
-    let is_zero = otherwise.is_none() && parameters.iter().all(|&value| value == 0.0);
+    let is_zero = otherwise.is_none() && !objective.examples.has_prior() && parameters.iter().all(|&value| value == 0.0);
     let mut value = evaluate(objective, parameters, &mut gradient, (!is_zero).then_some(&mut weights));
     let mut evaluations = 1;
     if let Some(other) = otherwise.filter(|other| other.objective.total_cmp(&value.objective).is_lt()) {

@@ -1,7 +1,7 @@
 //! Multinomial logistic regression with an L2 penalty, solved to convergence: the head that fits given features best.
 //!
 //! The objective is scikit-learn's `LogisticRegression`: `strength x sum of cross-entropies + half the squared weights`; the bias
-//! is not penalised. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two
+//! is not penalised. With a prior, what is penalised is the weights' distance from it. Only with two classes do the two differ: there scikit-learn has one row of weights where this one has two
 //! opposite rows, so that its `C` is twice the strength here.
 
 mod basis;
@@ -35,6 +35,8 @@ pub struct Examples<'a> {
     pub classes: usize,
     /// `[classes]`: what the cross-entropy of a class's examples counts, as scikit-learn's `class_weight`; 1 where there are none.
     pub class_weights: Option<&'a [f32]>,
+    /// `[classes, channels]`: the weights from which deviations are penalised; 0 if there are none.
+    pub prior: Option<&'a [f32]>,
 }
 
 /// A linear classifier.
@@ -92,6 +94,14 @@ pub enum RegressionError {
         /// Number of classes.
         classes: usize,
     },
+    /// Weights to start from that do not fit the examples, or are not finite.
+    #[error("the prior has to be {classes} rows of {channels} finite weights")]
+    Prior {
+        /// Number of classes.
+        classes: usize,
+        /// Features of a row.
+        channels: usize,
+    },
     /// No strength, or one that makes no sense.
     #[error("the strength {0} is not possible; choose a finite number above 0, such as 1")]
     Strength(f64),
@@ -127,7 +137,7 @@ impl Examples<'_> {
     /// # Errors
     /// Says which do not.
     pub fn check(&self) -> Result<(), RegressionError> {
-        let Self { features, channels, labels, classes, class_weights } = *self;
+        let Self { features, channels, labels, classes, class_weights, prior } = *self;
         if labels.is_empty() || channels == 0 || features.len() != labels.len() * channels {
             return Err(RegressionError::Shape { features: features.len(), channels, labels: labels.len() });
         }
@@ -139,6 +149,9 @@ impl Examples<'_> {
             || labels.iter().all(|&label| self.weight(label) == 0.0)
         {
             return Err(RegressionError::ClassWeights { classes });
+        }
+        if prior.is_some_and(|prior| prior.len() != classes * channels || !prior.iter().all(|value| value.is_finite())) {
+            return Err(RegressionError::Prior { classes, channels });
         }
         match features.iter().position(|value| !value.is_finite()) {
             Some(place) => Err(RegressionError::NotFinite { example: place / channels }),

@@ -4,6 +4,7 @@ use super::basis::Basis;
 use super::{Examples, LinearClassifier};
 use regraft_kernels::softmax_regression::{Classifier, Rows, Watch, loss_and_gradient, probabilities};
 use regraft_kernels::vectors::{add_scaled, dot};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The examples minus their mean, along their principal axes where that pays. The bias is not penalised and the penalty does not
@@ -16,12 +17,22 @@ pub(super) struct Centred {
     /// `[channels]`: the mean square of each coordinate.
     variance: Vec<f32>,
     class_weights: Vec<f32>,
+    prior: Option<Prior>,
+}
+
+/// The weights whose neighbourhood is searched. The parameters of a regression are deviations from them, so that everything about
+/// the penalty is as without.
+struct Prior {
+    /// `[classes, channels]`, as given.
+    given: Vec<f32>,
+    /// `[classes, coordinates]`.
+    rotated: Vec<f32>,
 }
 
 impl Centred {
     /// The examples at the places in `order`.
     pub fn new(examples: &Examples<'_>, order: impl Iterator<Item = usize> + Clone) -> Self {
-        let Examples { channels, classes, class_weights, .. } = *examples;
+        let Examples { channels, classes, class_weights, prior, .. } = *examples;
         let mut mean = vec![0.0; channels];
         for row in examples.features.chunks_exact(channels) {
             mean.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
@@ -38,7 +49,25 @@ impl Centred {
         let variance = squares.into_iter().map(|square| (square / count) as f32).collect();
         let labels = order.map(|place| examples.labels[place]).collect();
         let class_weights = class_weights.map_or_else(|| vec![1.0; classes], <[f32]>::to_vec);
-        Self { features, labels, mean, basis, variance, class_weights }
+        let mut centred = Self { features, labels, mean, basis, variance, class_weights, prior: None };
+        centred.set_prior(prior);
+        centred
+    }
+
+    /// Penalises deviations from these weights `[classes, channels]`, or from 0.
+    pub fn set_prior(&mut self, prior: Option<&[f32]>) {
+        self.prior = prior.map(|prior| {
+            let mut rotated = vec![0.0; self.classes() * self.channels()];
+            match &self.basis {
+                Some(basis) => basis.coordinates()(prior, &mut rotated),
+                None => rotated.copy_from_slice(prior),
+            }
+            Prior { given: prior.to_vec(), rotated }
+        });
+    }
+
+    pub fn has_prior(&self) -> bool {
+        self.prior.is_some()
     }
 
     pub fn rows(&self) -> Rows<'_> {
@@ -59,21 +88,30 @@ impl Centred {
         &self.variance
     }
 
-    /// Weights `[classes, channels]`, then biases `[classes]`.
+    /// Weights `[classes, channels]` less the prior's, then biases `[classes]`.
     pub fn parameters(&self) -> usize {
         self.classes() * (self.channels() + 1)
     }
 
-    /// The classifier of centred features.
+    /// Weights, less the prior's, and biases.
     pub fn split<'a>(&self, parameters: &'a [f32]) -> Classifier<'a> {
         let (weight, bias) = parameters.split_at(self.classes() * self.channels());
         Classifier { weight, bias }
     }
 
+    /// The weights `[classes, channels]` of centred features.
+    fn weights<'a>(&self, deviation: &'a [f32]) -> Cow<'a, [f32]> {
+        let Some(prior) = &self.prior else { return Cow::Borrowed(deviation) };
+        Cow::Owned(prior.rotated.iter().zip(deviation).map(|(prior, deviation)| prior + deviation).collect())
+    }
+
     /// The classifier of features that are not centred.
     pub fn classifier(&self, parameters: &[f32]) -> LinearClassifier {
         let Classifier { weight, bias } = self.split(parameters);
-        let weight = self.basis.as_ref().map_or_else(|| weight.to_vec(), |basis| basis.weights(weight));
+        let mut weight = self.basis.as_ref().map_or_else(|| weight.to_vec(), |basis| basis.weights(weight));
+        if let Some(prior) = &self.prior {
+            add_scaled(&mut weight, 1.0, &prior.given);
+        }
         let offset = |row: &[f32]| row.iter().zip(&self.mean).map(|(&weight, mean)| f64::from(weight) * mean).sum::<f64>();
         let moved = weight.chunks_exact(self.mean.len()).zip(bias).map(|(row, &bias)| (f64::from(bias) - offset(row)) as f32);
         LinearClassifier { bias: moved.collect(), weight }
@@ -129,11 +167,12 @@ impl<'a> Objective<'a> {
 
     /// The value at `parameters`, and its gradient. `watch` as in [`loss_and_gradient`].
     pub fn evaluate(&self, parameters: &[f32], gradient: &mut [f32], watch: Option<Watch<'_>>) -> Value {
-        let classifier = self.examples.split(parameters);
+        let Classifier { weight, bias } = self.examples.split(parameters);
+        let weights = self.examples.weights(weight);
+        let classifier = Classifier { weight: &weights, bias };
         let sum = loss_and_gradient(&self.examples.rows(), self.rows, &classifier, gradient, watch);
         let mean = 1.0 / self.count as f32;
         gradient.iter_mut().for_each(|slope| *slope *= mean);
-        let weight = classifier.weight;
         add_scaled(&mut gradient[..weight.len()], self.penalty, weight);
         let loss = sum / self.count as f64;
         Value { objective: loss + 0.5 * f64::from(self.penalty) * dot(weight, weight), loss }
@@ -141,6 +180,8 @@ impl<'a> Objective<'a> {
 
     /// Hands over the probabilities of the examples that count, a block at a time, with the place of the block's first.
     pub fn probabilities(&self, parameters: &[f32], take: &mut dyn FnMut(usize, &[f32])) {
-        probabilities(&self.examples.rows(), self.rows, &self.examples.split(parameters), take);
+        let Classifier { weight, bias } = self.examples.split(parameters);
+        let weights = self.examples.weights(weight);
+        probabilities(&self.examples.rows(), self.rows, &Classifier { weight: &weights, bias }, take);
     }
 }

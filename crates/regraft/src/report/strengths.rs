@@ -57,7 +57,16 @@ mod tests {
     use super::*;
 
     fn fit(trials: Vec<Trial>) -> HeadFit {
-        HeadFit { strength: 0.1, views: 1, folds: 5, trials, train_loss: 0.1, train_accuracy: 0.99, out_of_fold: None }
+        HeadFit {
+            strength: 0.1,
+            views: 1,
+            folds: 5,
+            trials,
+            train_loss: 0.1,
+            train_accuracy: 0.99,
+            out_of_fold: None,
+            prior: vec![],
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::{EvaluateError, Scored};
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
+use crate::transfer::head::HeadPrior;
 use crate::{schedule, transfer};
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::Batch;
@@ -36,6 +37,8 @@ pub(super) struct Trainer<'a> {
     pub stop: &'a AtomicBool,
     /// The rates of a range test, in place of the configuration's.
     pub rate_test: Option<RateTest>,
+    /// What the source's head knows of the classes, for a fitted head.
+    pub prior: Option<HeadPrior>,
 }
 
 /// What is called after each step that another one of its epoch follows.
@@ -70,6 +73,7 @@ impl<'a> Trainer<'a> {
             side: config.image_size.unwrap_or(0) as usize,
             stop,
             rate_test: None,
+            prior: None,
         }
     }
 

@@ -11,7 +11,9 @@ use crate::logistic_regression::LinearClassifier;
 use crate::pictures::Pictures;
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
-use crate::transfer::fit::{Fitted, fit_head};
+use crate::transfer::fit::{FitOptions, Fitted, fit_head};
+use crate::transfer::head::HeadPrior;
+use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::parameters::Role;
@@ -27,12 +29,12 @@ impl Trainer<'_> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Option<Vec<Prediction>>, TrainError> {
         let started = Instant::now();
-        let Self { config, engine, pictures, feed, stop, .. } = self;
+        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let images = pictures.train.len();
         let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
         let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        let Fitted { classifier, mut fit, out_of_fold } = solve(config, pictures, &views, stop, report)?;
+        let Fitted { classifier, mut fit, out_of_fold } = solve(config, pictures, prior.as_ref(), &views, stop, report)?;
         let predictions = pictures.validation.is_empty().then(|| {
             fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
@@ -49,6 +51,11 @@ impl Trainer<'_> {
                 fit.folds,
                 chosen.accuracy * 100.0
             );
+            report(Event::Note(&note));
+            state.notes.push(note);
+        }
+        if !fit.prior.is_empty() {
+            let note = format!("the head stays near the source's rows for {}", listed(&fit.prior));
             report(Event::Note(&note));
             state.notes.push(note);
         }
@@ -92,10 +99,10 @@ impl Trainer<'_> {
         if !self.fits_again() {
             return Ok(None);
         }
-        let Self { config, engine, pictures, feed, stop, .. } = self;
+        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
         let views: Vec<&Features> = views.iter().collect();
-        let fitted = solve(config, pictures, &views, stop, report)?;
+        let fitted = solve(config, pictures, prior.as_ref(), &views, stop, report)?;
         Ok(Some(head_tensors(&**engine, &fitted.classifier)))
     }
 }
@@ -104,6 +111,7 @@ impl Trainer<'_> {
 fn solve(
     config: &TrainConfig,
     pictures: &Pictures,
+    prior: Option<&HeadPrior>,
     views: &[&Features],
     stop: &AtomicBool,
     report: &mut (dyn FnMut(Event<'_>) + Send),
@@ -116,7 +124,20 @@ fn solve(
         report(Event::Fitting { done, total });
         flow(stop)
     };
-    Ok(fit_head(views, &labels, classes, weights.as_deref(), config.seed, config.threads, &mut progress)?)
+    let options = FitOptions { classes, class_weights: weights.as_deref(), prior, seed: config.seed, threads: config.threads };
+    Ok(fit_head(views, &labels, options, &mut progress)?)
+}
+
+/// Classes that match classes of the source, in words, at most five.
+fn listed(matches: &[LabelMatch]) -> String {
+    const LISTED: usize = 5;
+    let named = matches.iter().take(LISTED).map(|found| match &found.source_names[..] {
+        [only] => format!("{:?} ({only:?})", found.class),
+        several => format!("{:?} ({} classes)", found.class, several.len()),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let rest = matches.len().saturating_sub(LISTED);
+    if rest == 0 { named } else { format!("{named} and {rest} more") }
 }
 
 /// The tensors of an engine's head that are a classifier's.

@@ -79,12 +79,13 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
     if config.epoch_count() == 0 {
         return Err(TrainError::NoRate);
     }
-    let Setup { config, pictures, notes, loading, engine, .. } =
+    let Setup { config, pictures, notes, loading, engine, prior, .. } =
         set_up(config, config.cache_images.cache().as_ref(), None, report)?;
     notes.iter().for_each(|note| report(Event::Note(note)));
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
+    trainer.prior = prior;
     let mut state = TrainState::new(Vec::new());
     if config.head_start() == HeadStart::Fit {
         trainer.fit_head(&mut state, report)?;

@@ -64,7 +64,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
             (config, Some(note), Some(checked))
         }
     };
-    let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches } =
+    let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches, prior } =
         set_up(&config, cache.as_ref(), checked, report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
@@ -98,6 +98,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
 
     let mut saver = Saver::new(&folder, &identity, &*engine, config.checkpoint_every.0, started)?;
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &output.stop);
+    trainer.prior = prior;
     let begins = state.steps_done == 0 && state.rows.is_empty();
     if begins && config.head_start() == HeadStart::Fit {
         match trainer.fit_head(&mut state, report) {

@@ -10,7 +10,7 @@ use crate::memory_check::{self, Purpose, check_batch};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
 use crate::pictures::{self, Pictures, Preparing};
 use crate::transfer;
-use crate::transfer::head::{Graft, graft};
+use crate::transfer::head::{Graft, HeadPrior, graft};
 use crate::transfer::labels::LabelMatch;
 use regraft_data::augmentation::Augmentation;
 use regraft_data::cache::DecodedCache;
@@ -45,6 +45,8 @@ pub(super) struct Setup {
     pub parameters: (usize, usize),
     /// What each class's row of the head starts from, where rows of the source's are used again.
     pub matches: Vec<LabelMatch>,
+    /// What the source's head knows of the classes, for a fitted head.
+    pub prior: Option<HeadPrior>,
 }
 
 /// The pictures of a run, all of which can be read, and their list.
@@ -79,7 +81,7 @@ pub(super) fn set_up(
         let [own, other] = [&preprocessing, &source.preprocessing].map(Preprocessing::size_in_words);
         source_notes.push(format!("this run prepares images with {own}, not with the source's {other}"));
     }
-    let Graft { mut graph, state, matches, note } =
+    let Graft { mut graph, state, matches, note, prior } =
         graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
     let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
     let notes = source_notes.into_iter().chain(pictures.notes.iter().cloned()).chain(of_head).chain(data_list.notes()).collect();
@@ -115,7 +117,7 @@ pub(super) fn set_up(
         has_head: true,
         notes: Vec::new(),
     };
-    Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches })
+    Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches, prior })
 }
 
 /// Refuses a run whose batches or features cannot fit into this machine. The last epoch trains the nodes after `frozen`.

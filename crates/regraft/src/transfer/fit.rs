@@ -7,6 +7,8 @@ use crate::logistic_regression::{
     CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial, cross_validate_and_solve,
 };
 use crate::metrics::count_right;
+use crate::transfer::head::HeadPrior;
+use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::OutOfFoldReport;
 use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,10 @@ pub struct HeadFit {
     /// How well the training images are predicted by heads that did not see them, for a run that holds nothing out.
     #[serde(default)]
     pub out_of_fold: Option<OutOfFoldReport>,
+    /// The classes whose weights are penalised for their distance from rows of the source's head, because that predicts held-out
+    /// images better.
+    #[serde(default)]
+    pub prior: Vec<LabelMatch>,
 }
 
 fn plain_view() -> usize {
@@ -64,6 +70,21 @@ pub enum FitError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
+/// What a head is fitted by, beside features and labels.
+#[derive(Clone, Copy, Debug)]
+pub struct FitOptions<'a> {
+    /// Number of classes.
+    pub classes: usize,
+    /// What a class's images count, if they do not count the same.
+    pub class_weights: Option<&'a [f32]>,
+    /// What the source knows of the classes. Cross-validation tries it and decides whether it is used.
+    pub prior: Option<&'a HeadPrior>,
+    /// Seed of the folds.
+    pub seed: u64,
+    /// As in [`TrainConfig`](crate::config::TrainConfig); it changes no number.
+    pub threads: usize,
+}
+
 /// A fitted head.
 #[derive(Debug)]
 pub struct Fitted {
@@ -84,30 +105,35 @@ pub fn expected_seconds(images: usize, channels: usize, classes: usize, threads:
     Ok(pool.install(|| logistic_regression::expected_seconds(images, channels, classes)))
 }
 
-/// Fits a head to features of the training pictures, of one view after the other, whose `labels` are places among so many
-/// `classes`: the strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds where there are
-/// fewer pictures), then the head on all of them. `threads` as in [`TrainConfig`](crate::config::TrainConfig); it changes no
-/// number. `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
+/// Fits a head to features of the training images, of one view after the other, whose `labels` are places among the classes: the
+/// strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds if there are fewer images),
+/// then the head on all of them. `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
 ///
 /// # Errors
 /// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
 pub fn fit_head(
     features: &[&Features],
     labels: &[u32],
-    classes: usize,
-    class_weights: Option<&[f32]>,
-    seed: u64,
-    threads: usize,
+    options: FitOptions<'_>,
     progress: &mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
 ) -> Result<Fitted, FitError> {
+    let FitOptions { classes, class_weights, prior, seed, threads } = options;
+    let prior_weights = prior.map(|prior| &prior.weights[..]);
     let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
     let (values, all_labels);
     let examples = if let [only] = features {
-        Examples { features: &only.values, channels: only.channels, labels, classes, class_weights }
+        Examples { features: &only.values, channels: only.channels, labels, classes, class_weights, prior: prior_weights }
     } else {
         values = features.iter().flat_map(|view| view.values.iter().copied()).collect::<Vec<f32>>();
         all_labels = labels.repeat(features.len());
-        Examples { features: &values, channels: first.channels, labels: &all_labels, classes, class_weights }
+        Examples {
+            features: &values,
+            channels: first.channels,
+            labels: &all_labels,
+            classes,
+            class_weights,
+            prior: prior_weights,
+        }
     };
     if labels.len() < 2 {
         return Err(FitError::TooFew(labels.len()));
@@ -127,6 +153,7 @@ pub fn fit_head(
             train_loss: solution.loss,
             train_accuracy: right as f64 / labels.len() as f64,
             out_of_fold: None,
+            prior: prior.filter(|_| found.uses_prior).map_or_else(Vec::new, |prior| prior.matches.clone()),
         };
         Ok(Fitted { classifier, fit, out_of_fold: found.out_of_fold })
     })

@@ -6,6 +6,7 @@ use crate::model::Model;
 use regraft_nn::engine::State;
 use regraft_nn::graph::Graph;
 use regraft_nn::initialize::{HeadInitialization, new_head};
+use regraft_nn::parameters::{Role, parameters};
 use std::collections::BTreeMap;
 
 /// A target model before its training.
@@ -19,6 +20,18 @@ pub struct Graft {
     pub matches: Vec<LabelMatch>,
     /// What the user should know of the source's classes.
     pub note: Option<String>,
+    /// With [`HeadStart::Fit`] and a source of ImageNet's classes: what its rows say of the new classes, if any match by name.
+    pub prior: Option<HeadPrior>,
+}
+
+/// Weights that a fitted head may start from, where the source knows some of the classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadPrior {
+    /// `[classes, channels]`: for a class that matches classes of the source, the mean of their rows; for another, the mean of
+    /// all rows of the source.
+    pub weights: Vec<f32>,
+    /// The classes that match, and what.
+    pub matches: Vec<LabelMatch>,
 }
 
 /// A head that cannot be used again.
@@ -69,9 +82,37 @@ pub fn graft(
         note = said;
         reuse_rows(&source, &matches, &mut head);
     }
+    let prior = if start == HeadStart::Fit { prior(&source, &graph, classes) } else { None };
     let mut state = source.state;
     state.extend(head);
-    Ok(Graft { graph, state, matches, note })
+    Ok(Graft { graph, state, matches, note, prior })
+}
+
+/// What the source's head says of the classes, if it knows any of them. Only ImageNet's classes are asked: a head that was trained
+/// on the run's own images has seen the labels that cross-validation holds out.
+fn prior(source: &Model, graph: &Graph, classes: &[String]) -> Option<HeadPrior> {
+    let matches = Vocabulary::imagenet_of(source)?.match_by_name(classes);
+    let of_head =
+        parameters(graph).into_iter().find(|parameter| parameter.node >= graph.backbone() && parameter.role == Role::Weight)?;
+    let rows = source.state.get(&of_head.name)?;
+    let channels = of_head.length() / classes.len();
+    let all: Vec<usize> = (0..rows.len() / channels).collect();
+    let is_known = |found: &LabelMatch| !found.sources.is_empty();
+    if !matches.iter().any(is_known) {
+        return None;
+    }
+    let mean_of_all = mean_row(rows, channels, &all);
+    let weights = matches.iter().flat_map(|found| match &found.sources[..] {
+        [] => mean_of_all.clone(),
+        sources => mean_row(rows, channels, sources),
+    });
+    Some(HeadPrior { weights: weights.collect(), matches: matches.iter().filter(|found| is_known(found)).cloned().collect() })
+}
+
+/// The mean of some rows of `length` values.
+fn mean_row(values: &[f32], length: usize, rows: &[usize]) -> Vec<f32> {
+    let mean = |place| rows.iter().map(|&row| f64::from(values[row * length + place])).sum::<f64>() / rows.len() as f64;
+    (0..length).map(|place| mean(place) as f32).collect()
 }
 
 /// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row of so many values for each
@@ -81,12 +122,8 @@ fn reuse_rows(source: &Model, matches: &[LabelMatch], head: &mut State) {
         let Some(source_values) = source.state.get(name) else { continue };
         let length = values.len() / matches.len().max(1);
         for (row, found) in values.chunks_exact_mut(length.max(1)).zip(matches) {
-            if found.sources.is_empty() {
-                continue;
-            }
-            for (place, value) in row.iter_mut().enumerate() {
-                let sum: f64 = found.sources.iter().map(|&class| f64::from(source_values[class * length + place])).sum();
-                *value = (sum / found.sources.len() as f64) as f32;
+            if !found.sources.is_empty() {
+                row.copy_from_slice(&mean_row(source_values, length, &found.sources));
             }
         }
     }
@@ -123,6 +160,27 @@ mod tests {
         assert_eq!(bias(&reused.state, 0), bias(&source.state, apple.sources[0]));
         assert_eq!(bias(&reused.state, 2), bias(&new.state, 2));
         assert!(new.state["conv_stem.weight"] == reused.state["conv_stem.weight"]);
+    }
+
+    #[test]
+    fn a_fitted_head_has_a_prior_if_imagenet_knows_a_class() {
+        let source = Model::embedded().expect("built in");
+        let prior = |source: &Model, classes: [&str; 2]| {
+            let classes = classes.map(str::to_owned);
+            graft(source.clone(), &classes, 0, HeadStart::Fit, None).expect("always possible").prior
+        };
+        let found = prior(&source, ["apple", "no such thing"]).expect("apples are known");
+        let [apple] = &found.matches[..] else { panic!("one class") };
+        let rows = &source.state["classifier.weight"];
+        assert!(found.weights[..1280] == rows[apple.sources[0] * 1280..][..1280]);
+        let mean = rows.iter().step_by(1280).map(|&value| f64::from(value)).sum::<f64>() / 1000.0;
+        assert!((f64::from(found.weights[1280]) - mean).abs() < 1e-6);
+        assert_eq!(prior(&source, ["nothing known", "no such thing"]), None);
+        // The classes of a run, whose images may be the same.
+        let mut run = source;
+        run.graph = run.graph.with_classes(2);
+        run.classes = ["apple", "pear"].map(str::to_owned).to_vec();
+        assert_eq!(prior(&run, ["apple", "pear"]), None);
     }
 
     #[test]

@@ -118,13 +118,19 @@ impl Vocabulary {
             return None;
         }
         let nameless = source.classes.is_empty();
-        if let Some(imagenet) = imagenet()
-            && (nameless && source.graph.classes() == imagenet.names.len() || source.classes == imagenet.names)
-        {
+        if let Some(imagenet) = Self::imagenet_of(source) {
             let note = format!("{} does not name its 1000 classes; they are taken for ImageNet's", source.origin);
             return Some((imagenet, nameless.then_some(note)));
         }
         (!nameless).then(|| (Self::of_names(&source.classes), None))
+    }
+
+    /// The vocabulary of a source whose classes are ImageNet's.
+    #[must_use]
+    pub fn imagenet_of(source: &Model) -> Option<Self> {
+        let imagenet = imagenet().filter(|_| source.has_head)?;
+        let nameless = source.classes.is_empty();
+        (nameless && source.graph.classes() == imagenet.names.len() || source.classes == imagenet.names).then_some(imagenet)
     }
 
     /// The vocabulary of classes of which only the names are known.
