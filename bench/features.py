@@ -20,7 +20,7 @@ def run(options, views, more):
     """The seconds of a run from a cold start, and its model's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "run"
-        command = [options.regraft, "train", options.data, "--recipe", "d2l", "--freeze", "trunk"]
+        command = [options.regraft, "train", options.data, "--recipe", "d2l", "--freeze", "backbone"]
         command += ["--epochs", options.epochs, "--views", views, "--output", output, *more]
         environment = {**os.environ, "REGRAFT_CACHE": str(pathlib.Path(folder) / "cache")}
         started = time.perf_counter()

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 # Each candidate states what it compares, whatever the recipe's defaults are.
-FROZEN, ABOVE, ALL = ["--freeze", "trunk"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
+FROZEN, ABOVE, ALL = ["--freeze", "backbone"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
 NEW = ["--head", "new"]
 SMALL, LARGE = ["--crop-scale", "0.08,1"], ["--crop-scale", "0.35,1"]
 RUNNING, BATCH = ["--batch-norm", "running"], ["--batch-norm", "batch", "--batch-norm-momentum", "0.1"]
@@ -51,7 +51,7 @@ def run(regraft, data, name, options, seed, epochs):
     with tempfile.TemporaryDirectory() as folder:
         command = [regraft, "train", data, "--val-fraction", "0.2", "--seed", str(seed), "--output", folder, "--json", *options]
         # A fitted head on a frozen trunk needs no epochs.
-        if epochs and not ("fit" in options and "trunk" in options):
+        if epochs and not ("fit" in options and "backbone" in options):
             command += ["--epochs", str(epochs)]
         start = time.perf_counter()
         summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)

@@ -32,6 +32,8 @@ pub enum Purpose {
     Mix = 10,
     /// Where the search for the loss's largest curvature starts.
     Curvature = 11,
+    /// Which images a trial trains on and holds out; `sample` is the class.
+    Trial = 12,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

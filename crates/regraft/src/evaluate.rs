@@ -2,7 +2,7 @@
 
 use crate::class_names::labelled_folder;
 use crate::inference::{self, InferenceError, InferenceOptions, Progress};
-use crate::metrics::{Evaluation, Evaluator};
+use crate::metrics::{Evaluation, Evaluator, cross_entropy};
 use crate::model::Model;
 use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use crate::predictions::Prediction;
@@ -57,6 +57,8 @@ pub struct Scored {
     pub evaluation: Evaluation,
     /// What the model says of each picture, in the pictures' order.
     pub predictions: Vec<Prediction>,
+    /// Each image's cross-entropy in nats, in the same order; NaN if it is not finite.
+    pub losses: Vec<f64>,
 }
 
 /// Gathers a [`Scored`] batch by batch.
@@ -64,11 +66,12 @@ pub(crate) struct Scorer<'a> {
     classes: &'a [String],
     evaluator: Evaluator,
     predictions: Vec<Prediction>,
+    losses: Vec<f64>,
 }
 
 impl<'a> Scorer<'a> {
     pub fn new(classes: &'a [String]) -> Self {
-        Self { classes, evaluator: Evaluator::new(classes.to_vec()), predictions: Vec::new() }
+        Self { classes, evaluator: Evaluator::new(classes.to_vec()), predictions: Vec::new(), losses: Vec::new() }
     }
 
     /// Adds a batch's logits `[N, classes]`.
@@ -77,13 +80,14 @@ impl<'a> Scorer<'a> {
         for (row, sample) in logits.chunks_exact(self.classes.len()).zip(samples) {
             self.predictions.push(Prediction::new(&sample.path, sample.label as usize, row, self.classes));
             labels.push(sample.label);
+            self.losses.push(cross_entropy(row, sample.label as usize).unwrap_or(f64::NAN));
         }
         self.evaluator.add(logits, &labels);
     }
 
     pub fn finish(self) -> Result<Scored, EvaluateError> {
         let evaluation = self.evaluator.finish().map_err(|_| EvaluateError::NoImages)?;
-        Ok(Scored { evaluation, predictions: self.predictions })
+        Ok(Scored { evaluation, predictions: self.predictions, losses: self.losses })
     }
 }
 

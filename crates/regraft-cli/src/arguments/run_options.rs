@@ -50,8 +50,9 @@ pub struct RunOptions {
     /// Which of the source's classes each class starts from, as TOML: "hot dog" = ["hotdog", "bun"]; implies --head reuse
     #[arg(long, value_name = "FILE", help_heading = "Transfer")]
     pub head_map: Option<PathBuf>,
-    /// Layers that stay as they are: none, trunk, through=LAYER (names from `regraft inspect`), or gradual=EPOCHS: the trunk at
-    /// first, and a stage less of it every so many epochs [default: trunk; none in the textbook's recipe and from scratch]
+    /// Layers that stay as they are: backbone, none, through=LAYER (names from `regraft inspect`), gradual=EPOCHS (the backbone at
+    /// first, and a stage less of it every so many epochs), or auto: a short trial on held-out images decides between backbone
+    /// and none [default: auto; backbone if --epochs is given; none in the textbook's recipe and from scratch]
     #[arg(long, value_name = "LAYERS", value_parser = text::<Freeze, _>, help_heading = "Transfer")]
     pub freeze: Option<Freeze>,
     /// The head's learning rate is this many times the trunk's [default: 1 for a fitted head, or 10]
@@ -69,7 +70,11 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Transfer")]
     pub no_feature_cache: bool,
 
-    /// Passes over the training pictures [default: none for a fitted head on a frozen trunk, or 5]
+    /// Fit the head again to all images, held-out ones included, once the epoch is chosen; --freeze auto does that by itself
+    #[arg(long, help_heading = "Transfer")]
+    pub refit: bool,
+
+    /// Passes over the training images [default: none for a fitted head on a frozen backbone, or 5]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<u32>,
     /// Images in a batch, at most 65536; no batch has more than there are
@@ -197,6 +202,7 @@ impl RunOptions {
         set(&mut config.layer_decay, self.layer_decay.as_ref());
         set_some(&mut config.views, self.views.as_ref());
         config.feature_cache &= !self.no_feature_cache;
+        config.refit |= self.refit;
         config.decay_bias_norm &= !self.no_decay_bias_norm;
         set_some(&mut config.head_lr_mult, self.head_lr_mult.as_ref());
         set_some(&mut config.epochs, self.epochs.as_ref());

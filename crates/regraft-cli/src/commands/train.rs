@@ -118,6 +118,7 @@ pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
         }
         Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
         Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
+        Event::Trial { done, total } => bars.show("trial of all layers", done, total, String::new()),
         Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
         Event::Epoch { row, epochs, kept } => narration.say(epoch_line(row, epochs, kept)),
     }

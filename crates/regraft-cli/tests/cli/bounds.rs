@@ -27,7 +27,7 @@ const HUGE: [&str; 3] = ["4294967295", "18446744073709551615", "9999999999999999
 fn counts_out_of_range_are_refused_by_name() {
     let workspace = Workspace::with_photos();
     let train = format!("train photos {QUICK}");
-    let steps = "train photos --image-size 32 --freeze trunk --head new";
+    let steps = "train photos --image-size 32 --freeze backbone --head new";
     for (command, option, is_zero_possible) in [
         (&*train, "--batch-size", false),
         (&train, "--accumulate", false),

@@ -22,9 +22,9 @@ fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
     workspace.regraft("train --config planned/config.toml --output repeated").succeeded();
     assert!(workspace.read("planned/model.safetensors") == workspace.read("repeated/model.safetensors"));
     // What is asked for beside it holds.
-    let run = workspace.regraft("train photos --image-size 32 --budget 2m --freeze trunk --output head").succeeded();
+    let run = workspace.regraft("train photos --image-size 32 --budget 2m --freeze backbone --output head").succeeded();
     assert_says(&run.stdout, &["through the trunk), and no more", "10 pictures to train on"]);
-    assert_says(&workspace.text("head/config.toml"), &["epochs = 0\n", "freeze = \"trunk\"\n"]);
+    assert_says(&workspace.text("head/config.toml"), &["epochs = 0\n", "freeze = \"backbone\"\n"]);
 }
 
 #[test]

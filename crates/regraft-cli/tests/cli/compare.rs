@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 const ARMS: &str = "\
 [common]
 head = \"new\"
-freeze = \"trunk\"
+freeze = \"backbone\"
 augment = \"none\"
 
 [[arm]]

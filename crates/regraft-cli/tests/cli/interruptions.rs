@@ -138,7 +138,7 @@ fn a_comparison_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
 #[test]
 fn a_second_comparison_in_one_folder_is_refused() {
     let workspace = Workspace::with_photos();
-    workspace.write("arms.toml", "[[arm]]\nname = \"long\"\nfreeze = \"trunk\"\n");
+    workspace.write("arms.toml", "[[arm]]\nname = \"long\"\nfreeze = \"backbone\"\n");
     let command = "compare photos --arms arms.toml --image-size 32 --epochs 200 --seeds 1 --output compared";
     let mut child = workspace.start(command);
     wait_for_a_checkpoint(&workspace, "compared/arms/long/seed-0");

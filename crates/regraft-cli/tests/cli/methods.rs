@@ -152,7 +152,7 @@ fn rows_of_the_sources_head_are_used_again() {
         workspace.pictures(&format!("photos/{class}"), Look::Blue, 4);
     }
     // Rates so small that the head stays where it started.
-    let still = "--image-size 32 --freeze trunk --epochs 1 --lr 1e-30 --weight-decay 0";
+    let still = "--image-size 32 --freeze backbone --epochs 1 --lr 1e-30 --weight-decay 0";
     let run = workspace.regraft(&format!("train photos {still} --head reuse --output run --json")).succeeded();
     assert_says(
         &run.stderr,

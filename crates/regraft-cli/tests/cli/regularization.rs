@@ -8,7 +8,7 @@ use regraft::nn::engine::State;
 
 /// One step an epoch over all ten pictures, each like the others, and the last epoch is kept.
 const STEPS: &str =
-    "--recipe d2l --loss mean --image-size 32 --freeze trunk --weight-decay 0 --head-dropout 0 --schedule constant";
+    "--recipe d2l --loss mean --image-size 32 --freeze backbone --weight-decay 0 --head-dropout 0 --schedule constant";
 
 fn trained(workspace: &Workspace, flags: &str, run: &str) -> State {
     workspace.regraft(&format!("train photos {flags} --output {run}")).succeeded();

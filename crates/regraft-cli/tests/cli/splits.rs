@@ -51,7 +51,7 @@ fn a_run_written_beside_the_classes_is_no_class_of_the_next() {
     let run = inside(&format!("train . {QUICK}")).succeeded();
     assert_says(&run.stdout, &["2 classes: 0 blue; 1 striped", "runs (a folder of runs)"]);
     inside(&format!("train . {QUICK} --output named")).succeeded();
-    workspace.write("arms.toml", "[[arm]]\nname = \"one\"\nhead = \"new\"\nfreeze = \"trunk\"\n");
+    workspace.write("arms.toml", "[[arm]]\nname = \"one\"\nhead = \"new\"\nfreeze = \"backbone\"\n");
     inside("compare . --arms ../arms.toml --image-size 32 --epochs 1 --seeds 1 --output compared").succeeded();
     let run = inside(&format!("train . {QUICK} --output again")).succeeded();
     assert_says(

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 pub const REGRAFT: &str = env!("CARGO_BIN_EXE_regraft");
 
 /// What makes training take a fraction of a second: small pictures, and only a new head learns.
-pub const SMALL: &str = "--image-size 32 --freeze trunk --head new";
+pub const SMALL: &str = "--image-size 32 --freeze backbone --head new";
 
 /// A whole training that takes a fraction of a second.
-pub const QUICK: &str = "--image-size 32 --freeze trunk --head new --epochs 2 --lr 1e-3";
+pub const QUICK: &str = "--image-size 32 --freeze backbone --head new --epochs 2 --lr 1e-3";
 
 /// An empty folder, removed at the end.
 pub struct Workspace {

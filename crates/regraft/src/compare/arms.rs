@@ -182,7 +182,7 @@ mod tests {
         let frozen = find("frozen trunk");
         assert_eq!(
             (&frozen.freeze, frozen.epoch_count(), frozen.learning_rate() * frozen.head_rate_multiplier()),
-            (&Some(Freeze::Trunk), 10, 5e-5)
+            (&Some(Freeze::Backbone), 10, 5e-5)
         );
         let default = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
         assert_eq!(find("new head, frozen trunk").head, Some(HeadStart::New));

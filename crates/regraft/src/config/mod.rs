@@ -12,6 +12,7 @@ pub use difference::{Difference, WITHOUT_EFFECT, differences, options};
 pub use error::ConfigError;
 pub(crate) use error::TO_MAKE_STEPS;
 pub use interval::Interval;
+pub(crate) use not_given::EPOCHS;
 pub(crate) use stored_path::escaped;
 pub use words::{
     Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName,
@@ -85,6 +86,9 @@ pub struct TrainConfig {
     /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.
     #[serde(default = "yes")]
     pub feature_cache: bool,
+    /// Whether the head is fitted again to all images, held-out ones included, once the epoch is chosen.
+    #[serde(default)]
+    pub refit: bool,
     /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0 where a fitted head on a
     /// frozen trunk has nothing to learn.
     #[serde(default)]
@@ -244,6 +248,7 @@ impl TrainConfig {
             head_map: None,
             views: None,
             feature_cache: true,
+            refit: false,
             epochs: None,
             batch_size: 128,
             lr: Some(5e-5),
@@ -322,6 +327,15 @@ impl TrainConfig {
         }
         if self.head_map.is_some() && self.head_start() != HeadStart::Reuse {
             return Err(ConfigError::HeadMapWithoutReuse);
+        }
+        if self.freeze == Some(Freeze::Auto) && self.head_start() != HeadStart::Fit {
+            return wrong("freeze", "auto".into(), "none, backbone, through=LAYER or gradual=EPOCHS, or auto with --head fit");
+        }
+        if self.refit && self.head_start() != HeadStart::Fit {
+            return wrong("refit", "true".into(), "a choice for a fitted head: add --head fit");
+        }
+        if self.refit && self.views.is_some() {
+            return wrong("refit", "true".into(), "a choice without --views");
         }
         if epochs > MOST_EPOCHS {
             return wrong("epochs", epochs.to_string(), "1 to 999999");
@@ -477,7 +491,7 @@ mod tests {
         assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
         assert_eq!(error(&|config| config.device = "cuda".into()), "device cuda is not built in; this build has cpu");
         let freeze = Freeze::try_from("layer3".to_owned()).expect_err("no such word").to_string();
-        assert_eq!(freeze, "--freeze layer3 is not possible; use none, trunk, through=LAYER or gradual=EPOCHS");
+        assert_eq!(freeze, "--freeze layer3 is not possible; use auto, none, backbone, through=LAYER or gradual=EPOCHS");
         assert!(Freeze::try_from("gradual=0".to_owned()).is_err() && Freeze::try_from("trunk=1".to_owned()).is_err());
     }
 }

@@ -25,6 +25,9 @@ const OF_STEPS: [&str; 19] = [
     "patience",
 ];
 
+/// Passes over the training images, if steps are made and their number is not given.
+pub(crate) const EPOCHS: u32 = 5;
+
 /// Options of steps and of augmented views.
 const OF_VIEWS: [&str; 3] = ["augment", "crop_scale", "random_erasing"];
 
@@ -43,13 +46,26 @@ impl TrainConfig {
     /// [`TrainConfig::epochs`], or what they are where they are not given.
     #[must_use]
     pub fn epoch_count(&self) -> u32 {
-        let trunk_is_frozen = matches!(self.freeze, None | Some(Freeze::Trunk)) && !self.is_from_scratch();
-        self.epochs.unwrap_or(if self.head_start() == HeadStart::Fit && trunk_is_frozen { 0 } else { 5 })
+        if self.decides_depth() {
+            return 0;
+        }
+        let backbone_learns = self.is_from_scratch() || !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
+        self.epochs.unwrap_or(if self.head_start() == HeadStart::Fit && !backbone_learns { 0 } else { EPOCHS })
+    }
+
+    /// Whether a trial is to decide if the backbone learns: asked for, or if neither depth nor epochs are given.
+    pub(crate) fn decides_depth(&self) -> bool {
+        let undecided = match &self.freeze {
+            Some(Freeze::Auto) => true,
+            None => self.epochs.is_none(),
+            Some(_) => false,
+        };
+        undecided && self.head_start() == HeadStart::Fit && !self.is_from_scratch()
     }
 
     /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone whose head was fitted.
     pub(crate) fn measures_rate(&self) -> bool {
-        let backbone_learns = !matches!(self.freeze, None | Some(Freeze::Trunk));
+        let backbone_learns = !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
         let fitted = self.head_start() == HeadStart::Fit;
         self.lr.is_none() && fitted && backbone_learns && self.epoch_count() > 0 && self.optimizer == OptimizerName::Sgd
     }
@@ -76,11 +92,11 @@ impl TrainConfig {
     /// # Errors
     /// Names them, and says what makes steps.
     pub fn check_given<'a>(&self, given: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
-        if self.epoch_count() > 0 {
+        if self.epoch_count() > 0 || self.freeze == Some(Freeze::Auto) {
             return Ok(());
         }
         let means_nothing = |name: &str| match name {
-            "freeze" => !matches!(self.freeze, None | Some(Freeze::Trunk)),
+            "freeze" => !matches!(self.freeze, None | Some(Freeze::Backbone)),
             "warmup" => self.warmup > 0.0,
             "head_dropout" => self.head_dropout.is_some_and(|share| share > 0.0),
             _ => OF_STEPS.contains(&name) || self.views.is_none() && OF_VIEWS.contains(&name),
@@ -107,7 +123,7 @@ mod tests {
     #[test]
     fn a_fitted_head_on_a_frozen_trunk_has_nothing_to_learn() {
         let epochs = |change: &dyn Fn(&mut TrainConfig)| with(change).epoch_count();
-        assert_eq!((epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Trunk))), (0, 0));
+        assert_eq!((epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Backbone))), (0, 0));
         assert_eq!(epochs(&|config| config.epochs = Some(3)), 3);
         assert_eq!(epochs(&|config| config.head = Some(HeadStart::Reuse)), 5);
         assert_eq!(epochs(&|config| config.freeze = Some(Freeze::None)), 5);

@@ -91,13 +91,15 @@ pub enum HeadStart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freeze {
+    /// A trial decides whether all layers learn or only the head: `auto`. A run that has begun never has this.
+    Auto,
     /// All layers learn: `none`.
     None,
-    /// Only the head learns: `trunk`.
-    Trunk,
+    /// Only the head learns: `backbone`, or `trunk` in files of earlier versions.
+    Backbone,
     /// The layers up to and with this one are frozen: `through=LAYER`.
     Through(String),
-    /// The trunk at first; every so many epochs one more of its stages learns, from the head down: `gradual=EPOCHS`.
+    /// The backbone at first; every so many epochs one more of its stages learns, from the head down: `gradual=EPOCHS`.
     Gradual(NonZeroU32),
 }
 
@@ -106,13 +108,14 @@ impl TryFrom<String> for Freeze {
 
     fn try_from(text: String) -> Result<Self, ConfigError> {
         let found = match text.split_once('=') {
+            None if text == "auto" => Some(Self::Auto),
             None if text == "none" => Some(Self::None),
-            None if text == "trunk" => Some(Self::Trunk),
+            None if text == "backbone" || text == "trunk" => Some(Self::Backbone),
             Some(("through", layer)) if !layer.is_empty() => Some(Self::Through(layer.into())),
             Some(("gradual", epochs)) => epochs.parse().ok().map(Self::Gradual),
             _ => None,
         };
-        let allowed = "none, trunk, through=LAYER or gradual=EPOCHS";
+        let allowed = "auto, none, backbone, through=LAYER or gradual=EPOCHS";
         found.ok_or(ConfigError::Value { option: "freeze", value: text, allowed })
     }
 }
@@ -120,8 +123,9 @@ impl TryFrom<String> for Freeze {
 impl From<Freeze> for String {
     fn from(freeze: Freeze) -> Self {
         match freeze {
+            Freeze::Auto => "auto".into(),
             Freeze::None => "none".into(),
-            Freeze::Trunk => "trunk".into(),
+            Freeze::Backbone => "backbone".into(),
             Freeze::Through(layer) => format!("through={layer}"),
             Freeze::Gradual(epochs) => format!("gradual={epochs}"),
         }

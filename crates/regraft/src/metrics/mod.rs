@@ -61,7 +61,7 @@ pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
 }
 
 /// Minus the log of the probability that the row gives `label`, in f64; `None` where that is not a finite number.
-fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
+pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
     let largest = f64::from(largest_logit(logits)?);
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
     Some(largest - f64::from(logits[label]) + sum.ln()).filter(|loss| loss.is_finite())

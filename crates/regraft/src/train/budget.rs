@@ -126,14 +126,14 @@ pub(super) fn plan(
     }
     let lowest = config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph()));
     // A step of anything takes longer than a pass forward.
-    if lowest != Freeze::Trunk && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
+    if lowest != Freeze::Backbone && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
         speed.step = Some(measure_steps(&mut engine, &pictures, &loading, &resolved, &lowest)?);
     }
     let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
     let mut planned = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
     let through = format!("fit the head ({:.0} pictures/s through the trunk)", 1.0 / forward);
     let (then, run) = if epochs == 0 {
-        planned.freeze = Some(Freeze::Trunk);
+        planned.freeze = Some(Freeze::Backbone);
         (", and no more".to_owned(), 0.0)
     } else {
         planned.freeze = Some(lowest.clone());

@@ -10,6 +10,7 @@ use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::{EvaluateError, Scored};
 use crate::pictures::Pictures;
 use crate::report::epochs::EpochRow;
+use crate::transfer::fit::Fitted;
 use crate::transfer::head::HeadPrior;
 use crate::{schedule, transfer};
 use regraft_data::catalogue::Sample;
@@ -39,6 +40,8 @@ pub(super) struct Trainer<'a> {
     pub rate_test: Option<RateTest>,
     /// What the source's head knows of the classes, for a fitted head.
     pub prior: Option<HeadPrior>,
+    /// The head that fits the training images, if it is known already.
+    pub fitted: Option<Fitted>,
 }
 
 /// What is called after each step that another one of its epoch follows.
@@ -74,6 +77,7 @@ impl<'a> Trainer<'a> {
             stop,
             rate_test: None,
             prior: None,
+            fitted: None,
         }
     }
 

@@ -63,6 +63,13 @@ pub enum Event<'a> {
         /// Regressions in all, at most.
         total: usize,
     },
+    /// A trial trains all layers on some of the images.
+    Trial {
+        /// Images done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
     /// Pictures are being scored.
     Scoring {
         /// `validation` or `test`.

@@ -209,12 +209,24 @@ impl<'a> Feed<'a> {
         stop: &AtomicBool,
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Vec<Features>, TrainError> {
+        let plain = self.plain(engine, Part::Train, stop, report)?;
         let store = self.store.take();
-        let plain = self.loading.clone();
-        let found = self.compute(Some(&mut *engine), Part::Train, &plain, stop, report).and_then(|plain| {
-            let augmented = self.augmented(Some(engine), stop, report)?;
-            Ok(std::iter::once(plain).chain(augmented).collect())
-        });
+        let augmented = self.augmented(Some(engine), stop, report);
+        self.store = store;
+        Ok(std::iter::once(plain).chain(augmented?).collect())
+    }
+
+    /// Features of a part's images in the plain view, likewise.
+    pub fn plain(
+        &mut self,
+        engine: &mut dyn Engine,
+        part: Part,
+        stop: &AtomicBool,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Features, TrainError> {
+        let store = self.store.take();
+        let loading = self.loading.clone();
+        let found = self.compute(Some(engine), part, &loading, stop, report);
         self.store = store;
         found
     }

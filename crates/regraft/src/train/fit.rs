@@ -3,18 +3,18 @@
 use super::average;
 use super::epoch::{Trainer, class_weights};
 use super::feed::{Part, flow};
-use super::state::TrainState;
+use super::state::{BEST, TrainState};
 use super::{Event, TrainError};
 use crate::config::{Balance, HeadStart, TrainConfig};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
-use crate::pictures::Pictures;
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::{FitOptions, Fitted, fit_head};
 use crate::transfer::head::HeadPrior;
 use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
+use regraft_data::catalogue::Sample;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::parameters::Role;
 use std::sync::atomic::AtomicBool;
@@ -29,12 +29,13 @@ impl Trainer<'_> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Option<Vec<Prediction>>, TrainError> {
         let started = Instant::now();
-        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
+        let fitted = match self.fitted.take() {
+            Some(fitted) => fitted,
+            None => self.solve_head(report)?,
+        };
+        let Fitted { classifier, mut fit, out_of_fold } = fitted;
+        let Self { engine, pictures, .. } = self;
         let images = pictures.train.len();
-        let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
-        let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
-        let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        let Fitted { classifier, mut fit, out_of_fold } = solve(config, pictures, prior.as_ref(), &views, stop, report)?;
         let predictions = pictures.validation.is_empty().then(|| {
             fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
@@ -83,6 +84,15 @@ impl Trainer<'_> {
         Ok(predictions)
     }
 
+    /// The head that fits the features of the training images. The engine stays as it is.
+    pub(super) fn solve_head(&mut self, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Fitted, TrainError> {
+        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
+        let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
+        let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
+        let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
+        solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)
+    }
+
     /// Whether the head is fitted again after each epoch: a head fitted to the source's features does not fit those of a backbone
     /// that has learned.
     fn fits_again(&self) -> bool {
@@ -102,24 +112,50 @@ impl Trainer<'_> {
         let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
         let views: Vec<&Features> = views.iter().collect();
-        let fitted = solve(config, pictures, prior.as_ref(), &views, stop, report)?;
+        let fitted = solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)?;
         Ok(Some(head_tensors(&**engine, &fitted.classifier)))
     }
 }
 
-/// The head that fits these views of the training images.
+impl Trainer<'_> {
+    /// Fits the head of the kept network again, to the training images and the held-out ones. The state's best network gets it.
+    pub fn refit(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+        let Some(best) = state.tensors.get(BEST) else { return Ok(()) };
+        self.engine.load_state(best)?;
+        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
+        let mut features = feed.plain(&mut **engine, Part::Train, stop, report)?;
+        let held_out = feed.plain(&mut **engine, Part::Validation, stop, report)?;
+        features.values.extend(held_out.values);
+        let samples: Vec<Sample> = pictures.train.iter().chain(&*pictures.validation).cloned().collect();
+        let Fitted { classifier, fit, .. } =
+            solve(config, &samples, pictures.classes.len(), prior.as_ref(), &[&features], stop, report)?;
+        let head = head_tensors(&**engine, &classifier);
+        state.tensors.entry(BEST.into()).or_default().extend(head);
+        state.head_fit = Some(fit);
+        let note = format!(
+            "the head is fitted again to all {} images, the {} held-out ones included",
+            samples.len(),
+            pictures.validation.len()
+        );
+        report(Event::Note(&note));
+        state.notes.push(note);
+        Ok(())
+    }
+}
+
+/// The head that fits these views of some images.
 fn solve(
     config: &TrainConfig,
-    pictures: &Pictures,
+    samples: &[Sample],
+    classes: usize,
     prior: Option<&HeadPrior>,
     views: &[&Features],
     stop: &AtomicBool,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Fitted, TrainError> {
-    let labels: Vec<u32> = pictures.train.iter().map(|sample| sample.label).collect();
-    let classes = pictures.classes.len();
+    let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     // Weights stand in for sampling: either makes each class count the same.
-    let weights = (config.balance != Balance::None).then(|| class_weights(&pictures.train, classes));
+    let weights = (config.balance != Balance::None).then(|| class_weights(samples, classes));
     let mut progress = |done, total| {
         report(Event::Fitting { done, total });
         flow(stop)

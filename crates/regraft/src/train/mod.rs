@@ -1,5 +1,6 @@
 //! The training run, from a folder of pictures to a run folder. [`train`] reads from top to bottom.
 
+mod automatic;
 mod average;
 mod budget;
 pub mod checkpoint;
@@ -19,6 +20,7 @@ pub mod preview;
 mod resume;
 mod setup;
 pub mod state;
+mod trial;
 mod usefulness;
 
 pub use error::{Divergence, RefusedStep, TrainError};
@@ -34,6 +36,7 @@ use crate::report::summary::write_summary;
 use crate::run_folder::{RunFolder, run_name};
 use crate::transfer;
 use crate::transfer::frozen::{FrozenProof, SourceName, prove_frozen};
+use automatic::Decision;
 use budget::Plan;
 use epoch::Trainer;
 use feed::{Feed, Part};
@@ -57,11 +60,17 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         return Ok(*outcome);
     }
     let cache = config.cache_images.cache();
-    let (config, plan, checked) = match output.budget {
-        None => (config.clone(), None, None),
+    let is_new = matches!(beginning, Beginning::New);
+    let (config, plan, checked, fitted) = match output.budget {
+        None if is_new && config.decides_depth() => {
+            let Decision { config, notes, fitted } = automatic::decide(config, cache.as_ref(), report)?;
+            let (checked, fitted) = fitted.unzip();
+            (config, notes, checked, fitted)
+        }
+        None => (config.clone(), Vec::new(), None, None),
         Some(budget) => {
             let Plan { config, note, checked } = budget::plan(config, budget, started, cache.as_ref(), report)?;
-            (config, Some(note), Some(checked))
+            (config, vec![note], Some(checked), None)
         }
     };
     let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches, prior } =
@@ -99,6 +108,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let mut saver = Saver::new(&folder, &identity, &*engine, config.checkpoint_every.0, started)?;
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &output.stop);
     trainer.prior = prior;
+    trainer.fitted = fitted;
     let begins = state.steps_done == 0 && state.rows.is_empty();
     if begins && config.head_start() == HeadStart::Fit {
         match trainer.fit_head(&mut state, report) {
@@ -162,7 +172,19 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         state.notes.push(warning);
     }
     let last = std::mem::take(&mut state.last_scores);
-    let last = if kept.epoch == state.epoch { last } else { Scores::default() };
+    let mut last = if kept.epoch == state.epoch { last } else { Scores::default() };
+    if config.refit && !pictures.validation.is_empty() {
+        // A head that has seen the held-out images says nothing of how well it does on them.
+        if pictures.test.is_empty() && last.validation.is_none() {
+            last.validation = score_best(&mut trainer, &state, Part::Validation, report)
+                .map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+        }
+        last.test = None;
+        trainer
+            .refit(&mut state, report)
+            .map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+        write_model(&folder, &mut model, &state, &kept, None)?;
+    }
     let mut score = |part| {
         let scored = score_best(&mut trainer, &state, part, report);
         let scored =

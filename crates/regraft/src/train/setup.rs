@@ -164,7 +164,9 @@ pub(super) fn resolve(
     config.head = Some(config.head_start());
     config.epochs = Some(config.epoch_count());
     let from_scratch = config.is_from_scratch();
-    config.freeze.get_or_insert(if from_scratch { Freeze::None } else { Freeze::Trunk });
+    if matches!(config.freeze, None | Some(Freeze::Auto)) {
+        config.freeze = Some(if from_scratch { Freeze::None } else { Freeze::Backbone });
+    }
     if !config.measures_rate() {
         config.lr = Some(config.learning_rate());
     }

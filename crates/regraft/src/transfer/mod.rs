@@ -38,7 +38,8 @@ pub fn target_preprocessing(source: &Preprocessing, image_size: Option<u32>, res
 pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize, GraphError> {
     match freeze {
         Freeze::None => Ok(0),
-        Freeze::Trunk => Ok(graph.backbone()),
+        // Undecided, it is the head that is fitted.
+        Freeze::Auto | Freeze::Backbone => Ok(graph.backbone()),
         // The head always learns: without it there is nothing to train.
         Freeze::Through(layer) => Ok(graph.nodes_through(layer)?.min(graph.backbone())),
         Freeze::Gradual(epochs) => {
@@ -77,7 +78,7 @@ pub fn lower_half(graph: &Graph) -> Freeze {
     let stages = trunk_stages(graph);
     match stages.len().div_ceil(2).checked_sub(1).and_then(|last| stages.get(last)) {
         Some(last) => Freeze::Through(last.clone()),
-        None => Freeze::Trunk,
+        None => Freeze::Backbone,
     }
 }
 

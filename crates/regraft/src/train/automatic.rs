@@ -1,0 +1,99 @@
+//! How deep to train, decided by the images: the head is fitted, then a trial shows whether training all layers pays.
+//!
+//! The decision is a configuration like any other. It depends on the images and the seed alone, never on a clock, so `config.toml`
+//! repeats the run without another trial.
+
+use super::epoch::Trainer;
+use super::feed::Feed;
+use super::setup::{CheckedPictures, Setup, set_up};
+use super::trial::{TrialResult, try_all_layers};
+use super::{Event, TrainError};
+use crate::config::{EPOCHS, Freeze, HeadStart, Interval, TrainConfig};
+use crate::transfer::fit::Fitted;
+use regraft_data::cache::DecodedCache;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// The share of the training images that is held out to choose the epoch, if there is no validation set. The head is fitted to
+/// them as well in the end.
+const HELD_OUT: f64 = 0.15;
+
+/// What is to be trained.
+pub(super) struct Decision {
+    /// The configuration without `auto`.
+    pub config: TrainConfig,
+    /// Why, in words.
+    pub notes: Vec<String>,
+    /// The run's images and the head that fits them, if only the head is fitted.
+    pub fitted: Option<(CheckedPictures, Fitted)>,
+}
+
+/// Fits the head, and decides whether the backbone learns too.
+pub(super) fn decide(
+    config: &TrainConfig,
+    cache: Option<&Arc<DecodedCache>>,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Decision, TrainError> {
+    let head_alone = TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
+    let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } = set_up(&head_alone, cache, None, report)?;
+    let (feed, mut engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
+    let stop = AtomicBool::new(false);
+    let mut trainer = Trainer::new(&resolved, &mut *engine, &pictures, feed, &stop);
+    trainer.prior = prior;
+    let fitted = trainer.solve_head(report)?;
+    drop(trainer);
+    drop(engine);
+    let accuracy = fitted.fit.chosen().map_or(1.0, |trial| trial.accuracy);
+    let found = match try_all_layers(config, &pictures, 1.0 - accuracy, cache, report) {
+        Err(TrainError::Diverged(_)) => None,
+        found => Some(found?),
+    };
+    let epochs = config.epochs.unwrap_or(EPOCHS);
+    let images = pictures.train.len();
+    let note = match &found {
+        None => "a trial of training all layers diverged, so only the head is fitted".to_owned(),
+        Some(None) => format!(
+            "cross-validation gets {:.1} % of the images right, so a trial could not show that training the backbone pays: only the \
+             head is fitted (--freeze none trains all layers)",
+            100.0 * accuracy
+        ),
+        Some(Some(trial)) if trial.pays() => format!(
+            "{}: all layers learn, for {epochs} epochs, in about {} (--freeze backbone fits the head alone)",
+            in_words(trial),
+            String::from(expected(trial, images, epochs))
+        ),
+        Some(Some(trial)) => {
+            format!("{}: only the head is fitted (--freeze none trains all layers)", in_words(trial))
+        }
+    };
+    if !found.flatten().is_some_and(|trial| trial.pays()) || epochs == 0 {
+        let fitted = Some((CheckedPictures { pictures, data_list }, fitted));
+        return Ok(Decision { config: head_alone, notes: vec![note], fitted });
+    }
+    let own = !pictures.validation.is_empty();
+    let config = TrainConfig {
+        freeze: Some(Freeze::None),
+        head: Some(HeadStart::Fit),
+        epochs: Some(epochs),
+        val_fraction: if own { config.val_fraction } else { Some(HELD_OUT) },
+        refit: !own && config.views.is_none(),
+        ..config.clone()
+    };
+    Ok(Decision { config, notes: vec![note], fitted: None })
+}
+
+fn in_words(trial: &TrialResult) -> String {
+    let TrialResult { trained, held_out, loss, accuracy, .. } = trial;
+    format!(
+        "training all layers on {trained} images for an epoch changes the loss on {held_out} held-out images from {:.3} to {:.3}, \
+         their accuracy from {:.3} to {:.3}",
+        loss[0], loss[1], accuracy[0], accuracy[1]
+    )
+}
+
+/// How long the epochs will take, in whole seconds.
+fn expected(trial: &TrialResult, images: usize, epochs: u32) -> Interval {
+    let epoch = images as f64 * (trial.step_seconds + trial.forward_seconds);
+    Interval(Duration::from_secs((epoch * f64::from(epochs)).ceil() as u64))
+}
