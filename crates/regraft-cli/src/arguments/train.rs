@@ -15,6 +15,7 @@ Examples:
   regraft train photos/ --recipe d2l              the textbook's recipe
   regraft train photos/ --head new                a new head learns in epochs
   regraft train photos/ --budget 2m               the best that fits into two minutes on this machine
+  regraft train photos/ --freeze backbone         the fitted head, without a trial of training deeper
   regraft train photos/ --freeze none             all layers learn, and the head is fitted again
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
   regraft train flowers/ --weights none --output runs/source
@@ -41,7 +42,8 @@ pub struct TrainArguments {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe", "output", "force"])]
     pub resume: Option<PathBuf>,
     /// End within this time, such as 2m, in place of a number of epochs: measures how fast this machine is with these pictures,
-    /// and plans what fits: a fitted head, then as many epochs of the upper layers as there is time for. config.toml has the plan
+    /// and plans what fits: a fitted head and, if a trial shows that it pays, as many epochs of all layers as there is time for.
+    /// config.toml has the plan
     #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>, help_heading = "Training",
         conflicts_with_all = ["epochs", "config", "resume", "recipe", "head", "head_map"])]
     pub budget: Option<Interval>,

@@ -1,14 +1,15 @@
 //! A time in place of epochs.
 
 use crate::outcome::assert_says;
-use crate::workspace::Workspace;
+use crate::workspace::{SAMPLE, Workspace};
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
     let workspace = Workspace::with_photos();
     let started = Instant::now();
-    let run = workspace.regraft("train photos --image-size 32 --budget 2m --output planned").succeeded();
+    let planned = "train photos --image-size 32 --budget 2m --freeze through=blocks.3 --output planned";
+    let run = workspace.regraft(planned).succeeded();
     assert!(started.elapsed() < Duration::from_secs(120));
     assert_says(
         &run.stdout,
@@ -25,6 +26,16 @@ fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
     let run = workspace.regraft("train photos --image-size 32 --budget 2m --freeze backbone --output head").succeeded();
     assert_says(&run.stdout, &["through the trunk), and no more", "10 pictures to train on"]);
     assert_says(&workspace.text("head/config.toml"), &["epochs = 0\n", "freeze = \"backbone\"\n"]);
+    // A trial decides how deep to train, unless there is nothing that it could show.
+    let run = workspace.regraft("train photos --image-size 32 --budget 2m --output alone").succeeded();
+    assert_says(&run.stdout, &["plan for 2m: cross-validation leaves too few errors"]);
+    assert_says(&workspace.text("alone/config.toml"), &["epochs = 0\n", "freeze = \"backbone\"\n"]);
+    let run = workspace.regraft(&format!("train {SAMPLE} --image-size 32 --budget 5m --output sample")).succeeded();
+    assert_says(
+        &run.stdout,
+        &["training all layers on ", "; plan for 5m: 3 epochs of ", "the head is fitted again to all 600 images"],
+    );
+    assert_says(&workspace.text("sample/config.toml"), &["epochs = 3\n", "freeze = \"none\"\n", "refit = true\n"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod architectures;
 mod audit;
+mod automatic;
 #[cfg(target_os = "linux")]
 mod bounds;
 mod budget;

@@ -15,6 +15,9 @@ pub const SMALL: &str = "--image-size 32 --freeze backbone --head new";
 /// A whole training that takes a fraction of a second.
 pub const QUICK: &str = "--image-size 32 --freeze backbone --head new --epochs 2 --lr 1e-3";
 
+/// The sample's training images: 600 in ten classes, of which a head fitted at 32 pixels gets a quarter wrong.
+pub const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample/fashion/train");
+
 /// An empty folder, removed at the end.
 pub struct Workspace {
     folder: TempDir,

@@ -6,7 +6,7 @@
 use super::epoch::Trainer;
 use super::feed::Feed;
 use super::setup::{CheckedPictures, Setup, set_up};
-use super::trial::{TrialResult, try_all_layers};
+use super::trial::{TrialResult, part_for_trial, try_all_layers};
 use super::{Event, TrainError};
 use crate::config::{EPOCHS, Freeze, HeadStart, Interval, TrainConfig};
 use crate::transfer::fit::Fitted;
@@ -24,14 +24,18 @@ pub(super) struct Decision {
     /// The configuration without `auto`.
     pub config: TrainConfig,
     /// Why, in words.
-    pub notes: Vec<String>,
+    pub note: String,
     /// The run's images and the head that fits them, if only the head is fitted.
     pub fitted: Option<(CheckedPictures, Fitted)>,
 }
 
+/// Whether there is time for a trial that trains on so many images and holds out so many.
+pub(super) type IsTime<'a> = dyn Fn(usize, usize) -> bool + 'a;
+
 /// Fits the head, and decides whether the backbone learns too.
 pub(super) fn decide(
     config: &TrainConfig,
+    is_time: &IsTime<'_>,
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Decision, TrainError> {
@@ -45,32 +49,36 @@ pub(super) fn decide(
     drop(trainer);
     drop(engine);
     let accuracy = fitted.fit.chosen().map_or(1.0, |trial| trial.accuracy);
-    let found = match try_all_layers(config, &pictures, 1.0 - accuracy, cache, report) {
-        Err(TrainError::Diverged(_)) => None,
-        found => Some(found?),
-    };
     let epochs = config.epochs.unwrap_or(EPOCHS);
-    let images = pictures.train.len();
-    let note = match &found {
-        None => "a trial of training all layers diverged, so only the head is fitted".to_owned(),
-        Some(None) => format!(
-            "cross-validation gets {:.1} % of the images right, so a trial could not show that training the backbone pays: only the \
-             head is fitted (--freeze none trains all layers)",
+    const HEAD_ALONE: &str = "only the head is fitted (--freeze none trains all layers)";
+    let found = match part_for_trial(&pictures, 1.0 - accuracy, config.seed) {
+        _ if epochs == 0 => Err(format!("without epochs {HEAD_ALONE}")),
+        None => Err(format!(
+            "cross-validation leaves too few errors for a trial of training all layers ({:.1} % of the images are right): {HEAD_ALONE}",
             100.0 * accuracy
-        ),
-        Some(Some(trial)) if trial.pays() => format!(
-            "{}: all layers learn, for {epochs} epochs, in about {} (--freeze backbone fits the head alone)",
-            in_words(trial),
-            String::from(expected(trial, images, epochs))
-        ),
-        Some(Some(trial)) => {
-            format!("{}: only the head is fitted (--freeze none trains all layers)", in_words(trial))
+        )),
+        Some(part) if !is_time(part.train.len(), part.validation.len()) => {
+            Err(format!("no time is left to try training all layers: {HEAD_ALONE}"))
+        }
+        Some(part) => match try_all_layers(config, part, cache, report) {
+            Ok(Some(trial)) if trial.pays() => Ok(trial),
+            Ok(Some(trial)) => Err(format!("{}: {HEAD_ALONE}", in_words(&trial))),
+            Ok(None) | Err(TrainError::Diverged(_)) => Err(format!("a trial of training all layers diverged: {HEAD_ALONE}")),
+            Err(error) => return Err(error),
+        },
+    };
+    let trial = match found {
+        Ok(trial) => trial,
+        Err(note) => {
+            let fitted = Some((CheckedPictures { pictures, data_list }, fitted));
+            return Ok(Decision { config: head_alone, note, fitted });
         }
     };
-    if !found.flatten().is_some_and(|trial| trial.pays()) || epochs == 0 {
-        let fitted = Some((CheckedPictures { pictures, data_list }, fitted));
-        return Ok(Decision { config: head_alone, notes: vec![note], fitted });
-    }
+    let note = format!(
+        "{}: all layers learn, for {epochs} epochs, in about {} (--freeze backbone fits the head alone)",
+        in_words(&trial),
+        String::from(expected(&trial, pictures.train.len(), epochs))
+    );
     let own = !pictures.validation.is_empty();
     let config = TrainConfig {
         freeze: Some(Freeze::None),
@@ -80,7 +88,7 @@ pub(super) fn decide(
         refit: !own && config.views.is_none(),
         ..config.clone()
     };
-    Ok(Decision { config, notes: vec![note], fitted: None })
+    Ok(Decision { config, note, fitted: None })
 }
 
 fn in_words(trial: &TrialResult) -> String {

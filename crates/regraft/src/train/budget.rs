@@ -4,6 +4,7 @@
 //! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to
 //! the bit.
 
+use super::automatic::{Decision, decide};
 use super::curvature::ITERATIONS;
 use super::first_step::BATCHES;
 use super::setup::{CheckedPictures, Setup, set_up};
@@ -11,7 +12,7 @@ use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
 use crate::features::features;
 use crate::pictures::Pictures;
-use crate::transfer::fit::expected_seconds;
+use crate::transfer::fit::{Fitted, expected_seconds};
 use crate::transfer::{frozen_nodes, lower_half};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -78,11 +79,15 @@ impl Speed {
         Some(counts.train as f64 * (self.step? + fitted) + counts.validation as f64 * self.forward)
     }
 
+    /// Measuring the learning rate; `None` if steps were not measured.
+    fn rate(&self, counts: Counts) -> Option<f64> {
+        Some((MEASURED_BATCHES * counts.batch) as f64 * (self.step? + self.forward))
+    }
+
     /// How many epochs there is time for after the fitted head in so many seconds.
     #[must_use]
     pub fn epochs_within(&self, seconds: f64, counts: Counts) -> u32 {
-        let (Some(epoch), Some(step)) = (self.epoch(counts), self.step) else { return 0 };
-        let rate = (MEASURED_BATCHES * counts.batch) as f64 * (step + self.forward);
+        let (Some(epoch), Some(rate)) = (self.epoch(counts), self.rate(counts)) else { return 0 };
         let rest = seconds - self.fitted(counts) - rate;
         ((rest / epoch).floor().max(0.0) as u32).min(MOST_EPOCHS)
     }
@@ -94,8 +99,10 @@ pub(super) struct Plan {
     pub config: TrainConfig,
     /// The plan in words.
     pub note: String,
-    /// The run's pictures, which the plan was made with.
-    pub checked: CheckedPictures,
+    /// The run's images, if the plan is for all of them.
+    pub checked: Option<CheckedPictures>,
+    /// The head that fits them, if that is known already.
+    pub fitted: Option<Fitted>,
 }
 
 /// Plans with `budget`, counted from `started`.
@@ -109,7 +116,8 @@ pub(super) fn plan(
     if config.is_from_scratch() {
         return Err(TrainError::BudgetFromScratch);
     }
-    let config = &with_all_pictures(config);
+    let asked = config;
+    let config = &with_all_pictures(asked);
     let measured = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } = set_up(&measured, cache, None, report)?;
     let counts = Counts::of(&pictures, resolved.batch_size);
@@ -124,10 +132,16 @@ pub(super) fn plan(
         let needed = Interval(Duration::from_secs(needed.ceil() as u64));
         return Err(TrainError::SmallBudget { budget, needed, pictures: counts.train });
     }
-    let lowest = config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph()));
+    let decides = config.decides_depth();
+    let lowest = if decides { Freeze::None } else { config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph())) };
     // A step of anything takes longer than a pass forward.
     if lowest != Freeze::Backbone && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
         speed.step = Some(measure_steps(&mut engine, &pictures, &loading, &resolved, &lowest)?);
+    }
+    if decides {
+        drop(engine);
+        let end = started + Duration::from_secs_f64(seconds * PLANNED_SHARE);
+        return plan_by_trial(asked, budget, speed, counts, end, cache, report);
     }
     let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
     let mut planned = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
@@ -146,7 +160,41 @@ pub(super) fn plan(
     };
     let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
     let note = format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
-    Ok(Plan { config: planned, note, checked: CheckedPictures { pictures, data_list } })
+    Ok(Plan { config: planned, note, checked: Some(CheckedPictures { pictures, data_list }), fitted: None })
+}
+
+/// A plan whose depth a trial decides, if there is time for one: all layers for as many epochs as there is time for until `end`, or
+/// the fitted head.
+fn plan_by_trial(
+    config: &TrainConfig,
+    budget: Interval,
+    speed: Speed,
+    counts: Counts,
+    end: Instant,
+    cache: Option<&Arc<DecodedCache>>,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Plan, TrainError> {
+    let left = || end.saturating_duration_since(Instant::now()).as_secs_f64();
+    // The trial measures a rate as the run does; after it there has to be time for an epoch.
+    let is_time = |trained: usize, held_out: usize| {
+        let trial = Counts { train: trained, validation: held_out, ..counts };
+        let after = |seconds: f64| speed.epochs_within(seconds, counts) > 0;
+        speed.epoch(trial).is_some_and(|trial| after(left() - trial - speed.rate(counts).unwrap_or(0.0)))
+    };
+    let Decision { config, note, fitted } = decide(config, &is_time, cache, report)?;
+    let (checked, fitted) = fitted.unzip();
+    let budget = String::from(budget);
+    if checked.is_some() {
+        return Ok(Plan { config, note: format!("plan for {budget}: {note}"), checked, fitted });
+    }
+    let epochs = speed.epochs_within(left(), counts);
+    let s = if epochs == 1 { "" } else { "s" };
+    let note = format!("{note}; plan for {budget}: {epochs} epoch{s} of {:.0} s", speed.epoch(counts).unwrap_or(0.0));
+    let config = match epochs {
+        0 => TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), refit: false, val_fraction: Some(0.0), ..config },
+        epochs => TrainConfig { epochs: Some(epochs), ..config },
+    };
+    Ok(Plan { config, note, checked: None, fitted: None })
 }
 
 /// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of

@@ -63,16 +63,17 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let is_new = matches!(beginning, Beginning::New);
     let (config, plan, checked, fitted) = match output.budget {
         None if is_new && config.decides_depth() => {
-            let Decision { config, notes, fitted } = automatic::decide(config, cache.as_ref(), report)?;
+            let Decision { config, note, fitted } = automatic::decide(config, &|_, _| true, cache.as_ref(), report)?;
             let (checked, fitted) = fitted.unzip();
-            (config, notes, checked, fitted)
+            (config, Some(note), checked, fitted)
         }
-        None => (config.clone(), Vec::new(), None, None),
+        None => (config.clone(), None, None, None),
         Some(budget) => {
-            let Plan { config, note, checked } = budget::plan(config, budget, started, cache.as_ref(), report)?;
-            (config, vec![note], Some(checked), None)
+            let Plan { config, note, checked, fitted } = budget::plan(config, budget, started, cache.as_ref(), report)?;
+            (config, Some(note), checked, fitted)
         }
     };
+    plan.iter().for_each(|note| report(Event::Note(note)));
     let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches, prior } =
         set_up(&config, cache.as_ref(), checked, report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
@@ -87,10 +88,11 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         _ => {
             let name = run_name(&config.data)?;
             let (folder, renamed) = RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
-            (folder, TrainState::new(notes.into_iter().chain(plan).chain(renamed).collect()))
+            (folder, TrainState::new(notes.into_iter().chain(renamed).collect()))
         }
     };
     state.notes.iter().for_each(|note| report(Event::Note(note)));
+    state.notes.extend(plan);
     atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())?;
     data_list.write(&folder.data())?;
     if state.rows.is_empty() {

@@ -76,16 +76,14 @@ impl TrialResult {
     }
 }
 
-/// Trains all layers for an epoch on a part of the images, as a run would, and compares held-out losses before and after. `errors`
-/// is the share of the images that the fitted head gets wrong. `None` if there are too few errors for a trial to show anything.
+/// Trains all layers for an epoch on a part of the images, as a run would, and compares held-out losses before and after. `None` if
+/// they are not finite.
 pub(super) fn try_all_layers(
     config: &TrainConfig,
-    pictures: &Pictures,
-    errors: f64,
+    part: Pictures,
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Option<TrialResult>, TrainError> {
-    let Some(part) = part(pictures, errors, config.seed) else { return Ok(None) };
     let mut report = |event: Event<'_>| match event {
         Event::Step(step) => report(Event::Trial { done: step.images.0, total: step.images.1 }),
         // What they say is about a run.
@@ -128,8 +126,9 @@ pub(super) fn try_all_layers(
     }))
 }
 
-/// The images of a trial: some to train on, and some that are held out, of each class its share.
-fn part(pictures: &Pictures, errors: f64, seed: u64) -> Option<Pictures> {
+/// The images of a trial: some to train on, and some that are held out, of each class its share. `errors` is the share of the
+/// images that the fitted head gets wrong; `None` if these are too few for a trial to show anything.
+pub(super) fn part_for_trial(pictures: &Pictures, errors: f64, seed: u64) -> Option<Pictures> {
     let images = pictures.train.len();
     let own = !pictures.validation.is_empty();
     let held_out = HELD_OUT.min(if own { pictures.validation.len() } else { images / HELD_OUT_OF });
@@ -194,7 +193,7 @@ mod tests {
     #[test]
     fn a_trial_takes_more_images_if_there_is_more_to_gain() {
         let sizes = |train, validation, errors| {
-            part(&pictures(train, validation), errors, 1).map(|part| (part.train.len(), part.validation.len()))
+            part_for_trial(&pictures(train, validation), errors, 1).map(|part| (part.train.len(), part.validation.len()))
         };
         assert_eq!(sizes([1000, 900, 100], 0, 0.06), Some((360, 300)));
         assert_eq!(sizes([1000, 900, 100], 0, 0.2), Some((1200, 300)));
@@ -202,7 +201,7 @@ mod tests {
         assert_eq!(sizes([1000, 900, 100], 0, 0.01), None, "three errors show nothing");
         assert_eq!(sizes([1000, 900, 100], 50, 0.06), Some((360, 150)));
         assert_eq!(sizes([100, 90, 10], 0, 0.5), Some((151, 49)));
-        let part = part(&pictures([1000, 900, 3], 0), 0.06, 1).expect("enough errors");
+        let part = part_for_trial(&pictures([1000, 900, 3], 0), 0.06, 1).expect("enough errors");
         assert_eq!(part.train.iter().filter(|sample| sample.label == 2).count(), FEWEST_OF_CLASS);
         assert!(part.validation.iter().all(|sample| !part.train.contains(sample)));
     }
