@@ -4,26 +4,35 @@
 
 Each FOLDER holds class folders; of one with train and test only `train` is read. `bench/made_sets.py` draws some. For each seed
 the images are divided anew, class by class: 15 % pick the epoch, 20 % are scored at the end, the rest trains. Prints a line for
-each run, and at the end a Markdown table with means over the seeds. Runs that exist in --output are not run again.
+each run, and at the end a Markdown table with means over the seeds. Runs that exist in --output are not run again. The arms of
+PyTorch need what `bench/usual.py` says, and run only if --arms names them.
 
 `worst epoch` is the lowest held-out accuracy after any epoch, less the fitted head's. `p` is McNemar's exact test of the kept
 epoch against the fitted head on all seeds' scored images.
 """
 import argparse
 import csv
+import itertools
 import json
 import math
 import pathlib
 import random
 import subprocess
+import sys
 import tempfile
 import time
 
 ARMS = {
-    "fitted head": [],
+    "fitted head": ["--freeze", "backbone"],
+    "default": [],
     "all layers": ["--freeze", "none"],
     "above blocks.3": ["--freeze", "through=blocks.3"],
     "all layers, new head at 1e-3 x 10": ["--freeze", "none", "--head", "new", "--lr", "1e-3"],
+}
+# PyTorch's usual recipe, by bench/usual.py: optimiser and rate.
+PYTORCH = {
+    f"PyTorch, {optimizer} {rate}": ["--optimizer", optimizer, "--rate", rate]
+    for optimizer, rate in [("sgd", "1e-3"), ("sgd", "1e-2"), ("adamw", "1e-4"), ("adamw", "1e-3")]
 }
 
 
@@ -56,6 +65,17 @@ def train(regraft, table, run, options, seed):
     return rows, json.loads((run / "summary.json").read_text()), float(took.read_text())
 
 
+def pytorch(table, run, options, seed, epochs):
+    """What bench/usual.py prints, from the run's folder if it is there."""
+    result = run / "result.json"
+    if not result.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, pathlib.Path(__file__).with_name("usual.py"), table, *options, "--seed", str(seed), "--epochs", str(epochs)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        result.write_bytes(done.stdout)
+    return json.loads(result.read_text())
+
+
 def right(run):
     """Which of the scored images a run's model gets right, by path."""
     with open(run / "predictions.csv", newline="") as file:
@@ -76,7 +96,7 @@ def main():
     parser.add_argument("folders", nargs="+", type=pathlib.Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *PYTORCH], default=list(ARMS))
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--regraft", default="target/release/regraft")
     parser.add_argument("--output", type=pathlib.Path, help="keep the runs here")
@@ -91,10 +111,17 @@ def main():
                     runs = output / folder.name / f"seed-{seed}"
                     runs.mkdir(parents=True, exist_ok=True)
                     divide(folder, seed, runs / "images.csv")
-                    options = ["--precision", arguments.precision, *ARMS[arm]]
-                    if ARMS[arm]:
-                        options += ["--epochs", str(arguments.epochs)]
                     run = runs / arm.replace(" ", "-")
+                    if arm in PYTORCH:
+                        found = pytorch(runs / "images.csv", run, PYTORCH[arm], seed, arguments.epochs)
+                        curves.append(found["validation_accuracies"])
+                        scored.append(found["test_accuracy"])
+                        seconds.append(found["seconds"])
+                        print(f"{folder.name}, {arm}, seed {seed}: {curves[-1]} scored {scored[-1]:.4f} in {seconds[-1]:.0f} s", flush=True)
+                        continue
+                    options = ["--precision", arguments.precision, *ARMS[arm]]
+                    if "none" in ARMS[arm] or "through=blocks.3" in ARMS[arm]:
+                        options += ["--epochs", str(arguments.epochs)]
                     rows, summary, took = train(arguments.regraft, runs / "images.csv", run, options, seed)
                     curve = [float(row["validation_accuracy"]) for row in rows]
                     curves.append(curve)
@@ -107,8 +134,9 @@ def main():
                     seconds.append(took)
                     print(f"{folder.name}, {arm}, seed {seed}: {curve} scored {summary['test_accuracy']:.4f} in {took:.0f} s", flush=True)
                 mean = lambda values: sum(values) / len(values)
-                epochs = [f"{mean(values):.3f}" for values in zip(*curves)]
-                fitted = "--head" not in ARMS[arm]
+                # The default may train on one division of the images and not on another.
+                epochs = [f"{mean([value for value in values if value is not None]):.3f}" for values in itertools.zip_longest(*curves)]
+                fitted = arm in ARMS and "--head" not in ARMS[arm]
                 start, later = (epochs[0], epochs[1:]) if fitted else ("", epochs)
                 change = f"{mean(worst):+.3f}" if fitted and later else ""
                 chance = f"{sign_test(pairs):.3f}" if pairs else ""
