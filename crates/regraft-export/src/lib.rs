@@ -4,7 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod error;
+pub mod images;
 pub mod onnx;
 mod protobuf;
 pub mod runtime;

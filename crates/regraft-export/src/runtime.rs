@@ -4,6 +4,7 @@ use crate::onnx::{LOGITS, PIXELS, PROBABILITIES, TENSOR};
 use crate::widen::widened;
 use regraft::data::RgbImage;
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A file that rten cannot run.
@@ -83,7 +84,10 @@ impl Runtime {
         let input = self.model.find_node(input).ok_or(RuntimeError::NoNode(input))?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         let inputs = vec![(input, ValueOrView::from(value))];
-        let [logits, probabilities] = self.model.run_n(inputs, self.outputs, Some(options)).map_err(|error| failed(&error))?;
+        // A file with a mistake in it may divide by zero, which panics in rten.
+        let run = AssertUnwindSafe(|| self.model.run_n(inputs, self.outputs, Some(options)));
+        let outputs = catch_unwind(run).map_err(|_| failed(&"an operator panicked"))?;
+        let [logits, probabilities] = outputs.map_err(|error| failed(&error))?;
         let numbers = |value: Value| value.into_shape_vec::<f32, 2>().map(|(_, values)| values).map_err(|error| failed(&error));
         Ok(Answers { logits: numbers(logits)?, probabilities: numbers(probabilities)? })
     }

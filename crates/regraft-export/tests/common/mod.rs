@@ -116,5 +116,5 @@ pub fn image(width: u32, height: u32, seed: u64) -> RgbImage {
 pub fn largest_difference(first: &[f32], second: &[f32]) -> f32 {
     assert_eq!(first.len(), second.len());
     let differences = first.iter().zip(second).map(|(first, second)| (first - second).abs());
-    differences.fold(0.0, |worst, difference| if difference <= worst { worst } else { difference })
+    differences.fold(0.0, |worst, difference| if worst.is_nan() || difference <= worst { worst } else { difference })
 }
