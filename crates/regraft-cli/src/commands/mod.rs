@@ -6,6 +6,8 @@ pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod evaluate;
+#[cfg(feature = "export")]
+pub mod export;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod inspect;
