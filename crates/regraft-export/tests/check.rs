@@ -94,7 +94,7 @@ fn a_right_file_passes_with_a_small_difference() {
             assert_eq!((found.images, found.classes_differ, found.left_out.len()), (6, 0, 0));
             let share = found.logit_difference / found.logit_range;
             assert!(
-                share < tolerance(options.weights) / 4.0 && (share > 1e-4) == (options.weights == StorageType::F16),
+                share < tolerance(options.weights).logit_share / 4.0 && (share > 1e-4) == (options.weights == StorageType::F16),
                 "{share}"
             );
         }

@@ -45,7 +45,7 @@ pub fn run(arguments: &ExportArguments) -> Result<(), Failure> {
 fn run_onnx(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
     let options = options(arguments);
     let images = images_for(arguments)?;
-    let file = onnx::to_bytes(model, options).map_err(Failure::under_way)?;
+    let file = onnx::to_bytes(model, options).map_err(Failure::input)?;
     let mut notes = model.notes.clone();
     let (agreement, unchecked) = match images {
         Ok(images) => (Some(checked(&file, model, options, &images, arguments.threads.unwrap_or(0))?), None),

@@ -1,0 +1,106 @@
+//! `regraft export`: what is written, what it was checked on, and when nothing is written.
+
+use crate::outcome::assert_says;
+use crate::workspace::{QUICK, Workspace};
+use serde_json::{Value, json};
+
+/// A run on photos, in `run`.
+fn with_run() -> Workspace {
+    let workspace = Workspace::with_photos();
+    workspace.regraft(&format!("train photos {QUICK} --output run")).succeeded();
+    workspace
+}
+
+/// Whether the bytes of a file have a text in them.
+fn has(workspace: &Workspace, name: &str, text: &str) -> bool {
+    workspace.read(name).windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn a_run_becomes_a_file_that_was_checked_on_its_images() {
+    let workspace = with_run();
+    let run = workspace.regraft("export run -o model.onnx").succeeded();
+    assert_says(
+        &run.stdout,
+        &[
+            "checked with rten on 20 images: the same class for all; probabilities differ by up to ",
+            "wrote model.onnx: ",
+            "takes `pixels` (uint8 [N, H, W, 3], RGB, any size), gives `probabilities` and `logits`",
+            "session = onnxruntime.InferenceSession(\"model.onnx\")",
+        ],
+    );
+    assert_eq!(run.stderr, "");
+    assert!(has(&workspace, "model.onnx", "[\"blue\",\"striped\"]"), "the classes are in the metadata");
+    assert!(has(&workspace, "model.onnx", "efficientnet_lite0"));
+
+    // The same run gives the same bytes, and no file is replaced unasked.
+    let error = workspace.regraft("export run -o model.onnx").failed(2);
+    assert_says(&error, &["model.onnx is there already", "--force"]);
+    let before = workspace.read("model.onnx");
+    let report = workspace.regraft("export run/model.safetensors -o model.onnx --force --json").succeeded().json();
+    assert!(workspace.read("model.onnx") == before, "other bytes");
+    assert_eq!(report["bytes"], before.len());
+    let said = ["classes", "input", "weights", "format"].map(|field| &report[field]);
+    assert_eq!(said, [&json!(["blue", "striped"]), &json!("pixels"), &json!("f32"), &json!("onnx")]);
+    assert_eq!(report["check"]["images"], 20);
+    let difference = report["check"]["probability_difference"].as_f64().expect("a number");
+    assert!(difference < 1e-4, "{difference}");
+    assert_eq!(report["unchecked"], Value::Null);
+}
+
+#[test]
+fn weights_in_f16_and_a_prepared_image_are_options() {
+    let workspace = with_run();
+    workspace.regraft("export run -o f32.onnx").succeeded();
+    workspace.regraft("export run -o f16.onnx --weights f16").succeeded();
+    let [full, half] = ["f32.onnx", "f16.onnx"].map(|name| workspace.read(name).len() as f64);
+    assert!(half < 0.52 * full, "{half} of {full}");
+    let run = workspace.regraft("export run -o tensor.onnx --input tensor").succeeded();
+    assert_says(&run.stdout, &["checked with rten on 20 images", "takes `input` (float32 [N, 3, 32, 32])", "regraft.usage"]);
+    assert!(!has(&workspace, "tensor.onnx", "horizontal") && has(&workspace, "f32.onnx", "horizontal"));
+}
+
+#[test]
+fn without_images_the_file_is_called_unchecked() {
+    let workspace = with_run();
+    std::fs::rename(workspace.path("photos"), workspace.path("moved")).expect("a renamed folder");
+    let run = workspace.regraft("export run -o model.onnx").succeeded();
+    assert_says(&run.stderr, &["warning: UNCHECKED", "the run's images cannot be listed", "photos", "--check"]);
+    assert!(run.stdout.starts_with("UNCHECKED\nwrote model.onnx"), "{}", run.stdout);
+    let report = workspace.regraft("export run -o model.onnx --force --json").succeeded().json();
+    assert_eq!(report["check"], Value::Null);
+    assert_says(report["unchecked"].as_str().expect("a reason"), &["the run's images cannot be listed"]);
+    // A model file alone does not know its images.
+    std::fs::copy(workspace.path("run/model.safetensors"), workspace.path("alone.safetensors")).expect("a copy");
+    let run = workspace.regraft("export alone.safetensors -o alone.onnx").succeeded();
+    assert_says(&run.stderr, &["UNCHECKED", "alone.safetensors is no run folder"]);
+
+    let run = workspace.regraft("export run -o model.onnx --force --check moved/test").succeeded();
+    assert_says(&run.stdout, &["checked with rten on 6 images"]);
+    let error = workspace.regraft("export run -o other.onnx --check nowhere").failed(2);
+    assert_says(&error, &["nowhere"]);
+    workspace.write("broken/a.png", "no image");
+    let error = workspace.regraft("export run -o other.onnx --check broken").failed(2);
+    assert_says(&error, &["none of the 1 images could be used for the check", "a.png"]);
+    assert!(!workspace.path("other.onnx").exists());
+}
+
+#[test]
+fn a_file_that_answers_otherwise_is_not_written() {
+    let workspace = with_run();
+    // Weights so large that the logits overflow: NaN is no answer.
+    let mut bytes = workspace.read("run/model.safetensors");
+    let length = u64::from_le_bytes(*bytes.first_chunk().expect("a header")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+    let place = |end: usize| header["classifier.weight"]["data_offsets"][end].as_u64().expect("a number") as usize + 8 + length;
+    let (start, end) = (place(0), place(1));
+    for value in bytes[start..end].chunks_exact_mut(4) {
+        value.copy_from_slice(&3e38_f32.to_le_bytes());
+    }
+    workspace.write("run/model.safetensors", &bytes);
+    workspace.write("model.onnx", "an older file");
+    let error = workspace.regraft("export run -o model.onnx --force").failed(1);
+    assert_says(&error, &["does not answer as the model does, so it was not written: over 20 images", "NaN"]);
+    assert_eq!(workspace.text("model.onnx"), "an older file");
+    assert_eq!(workspace.names("."), ["model.onnx", "photos", "run"].map(String::from), "nothing is left over");
+}
