@@ -10,4 +10,5 @@ pub mod images;
 pub mod onnx;
 mod protobuf;
 pub mod runtime;
+pub mod timm;
 mod widen;

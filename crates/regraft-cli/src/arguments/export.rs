@@ -12,6 +12,7 @@ Examples:
   regraft export runs/photos -o photos.onnx --weights f16         half as large
   regraft export runs/photos -o photos.onnx --check more-photos/  the run's own images are gone
   regraft export runs/photos -o photos.onnx --input tensor        resized and normalised by the caller
+  regraft export runs/photos -o photos-timm --format timm --license apache-2.0
 
 The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. Before it is written, another
 engine (rten) runs it on up to 64 of the run's images; if an answer differs from Regraft's, nothing is written and the exit
@@ -22,6 +23,7 @@ code is 1. See docs/export.md.";
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
     Onnx,
+    Timm,
 }
 
 /// What an ONNX file takes.
@@ -39,11 +41,11 @@ pub struct ExportArguments {
     /// Run folder or model file
     #[arg(value_name = "MODEL")]
     pub saved: PathBuf,
-    /// The file to write
-    #[arg(long, short, value_name = "FILE")]
+    /// The file to write, or the folder
+    #[arg(long, short, value_name = "PATH")]
     pub output: PathBuf,
-    /// What is written: onnx
-    #[arg(long, value_parser = one_of::<ExportFormat>(&["onnx"]), default_value = "onnx")]
+    /// What is written: onnx (a file), or timm (a folder for timm, transformers and the Hugging Face Hub, with a model card)
+    #[arg(long, value_parser = one_of::<ExportFormat>(&["onnx", "timm"]), default_value = "onnx")]
     pub format: ExportFormat,
     /// What an ONNX file takes: pixels (uint8 [N, H, W, 3], RGB, any size) or tensor (float32 [N, 3, S, S], resized and normalised)
     /// [default: pixels]
@@ -58,7 +60,10 @@ pub struct ExportArguments {
     /// Architecture of a weight file that does not say it (see `regraft models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Replace FILE if it is there
+    /// Licence that the model card of --format timm names, by the Hub's identifier, such as apache-2.0
+    #[arg(long, value_name = "ID")]
+    pub license: Option<String>,
+    /// Replace what is at PATH
     #[arg(long)]
     pub force: bool,
     /// Print an object as JSON on standard output, and everything else on standard error

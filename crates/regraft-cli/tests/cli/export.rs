@@ -104,3 +104,67 @@ fn a_file_that_answers_otherwise_is_not_written() {
     assert_eq!(workspace.text("model.onnx"), "an older file");
     assert_eq!(workspace.names("."), ["cache", "model.onnx", "photos", "run"], "nothing is left over");
 }
+
+#[test]
+fn a_timm_folder_is_a_model_with_a_card() {
+    let workspace = with_run();
+    let run = workspace.regraft("export run -o out/blue-stripes --format timm --license mit").succeeded();
+    assert_says(&run.stdout, &["wrote out/blue-stripes: config.json, model.safetensors and the model card README.md"]);
+    assert_eq!(run.stderr, "");
+    assert_eq!(workspace.names("out/blue-stripes"), ["README.md", "config.json", "model.safetensors"]);
+    let config = workspace.json("out/blue-stripes/config.json");
+    assert_eq!([&config["architecture"], &config["num_classes"]], [&json!("tf_efficientnet_lite0"), &json!(2)]);
+    assert_eq!(config["label_names"], json!(["blue", "striped"]));
+    let prepared = &config["pretrained_cfg"];
+    assert_eq!(
+        ["input_size", "interpolation", "crop_mode", "classifier", "first_conv"].map(|field| &prepared[field]),
+        [&json!([3, 32, 32]), &json!("bicubic"), &json!("center"), &json!("classifier"), &json!("conv_stem")]
+    );
+
+    // It answers as the run does, with Regraft's metadata and by its config.json alone.
+    let expected = workspace.regraft("predict run photos/test --json").succeeded().json();
+    assert_eq!(workspace.regraft("predict out/blue-stripes photos/test --json").succeeded().json(), expected);
+    let plain = without_our_metadata(&workspace.read("out/blue-stripes/model.safetensors"));
+    workspace.write("out/blue-stripes/model.safetensors", plain);
+    assert_eq!(workspace.regraft("predict out/blue-stripes photos/test --json").succeeded().json(), expected);
+
+    let card = workspace.text("out/blue-stripes/README.md");
+    assert_says(
+        &card,
+        &[
+            "---\nlibrary_name: timm\n",
+            "license: \"mit\"",
+            "base_model: timm/tf_efficientnet_lite0.in1k",
+            "# blue\\-stripes",
+            "Tells 2 classes of images apart: blue, striped.",
+            "| training | 10 |",
+            "| test set | 6 |",
+            "95 % interval",
+            "| striped | 3 |",
+        ],
+    );
+    let here = workspace.path("").display().to_string();
+    assert!(!card.contains(&here) && !card.contains("photos"), "{card}");
+
+    let error = workspace.regraft("export run -o out/blue-stripes --format timm").failed(2);
+    assert_says(&error, &["out/blue-stripes is there already", "--force"]);
+    let run = workspace.regraft("export run -o out/blue-stripes --format timm --force --json").succeeded();
+    assert_eq!(run.json()["files"], json!(["config.json", "model.safetensors", "README.md"]));
+    assert!(!workspace.text("out/blue-stripes/README.md").contains("license"));
+    for flag in ["--input tensor", "--weights f16", "--check photos"] {
+        let error = workspace.regraft(&format!("export run -o other --format timm {flag}")).failed(2);
+        assert_says(&error, &["is for --format onnx"]);
+    }
+    assert_says(&workspace.regraft("export run -o a.onnx --license mit").failed(2), &["--format timm"]);
+    assert!(!workspace.path("other").exists() && !workspace.path("a.onnx").exists());
+}
+
+/// A model file with only the metadata that others read.
+fn without_our_metadata(bytes: &[u8]) -> Vec<u8> {
+    let length = u64::from_le_bytes(*bytes.first_chunk().expect("a header")) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+    assert_eq!(header["__metadata__"]["format"], "pt");
+    header["__metadata__"] = json!({ "format": "pt" });
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat()
+}

@@ -134,7 +134,7 @@ impl Builder {
     }
 
     /// Casts to f32.
-    pub fn to_f32(&mut self, value: &Value) -> Value {
+    pub fn cast_f32(&mut self, value: &Value) -> Value {
         self.op_with("Cast", &[value], &[Attribute::Integer("to", Element::F32 as i64)])
     }
 
@@ -178,7 +178,7 @@ impl Builder {
         }
         let data: Vec<u8> = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
         let stored = self.initializer(word, Element::F16, shape, &data);
-        Ok(self.to_f32(&stored))
+        Ok(self.cast_f32(&stored))
     }
 
     fn initializer(&mut self, word: &str, element: Element, shape: &[usize], data: &[u8]) -> Value {

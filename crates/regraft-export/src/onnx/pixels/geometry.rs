@@ -19,14 +19,14 @@ pub(super) struct Axis {
 /// negative quotients in different directions.
 pub(super) fn axis(b: &mut Builder, preprocessing: &Preprocessing, source: &Value, other: &Value) -> Axis {
     let side = i64::from(preprocessing.image_size);
-    let (zero, two, size) = (b.integer(0), b.integer(2), b.integer(side));
+    let (zero, size) = (b.integer(0), b.integer(side));
     let source = source.clone();
     match preprocessing.resize {
         ResizeMode::Squash => Axis { source, target: size, offset: zero, has_margin: false },
         // torchvision's `Resize` and `CenterCrop`.
         ResizeMode::Crop { short_side } => {
             let short_side = i64::from(short_side);
-            let wanted = b.integer(short_side);
+            let (wanted, two) = (b.integer(short_side), b.integer(2));
             let short = b.op("Min", &[&source, other]);
             let scaled = b.op("Mul", &[&source, &wanted]);
             let target = b.named_op("target", "Div", &[&scaled, &short], &[]);
@@ -47,7 +47,7 @@ pub(super) fn axis(b: &mut Builder, preprocessing: &Preprocessing, source: &Valu
             Axis { source, target, offset, has_margin }
         }
         ResizeMode::Letterbox => {
-            let one = b.integer(1);
+            let (one, two) = (b.integer(1), b.integer(2));
             let long = b.op("Max", &[&source, other]);
             // source * size / long, rounded, in integers: (2 * source * size + long) / (2 * long).
             let scaled = b.op("Mul", &[&source, &size]);

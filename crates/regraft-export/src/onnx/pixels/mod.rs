@@ -90,14 +90,14 @@ fn first_of(b: &mut Builder, value: &Value, axis: i64, length: &Value, flag: &Va
 
 /// `levels [.., W] * weights [W, S]`, in levels.
 fn horizontal_pass(b: &mut Builder, levels: &Value, weights: [&Value; 2]) -> Value {
-    let levels = b.to_f32(levels);
+    let levels = b.cast_f32(levels);
     let [high, low] = weights.map(|weights| b.op("MatMul", &[&levels, weights]));
     to_levels(b, &high, &low)
 }
 
 /// `weights [S, H] * levels [.., H, W]`, in levels.
 fn vertical_pass(b: &mut Builder, levels: &Value, weights: [&Value; 2]) -> Value {
-    let levels = b.to_f32(levels);
+    let levels = b.cast_f32(levels);
     let [high, low] = weights.map(|weights| b.op("MatMul", &[weights, &levels]));
     to_levels(b, &high, &low)
 }

@@ -47,7 +47,7 @@ pub(super) fn weights(b: &mut Builder, preprocessing: &Preprocessing, axis: &Axi
         let raised = b.op("Max", &[&resized, &zero]);
         let clamped = b.op("Min", &[&raised, &last]);
         let inside = b.op("Equal", &[&clamped, &resized]);
-        mask = Some(b.to_f32(&inside));
+        mask = Some(b.cast_f32(&inside));
         resized = clamped;
     }
     // A source pixel's centre is at (2 * pixel + 1) / (2 * source) of the axis, a filter's at (2 * resized + 1) / (2 * target).
@@ -102,12 +102,12 @@ fn triangle(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Valu
     let half = b.op("Div", &[&sum, &two]);
     let dividend = b.op("Add", &[&dividend, &half]);
     let low = b.op("Div", &[&dividend, &sum]);
-    [high, low].map(|digits| b.to_f32(&digits))
+    [high, low].map(|digits| b.cast_f32(&digits))
 }
 
 /// The halves of the cubic filter's weights, which may be negative; the low ones are not.
 fn cubic_halves(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Value) -> [Value; 2] {
-    let (numerator, denominator) = (b.to_f32(numerator), b.to_f32(denominator));
+    let (numerator, denominator) = (b.cast_f32(numerator), b.cast_f32(denominator));
     let distance = b.op("Div", &[&numerator, &denominator]);
     let raw = cubic(b, &distance);
     let sum = sums(b, &raw, axis);

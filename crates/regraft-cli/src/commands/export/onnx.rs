@@ -1,7 +1,7 @@
-//! `regraft export`.
+//! `regraft export --format onnx`.
 
-use super::thousands;
-use crate::arguments::{ExportArguments, ExportFormat, ExportInput, StoredType};
+use crate::arguments::{ExportArguments, ExportInput, StoredType};
+use crate::commands::thousands;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
@@ -29,20 +29,10 @@ struct Report<'a> {
     regraft_version: &'static str,
 }
 
-pub fn run(arguments: &ExportArguments) -> Result<(), Failure> {
-    let target = &arguments.output;
-    if target.exists() && !arguments.force {
-        let target = target.display();
-        return Err(Failure::input(anyhow::anyhow!("{target} is there already: name another file, or replace it with --force")));
+pub fn run(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
+    if arguments.license.is_some() {
+        return Err(Failure::input(anyhow::anyhow!("--license is for the model card of --format timm; leave it out")));
     }
-    let model =
-        Model::load(&arguments.saved, arguments.model.as_deref()).and_then(Model::into_classifier).map_err(Failure::input)?;
-    match arguments.format {
-        ExportFormat::Onnx => run_onnx(arguments, &model),
-    }
-}
-
-fn run_onnx(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
     let options = options(arguments);
     let images = images_for(arguments)?;
     let file = onnx::to_bytes(model, options).map_err(Failure::input)?;
