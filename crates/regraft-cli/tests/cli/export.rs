@@ -135,7 +135,7 @@ fn a_timm_folder_is_a_model_with_a_card() {
             "---\nlibrary_name: timm\n",
             "license: \"mit\"",
             "base_model: timm/tf_efficientnet_lite0.in1k",
-            "# blue\\-stripes",
+            "# blue-stripes",
             "Tells 2 classes of images apart: blue, striped.",
             "| training | 10 |",
             "| test set | 6 |",

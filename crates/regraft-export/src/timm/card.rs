@@ -1,15 +1,16 @@
 //! The model card: `README.md` with the fields that the Hugging Face Hub reads.
 
+use regraft::config::{ConfigError, TrainConfig, Weights};
 use regraft::metrics::wilson_interval_95;
 use regraft::model::Model;
 use regraft::predictions::{Prediction, PredictionsError, read_predictions};
 use regraft::report::summary::{Summary, SummaryError, read_summary};
 use regraft::report::table::printable;
-use regraft::run_folder::{PREDICTIONS, SUMMARY};
+use regraft::run_folder::{CONFIG, PREDICTIONS, SUMMARY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Classes that the card names, and confused pairs of classes.
 const NAMED_CLASSES: usize = 100;
@@ -22,8 +23,8 @@ pub struct Facts {
     pub name: String,
     /// The Hub's identifier of the licence that its owner gives it, such as `apache-2.0`.
     pub licence: Option<String>,
-    /// Where it is, for the example.
-    pub folder: PathBuf,
+    /// Whether its run began with the ImageNet weights that are inside of Regraft.
+    pub began_embedded: bool,
     /// What its run left.
     pub summary: Option<Summary>,
     /// What it says of its test images, or else of its validation images.
@@ -38,6 +39,8 @@ pub enum FactsError {
     Summary(#[from] SummaryError),
     #[error(transparent)]
     Predictions(#[from] PredictionsError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 impl Facts {
@@ -47,13 +50,16 @@ impl Facts {
     /// If one of its files is damaged.
     pub fn read(run: &Path) -> Result<Self, FactsError> {
         let folder = if run.is_dir() { run } else { run.parent().unwrap_or(run) };
-        let [summary, predictions] = [SUMMARY, PREDICTIONS].map(|name| folder.join(name));
+        let [summary, predictions, config] = [SUMMARY, PREDICTIONS, CONFIG].map(|name| folder.join(name));
         let mut facts = Self::default();
         if summary.is_file() {
             facts.summary = Some(read_summary(&summary)?);
             if predictions.is_file() {
                 facts.predictions = read_predictions(&predictions)?;
             }
+        }
+        if config.is_file() {
+            facts.began_embedded = TrainConfig::read(&config)?.weights == Some(Weights::Embedded);
         }
         Ok(facts)
     }
@@ -62,7 +68,7 @@ impl Facts {
 /// The card. No path of the owner's machine is in it.
 pub(super) fn text(model: &Model, facts: &Facts) -> String {
     let name = printable(&facts.name);
-    let mut text = format!("---\n{}---\n\n# {}\n\n", front_matter(model, facts, &name), escaped(&name));
+    let mut text = format!("---\n{}---\n\n# {}\n\n", front_matter(facts, &name), escaped(&name));
     let _ = write!(
         text,
         "Tells {} classes of images apart: {}.\nThe network is {}; it was fine-tuned with [Regraft]({}) {}.\n\n",
@@ -77,15 +83,15 @@ pub(super) fn text(model: &Model, facts: &Facts) -> String {
         text.push_str(&data(summary));
         text.push_str(&results(summary, &facts.predictions));
     }
-    text.push_str(&limits(model, facts));
+    text.push_str(&limits(facts));
     text
 }
 
 /// YAML, in which all text is JSON's, which is YAML's too.
-fn front_matter(model: &Model, facts: &Facts, name: &str) -> String {
+fn front_matter(facts: &Facts, name: &str) -> String {
     let mut lines = vec!["library_name: timm".to_owned(), "pipeline_tag: image-classification".to_owned()];
     lines.extend(facts.licence.iter().map(|licence| format!("license: {}", Value::from(licence.as_str()))));
-    lines.extend(base_model(model).map(|base| format!("base_model: {base}")));
+    lines.extend(base_model(facts).map(|base| format!("base_model: {base}")));
     lines.push("tags: [image-classification, timm, regraft]".to_owned());
     if let Some(index) = facts.summary.as_ref().and_then(|summary| model_index(summary, name)) {
         lines.push(format!("model-index: {index}"));
@@ -93,9 +99,9 @@ fn front_matter(model: &Model, facts: &Facts, name: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The Hub's name of the network's usual ImageNet weights, where Regraft has no other.
-fn base_model(model: &Model) -> Option<&'static str> {
-    (model.architecture() == "efficientnet_lite0").then_some("timm/tf_efficientnet_lite0.in1k")
+/// The Hub's name of the weights that the run began with, if it has them.
+fn base_model(facts: &Facts) -> Option<&'static str> {
+    facts.began_embedded.then_some("timm/tf_efficientnet_lite0.in1k")
 }
 
 /// The accuracy in the form of the Hub's `model-index`.
@@ -128,7 +134,7 @@ fn headline(summary: &Summary) -> Option<(&'static str, u64, f64, [f64; 2])> {
 }
 
 fn usage(facts: &Facts) -> String {
-    let folder = Value::from(format!("local-dir:{}", facts.folder.display()));
+    let folder = Value::from(format!("local-dir:{}", facts.name));
     format!(
         "## Use
 
@@ -211,7 +217,7 @@ fn by_class(part: &str, predictions: &[Prediction]) -> String {
     text + "\n"
 }
 
-fn limits(model: &Model, facts: &Facts) -> String {
+fn limits(facts: &Facts) -> String {
     let mut text = "## Limits\n\n- Every image gets one of the classes above, also one that shows none of them.\n".to_owned();
     text.push_str(
         "- The accuracy is that of images like those it was measured on; other cameras, places or subjects may give less.\n",
@@ -236,7 +242,7 @@ fn limits(model: &Model, facts: &Facts) -> String {
     } else {
         text.push_str("- Nothing is known of its training data and accuracy.\n");
     }
-    if let Some(base) = base_model(model) {
+    if let Some(base) = base_model(facts) {
         let _ = writeln!(text, "- It began with ImageNet weights (Apache-2.0), such as {}, and has their biases.", code(base));
     }
     text
@@ -265,7 +271,7 @@ fn escaped(text: &str) -> String {
         match character {
             '<' => escaped.push_str("&lt;"),
             '&' => escaped.push_str("&amp;"),
-            character if character.is_ascii_punctuation() && !".,:'()%/".contains(character) => {
+            character if character.is_ascii_punctuation() && !"-.,:'()%/".contains(character) => {
                 escaped.extend(['\\', character]);
             }
             character => escaped.push(character),
@@ -281,7 +287,7 @@ mod tests {
     #[test]
     fn a_class_name_cannot_be_markup() {
         assert_eq!(escaped("<img src=x>|a_b`*"), "&lt;img src\\=x\\>\\|a\\_b\\`\\*");
-        assert_eq!(escaped("hot dog (red), 50 %"), "hot dog (red), 50 %");
+        assert_eq!(escaped("hot-dog (red), 50 %"), "hot-dog (red), 50 %");
         assert!(!escaped("two\nlines").contains('\n'));
     }
 }

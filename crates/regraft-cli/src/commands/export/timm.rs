@@ -31,7 +31,7 @@ pub fn run(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
     }
     let folder = &arguments.output;
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-    let facts = Facts { name, licence: arguments.license.clone(), folder: folder.clone(), ..read_facts(arguments)? };
+    let facts = Facts { name, licence: arguments.license.clone(), ..read_facts(arguments)? };
     write(model, &facts, folder).map_err(Failure::under_way)?;
     model.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
