@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod classifier;
 pub mod error;
 pub mod images;
 pub mod onnx;

@@ -17,7 +17,7 @@ mod train;
 
 pub use audit::AuditArguments;
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
-pub use classifier::{EvaluateArguments, PredictArguments};
+pub use classifier::{EvaluateArguments, InferenceArguments, NamedModelArguments, PredictArguments};
 pub use compare::CompareArguments;
 #[cfg(feature = "export")]
 pub use export::{ExportArguments, ExportFormat, ExportInput};

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod answering;
 pub mod audit;
 pub mod bench;
 pub mod compare;

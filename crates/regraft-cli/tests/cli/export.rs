@@ -168,3 +168,58 @@ fn without_our_metadata(bytes: &[u8]) -> Vec<u8> {
     let header = header.to_string().into_bytes();
     [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat()
 }
+
+#[test]
+fn an_exported_file_is_a_model_for_predict_and_evaluate() {
+    let workspace = with_run();
+    let by_run = workspace.regraft("predict run photos/test --json").succeeded().json();
+    let scored = workspace.regraft("evaluate run photos/test --json").succeeded().json();
+    for options in ["", "--input tensor", "--weights f16"] {
+        workspace.regraft(&format!("export run -o model.ONNX --force {options}")).succeeded();
+        let run = workspace.regraft("predict model.ONNX photos/test --json").succeeded();
+        assert_says(&run.stderr, &["note: model.ONNX runs in rten, with images decoded whole"]);
+        let found = run.json();
+        let rows = found.as_array().expect("a list").iter().zip(by_run.as_array().expect("a list"));
+        let tolerance = if options.contains("f16") { 0.05 } else { 1e-4 };
+        for (found, expected) in rows {
+            assert_eq!([&found["path"], &found["top"][0]["class"]], [&expected["path"], &expected["top"][0]["class"]]);
+            let [found, expected] = [found, expected].map(|row| row["top"][0]["probability"].as_f64().expect("a number"));
+            assert!((found - expected).abs() < tolerance, "{options}: {found} {expected}");
+        }
+        let found = workspace.regraft("evaluate model.ONNX photos/test --json --predictions rows.csv").succeeded().json();
+        for field in ["accuracy", "confusion", "classes", "architecture", "image_size"] {
+            assert_eq!(found[field], scored[field], "{options}: {field}");
+        }
+        assert_eq!([&found["model"], &found["device"]], ["model.ONNX", "cpu (rten, f32)"]);
+        assert_eq!(workspace.text("rows.csv").lines().count(), 7);
+    }
+    workspace.write("photos/test/blue/broken.png", "no image");
+    let error = workspace.regraft("evaluate model.ONNX photos/test").failed(2);
+    assert_says(&error, &["broken.png", "--on-bad-image skip"]);
+    let run = workspace.regraft("evaluate model.ONNX photos/test --on-bad-image skip --json").succeeded();
+    assert_says(&run.json()["notes"].to_string(), &["left out", "broken.png"]);
+    assert_eq!(run.json()["images"], 6);
+}
+
+#[test]
+fn an_onnx_file_that_is_not_ours_is_an_error() {
+    let workspace = with_run();
+    workspace.regraft("export run -o model.onnx").succeeded();
+    let error = workspace.regraft("predict nowhere.onnx photos/test").failed(2);
+    assert_says(&error, &["cannot read nowhere.onnx"]);
+    let file = workspace.read("model.onnx");
+    workspace.write("cut.onnx", &file[..file.len() / 2]);
+    workspace.write("empty.onnx", "");
+    workspace.write("text.onnx", "no protocol buffer");
+    // The same file, whose classes have another key.
+    let at = file.windows(15).rposition(|window| window == b"regraft.classes").expect("a key");
+    workspace.write("other.onnx", [&file[..at], b"another.classes", &file[at + 15..]].concat());
+    for (name, reason) in
+        [("cut.onnx", ""), ("empty.onnx", ""), ("text.onnx", ""), ("other.onnx", "its metadata has no regraft.classes")]
+    {
+        let error = workspace.regraft(&format!("predict {name} photos/test")).failed(2);
+        assert_says(&error, &[name, reason, "only ONNX files that `regraft export` wrote can be used"]);
+    }
+    let error = workspace.regraft("predict model.onnx photos/test --precision bf16").failed(2);
+    assert_says(&error, &["model.onnx computes in f32", "--precision"]);
+}

@@ -66,8 +66,9 @@ mod tests {
         assert_eq!(differences(&options(&before), &options(&before)), []);
         let after = TrainConfig { lr: Some(4e-5), freeze: Some(Freeze::Backbone), image_size: Some(160), ..before.clone() };
         let found = differences(&options(&before), &options(&after));
-        let expected = ["freeze \"backbone\" instead of \"none\"", "image_size 160 instead of not given", "lr 4e-5 instead of 5e-5"]
-            .map(str::to_owned);
+        let expected =
+            ["freeze \"backbone\" instead of \"none\"", "image_size 160 instead of not given", "lr 4e-5 instead of 5e-5"]
+                .map(str::to_owned);
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 }
