@@ -12,4 +12,5 @@ pub mod onnx;
 mod protobuf;
 pub mod runtime;
 pub mod timm;
+mod well_formed;
 mod widen;

@@ -1,6 +1,7 @@
 //! Runs an exported file in an engine that is not ours: rten.
 
 use crate::onnx::{LOGITS, PIXELS, PROBABILITIES, TENSOR};
+use crate::well_formed::is_well_formed;
 use crate::widen::widened;
 use regraft::data::RgbImage;
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
@@ -13,8 +14,8 @@ pub enum RuntimeError {
     /// It is no ONNX file, or uses what rten lacks.
     #[error("rten cannot load the file: {0}")]
     Load(#[source] Box<rten::LoadError>),
-    /// It is damaged.
-    #[error("the file is damaged")]
+    /// It does not have the form of an exported file.
+    #[error("the file is damaged, or has parts that no exported file has")]
     Damaged,
     /// It has other inputs or outputs than an exported file.
     #[error("the file has no {0}, which a file of `regraft export` has")]
@@ -46,8 +47,10 @@ impl Runtime {
     /// # Errors
     /// If rten cannot load it, or it is not one of ours.
     pub fn load(file: &[u8], threads: usize) -> Result<Self, RuntimeError> {
-        let file = widened(file).ok_or(RuntimeError::Damaged)?;
-        let model = Model::load(file).map_err(|error| RuntimeError::Load(Box::new(error)))?;
+        let file = widened(file).filter(|file| is_well_formed(file)).ok_or(RuntimeError::Damaged)?;
+        // A damaged file may make rten panic.
+        let model = catch_unwind(|| Model::load(file)).map_err(|_| RuntimeError::Damaged)?;
+        let model = model.map_err(|error| RuntimeError::Load(Box::new(error)))?;
         let output = |name| model.find_node(name).ok_or(RuntimeError::NoNode(name));
         let outputs = [output(LOGITS)?, output(PROBABILITIES)?];
         let threads = Arc::new(ThreadPool::with_num_threads(threads));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{channels_first, largest_difference, logits, model, noise};
+use common::{Numbers, channels_first, largest_difference, logits, model, noise};
 use regraft::model::Model;
 use regraft::nn::architectures;
 use regraft::nn::graph::{Graph, Node, Source};
@@ -177,4 +177,24 @@ fn what_cannot_be_stored_is_an_error_that_names_the_tensor() {
     assert!(error.contains("1e5, an element of n3.weight") && error.contains("--weights f32"), "{error}");
     let error = message(&|model| drop(model.state.remove("n1.running_mean")), StorageType::F32);
     assert!(error.contains("no tensor n1.running_mean with 8 elements"), "{error}");
+}
+
+#[test]
+fn a_changed_file_is_loaded_or_refused() {
+    let file = to_bytes(&model(chain(vec![norm()]), 13), options(StorageType::F16)).expect("an exportable model");
+    let mut numbers = Numbers(5);
+    let (mut loaded, mut refused) = (0, 0);
+    for _ in 0..1_000 {
+        let mut changed = file.clone();
+        for _ in 0..1 + numbers.next() % 3 {
+            let at = numbers.next() as usize % changed.len();
+            changed[at] = numbers.next() as u8;
+        }
+        match Runtime::load(&changed, 1) {
+            Ok(_) => loaded += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    println!("{loaded} loaded, {refused} refused");
+    assert!(loaded > 100 && refused > 100, "{loaded} {refused}");
 }
