@@ -13,6 +13,7 @@ Examples:
   regraft export runs/photos -o photos.onnx --check more-photos/  the run's own images are gone
   regraft export runs/photos -o photos.onnx --input tensor        resized and normalised by the caller
   regraft export runs/photos -o photos-timm --format timm --license apache-2.0
+  regraft export efficientnet_lite0 -o lite0.onnx --check photos/  ImageNet's classes
 
 The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. Before it is written, another
 engine (rten) runs it on up to 64 of the run's images; if an answer differs from Regraft's, nothing is written and the exit
@@ -38,7 +39,7 @@ pub enum ExportInput {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArguments {
-    /// Run folder or model file
+    /// Run folder, model file, or efficientnet_lite0, the model inside of the program
     #[arg(value_name = "MODEL")]
     pub saved: PathBuf,
     /// The file to write, or the folder

@@ -223,3 +223,14 @@ fn an_onnx_file_that_is_not_ours_is_an_error() {
     let error = workspace.regraft("predict model.onnx photos/test --precision bf16").failed(2);
     assert_says(&error, &["model.onnx computes in f32", "--precision"]);
 }
+
+#[cfg(feature = "embedded")]
+#[test]
+fn the_model_inside_of_the_program_can_be_exported() {
+    let workspace = Workspace::with_photos();
+    let report = workspace.regraft("export efficientnet_lite0 -o lite0.onnx --check photos/test --json").succeeded().json();
+    assert_eq!([&report["check"]["images"], &report["check"]["classes_differ"]], [6, 0]);
+    assert_eq!(report["classes"].as_array().map(Vec::len), Some(1000));
+    let run = workspace.regraft("export efficientnet_lite0 -o unchecked.onnx").succeeded();
+    assert_says(&run.stderr, &["UNCHECKED", "efficientnet_lite0 is no run folder"]);
+}
