@@ -290,4 +290,42 @@ mod tests {
         assert_eq!(escaped("hot-dog (red), 50 %"), "hot-dog (red), 50 %");
         assert!(!escaped("two\nlines").contains('\n'));
     }
+
+    /// A summary of what a run of this many validation and test images writes.
+    fn summary(val: (u64, Option<f64>), test: (u64, Option<f64>)) -> Summary {
+        let json = json!({
+            "train_loss": 0.1, "train_accuracy": 0.9, "val_accuracy": val.1, "test_accuracy": test.1, "test_loss": null,
+            "best_epoch": 1, "images_per_second": 1.0, "wall_seconds": 1.0, "device": "cpu", "instruction_set": "avx2",
+            "precision": "f32", "seed": 0, "classes": ["a", "b"], "architecture": "resnet18", "image_size": 224, "epochs": 1,
+            "optimizer_steps": 1, "train_images": 10, "val_images": val.0, "test_images": test.0, "trained_parameters": 1,
+            "total_parameters": 1, "head_fit": null, "head_reuse": [], "frozen": null, "skipped_images": ["/home/me/broken.png"],
+            "regraft_version": "0.1.0", "notes": ["/home/me/photos"],
+        });
+        serde_json::from_value(json).expect("a summary")
+    }
+
+    #[test]
+    fn the_headline_is_of_images_that_chose_nothing_if_there_are_any() {
+        let headline = |summary: &Summary| headline(summary).map(|(part, images, ..)| (part, images));
+        assert_eq!(headline(&summary((5, Some(0.8)), (8, Some(0.75)))), Some(("test set", 8)));
+        assert_eq!(headline(&summary((5, Some(0.8)), (0, None))), Some(("validation set", 5)));
+        assert_eq!(headline(&summary((0, None), (0, None))), None);
+    }
+
+    #[test]
+    fn a_card_counts_what_was_left_out_and_names_no_path() {
+        let prediction = |class: &str, predicted: &str| Prediction {
+            path: "/home/me/photos/1.jpg".into(),
+            class: class.into(),
+            predicted: Some(predicted.into()),
+            probability: Some(0.9),
+        };
+        let summary = summary((0, None), (4, Some(0.75)));
+        let predictions = ["b", "a", "a", "a"].map(|predicted| prediction("a", predicted));
+        let text = results(&summary, &predictions) + &limits(&Facts { summary: Some(summary.clone()), ..Facts::default() });
+        for part in ["| test set | 4 | 75.0 % |", "| a | 4 | 75.0 % |", "- a taken for b: 1", "1 images were left out"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("/home/me"), "{text}");
+    }
 }
