@@ -9,15 +9,15 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   regraft export runs/photos -o photos.onnx
-  regraft export runs/photos -o photos.onnx --weights f16         half as large
-  regraft export runs/photos -o photos.onnx --check more-photos/  the run's own images are gone
-  regraft export runs/photos -o photos.onnx --input tensor        resized and normalised by the caller
-  regraft export runs/photos -o photos-timm --format timm --license apache-2.0
-  regraft export efficientnet_lite0 -o lite0.onnx --check photos/  ImageNet's classes
+  regraft export runs/photos -o photos.onnx --weights f16       (half as large)
+  regraft export runs/photos -o photos.onnx --check new-photos  (the run's images are gone)
+  regraft export runs/photos -o photos.onnx --input tensor      (without preprocessing)
+  regraft export runs/photos -o photos --format timm --license apache-2.0
+  regraft export efficientnet_lite0 -o lite0.onnx --check photos
 
-The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. Before it is written, another
-engine (rten) runs it on up to 64 of the run's images; if an answer differs from Regraft's, nothing is written and the exit
-code is 1. See docs/export.md.";
+The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. \
+Before it is written, another engine (rten) runs it on up to 64 of the run's images. \
+If an answer differs from Regraft's, nothing is written and the exit code is 1. See docs/export.md.";
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
