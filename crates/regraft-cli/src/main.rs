@@ -36,6 +36,8 @@ fn run() -> Result<(), Failure> {
         Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
+        #[cfg(feature = "export")]
+        Command::Export(arguments) => commands::export::run(&arguments),
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),
         Command::Audit(arguments) => commands::audit::run(&arguments),
         Command::Show(arguments) => commands::show::run(&arguments),

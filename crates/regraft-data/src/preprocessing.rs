@@ -193,9 +193,10 @@ fn centre(length: usize, side: usize) -> (usize, usize, usize) {
 }
 
 fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> RgbImage {
-    let (width, height) = (f64::from(image.width), f64::from(image.height));
-    let scale = side as f64 / width.max(height);
-    let scaled = |length: f64| ((length * scale).round() as usize).clamp(1, side);
+    let (width, height) = (image.width as usize, image.height as usize);
+    let long = width.max(height);
+    // length * side / long, a half rounded up. In f64 some halves would come out below one half, such as 45 * 224 / 320.
+    let scaled = |length: usize| ((2 * length * side + long) / (2 * long)).max(1);
     let size = (scaled(width), scaled(height));
     let mean = preprocessing.mean.map(|value| (value * 255.0).round() as u8);
     let square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, mean);

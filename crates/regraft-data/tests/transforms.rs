@@ -152,6 +152,15 @@ fn a_letterbox_keeps_the_shape_and_fills_with_the_mean() {
 }
 
 #[test]
+fn a_letterboxed_side_of_a_half_pixel_is_rounded_up() {
+    // 31.5, 59.5 and 115.5 rows, which products of f64 make a little less.
+    for (height, rows) in [(45, 32), (85, 60), (165, 116)] {
+        let square = evaluation_pixels(&RgbImage::filled(320, height, [9; 3]), &preprocessing(224, ResizeMode::Letterbox));
+        assert_eq!(square.pixels.iter().filter(|&&level| level == 9).count(), rows * 224 * 3, "{height}");
+    }
+}
+
+#[test]
 fn preprocessing_is_stored_in_the_users_words() {
     let stored = serde_json::to_value(preprocessing(224, ResizeMode::Crop { short_side: 256 })).unwrap();
     assert_eq!(stored["resize"], serde_json::json!({"crop": {"short_side": 256}}));

@@ -62,7 +62,7 @@ pub struct Scored {
 }
 
 /// Gathers a [`Scored`] batch by batch.
-pub(crate) struct Scorer<'a> {
+pub struct Scorer<'a> {
     classes: &'a [String],
     evaluator: Evaluator,
     predictions: Vec<Prediction>,
@@ -70,6 +70,8 @@ pub(crate) struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
+    /// One that has seen no image, for a network with these classes.
+    #[must_use]
     pub fn new(classes: &'a [String]) -> Self {
         Self { classes, evaluator: Evaluator::new(classes.to_vec()), predictions: Vec::new(), losses: Vec::new() }
     }
@@ -85,6 +87,10 @@ impl<'a> Scorer<'a> {
         self.evaluator.add(logits, &labels);
     }
 
+    /// The scores.
+    ///
+    /// # Errors
+    /// If there was no image.
     pub fn finish(self) -> Result<Scored, EvaluateError> {
         let evaluation = self.evaluator.finish().map_err(|_| EvaluateError::NoImages)?;
         Ok(Scored { evaluation, predictions: self.predictions, losses: self.losses })

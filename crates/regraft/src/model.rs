@@ -349,13 +349,19 @@ impl Model {
                 Some(NamedTensor { name: parameter.name, shape: parameter.shape, values })
             })
             .collect();
+        weights::write_safetensors(path, &tensors, &self.file_metadata(), StorageType::F32)?;
+        Ok(())
+    }
+
+    /// What a file of this model says of it, by [`keys`].
+    #[must_use]
+    pub fn file_metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.metadata.clone();
         metadata.insert(keys::ARCHITECTURE.into(), self.architecture().into());
         metadata.insert(keys::CLASSES.into(), json(&self.classes));
         metadata.insert(keys::PREPROCESSING.into(), json(&self.preprocessing));
         metadata.insert(keys::VERSION.into(), env!("CARGO_PKG_VERSION").into());
-        weights::write_safetensors(path, &tensors, &metadata, StorageType::F32)?;
-        Ok(())
+        metadata
     }
 }
 

@@ -12,6 +12,7 @@ const EVALUATE_EXAMPLES: &str = "\
 Examples:
   regraft evaluate runs/photos photos/test
   regraft evaluate model.safetensors photos/test --json
+  regraft evaluate photos.onnx photos/test  (what `regraft export` wrote)
   regraft evaluate --model efficientnet_lite0 photos/  (ImageNet's classes: folders such as hot_dog)
   regraft evaluate --model resnet18 --weights resnet18-f37072fd.pth photos/";
 
@@ -31,7 +32,7 @@ Examples:
     override_usage = "regraft evaluate [OPTIONS] MODEL FOLDER\n       regraft evaluate [OPTIONS] --model NAME [--weights FILE] FOLDER"
 )]
 pub struct EvaluateArguments {
-    /// Run folder or model file
+    /// Run folder, model file, or an ONNX file that `regraft export` wrote (it runs in rten)
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
     /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or an
@@ -56,7 +57,7 @@ pub struct EvaluateArguments {
     override_usage = "regraft predict [OPTIONS] MODEL PICTURES...\n       regraft predict [OPTIONS] --model NAME [--weights FILE] PICTURES..."
 )]
 pub struct PredictArguments {
-    /// Run folder or model file (unless --model or --weights names the model), then files, folders,
+    /// Run folder, model file or exported ONNX file (unless --model or --weights names the model), then files, folders,
     /// patterns such as '*.jpg', lists (.txt with a path on each line) and archives (.zip, .tar, .tar.gz)
     #[arg(value_name = "MODEL PICTURES", required = true)]
     pub words: Vec<PathBuf>,

@@ -4,6 +4,8 @@ mod audit;
 mod bench;
 mod classifier;
 mod compare;
+#[cfg(feature = "export")]
+mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod lr_find;
@@ -15,8 +17,10 @@ mod train;
 
 pub use audit::AuditArguments;
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
-pub use classifier::{EvaluateArguments, PredictArguments};
+pub use classifier::{EvaluateArguments, InferenceArguments, NamedModelArguments, PredictArguments};
 pub use compare::CompareArguments;
+#[cfg(feature = "export")]
+pub use export::{ExportArguments, ExportFormat, ExportInput};
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
 pub use lr_find::LrFindArguments;
@@ -62,6 +66,9 @@ pub enum Command {
     Evaluate(EvaluateArguments),
     /// Say what is on pictures
     Predict(PredictArguments),
+    /// Write a model as an ONNX file, and prove that it answers the same
+    #[cfg(feature = "export")]
+    Export(ExportArguments),
     /// Find a learning rate by a range test
     LrFind(Box<LrFindArguments>),
     /// Find what is wrong with a folder of pictures: copies, leaks, labels, files

@@ -1,11 +1,10 @@
 //! `regraft evaluate`.
 
-use super::{inference_failure, show_progress};
+use super::{answering, show_progress};
 use crate::arguments::EvaluateArguments;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
-use regraft::evaluate::evaluate_folder;
 use regraft::metrics::Evaluation;
 use regraft::predictions::write_predictions;
 use regraft::report::table::evaluation_table;
@@ -42,13 +41,12 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
         }
         (saved, _) => saved.as_deref(),
     };
-    let model = arguments.named.classifier(saved)?;
+    let model = answering::open(saved, &arguments.named, &arguments.inference)?;
     let mut bars = Bars::default();
-    let outcome = evaluate_folder(&model, &arguments.folder, &arguments.inference.options(), &mut |progress| {
-        show_progress(&mut bars, progress)
-    });
+    let outcome =
+        model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
-    let outcome = outcome.map_err(inference_failure)?;
+    let outcome = outcome?;
     if let Some(path) = &arguments.predictions {
         write_predictions(path, &outcome.scored.predictions).map_err(Failure::under_way)?;
     }
@@ -58,9 +56,9 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
         return output::compact_json(&Report {
             evaluation: &outcome.scored.evaluation,
             folder: arguments.folder.display().to_string(),
-            model: &model.origin,
+            model: &model.origin(),
             architecture: model.architecture(),
-            image_size: model.preprocessing.image_size,
+            image_size: model.image_size(),
             device: &outcome.device,
             skipped_images: outcome.skipped.iter().map(|error| error.path.display().to_string()).collect(),
             notes: &outcome.notes,

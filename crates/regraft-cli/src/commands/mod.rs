@@ -1,11 +1,14 @@
 //! One file for each command.
 
+mod answering;
 pub mod audit;
 pub mod bench;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod evaluate;
+#[cfg(feature = "export")]
+pub mod export;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod inspect;

@@ -1,6 +1,6 @@
 //! `regraft predict`.
 
-use super::{inference_failure, show_progress};
+use super::{answering, show_progress};
 use crate::arguments::PredictArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -9,7 +9,7 @@ use regraft::data::inputs::expand;
 use regraft::data::shown::shown;
 use regraft::data::source::unpack_folder;
 use regraft::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
-use regraft::predict::{Prediction, predict_files};
+use regraft::predict::Prediction;
 use regraft::report::table::printable;
 use std::path::PathBuf;
 
@@ -30,15 +30,15 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
              {saved}` says what is on {saved}"
         )));
     }
-    let model = arguments.named.classifier(saved.map(PathBuf::as_path))?;
+    let model = answering::open(saved.map(PathBuf::as_path), &arguments.named, &arguments.inference)?;
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
-    let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes.len());
+    let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
     let mut bars = Bars::default();
     let options = arguments.inference.options();
-    let outcome = predict_files(&model, &inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
+    let outcome = model.predict(&inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
-    let outcome = outcome.map_err(inference_failure)?;
-    let notes = model.notes.iter().cloned().chain(inputs.notes);
+    let outcome = outcome?;
+    let notes = model.notes().iter().cloned().chain(inputs.notes);
     let notes = notes
         .chain(ignored_note(&inputs.ignored))
         .chain(left_out_notes(&outcome.skipped))

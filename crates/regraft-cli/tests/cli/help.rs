@@ -3,11 +3,12 @@
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "train",
     "compare",
     "evaluate",
     "predict",
+    "export",
     "lr-find",
     "audit",
     "show",

@@ -12,6 +12,8 @@ mod classifiers;
 mod compare;
 mod data;
 mod divergence;
+#[cfg(feature = "export")]
+mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod fine_tuning;
