@@ -28,12 +28,11 @@ impl Trainer<'_> {
         state: &mut TrainState,
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Option<Vec<Prediction>>, TrainError> {
-        let started = Instant::now();
         let fitted = match self.fitted.take() {
             Some(fitted) => fitted,
             None => self.solve_head(report)?,
         };
-        let Fitted { classifier, mut fit, out_of_fold } = fitted;
+        let Fitted { classifier, mut fit, out_of_fold, seconds } = fitted;
         let Self { engine, pictures, .. } = self;
         let images = pictures.train.len();
         let predictions = pictures.validation.is_empty().then(|| {
@@ -64,7 +63,6 @@ impl Trainer<'_> {
             report(Event::Note(&note));
             state.notes.push(note);
         }
-        let seconds = started.elapsed().as_secs_f64();
         self.score_epoch(state, report)?;
         state.rows.push(EpochRow {
             epoch: 0,
@@ -86,11 +84,13 @@ impl Trainer<'_> {
 
     /// The head that fits the features of the training images. The engine stays as it is.
     pub(super) fn solve_head(&mut self, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Fitted, TrainError> {
+        let started = Instant::now();
         let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
         let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)
+        let fitted = solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)?;
+        Ok(Fitted { seconds: started.elapsed().as_secs_f64(), ..fitted })
     }
 
     /// Whether the head is fitted again after each epoch: a head fitted to the source's features does not fit those of a backbone

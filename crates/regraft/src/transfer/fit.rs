@@ -13,6 +13,7 @@ use crate::transfer::out_of_fold::OutOfFoldReport;
 use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// How a head was fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,8 @@ pub struct Fitted {
     pub fit: HeadFit,
     /// What cross-validation's heads say of the images that they did not see.
     pub out_of_fold: OutOfFold,
+    /// Wall time in seconds, with that of the features if the caller counts it.
+    pub seconds: f64,
 }
 
 /// Seconds that [`fit_head`] is expected to take on this machine.
@@ -140,6 +143,7 @@ pub fn fit_head(
     }
     let options =
         CrossValidationOptions { views: features.len(), ..CrossValidationOptions::new(seed).for_examples(labels.len()) };
+    let started = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
         let (found, solution) = cross_validate_and_solve(examples, &options, progress)?;
@@ -155,7 +159,7 @@ pub fn fit_head(
             out_of_fold: None,
             prior: prior.filter(|_| found.uses_prior).map_or_else(Vec::new, |prior| prior.matches.clone()),
         };
-        Ok(Fitted { classifier, fit, out_of_fold: found.out_of_fold })
+        Ok(Fitted { classifier, fit, out_of_fold: found.out_of_fold, seconds: started.elapsed().as_secs_f64() })
     })
 }
 
