@@ -2,6 +2,7 @@
 
 use super::average;
 use super::feed::{Feed, Part};
+use super::first_step::BATCHES;
 use super::lr_find::RateTest;
 use super::mix::Mix;
 use super::state::{EpochProgress, Scores, TrainState};
@@ -42,6 +43,8 @@ pub(super) struct Trainer<'a> {
     pub prior: Option<HeadPrior>,
     /// The head that fits the training images, if it is known already.
     pub fitted: Option<Fitted>,
+    /// Batches whose curvature decides the learning rate.
+    pub rate_batches: usize,
 }
 
 /// What is called after each step that another one of its epoch follows.
@@ -78,6 +81,7 @@ impl<'a> Trainer<'a> {
             rate_test: None,
             prior: None,
             fitted: None,
+            rate_batches: BATCHES,
         }
     }
 

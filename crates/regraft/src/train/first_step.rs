@@ -61,7 +61,7 @@ impl Trainer<'_> {
     /// The first batches of the first epoch.
     fn first_batches(&mut self, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Vec<Batch>, TrainError> {
         let mut order = self.order(0);
-        order.truncate(BATCHES.saturating_mul(self.config.batch_size));
+        order.truncate(self.rate_batches.saturating_mul(self.config.batch_size));
         let mut batches = self.feed.batches(0, order, self.stop, report)?;
         std::iter::from_fn(|| batches.next()).collect()
     }
