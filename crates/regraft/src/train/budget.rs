@@ -5,8 +5,7 @@
 //! the bit.
 
 use super::automatic::{Decision, decide};
-use super::curvature::ITERATIONS;
-use super::first_step::BATCHES;
+use super::curvature::{BATCHES, ITERATIONS};
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};

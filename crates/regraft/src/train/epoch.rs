@@ -1,8 +1,8 @@
 //! One epoch: steps over the training pictures, and scoring between epochs.
 
 use super::average;
+use super::curvature::BATCHES;
 use super::feed::{Feed, Part};
-use super::first_step::BATCHES;
 use super::lr_find::RateTest;
 use super::mix::Mix;
 use super::state::{EpochProgress, Scores, TrainState};

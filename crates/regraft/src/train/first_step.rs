@@ -15,8 +15,6 @@ use regraft_nn::engine::{Engine, EngineError};
 /// logits (7 for the hand signs of docs/recipes.md): its images have next to no gradient, and the loss bends so sharply that only
 /// tiny steps are stable. Smaller logits change no answer, and the head is fitted again after each epoch.
 const LOGITS: f64 = 1.0;
-/// Batches whose curvature is measured; single ones differ by up to a factor of two.
-pub(super) const BATCHES: usize = 2;
 /// With momentum 0.9, steps of gradient descent are stable up to a rate of 3.8 / curvature; those of small batches need a fraction
 /// of that. Times `1 - momentum`, for momentum multiplies what a rate comes to.
 const SHARE: f64 = 4.0;
