@@ -15,7 +15,7 @@ use crate::transfer::head::HeadPrior;
 use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
 use regraft_data::catalogue::Sample;
-use regraft_nn::engine::{Engine, State};
+use regraft_nn::engine::{Engine, EngineError, State};
 use regraft_nn::parameters::Role;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -39,9 +39,7 @@ impl Trainer<'_> {
             fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
         });
-        let mut tensors = engine.state();
-        tensors.extend(head_tensors(&**engine, &classifier));
-        engine.load_state(&tensors)?;
+        put_head(&mut **engine, &classifier)?;
         if let Some(chosen) = fit.chosen() {
             let note = format!(
                 "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
@@ -174,6 +172,13 @@ fn listed(matches: &[LabelMatch]) -> String {
     let named = named.collect::<Vec<_>>().join(", ");
     let rest = matches.len().saturating_sub(LISTED);
     if rest == 0 { named } else { format!("{named} and {rest} more") }
+}
+
+/// Makes a classifier the engine's head.
+pub(super) fn put_head(engine: &mut dyn Engine, classifier: &LinearClassifier) -> Result<(), EngineError> {
+    let mut tensors = engine.state();
+    tensors.extend(head_tensors(engine, classifier));
+    engine.load_state(&tensors)
 }
 
 /// The tensors of an engine's head that are a classifier's.
