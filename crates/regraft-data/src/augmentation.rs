@@ -4,8 +4,8 @@ pub mod operations;
 pub mod policies;
 
 use policies::{rand_augment, trivial_augment};
-use regraft_kernels::random::Draws;
-use regraft_kernels::resample::Rectangle;
+use regraft_base::random::Draws;
+use regraft_base::resample::Rectangle;
 use serde::{Deserialize, Serialize};
 
 use crate::RgbImage;
@@ -212,7 +212,7 @@ fn rectangle(left: u32, top: u32, width: u32, height: u32) -> Rectangle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regraft_kernels::random::Purpose;
+    use regraft_base::random::Purpose;
 
     #[test]
     fn erased_rectangles_have_torchvisions_areas_and_ratios() {

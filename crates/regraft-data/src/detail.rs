@@ -1,8 +1,8 @@
 //! How many pixels of a large picture a view of it needs.
 
 use crate::augmentation::{Augmentation, AugmentationKind};
-use crate::loader::Transform;
 use crate::preprocessing::{Preprocessing, ResizeMode};
+use crate::transform::Transform;
 
 /// Pixels that are kept for each pixel of the network's input, along a side. With one, a reduced picture's own filter shows (3
 /// levels in the mean on mosaics of small pictures, which have more detail than any photograph); with one and a half, it is below

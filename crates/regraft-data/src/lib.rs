@@ -28,6 +28,7 @@ pub mod shown;
 pub mod source;
 pub mod split_name;
 mod table;
+pub mod transform;
 pub mod verify;
 
 pub use rgb_image::RgbImage;

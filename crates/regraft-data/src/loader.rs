@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 
 use crate::augmentation::{Augmentation, training_pixels};
 use crate::cache::{DecodedCache, decoded};
@@ -20,6 +20,7 @@ use crate::decode::{DecodeError, DecodeOptions};
 use crate::detail::least_side;
 use crate::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
 use crate::shown::shown;
+pub use crate::transform::Transform;
 
 /// What a loader makes of its pictures, and how far ahead.
 #[derive(Clone, Debug)]
@@ -67,20 +68,6 @@ impl LoaderOptions {
         let needed = || least_side(self.transform, &self.preprocessing, &self.augmentation);
         DecodeOptions { least_side: (!self.full_decode).then(needed), ..self.decode }
     }
-}
-
-/// Which transform pictures go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transform {
-    /// The augmented one, drawn for this seed and epoch.
-    Train {
-        /// Seed of the run.
-        seed: u64,
-        /// The epoch, counted from 0.
-        epoch: u32,
-    },
-    /// The fixed one.
-    Evaluate,
 }
 
 /// Pictures ready for the network.

@@ -1,6 +1,6 @@
 //! What happens to a picture in evaluation, and the numbers a network expects.
 
-use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 use serde::{Deserialize, Serialize};
 
 use crate::RgbImage;

@@ -126,7 +126,7 @@ fn of_word(word: &str) -> Option<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regraft_kernels::random::{Draws, Purpose};
+    use regraft_base::random::{Draws, Purpose};
 
     fn all(names: &[&str]) -> Vec<Option<Split>> {
         Split::of_all(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{preprocessing, source};
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -14,7 +15,6 @@ use regraft_data::decode::{DecodeOptions, Decoded};
 use regraft_data::loader::{Batch, Loader, LoaderError, LoaderOptions, Transform};
 use regraft_data::preprocessing::{ResizeMode, evaluation_pixels, normalise_into};
 use regraft_data::verify::verify;
-use regraft_kernels::random::{Draws, Purpose};
 use tempfile::TempDir;
 
 const SIDE: u32 = 8;

@@ -6,8 +6,8 @@ mod files;
 use std::path::Path;
 
 use files::{counts, files as listed, folder, names, scanned, write};
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::{ScanOptions, SplitOptions, scan, scan_labelled, scan_with};
-use regraft_kernels::random::{Draws, Purpose};
 
 /// Each file name with `TRAIN`, `VAL` and `TEST` replaced.
 fn renamed(files: &[&str], [train, val, test]: [&str; 3]) -> Vec<String> {

@@ -3,11 +3,11 @@
 mod common;
 
 use common::{bytes, number, preprocessing, source};
+use regraft_base::random::{Draws, Purpose};
+use regraft_base::resample::Rectangle;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, AugmentationKind, random_crop, resized_crop, training_pixels};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
-use regraft_kernels::random::{Draws, Purpose};
-use regraft_kernels::resample::Rectangle;
 use serde_json::Value;
 
 fn cases(kind: &str) -> Vec<Value> {

@@ -8,14 +8,14 @@
 //! measured, on all threads at once: fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction
 //! set in use has them, on values that stay in registers.
 
+use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
-use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::element::Bf16;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::isa::{self, InstructionSet};
-use regraft_kernels::packing::PackedWeights;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_kernels::packing::{MapElement, PackedWeights};
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -181,7 +181,7 @@ fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {
 }
 
 /// Seconds of a forward pass as in training, of the input's gradient and of the weights' gradient.
-fn measure<E: Element>(shape: &ConvolutionShape) -> [f64; 3] {
+fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
     let mut map = |length: usize| -> Vec<E> { (0..length).map(|_| E::from_f32(draws.range(-1.0, 1.0))).collect() };
     let (input, gradient) = (map(shape.input_length()), map(shape.output_length()));

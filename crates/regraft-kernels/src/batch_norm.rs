@@ -1,7 +1,7 @@
 //! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
 
 use crate::activation::{Activation, add_slices, clamp, pass_between};
-use crate::element::Element;
+use crate::element::{Element, with_values};
 use crate::input::normalize_rows;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ pub fn map_statistics<E: Element>(map: &[E], channels: usize, statistics: &mut S
     let block = PIXELS_PER_BLOCK * channels;
     let pixels: Vec<usize> = map.chunks(block).map(|block| block.len() / channels).collect();
     let partial = statistics.partial(pixels.len(), channels).par_chunks_exact_mut(2 * channels);
-    map.par_chunks(block).zip(partial).for_each(|(map, partial)| E::with_values(map, |map| block_statistics(map, partial)));
+    map.par_chunks(block).zip(partial).for_each(|(map, partial)| with_values(map, |map| block_statistics(map, partial)));
     statistics.combine(&pixels, channels);
 }
 

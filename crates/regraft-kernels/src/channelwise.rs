@@ -1,7 +1,7 @@
 //! Products of a map `[N, pixels, C]` with a vector of its channels: one for each image, as
 //! squeeze-and-excitation has, or one for all, as layer scale has.
 
-use crate::element::Element;
+use crate::element::{Element, with_sums, with_values};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
@@ -20,7 +20,7 @@ pub fn multiply<E: Element>(map: &[E], vectors: &[E], channels: usize, output: &
     let length = map.len() / images;
     output.par_chunks_mut(length).zip(map.par_chunks(length)).zip(vectors.par_chunks_exact(channels)).for_each(
         |((output, map), vector)| {
-            E::with_values(vector, |vector| {
+            with_values(vector, |vector| {
                 let block = block_length(channels);
                 let tasks = output.par_chunks_mut(block).zip(map.par_chunks(block));
                 tasks.for_each(|(output, map)| multiply_block(map, vector, accumulate, output));
@@ -42,7 +42,7 @@ pub fn multiply_backward_vectors<E: Element>(
     let length = map.len() / images;
     let tasks = vector_gradients.par_chunks_exact_mut(channels).zip(map.par_chunks(length)).zip(gradient.par_chunks(length));
     tasks.for_each(|((target, map), gradient)| {
-        E::with_sums(target, accumulate, |sums| {
+        with_sums(target, accumulate, |sums| {
             if !accumulate {
                 sums.fill(0.0);
             }

@@ -1,8 +1,8 @@
 //! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back ("col2im").
 
 use crate::activation::add_slices;
-use crate::convolution::ConvolutionShape;
 use crate::element::{CopyFrom, Element};
+use crate::shape::ConvolutionShape;
 use std::ops::Range;
 
 /// An output pixel, from whose place follows where its patch lies in the input.

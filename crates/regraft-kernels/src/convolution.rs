@@ -8,110 +8,22 @@
 //! it, else f32. Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
 
 use crate::columns::{gather, scatter_add};
-use crate::element::{CopyFrom, Element};
+use crate::element::{CopyFrom, with_sums};
 use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use crate::input::Input;
-use crate::packing::{PackedWeights, Packing, rounded};
+use crate::packing::{MapElement, PackedOperand, PackedWeights, Packing, rounded};
 use crate::scratch::with_scratch;
+pub use crate::shape::ConvolutionShape;
 use crate::winograd;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// The sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct ConvolutionShape {
-    pub batch: usize,
-    pub in_height: usize,
-    pub in_width: usize,
-    pub in_channels: usize,
-    pub out_height: usize,
-    pub out_width: usize,
-    pub out_channels: usize,
-    pub kernel_height: usize,
-    pub kernel_width: usize,
-    pub stride: usize,
-    /// Rows of zeros above the picture; those below follow from `out_height`.
-    pub padding_top: usize,
-    /// Columns of zeros left of the picture; those on the right follow from `out_width`.
-    pub padding_left: usize,
-    pub groups: usize,
-}
-
-impl ConvolutionShape {
-    /// Elements of the input map.
-    #[must_use]
-    pub fn input_length(&self) -> usize {
-        self.batch * self.in_height * self.in_width * self.in_channels
-    }
-
-    /// Elements of the output map.
-    #[must_use]
-    pub fn output_length(&self) -> usize {
-        self.output_pixels() * self.out_channels
-    }
-
-    /// Elements of the weights.
-    #[must_use]
-    pub fn weight_length(&self) -> usize {
-        self.out_channels * self.patch_length()
-    }
-
-    fn output_pixels(&self) -> usize {
-        self.batch * self.out_height * self.out_width
-    }
-
-    /// Elements of one group's patch, which is the depth of the matrix product.
-    pub(crate) fn patch_length(&self) -> usize {
-        self.kernel_height * self.kernel_width * self.in_channels / self.groups
-    }
-
-    /// Whether the input map is its own matrix of patches.
-    #[must_use]
-    pub fn reads_in_place(&self) -> bool {
-        // Equal sizes leave no room for padding below or on the right.
-        let same_size = self.out_height == self.in_height && self.out_width == self.in_width;
-        let no_padding = self.padding_top == 0 && self.padding_left == 0;
-        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && no_padding && same_size
-    }
-
-    /// Output pixels in a block: their patches, and their sums where those are not the output itself, take about half a mebibyte,
-    /// so that they stay in the second-level cache.
-    fn pixels_per_block<E: Element, O: Element>(&self) -> usize {
-        let sums = if size_of::<E>() < size_of::<f32>() { self.out_channels * size_of::<f32>() } else { 0 };
-        (524_288 / (self.patch_length() * size_of::<O>() + sums).max(1)).clamp(56, 448)
-    }
-
-    /// The convolution that turns the gradient of the output into that of the input, at stride 1.
-    pub(crate) fn transposed(&self) -> Self {
-        Self {
-            in_height: self.out_height,
-            in_width: self.out_width,
-            in_channels: self.out_channels,
-            out_height: self.in_height,
-            out_width: self.in_width,
-            out_channels: self.in_channels,
-            padding_top: self.kernel_height - 1 - self.padding_top,
-            padding_left: self.kernel_width - 1 - self.padding_left,
-            ..*self
-        }
-    }
-
-    /// Panics where a slice's length is not the shape's, or the groups do not divide the channels.
-    pub(crate) fn check(&self, input: usize, weights: usize, output: usize) {
-        assert_eq!(input, self.input_length(), "input of {self:?}");
-        assert_eq!(weights, self.weight_length(), "weights of {self:?}");
-        assert_eq!(output, self.output_length(), "output of {self:?}");
-        assert!(self.in_channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups), "{self:?}");
-    }
-}
 
 /// `output = convolution(input)`, finished as `finish` says.
 ///
 /// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one
 /// group.
-pub fn forward<'a, E: Element>(
+pub fn forward<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
     weights: &PackedWeights,
@@ -134,7 +46,7 @@ fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
     assert!(as_is || (shape.reads_in_place() && shape.groups == 1), "{shape:?} does not normalise what it reads");
 }
 
-fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
+fn forward_with<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: Input<'_, E>,
     weights: &PackedWeights,
@@ -155,7 +67,7 @@ fn forward_with<E: Element, O: Operand + CopyFrom<E>>(
 }
 
 /// The sums of the output pixels from `first` on, as many as `sums` holds.
-fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
+fn forward_block<E: MapElement, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: Input<'_, E>,
     weights: &[Packed<O>],
@@ -183,13 +95,13 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
 }
 
 /// The input as operands, where it is its own matrix of patches and they need nothing done to them.
-fn in_place<'a, E: Element, O: Operand + CopyFrom<E>>(shape: &ConvolutionShape, input: &Input<'a, E>) -> Option<&'a [O]> {
+fn in_place<'a, E: MapElement, O: Operand + CopyFrom<E>>(shape: &ConvolutionShape, input: &Input<'a, E>) -> Option<&'a [O]> {
     let as_is = input.normalization.is_none() && shape.reads_in_place();
     O::in_place(input.values).filter(|_| as_is)
 }
 
 /// Copies the columns `part` of the patches of some output pixels.
-fn patches_of<E: Element, O: Operand + CopyFrom<E>>(
+fn patches_of<E: MapElement, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &Input<'_, E>,
     group: usize,
@@ -218,7 +130,7 @@ pub struct GradientScratch {
 ///
 /// At stride 1 this is itself a convolution, with the kernel turned by 180 degrees; at other strides the patches' gradients are
 /// multiplied out and added to the picture.
-pub fn backward_input<E: Element>(
+pub fn backward_input<E: MapElement>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
     weights: &[f32],
@@ -239,7 +151,7 @@ pub fn backward_input<E: Element>(
 }
 
 /// Each output pixel's gradient goes to the patch that it was computed from.
-fn scatter_input<E: Element, O: Operand + CopyFrom<E>>(
+fn scatter_input<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
     weights: &[f32],
@@ -258,7 +170,7 @@ fn scatter_input<E: Element, O: Operand + CopyFrom<E>>(
     let block = shape.pixels_per_block::<f32, f32>();
     let image_length = shape.in_height * shape.in_width * shape.in_channels;
     input_gradient.par_chunks_exact_mut(image_length).enumerate().for_each(|(image, image_gradient)| {
-        E::with_sums(image_gradient, accumulate, |image_gradient| {
+        with_sums(image_gradient, accumulate, |image_gradient| {
             if !accumulate {
                 image_gradient.fill(0.0);
             }
@@ -281,7 +193,7 @@ fn scatter_input<E: Element, O: Operand + CopyFrom<E>>(
 }
 
 /// Lends values as operands: themselves where they are, else a copy.
-fn with_operands<E: Element, O: Operand + CopyFrom<E>, R>(values: &[E], work: impl FnOnce(&[O]) -> R) -> R {
+fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(values: &[E], work: impl FnOnce(&[O]) -> R) -> R {
     match O::in_place(values) {
         Some(values) => work(values),
         None => with_scratch(values.len(), |operands| {
@@ -300,7 +212,7 @@ const WEIGHT_TASKS: usize = 8;
 
 /// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`. The input
 /// as for [`forward`].
-pub fn backward_weights<'a, E: Element>(
+pub fn backward_weights<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
     output_gradient: &[E],
@@ -317,7 +229,7 @@ pub fn backward_weights<'a, E: Element>(
     }
 }
 
-fn backward_weights_with<E: Element, O: Operand + CopyFrom<E>>(
+fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: Input<'_, E>,
     output_gradient: &[E],

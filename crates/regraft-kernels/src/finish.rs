@@ -2,7 +2,7 @@
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics};
-use crate::element::Element;
+use crate::element::{Element, with_sums};
 use rayon::prelude::*;
 
 /// What becomes of a convolution's sums.
@@ -41,20 +41,20 @@ impl<E: Element> Finish<'_, E> {
                 });
                 let blocks: Vec<_> = placed.collect();
                 blocks.into_par_iter().for_each(|(start, block, output)| {
-                    E::with_sums(output, false, |sums| {
+                    with_sums(output, false, |sums| {
                         compute(block, sums, false);
                         epilogue.apply(sums, start, channels);
                     });
                 });
             }
             Self::Add => blocks.into_par_iter().for_each(|(block, output)| {
-                E::with_sums(output, true, |sums| compute(block, sums, true));
+                with_sums(output, true, |sums| compute(block, sums, true));
             }),
             Self::Statistics(statistics) => {
                 let pixels: Vec<usize> = blocks.iter().map(|(_, output)| output.len() / channels).collect();
                 let partial = statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
                 blocks.into_par_iter().zip(partial).for_each(|((block, output), partial)| {
-                    E::with_sums(output, false, |sums| {
+                    with_sums(output, false, |sums| {
                         compute(block, sums, false);
                         block_statistics(sums, partial);
                     });

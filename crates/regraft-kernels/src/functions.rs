@@ -5,59 +5,22 @@
 //! turned into the function's values or derivatives while it is in the cache.
 
 use crate::activation::clamp;
-use crate::element::{Element, copy};
+use crate::element::{Element, copy, with_sums};
 use crate::input::Input;
 use crate::isa::{for_each_isa, multiply_add};
 use crate::scratch::with_scratch;
 use rayon::prelude::*;
+pub use regraft_base::function::Function;
 
 /// Values that one task takes, rounded up to whole pixels.
 const PER_TASK: usize = 1 << 13;
-
-/// A function of one value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x * sigmoid(x)`, also called swish.
-    Silu,
-    /// `relu6(x + 3) / 6`.
-    HardSigmoid,
-    /// `x * hard_sigmoid(x)`.
-    HardSwish,
-    /// `x * Phi(x)`, where `Phi` is the standard normal distribution.
-    Gelu,
-    /// PyTorch's `GELU(approximate="tanh")`.
-    GeluTanh,
-    /// `x * sigmoid(1.702 x)`, as CLIP has it.
-    QuickGelu,
-}
-
-impl Function {
-    /// All functions.
-    pub const ALL: [Self; 9] = [
-        Self::Relu,
-        Self::Relu6,
-        Self::Sigmoid,
-        Self::Silu,
-        Self::HardSigmoid,
-        Self::HardSwish,
-        Self::Gelu,
-        Self::GeluTanh,
-        Self::QuickGelu,
-    ];
-}
 
 /// `output = function(input)`, over pixels of `channels` channels.
 pub fn forward<E: Element>(function: Function, input: Input<'_, E>, channels: usize, output: &mut [E]) {
     assert_eq!(input.values.len(), output.len());
     let block = PER_TASK.div_ceil(channels) * channels;
     output.par_chunks_mut(block).zip(input.values.par_chunks(block)).for_each(|(output, values)| {
-        E::with_sums(output, false, |sums| {
+        with_sums(output, false, |sums| {
             load(values, &input, channels, sums);
             apply(function, sums);
         });
@@ -82,7 +45,7 @@ pub fn backward<E: Element>(
         with_scratch(values.len(), |derivative: &mut [f32]| {
             load(values, &input, channels, derivative);
             derive(function, derivative);
-            E::with_sums(target, accumulate, |target| {
+            with_sums(target, accumulate, |target| {
                 if accumulate {
                     add_products(target, gradient, derivative);
                 } else {

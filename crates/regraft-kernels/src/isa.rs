@@ -1,6 +1,6 @@
 //! Which instruction set the kernels use: asked of the processor at run time, never assumed.
 
-use crate::amx;
+use crate::{amx, processor};
 use std::sync::OnceLock;
 
 /// The environment variable that forces an instruction set, by [`InstructionSet::name`].
@@ -42,22 +42,10 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
-                Self::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
-            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => processor::has_avx2(),
+            Self::Avx512 => processor::has_avx512(),
+            Self::Avx512Bf16 => processor::has_avx512_bf16(),
             Self::Amx => amx::usable().is_ok(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Layer normalisation of maps `[pixels, C]` over their channels, as PyTorch's `LayerNorm` (Ba,
 //! Kiros and Hinton 2016).
 
-use crate::element::Element;
+use crate::element::{Element, with_sums, with_values};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
@@ -31,8 +31,8 @@ pub fn forward<E: Element, O: Element>(
     saved.resize(input.len() / channels, [0.0; 2]);
     let tasks = output.par_chunks_mut(pixels * channels).zip(input.par_chunks(pixels * channels));
     tasks.zip(saved.par_chunks_mut(pixels)).for_each(|((output, input), saved)| {
-        E::with_values(input, |input| {
-            O::with_sums(output, false, |output| normalize_block(input, weight, bias, epsilon, output, saved));
+        with_values(input, |input| {
+            with_sums(output, false, |output| normalize_block(input, weight, bias, epsilon, output, saved));
         });
     });
 }
@@ -56,7 +56,7 @@ pub fn backward<E: Element, O: Element>(
     partial.resize(input.len().div_ceil(block) * 2 * channels, 0.0);
     let tasks = partial.par_chunks_exact_mut(2 * channels).zip(input.par_chunks(block));
     tasks.zip(output_gradient.par_chunks(block)).zip(saved.par_chunks(pixels)).for_each(|(((sums, input), gradient), saved)| {
-        E::with_values(input, |input| O::with_values(gradient, |gradient| parameter_block(input, gradient, saved, sums)));
+        with_values(input, |input| with_values(gradient, |gradient| parameter_block(input, gradient, saved, sums)));
     });
     let mut totals = vec![0.0f64; 2 * channels];
     for sums in partial.chunks_exact(2 * channels) {
@@ -70,9 +70,9 @@ pub fn backward<E: Element, O: Element>(
     let tasks = target.par_chunks_mut(block).zip(input.par_chunks(block));
     tasks.zip(output_gradient.par_chunks(block)).zip(saved.par_chunks(pixels)).for_each(
         |(((target, input), gradient), saved)| {
-            E::with_values(input, |input| {
-                O::with_values(gradient, |gradient| {
-                    E::with_sums(target, accumulate, |target| input_block(input, gradient, weight, saved, accumulate, target));
+            with_values(input, |input| {
+                with_values(gradient, |gradient| {
+                    with_sums(target, accumulate, |target| input_block(input, gradient, weight, saved, accumulate, target));
                 });
             });
         },

@@ -1,10 +1,12 @@
-//! CPU kernels of Regraft: convolution, batch norm, pooling, optimiser updates, image resampling, random numbers.
+//! CPU kernels of Regraft: matrix products, convolution, batch norm, pooling, losses, optimiser updates, the arithmetic of JPEG.
 
 // Kernels take their sizes and slices one by one: a struct for each call would hide which is written.
 #![allow(clippy::too_many_arguments)]
 
 mod columns;
+mod processor;
 mod scratch;
+mod shape;
 
 pub mod activation;
 pub mod amx;
@@ -27,8 +29,6 @@ pub mod memory;
 pub mod optimizer;
 pub mod packing;
 pub mod pooling;
-pub mod random;
-pub mod resample;
 pub mod softmax_regression;
 pub mod symmetric;
 pub mod vectors;

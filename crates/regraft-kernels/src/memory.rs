@@ -1,6 +1,6 @@
 //! Memory of whole cache lines, seen as elements of either type: vectors and tiles that begin at a line load fastest.
 
-use crate::element::Element;
+use regraft_base::element::Element;
 
 /// 64 bytes that begin at a multiple of 64.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub const fn lines_for<E: Element>(count: usize) -> usize {
 pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
     assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
     // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's size, and hold initialised bytes,
-    // of which every pattern is a value of the sealed trait's two types.
+    // of which every pattern is a value of the two types that have the trait, which is sealed.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<E>(), count) }
 }
 
@@ -44,7 +44,7 @@ pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Bf16;
+    use regraft_base::element::Bf16;
 
     #[test]
     fn lines_hold_what_they_say() {

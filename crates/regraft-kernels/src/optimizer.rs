@@ -1,6 +1,7 @@
 //! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them, and what is done to gradients before.
 
 use rayon::prelude::*;
+use regraft_base::adam::AdamSettings;
 
 const ELEMENTS_PER_TASK: usize = 1 << 15;
 
@@ -61,24 +62,6 @@ pub fn sgd(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32], rate: 
             *parameter -= rate * *velocity;
         }
     });
-}
-
-/// AdamW's settings beside rate and decay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamSettings {
-    /// Decay of the gradient's running mean.
-    pub beta1: f32,
-    /// Decay of the squared gradient's running mean.
-    pub beta2: f32,
-    /// Added to the denominator.
-    pub epsilon: f32,
-}
-
-impl Default for AdamSettings {
-    /// PyTorch's: 0.9, 0.999, 1e-8.
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
-    }
 }
 
 /// AdamW (Loshchilov and Hutter 2019) at `step`, counted from 1.

@@ -1,13 +1,68 @@
 //! A convolution's weights as its matrix products read them.
 
-use crate::convolution::ConvolutionShape;
-use crate::element::{Bf16, Element};
+use crate::element::{Bf16, CopyFrom, Element};
 use crate::gemm::{Matrix, Operand, Packed};
+use crate::isa::active;
 use crate::scratch::with_scratch;
+use crate::shape::ConvolutionShape;
 use crate::winograd;
 use rayon::prelude::*;
 
-/// A layer's weights as [`convolution::forward`](crate::convolution::forward) reads them, packed once for many calls: for
+/// The type of the maps that convolutions multiply.
+pub trait MapElement: Element {
+    /// The operands of the products if the processor multiplies this type; otherwise they are f32.
+    type Native: PackedOperand + CopyFrom<Self>;
+
+    /// Whether products are those of [`Self::Native`].
+    fn multiplies_natively() -> bool;
+}
+
+impl MapElement for f32 {
+    type Native = Self;
+
+    fn multiplies_natively() -> bool {
+        true
+    }
+}
+
+impl MapElement for Bf16 {
+    type Native = Self;
+
+    fn multiplies_natively() -> bool {
+        active().multiplies_bf16()
+    }
+}
+
+/// Operands that [`PackedWeights`] has a place for.
+pub trait PackedOperand: Operand {
+    /// The weights packed for these operands.
+    fn packing(weights: &PackedWeights) -> &Packing<Self>;
+
+    /// As [`Self::packing`], to be packed anew.
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self>;
+}
+
+impl PackedOperand for f32 {
+    fn packing(weights: &PackedWeights) -> &Packing<Self> {
+        &weights.f32
+    }
+
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
+        &mut weights.f32
+    }
+}
+
+impl PackedOperand for Bf16 {
+    fn packing(weights: &PackedWeights) -> &Packing<Self> {
+        &weights.bf16
+    }
+
+    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
+        &mut weights.bf16
+    }
+}
+
+/// A layer's weights as the forward and backward kernels of convolution read them, packed once for many calls: for
 /// whichever operands the maps' products have.
 #[derive(Clone, Debug, Default)]
 pub struct PackedWeights {
@@ -84,7 +139,7 @@ fn pack_groups<O: Operand>(
 
 impl PackedWeights {
     /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing memory.
-    pub fn pack<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+    pub fn pack<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
         } else {
@@ -93,7 +148,7 @@ impl PackedWeights {
     }
 
     /// As [`Self::pack`], for the convolution that turns the output's gradient into the input's ([`ConvolutionShape::transposed`]).
-    pub(crate) fn pack_transposed<E: Element>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+    pub(crate) fn pack_transposed<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack_transposed(shape, weights);
         } else {

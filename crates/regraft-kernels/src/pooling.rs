@@ -1,8 +1,8 @@
 //! Max pooling, average pooling and global average pooling of maps `[N, H, W, C]`.
 
-use crate::convolution::ConvolutionShape;
-use crate::element::Element;
+use crate::element::{Element, with_sums};
 use crate::isa::for_each_isa;
+use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
 
 /// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture nothing counts.
@@ -88,7 +88,7 @@ pub fn max_backward<E: Element>(
     let output_length = shape.out_height * shape.out_width * channels;
     let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
     tasks.zip(places.par_chunks_exact(output_length)).for_each(|((target, gradient), places)| {
-        E::with_sums(target, accumulate, |sums| {
+        with_sums(target, accumulate, |sums| {
             if !accumulate {
                 sums.fill(0.0);
             }
@@ -117,7 +117,7 @@ pub fn window_average_forward<E: Element>(shape: &ConvolutionShape, input: &[E],
         let (image, out_row) = (index / shape.out_height, index % shape.out_height);
         let input = &input[image * shape.in_height * shape.in_width * channels..];
         let rows = inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
-        E::with_sums(row, false, |sums| {
+        with_sums(row, false, |sums| {
             sums.fill(0.0);
             for (column, sums) in sums.chunks_exact_mut(channels).enumerate() {
                 let columns = inside(column, shape.stride, shape.padding_left, shape.kernel_width, shape.in_width);
@@ -148,7 +148,7 @@ pub fn window_average_backward<E: Element>(
     let output_length = shape.out_height * shape.out_width * channels;
     let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
     tasks.for_each(|(target, gradient)| {
-        E::with_sums(target, accumulate, |sums| {
+        with_sums(target, accumulate, |sums| {
             if !accumulate {
                 sums.fill(0.0);
             }
@@ -173,7 +173,7 @@ pub fn average_forward<E: Element, F: Element>(input: &[E], pixels: usize, chann
     assert_eq!(input.len(), output.len() * pixels);
     let scale = 1.0 / pixels as f32;
     output.par_chunks_exact_mut(channels).zip(input.par_chunks_exact(pixels * channels)).for_each(|(output, input)| {
-        F::with_sums(output, false, |sums| {
+        with_sums(output, false, |sums| {
             sums.fill(0.0);
             for pixel in input.chunks_exact(channels) {
                 sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());

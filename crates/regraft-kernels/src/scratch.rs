@@ -1,7 +1,7 @@
 //! Memory that each thread keeps for the blocks it works on.
 
-use crate::element::Element;
 use crate::memory::{CacheLine, elements_mut, lines_for};
+use regraft_base::element::Element;
 use std::cell::RefCell;
 
 thread_local! {

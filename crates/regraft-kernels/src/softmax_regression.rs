@@ -275,7 +275,7 @@ fn exponential<const FUSED: bool>(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Draws, Purpose};
+    use regraft_base::random::{Draws, Purpose};
 
     #[test]
     fn exponentials_are_exact_to_the_last_places() {

@@ -221,7 +221,7 @@ fn subtract_two_body<const FUSED: bool>(target: &mut [f64], first: f64, w: &[f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Draws, Purpose};
+    use regraft_base::random::{Draws, Purpose};
 
     /// `sum of scale^k g g'` for random `g`, of the rank `rank`.
     fn covariance(size: usize, rank: usize) -> Vec<f64> {

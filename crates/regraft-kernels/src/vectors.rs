@@ -113,7 +113,7 @@ fn add_body<const FUSED: bool>(target: &mut [f32], factor: f32, source: &[f32]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Draws, Purpose};
+    use regraft_base::random::{Draws, Purpose};
 
     #[test]
     fn products_are_those_of_plain_loops() {

@@ -151,7 +151,7 @@ fn what_is_not_a_number_stays_in_its_row_or_column() {
 #[test]
 fn a_machine_without_amx_says_why() {
     match amx::usable() {
-        Ok(()) => assert_eq!(InstructionSet::best(), InstructionSet::Amx),
+        Ok(_) => assert_eq!(InstructionSet::best(), InstructionSet::Amx),
         Err(unusable) => {
             assert!(InstructionSet::best() < InstructionSet::Amx);
             let error = regraft_kernels::isa::select(Some("amx")).expect_err("AMX is not usable");

@@ -3,11 +3,13 @@
 mod common;
 
 use common::{Kernels, bits, convolution_shape, draw, on_every_instruction_set, to};
+use regraft_base::adam::AdamSettings;
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
-use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::element::Bf16;
 use regraft_kernels::finish::Finish;
-use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
+use regraft_kernels::optimizer::{adamw, sgd};
+use regraft_kernels::packing::MapElement;
 use regraft_kernels::{batch_norm, linear, pooling};
 
 /// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of both kernels and at both
@@ -32,7 +34,7 @@ fn everything() -> Vec<(String, Vec<f32>)> {
 }
 
 /// What is computed of maps of `E`.
-fn of_maps<E: Element>() -> Vec<(String, Vec<f32>)> {
+fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
     let mut keep = |name: String, values: &[f32]| results.push((format!("{} {name}", E::NAME), values.to_vec()));
     for shape in shapes(5) {
@@ -142,7 +144,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     });
 }
 
-fn alone_and_together<E: Element>() {
+fn alone_and_together<E: MapElement>() {
     for (one, five) in shapes(1).into_iter().zip(shapes(5)) {
         let input = to::<E>(&draw(1, five.input_length()));
         let (bias, residual) = (draw(4, five.out_channels), to::<E>(&draw(5, five.output_length())));

@@ -7,10 +7,10 @@ use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{Statistics, normalize};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
-use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::element::Bf16;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
-use regraft_kernels::packing::PackedWeights;
+use regraft_kernels::packing::{MapElement, PackedWeights};
 
 /// Forward, forward with statistics, and the gradient of the weights.
 struct Results {
@@ -20,7 +20,7 @@ struct Results {
     weight_gradient: Vec<u32>,
 }
 
-fn results<E: Element>(shape: &ConvolutionShape, input: Input<'_, E>) -> Results {
+fn results<E: MapElement>(shape: &ConvolutionShape, input: Input<'_, E>) -> Results {
     let weights = draw(5, shape.weight_length());
     let gradient = to::<E>(&draw(6, shape.output_length()));
     let [mut output, mut with_statistics] = [(); 2].map(|()| vec![E::default(); shape.output_length()]);
@@ -45,7 +45,7 @@ fn results<E: Element>(shape: &ConvolutionShape, input: Input<'_, E>) -> Results
     }
 }
 
-fn check<E: Element>(shape: &ConvolutionShape, activation: Activation) {
+fn check<E: MapElement>(shape: &ConvolutionShape, activation: Activation) {
     let channels = shape.in_channels;
     let values = to::<E>(&draw(1, shape.input_length()));
     // Values below, in and above the bounds.

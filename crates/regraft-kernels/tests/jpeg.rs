@@ -6,9 +6,9 @@ mod common;
 use std::f64::consts::PI;
 
 use common::on_every_instruction_set;
+use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::jpeg::inverse::{Blocks, LANES, inverse};
 use regraft_kernels::jpeg::{colour, upsample};
-use regraft_kernels::random::{Draws, Purpose};
 
 /// Blocks as images have them: a mean, and the fewer frequencies the higher they are.
 fn blocks(groups: usize, frequencies: usize) -> Vec<Blocks> {

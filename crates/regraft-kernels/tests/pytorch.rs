@@ -5,9 +5,10 @@
 mod common;
 
 use common::{Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus, statistics};
+use regraft_base::adam::AdamSettings;
 use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{BackwardPrologue, Mask};
-use regraft_kernels::optimizer::{AdamSettings, adamw, sgd};
+use regraft_kernels::optimizer::{adamw, sgd};
 use regraft_kernels::{batch_norm, linear, loss, pooling};
 use serde_json::Value;
 

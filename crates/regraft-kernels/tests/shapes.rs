@@ -8,6 +8,7 @@ use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::element::{Bf16, Element};
 use regraft_kernels::finish::Finish;
+use regraft_kernels::packing::MapElement;
 use regraft_kernels::winograd;
 
 /// How far results may be off, of the largest value of a result. Inputs are rounded to the maps' type first.
@@ -30,7 +31,7 @@ const BF16: Tolerance = Tolerance { map: 4e-3, weights: 1e-6, statistics: 4e-6 }
 const BF16_WINOGRAD: Tolerance = Tolerance { map: 1.5e-2, weights: 1e-2, statistics: 1e-2 };
 
 /// The bounds for maps of `E`.
-fn tolerance<E: Element>(shape: &ConvolutionShape) -> Tolerance {
+fn tolerance<E: MapElement>(shape: &ConvolutionShape) -> Tolerance {
     let narrow = E::NAME == Bf16::NAME;
     let rounds_transformed = narrow && winograd::handles(shape) && E::multiplies_natively();
     if rounds_transformed {
@@ -144,7 +145,7 @@ struct Values<E> {
     expected: Reference,
 }
 
-fn values<E: Element>(shape: &ConvolutionShape) -> Values<E> {
+fn values<E: MapElement>(shape: &ConvolutionShape) -> Values<E> {
     let weights = rounded::<E>(&draw(2, shape.weight_length()));
     let [input, gradient] =
         [(1, shape.input_length()), (3, shape.output_length())].map(|(sample, count)| to(&draw(sample, count)));
@@ -152,7 +153,7 @@ fn values<E: Element>(shape: &ConvolutionShape) -> Values<E> {
     Values { input, weights, gradient, expected }
 }
 
-fn check<E: Element>(shape: &ConvolutionShape) {
+fn check<E: MapElement>(shape: &ConvolutionShape) {
     let Values { input, weights, gradient, expected } = values::<E>(shape);
     let all = tolerance::<E>(shape);
     for kernels in Kernels::of(shape) {
@@ -219,7 +220,7 @@ fn epilogues_add_bias_and_residual_before_the_activation() {
     });
 }
 
-fn check_epilogues<E: Element>(shape: &ConvolutionShape) {
+fn check_epilogues<E: MapElement>(shape: &ConvolutionShape) {
     let Values { input, weights, expected, .. } = values::<E>(shape);
     // So large that ReLU6 cuts on both sides.
     let bias: Vec<f32> = draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();

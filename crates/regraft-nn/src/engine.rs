@@ -3,7 +3,7 @@
 use crate::graph::{Graph, GraphError};
 use crate::parameters::ParameterInfo;
 use crate::precision::Precision;
-use regraft_kernels::optimizer::AdamSettings;
+use regraft_base::adam::AdamSettings;
 use std::collections::BTreeMap;
 
 /// A tensor's values by the tensor's name, in PyTorch's order of elements.

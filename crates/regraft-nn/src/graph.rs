@@ -5,6 +5,7 @@
 //! as a convolution with its batch norm, is for the engine to decide.
 
 use crate::ops::{NormStatistics, Operation, Part};
+pub use crate::shape::MapShape;
 use std::ops::Range;
 
 /// Where a node's input comes from.
@@ -40,31 +41,6 @@ impl Node {
         let parts = if self.name.starts_with("blocks.") || self.name.starts_with("stages.") { 2 } else { 1 };
         let end = self.name.match_indices('.').nth(parts - 1).map_or(self.name.len(), |(at, _)| at);
         &self.name[..end]
-    }
-}
-
-/// The shape of one image's map: `[height, width, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapShape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Channels.
-    pub channels: usize,
-}
-
-impl MapShape {
-    /// Elements of one image's map.
-    #[must_use]
-    pub fn length(self) -> usize {
-        self.pixels() * self.channels
-    }
-
-    /// Pixels of one image's map.
-    #[must_use]
-    pub fn pixels(self) -> usize {
-        self.height * self.width
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::engine::State;
 use crate::graph::Graph;
 use crate::parameters::{ParameterInfo, Role, parameters};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 
 /// How the head's weights start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

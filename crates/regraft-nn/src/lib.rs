@@ -13,4 +13,6 @@ pub mod initialize;
 pub mod ops;
 pub mod parameters;
 pub mod precision;
+pub mod shape;
+pub mod tensor;
 pub mod weights;

@@ -5,7 +5,7 @@ mod common;
 
 use common::training::{MEAN, pictures};
 use common::{engine, generated_state, graph, norm, without_drops};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, Optimizer, State, Target, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Source};
 use regraft_nn::ops::Operation;

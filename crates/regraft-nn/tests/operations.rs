@@ -5,7 +5,7 @@ mod common;
 
 use common::relative_difference;
 use common::training::{MEAN, pictures};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, Optimizer, State, StepPart, Target, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Node, Source};

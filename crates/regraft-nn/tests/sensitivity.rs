@@ -5,7 +5,7 @@
 mod common;
 
 use common::{engine, generated_state, graph, pictures, relative_difference};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use regraft_nn::engine::Engine;
 
 /// Ten times the tolerance of logits in `networks.rs`.

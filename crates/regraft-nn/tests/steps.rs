@@ -5,7 +5,7 @@ mod common;
 
 use common::training::{MEAN, pictures};
 use common::{bits, engine, generated_state, graph, relative_difference, without_drops};
-use regraft_kernels::optimizer::AdamSettings;
+use regraft_base::adam::AdamSettings;
 use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{

@@ -2,7 +2,7 @@
 //! `cargo run --release -p regraft --example heads -- 1000 10`, or on those of a file that `--features` names.
 
 use regraft::logistic_regression::{CrossValidationOptions, Examples, cross_validate_and_solve};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use std::ops::ControlFlow;
 use std::time::Instant;
 

@@ -6,7 +6,7 @@ use crate::config::{Freeze, MOST_BATCH, PrecisionChoice};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
-use regraft_kernels::random::{Draws, Purpose as DrawPurpose};
+use regraft_base::random::{Draws, Purpose as DrawPurpose};
 use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
 use regraft_nn::graph::GraphError;

@@ -286,7 +286,7 @@ mod tests {
         let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": {"0": "cat", "1": "dog"}, "model_args": {},
             "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "squash",
             "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}}"#;
-        let mut draws = regraft_kernels::random::Draws::new(1, regraft_kernels::random::Purpose::Fixture, 0, 0);
+        let mut draws = regraft_base::random::Draws::new(1, regraft_base::random::Purpose::Fixture, 0, 0);
         let replacements = b"0123456789.-+e\"[]{}:,nul";
         let (mut read, mut refused) = (0, 0);
         for _ in 0..20_000 {

@@ -1,6 +1,6 @@
 //! Fine-tunes pretrained image classifiers: a source model's head is replaced, and trunk and head learn from a folder of pictures.
 //!
-//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers; [`evaluate`] and [`predict`] use them.
+//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers; [`evaluate_folder`] and [`predict`] use them.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod class_names;
 pub mod compare;
 pub mod config;
 pub mod evaluate;
+pub mod evaluate_folder;
 pub mod features;
 #[cfg(feature = "fetch")]
 pub mod fetch;

@@ -2,7 +2,7 @@
 
 use regraft::logistic_regression::{CrossValidation, CrossValidationOptions, Examples, RegressionError, cross_validate, solve};
 use regraft::metrics::softmax;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use std::ops::ControlFlow;
 
 #[derive(serde::Deserialize)]

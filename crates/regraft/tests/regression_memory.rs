@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use regraft::logistic_regression::{CrossValidationOptions, Examples, cross_validate_and_solve};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use std::ops::ControlFlow;
 
 /// A figure of this process in `/proc/self/status`, in bytes.

@@ -10,8 +10,8 @@ use regraft::data::decode::{DecodeOptions, DecodeReason, decode};
 use regraft::data::loader::{Loader, LoaderOptions, Transform};
 use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 use regraft::show::{Grid, ShowError, ShowOptions, grid, write_png};
-use regraft_kernels::random::{Draws, Purpose};
-use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+use regraft_base::random::{Draws, Purpose};
+use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 
 /// Pixels of 0 to 1, so that what a loader hands out can be compared with pixels.
 fn preprocessing(image_size: u32) -> Preprocessing {

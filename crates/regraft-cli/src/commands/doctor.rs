@@ -35,7 +35,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
         instruction_sets: InstructionSet::ALL.into_iter().filter(|set| set.is_available()).map(InstructionSet::name).collect(),
         instruction_set_in_use: in_use.name(),
         instruction_set_forced: std::env::var_os(isa::VARIABLE).is_some_and(|value| !value.is_empty()),
-        amx: amx::usable().map_or_else(|unusable| unusable.to_string(), |()| "usable".to_owned()),
+        amx: amx::usable().map_or_else(|unusable| unusable.to_string(), |_| "usable".to_owned()),
         precision_auto: PrecisionChoice::Auto.resolve().name(),
         devices: &DEVICES,
         embedded_model: embedded_model()?,

@@ -1,9 +1,9 @@
 //! The way from a file's bytes to the network's input, with checks of what must hold whatever the bytes are.
 
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
-use regraft_kernels::random::{Draws, Purpose};
 
 /// Pictures of more pixels are refused, so that a run tries many.
 const MAX_PIXELS: u64 = 1 << 20;

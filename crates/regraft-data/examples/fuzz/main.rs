@@ -13,7 +13,7 @@ mod body;
 mod data_files;
 mod seeds;
 
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::{SIDE, Thumbnail};

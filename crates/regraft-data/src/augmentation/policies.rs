@@ -2,7 +2,7 @@
 //! torchvision's form and with its defaults.
 
 use super::operations::Operation;
-use regraft_kernels::random::Draws;
+use regraft_base::random::Draws;
 
 /// Operations that are drawn from.
 pub const OPERATIONS: u32 = 14;
@@ -98,7 +98,7 @@ fn spaced(first: f32, last: f32, place: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regraft_kernels::random::Purpose;
+    use regraft_base::random::Purpose;
     use std::collections::HashMap;
     use std::mem::{Discriminant, discriminant};
 

@@ -1,6 +1,6 @@
 //! Holding out part of the training set.
 
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 
 use super::{Catalogue, CatalogueError, Sample};
 

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::RgbImage;
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
-use regraft_kernels::random::{Draws, Purpose};
 use serde_json::Value;
 
 /// A picture of the fixture stream: the upper eight bits of each draw, with the ends pushed to 0 and 255.

@@ -1,9 +1,9 @@
 //! What a depthwise convolution reads: bands of rows of a map, and blocks of their channels with the padding around them.
 
-use crate::convolution::ConvolutionShape;
-use crate::element::Element;
+use crate::element::{Element, with_values};
 use crate::input::Input;
 use crate::scratch::with_scratch;
+use crate::shape::ConvolutionShape;
 use std::ops::Range;
 
 /// Channels in a block: one AVX-512 vector, two of AVX2, four of SSE or NEON.
@@ -45,7 +45,7 @@ impl Walk {
         let first_row = (rows.start * self.stride).saturating_sub(self.padding_top).min(end);
         let values = &picture.values[first_row * row_length..end * row_length];
         match picture.normalization {
-            None => E::with_values(values, |values| work(Band { values, first_row })),
+            None => with_values(values, |values| work(Band { values, first_row })),
             Some(normalization) => with_scratch(values.len(), |band: &mut [f32]| {
                 normalization.apply(0..self.channels, values, self.channels, band);
                 work(Band { values: band, first_row });

@@ -1,8 +1,8 @@
 //! The inner loops of depthwise convolution, compiled for each instruction set.
 
 use super::frame::{Band, Frame, LANES, Walk};
-use crate::convolution::ConvolutionShape;
 use crate::isa::{for_each_isa, multiply_add};
+use crate::shape::ConvolutionShape;
 
 for_each_isa! {
     pub fn forward_band_3(

@@ -9,11 +9,11 @@
 mod frame;
 mod kernels;
 
-use crate::convolution::ConvolutionShape;
-use crate::element::Element;
+use crate::element::{Element, with_values};
 use crate::finish::Finish;
 use crate::input::Input;
 use crate::scratch::with_scratch;
+use crate::shape::ConvolutionShape;
 use frame::{Band, Frame, Place, Walk, bands, rows_per_band};
 use kernels::{
     forward_band_3, forward_band_5, forward_band_7, strided_input_row, weights_of_band_3, weights_of_band_5, weights_of_band_7,
@@ -84,7 +84,7 @@ pub fn backward_input<E: Element>(
         let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
         let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
         let length = shape.out_width * channels;
-        E::with_values(&gradient.values[first.min(end) * length..end * length], |values| {
+        with_values(&gradient.values[first.min(end) * length..end * length], |values| {
             let band = Band { values, first_row: first };
             for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
                 strided_input_row(shape, band, weights, row, sums, accumulate);
@@ -139,7 +139,7 @@ pub fn backward_weights<'a, E: Element>(
             let frame = Frame::of(&walk, shape.kernel_height, &rows, shape.out_width);
             with_scratch(frame.length(), |framed: &mut [f32]| {
                 walk.with_band(input, shape.kernel_height, &rows, |band| {
-                    E::with_values(gradient, |gradient| match shape.kernel_height {
+                    with_values(gradient, |gradient| match shape.kernel_height {
                         3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
                         5 => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
                         _ => weights_of_band_7(&walk, frame, band, gradient, framed, sums),

@@ -11,8 +11,9 @@
 //! sums' tiles would have to be stored and configured anew.
 
 use super::packed::Packed;
-use super::tiles::{Block, BlockSize, TILE_DEPTH, TILE_SIDE, compute, release};
 use super::{Left, Operand, check_result};
+use crate::amx::Amx;
+use crate::amx::tiles::{Block, BlockSize, TILE_DEPTH, TILE_SIDE, Tiles};
 use crate::element::Bf16;
 use crate::scratch::with_scratch;
 use std::arch::x86_64::*;
@@ -25,6 +26,7 @@ const DEPTH_BLOCK: usize = 512;
 /// # Panics
 /// When a slice is shorter than its shape says.
 pub(super) fn multiply(
+    amx: Amx,
     left: Left<'_, Bf16>,
     rows: usize,
     right: &Packed<Bf16>,
@@ -32,7 +34,7 @@ pub(super) fn multiply(
     result_stride: usize,
     accumulate: bool,
 ) {
-    multiply_to(left, rows, right.shape().0, right, result, result_stride, accumulate);
+    multiply_to(amx, left, rows, right.shape().0, right, result, result_stride, accumulate);
 }
 
 /// `result = left transposed * right`, or `result += ...` where `accumulate`; `left` is `[depth, rows]`.
@@ -40,6 +42,7 @@ pub(super) fn multiply(
 /// # Panics
 /// When a slice is shorter than its shape says.
 pub(super) fn multiply_transposed(
+    amx: Amx,
     left: &[Bf16],
     left_stride: usize,
     rows: usize,
@@ -51,12 +54,13 @@ pub(super) fn multiply_transposed(
     let length = right.padded_depth();
     with_scratch(rows * length, |transposed: &mut [Bf16]| {
         transpose(left, left_stride, rows, right.shape().0, transposed);
-        multiply_to(Left::rows(transposed, length), rows, length, right, result, result_stride, accumulate);
+        multiply_to(amx, Left::rows(transposed, length), rows, length, right, result, result_stride, accumulate);
     });
 }
 
 /// As [`multiply`]. `depth` is that of `right`, or with the zeros that fill it up, where `left` has those too.
 fn multiply_to(
+    amx: Amx,
     left: Left<'_, Bf16>,
     rows: usize,
     depth: usize,
@@ -82,7 +86,7 @@ fn multiply_to(
             end[..rest].copy_from_slice(&left.data[row * left.row_stride + whole * TILE_DEPTH..][..rest]);
             end[rest..].fill(Bf16::default());
         }
-        let mut configured = BlockSize::default();
+        let mut tiles = Tiles::new(amx);
         for start in (0..depth).step_by(DEPTH_BLOCK) {
             let turns = (whole - start / TILE_DEPTH).min(DEPTH_BLOCK / TILE_DEPTH);
             let has_rest = rest > 0 && start + DEPTH_BLOCK > depth;
@@ -109,18 +113,12 @@ fn multiply_to(
                         result_stride: result_stride * size_of::<f32>(),
                         accumulate: accumulate || start > 0,
                     };
-                    if size != configured {
-                        size.set_up();
-                        configured = size;
-                    }
-                    // SAFETY: AMX is the instruction set in use, so the processor has it and the system permits it; the tiles
-                    // were configured just now. The left matrix was checked as a whole, the right one and the sums for this
-                    // block; `ends` has a row for each of `rows`.
-                    unsafe { compute(&block, size) };
+                    // SAFETY: the left matrix was checked as a whole, the right one and the sums for this block; `ends` has a row
+                    // for each of `rows`.
+                    unsafe { tiles.compute(&block, size) };
                 }
             }
         }
-        release();
     });
 }
 

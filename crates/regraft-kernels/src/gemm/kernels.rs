@@ -1,8 +1,11 @@
 //! Tile kernels: the innermost loops, for each instruction set.
 
-use super::{Left, Packed};
 #[cfg(target_arch = "x86_64")]
-use super::{amx, tiles};
+use super::amx as products;
+use super::{Left, Packed};
+use crate::amx::Amx;
+#[cfg(target_arch = "x86_64")]
+use crate::amx::{self, tiles};
 use crate::element::{Bf16, Element};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::InstructionSet;
@@ -19,13 +22,13 @@ pub struct Kernel<T: 'static> {
     whole: &'static [MicroKernel<T>],
     half: Option<&'static [MicroKernel<T>]>,
     /// The whole product by tiles, which read the same panels, where the set has them.
-    tiles: Option<TileProduct<T>>,
+    tiles: Option<(Amx, TileProduct<T>)>,
     /// Panels are filled up with zeros to a multiple of this depth.
     depth_unit: usize,
 }
 
-/// `(left, rows, right, result, result stride, accumulate)`; see [`super::multiply`].
-pub(super) type TileProduct<T> = fn(Left<'_, T>, usize, &Packed<T>, &mut [f32], usize, bool);
+/// `(proof, left, rows, right, result, result stride, accumulate)`; see [`super::multiply`].
+pub(super) type TileProduct<T> = fn(Amx, Left<'_, T>, usize, &Packed<T>, &mut [f32], usize, bool);
 
 /// Neighbouring columns of the right matrix.
 #[derive(Clone, Copy)]
@@ -47,7 +50,7 @@ impl<T> Kernel<T> {
         self.depth_unit
     }
 
-    pub(super) fn tiles(&self) -> Option<TileProduct<T>> {
+    pub(super) fn tiles(&self) -> Option<(Amx, TileProduct<T>)> {
         self.tiles
     }
 
@@ -88,13 +91,13 @@ pub(super) fn of_bf16() -> Kernel<Bf16> {
     match active() {
         #[cfg(target_arch = "x86_64")]
         set @ (InstructionSet::Avx512Bf16 | InstructionSet::Amx) => {
-            let by_tiles = set == InstructionSet::Amx;
+            let amx = amx::usable().ok().filter(|_| set == InstructionSet::Amx);
             Kernel {
                 columns: 32,
                 whole: &x86::BF16,
                 half: Some(&x86::BF16_HALF),
-                tiles: by_tiles.then_some(amx::multiply),
-                depth_unit: if by_tiles { tiles::TILE_DEPTH } else { 2 },
+                tiles: amx.map(|amx| (amx, products::multiply as TileProduct<Bf16>)),
+                depth_unit: if amx.is_some() { tiles::TILE_DEPTH } else { 2 },
             }
         }
         _ => Kernel { columns: 8, whole: &PORTABLE_BF16, half: None, tiles: None, depth_unit: 2 },

@@ -15,14 +15,11 @@
 mod amx;
 mod kernels;
 mod packed;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod tiles;
 
 pub use packed::Packed;
 
 use crate::element::{Bf16, Element};
 use crate::isa::for_each_isa;
-use crate::packing::{PackedWeights, Packing};
 use crate::scratch::with_scratch;
 use kernels::Kernel;
 
@@ -69,14 +66,6 @@ pub trait Operand: Element {
     /// The tile kernel of the instruction set in use.
     #[doc(hidden)]
     fn kernel() -> Kernel<Self>;
-
-    /// A layer's weights, packed for these operands.
-    #[doc(hidden)]
-    fn packing(weights: &PackedWeights) -> &Packing<Self>;
-
-    /// As [`Self::packing`], to be packed anew.
-    #[doc(hidden)]
-    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self>;
 
     /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is `[depth, rows]`, `right` `[depth,
     /// columns]`, and `result` has rows of `result_stride` elements, of which the first `columns` are written.
@@ -151,8 +140,8 @@ pub fn multiply<T: Operand>(
     }
     let kernel = T::kernel();
     right.check_kernel(&kernel);
-    if let Some(product) = kernel.tiles() {
-        return product(left, rows, right, result, result_stride, accumulate);
+    if let Some((amx, product)) = kernel.tiles() {
+        return product(amx, left, rows, right, result, result_stride, accumulate);
     }
     let block = DEPTH_BLOCK * T::STEP;
     for start in (0..depth).step_by(block) {
@@ -177,14 +166,6 @@ impl Operand for f32 {
 
     fn kernel() -> Kernel<Self> {
         kernels::of_f32()
-    }
-
-    fn packing(weights: &PackedWeights) -> &Packing<Self> {
-        &weights.f32
-    }
-
-    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
-        &mut weights.f32
     }
 
     fn multiply_transposed(
@@ -231,14 +212,6 @@ impl Operand for Bf16 {
         kernels::of_bf16()
     }
 
-    fn packing(weights: &PackedWeights) -> &Packing<Self> {
-        &weights.bf16
-    }
-
-    fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self> {
-        &mut weights.bf16
-    }
-
     fn multiply_transposed(
         left: &[Self],
         left_stride: usize,
@@ -258,8 +231,8 @@ impl Operand for Bf16 {
         // Both matrices have the values of a step in two rows, and are copied with the rows' values side by side.
         packed.pack_rows(right, right_stride, depth, columns);
         #[cfg(target_arch = "x86_64")]
-        if Self::kernel().tiles().is_some() {
-            return amx::multiply_transposed(left, left_stride, rows, packed, result, result_stride, accumulate);
+        if let Some((amx, _)) = Self::kernel().tiles() {
+            return amx::multiply_transposed(amx, left, left_stride, rows, packed, result, result_stride, accumulate);
         }
         let row_stride = 2 * rows;
         with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
@@ -359,7 +332,7 @@ fn panel_product<T: Operand>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Draws, Purpose};
+    use regraft_base::random::{Draws, Purpose};
 
     fn values<T: Element>(count: usize, sample: u32) -> Vec<T> {
         let mut draws = Draws::new(5, Purpose::Fixture, 0, sample);

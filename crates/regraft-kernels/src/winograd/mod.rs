@@ -8,11 +8,11 @@
 mod tiling;
 mod transforms;
 
-use crate::convolution::ConvolutionShape;
 use crate::element::{CopyFrom, Element};
 use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use crate::scratch::with_scratch;
+use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
 use tiling::{TileRows, Tiling};
 use transforms::{FREQUENCIES, LANES, gather_filter, transform_filter, transform_gradient, transform_input, transform_output};

@@ -1,6 +1,6 @@
 //! How a convolution's output is cut into tiles of 2x2 pixels.
 
-use crate::convolution::ConvolutionShape;
+use crate::shape::ConvolutionShape;
 
 /// How a convolution's output is cut into tiles.
 #[derive(Clone, Copy)]

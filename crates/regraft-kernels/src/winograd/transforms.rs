@@ -4,9 +4,9 @@
 //! not be, and fall back to the least set; hence plain functions and arrays written out.
 
 use super::tiling::Tiling;
-use crate::convolution::ConvolutionShape;
 use crate::element::Element;
 use crate::isa::for_each_isa;
+use crate::shape::ConvolutionShape;
 
 /// Values a tile has for each channel: a 4x4 square of them.
 pub const FREQUENCIES: usize = 16;

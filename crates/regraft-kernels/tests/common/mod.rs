@@ -5,6 +5,7 @@
 
 pub mod reference;
 
+use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::amx::{self, Unusable};
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
@@ -12,8 +13,7 @@ use regraft_kernels::depthwise;
 use regraft_kernels::element::{Element, copy};
 use regraft_kernels::finish::Finish;
 use regraft_kernels::isa::{self, InstructionSet};
-use regraft_kernels::packing::PackedWeights;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_kernels::packing::{MapElement, PackedWeights};
 use std::io::Write;
 use std::process::Command;
 
@@ -39,7 +39,8 @@ pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnc
     if std::env::var_os(CHILD).is_some() {
         if is_emulated() {
             assert!(regraft_amx_emulator::install(), "a processor and a system that the emulator runs on");
-            amx::trust_emulator();
+            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set before.
+            unsafe { amx::trust_emulator() };
         }
         let forced = std::env::var(isa::VARIABLE).expect("the parent process names the set");
         assert_eq!(isa::in_use().map(InstructionSet::name), Ok(forced.as_str()));
@@ -208,12 +209,12 @@ impl Kernels {
     }
 
     /// The output without more; `weights` are in the kernels' order.
-    pub fn forward<E: Element>(self, shape: &ConvolutionShape, input: &[E], weights: &[f32]) -> Vec<E> {
+    pub fn forward<E: MapElement>(self, shape: &ConvolutionShape, input: &[E], weights: &[f32]) -> Vec<E> {
         self.forward_with(shape, input, weights, Finish::NOTHING)
     }
 
     /// The output, finished as `finish` says.
-    pub fn forward_with<E: Element>(
+    pub fn forward_with<E: MapElement>(
         self,
         shape: &ConvolutionShape,
         input: &[E],
@@ -227,7 +228,7 @@ impl Kernels {
     }
 
     /// As [`Self::forward_with`], into an output that is there.
-    pub fn forward_into<E: Element>(
+    pub fn forward_into<E: MapElement>(
         self,
         shape: &ConvolutionShape,
         input: &[E],
@@ -246,7 +247,7 @@ impl Kernels {
     }
 
     /// The output and its statistics.
-    pub fn forward_with_statistics<E: Element>(
+    pub fn forward_with_statistics<E: MapElement>(
         self,
         shape: &ConvolutionShape,
         input: &[E],
@@ -258,7 +259,7 @@ impl Kernels {
     }
 
     /// The input's gradient, added to `start` where there is one.
-    pub fn backward_input<E: Element>(
+    pub fn backward_input<E: MapElement>(
         self,
         shape: &ConvolutionShape,
         gradient: &[E],
@@ -278,7 +279,7 @@ impl Kernels {
     }
 
     /// The gradient of the weights, in the kernels' order.
-    pub fn backward_weights<E: Element>(self, shape: &ConvolutionShape, input: &[E], gradient: &[E]) -> Vec<f32> {
+    pub fn backward_weights<E: MapElement>(self, shape: &ConvolutionShape, input: &[E], gradient: &[E]) -> Vec<f32> {
         let mut target = vec![f32::NAN; shape.weight_length()];
         match self {
             Self::Convolution => {

@@ -4,6 +4,7 @@
 mod losses;
 mod parameter;
 mod pass;
+mod place;
 mod plan;
 #[cfg(test)]
 mod plan_tests;

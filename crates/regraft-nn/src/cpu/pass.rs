@@ -1,7 +1,8 @@
 //! A pass that is being run: the plan, the steps, and the memory that the plan is about.
 
 use super::parameter::Parameter;
-use super::plan::{Place, Plan};
+use super::place::Place;
+use super::plan::Plan;
 use super::program::Program;
 use super::slot::{disjoint, with_element};
 use super::step::{Backward, Compute, Forward, StepSource};

@@ -6,7 +6,8 @@
 //! never live at once may share memory. Before the first trained step nothing is kept for the
 //! backward pass, because there is none.
 
-use super::step::{Reading, Step, StepSource, Target};
+use super::place::{Place, Target};
+use super::step::{Reading, Step, StepSource};
 use crate::graph::MapShape;
 use crate::precision::Precision;
 use regraft_kernels::element::Bf16;
@@ -30,22 +31,6 @@ pub(super) struct Buffer {
     pub place: Place,
     /// First and last tick at which its content matters.
     pub life: (usize, usize),
-}
-
-/// Where a buffer lies, and what it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Cache lines of the pass's memory.
-    pub lines: Range<usize>,
-    /// Elements in them.
-    pub elements: usize,
-    /// Their type.
-    pub precision: Precision,
-}
-
-impl Place {
-    /// The place of no buffer.
-    pub const NOWHERE: Self = Self { lines: 0..0, elements: 0, precision: Precision::F32 };
 }
 
 /// The buffers of one step; each is there only if it is needed.

@@ -12,7 +12,6 @@ use super::steps::{
 use crate::graph::{Graph, Source};
 use crate::ops::{Activation, Add, Convolution, Function, Linear, Operation, Padding};
 use regraft_kernels::activation::Activation as Clamp;
-use regraft_kernels::functions;
 
 /// A graph as steps.
 pub(super) struct Program {
@@ -124,7 +123,7 @@ impl Lowering<'_> {
                 self.alone(index, step.facts(), step);
             }
             Operation::Activation(Activation { function }) => {
-                let step = ActivationStep::new(kernel_function(*function));
+                let step = ActivationStep::new(*function);
                 self.alone(index, step.facts(), step);
             }
             Operation::Add(add) => {
@@ -269,20 +268,6 @@ fn clamp(function: Function) -> Option<Clamp> {
         Function::Relu => Some(Clamp::Relu),
         Function::Relu6 => Some(Clamp::Relu6),
         _ => None,
-    }
-}
-
-fn kernel_function(function: Function) -> functions::Function {
-    match function {
-        Function::Relu => functions::Function::Relu,
-        Function::Relu6 => functions::Function::Relu6,
-        Function::Sigmoid => functions::Function::Sigmoid,
-        Function::Silu => functions::Function::Silu,
-        Function::HardSigmoid => functions::Function::HardSigmoid,
-        Function::HardSwish => functions::Function::HardSwish,
-        Function::Gelu => functions::Function::Gelu,
-        Function::GeluTanh => functions::Function::GeluTanh,
-        Function::QuickGelu => functions::Function::QuickGelu,
     }
 }
 

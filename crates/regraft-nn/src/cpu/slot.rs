@@ -1,8 +1,8 @@
 //! The buffers of a pass, lent from its memory.
 
-use super::plan::Place;
+use super::place::Place;
 use crate::precision::Precision;
-use regraft_kernels::element::{Element, copy};
+use regraft_kernels::element::{Element, copy, with_sums, with_values};
 use regraft_kernels::memory::{CacheLine, elements_mut};
 
 /// Evaluates an expression with the element type that stands for a precision.
@@ -50,12 +50,12 @@ impl<'a> Slot<'a> {
 
     /// Lends its elements, whatever they are, as f32.
     pub fn read<R>(self, work: impl FnOnce(&[f32]) -> R) -> R {
-        with_element!(self.precision, E => E::with_values(self.of::<E>(), work))
+        with_element!(self.precision, E => with_values(self.of::<E>(), work))
     }
 
     /// Lends f32 values, to which its elements are set; at first what they hold where `keeps`, else anything.
     pub fn write<R>(self, keeps: bool, work: impl FnOnce(&mut [f32]) -> R) -> R {
-        with_element!(self.precision, E => E::with_sums(self.of::<E>(), keeps, work))
+        with_element!(self.precision, E => with_sums(self.of::<E>(), keeps, work))
     }
 }
 

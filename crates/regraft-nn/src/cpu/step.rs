@@ -2,7 +2,7 @@
 //! computes together.
 
 use super::parameter::{Layout, Parameter};
-use super::plan::Place;
+use super::place::{Place, Target};
 use crate::engine::TrainBatch;
 use crate::graph::MapShape;
 use crate::parameters::Role;
@@ -61,10 +61,6 @@ pub(super) enum Reading {
     /// Its backward pass takes it computed again, which is next to no time beside its own.
     Recomputed,
 }
-
-/// Where a gradient goes: the gradient of what a step read, and whether it is added to what is
-/// there. `None` if nothing needs it.
-pub(super) type Target = Option<(Place, bool)>;
 
 /// The forward pass of a step.
 pub(super) struct Forward<'a> {

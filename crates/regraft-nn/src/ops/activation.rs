@@ -1,7 +1,8 @@
 //! Activation functions.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
+pub use regraft_base::function::Function;
 
 /// A function of each value. Reads one map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,42 +11,9 @@ pub struct Activation {
     pub function: Function,
 }
 
-/// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x * sigmoid(x)`, also called swish.
-    Silu,
-    /// `relu6(x + 3) / 6`.
-    HardSigmoid,
-    /// `x * hard_sigmoid(x)`.
-    HardSwish,
-    /// `x * Phi(x)`, where `Phi` is the standard normal distribution (Hendrycks and Gimpel 2016).
-    Gelu,
-    /// PyTorch's `GELU(approximate="tanh")`.
-    GeluTanh,
-    /// `x * sigmoid(1.702 x)`, as CLIP has it.
-    QuickGelu,
-}
-
 impl Rules for Activation {
     fn kind(&self) -> &'static str {
-        match self.function {
-            Function::Relu => "relu",
-            Function::Relu6 => "relu6",
-            Function::Sigmoid => "sigmoid",
-            Function::Silu => "silu",
-            Function::HardSigmoid => "hard sigmoid",
-            Function::HardSwish => "hard swish",
-            Function::Gelu => "gelu",
-            Function::GeluTanh => "tanh gelu",
-            Function::QuickGelu => "quick gelu",
-        }
+        self.function.name()
     }
 
     fn part(&self) -> Part {

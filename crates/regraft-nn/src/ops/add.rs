@@ -1,7 +1,7 @@
 //! Addition of a branch to what it branched off.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// `branch + residual`, maps of one shape. Reads the branch, then the residual.
 #[derive(Clone, Debug, PartialEq)]

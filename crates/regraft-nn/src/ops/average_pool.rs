@@ -1,7 +1,7 @@
 //! Average pooling.
 
 use super::{Needs, Padding, Rules, Window};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// The mean over a square window. The border around the map does not count, as in PyTorch with
 /// `count_include_pad=False`. Reads one map.

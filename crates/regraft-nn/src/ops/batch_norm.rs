@@ -1,8 +1,8 @@
 //! Batch normalisation.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// Batch normalisation of a map over its images and pixels (Ioffe and Szegedy 2015). Reads one map.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! Convolution of maps.
 
 use super::{InitialWeights, Needs, Padding, Rules, Window};
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// A convolution with a square kernel. Reads one map.
 #[derive(Clone, Debug, PartialEq)]

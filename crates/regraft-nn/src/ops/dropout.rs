@@ -1,7 +1,7 @@
 //! Dropout.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// In training, sets values to zero and scales the others up, so that their mean stays (Srivastava
 /// et al. 2014). Reads one map.

@@ -1,7 +1,7 @@
 //! Global average pooling.
 
 use super::{Needs, Rules};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// The mean over all pixels: `[N, H, W, C]` to `[N, 1, 1, C]`. Reads one map.
 #[derive(Clone, Debug, PartialEq, Eq)]

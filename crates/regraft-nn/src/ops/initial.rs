@@ -1,6 +1,6 @@
 //! Initial weights of convolutions and linear layers.
 
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 
 /// How weights start in a network from scratch. Biases start at zero.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! Layer normalisation.
 
 use super::{Needs, Rules};
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// Normalisation of each pixel over its channels (Ba, Kiros and Hinton 2016). Reads one map.
 #[derive(Clone, Debug, PartialEq)]

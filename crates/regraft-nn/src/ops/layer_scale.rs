@@ -1,8 +1,8 @@
 //! Layer scale.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// Multiplication by a learned factor for each channel at the end of a branch (Touvron et al.
 /// 2021). Reads one map. Its tensor has the node's own name, such as `stages.0.blocks.0.gamma`.

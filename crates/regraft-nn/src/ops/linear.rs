@@ -1,8 +1,8 @@
 //! Fully connected layers.
 
 use super::{InitialWeights, Needs, Rules};
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// A fully connected layer over the channels of each pixel. Reads one map.
 #[derive(Clone, Debug, PartialEq)]

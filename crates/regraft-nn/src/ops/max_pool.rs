@@ -1,7 +1,7 @@
 //! Max pooling.
 
 use super::{Needs, Padding, Rules, Window};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// The maximum over a square window. Reads one map.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,8 +33,8 @@ pub use max_pool::MaxPool;
 pub use multiply::Multiply;
 pub use padding::Padding;
 
-use crate::graph::MapShape;
-use crate::parameters::{Role, Tensor};
+use crate::shape::MapShape;
+use crate::tensor::{Role, Tensor};
 
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq)]

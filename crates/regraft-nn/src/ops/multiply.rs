@@ -1,7 +1,7 @@
 //! Multiplication of a map by a vector for each image.
 
 use super::{Needs, Part, Rules};
-use crate::graph::MapShape;
+use crate::shape::MapShape;
 
 /// `map * vector`, the same factor for all pixels of a channel: the end of squeeze-and-excitation
 /// (Hu et al. 2018). Reads the map, then the vector, `[N, 1, 1, C]`.

@@ -6,7 +6,7 @@
 
 pub mod training;
 
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use regraft_nn::architectures;
 use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};

@@ -1,7 +1,7 @@
 //! Short trainings as `fixtures/training.py` of the repository describes them.
 
 use super::{drawn_pictures, number, numbers};
-use regraft_kernels::optimizer::AdamSettings;
+use regraft_base::adam::AdamSettings;
 use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, StepOutput, Target, TrainBatch, Update};
 use serde_json::Value;
 

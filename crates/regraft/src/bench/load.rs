@@ -2,12 +2,12 @@
 
 use crate::config::{CacheImages, cores_or};
 use crate::memory_check::{self, LOADED_BATCHES, TooLittleMemory};
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::Augmentation;
 use regraft_data::catalogue::{self, CatalogueError, Sample, SplitOptions};
 use regraft_data::decode::DecodeOptions;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions, Transform};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
-use regraft_kernels::random::{Draws, Purpose};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ pub const WITHOUT_EFFECT: [&str; 5] = ["threads", "workers", "cache_images", "fe
 /// left to the source model.
 #[must_use]
 pub fn options(config: &TrainConfig) -> Map<String, Value> {
-    serde_json::from_str(&crate::model::json(config)).unwrap_or_default()
+    serde_json::to_string(config).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
 
 /// An option that two configurations have different values of.

@@ -3,9 +3,9 @@
 use super::trunk_output;
 use crate::hashing::{hash_tensors, hash_values, hexadecimal};
 use crate::model::json;
+use regraft_base::random::{Draws, Purpose};
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::preprocessing::Preprocessing;
-use regraft_kernels::random::{Draws, Purpose};
 use regraft_nn::engine::Engine;
 use sha2::{Digest, Sha256};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! How long a regression will take.
 
 use super::basis::Basis;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::softmax_regression::{Classifier, Rows, loss_and_gradient};
 use regraft_kernels::symmetric::eigenvectors;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! The division of the examples into parts that are held out in turn.
 
 use super::{Examples, RegressionError};
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 use std::ops::Range;
 
 /// The examples in an order in which those of a fold are neighbours, the first view before the others.

@@ -1,6 +1,8 @@
 //! The pictures of a grid, decoded, transformed and brought to the size of a cell.
 
 use crate::config::cores_or;
+use regraft_base::random::{Draws, Purpose};
+use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::catalogue::Sample;
@@ -9,8 +11,6 @@ use regraft_data::detail::least_side;
 use regraft_data::loader::Transform;
 use regraft_data::parallel;
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
-use regraft_kernels::random::{Draws, Purpose};
-use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
 
 /// What is made of each picture.
 pub(super) struct Recipe<'a> {

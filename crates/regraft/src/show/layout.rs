@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use regraft_base::resample::Rectangle;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
-use regraft_kernels::resample::Rectangle;
 
 use super::cells::{self, Cells};
 use super::text::{self, Style};

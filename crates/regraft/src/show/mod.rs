@@ -9,13 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder, ImageError, codecs::png::PngEncoder};
+use regraft_base::random::{Draws, Purpose};
+use regraft_base::resample::Rectangle;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, AugmentationError, AugmentationKind};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::preprocessing::{Preprocessing, PreprocessingError};
-use regraft_kernels::random::{Draws, Purpose};
-use regraft_kernels::resample::Rectangle;
 
 use crate::atomic_file::{self, AtomicFileError};
 use regraft_data::shown::shown;

@@ -3,6 +3,7 @@
 
 use super::epoch::Trainer;
 use super::feed::Feed;
+pub use super::rate_test::RateTest;
 use super::setup::{Setup, set_up};
 use super::state::TrainState;
 use super::{Event, TrainError};
@@ -11,33 +12,6 @@ use crate::evaluate::EvaluateError;
 use regraft_nn::engine::Engine;
 use serde::Serialize;
 use std::sync::atomic::AtomicBool;
-
-/// How the rate rises.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateTest {
-    /// The first step's rate of the trunk.
-    pub from: f32,
-    /// The last step's.
-    pub to: f32,
-    /// Steps between which the rate grows by the same factor.
-    pub steps: u64,
-}
-
-impl Default for RateTest {
-    /// A hundred steps from 1e-6 to 1.
-    fn default() -> Self {
-        Self { from: 1e-6, to: 1.0, steps: 100 }
-    }
-}
-
-impl RateTest {
-    /// The rate at a step, counted from 0.
-    #[must_use]
-    pub fn rate(&self, step: u64) -> f32 {
-        let share = step as f64 / (self.steps.max(2) - 1) as f64;
-        (f64::from(self.from) * (f64::from(self.to) / f64::from(self.from)).powf(share)) as f32
-    }
-}
 
 /// A step of the test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -150,15 +124,6 @@ impl LrFind {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rate_rises_by_the_same_factor_in_each_step() {
-        let test = RateTest { from: 1e-4, to: 1.0, steps: 5 };
-        let rates: Vec<f32> = (0..5).map(|step| test.rate(step)).collect();
-        for (found, expected) in rates.iter().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
-            assert!((found / expected - 1.0).abs() < 1e-5, "{rates:?}");
-        }
-    }
 
     #[test]
     fn the_suggestion_lies_where_the_loss_falls_fastest() {

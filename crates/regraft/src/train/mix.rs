@@ -2,8 +2,8 @@
 //! `MixUp` and `CutMix` do it: each with the one before it, the first with the last.
 
 use crate::config::TrainConfig;
+use regraft_base::random::Draws;
 use regraft_data::loader::Batch;
-use regraft_kernels::random::Draws;
 
 /// How a batch is mixed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,7 +112,7 @@ fn gamma(shape: f64, draws: &mut Draws) -> f64 {
 mod tests {
     use super::*;
     use crate::config::Recipe;
-    use regraft_kernels::random::Purpose;
+    use regraft_base::random::Purpose;
 
     fn draws(sample: u32) -> Draws {
         Draws::new(3, Purpose::Mix, 0, sample)

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod lr_find;
 mod mix;
 pub mod preview;
+mod rate_test;
 mod resume;
 mod setup;
 pub mod state;

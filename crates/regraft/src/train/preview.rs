@@ -79,11 +79,11 @@ mod tests {
     use crate::show::{ShowOptions, grid, write_png};
     use crate::train::feed::{Batches, Feed};
     use crate::train::setup::set_up;
+    use regraft_base::random::{Draws, Purpose};
+    use regraft_base::resample::Rectangle;
     use regraft_data::RgbImage;
     use regraft_data::augmentation::AugmentationKind;
     use regraft_data::preprocessing::normalise_into;
-    use regraft_kernels::random::{Draws, Purpose};
-    use regraft_kernels::resample::Rectangle;
     use std::num::NonZeroU32;
     use std::path::Path;
     use std::sync::atomic::AtomicBool;

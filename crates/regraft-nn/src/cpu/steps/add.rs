@@ -1,6 +1,6 @@
 //! An addition that no convolution makes.
 
-use super::super::plan::Place;
+use super::super::place::Place;
 use super::super::slot::{disjoint, with_element};
 use super::super::step::{Backward, Compute, Facts, Forward};
 use super::drop::branch_factors;

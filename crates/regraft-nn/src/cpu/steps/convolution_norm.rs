@@ -1,7 +1,7 @@
 //! A convolution with batch norm, and with the addition and the clamp that follow it if they do.
 
 use super::super::parameter::{Layout, Parameter};
-use super::super::plan::Place;
+use super::super::place::Place;
 use super::super::slot::{disjoint, with_element};
 use super::super::step::{Backward, Compute, Facts, Forward};
 use super::drop::branch_factors;
@@ -12,10 +12,10 @@ use crate::parameters::Role;
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask, normalize};
 use regraft_kernels::convolution::ConvolutionShape;
-use regraft_kernels::element::Element;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
+use regraft_kernels::packing::MapElement;
 
 /// What follows a convolution and its batch norm in the same step.
 pub(in super::super) struct Tail {
@@ -82,7 +82,7 @@ impl ConvolutionNorm {
         }
     }
 
-    fn infer<E: Element>(&mut self, shape: &ConvolutionShape, input: &[E], residual: Option<&[E]>, output: &mut [E]) {
+    fn infer<E: MapElement>(&mut self, shape: &ConvolutionShape, input: &[E], residual: Option<&[E]>, output: &mut [E]) {
         let Self { filter, norm, folded, tail, .. } = self;
         let (weights, bias) = folded.get_or_insert_with(|| {
             let (scale, shift) = norm.folded();
@@ -92,7 +92,7 @@ impl ConvolutionNorm {
         Filter::infer(shape, weights, input, output, finish);
     }
 
-    fn train<E: Element>(
+    fn train<E: MapElement>(
         &mut self,
         shape: &ConvolutionShape,
         input: Input<'_, E>,
@@ -116,7 +116,7 @@ impl ConvolutionNorm {
     }
 
     /// Goes back to the gradient of the convolution's output, in place, and gives the residual's.
-    fn backward_norm<E: Element>(&mut self, memory: &mut [CacheLine], places: Places, partial: &mut Vec<f32>) {
+    fn backward_norm<E: MapElement>(&mut self, memory: &mut [CacheLine], places: Places, partial: &mut Vec<f32>) {
         let (residual_place, accumulate) = places.residual.unwrap_or((Place::NOWHERE, false));
         let has_residual = residual_place != Place::NOWHERE;
         let [gradient, output, convolved, residual_gradient] =

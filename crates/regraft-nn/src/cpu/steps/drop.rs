@@ -1,7 +1,7 @@
 //! Random factors of training: which images keep a branch, which values pass dropout.
 
 use crate::engine::TrainBatch;
-use regraft_kernels::random::{Draws, Purpose};
+use regraft_base::random::{Draws, Purpose};
 
 /// Blocks of random numbers between the streams of two dropouts: 2^22 values for an image.
 const DROPOUT_BLOCKS: u32 = 1 << 20;

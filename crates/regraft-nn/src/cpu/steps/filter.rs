@@ -6,10 +6,9 @@ use crate::graph::MapShape;
 use crate::ops::{Convolution, Padding};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
-use regraft_kernels::element::Element;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::input::Input;
-use regraft_kernels::packing::PackedWeights;
+use regraft_kernels::packing::{MapElement, PackedWeights};
 
 /// The sizes of a window that slides over a map.
 pub(super) fn window_shape(
@@ -87,7 +86,7 @@ impl Filter {
 
     /// The weights with each output channel's multiplied by its `scale`, as the forward kernels
     /// take them.
-    pub fn prepare<E: Element>(&self, shape: &ConvolutionShape, scale: Option<&[f32]>) -> Prepared {
+    pub fn prepare<E: MapElement>(&self, shape: &ConvolutionShape, scale: Option<&[f32]>) -> Prepared {
         let mut prepared = Prepared::default();
         let mut weights = self.weight.value.clone();
         if depthwise::handles(shape) {
@@ -109,7 +108,7 @@ impl Filter {
     }
 
     /// The convolution with prepared weights.
-    pub fn infer<E: Element>(
+    pub fn infer<E: MapElement>(
         shape: &ConvolutionShape,
         prepared: &Prepared,
         input: &[E],
@@ -124,7 +123,13 @@ impl Filter {
     }
 
     /// The convolution with weights that changed since the last call.
-    pub fn train<E: Element>(&mut self, shape: &ConvolutionShape, input: Input<'_, E>, output: &mut [E], finish: Finish<'_, E>) {
+    pub fn train<E: MapElement>(
+        &mut self,
+        shape: &ConvolutionShape,
+        input: Input<'_, E>,
+        output: &mut [E],
+        finish: Finish<'_, E>,
+    ) {
         if depthwise::handles(shape) {
             depthwise::forward(shape, input, &self.weight.value, output, finish);
         } else {
@@ -133,7 +138,7 @@ impl Filter {
         }
     }
 
-    pub fn backward_weights<E: Element>(
+    pub fn backward_weights<E: MapElement>(
         &mut self,
         shape: &ConvolutionShape,
         input: Input<'_, E>,
@@ -149,7 +154,7 @@ impl Filter {
         }
     }
 
-    pub fn backward_input<E: Element>(
+    pub fn backward_input<E: MapElement>(
         &self,
         shape: &ConvolutionShape,
         gradient: &[E],

@@ -1,7 +1,7 @@
 //! Layer normalisation, of maps and of vectors.
 
 use super::super::parameter::Parameter;
-use super::super::plan::Place;
+use super::super::place::Place;
 use super::super::slot::{disjoint, with_element};
 use super::super::step::{Backward, Compute, Facts, Forward};
 use crate::ops::LayerNorm;

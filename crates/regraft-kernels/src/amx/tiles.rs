@@ -1,12 +1,14 @@
 //! AMX's tiles: their configuration, and the code that computes a block of sums in them.
 
-use crate::element::{Bf16, Element};
+use super::Amx;
+use regraft_base::element::{Bf16, Element};
 use std::arch::asm;
+use std::marker::PhantomData;
 
 /// Values of the depth in a row of a tile.
-pub(super) const TILE_DEPTH: usize = 32;
+pub(crate) const TILE_DEPTH: usize = 32;
 /// Rows of a tile, and its columns of f32 or pairs.
-pub(super) const TILE_SIDE: usize = 16;
+pub(crate) const TILE_SIDE: usize = 16;
 
 /// What `ldtilecfg` reads: the sizes of eight tiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +23,9 @@ struct Configuration {
 
 /// Rows and columns of a block of sums: of its upper or left tiles and of its lower or right ones, of which there may be none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct BlockSize {
-    pub(super) rows: [usize; 2],
-    pub(super) columns: [usize; 2],
+pub(crate) struct BlockSize {
+    pub(crate) rows: [usize; 2],
+    pub(crate) columns: [usize; 2],
 }
 
 impl BlockSize {
@@ -46,11 +48,45 @@ impl BlockSize {
         }
         made
     }
+}
 
-    pub(super) fn set_up(self) {
-        let configuration = self.configuration();
-        // SAFETY: 64 bytes are read. Callers have made sure that the processor has AMX and the system permits it. Code that the
-        // compiler makes uses no tiles, so none of its state changes.
+/// This thread's tiles while it multiplies. Dropping gives them back, so that the system need not
+/// save them when it switches threads.
+pub(crate) struct Tiles {
+    /// What they are configured for; the default before the first block.
+    size: BlockSize,
+    /// Tiles belong to a thread.
+    stays: PhantomData<*const ()>,
+}
+
+impl Tiles {
+    /// Tiles that are not configured yet.
+    pub(crate) fn new(_: Amx) -> Self {
+        Self { size: BlockSize::default(), stays: PhantomData }
+    }
+
+    /// Computes a block of sums, configuring the tiles if the block before had another size.
+    ///
+    /// # Safety
+    /// The block's pointers must reach as far as the size, the depth and the strides say.
+    pub(crate) unsafe fn compute(&mut self, block: &Block, size: BlockSize) {
+        if size != self.size {
+            self.configure(size);
+        }
+        let code = match (size.rows[1] > 0, size.columns[1] > 0) {
+            (false, false) => one_by_one,
+            (false, true) => one_by_two,
+            (true, false) => two_by_one,
+            (true, true) => two_by_two,
+        };
+        // SAFETY: the tiles are configured for the size; the rest is the caller's promise.
+        unsafe { code(block, size.rows[0]) };
+    }
+
+    fn configure(&mut self, size: BlockSize) {
+        let configuration = size.configuration();
+        // SAFETY: 64 bytes are read. Tiles are made of the proof that the instruction works here. Code that the compiler makes
+        // uses no tiles, so none of its state changes.
         unsafe {
             asm!(
                 "ldtilecfg [{configuration}]",
@@ -59,36 +95,38 @@ impl BlockSize {
                 options(nostack, preserves_flags, readonly),
             );
         }
+        self.size = size;
     }
 }
 
-/// Gives the tiles back, so that the system need not save them when it switches threads.
-pub(super) fn release() {
-    // SAFETY: as for `ldtilecfg`.
-    unsafe {
-        asm!(
-            "tilerelease",
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack, preserves_flags, nomem),
-        );
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: as for `ldtilecfg`.
+        unsafe {
+            asm!(
+                "tilerelease",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, nomem),
+            );
+        }
     }
 }
 
 /// A block of sums: where its operands lie. Distances are in bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// Rows of the left matrix at the block's depth; `whole` times [`TILE_DEPTH`] values are read of each.
-    pub(super) left: *const Bf16,
-    pub(super) left_stride: usize,
-    pub(super) whole: usize,
+    pub(crate) left: *const Bf16,
+    pub(crate) left_stride: usize,
+    pub(crate) whole: usize,
     /// Rows of [`TILE_DEPTH`] values behind those, contiguous; null where there are none.
-    pub(super) rest: *const Bf16,
+    pub(crate) rest: *const Bf16,
     /// Contiguous rows of a panel, one for each pair of the depth: of 16 pairs for one tile, of 32 for two.
-    pub(super) right: *const Bf16,
-    pub(super) result: *mut f32,
-    pub(super) result_stride: usize,
+    pub(crate) right: *const Bf16,
+    pub(crate) result: *mut f32,
+    pub(crate) result_stride: usize,
     /// Whether the sums begin with what the result holds, instead of zero.
-    pub(super) accumulate: bool,
+    pub(crate) accumulate: bool,
 }
 
 /// Defines the code of a block with `$down` by `$across` tiles.
@@ -277,27 +315,9 @@ block_code!(
         ]
 );
 
-/// Computes a block of sums of the size that the tiles are configured for.
-///
-/// # Safety
-/// As for the code of a block.
-pub(super) unsafe fn compute(block: &Block, size: BlockSize) {
-    let code = match (size.rows[1] > 0, size.columns[1] > 0) {
-        (false, false) => one_by_one,
-        (false, true) => one_by_two,
-        (true, false) => two_by_one,
-        (true, true) => two_by_two,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { code(block, size.rows[0]) };
-}
-
 /// A product of small whole numbers, whose sums are exact in any order: how many of its sums are wrong, and how many there are.
 /// It fills all eight tiles, but not wholly, and takes the rest of a depth.
-///
-/// # Safety
-/// The processor must have AMX, the system must permit it.
-pub(crate) unsafe fn test() -> (usize, usize) {
+pub(super) fn test(amx: Amx) -> (usize, usize) {
     const ROWS: usize = 27;
     const COLUMNS: usize = 29;
     const DEPTH: usize = 2 * TILE_DEPTH;
@@ -321,10 +341,8 @@ pub(crate) unsafe fn test() -> (usize, usize) {
         accumulate: true,
     };
     let size = BlockSize { rows: [TILE_SIDE, ROWS - TILE_SIDE], columns: [TILE_SIDE, COLUMNS - TILE_SIDE] };
-    size.set_up();
-    // SAFETY: the caller's promise; the vectors have the sizes that the block names.
-    unsafe { compute(&block, size) };
-    release();
+    // SAFETY: the vectors have the sizes that the block names.
+    unsafe { Tiles::new(amx).compute(&block, size) };
     let expected = |row: usize, column: usize| 1.0 + (0..DEPTH).map(|k| left_value(row, k) * right_value(k, column)).sum::<f32>();
     let wrong = sums.iter().enumerate().filter(|&(at, &sum)| sum != expected(at / COLUMNS, at % COLUMNS)).count();
     (wrong, sums.len())

@@ -1,7 +1,7 @@
 //! Resizing against Pillow (fixtures by `fixtures/images.py`).
 
-use regraft_kernels::random::{Draws, Purpose};
-use regraft_kernels::resample::{Filter, Rectangle, resize_rgb};
+use regraft_base::random::{Draws, Purpose};
+use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 
 const SEED: u64 = 7;
 

@@ -3,8 +3,16 @@
 //! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux wants to be asked for permission,
 //! once in a process.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tiles;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Proof that tile instructions work in this process. Only [`usable`] hands it out, so what asks for
+/// it can be a safe function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amx(());
 
 /// Why AMX is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,33 +50,36 @@ fn permission_hint(code: i32) -> &'static str {
 /// Whether tile instructions are carried out by an emulator.
 static EMULATED: AtomicBool = AtomicBool::new(false);
 
-/// For tests: from now on tile instructions are carried out by an emulator in this process, so the processor and the system are
-/// not asked. It must be called before anything asks for the instruction set.
+/// For tests: from now on, tile instructions are carried out by an emulator in this process, so the
+/// processor and the system are not asked.
+///
+/// # Safety
+/// An emulator of tile instructions must have been installed and must stay for as long as the
+/// process runs. The call must come before anything asks for the instruction set.
 #[doc(hidden)]
-pub fn trust_emulator() {
+pub unsafe fn trust_emulator() {
     EMULATED.store(true, Ordering::SeqCst);
 }
 
-/// Whether products of bf16 by AMX work in this process. The first call asks for the system's permission and multiplies two small
-/// matrices.
+/// The proof that products of bf16 by AMX work in this process. The first call asks for the
+/// system's permission and multiplies two small matrices.
 ///
 /// # Errors
 /// What stands against it.
-pub fn usable() -> Result<(), Unusable> {
-    static USABLE: OnceLock<Result<(), Unusable>> = OnceLock::new();
+pub fn usable() -> Result<Amx, Unusable> {
+    static USABLE: OnceLock<Result<Amx, Unusable>> = OnceLock::new();
     USABLE.get_or_init(ask).clone()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn ask() -> Result<(), Unusable> {
+fn ask() -> Result<Amx, Unusable> {
     Err(Unusable::Processor)
 }
 
 #[cfg(target_arch = "x86_64")]
-fn ask() -> Result<(), Unusable> {
-    use crate::isa::InstructionSet;
-
-    if !EMULATED.load(Ordering::SeqCst) {
+fn ask() -> Result<Amx, Unusable> {
+    let emulated = EMULATED.load(Ordering::SeqCst);
+    if !emulated {
         if !processor_has() {
             return Err(Unusable::Processor);
         }
@@ -76,15 +87,16 @@ fn ask() -> Result<(), Unusable> {
             return Err(Unusable::System);
         }
     }
-    if !InstructionSet::Avx512Bf16.is_available() {
+    if !crate::processor::has_avx512_bf16() {
         return Err(Unusable::Companion);
     }
-    if !EMULATED.load(Ordering::SeqCst) {
+    if !emulated {
         permit()?;
     }
-    // SAFETY: tiles are there, and permitted or emulated.
-    let (wrong, count) = unsafe { crate::gemm::tiles::test() };
-    if wrong == 0 { Ok(()) } else { Err(Unusable::Test { wrong, count }) }
+    // The instructions are there, and permitted or emulated. Whether they compute the right thing is what the test finds out.
+    let amx = Amx(());
+    let (wrong, count) = tiles::test(amx);
+    if wrong == 0 { Ok(amx) } else { Err(Unusable::Test { wrong, count }) }
 }
 
 /// Whether the processor reports tiles and their products of bf16.

@@ -1,0 +1,10 @@
+//! What Regraft's data, networks and kernels share, on the standard library alone.
+//!
+//! Nothing here depends on a device. The one `unsafe` call is in [`resample`], which runs a copy of
+//! its loops that was compiled for AVX2.
+
+pub mod adam;
+pub mod element;
+pub mod function;
+pub mod random;
+pub mod resample;
