@@ -6,5 +6,7 @@
 pub mod adam;
 pub mod element;
 pub mod function;
+pub mod mix;
+pub mod normalisation;
 pub mod random;
 pub mod resample;

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     signals::survive_file_size_limit();
     // A wrong REGRAFT_ISA is said before any kernel runs into it.
-    regraft::isa::in_use().map_err(Failure::input)?;
+    regraft::engines::check_machine().map_err(Failure::input)?;
     match Regraft::parse().command {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Compare(arguments) => commands::compare::run(&arguments),

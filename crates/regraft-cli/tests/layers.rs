@@ -1,4 +1,4 @@
-//! Imports point downward: between the modules of a crate there are no circles.
+//! Imports point downward: between the modules of a crate there are no circles, and nothing above the engines knows a device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -120,4 +120,40 @@ fn a_circle_is_found() {
     assert_eq!(circles, ["a", "b", "c"]);
     let named = named_modules("use crate::{amx, gemm::{Left, multiply}, isa};\nlet x = crate::memory::lines_for;");
     assert_eq!(named, ["amx", "gemm", "isa", "memory"].map(str::to_owned).into());
+}
+
+/// Where engines, kernels and instruction sets may be named: in the engine's crates, in the one module that opens engines, in the
+/// solver's linear algebra, which runs on the processor whatever the device is, and in the arithmetic of JPEG.
+const ENGINES: [&str; 6] = [
+    "regraft-cpu/src",
+    "regraft-kernels/src",
+    "regraft-amx-emulator/src",
+    "regraft/src/engines",
+    "regraft/src/algebra.rs",
+    "regraft-data/src/decode/jpeg",
+];
+
+/// What only those name.
+const OF_ENGINES: [&str; 8] =
+    ["CpuEngine", "CpuError", "regraft_cpu", "regraft_kernels", "InstructionSet", "avx512", "amx::", "isa::"];
+
+#[test]
+fn only_the_engines_crates_and_what_opens_them_name_an_engine() {
+    let mut checked = 0;
+    for entry in fs::read_dir(crates()).expect("a folder") {
+        let source = entry.expect("an entry").path().join("src");
+        for path in rust_files(&source) {
+            let name = path.strip_prefix(crates()).expect("below");
+            if ENGINES.iter().any(|allowed| name.starts_with(allowed)) {
+                continue;
+            }
+            let code = code(&path);
+            let found: Vec<&str> = OF_ENGINES.into_iter().filter(|word| code.contains(word)).collect();
+            assert!(found.is_empty(), "{} names {found:?}: ask `engines` for it", name.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 150, "{checked} files");
+    let opens = code(&crates().join("regraft/src/engines/mod.rs"));
+    assert!(OF_ENGINES[..3].iter().all(|word| opens.contains(word)), "the words are those that the engine's users use");
 }

@@ -259,7 +259,7 @@ mod tests {
             let mut image = RgbImage { width: side, height: side, pixels };
             erase(&mut image, rectangle(left, top, width, height), &preprocessing);
             let mut normal = vec![0.0; preprocessing.input_length()];
-            crate::preprocessing::normalise_into(&image.pixels, &preprocessing, &mut normal);
+            preprocessing.normalisation().apply(&image.pixels, &mut normal);
             // A level is 0.018; what stays is torchvision's to rounding, what is erased is nearly its zero.
             let sum: f64 = normal.iter().map(|&value| f64::from(value)).sum();
             let zeros = normal.as_chunks::<3>().0.iter().filter(|pixel| pixel.iter().all(|value| value.abs() < 0.01)).count();

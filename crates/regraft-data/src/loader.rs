@@ -18,7 +18,7 @@ use crate::cache::{DecodedCache, decoded};
 use crate::catalogue::Sample;
 use crate::decode::{DecodeError, DecodeOptions};
 use crate::detail::least_side;
-use crate::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
+use crate::preprocessing::{Preprocessing, evaluation_pixels};
 use crate::shown::shown;
 pub use crate::transform::Transform;
 
@@ -73,8 +73,8 @@ impl LoaderOptions {
 /// Pictures ready for the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `[N, image_size, image_size, 3]`, normalised.
-    pub images: Vec<f32>,
+    /// `[N, image_size, image_size, 3]`: levels, which the engine normalises.
+    pub pixels: Vec<u8>,
     /// `[N]` places in the list of classes.
     pub labels: Vec<u32>,
     /// `[N]` places in the list of samples.
@@ -131,7 +131,7 @@ struct State {
     /// Batches handed out.
     delivered: usize,
     /// Memory of batches that were given back.
-    spare: Vec<Vec<f32>>,
+    spare: Vec<Vec<u8>>,
     stopped: bool,
 }
 
@@ -143,7 +143,7 @@ struct Pending {
 
 #[derive(Debug)]
 struct Content {
-    images: Vec<f32>,
+    pixels: Vec<u8>,
     /// Pictures still missing.
     missing: usize,
     /// The error of the first picture that failed, with its place.
@@ -183,7 +183,7 @@ impl Loader {
     pub fn recycle(&self, batch: Batch) {
         let mut state = self.shared.lock();
         if state.spare.len() < self.shared.options.prefetch_batches {
-            state.spare.push(batch.images);
+            state.spare.push(batch.pixels);
         }
     }
 
@@ -232,7 +232,7 @@ impl Iterator for Loader {
         }
         let indices = shared.order[range].to_vec();
         let labels = indices.iter().map(|&index| shared.samples[index as usize].label).collect();
-        Some(Ok(Batch { images: content.images, labels, indices }))
+        Some(Ok(Batch { pixels: content.pixels, labels, indices }))
     }
 }
 
@@ -256,7 +256,7 @@ impl Pending {
     fn finished(&self) -> Option<Content> {
         let mut content = self.lock();
         (content.missing == 0).then(|| Content {
-            images: std::mem::take(&mut content.images),
+            pixels: std::mem::take(&mut content.pixels),
             missing: 0,
             failed: content.failed.take(),
         })
@@ -282,8 +282,7 @@ impl Shared {
             match outcome {
                 Ok(pixels) => {
                     let length = self.options.preprocessing.input_length();
-                    let target = &mut content.images[slot * length..(slot + 1) * length];
-                    normalise_into(&pixels, &self.options.preprocessing, target);
+                    content.pixels[slot * length..(slot + 1) * length].copy_from_slice(&pixels);
                 }
                 // The first in order is reported, whichever worker came first.
                 Err(error) if content.failed.as_ref().is_none_or(|&(failed, _)| place < failed) => {
@@ -314,9 +313,9 @@ impl Shared {
                 state.taken += 1;
                 if place.is_multiple_of(self.options.batch_size) {
                     let missing = self.batch_range(batch).len();
-                    let mut images = state.spare.pop().unwrap_or_default();
-                    images.resize(missing * self.options.preprocessing.input_length(), 0.0);
-                    state.pending.push_back(Arc::new(Pending { content: Mutex::new(Content { images, missing, failed: None }) }));
+                    let mut pixels = state.spare.pop().unwrap_or_default();
+                    pixels.resize(missing * self.options.preprocessing.input_length(), 0);
+                    state.pending.push_back(Arc::new(Pending { content: Mutex::new(Content { pixels, missing, failed: None }) }));
                 }
                 let pending = Arc::clone(&state.pending[batch - state.delivered]);
                 return Some((place, pending));

@@ -1,5 +1,6 @@
 //! What happens to a picture in evaluation, and the numbers a network expects.
 
+use regraft_base::normalisation::Normalisation;
 use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,12 @@ impl Preprocessing {
         format!("{} pixels, {resize}", self.image_size)
     }
 
+    /// How the network's engine makes numbers of levels.
+    #[must_use]
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation { mean: self.mean, std: self.std }
+    }
+
     /// Numbers in one normalised picture: `image_size * image_size * 3`.
     #[must_use]
     pub fn input_length(&self) -> usize {
@@ -134,25 +141,6 @@ pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> Rgb
             square
         }
         ResizeMode::Letterbox => letterboxed(image, side, preprocessing),
-    }
-}
-
-/// Writes `((pixel / 255) - mean) / std` for each number of `pixels` `[N, 3]` to `output`, in the order of operations of
-/// torchvision's `ToTensor` and `Normalize`, each rounded to f32.
-///
-/// # Panics
-///
-/// When the two slices differ in length.
-pub fn normalise_into(pixels: &[u8], preprocessing: &Preprocessing, output: &mut [f32]) {
-    assert_eq!(pixels.len(), output.len(), "a picture and its normalised form have the same length");
-    // 256 possible values in each of three channels: looking them up costs no division.
-    let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
-        std::array::from_fn(|level| (level as f32 / 255.0 - preprocessing.mean[channel]) / preprocessing.std[channel])
-    });
-    for (output, pixel) in output.as_chunks_mut::<3>().0.iter_mut().zip(pixels.as_chunks::<3>().0) {
-        for channel in 0..3 {
-            output[channel] = tables[channel][usize::from(pixel[channel])];
-        }
     }
 }
 

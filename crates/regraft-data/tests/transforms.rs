@@ -7,7 +7,7 @@ use regraft_base::random::{Draws, Purpose};
 use regraft_base::resample::Rectangle;
 use regraft_data::RgbImage;
 use regraft_data::augmentation::{Augmentation, AugmentationKind, random_crop, resized_crop, training_pixels};
-use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 use serde_json::Value;
 
 fn cases(kind: &str) -> Vec<Value> {
@@ -57,7 +57,7 @@ fn normalisation_equals_to_tensor_and_normalize_to_the_bit() {
     assert_eq!(case["mean"], serde_json::json!([0.485, 0.456, 0.406]));
     let ramp: Vec<u8> = (0..=255).flat_map(|level| [level; 3]).collect();
     let mut values = vec![0.0; ramp.len()];
-    normalise_into(&ramp, &preprocessing, &mut values);
+    preprocessing.normalisation().apply(&ramp, &mut values);
     let bits: Vec<u32> = case["bits"].as_array().unwrap().iter().map(number).collect();
     assert_eq!(values.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), bits);
 }

@@ -19,6 +19,7 @@ pub mod elementwise;
 pub mod finish;
 pub mod functions;
 pub mod gemm;
+pub mod images;
 pub mod input;
 pub mod isa;
 pub mod jpeg;

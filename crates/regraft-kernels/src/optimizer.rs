@@ -42,6 +42,20 @@ pub fn add(values: &mut [f32], addend: &[f32]) {
     tasks.for_each(|(values, addend)| values.iter_mut().zip(addend).for_each(|(value, addend)| *value += addend));
 }
 
+/// Moves a running average by `share` of its distance to `values`. An element that equals its value stays to the bit: a sum would
+/// make 0 of -0.
+pub fn average(average: &mut [f32], values: &[f32], share: f32) {
+    assert_eq!(average.len(), values.len());
+    let tasks = average.par_chunks_mut(ELEMENTS_PER_TASK).zip(values.par_chunks(ELEMENTS_PER_TASK));
+    tasks.for_each(|(average, values)| {
+        for (average, value) in average.iter_mut().zip(values) {
+            if *average != *value {
+                *average += share * (value - *average);
+            }
+        }
+    });
+}
+
 /// Stochastic gradient descent with momentum: `gradient += decay * parameter; velocity = momentum * velocity + gradient;
 /// parameter -= rate * velocity`. Without momentum `velocity` may be empty.
 pub fn sgd(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32], rate: f32, momentum: f32, decay: f32) {

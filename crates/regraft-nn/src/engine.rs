@@ -4,7 +4,10 @@ use crate::graph::{Graph, GraphError};
 use crate::parameters::ParameterInfo;
 use crate::precision::Precision;
 use regraft_base::adam::AdamSettings;
+pub use regraft_base::mix::Mix;
+pub use regraft_base::normalisation::Normalisation;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A tensor's values by the tensor's name, in PyTorch's order of elements.
 pub type State = BTreeMap<String, Vec<f32>>;
@@ -62,11 +65,73 @@ impl Target<'_> {
     }
 }
 
+/// The elements of a batch's images, `[N, H, W, C]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// Numbers as the network takes them: images that are normalised already, or features.
+    Values(&'a [f32]),
+    /// The levels of images of three channels, which the engine normalises.
+    Pixels(&'a [u8], Normalisation),
+}
+
+impl Content<'_> {
+    /// How many elements there are.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Values(values) => values.len(),
+            Self::Pixels(pixels, _) => pixels.len(),
+        }
+    }
+}
+
+/// What a network reads: a batch of images, or of features in their place.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The images.
+    pub content: Content<'a>,
+    /// How the engine mixes each with the one before it, the first with the last.
+    pub mix: Option<Mix>,
+    /// The images that the network reads, from the first number up to the second; all unless given.
+    pub part: Option<[usize; 2]>,
+}
+
+impl<'a> Input<'a> {
+    /// The images that the network reads, of `length` elements each.
+    ///
+    /// # Errors
+    /// If there are not `count` of them.
+    pub fn images(&self, length: usize, count: usize) -> Result<Range<usize>, EngineError> {
+        let found = self.content.length();
+        let [first, end] = self.part.unwrap_or([0, count]);
+        // A part lies within whole images; otherwise all elements are read.
+        let expected = match self.part {
+            Some(_) if end.checked_sub(first) == Some(count) && found.is_multiple_of(length) && found >= end * length => found,
+            Some(_) => end * length,
+            None => count * length,
+        };
+        EngineError::check_length("the batch of images", found, expected)?;
+        Ok(first..end)
+    }
+
+    /// Numbers as the network takes them.
+    #[must_use]
+    pub fn values(values: &'a [f32]) -> Self {
+        Self { content: Content::Values(values), mix: None, part: None }
+    }
+
+    /// Levels that the engine normalises.
+    #[must_use]
+    pub fn pixels(pixels: &'a [u8], normalisation: Normalisation) -> Self {
+        Self { content: Content::Pixels(pixels, normalisation), mix: None, part: None }
+    }
+}
+
 /// Images to learn from, with what names the random draws of their step.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainBatch<'a> {
-    /// `[N, H, W, 3]`, normalised.
-    pub images: &'a [f32],
+    /// The images.
+    pub input: Input<'a>,
     /// What the network is to make of them.
     pub target: Target<'a>,
     /// `[N]`: what each image's gradient is multiplied by; 1 unless given. The losses that are handed back stay as they are.
@@ -185,8 +250,31 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Refuses a slice that is not as long as it has to be.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`].
+    pub fn check_length(what: &str, found: usize, expected: usize) -> Result<(), Self> {
+        if found == expected { Ok(()) } else { Err(Self::Length { what: what.to_owned(), found, expected }) }
+    }
+}
+
+/// What a pass over a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Forward, loss, backward. The first `frozen` nodes of the graph run as in
+    /// evaluation and have no backward pass.
+    Train {
+        /// How many nodes of the graph are frozen, from the start.
+        frozen: usize,
+    },
+    /// Forward to the logits, with running statistics.
+    Evaluate,
+}
+
 /// A network on a device. All pictures are square, `[N, H, W, 3]`.
-pub trait Engine {
+pub trait Engine: Send {
     /// The device in words, such as `cpu (2 threads, avx512, f32)`.
     fn device(&self) -> String;
 
@@ -202,6 +290,9 @@ pub trait Engine {
     /// Freezes the first `nodes` of the graph, rounded down to whole layers (see [`Graph::layers`]), or as many as come before
     /// the head: they run as in evaluation, take no gradient and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
+
+    /// Bytes of device memory that a pass over a batch of `batch` images takes for its maps.
+    fn planned_bytes(&self, mode: Mode, batch: usize) -> u64;
 
     /// How many nodes, from the start, are frozen.
     fn frozen(&self) -> usize;
@@ -227,29 +318,46 @@ pub trait Engine {
     /// # Errors
     /// When the batch or the update does not fit the network.
     fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError> {
-        let (found, expected) = (update.learning_rates.len(), self.graph().nodes.len());
-        if found != expected {
-            return Err(EngineError::Length { what: "the list of learning rates".into(), found, expected });
-        }
+        let rates = update.learning_rates.len();
+        EngineError::check_length("the list of learning rates", rates, self.graph().nodes.len())?;
         let output = self.gradients(batch, loss, StepPart::whole(batch.target.images(self.graph().classes())))?;
         self.update(update)?;
         Ok(output)
     }
 
+    /// Moves the running average of all tensors towards the network: it keeps the share `decay` of itself. The first call makes it
+    /// a copy of the network. (Polyak and Juditsky 1992; exponential as in Mean Teacher, Tarvainen and Valpola 2017.)
+    fn follow_average(&mut self, decay: f32);
+
+    /// Whether a running average is kept.
+    fn has_average(&self) -> bool;
+
+    /// Every tensor of the running average by name, if one is kept.
+    fn average(&self) -> Option<State>;
+
+    /// Replaces the running average, or ends it.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another length.
+    fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError>;
+
+    /// The first tensor by name, of the running average and then of the network, with a value that is not finite, and that value.
+    fn first_not_finite(&self) -> Option<(String, f32)>;
+
     /// The logits `[N, classes]` with running statistics and without dropout.
     ///
     /// # Errors
     /// When the pictures do not fit the network.
-    fn evaluate(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>, EngineError> {
+    fn evaluate(&mut self, input: Input<'_>, batch: usize) -> Result<Vec<f32>, EngineError> {
         let output = self.graph().output();
-        self.features(images, batch, output)
+        self.features(input, batch, output)
     }
 
     /// The output `[N, H, W, C]` of a node, as in evaluation.
     ///
     /// # Errors
     /// When the pictures do not fit the network.
-    fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError>;
+    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError>;
 
     /// Every tensor of the network, by name.
     fn state(&self) -> State;

@@ -1,12 +1,13 @@
-//! Networks as graphs of primitive operations, the engine that runs them, and weight files.
+//! Networks as graphs of primitive operations, what an engine has to do with them, and weight files.
 //!
-//! A [`graph::Graph`] describes a network of [`ops`]; [`cpu::CpuEngine`] runs it behind the [`engine::Engine`] trait, which is
-//! all that training, evaluation and checkpoints know of a device.
+//! A [`graph::Graph`] describes a network of [`ops`]. A crate of its own runs it on a device, behind
+//! the [`engine::Engine`] trait, which is all that training, evaluation and checkpoints know of it.
 
 #![forbid(unsafe_code)]
 
 pub mod architectures;
-pub mod cpu;
+pub mod arena;
+pub mod conformance;
 pub mod engine;
 pub mod graph;
 pub mod initialize;

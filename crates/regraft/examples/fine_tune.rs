@@ -1,11 +1,11 @@
 //! Fine-tunes the embedded model on a folder, then asks the result about a picture:
 //! `cargo run --release -p regraft --example fine_tune -- sample/fashion sample/fashion/test/bag/00030.png`.
 
-use regraft::config::{Freeze, Recipe, TrainConfig};
+use regraft::config::{Freeze, PrecisionChoice, Recipe, TrainConfig};
 use regraft::data::loader::LoaderOptions;
+use regraft::engines::DeviceChoice;
+use regraft::inference;
 use regraft::model::Model;
-use regraft::nn::cpu::CpuEngine;
-use regraft::nn::engine::Engine;
 use regraft::predict::predict;
 use regraft::train::{Event, Output, train};
 use std::path::PathBuf;
@@ -28,10 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The model file says how pictures are prepared and what the classes are called.
     let model = Model::load(&outcome.folder, None)?.into_classifier()?;
-    let mut engine = CpuEngine::new(model.graph.clone(), model.preprocessing.image_size as usize, 0)?;
-    engine.load_state(&model.state)?;
+    let mut engine = inference::engine(&model, &DeviceChoice::Auto, 0, PrecisionChoice::F32)?;
     let options = LoaderOptions::new(model.preprocessing.clone(), 1);
-    for prediction in predict(&mut engine, &[picture], &model.classes, 3, options, &mut |_| {})? {
+    for prediction in predict(&mut *engine, &[picture], &model.classes, 3, options, &mut |_| {})? {
         for guess in prediction.top {
             println!("{:6.2} %  {}", 100.0 * guess.probability, guess.class);
         }

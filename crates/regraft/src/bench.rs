@@ -2,13 +2,13 @@
 
 pub mod load;
 
-use crate::config::{Freeze, MOST_BATCH, PrecisionChoice};
+use crate::config::{Freeze, MOST_BATCH, PrecisionChoice, cores_or};
+use crate::engines::{self, DeviceChoice, OpenError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
 use regraft_base::random::{Draws, Purpose as DrawPurpose};
-use regraft_nn::cpu::{CpuEngine, CpuError};
-use regraft_nn::engine::{Engine, EngineError, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
+use regraft_nn::engine::{EngineError, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
 use regraft_nn::graph::GraphError;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use serde::Serialize;
@@ -41,7 +41,9 @@ pub struct StepOptions {
     pub batch: usize,
     /// Classes of the head.
     pub classes: usize,
-    /// Threads; 0 is one for each core.
+    /// What computes.
+    pub device: DeviceChoice,
+    /// Threads that compute on the processor; 0 is one for each core.
     pub threads: usize,
     /// What maps are stored as.
     pub precision: PrecisionChoice,
@@ -85,7 +87,7 @@ pub enum BenchError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error(transparent)]
-    Cpu(#[from] CpuError),
+    Open(#[from] OpenError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -121,17 +123,18 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let rates = vec![1e-3; graph.nodes.len()];
     let size = source_preprocessing(named).image_size as usize;
     let precision = options.precision.resolve();
-    let mut engine = CpuEngine::with_precision(graph, size, options.threads, precision)?;
+    let mut engine = engines::open(&options.device, graph, size, precision, options.threads)?;
     let purpose = match options.mode {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,
     };
-    check_batch(&engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")?;
+    check_batch(&*engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);
     let mut draws = Draws::new(0, DrawPurpose::Fixture, 0, 0);
-    let images: Vec<f32> = (0..options.batch * size * size * 3).map(|_| draws.range(-2.0, 2.0)).collect();
+    let pixels: Vec<u8> = (0..options.batch * size * size * 3).map(|_| (draws.next_u32() >> 24) as u8).collect();
+    let input = Input::pixels(&pixels, source_preprocessing(named).normalisation());
     let labels: Vec<u32> = (0..options.batch).map(|place| (place % options.classes) as u32).collect();
     let loss = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, reduction: Reduction::Mean };
     let mut seconds = Vec::with_capacity(options.steps);
@@ -149,7 +152,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                     decay_bias_norm: true,
                 };
                 let batch = TrainBatch {
-                    images: &images,
+                    input,
                     target: Target::Labels(&labels),
                     weights: None,
                     seed: 0,
@@ -158,7 +161,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                 };
                 engine.train_step(&batch, loss, &update)?;
             }
-            StepMode::Eval => drop(engine.evaluate(&images, options.batch)?),
+            StepMode::Eval => drop(engine.evaluate(input, options.batch)?),
         }
         if step >= 2 {
             seconds.push(start.elapsed().as_secs_f64());
@@ -170,9 +173,9 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         model: options.model.clone(),
         mode: options.mode,
         batch: options.batch,
-        threads: engine.threads(),
+        threads: cores_or(options.threads),
         freeze: options.freeze.clone(),
-        isa: regraft_kernels::isa::in_use().map_err(CpuError::from)?.name(),
+        isa: engines::instruction_set(),
         precision: precision.name(),
         images_per_second: rate(seconds[seconds.len() / 2]),
         best: rate(seconds[0]),

@@ -5,7 +5,7 @@ use crate::predictions::Prediction;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_data::shown::shown;
-use regraft_nn::engine::{Engine, EngineError};
+use regraft_nn::engine::{Engine, EngineError, Input};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,10 +145,11 @@ pub fn for_each_batch(
     take: &mut TakeBatch<'_>,
 ) -> Result<(), EvaluateError> {
     let order = (0..samples.len() as u32).collect();
+    let normalisation = options.preprocessing.normalisation();
     let mut loader = Loader::start(Arc::clone(samples), order, options);
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        let logits = engine.evaluate(&batch.images, batch.labels.len())?;
+        let logits = engine.evaluate(Input::pixels(&batch.pixels, normalisation), batch.labels.len())?;
         let flow = take(&logits, &batch.labels, &batch.indices);
         loader.recycle(batch);
         if flow.is_break() {

@@ -8,7 +8,6 @@ use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::verify::Verified;
-use regraft_nn::engine::Engine;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ pub fn evaluate_folder(
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<FolderEvaluation, InferenceError> {
     let mut listed = labelled_folder(folder, model.class_names())?;
-    let mut engine = inference::engine(model, options.threads, options.precision)?;
+    let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
     let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &paths, options, report)?;
     let bad = inference::unreadable(&skipped);
@@ -49,7 +48,7 @@ pub fn evaluate_folder(
         report(Progress::Running { done, total });
         ControlFlow::Continue(())
     };
-    let scored = evaluate(&mut engine, &samples, &model.classes, loading, &mut progress)?;
+    let scored = evaluate(&mut *engine, &samples, &model.classes, loading, &mut progress)?;
     check_finite(scored.predictions.iter().map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
     let notes = model.notes.iter().cloned().chain(listed.notes);
     let notes = notes

@@ -2,6 +2,7 @@
 
 use crate::class_names::LabelledFolderError;
 use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
+use crate::engines::{self, DeviceChoice, OpenError};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
@@ -10,16 +11,17 @@ use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
 use regraft_data::verify::Verified;
-use regraft_nn::cpu::{CpuEngine, CpuError};
 use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// How a finished model is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
-    /// Threads that compute; 0 is one for each core.
+    /// What computes.
+    pub device: DeviceChoice,
+    /// Threads that compute on the processor; 0 is one for each core.
     pub threads: usize,
     /// What maps are stored as.
     pub precision: PrecisionChoice,
@@ -65,7 +67,7 @@ pub enum InferenceError {
     #[error(transparent)]
     Unreadable(#[from] UnreadableFiles),
     #[error(transparent)]
-    Cpu(#[from] CpuError),
+    Open(#[from] OpenError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -86,15 +88,19 @@ impl InferenceError {
     }
 }
 
-/// An engine that holds a model's tensors, on so many threads (0: one for each core).
+/// An engine that holds a model's tensors; device and threads are as for [`engines::open`].
 ///
 /// # Errors
 /// When the machine lacks what was asked for.
-pub fn engine(model: &Model, threads: usize, precision: PrecisionChoice) -> Result<CpuEngine, InferenceError> {
-    let size = model.preprocessing.image_size as usize;
-    let mut engine = CpuEngine::with_precision(model.graph.clone(), size, threads, precision.resolve())?;
+pub fn engine(
+    model: &Model,
+    device: &DeviceChoice,
+    threads: usize,
+    precision: PrecisionChoice,
+) -> Result<Box<dyn Engine>, InferenceError> {
     let image_size = model.preprocessing.image_size;
-    check_batch(&engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
+    let mut engine = engines::open(device, model.graph.clone(), image_size as usize, precision.resolve(), threads)?;
+    check_batch(&*engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
     engine.load_state(&model.state)?;
     Ok(engine)
 }

@@ -4,12 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+mod algebra;
 pub mod atomic_file;
 pub mod audit;
 pub mod bench;
 pub mod class_names;
 pub mod compare;
 pub mod config;
+pub mod engines;
 pub mod evaluate;
 pub mod evaluate_folder;
 pub mod features;
@@ -36,5 +38,4 @@ pub mod train;
 pub mod transfer;
 
 pub use regraft_data as data;
-pub use regraft_kernels::{amx, isa};
 pub use regraft_nn as nn;

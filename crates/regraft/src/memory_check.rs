@@ -1,8 +1,7 @@
 //! Whether this machine has the memory that a batch needs, asked before any of it is taken.
 
 use regraft_data::memory;
-use regraft_nn::cpu::{CpuEngine, Mode};
-use regraft_nn::engine::Engine;
+use regraft_nn::engine::{Engine, Mode};
 
 /// Batches of images that are in memory at a time: the one in use and those that the loader prepares.
 pub(crate) const LOADED_BATCHES: u64 = 3;
@@ -37,7 +36,7 @@ pub(crate) enum Purpose {
 /// # Errors
 /// [`TooLittleMemory`].
 pub(crate) fn check_batch(
-    engine: &CpuEngine,
+    engine: &dyn Engine,
     image_size: u32,
     batch: usize,
     purpose: Purpose,
@@ -47,7 +46,7 @@ pub(crate) fn check_batch(
         Purpose::Train { frozen } if frozen < engine.graph().backbone() => Mode::Train { frozen },
         Purpose::Train { .. } | Purpose::Evaluate => Mode::Evaluate,
     };
-    let image_bytes = u64::from(image_size).pow(2) * 3 * 4;
+    let image_bytes = u64::from(image_size).pow(2) * 3;
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
     let needed = engine.planned_bytes(mode, batch).saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");

@@ -61,14 +61,14 @@ pub fn predict_files(
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Predictions, InferenceError> {
-    let mut engine = inference::engine(model, options.threads, options.precision)?;
+    let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &all, options, report)?;
     let bad = inference::unreadable(&skipped);
     let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });
-    let predictions = predict(&mut engine, &readable, &model.classes, top, loading, &mut progress)?;
+    let predictions = predict(&mut *engine, &readable, &model.classes, top, loading, &mut progress)?;
     check_finite(predictions.iter().map(|prediction| (prediction.path.as_path(), prediction.top.is_empty())))?;
     Ok(Predictions { predictions, skipped, truncated, reduced })
 }

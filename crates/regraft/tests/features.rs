@@ -6,10 +6,10 @@ use regraft::config::PrecisionChoice;
 use regraft::data::augmentation::Augmentation;
 use regraft::data::catalogue::Sample;
 use regraft::data::loader::{Loader, LoaderOptions, Transform};
+use regraft::engines::DeviceChoice;
 use regraft::features::{FeatureStore, Features, LIMIT_BYTES, StoreError, features, trunk_fingerprint, trunk_output};
 use regraft::model::Model;
-use regraft::nn::cpu::CpuEngine;
-use regraft::nn::engine::Engine;
+use regraft::nn::engine::{Engine, Input};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 struct Bench {
     folder: TempDir,
     samples: Arc<[Sample]>,
-    engine: CpuEngine,
+    engine: Box<dyn Engine>,
     loading: LoaderOptions,
 }
 
@@ -36,13 +36,13 @@ impl Bench {
             .collect();
         let mut model = Model::embedded().expect("it is built in");
         model.preprocessing.image_size = 32;
-        let engine = regraft::inference::engine(&model, 1, PrecisionChoice::F32).expect("an engine");
+        let engine = regraft::inference::engine(&model, &DeviceChoice::Auto, 1, PrecisionChoice::F32).expect("an engine");
         let loading = LoaderOptions { workers: 1, ..LoaderOptions::new(model.preprocessing, 2) };
         Self { folder, samples: samples.into(), engine, loading }
     }
 
     fn store(&mut self, limit: u64) -> FeatureStore {
-        let fingerprint = trunk_fingerprint(&mut self.engine, &self.loading.preprocessing).expect("it fits");
+        let fingerprint = trunk_fingerprint(&mut *self.engine, &self.loading.preprocessing).expect("it fits");
         FeatureStore::new(&self.kept(), fingerprint, limit)
     }
 
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     fn features(&mut self, store: Option<&mut FeatureStore>) -> Features {
-        features(&mut self.engine, &self.samples, &self.loading, store, &mut |_| ControlFlow::Continue(()))
+        features(&mut *self.engine, &self.samples, &self.loading, store, &mut |_| ControlFlow::Continue(()))
             .expect("readable pictures")
     }
 
@@ -74,7 +74,8 @@ fn features_are_what_the_trunk_gives_and_are_found_again() {
     assert_eq!((computed.channels, computed.values.len(), computed.found), (channels, 5 * channels, 0));
     let mut loader = Loader::start(Arc::clone(&bench.samples), vec![3], bench.loading.clone());
     let picture = loader.next().expect("a batch").expect("readable");
-    assert!(computed.row(3) == bench.engine.features(&picture.images, 1, node).expect("it fits"));
+    let input = Input::pixels(&picture.pixels, bench.loading.preprocessing.normalisation());
+    assert!(computed.row(3) == bench.engine.features(input, 1, node).expect("it fits"));
 
     let mut store = bench.store(LIMIT_BYTES);
     let first = bench.features(Some(&mut store));
@@ -118,18 +119,18 @@ fn a_view_is_kept_with_its_draws_and_a_trunk_with_its_weights() {
     let plain = view(&mut bench, 3, 2, plain);
     assert!(plain.found == 5 && plain.values == evaluated.values);
 
-    let before = trunk_fingerprint(&mut bench.engine, &bench.loading.preprocessing).expect("it fits");
+    let before = trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits");
     let mut state = bench.engine.state();
     state.get_mut("classifier.bias").expect("a head")[0] += 1.0;
     bench.engine.load_state(&state).expect("it fits");
     assert_eq!(
-        trunk_fingerprint(&mut bench.engine, &bench.loading.preprocessing).expect("it fits"),
+        trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"),
         before,
         "the head is no trunk"
     );
     state.get_mut("blocks.6.0.bn3.bias").expect("a trunk")[0] += 1e-6;
     bench.engine.load_state(&state).expect("it fits");
-    assert_ne!(trunk_fingerprint(&mut bench.engine, &bench.loading.preprocessing).expect("it fits"), before);
+    assert_ne!(trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"), before);
 }
 
 #[test]

@@ -90,9 +90,8 @@ fn augmented_cells_are_what_the_loader_hands_to_training() {
     let loading = LoaderOptions { transform, workers: 1, ..LoaderOptions::new(preprocessing, 6) };
     let batch = Loader::start(samples.into(), (0..6).collect(), loading).next().unwrap().unwrap();
     for shown in grid.shown.iter().flat_map(|class| &class.shown) {
-        let length = batch.images.len() / 6;
-        let loaded = &batch.images[shown.sample as usize * length..][..length];
-        let loaded: Vec<u8> = loaded.iter().map(|value| (value * 255.0).round() as u8).collect();
+        let length = batch.pixels.len() / 6;
+        let loaded = &batch.pixels[shown.sample as usize * length..][..length];
         assert_eq!(part(&grid.image, shown.augmented.unwrap()), loaded, "sample {}", shown.sample);
     }
 }

@@ -1,6 +1,6 @@
 //! Flags of `regraft audit`.
 
-use super::shared::{ReadingArguments, ThreadArguments};
+use super::shared::{DeviceArguments, ReadingArguments, ThreadArguments};
 use clap::Args;
 use regraft::audit::AuditOptions;
 use std::path::PathBuf;
@@ -46,6 +46,8 @@ pub struct AuditArguments {
     pub reading: ReadingArguments,
     #[command(flatten)]
     pub threads: ThreadArguments,
+    #[command(flatten)]
+    pub device: DeviceArguments,
 }
 
 impl AuditArguments {
@@ -56,6 +58,7 @@ impl AuditArguments {
             with_model: !self.files_only,
             decode: self.reading.decode_options(),
             threads: self.threads.threads.unwrap_or(0),
+            device: self.device.device.clone().unwrap_or_default(),
             workers: self.threads.workers.unwrap_or(0),
             seed: self.seed,
         }

@@ -1,6 +1,6 @@
 //! `regraft bench`'s flags.
 
-use super::shared::{PrecisionArguments, ReadingArguments, threads};
+use super::shared::{DeviceArguments, PrecisionArguments, ReadingArguments, threads};
 use super::{one_of, text};
 use clap::{Args, Subcommand};
 use regraft::bench::load::LoadOptions;
@@ -55,6 +55,8 @@ pub struct StepArguments {
     /// Threads that compute; 0 is one for each core
     #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
     pub threads: usize,
+    #[command(flatten)]
+    pub device: DeviceArguments,
     #[command(flatten)]
     pub precision: PrecisionArguments,
     /// Layers that stay as they are: none, trunk, or through=LAYER
@@ -118,6 +120,7 @@ impl StepArguments {
             mode: self.mode,
             batch: self.batch,
             classes: self.classes,
+            device: self.device.device.clone().unwrap_or_default(),
             threads: self.threads,
             precision: self.precision.precision.unwrap_or(PrecisionChoice::F32),
             freeze: self.freeze.clone(),

@@ -1,6 +1,6 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{BadImageArguments, CacheArguments, PrecisionArguments, ReadingArguments, ThreadArguments};
+use super::shared::{BadImageArguments, CacheArguments, DeviceArguments, PrecisionArguments, ReadingArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{CacheImages, OnBadImage, PrecisionChoice, Weights};
@@ -117,11 +117,14 @@ pub struct InferenceArguments {
     pub cache: CacheArguments,
     #[command(flatten)]
     pub precision: PrecisionArguments,
+    #[command(flatten)]
+    pub device: DeviceArguments,
 }
 
 impl InferenceArguments {
     pub fn options(&self) -> InferenceOptions {
         InferenceOptions {
+            device: self.device.device.clone().unwrap_or_default(),
             threads: self.threads.threads.unwrap_or(0),
             precision: self.precision.precision.unwrap_or(PrecisionChoice::F32),
             workers: self.threads.workers.unwrap_or(0),

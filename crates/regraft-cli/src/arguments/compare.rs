@@ -1,6 +1,6 @@
 //! `regraft compare`'s flags, and how they become arms.
 
-use super::shared::{PrecisionArguments, SourceArguments, ThreadArguments};
+use super::shared::{DeviceArguments, PrecisionArguments, SourceArguments, ThreadArguments};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::compare::CompareConfig;
@@ -58,6 +58,8 @@ pub struct CompareArguments {
     pub precision: PrecisionArguments,
     #[command(flatten)]
     pub threads: ThreadArguments,
+    #[command(flatten)]
+    pub device: DeviceArguments,
 }
 
 impl CompareArguments {
@@ -95,6 +97,9 @@ impl CompareArguments {
         common.options.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?)))));
         if let Some(precision) = self.precision.precision {
             common.options.insert("precision".to_owned(), toml::Value::try_from(precision).map_err(Failure::input)?);
+        }
+        if let Some(device) = &self.device.device {
+            common.options.insert("device".to_owned(), toml::Value::String(device.to_string()));
         }
         let arms = match &self.arms {
             Some(path) => arms::read(path, data, &common),

@@ -1,8 +1,8 @@
 //! `regraft train`'s options of a run, which `regraft show` has too, and how they become a configuration.
 
 use super::shared::{
-    BadImageArguments, CacheArguments, PrecisionArguments, PreparationArguments, ReadingArguments, SourceArguments,
-    ThreadArguments,
+    BadImageArguments, CacheArguments, DeviceArguments, PrecisionArguments, PreparationArguments, ReadingArguments,
+    SourceArguments, ThreadArguments,
 };
 use super::{at_least_one, number, one_of, text};
 use crate::failure::Failure;
@@ -165,9 +165,8 @@ pub struct RunOptions {
     pub cache: CacheArguments,
     #[command(flatten)]
     pub precision: PrecisionArguments,
-    /// Device
-    #[arg(long, help_heading = "Machine")]
-    pub device: Option<String>,
+    #[command(flatten)]
+    pub device: DeviceArguments,
 }
 
 impl RunOptions {
@@ -242,7 +241,7 @@ impl RunOptions {
         set(&mut config.threads, self.threads.threads.as_ref());
         set(&mut config.workers, self.threads.workers.as_ref());
         set(&mut config.precision, self.precision.precision.as_ref());
-        set(&mut config.device, self.device.as_ref());
+        set(&mut config.device, self.device.device.as_ref());
         config.check().map_err(Failure::input)?;
         if use_of == Use::Steps {
             let changed = differences(&base, &options(&config));

@@ -5,6 +5,7 @@ use clap::Args;
 use regraft::config::{CacheImages, MOST_THREADS, OnBadImage, PrecisionChoice, Resize, Weights};
 use regraft::data::augmentation::AugmentationKind;
 use regraft::data::decode::{DecodeOptions, MOST_MAX_PIXELS};
+use regraft::engines::DeviceChoice;
 use std::path::PathBuf;
 
 /// Where a source model comes from.
@@ -104,6 +105,15 @@ pub struct ThreadArguments {
     /// Threads that decode and transform pictures [default: one for each core]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
     pub workers: Option<usize>,
+}
+
+/// What the network runs on.
+#[derive(Debug, Args)]
+pub struct DeviceArguments {
+    /// What the network runs on: auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or cpu*2 (see `regraft doctor`)
+    /// [default: auto, the best that there is]
+    #[arg(long, value_name = "DEVICE", value_parser = text::<DeviceChoice, _>, help_heading = "Machine")]
+    pub device: Option<DeviceChoice>,
 }
 
 /// A number of threads.

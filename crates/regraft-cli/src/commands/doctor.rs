@@ -3,9 +3,8 @@
 use crate::arguments::DoctorArguments;
 use crate::failure::Failure;
 use crate::output;
-use regraft::amx;
-use regraft::config::{DEVICES, PrecisionChoice};
-use regraft::isa::{self, InstructionSet};
+use regraft::config::PrecisionChoice;
+use regraft::engines::{self, Listed, Processor};
 use regraft::model::{HAS_EMBEDDED, Model};
 use serde::Serialize;
 
@@ -21,29 +20,43 @@ struct Report {
     instruction_set_forced: bool,
     amx: String,
     precision_auto: &'static str,
-    devices: &'static [&'static str],
+    devices: Vec<&'static str>,
+    unusable_devices: Vec<Unusable>,
     embedded_model: Option<String>,
 }
 
+/// A device that cannot be used.
+#[derive(Serialize)]
+struct Unusable {
+    device: &'static str,
+    why: &'static str,
+}
+
 pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
-    let in_use = isa::in_use().map_err(Failure::input)?;
+    let Processor { instruction_sets, in_use, forced_by, amx } = engines::processor();
+    let (usable, unusable): (Vec<Listed>, Vec<Listed>) =
+        engines::devices().into_iter().partition(|found| found.unusable.is_none());
+    let unusable = unusable.into_iter().filter_map(|Listed { device, unusable }| Some(Unusable { device, why: unusable? }));
     let report = Report {
         regraft_version: env!("CARGO_PKG_VERSION"),
         operating_system: std::env::consts::OS,
         processor: std::env::consts::ARCH,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        instruction_sets: InstructionSet::ALL.into_iter().filter(|set| set.is_available()).map(InstructionSet::name).collect(),
-        instruction_set_in_use: in_use.name(),
-        instruction_set_forced: std::env::var_os(isa::VARIABLE).is_some_and(|value| !value.is_empty()),
-        amx: amx::usable().map_or_else(|unusable| unusable.to_string(), |_| "usable".to_owned()),
+        instruction_sets,
+        instruction_set_in_use: in_use,
+        instruction_set_forced: forced_by.is_some(),
+        amx,
         precision_auto: PrecisionChoice::Auto.resolve().name(),
-        devices: &DEVICES,
+        devices: usable.iter().map(|found| found.device).collect(),
+        unusable_devices: unusable.collect(),
         embedded_model: embedded_model()?,
     };
     if arguments.json {
         return output::json(&report);
     }
-    let how = if report.instruction_set_forced { format!("forced by {}", isa::VARIABLE) } else { "the best".to_owned() };
+    let how = forced_by.map_or_else(|| "the best".to_owned(), |variable| format!("forced by {variable}"));
+    let unusable: String =
+        report.unusable_devices.iter().map(|Unusable { device, why }| format!("; not {device}: {why}")).collect();
     let embedded = report.embedded_model.as_deref().unwrap_or("none (built without the feature `embedded`)");
     for line in [
         format!("regraft          {}", report.regraft_version),
@@ -56,7 +69,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
         ),
         format!("AMX              {}", report.amx),
         format!("precision        f32 unless --precision says otherwise; --precision auto is {} here", report.precision_auto),
-        format!("devices          {}", report.devices.join(", ")),
+        format!("devices          {}{unusable}", report.devices.join(", ")),
         format!("embedded model   {embedded}"),
     ] {
         output::line(line)?;

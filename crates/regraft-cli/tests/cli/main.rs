@@ -11,6 +11,7 @@ mod budget;
 mod classifiers;
 mod compare;
 mod data;
+mod devices;
 mod divergence;
 #[cfg(feature = "export")]
 mod export;

@@ -20,8 +20,6 @@ fn source_models_that_cannot_be_had_are_refused() {
     );
     let error = workspace.regraft("train photos --model resnet19").failed(2);
     assert_says(&error, &["there is no model resnet19", "regraft models", "resnet18, resnet34"]);
-    let error = workspace.regraft("train photos --device cuda").failed(2);
-    assert_says(&error, &["device cuda is not built in; this build has cpu"]);
     let error = workspace.regraft("train photos --weights nowhere.pth --model resnet18").failed(2);
     assert_says(&error, &["nowhere.pth"]);
     let error = workspace.regraft("train photos --freeze through=layer9").failed(2);

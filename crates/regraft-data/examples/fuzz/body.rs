@@ -3,7 +3,7 @@
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode_bytes};
-use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 
 /// Pictures of more pixels are refused, so that a run tries many.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -64,7 +64,7 @@ fn to_tensor(image: &regraft_data::RgbImage) {
         ];
         for square in squares {
             let mut tensor = vec![f32::NAN; preprocessing.input_length()];
-            normalise_into(&square.pixels, &preprocessing, &mut tensor);
+            preprocessing.normalisation().apply(&square.pixels, &mut tensor);
             assert!(tensor.iter().all(|value| value.is_finite()), "a tensor of numbers");
         }
     }

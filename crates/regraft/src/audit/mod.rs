@@ -18,6 +18,7 @@ pub(crate) use quick::{Listed, quick_notes};
 pub use table::table;
 
 use crate::config::cores_or;
+use crate::engines::DeviceChoice;
 use crate::pictures::ignored_note;
 use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
@@ -39,6 +40,8 @@ pub struct AuditOptions {
     pub decode: DecodeOptions,
     /// Threads that compute; 0 is one for each core.
     pub threads: usize,
+    /// What computes features.
+    pub device: DeviceChoice,
     /// Threads that read and compare pictures; 0 is one for each core.
     pub workers: usize,
     /// Seed of the division into parts that are held out in turn.

@@ -26,16 +26,16 @@ pub(super) fn ask(
         return Ok((Vec::new(), Vec::new()));
     }
     let model = Model::embedded()?;
-    let mut engine = inference::engine(&model, options.threads, PrecisionChoice::F32)?;
+    let mut engine = inference::engine(&model, &options.device, options.threads, PrecisionChoice::F32)?;
     let loading = LoaderOptions {
         workers: cores_or(options.workers),
         decode: options.decode,
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
-    let fingerprint = trunk_fingerprint(&mut engine, &model.preprocessing)?;
+    let fingerprint = trunk_fingerprint(&mut *engine, &model.preprocessing)?;
     let mut store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
     let total = samples.len();
-    let found = features(&mut engine, &samples, &loading, store.as_mut(), &mut |done| {
+    let found = features(&mut *engine, &samples, &loading, store.as_mut(), &mut |done| {
         report(Progress { stage: "features", done, total });
         ControlFlow::Continue(())
     })?;

@@ -1,7 +1,7 @@
 //! Pictures far from all others in the space of a network's features.
 
+use crate::algebra::linear;
 use rayon::prelude::*;
-use regraft_kernels::linear;
 
 /// The neighbour whose distance counts: one or two copies make no company.
 const NEIGHBOUR: usize = 5;

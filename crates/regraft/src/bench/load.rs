@@ -98,7 +98,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) 
         std: [0.229, 0.224, 0.225],
     };
     let batch = options.batch.min(samples.len());
-    let bytes = (batch as u64).saturating_mul(preprocessing.input_length() as u64 * 4).saturating_mul(LOADED_BATCHES);
+    let bytes = (batch as u64).saturating_mul(preprocessing.input_length() as u64).saturating_mul(LOADED_BATCHES);
     let what = format!("{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels", size = options.image_size);
     memory_check::check(what, bytes, "choose a smaller --batch or --image-size".into())?;
     let cache = options.cache_images.cache();

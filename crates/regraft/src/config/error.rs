@@ -1,6 +1,6 @@
 //! Why a configuration cannot be used.
 
-use super::DEVICES;
+use crate::engines::OpenError;
 use std::path::PathBuf;
 
 /// What to choose where a run without steps is not what is wanted.
@@ -48,12 +48,9 @@ pub enum ConfigError {
         /// The options, as flags.
         options: String,
     },
-    /// A device that this build does not have.
-    #[error("device {device} is not built in; this build has {}", DEVICES.join(", "))]
-    Device {
-        /// What was asked for.
-        device: String,
-    },
+    /// A device that cannot be used.
+    #[error(transparent)]
+    Device(Box<OpenError>),
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {source}", path.display())]
     Read {
@@ -73,4 +70,10 @@ pub enum ConfigError {
     /// The configuration has no form in TOML.
     #[error("the configuration cannot be written as TOML: {0}")]
     Write(Box<toml::ser::Error>),
+}
+
+impl From<OpenError> for ConfigError {
+    fn from(error: OpenError) -> Self {
+        Self::Device(Box::new(error))
+    }
 }

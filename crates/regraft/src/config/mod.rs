@@ -19,6 +19,7 @@ pub use words::{
     PrecisionChoice, Recipe, Resize, Schedule, Weights,
 };
 
+use crate::engines::DeviceChoice;
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, DecodeOptions, MOST_MAX_PIXELS};
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
@@ -175,8 +176,9 @@ pub struct TrainConfig {
     pub threads: usize,
     /// Threads that decode and transform pictures; 0 is one for each core.
     pub workers: usize,
-    /// The device.
-    pub device: String,
+    /// What computes. A run writes the devices that it found.
+    #[serde(default)]
+    pub device: DeviceChoice,
 }
 
 fn yes() -> bool {
@@ -218,9 +220,6 @@ pub const MOST_THREADS: usize = 1024;
 pub(crate) fn cores_or(asked: usize) -> usize {
     if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
-
-/// Devices of this build.
-pub const DEVICES: [&str; 1] = ["cpu"];
 
 impl TrainConfig {
     /// The recipe's options for `data`.
@@ -281,7 +280,7 @@ impl TrainConfig {
             precision: PrecisionChoice::F32,
             threads: 0,
             workers: 0,
-            device: "cpu".into(),
+            device: DeviceChoice::Auto,
         };
         match recipe {
             Recipe::D2l => d2l,
@@ -407,9 +406,7 @@ impl TrainConfig {
                 return wrong(option, threads.to_string(), "1 to 1024, or 0 for one for each core");
             }
         }
-        if !DEVICES.contains(&self.device.as_str()) {
-            return Err(ConfigError::Device { device: self.device.clone() });
-        }
+        self.device.resolve()?;
         Ok(())
     }
 
@@ -447,6 +444,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::Device;
 
     #[test]
     fn a_configuration_comes_back_as_it_was_written() {
@@ -489,7 +487,8 @@ mod tests {
         assert!(error(&|config| config.lr = Some(-1.0)).starts_with("--lr -1 is not possible"));
         assert!(error(&|config| config.warmup = 99.0).contains("--warmup 99"));
         assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
-        assert_eq!(error(&|config| config.device = "cuda".into()), "device cuda is not built in; this build has cpu");
+        let gpu = error(&|config| config.device = DeviceChoice::Listed(vec![Device::Gpu(1)]));
+        assert!(gpu.starts_with("--device gpu:1 cannot be used: "), "{gpu}");
         let freeze = Freeze::try_from("layer3".to_owned()).expect_err("no such word").to_string();
         assert_eq!(freeze, "--freeze layer3 is not possible; use auto, none, backbone, through=LAYER or gradual=EPOCHS");
         assert!(Freeze::try_from("gradual=0".to_owned()).is_err() && Freeze::try_from("trunk=1".to_owned()).is_err());

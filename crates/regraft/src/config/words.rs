@@ -2,10 +2,10 @@
 
 use super::ConfigError;
 use super::stored_path::StoredPath;
+use crate::engines;
 use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
-use regraft_kernels::isa;
 use regraft_nn::precision::Precision;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -195,10 +195,7 @@ impl PrecisionChoice {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
-            Self::Auto => {
-                let multiplies_bf16 = isa::in_use().is_ok_and(isa::InstructionSet::multiplies_bf16);
-                if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
-            }
+            Self::Auto => engines::fastest_precision(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::json;
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::preprocessing::Preprocessing;
-use regraft_nn::engine::Engine;
+use regraft_nn::engine::{Engine, Input};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub fn trunk_fingerprint(engine: &mut dyn Engine, preprocessing: &Preprocessing)
     let (node, _) = trunk_output(engine.graph())?;
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
     let noise: Vec<f32> = (0..preprocessing.input_length()).map(|_| draws.range(-2.0, 2.0)).collect();
-    let output = engine.features(&noise, 1, node).map_err(crate::evaluate::EvaluateError::from)?;
+    let output = engine.features(Input::values(&noise), 1, node).map_err(crate::evaluate::EvaluateError::from)?;
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(engine.graph().architecture.as_bytes());

@@ -1,7 +1,7 @@
 //! An engine for networks whose trunk is frozen: it takes the trunk's features in place of pictures.
 
-use regraft_nn::cpu::{CpuEngine, CpuError};
-use regraft_nn::engine::{Engine, EngineError, LossSettings, State, StepOutput, StepPart, TrainBatch, Update};
+use crate::engines::{self, DeviceChoice, OpenError};
+use regraft_nn::engine::{Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, TrainBatch, Update};
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
 use regraft_nn::precision::Precision;
@@ -14,19 +14,19 @@ pub struct HeadEngine {
     graph: Graph,
     parameters: Vec<ParameterInfo>,
     trunk: State,
-    head: CpuEngine,
+    head: Box<dyn Engine>,
 }
 
 impl HeadEngine {
-    /// An engine with the network and tensors of `whole`, on so many threads (0: one for each core).
+    /// An engine with the network and tensors of `whole`; device and threads are as for [`engines::open`].
     ///
     /// # Errors
-    /// When the operating system gives no threads.
-    pub fn new(whole: &dyn Engine, threads: usize) -> Result<Self, CpuError> {
+    /// As [`engines::open`].
+    pub fn new(whole: &dyn Engine, device: &DeviceChoice, threads: usize) -> Result<Self, OpenError> {
         let graph = whole.graph().clone();
-        let mut head = CpuEngine::new(graph.head_alone(), 1, threads)?;
+        let mut head = engines::open(device, graph.head_alone(), 1, Precision::F32, threads)?;
         let mut trunk = whole.state();
-        head.load_state(&trunk).map_err(CpuError::State)?;
+        head.load_state(&trunk)?;
         head.parameters().iter().for_each(|parameter| drop(trunk.remove(&parameter.name)));
         let (device, precision) = (whole.device(), whole.precision());
         Ok(Self { device, precision, parameters: whole.parameters().to_vec(), graph, trunk, head })
@@ -58,6 +58,11 @@ impl Engine for HeadEngine {
         self.graph.backbone()
     }
 
+    /// That of the head.
+    fn planned_bytes(&self, _: Mode, batch: usize) -> u64 {
+        self.head.planned_bytes(Mode::Train { frozen: 0 }, batch)
+    }
+
     fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
         self.head.gradients(batch, loss, part)
     }
@@ -71,11 +76,32 @@ impl Engine for HeadEngine {
         self.head.update(&Update { learning_rates: rates, ..*update })
     }
 
-    fn features(&mut self, images: &[f32], batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+    fn follow_average(&mut self, decay: f32) {
+        self.head.follow_average(decay);
+    }
+
+    fn has_average(&self) -> bool {
+        self.head.has_average()
+    }
+
+    /// The trunk's average is the trunk.
+    fn average(&self) -> Option<State> {
+        Some(self.trunk.clone().into_iter().chain(self.head.average()?).collect())
+    }
+
+    fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError> {
+        self.head.load_average(average)
+    }
+
+    fn first_not_finite(&self) -> Option<(String, f32)> {
+        self.head.first_not_finite()
+    }
+
+    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
         if node < self.graph.backbone() {
             return Err(EngineError::Missing(format!("the trunk that computes {}", self.graph.nodes[node].name)));
         }
-        self.head.features(images, batch, node - self.graph.backbone())
+        self.head.features(input, batch, node - self.graph.backbone())
     }
 
     fn state(&self) -> State {

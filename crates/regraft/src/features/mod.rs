@@ -17,7 +17,7 @@ use regraft_data::catalogue::Sample;
 use regraft_data::decode::file;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_data::parallel;
-use regraft_nn::engine::Engine;
+use regraft_nn::engine::{Engine, Input};
 use regraft_nn::graph::{Graph, Source};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -109,6 +109,7 @@ pub fn features(
     let found = samples.len() - missing.len();
     let mut done = found;
     let mut flow = progress(done);
+    let normalisation = loading.preprocessing.normalisation();
     let mut loader = Loader::start(Arc::clone(samples), missing.clone(), loading.clone());
     while let Some(batch) = loader.next() {
         if flow.is_break() {
@@ -116,7 +117,7 @@ pub fn features(
         }
         let batch = batch.map_err(EvaluateError::from)?;
         let count = batch.indices.len();
-        let rows = engine.features(&batch.images, count, node).map_err(EvaluateError::from)?;
+        let rows = engine.features(Input::pixels(&batch.pixels, normalisation), count, node).map_err(EvaluateError::from)?;
         for (&place, row) in batch.indices.iter().zip(rows.chunks_exact(channels)) {
             let place = place as usize;
             values[place * channels..(place + 1) * channels].copy_from_slice(row);

@@ -5,9 +5,9 @@
 //! examples than features leave directions in which nothing varies; they are left out.
 
 use super::Examples;
+use crate::algebra::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::algebra::symmetric::{add_scaled, dot, eigenvectors};
 use rayon::prelude::*;
-use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, multiply};
-use regraft_kernels::symmetric::{add_scaled, dot, eigenvectors};
 
 /// Examples that are centred at a time.
 const BLOCK: usize = 512;

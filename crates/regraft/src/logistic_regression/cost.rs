@@ -1,9 +1,9 @@
 //! How long a regression will take.
 
 use super::basis::Basis;
+use crate::algebra::softmax_regression::{Classifier, Rows, loss_and_gradient};
+use crate::algebra::symmetric::eigenvectors;
 use regraft_base::random::{Draws, Purpose};
-use regraft_kernels::softmax_regression::{Classifier, Rows, loss_and_gradient};
-use regraft_kernels::symmetric::eigenvectors;
 use std::time::Instant;
 
 /// Evaluations of the objective that the choice of a strength and the solution take: 180 to 230 were seen along the principal axes,

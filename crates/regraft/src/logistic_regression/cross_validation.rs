@@ -9,7 +9,7 @@ use super::objective::{Centred, Objective};
 use super::out_of_fold::OutOfFold;
 use super::path::Path;
 use super::{Examples, FAR, RegressionError, Solution, check_strength, solve_from};
-use regraft_kernels::vectors::add_scaled;
+use crate::algebra::vectors::add_scaled;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

@@ -8,9 +8,9 @@
 //! low rank is inverted by Woodbury's identity.
 
 use super::objective::Objective;
+use crate::algebra::gemm::{Left, Matrix, Packed, multiply};
+use crate::algebra::vectors::{add_rows, dots_with_rows};
 use rayon::prelude::*;
-use regraft_kernels::gemm::{Left, Matrix, Packed, multiply};
-use regraft_kernels::vectors::{add_rows, dots_with_rows};
 
 /// Numbers that the factors of all classes have together, at most: 16 MiB.
 const MOST_FACTORS: usize = 1 << 22;

@@ -4,8 +4,8 @@
 use super::RegressionError;
 use super::curvature::{Curvature, Weights};
 use super::objective::{Objective, Value};
-use regraft_kernels::softmax_regression::can_be_watched;
-use regraft_kernels::vectors::{add_scaled, dot, subtract_mean_row};
+use crate::algebra::softmax_regression::can_be_watched;
+use crate::algebra::vectors::{add_scaled, dot, subtract_mean_row};
 use std::ops::ControlFlow;
 
 /// Pairs of steps and changes of the gradient that are remembered. At 10,000 classes a pair takes 100 MB.

@@ -2,8 +2,8 @@
 
 use super::basis::Basis;
 use super::{Examples, LinearClassifier};
-use regraft_kernels::softmax_regression::{Classifier, Rows, Watch, loss_and_gradient, probabilities};
-use regraft_kernels::vectors::{add_scaled, dot};
+use crate::algebra::softmax_regression::{Classifier, Rows, Watch, loss_and_gradient, probabilities};
+use crate::algebra::vectors::{add_scaled, dot};
 use std::borrow::Cow;
 use std::ops::Range;
 

@@ -6,7 +6,7 @@
 use super::RegressionError;
 use super::minimise::{Start, minimise};
 use super::objective::{Centred, Objective, Value};
-use regraft_kernels::vectors::{add_scaled, dot};
+use crate::algebra::vectors::{add_scaled, dot};
 use std::ops::{ControlFlow, Range};
 
 /// Strides further than this times the last one are not foretold.

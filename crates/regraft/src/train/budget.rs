@@ -16,8 +16,7 @@ use crate::transfer::{frozen_nodes, lower_half};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderOptions, Transform};
-use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,7 +121,7 @@ pub(super) fn plan(
     let counts = Counts::of(&pictures, resolved.batch_size);
     let seconds = budget.0.as_secs_f64();
     report(Event::Note("measuring the speed of this machine"));
-    let (forward, fit) = measure_fit(&mut engine, &pictures, &loading, &resolved, report)?;
+    let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, report)?;
     let mut speed = Speed { forward, fit, step: None };
     // What is left, of what is planned with, when the fitted head stands.
     let left = |speed: &Speed| seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts);
@@ -135,7 +134,7 @@ pub(super) fn plan(
     let lowest = if decides { Freeze::None } else { config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph())) };
     // A step of anything takes longer than a pass forward.
     if lowest != Freeze::Backbone && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
-        speed.step = Some(measure_steps(&mut engine, &pictures, &loading, &resolved, &lowest)?);
+        speed.step = Some(measure_steps(&mut *engine, &pictures, &loading, &resolved, &lowest)?);
     }
     if decides {
         drop(engine);
@@ -205,7 +204,7 @@ fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
 
 /// Seconds for a picture through the network, and for its share of the regression.
 fn measure_fit(
-    engine: &mut CpuEngine,
+    engine: &mut dyn Engine,
     pictures: &Pictures,
     loading: &LoaderOptions,
     config: &TrainConfig,
@@ -231,7 +230,7 @@ fn measure_fit(
 
 /// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for its rate is 0.
 fn measure_steps(
-    engine: &mut CpuEngine,
+    engine: &mut dyn Engine,
     pictures: &Pictures,
     loading: &LoaderOptions,
     config: &TrainConfig,
@@ -254,7 +253,7 @@ fn measure_steps(
         let Some(batch) = loader.next() else { break };
         let batch = batch?;
         let train = TrainBatch {
-            images: &batch.images,
+            input: Input::pixels(&batch.pixels, loading.preprocessing.normalisation()),
             target: Target::Labels(&batch.labels),
             weights: None,
             seed: config.seed,

@@ -26,6 +26,7 @@ const RECORD: &str = "regraft.checkpoint";
 const CHECKSUM: &str = "regraft.sha256";
 const NETWORK: &str = "network";
 const OPTIMIZER: &str = "optimizer";
+const AVERAGE: &str = "average";
 
 /// A run as it was at some step.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +104,9 @@ impl Checkpoint {
         network.retain(|name, _| is_learned(name));
         groups.insert(NETWORK.into(), network);
         groups.insert(OPTIMIZER.into(), engine.optimizer_state());
+        if let Some(average) = engine.average() {
+            groups.insert(AVERAGE.into(), changed(&average));
+        }
         Self {
             identity: identity.clone(),
             state: TrainState { last_scores: Scores::default(), fitted_head: None, tensors: BTreeMap::new(), ..state.clone() },
@@ -120,16 +124,17 @@ impl Checkpoint {
         let start = engine.state();
         let optimizer = groups.remove(OPTIMIZER).unwrap_or_default();
         engine.load_optimizer_state(&optimizer).map_err(misfit)?;
+        engine.load_average(None).map_err(misfit)?;
         for (group, tensors) in groups {
             if let Some(stranger) = tensors.keys().find(|name| !start.contains_key(*name)) {
                 return Err(CheckpointError::Misfit(format!("it has no tensor {stranger}")));
             }
             let mut whole = start.clone();
             whole.extend(tensors);
-            if group == NETWORK {
-                engine.load_state(&whole).map_err(misfit)?;
-            } else {
-                state.tensors.insert(group, whole);
+            match group.as_str() {
+                NETWORK => engine.load_state(&whole).map_err(misfit)?,
+                AVERAGE => engine.load_average(Some(&whole)).map_err(misfit)?,
+                _ => drop(state.tensors.insert(group, whole)),
             }
         }
         Ok(state)

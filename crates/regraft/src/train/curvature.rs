@@ -1,8 +1,8 @@
 //! How sharply the loss bends where a network is, which decides how fast its steps may be.
 
+use super::feed::Batch;
 use crate::metrics::softmax;
 use regraft_base::random::{Draws, Purpose};
-use regraft_data::loader::Batch;
 use regraft_nn::engine::{Engine, EngineError, Loss, LossSettings, Optimizer, StepPart, Target, TrainBatch, Update};
 
 /// Power iterations. On EfficientNet-Lite0 with four data sets, the fourth changed the result by less than 10 %.
@@ -31,7 +31,7 @@ pub(super) fn largest_curvature(
 ) -> Result<f64, EngineError> {
     let count = batch.labels.len();
     let state = engine.state();
-    let logits = engine.evaluate(&batch.images, count)?;
+    let logits = engine.evaluate(batch.input(), count)?;
     let probabilities: Vec<f32> = logits.chunks_exact(classes).flat_map(softmax).collect();
     let spread = norm(&logits);
     let mut draws = Draws::new(0, Purpose::Curvature, 0, 0);
@@ -43,7 +43,7 @@ pub(super) fn largest_curvature(
         unite(&mut direction, classes);
         let targets: Vec<f32> = probabilities.iter().zip(&direction).map(|(probability, along)| probability - along).collect();
         let train =
-            TrainBatch { images: &batch.images, target: Target::Values(&targets), weights: None, seed: 0, epoch: 0, position: 0 };
+            TrainBatch { input: batch.input(), target: Target::Values(&targets), weights: None, seed: 0, epoch: 0, position: 0 };
         engine.gradients(
             &train,
             LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, ..loss },
@@ -58,7 +58,7 @@ pub(super) fn largest_curvature(
             step: 1,
             gradient_scale: 1.0,
         })?;
-        let moved = engine.evaluate(&batch.images, count);
+        let moved = engine.evaluate(batch.input(), count);
         engine.load_state(&state)?;
         let slopes: Vec<f32> = logits.iter().zip(moved?).map(|(before, after)| (before - after) / step).collect();
         step = (CHANGE * spread / norm(&slopes).max(f64::MIN_POSITIVE)).clamp(1e-12, 1e3) as f32;
@@ -92,10 +92,12 @@ fn norm(values: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::{self, DeviceChoice};
     use crate::features::HeadEngine;
     use crate::model::Model;
-    use regraft_nn::cpu::CpuEngine;
-    use regraft_nn::engine::Reduction;
+    use crate::train::feed::Content;
+    use regraft_nn::engine::{Input, Reduction};
+    use regraft_nn::precision::Precision;
 
     /// For a linear head the Gauss-Newton matrix is known: with two classes and one image of features `x`, its only eigenvalue
     /// that is not zero is `2 p (1 - p) (|x|² + 1)`, the one for the bias.
@@ -110,15 +112,15 @@ mod tests {
         let weight: Vec<f32> = (0..2 * channels).map(|place| ((place * 37 % 101) as f32 - 50.0) * 1e-3).collect();
         state.insert("classifier.weight".into(), weight.clone());
         state.insert("classifier.bias".into(), vec![0.25, -0.25]);
-        let mut whole = CpuEngine::new(graph, 32, 1).expect("an engine");
+        let mut whole = engines::open(&DeviceChoice::Auto, graph, 32, Precision::F32, 1).expect("an engine");
         whole.load_state(&state).expect("its tensors");
-        let mut head = HeadEngine::new(&whole, 1).expect("an engine");
+        let mut head = HeadEngine::new(&*whole, &DeviceChoice::Auto, 1).expect("an engine");
         let features: Vec<f32> = (0..channels).map(|place| (place * 13 % 29) as f32 * 0.01).collect();
-        let logits = head.evaluate(&features, 1).expect("logits");
+        let logits = head.evaluate(Input::values(&features), 1).expect("logits");
         let probability = f64::from(softmax(&logits)[0]);
         let squares = norm(&features).powi(2) + 1.0;
         let expected = 2.0 * probability * (1.0 - probability) * squares;
-        let batch = Batch { images: features, labels: vec![1], indices: vec![0] };
+        let batch = Batch { content: Content::Features(features), labels: vec![1], indices: vec![0] };
         let loss = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 }, reduction: Reduction::Mean };
         let multipliers = vec![1.0; head.graph().nodes.len()];
         let before = head.state();

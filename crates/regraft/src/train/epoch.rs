@@ -2,8 +2,8 @@
 
 use super::average;
 use super::curvature::BATCHES;
-use super::feed::{Feed, Part};
-use super::mix::Mix;
+use super::feed::{Batch, Feed, Part};
+use super::mix;
 use super::rate_test::RateTest;
 use super::state::{EpochProgress, Scores, TrainState};
 use super::{Divergence, Event, RefusedStep, StepReport, TrainError};
@@ -17,9 +17,8 @@ use crate::{schedule, transfer};
 use regraft_base::adam::AdamSettings;
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::Sample;
-use regraft_data::loader::Batch;
 use regraft_data::shown::shown;
-use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update};
+use regraft_nn::engine::{Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -136,11 +135,11 @@ impl<'a> Trainer<'a> {
             let rest = pictures.train.len() - state.progress.images;
             let step_images = rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
             let part = StepPart { step_images, accumulate: progress.images > state.progress.images };
-            let mix = Mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
-            let targets = mix.map(|mix| mix.apply(&mut batch, *side, classes));
+            let mix = mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
+            let targets = mix.map(|mix| mix::targets(mix, &mut batch.labels, *side, classes));
             let weights = class_weights.as_ref().map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
             let step = TrainBatch {
-                images: &batch.images,
+                input: Input { mix, ..batch.input() },
                 target: targets.as_deref().map_or(Target::Labels(&batch.labels), Target::Values),
                 weights: weights.as_deref(),
                 seed,
@@ -175,7 +174,7 @@ impl<'a> Trainer<'a> {
             progress.waited = before.waited + batches.waited().as_secs_f64();
             state.progress = progress;
             if let Some(decay) = config.ema {
-                average::follow(state, *engine, decay);
+                average::follow(state, &mut **engine, decay);
             }
             batches.recycle(batch);
             report(Event::Step(&StepReport {
@@ -225,10 +224,7 @@ impl<'a> Trainer<'a> {
     /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the weights only through the next
     /// step's losses, so it misses what the last step does.
     fn check_weights(&self, state: &TrainState) -> Result<(), TrainError> {
-        let network = self.engine.state();
-        let networks = state.tensors.get(average::AVERAGE).into_iter().chain([&network]);
-        let mut tensors = networks.flatten();
-        let found = tensors.find_map(|(name, values)| Some((name, values.iter().find(|value| !value.is_finite())?)));
+        let found = self.engine.first_not_finite();
         found.map_or(Ok(()), |(name, value)| Err(self.diverged(state, format!("after its last step, {name} holds {value}"))))
     }
 

@@ -4,6 +4,7 @@ use super::checkpoint::CheckpointError;
 use super::data_list::DataListError;
 use crate::atomic_file;
 use crate::config::{ConfigError, Interval, TO_MAKE_STEPS};
+use crate::engines::OpenError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
 use crate::logistic_regression::RegressionError;
@@ -20,7 +21,6 @@ use regraft_data::augmentation::AugmentationError;
 use regraft_data::loader::LoaderError;
 use regraft_data::preprocessing::PreprocessingError;
 use regraft_data::shown::shown;
-use regraft_nn::cpu::CpuError;
 use regraft_nn::engine::EngineError;
 use regraft_nn::graph::GraphError;
 use regraft_nn::weights::WeightError;
@@ -43,7 +43,7 @@ pub enum TrainError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error(transparent)]
-    Cpu(#[from] CpuError),
+    Open(#[from] OpenError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]

@@ -10,10 +10,9 @@ use crate::pictures::Pictures;
 use crate::transfer;
 use regraft_data::augmentation::AugmentationKind;
 use regraft_data::catalogue::Sample;
-use regraft_data::loader::{Batch, Loader, LoaderOptions, Transform};
+use regraft_data::loader::{self, Loader, LoaderOptions, Transform};
 use regraft_data::source::cache_folder;
-use regraft_nn::cpu::CpuEngine;
-use regraft_nn::engine::Engine;
+use regraft_nn::engine::{Engine, Input, Normalisation};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +51,7 @@ pub(super) struct Feed<'a> {
     loading: &'a LoaderOptions,
     store: Option<FeatureStore>,
     /// The whole network, where the engine that learns is a [`HeadEngine`].
-    trunk: Option<CpuEngine>,
+    trunk: Option<Box<dyn Engine>>,
     /// Features of the pictures as in evaluation, by [`Part`].
     evaluated: [Option<Features>; 3],
     /// Features of the training views in memory, by the view's number.
@@ -66,7 +65,7 @@ impl<'a> Feed<'a> {
     /// The feed of a run, and the engine that learns from it: `engine`, or its head where the trunk is frozen in all epochs.
     pub fn new(
         config: &'a TrainConfig,
-        mut engine: CpuEngine,
+        mut engine: Box<dyn Engine>,
         pictures: &'a Pictures,
         loading: &'a LoaderOptions,
     ) -> Result<(Self, Box<dyn Engine>), TrainError> {
@@ -79,14 +78,14 @@ impl<'a> Feed<'a> {
         let mut feed =
             Self { config, pictures, loading, store: None, trunk: None, evaluated: [None, None, None], views: Vec::new() };
         if config.feature_cache && (is_frozen || config.head_start() == crate::config::HeadStart::Fit) {
-            let fingerprint = trunk_fingerprint(&mut engine, &loading.preprocessing)?;
+            let fingerprint = trunk_fingerprint(&mut *engine, &loading.preprocessing)?;
             feed.store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
         }
         if !is_frozen {
-            return Ok((feed, Box::new(engine)));
+            return Ok((feed, engine));
         }
         let (_, channels) = trunk_output(engine.graph())?;
-        let head = HeadEngine::new(&engine, config.threads)?;
+        let head = HeadEngine::new(&*engine, &config.device, config.threads)?;
         feed.trunk = Some(engine);
         let views = view_count(config).unwrap_or(0).min(config.epoch_count());
         let bytes = (pictures.train.len() as u64 * channels as u64 * 4).saturating_mul(u64::from(views));
@@ -122,13 +121,14 @@ impl<'a> Feed<'a> {
                 return Ok(Batches::Kept { features, samples, order, next: 0, batch_size });
             }
         }
+        let normalisation = loading.preprocessing.normalisation();
         let loader = Loader::start(Arc::clone(&self.pictures.train), order, LoaderOptions { batch_size, ..loading });
         match &mut self.trunk {
             Some(trunk) => {
                 let (node, _) = trunk_output(trunk.graph())?;
-                Ok(Batches::Trunk { loader, trunk, node })
+                Ok(Batches::Trunk { loader, normalisation, trunk: &mut **trunk, node })
             }
-            None => Ok(Batches::Pictures(loader)),
+            None => Ok(Batches::Pictures(loader, normalisation)),
         }
     }
 
@@ -157,7 +157,7 @@ impl<'a> Feed<'a> {
         let features = self.evaluated(None, part, stop, report)?;
         let mut scorer = Scorer::new(classes);
         for (rows, samples) in features.values.chunks(batch * features.channels).zip(samples.chunks(batch)) {
-            scorer.add(&engine.evaluate(rows, samples.len())?, samples.iter());
+            scorer.add(&engine.evaluate(Input::values(rows), samples.len())?, samples.iter());
         }
         Ok(Some(scorer.finish()?))
     }
@@ -246,7 +246,7 @@ impl<'a> Feed<'a> {
             flow(stop)
         };
         let trunk: &mut dyn Engine = match (&mut self.trunk, engine) {
-            (Some(trunk), _) => trunk,
+            (Some(trunk), _) => &mut **trunk,
             (None, Some(engine)) => engine,
             (None, None) => return Err(FeaturesError::NoTrunk { architecture: "the network".into() }.into()),
         };
@@ -276,12 +276,41 @@ pub(super) fn flow(stop: &AtomicBool) -> ControlFlow<()> {
     if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// The batches of an epoch. With features, [`Batch::images`] holds them: `[N, channels]`.
+/// What steps learn from.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Images as the loader made them.
+    Pixels(Vec<u8>, Normalisation),
+    /// Features in their place, `[N, channels]`.
+    Features(Vec<f32>),
+}
+
+/// A batch of images, or of their features.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub content: Content,
+    /// `[N]` places in the list of classes.
+    pub labels: Vec<u32>,
+    /// `[N]` places in the list of samples.
+    pub indices: Vec<u32>,
+}
+
+impl Batch {
+    /// What the engine reads.
+    pub fn input(&self) -> Input<'_> {
+        match &self.content {
+            Content::Pixels(pixels, normalisation) => Input::pixels(pixels, *normalisation),
+            Content::Features(features) => Input::values(features),
+        }
+    }
+}
+
+/// The batches of an epoch.
 pub(super) enum Batches<'a> {
     /// Of pictures.
-    Pictures(Loader),
+    Pictures(Loader, Normalisation),
     /// Of features that the trunk computes on the way.
-    Trunk { loader: Loader, trunk: &'a mut CpuEngine, node: usize },
+    Trunk { loader: Loader, normalisation: Normalisation, trunk: &'a mut dyn Engine, node: usize },
     /// Of features in memory.
     Kept { features: &'a Features, samples: &'a [Sample], order: Vec<u32>, next: usize, batch_size: usize },
 }
@@ -289,38 +318,42 @@ pub(super) enum Batches<'a> {
 impl Batches<'_> {
     pub fn next(&mut self) -> Option<Result<Batch, TrainError>> {
         match self {
-            Self::Pictures(loader) => loader.next().map(|batch| Ok(batch?)),
-            Self::Trunk { loader, trunk, node } => {
+            Self::Pictures(loader, normalisation) => loader.next().map(|batch| {
+                let loader::Batch { pixels, labels, indices } = batch?;
+                Ok(Batch { content: Content::Pixels(pixels, *normalisation), labels, indices })
+            }),
+            Self::Trunk { loader, normalisation, trunk, node } => {
                 let batch = match loader.next()? {
                     Ok(batch) => batch,
                     Err(error) => return Some(Err(error.into())),
                 };
-                let features = trunk.features(&batch.images, batch.labels.len(), *node);
+                let features = trunk.features(Input::pixels(&batch.pixels, *normalisation), batch.labels.len(), *node);
                 let (labels, indices) = (batch.labels.clone(), batch.indices.clone());
                 loader.recycle(batch);
-                Some(features.map(|images| Batch { images, labels, indices }).map_err(TrainError::from))
+                let content = features.map(Content::Features).map_err(TrainError::from);
+                Some(content.map(|content| Batch { content, labels, indices }))
             }
             Self::Kept { features, samples, order, next, batch_size } => {
                 let indices = order.get(*next..order.len().min(*next + *batch_size)).filter(|rest| !rest.is_empty())?.to_vec();
                 *next += indices.len();
-                let images = indices.iter().flat_map(|&index| features.row(index as usize)).copied().collect();
+                let rows = indices.iter().flat_map(|&index| features.row(index as usize)).copied().collect();
                 let labels = indices.iter().map(|&index| samples[index as usize].label).collect();
-                Some(Ok(Batch { images, labels, indices }))
+                Some(Ok(Batch { content: Content::Features(rows), labels, indices }))
             }
         }
     }
 
     /// Gives a batch's memory back.
     pub fn recycle(&self, batch: Batch) {
-        if let Self::Pictures(loader) = self {
-            loader.recycle(batch);
+        if let (Self::Pictures(loader, _), Batch { content: Content::Pixels(pixels, _), labels, indices }) = (self, batch) {
+            loader.recycle(loader::Batch { pixels, labels, indices });
         }
     }
 
     /// How long `next` has waited for pictures so far.
     pub fn waited(&self) -> Duration {
         match self {
-            Self::Pictures(loader) | Self::Trunk { loader, .. } => loader.waited(),
+            Self::Pictures(loader, _) | Self::Trunk { loader, .. } => loader.waited(),
             Self::Kept { .. } => Duration::ZERO,
         }
     }

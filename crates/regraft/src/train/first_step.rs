@@ -5,10 +5,10 @@ use super::Event;
 use super::TrainError;
 use super::curvature::largest_curvature;
 use super::epoch::Trainer;
+use super::feed::Batch;
 use super::state::TrainState;
 use crate::config::OptimizerName;
 use crate::transfer;
-use regraft_data::loader::Batch;
 use regraft_nn::engine::{Engine, EngineError};
 
 /// The root mean square to which a fitted head's logits are scaled down. A head that fits its training images closely has large
@@ -69,7 +69,7 @@ impl Trainer<'_> {
 fn scale_head(engine: &mut dyn Engine, batches: &[Batch]) -> Result<(), EngineError> {
     let (mut sum, mut count) = (0.0, 0);
     for batch in batches {
-        let logits = engine.evaluate(&batch.images, batch.labels.len())?;
+        let logits = engine.evaluate(batch.input(), batch.labels.len())?;
         sum += logits.iter().map(|&logit| f64::from(logit).powi(2)).sum::<f64>();
         count += logits.len();
     }

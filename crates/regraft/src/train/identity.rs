@@ -2,8 +2,8 @@
 
 use super::data_list::DataList;
 use crate::config::{Difference, Schedule, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::engines;
 use crate::hashing::{hash_tensors, hexadecimal};
-use crate::isa;
 use regraft_nn::engine::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,7 +41,7 @@ impl Identity {
             data: pictures.hash(),
             source: hexadecimal(&source.finalize()),
             version: env!("CARGO_PKG_VERSION").into(),
-            instruction_set: isa::in_use().map_or("unknown", isa::InstructionSet::name).into(),
+            instruction_set: engines::instruction_set().into(),
             precision: engine.precision().name().into(),
         }
     }

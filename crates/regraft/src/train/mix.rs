@@ -1,87 +1,57 @@
-//! Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): pictures of a batch, and their targets, mixed in pairs as torchvision's
-//! `MixUp` and `CutMix` do it: each with the one before it, the first with the last.
+//! Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): what is drawn for a batch, and the targets of its images. The engine
+//! mixes the images ([`Mix`]).
 
 use crate::config::TrainConfig;
 use regraft_base::random::Draws;
-use regraft_data::loader::Batch;
+use regraft_nn::engine::Mix;
 
-/// How a batch is mixed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mix {
-    /// Each picture keeps this share of itself.
-    Blend(f32),
-    /// Rows and columns from `top`, `left` up to `bottom`, `right` come from the other picture.
-    Paste { top: usize, left: usize, bottom: usize, right: usize },
+/// Draws how a batch of pictures of so many pixels a side is mixed; `None` where the configuration mixes nothing.
+pub(super) fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Option<Mix> {
+    let (blends, pastes) = (config.mixup > 0.0, config.cutmix > 0.0);
+    let blends = match (blends, pastes) {
+        (false, false) => return None,
+        (true, true) => draws.below(2) == 0,
+        (blends, _) => blends,
+    };
+    if blends {
+        return Some(Mix::Blend(beta(f64::from(config.mixup), draws) as f32));
+    }
+    let kept = beta(f64::from(config.cutmix), draws);
+    let (column, row) = (draws.below(side as u32) as usize, draws.below(side as u32) as usize);
+    Some(paste(kept, column, row, side))
 }
 
-impl Mix {
-    /// Draws how a batch of pictures of so many pixels a side is mixed; `None` where the configuration mixes nothing.
-    pub fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Option<Self> {
-        let (blends, pastes) = (config.mixup > 0.0, config.cutmix > 0.0);
-        let blends = match (blends, pastes) {
-            (false, false) => return None,
-            (true, true) => draws.below(2) == 0,
-            (blends, _) => blends,
-        };
-        if blends {
-            return Some(Self::Blend(beta(f64::from(config.mixup), draws) as f32));
-        }
-        let kept = beta(f64::from(config.cutmix), draws);
-        let (column, row) = (draws.below(side as u32) as usize, draws.below(side as u32) as usize);
-        Some(Self::paste(kept, column, row, side))
-    }
+/// A square around a pixel that leaves this share of the picture, less where it reaches beyond the edge.
+fn paste(kept: f64, column: usize, row: usize, side: usize) -> Mix {
+    let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;
+    let around = |centre: usize| (centre.saturating_sub(half), (centre + half).min(side));
+    let ((left, right), (top, bottom)) = (around(column), around(row));
+    Mix::Paste { top, left, bottom, right }
+}
 
-    /// A square around a pixel that leaves this share of the picture, less where it reaches beyond the edge.
-    fn paste(kept: f64, column: usize, row: usize, side: usize) -> Self {
-        let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;
-        let around = |centre: usize| (centre.saturating_sub(half), (centre + half).min(side));
-        let ((left, right), (top, bottom)) = (around(column), around(row));
-        Self::Paste { top, left, bottom, right }
+/// The share of each target that its own label keeps.
+fn kept(mix: Mix, side: usize) -> f32 {
+    match mix {
+        Mix::Blend(kept) => kept,
+        Mix::Paste { top, left, bottom, right } => (1.0 - ((bottom - top) * (right - left)) as f64 / (side * side) as f64) as f32,
     }
+}
 
-    /// The share of each target that its own label keeps.
-    fn kept(self, side: usize) -> f32 {
-        match self {
-            Self::Blend(kept) => kept,
-            Self::Paste { top, left, bottom, right } => {
-                (1.0 - ((bottom - top) * (right - left)) as f64 / (side * side) as f64) as f32
-            }
+/// The targets `[N, classes]` of a batch that is mixed. The labels become those that most of each image is of.
+pub(super) fn targets(mix: Mix, labels: &mut [u32], side: usize, classes: usize) -> Vec<f32> {
+    let count = labels.len();
+    let kept = kept(mix, side);
+    let own = labels.to_vec();
+    let mut targets = vec![0.0; count * classes];
+    for (place, target) in targets.chunks_exact_mut(classes).enumerate() {
+        let other = own[(place + count - 1) % count];
+        target[own[place] as usize] += kept;
+        target[other as usize] += 1.0 - kept;
+        if kept < 0.5 {
+            labels[place] = other;
         }
     }
-
-    /// Mixes the pictures in place and returns the targets `[N, classes]`. The labels become those that most of each picture is of.
-    pub fn apply(self, batch: &mut Batch, side: usize, classes: usize) -> Vec<f32> {
-        let count = batch.labels.len();
-        let length = side * side * 3;
-        let others: Vec<f32> = batch.images.clone();
-        for (place, picture) in batch.images.chunks_exact_mut(length).enumerate() {
-            let before = (place + count - 1) % count;
-            let other = &others[before * length..(before + 1) * length];
-            match self {
-                Self::Blend(kept) => {
-                    picture.iter_mut().zip(other).for_each(|(value, other)| *value = kept * *value + (1.0 - kept) * other);
-                }
-                Self::Paste { top, left, bottom, right } => {
-                    for row in top..bottom {
-                        let columns = (row * side + left) * 3..(row * side + right) * 3;
-                        picture[columns.clone()].copy_from_slice(&other[columns]);
-                    }
-                }
-            }
-        }
-        let kept = self.kept(side);
-        let labels = batch.labels.clone();
-        let mut targets = vec![0.0; count * classes];
-        for (place, target) in targets.chunks_exact_mut(classes).enumerate() {
-            let (own, other) = (labels[place], labels[(place + count - 1) % count]);
-            target[own as usize] += kept;
-            target[other as usize] += 1.0 - kept;
-            if kept < 0.5 {
-                batch.labels[place] = other;
-            }
-        }
-        targets
-    }
+    targets
 }
 
 /// A draw of the beta distribution with two equal parameters, as the ratio of two gamma draws.
@@ -132,31 +102,20 @@ mod tests {
         }
     }
 
-    fn batch() -> Batch {
-        let images = (0..3).flat_map(|picture| vec![picture as f32; 4 * 4 * 3]).collect();
-        Batch { images, labels: vec![0, 1, 2], indices: vec![0, 1, 2] }
-    }
-
     #[test]
-    fn pictures_and_targets_are_mixed_in_the_same_shares() {
-        let mut blended = batch();
-        let targets = Mix::Blend(0.75).apply(&mut blended, 4, 3);
-        assert_eq!(targets, [0.75, 0.0, 0.25, 0.25, 0.75, 0.0, 0.0, 0.25, 0.75]);
-        // The first with the last: 0.75 x 0 + 0.25 x 2.
-        assert_eq!([blended.images[0], blended.images[48], blended.images[96]], [0.5, 0.75, 1.75]);
-        assert_eq!(blended.labels, [0, 1, 2]);
-
-        let mut pasted = batch();
-        let targets = Mix::Paste { top: 1, left: 0, bottom: 4, right: 3 }.apply(&mut pasted, 4, 3);
+    fn targets_are_mixed_in_the_same_shares_as_images() {
+        let mut labels = vec![0, 1, 2];
+        let blended = targets(Mix::Blend(0.75), &mut labels, 4, 3);
+        assert_eq!(blended, [0.75, 0.0, 0.25, 0.25, 0.75, 0.0, 0.0, 0.25, 0.75]);
+        assert_eq!(labels, [0, 1, 2]);
+        let pasted = targets(Mix::Paste { top: 1, left: 0, bottom: 4, right: 3 }, &mut labels, 4, 3);
         let kept = 1.0 - 9.0 / 16.0;
-        assert_eq!(targets[..3], [kept, 0.0, 1.0 - kept]);
-        assert_eq!(pasted.images[..48].iter().filter(|&&value| value == 2.0).count(), 27);
-        assert_eq!(pasted.images[..12], [0.0; 12], "the first row stays");
-        assert_eq!(pasted.labels, [2, 0, 1], "most of each picture is the other's");
+        assert_eq!(pasted[..3], [kept, 0.0, 1.0 - kept]);
+        assert_eq!(labels, [2, 0, 1], "most of each image is the other's");
     }
 
     #[test]
-    fn mixed_pictures_and_targets_are_torchvisions() {
+    fn mixed_targets_are_torchvisions() {
         let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("../../tests/fixtures/mixing.json")).expect("JSON");
         assert_eq!(cases.len(), 4);
         let (side, classes) = (6, 4);
@@ -168,42 +127,36 @@ mod tests {
             let mix = match case["kind"].as_str() {
                 Some("mixup") => Mix::Blend(number("kept") as f32),
                 _ => {
-                    let mix = Mix::paste(number("kept"), number("column") as usize, number("row") as usize, side);
+                    let mix = paste(number("kept"), number("column") as usize, number("row") as usize, side);
                     let [left, top, right, bottom]: [f64; 4] = numbers("box").try_into().expect("four sides");
                     let sides = [top, left, bottom, right].map(|side| side as usize);
                     assert_eq!(mix, Mix::Paste { top: sides[0], left: sides[1], bottom: sides[2], right: sides[3] });
-                    assert!((f64::from(mix.kept(side)) - number("kept_adjusted")).abs() < 1e-6);
+                    assert!((f64::from(kept(mix, side)) - number("kept_adjusted")).abs() < 1e-6);
                     mix
                 }
             };
-            let mut draws = Draws::new(7, Purpose::Fixture, 0, 400);
-            let images: Vec<f32> = (0..3 * side * side * 3).map(|_| draws.uniform()).collect();
-            let labels = numbers("labels").into_iter().map(|label| label as u32).collect();
-            let mut batch = Batch { images: images.clone(), labels, indices: vec![0, 1, 2] };
-            let targets = mix.apply(&mut batch, side, classes);
-            assert!(batch.images != images, "something is mixed");
-            for (found, expected) in [(batch.images, numbers("images")), (targets, numbers("targets"))] {
-                assert_eq!(found.len(), expected.len());
-                let worst = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
-                assert!(worst.fold(0.0, f64::max) < 2e-7, "{}", case["kind"]);
-            }
+            let mut labels: Vec<u32> = numbers("labels").into_iter().map(|label| label as u32).collect();
+            let (found, expected) = (targets(mix, &mut labels, side, classes), numbers("targets"));
+            assert_eq!(found.len(), expected.len());
+            let worst = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
+            assert!(worst.fold(0.0, f64::max) < 2e-7, "{}", case["kind"]);
         }
     }
 
     #[test]
     fn what_is_drawn_is_what_was_asked_for() {
         let mut config = TrainConfig::recipe(Recipe::Default, "photos".as_ref());
-        assert_eq!(Mix::draw(&config, 32, &mut draws(0)), None);
+        assert_eq!(draw(&config, 32, &mut draws(0)), None);
         config.mixup = 1.0;
         assert!((0..50).all(
-            |sample| matches!(Mix::draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(kept)) if (0.0..=1.0).contains(&kept))
+            |sample| matches!(draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(kept)) if (0.0..=1.0).contains(&kept))
         ));
         config.cutmix = 1.0;
-        let blends = (0..400).filter(|&sample| matches!(Mix::draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(_)))).count();
+        let blends = (0..400).filter(|&sample| matches!(draw(&config, 32, &mut draws(sample)), Some(Mix::Blend(_)))).count();
         assert!((150..250).contains(&blends), "{blends} of 400");
         config.mixup = 0.0;
         for sample in 0..200 {
-            let Some(Mix::Paste { top, left, bottom, right }) = Mix::draw(&config, 32, &mut draws(sample)) else {
+            let Some(Mix::Paste { top, left, bottom, right }) = draw(&config, 32, &mut draws(sample)) else {
                 panic!("CutMix alone")
             };
             assert!(top <= bottom && left <= right && bottom <= 32 && right <= 32);

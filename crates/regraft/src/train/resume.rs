@@ -47,7 +47,8 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         return Ok(Beginning::Over(folder, note));
     };
     // What is not given yet may follow from the source model, and is compared when that is known.
-    let mut asked = options(&TrainConfig { precision: config.precision.resolve().into(), ..config.clone() });
+    let (precision, device) = (config.precision.resolve().into(), config.device.resolve()?);
+    let mut asked = options(&TrainConfig { precision, device, ..config.clone() });
     for (name, value) in asked.iter_mut().filter(|(_, value)| value.is_null()) {
         *value = checkpoint.identity.config.get(name).cloned().unwrap_or_default();
     }

@@ -4,6 +4,7 @@ use super::data_list::DataList;
 use super::identity::Identity;
 use super::{Event, TrainError};
 use crate::config::{BatchNormMode, Freeze, HeadStart, Resize, TrainConfig, Weights, cores_or};
+use crate::engines;
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::trunk_output;
 use crate::memory_check::{self, Purpose, check_batch};
@@ -16,7 +17,6 @@ use regraft_data::augmentation::Augmentation;
 use regraft_data::cache::DecodedCache;
 use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
-use regraft_nn::cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::ops::NormStatistics;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ pub(super) struct Setup {
     pub identity: Identity,
     pub loading: LoaderOptions,
     /// The grafted network, ready for its first step.
-    pub engine: CpuEngine,
+    pub engine: Box<dyn Engine>,
     /// What the run's model file will say beside the tensors.
     pub model: Model,
     /// Parameters that learn, and all.
@@ -100,11 +100,11 @@ pub(super) fn set_up(
         graph.scale_stochastic_depth(0.0);
     }
     let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve());
-    let mut engine = CpuEngine::with_precision(graph.clone(), size, config.threads, precision)?;
-    check_memory(&config, &engine, &pictures, learning)?;
+    let mut engine = engines::open(&config.device, graph.clone(), size, precision, config.threads)?;
+    check_memory(&config, &*engine, &pictures, learning)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
-    let identity = Identity::of(&config, &data_list, &engine);
+    let identity = Identity::of(&config, &data_list, &*engine);
     let parameters = transfer::parameter_counts(&graph, learning);
     let model = Model {
         graph,
@@ -121,7 +121,7 @@ pub(super) fn set_up(
 }
 
 /// Refuses a run whose batches or features cannot fit into this machine. The last epoch trains the nodes after `frozen`.
-fn check_memory(config: &TrainConfig, engine: &CpuEngine, pictures: &Pictures, frozen: usize) -> Result<(), TrainError> {
+fn check_memory(config: &TrainConfig, engine: &dyn Engine, pictures: &Pictures, frozen: usize) -> Result<(), TrainError> {
     let images = pictures.train.len();
     let size = config.image_size.unwrap_or(0);
     if config.epoch_count() > 0 {
@@ -179,6 +179,7 @@ pub(super) fn resolve(
         config.batch_norm_momentum.get_or_insert(SCRATCH_MOMENTUM);
     }
     let preprocessing = transfer::target_preprocessing(source, config.image_size, config.resize);
+    config.device = config.device.resolve()?;
     config.precision = config.precision.resolve().into();
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));

@@ -53,8 +53,8 @@ pub struct TrainState {
     /// is scored and kept; steps go on with the engine's own.
     #[serde(skip)]
     pub fitted_head: Option<State>,
-    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`], an average of the weights. A checkpoint
-    /// keeps each as a group of tensors of that name.
+    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`]. A checkpoint keeps each as a group of
+    /// tensors of that name.
     #[serde(skip)]
     pub tensors: BTreeMap<String, State>,
 }

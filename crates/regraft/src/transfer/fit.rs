@@ -1,5 +1,6 @@
 //! The fitted head: logistic regression on the trunk's features in place of training.
 
+use crate::algebra::linear;
 use crate::config::cores_or;
 use crate::features::Features;
 use crate::logistic_regression;
@@ -10,7 +11,6 @@ use crate::metrics::count_right;
 use crate::transfer::head::HeadPrior;
 use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::OutOfFoldReport;
-use regraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Instant;

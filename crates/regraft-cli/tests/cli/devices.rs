@@ -1,0 +1,33 @@
+//! `--device`: what is taken, what is refused, and what a run remembers.
+
+use crate::outcome::assert_says;
+use crate::workspace::{QUICK, Workspace};
+use serde_json::json;
+
+#[test]
+fn a_run_writes_the_device_that_it_found_and_goes_on_with_it() {
+    let workspace = Workspace::with_photos();
+    workspace.regraft(&format!("train photos {QUICK} --output run")).succeeded();
+    assert_says(&workspace.text("run/config.toml"), &["device = \"cpu\""]);
+    for device in ["", "--device auto", "--device cpu", "--device all"] {
+        let again = workspace.regraft(&format!("train --resume run {device}")).succeeded();
+        assert_says(&again.stderr, &["note: run is complete, with "]);
+    }
+}
+
+#[test]
+fn devices_that_cannot_be_used_are_refused_with_the_reason() {
+    let workspace = Workspace::with_photos();
+    let why = "this build has no engine for graphics processors; use --device cpu";
+    for (asked, device) in [("gpu", "gpu:0"), ("gpu:1", "gpu:1"), ("cpu,gpu:3", "gpu:3")] {
+        for command in ["train photos", "bench step --steps 1", "audit photos"] {
+            let error = workspace.regraft(&format!("{command} --device {asked}")).failed(2);
+            assert_says(&error, &[&format!("--device {device} cannot be used: {why}")]);
+        }
+    }
+    let error = workspace.regraft("train photos --device cuda").failed(2);
+    assert_says(&error, &["device cuda is not known; use auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or cpu*2"]);
+    let report = workspace.regraft("doctor --json").succeeded().json();
+    assert_eq!(report["unusable_devices"][0]["device"], json!("gpu"));
+    assert_says(&workspace.regraft("doctor").succeeded().stdout, &["devices          cpu; not gpu: this build has no engine"]);
+}

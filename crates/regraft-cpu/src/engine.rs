@@ -1,0 +1,324 @@
+//! The network on the CPU.
+
+use crate::losses;
+use crate::parameters::Parameters;
+use crate::pass::Pass;
+use crate::plan::{self, Plan};
+use crate::program::Program;
+use crate::slot::disjoint;
+use crate::step::StepSource;
+use regraft_kernels::convolution::GradientScratch;
+use regraft_kernels::memory::CacheLine;
+use regraft_kernels::{isa, optimizer};
+use regraft_nn::arena::Arena;
+use regraft_nn::engine::{
+    Engine, EngineError, Input, LossSettings, Mode, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
+};
+use regraft_nn::graph::{Graph, GraphError, MapShape};
+use regraft_nn::parameters::{ParameterInfo, parameters};
+use regraft_nn::precision::Precision;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of a [`CacheLine`].
+const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
+
+/// A network on the CPU.
+pub struct CpuEngine {
+    graph: Graph,
+    parameters: Parameters,
+    program: Program,
+    /// Shape of each step's output.
+    shapes: Vec<MapShape>,
+    /// Where the learned tensors of each step lie.
+    ranges: Vec<Range<usize>>,
+    /// Nodes that are frozen, which are whole layers.
+    frozen: usize,
+    image: MapShape,
+    precision: Precision,
+    plans: Vec<Arc<Plan>>,
+    /// The buffers of whichever pass runs; it grows to the largest and stays.
+    memory: Vec<CacheLine>,
+    scratch: GradientScratch,
+    partial: Vec<f32>,
+    threads: rayon::ThreadPool,
+}
+
+/// A CPU engine that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// The pictures are too small for the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An instruction set was asked for that is not there.
+    #[error(transparent)]
+    Isa(#[from] isa::IsaError),
+    /// The operating system started no threads.
+    #[error(
+        "cannot start {threads} threads ({source}): the system limits processes or memory (`ulimit -u`, `ulimit -v`, a container's \
+         limits); raise the limit or choose a smaller --threads"
+    )]
+    Threads {
+        /// How many were to be started.
+        threads: usize,
+        /// What the system said.
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+impl CpuEngine {
+    /// An engine for square images of `image_size` pixels on so many threads (0: one for each
+    /// core), in f32, all tensors zero but running variances, which are 1.
+    ///
+    /// # Errors
+    /// If the images are too small for the graph or the machine lacks what was asked for.
+    pub fn new(graph: Graph, image_size: usize, threads: usize) -> Result<Self, CpuError> {
+        Self::with_precision(graph, image_size, threads, Precision::F32)
+    }
+
+    /// As [`Self::new`], with maps of this precision in training and in evaluation.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_precision(mut graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
+        let node_shapes = graph.shapes(image_size)?;
+        isa::in_use()?;
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            asked => asked,
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
+        graph.image_size = image_size;
+        let mut program = Program::new(&graph);
+        let parameters = parameters(&graph);
+        let arena = Arena::new(&parameters, graph.nodes.len());
+        lay_out(&mut program, &parameters, &arena);
+        let layouts = parameters.iter().map(|info| program.of(info.node).layout(info.role)).collect();
+        Ok(Self {
+            ranges: step_ranges(&program, &arena),
+            parameters: Parameters::new(parameters, arena, layouts),
+            shapes: program.steps.iter().map(|step| node_shapes[step.output]).collect(),
+            program,
+            image: MapShape { height: image_size, width: image_size, channels: graph.input_channels },
+            graph,
+            frozen: 0,
+            precision,
+            plans: Vec::new(),
+            memory: Vec::new(),
+            scratch: GradientScratch::default(),
+            partial: Vec::new(),
+            threads: pool.build().map_err(|source| CpuError::Threads { threads, source })?,
+        })
+    }
+
+    /// Threads that compute.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
+    fn new_plan(&self, mode: plan::Mode, batch: usize) -> Plan {
+        Plan::new(&self.program.steps, &self.shapes, self.image, mode, batch, self.precision)
+    }
+
+    fn plan(&mut self, mode: plan::Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(self.new_plan(mode, batch));
+        if let Some(more) = plan.memory.checked_sub(self.memory.len()) {
+            let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
+            let failed = |_| EngineError::Memory { batch, image_size: self.image.height, bytes };
+            self.memory.try_reserve_exact(more).map_err(failed)?;
+            self.memory.resize(plan.memory, CacheLine::ZERO);
+        }
+        self.plans.push(Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// The output of a node that the program never has in memory, such as that of a batch norm
+    /// before its activation: computed by an engine for the network up to there.
+    fn inner_features(&self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+        let threads = self.threads();
+        let engine = Self::with_precision(self.graph.through(node), self.image.height, threads, self.precision);
+        let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
+        engine.load_state(&self.state())?;
+        engine.features(input, batch, node)
+    }
+}
+
+/// Gives each tensor of the steps its place.
+fn lay_out(program: &mut Program, parameters: &[ParameterInfo], arena: &Arena) {
+    for (index, info) in parameters.iter().enumerate() {
+        match program.of_mut(info.node).parameter(info.role) {
+            Some(parameter) => parameter.place = arena.place(index),
+            None => unreachable!("the step that computes a node has all its tensors, {} too", info.name),
+        }
+    }
+}
+
+/// Where the learned tensors of each step lie: those of its nodes, which are neighbours but for nodes without tensors.
+fn step_ranges(program: &Program, arena: &Arena) -> Vec<Range<usize>> {
+    let of_step = |step| {
+        let places = program.nodes(step).map(|node| arena.nodes(node..node + 1)).filter(|place| !place.is_empty());
+        places.reduce(|all, place| all.start.min(place.start)..all.end.max(place.end)).unwrap_or_default()
+    };
+    let ranges: Vec<Range<usize>> = (0..program.steps.len()).map(of_step).collect();
+    let total: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+    assert_eq!(total, arena.learned(), "no tensor belongs to two steps");
+    ranges
+}
+
+impl Engine for CpuEngine {
+    fn device(&self) -> String {
+        let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
+        let threads = self.threads();
+        format!("cpu ({threads} thread{}, {set}, {})", if threads == 1 { "" } else { "s" }, self.precision.name())
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn parameters(&self) -> &[ParameterInfo] {
+        &self.parameters.infos
+    }
+
+    fn planned_bytes(&self, mode: Mode, batch: usize) -> u64 {
+        let mode = match mode {
+            Mode::Train { frozen } => plan::Mode::Train { frozen: self.program.steps_before(frozen) },
+            Mode::Evaluate => plan::Mode::Evaluate { last: self.program.steps.len() - 1 },
+        };
+        (self.new_plan(mode, batch).memory as u64).saturating_mul(CACHE_LINE_BYTES)
+    }
+
+    fn freeze(&mut self, nodes: usize) {
+        let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
+        let limit = nodes.min(self.graph.backbone());
+        let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
+        if frozen != self.frozen {
+            self.frozen = frozen;
+            self.plans.retain(|plan| matches!(plan.mode, plan::Mode::Evaluate { .. }));
+        }
+    }
+
+    fn frozen(&self) -> usize {
+        self.frozen
+    }
+
+    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
+        let classes = self.graph.classes();
+        let count = batch.target.images(classes);
+        let images = batch.input.images(self.image.length(), count)?;
+        losses::check(&batch.target, loss.loss, count, classes)?;
+        if let Some(weights) = batch.weights {
+            EngineError::check_length("the list of weights", weights.len(), count)?;
+        }
+        let frozen = self.program.steps_before(self.frozen);
+        let plan = self.plan(plan::Mode::Train { frozen }, count)?;
+        self.parameters.begin_gradients(self.frozen);
+        let Self { program, shapes, ranges, parameters, memory, scratch, partial, threads, image, .. } = self;
+        let Parameters { tensors, gradients, .. } = parameters;
+        threads.install(|| {
+            let steps = program.steps.len();
+            let mut pass = Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
+            pass.load(&batch.input, images);
+            (0..frozen).for_each(|index| pass.forward(index, None));
+            (frozen..steps).for_each(|index| pass.forward(index, Some(batch)));
+            let head = &plan.steps[steps - 1];
+            let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer));
+            let [logits, gradient] = disjoint(pass.memory, places).map(|slot| slot.of::<f32>());
+            let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
+            let weight = match loss.reduction {
+                Reduction::Mean => 1.0 / part.step_images as f32,
+                Reduction::Sum => 1.0,
+            };
+            losses::compute(loss.loss, &batch.target, logits, classes, weight, &mut output.losses, gradient);
+            for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
+                gradient.iter_mut().for_each(|gradient| *gradient *= weight);
+            }
+            for index in (frozen..steps).rev() {
+                let range = &ranges[index];
+                let earlier = (part.accumulate && !range.is_empty()).then(|| pass.gradients.of(range).to_vec());
+                pass.backward(index, scratch, partial);
+                if let Some(earlier) = earlier {
+                    optimizer::add(pass.gradients.of_mut(range), &earlier);
+                }
+            }
+            Ok(output)
+        })
+    }
+
+    fn gradient_norm(&mut self) -> f64 {
+        let Self { parameters, threads, frozen, .. } = self;
+        threads.install(|| parameters.gradient_norm(*frozen))
+    }
+
+    fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
+        EngineError::check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
+        let Self { parameters, program, threads, frozen, .. } = self;
+        threads.install(|| parameters.update(update, *frozen))?;
+        let learned = program.steps_before(*frozen);
+        program.compute[learned..].iter_mut().for_each(|compute| compute.invalidate());
+        Ok(())
+    }
+
+    fn follow_average(&mut self, decay: f32) {
+        let Self { parameters, threads, .. } = self;
+        threads.install(|| parameters.follow_average(decay));
+    }
+
+    fn has_average(&self) -> bool {
+        self.parameters.average().is_some()
+    }
+
+    fn average(&self) -> Option<State> {
+        self.parameters.average().map(|average| self.parameters.named(average))
+    }
+
+    fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError> {
+        self.parameters.load_average(average)
+    }
+
+    fn first_not_finite(&self) -> Option<(String, f32)> {
+        self.parameters.first_not_finite()
+    }
+
+    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+        let images = input.images(self.image.length(), batch)?;
+        let node = node.min(self.graph.output());
+        let Some(last) = self.program.step_with_output(node) else { return self.inner_features(input, batch, node) };
+        let plan = self.plan(plan::Mode::Evaluate { last }, batch)?;
+        let Self { program, shapes, parameters, memory, threads, image, .. } = self;
+        let Parameters { tensors, gradients, .. } = parameters;
+        threads.install(|| {
+            let mut pass = Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
+            pass.load(&input, images);
+            (0..=last).for_each(|index| pass.forward(index, None));
+            let [output] = disjoint(memory, [plan.place_of(plan.read(StepSource::Step(last)))]);
+            Ok(output.into_vec())
+        })
+    }
+
+    fn state(&self) -> State {
+        self.parameters.named(&self.parameters.tensors)
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), EngineError> {
+        self.parameters.load(state)?;
+        self.program.compute.iter_mut().for_each(|compute| compute.invalidate());
+        Ok(())
+    }
+
+    fn optimizer_state(&self) -> State {
+        self.parameters.optimizer_state()
+    }
+
+    fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
+        self.parameters.load_optimizer_state(state)
+    }
+}

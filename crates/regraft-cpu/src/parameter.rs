@@ -1,0 +1,89 @@
+//! Tensors of steps: where they lie, and in which order of elements.
+
+use crate::tensors::{Memory, Tensors};
+use std::ops::Range;
+
+/// A tensor of a step: its place in the arena of learned tensors or of running statistics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parameter {
+    /// Nothing until the engine lays the arenas out.
+    pub place: Range<usize>,
+}
+
+impl Parameter {
+    /// The values of a learned tensor.
+    pub fn value<'a>(&self, tensors: &'a Tensors) -> &'a [f32] {
+        tensors.learned.of(&self.place)
+    }
+
+    /// The values of a running statistic.
+    pub fn running<'a>(&self, tensors: &'a Tensors) -> &'a [f32] {
+        tensors.running.of(&self.place)
+    }
+
+    /// The gradient of a learned tensor, to be written.
+    pub fn gradient<'a>(&self, gradients: &'a mut Memory) -> &'a mut [f32] {
+        gradients.of_mut(&self.place)
+    }
+}
+
+/// The order in which the kernels keep a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// PyTorch's own.
+    AsIs,
+    /// `[out, height, width, in]` for PyTorch's `[out, in, height, width]`.
+    ChannelsLast,
+    /// `[height, width, channel]` for PyTorch's `[channel, 1, height, width]`.
+    Depthwise,
+}
+
+impl Layout {
+    /// PyTorch's order of the elements of a tensor of PyTorch's `shape` to the kernels'.
+    pub fn to_kernel_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
+        self.reorder(shape, values, |pytorch, kernel, source, target| target[kernel] = source[pytorch])
+    }
+
+    /// The kernels' order of elements to PyTorch's.
+    pub fn to_pytorch_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
+        self.reorder(shape, values, |pytorch, kernel, source, target| target[pytorch] = source[kernel])
+    }
+
+    fn reorder(self, shape: &[usize], values: &[f32], put: impl Fn(usize, usize, &[f32], &mut [f32])) -> Vec<f32> {
+        let (&[outs, ins, height, width], false) = (shape, self == Self::AsIs) else { return values.to_vec() };
+        let mut target = vec![0.0; values.len()];
+        let taps = height * width;
+        for out in 0..outs {
+            for channel in 0..ins {
+                for tap in 0..taps {
+                    let kernel = match self {
+                        Self::Depthwise => tap * outs + out,
+                        _ => (out * taps + tap) * ins + channel,
+                    };
+                    put((out * ins + channel) * taps + tap, kernel, values, &mut target);
+                }
+            }
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_each_others_inverse() {
+        for (shape, layout) in [
+            (vec![2, 3, 2, 2], Layout::ChannelsLast),
+            (vec![4, 1, 3, 3], Layout::ChannelsLast),
+            (vec![4, 1, 3, 3], Layout::Depthwise),
+            (vec![5, 7], Layout::AsIs),
+        ] {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|value: usize| value as f32).collect();
+            assert_eq!(layout.to_pytorch_order(&shape, &layout.to_kernel_order(&shape, &values)), values);
+        }
+        assert_eq!(Layout::ChannelsLast.to_kernel_order(&[1, 2, 1, 2], &[0.0, 1.0, 10.0, 11.0]), [0.0, 10.0, 1.0, 11.0]);
+        assert_eq!(Layout::Depthwise.to_kernel_order(&[2, 1, 1, 2], &[0.0, 1.0, 10.0, 11.0]), [0.0, 10.0, 1.0, 11.0]);
+    }
+}

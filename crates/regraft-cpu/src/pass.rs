@@ -1,0 +1,140 @@
+//! A pass that is being run: the plan, the steps, and the memory that the plan is about.
+
+use crate::place::Place;
+use crate::plan::Plan;
+use crate::program::Program;
+use crate::slot::{disjoint, with_element};
+use crate::step::{Backward, Compute, Forward, StepSource};
+use crate::tensors::{Memory, Tensors};
+use regraft_kernels::batch_norm::normalize;
+use regraft_kernels::convolution::GradientScratch;
+use regraft_kernels::images::{self, ImageSize};
+use regraft_kernels::input::Normalization;
+use regraft_kernels::memory::CacheLine;
+use regraft_nn::engine::{Content, Input, TrainBatch};
+use regraft_nn::graph::MapShape;
+use std::ops::Range;
+
+pub(crate) struct Pass<'a> {
+    pub program: &'a mut Program,
+    pub plan: &'a Plan,
+    /// Shape of each step's output.
+    pub shapes: &'a [MapShape],
+    pub image: MapShape,
+    pub tensors: &'a mut Tensors,
+    pub gradients: &'a mut Memory,
+    pub memory: &'a mut [CacheLine],
+}
+
+impl Pass<'_> {
+    /// Puts images into their buffer: normalised, mixed, and rounded to what it holds.
+    pub fn load(&mut self, input: &Input<'_>, images: Range<usize>) {
+        let tables;
+        let content = match input.content {
+            Content::Values(values) => images::Content::Values(values),
+            Content::Pixels(pixels, normalisation) => {
+                tables = normalisation.tables();
+                images::Content::Levels(pixels, &tables)
+            }
+        };
+        let place = self.plan.place_of(Some(self.plan.images));
+        let MapShape { height, width, channels } = self.image;
+        let size = ImageSize { height, width, channels };
+        let stored = place.precision;
+        let [target] = disjoint(self.memory, [place]);
+        with_element!(stored, E => images::load(content, images, input.mix, size, target.of::<E>()));
+    }
+
+    /// Computes a step's output: with running statistics, or in `training` with the batch's own,
+    /// remembering what its backward pass needs.
+    pub fn forward(&mut self, index: usize, training: Option<&TrainBatch<'_>>) {
+        let plan = self.plan;
+        let inputs = &self.program.steps[index].inputs;
+        let input_shapes = self.input_shapes(index);
+        let (earlier, later) = self.program.compute.split_at_mut(index);
+        later[0].forward(Forward {
+            tensors: self.tensors,
+            memory: self.memory,
+            batch: plan.batch,
+            precision: plan.precision,
+            training,
+            inputs: inputs.iter().map(|&source| plan.place_of(plan.read(source))).collect(),
+            input_shapes,
+            normalization: normalization(plan, earlier, inputs.first()),
+            convolved: plan.place_of(plan.steps[index].convolved),
+            output: plan.place_of(plan.steps[index].output),
+            output_shape: self.shapes[index],
+        });
+    }
+
+    /// Runs a step backwards. Its gradient's buffer is used up: it holds gradients of earlier and
+    /// earlier values in turn.
+    pub fn backward(&mut self, index: usize, scratch: &mut GradientScratch, partial: &mut Vec<f32>) {
+        let plan = self.plan;
+        if let Some(&StepSource::Step(input)) = self.program.steps[index].inputs.first() {
+            self.recompute(input);
+        }
+        let input_shapes = self.input_shapes(index);
+        let step = &self.program.steps[index];
+        let targets = (0..step.inputs.len()).map(|place| plan.target(&self.program.steps, index, place)).collect();
+        // What is not read again may be overwritten by now.
+        let read_again = |(place, source): (usize, &StepSource)| {
+            let buffer = if place < step.facts.inputs_read_again { plan.read_again(*source) } else { None };
+            plan.place_of(buffer)
+        };
+        let output = if step.facts.reads_output_again { plan.place_of(plan.steps[index].output) } else { Place::NOWHERE };
+        let (earlier, later) = self.program.compute.split_at_mut(index);
+        later[0].backward(Backward {
+            tensors: self.tensors,
+            gradients: self.gradients,
+            memory: self.memory,
+            batch: plan.batch,
+            precision: plan.precision,
+            inputs: step.inputs.iter().enumerate().map(read_again).collect(),
+            input_shapes,
+            normalization: normalization(plan, earlier, step.inputs.first()),
+            convolved: plan.place_of(plan.steps[index].convolved),
+            output,
+            output_shape: self.shapes[index],
+            gradient: plan.place_of(plan.steps[index].gradient),
+            targets,
+            scratch,
+            partial,
+        });
+        // What evaluation derives from running statistics is out of date, should no update follow.
+        later[0].invalidate();
+    }
+
+    /// Computes a step's output again, if the plan says so, as the forward pass did.
+    fn recompute(&mut self, index: usize) {
+        let (plan, buffers) = (self.plan, &self.plan.steps[index]);
+        if buffers.recomputed.is_none() {
+            return;
+        }
+        let Some(Normalization { scale, shift, activation }) = self.program.compute[index].normalization() else {
+            unreachable!("only what a normalisation makes is computed again");
+        };
+        let pixels = self.shapes[index].pixels();
+        let places = [buffers.convolved, buffers.recomputed].map(|buffer| plan.place_of(buffer));
+        let [convolved, output] = disjoint(self.memory, places);
+        with_element!(plan.precision, E => {
+            normalize(convolved.of::<E>(), scale, shift, None, None, activation, pixels, output.of::<E>());
+        });
+    }
+
+    fn input_shapes(&self, index: usize) -> Vec<MapShape> {
+        let shape = |source: &StepSource| match source {
+            StepSource::Image => self.image,
+            StepSource::Step(index) => self.shapes[*index],
+        };
+        self.program.steps[index].inputs.iter().map(shape).collect()
+    }
+}
+
+/// What a step does to each value that it reads from `source`, given the steps before it.
+fn normalization<'a>(plan: &Plan, earlier: &'a [Box<dyn Compute>], source: Option<&StepSource>) -> Option<Normalization<'a>> {
+    match source {
+        Some(&StepSource::Step(index)) if plan.normalizes(StepSource::Step(index)) => earlier[index].normalization(),
+        _ => None,
+    }
+}

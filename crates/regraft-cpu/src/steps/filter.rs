@@ -1,0 +1,176 @@
+//! The weights of a convolution, and which kernels run it.
+
+use crate::parameter::{Layout, Parameter};
+use crate::step::Reading;
+use crate::tensors::{Memory, Tensors};
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
+use regraft_kernels::depthwise;
+use regraft_kernels::finish::Finish;
+use regraft_kernels::input::Input;
+use regraft_kernels::packing::{MapElement, PackedWeights};
+use regraft_nn::graph::MapShape;
+use regraft_nn::ops::{Convolution, Padding};
+
+/// The sizes of a window that slides over a map.
+pub(super) fn window_shape(
+    batch: usize,
+    input: MapShape,
+    output: MapShape,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+) -> ConvolutionShape {
+    let before = |length| padding.resolve(length, kernel, stride).map_or(0, |(_, before)| before);
+    ConvolutionShape {
+        batch,
+        in_height: input.height,
+        in_width: input.width,
+        in_channels: input.channels,
+        out_height: output.height,
+        out_width: output.width,
+        out_channels: output.channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride,
+        padding_top: before(input.height),
+        padding_left: before(input.width),
+        groups: 1,
+    }
+}
+
+/// A convolution's weights.
+pub(super) struct Filter {
+    pub operation: Convolution,
+    pub weight: Parameter,
+    /// The weights packed for the training forward pass.
+    packed: PackedWeights,
+}
+
+/// Weights as the forward kernels take them.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// For [`depthwise::forward`]; empty if `packed` is used.
+    depthwise: Vec<f32>,
+    packed: PackedWeights,
+}
+
+impl Filter {
+    pub fn new(operation: Convolution) -> Self {
+        Self { operation, weight: Parameter::default(), packed: PackedWeights::default() }
+    }
+
+    /// The order of the weights' elements. Depthwise kernels of other sides run as grouped
+    /// convolutions and read those' order.
+    pub fn layout(&self) -> Layout {
+        let handled = self.operation.is_depthwise() && depthwise::KERNELS.contains(&self.operation.kernel);
+        if handled { Layout::Depthwise } else { Layout::ChannelsLast }
+    }
+
+    /// How the convolution takes what its input's batch norm has not normalised.
+    pub fn reading(&self) -> Reading {
+        let Convolution { kernel, stride, padding, groups, .. } = self.operation;
+        let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
+        if kernel == 1 && stride == 1 && groups == 1 && !has_border || self.layout() == Layout::Depthwise {
+            Reading::Normalizes
+        } else if groups == 1 && kernel > 1 {
+            Reading::Recomputed
+        } else {
+            Reading::Plain
+        }
+    }
+
+    pub fn shape(&self, batch: usize, input: MapShape, output: MapShape) -> ConvolutionShape {
+        let Convolution { kernel, stride, padding, groups, .. } = self.operation;
+        ConvolutionShape { groups, ..window_shape(batch, input, output, kernel, stride, padding) }
+    }
+
+    /// The weights with each output channel's multiplied by its `scale`, as the forward kernels
+    /// take them.
+    pub fn prepare<E: MapElement>(&self, tensors: &Tensors, shape: &ConvolutionShape, scale: Option<&[f32]>) -> Prepared {
+        let mut prepared = Prepared::default();
+        let mut weights = self.weight.value(tensors).to_vec();
+        if depthwise::handles(shape) {
+            if let Some(scale) = scale {
+                for tap in weights.chunks_exact_mut(shape.out_channels) {
+                    tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
+                }
+            }
+            prepared.depthwise = weights;
+        } else {
+            if let Some(scale) = scale {
+                for (filter, scale) in weights.chunks_exact_mut(shape.weight_length() / shape.out_channels).zip(scale) {
+                    filter.iter_mut().for_each(|weight| *weight *= scale);
+                }
+            }
+            prepared.packed.pack::<E>(shape, &weights);
+        }
+        prepared
+    }
+
+    /// The convolution with prepared weights.
+    pub fn infer<E: MapElement>(
+        shape: &ConvolutionShape,
+        prepared: &Prepared,
+        input: &[E],
+        output: &mut [E],
+        finish: Finish<'_, E>,
+    ) {
+        if depthwise::handles(shape) {
+            depthwise::forward(shape, input, &prepared.depthwise, output, finish);
+        } else {
+            convolution::forward(shape, input, &prepared.packed, output, finish);
+        }
+    }
+
+    /// The convolution with weights that changed since the last call.
+    pub fn train<E: MapElement>(
+        &mut self,
+        tensors: &Tensors,
+        shape: &ConvolutionShape,
+        input: Input<'_, E>,
+        output: &mut [E],
+        finish: Finish<'_, E>,
+    ) {
+        let weights = self.weight.value(tensors);
+        if depthwise::handles(shape) {
+            depthwise::forward(shape, input, weights, output, finish);
+        } else {
+            self.packed.pack::<E>(shape, weights);
+            convolution::forward(shape, input, &self.packed, output, finish);
+        }
+    }
+
+    pub fn backward_weights<E: MapElement>(
+        &self,
+        gradients: &mut Memory,
+        shape: &ConvolutionShape,
+        input: Input<'_, E>,
+        gradient: &[E],
+        scratch: &mut GradientScratch,
+        partial: &mut Vec<f32>,
+    ) {
+        let weight_gradient = self.weight.gradient(gradients);
+        if depthwise::handles(shape) {
+            depthwise::backward_weights(shape, input, gradient, weight_gradient, partial);
+        } else {
+            convolution::backward_weights(shape, input, gradient, weight_gradient, scratch);
+        }
+    }
+
+    pub fn backward_input<E: MapElement>(
+        &self,
+        tensors: &Tensors,
+        shape: &ConvolutionShape,
+        gradient: &[E],
+        target: &mut [E],
+        accumulate: bool,
+        scratch: &mut GradientScratch,
+    ) {
+        let weights = self.weight.value(tensors);
+        if depthwise::handles(shape) {
+            depthwise::backward_input(shape, gradient, weights, target, accumulate);
+        } else {
+            convolution::backward_input(shape, gradient, weights, target, accumulate, scratch);
+        }
+    }
+}

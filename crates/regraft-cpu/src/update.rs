@@ -1,0 +1,33 @@
+//! How one learned tensor moves.
+
+use regraft_kernels::optimizer;
+use regraft_nn::engine::{Optimizer, Update};
+use regraft_nn::parameters::Role;
+
+/// A learned tensor with its gradient and the optimiser's memory of it.
+pub(crate) struct Moving<'a> {
+    pub value: &'a mut [f32],
+    pub gradient: &'a mut [f32],
+    /// Momentum, or AdamW's first moment; empty if the optimiser has none.
+    pub first: &'a mut [f32],
+    /// AdamW's second moment; empty if the optimiser has none.
+    pub second: &'a mut [f32],
+}
+
+impl Moving<'_> {
+    /// Moves the value by its gradient. Biases and all that belongs to a normalisation decay only
+    /// if the update says so.
+    pub fn update(self, update: &Update<'_>, role: Role, rate: f32) {
+        let Self { value, gradient, first, second } = self;
+        let weight_decay = if role == Role::Weight || update.decay_bias_norm { update.weight_decay } else { 0.0 };
+        if update.gradient_scale != 1.0 {
+            optimizer::scale(gradient, update.gradient_scale);
+        }
+        match update.optimizer {
+            Optimizer::Sgd { momentum } => optimizer::sgd(value, gradient, first, rate, momentum, weight_decay),
+            Optimizer::AdamW(settings) => {
+                optimizer::adamw(value, gradient, first, second, update.step, rate, weight_decay, settings);
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What every engine has to do, as tests that an engine's crate runs on itself.
+//!
+//! A new engine passes them or is not an engine. [`conformance_tests!`](crate::conformance_tests)
+//! makes a test of each case. What is compared is the engine's own arithmetic with plain loops in
+//! f64 and with itself: how close it is to PyTorch is for the engine's other tests.
+
+mod arithmetic;
+mod bench;
+mod inputs;
+mod learning;
+mod requests;
+mod state;
+
+pub use arithmetic::*;
+pub use bench::Bench;
+pub use inputs::*;
+pub use learning::*;
+pub use requests::*;
+pub use state::*;
+
+/// Makes a test of each case. Takes a function that opens an engine:
+/// `fn(Graph, usize, Precision) -> Box<dyn Engine>`, with the graph, the side of its images in
+/// pixels, and what maps are stored as.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($open:ident) => {
+        $crate::conformance_tests! {
+            $open:
+            gradients_are_the_slopes_of_the_loss
+            losses_are_those_of_their_formulas
+            weights_of_images_scale_their_gradients
+            parts_of_a_step_add_up
+            optimisers_move_as_their_formulas_say
+            every_layer_has_its_rate_and_the_gradient_its_scale
+            frozen_layers_stay_to_the_bit
+            a_last_batch_of_one_image_trains
+            random_draws_depend_on_the_place_alone
+            an_image_does_not_depend_on_its_batch
+            features_are_the_heads_input
+            images_of_odd_sizes_train
+            pixels_are_normalised_and_mixed_as_they_load
+            tensors_come_back_as_they_were_given
+            training_goes_on_to_the_bit_in_another_engine
+            the_running_average_follows_its_formula
+            values_that_are_not_finite_are_named
+            requests_that_do_not_fit_are_refused
+            an_update_without_gradients_is_refused
+        }
+    };
+    ($open:ident: $($case:ident)+) => {
+        $(
+            mod $case {
+                #[test]
+                fn in_f32() {
+                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open, $crate::precision::Precision::F32));
+                }
+
+                #[test]
+                fn in_bf16() {
+                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open, $crate::precision::Precision::Bf16));
+                }
+            }
+        )+
+    };
+}
