@@ -5,16 +5,19 @@ use crate::parameters::Parameters;
 use crate::pass::Pass;
 use crate::plan::{self, Plan};
 use crate::program::Program;
+use crate::range_sums::RangeSums;
 use crate::slot::disjoint;
 use crate::step::StepSource;
 use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::{isa, optimizer};
 use regraft_nn::arena::Arena;
+use regraft_nn::collective::{Alone, Collective};
 use regraft_nn::engine::{
     Engine, EngineError, Input, LossSettings, Mode, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
 };
 use regraft_nn::graph::{Graph, GraphError, MapShape};
+use regraft_nn::ops::{NormStatistics, Operation};
 use regraft_nn::parameters::{ParameterInfo, parameters};
 use regraft_nn::precision::Precision;
 use std::ops::Range;
@@ -42,6 +45,8 @@ pub struct CpuEngine {
     scratch: GradientScratch,
     partial: Vec<f32>,
     threads: rayon::ThreadPool,
+    /// The other ranks, if there are any.
+    collective: Box<dyn Collective>,
 }
 
 /// A CPU engine that cannot be made.
@@ -108,6 +113,7 @@ impl CpuEngine {
             scratch: GradientScratch::default(),
             partial: Vec::new(),
             threads: pool.build().map_err(|source| CpuError::Threads { threads, source })?,
+            collective: Box::new(Alone),
         })
     }
 
@@ -134,6 +140,49 @@ impl CpuEngine {
         }
         self.plans.push(Arc::clone(&plan));
         Ok(plan)
+    }
+
+    /// The images of a batch and the plan for them, if there are any and the batch fits the network.
+    fn prepare(&mut self, batch: &TrainBatch<'_>, loss: LossSettings) -> Result<(Range<usize>, Option<Arc<Plan>>), EngineError> {
+        let classes = self.graph.classes();
+        let count = batch.target.images(classes);
+        let images = batch.input.images(self.image.length(), count)?;
+        losses::check(&batch.target, loss.loss, count, classes)?;
+        if let Some(weights) = batch.weights {
+            EngineError::check_length("the list of weights", weights.len(), count)?;
+        }
+        let frozen = self.program.steps_before(self.frozen);
+        let plan = if count > 0 { Some(self.plan(plan::Mode::Train { frozen }, count)?) } else { None };
+        Ok((images, plan))
+    }
+
+    /// Makes the running statistics that follow batches the ranks' mean, after a pass over so many images of this rank.
+    fn share_statistics(&mut self, images: usize) {
+        let Self { collective, parameters, graph, frozen, program, .. } = self;
+        if collective.size() == 1 {
+            return;
+        }
+        let follows = |node: usize| match &graph.nodes[node].operation {
+            Operation::BatchNorm(norm) => norm.statistics == NormStatistics::Batch,
+            _ => false,
+        };
+        let infos = parameters.infos.iter().enumerate();
+        let following = infos.filter(|(_, info)| info.node >= *frozen && !info.role.is_learned() && follows(info.node));
+        let places: Vec<Range<usize>> = following.map(|(index, _)| parameters.arena.place(index)).collect();
+        if places.is_empty() {
+            return;
+        }
+        let running = &mut parameters.tensors.running;
+        let mut values: Vec<f32> = places.iter().flat_map(|place| running.of(place)).map(|value| value * images as f32).collect();
+        values.push(images as f32);
+        collective.sum(&mut values);
+        let total = values.pop().unwrap_or(1.0).max(1.0);
+        let mut means = values.into_iter().map(|sum| sum / total);
+        for place in &places {
+            running.of_mut(place).iter_mut().zip(means.by_ref()).for_each(|(value, mean)| *value = mean);
+        }
+        let learned = program.steps_before(*frozen);
+        program.compute[learned..].iter_mut().for_each(|compute| compute.invalidate());
     }
 
     /// The output of a node that the program never has in memory, such as that of a batch norm
@@ -210,21 +259,40 @@ impl Engine for CpuEngine {
         self.frozen
     }
 
+    fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError> {
+        self.collective = collective;
+        Ok(())
+    }
+
     fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
-        let classes = self.graph.classes();
-        let count = batch.target.images(classes);
-        let images = batch.input.images(self.image.length(), count)?;
-        losses::check(&batch.target, loss.loss, count, classes)?;
-        if let Some(weights) = batch.weights {
-            EngineError::check_length("the list of weights", weights.len(), count)?;
+        // What is refused is refused before ranks wait for each other.
+        let prepared = self.prepare(batch, loss);
+        let has_failed = self.collective.any(prepared.is_err());
+        let (images, plan) = prepared?;
+        if has_failed {
+            return Err(EngineError::Peer);
         }
+        let count = images.len();
+        let classes = self.graph.classes();
         let frozen = self.program.steps_before(self.frozen);
-        let plan = self.plan(plan::Mode::Train { frozen }, count)?;
         self.parameters.begin_gradients(self.frozen);
-        let Self { program, shapes, ranges, parameters, memory, scratch, partial, threads, image, .. } = self;
+        let Self { program, shapes, ranges, parameters, memory, scratch, partial, threads, image, collective, .. } = self;
         let Parameters { tensors, gradients, .. } = parameters;
-        threads.install(|| {
-            let steps = program.steps.len();
+        let mut sums = RangeSums::new(&mut **collective, part.is_last);
+        let steps = program.steps.len();
+        let Some(plan) = plan else {
+            // No images: the others' gradients alone.
+            for range in ranges[frozen..].iter().rev() {
+                if !part.accumulate {
+                    gradients.fill(range);
+                }
+                sums.add(gradients, range);
+            }
+            sums.finish(gradients);
+            self.share_statistics(0);
+            return Ok(StepOutput::default());
+        };
+        let output = threads.install(|| {
             let mut pass = Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
             pass.load(&batch.input, images);
             (0..frozen).for_each(|index| pass.forward(index, None));
@@ -248,9 +316,13 @@ impl Engine for CpuEngine {
                 if let Some(earlier) = earlier {
                     optimizer::add(pass.gradients.of_mut(range), &earlier);
                 }
+                sums.add(pass.gradients, range);
             }
-            Ok(output)
-        })
+            sums.finish(pass.gradients);
+            output
+        });
+        self.share_statistics(count);
+        Ok(output)
     }
 
     fn gradient_norm(&mut self) -> f64 {

@@ -13,6 +13,7 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod program;
+mod range_sums;
 mod slot;
 mod step;
 mod steps;

@@ -59,6 +59,13 @@ impl Memory {
         &mut self.all_mut()[place.start - start..place.end - start]
     }
 
+    /// Sets a tensor to zero.
+    pub fn fill(&mut self, place: &Range<usize>) {
+        if !place.is_empty() {
+            self.of_mut(place).fill(0.0);
+        }
+    }
+
     /// Two tensors to be written, the first of which lies before the second.
     pub fn of_two(&mut self, first: &Range<usize>, second: &Range<usize>) -> (&mut [f32], &mut [f32]) {
         let start = self.start;

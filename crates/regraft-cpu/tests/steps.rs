@@ -264,7 +264,9 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         parts.gradients(&part(2..4), MEAN, StepPart::whole(2)).expect("a batch that fits");
         let mut losses = Vec::new();
         for (range, accumulate) in [(0..3, false), (3..8, true)] {
-            let output = parts.gradients(&part(range), MEAN, StepPart { step_images: 8, accumulate }).expect("a batch that fits");
+            let output = parts
+                .gradients(&part(range), MEAN, StepPart { step_images: 8, accumulate, is_last: true })
+                .expect("a batch that fits");
             losses.extend(output.losses);
         }
         assert_eq!(bits(&expected.losses), bits(&losses));

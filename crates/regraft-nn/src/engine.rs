@@ -1,5 +1,6 @@
 //! What the training loop knows of a device: an engine runs a network's steps and holds its state.
 
+use crate::collective::Collective;
 use crate::graph::{Graph, GraphError};
 use crate::parameters::ParameterInfo;
 use crate::precision::Precision;
@@ -180,13 +181,15 @@ pub struct StepPart {
     pub step_images: usize,
     /// Whether the gradients are added to those of the step's earlier parts, instead of replacing what was there.
     pub accumulate: bool,
+    /// Whether no part follows: the gradients are then the step's, and several ranks sum them.
+    pub is_last: bool,
 }
 
 impl StepPart {
     /// The whole step.
     #[must_use]
     pub fn whole(images: usize) -> Self {
-        Self { step_images: images, accumulate: false }
+        Self { step_images: images, accumulate: false, is_last: true }
     }
 }
 
@@ -237,6 +240,15 @@ pub enum EngineError {
     /// A network for part of this one cannot be made.
     #[error("cannot compute a layer's inner output: {0}")]
     Inner(String),
+    /// A rank of several could not make its share of a step, and says why itself.
+    #[error("another engine of this run could not make its share of the step")]
+    Peer,
+    /// The system started no thread for a rank.
+    #[error("cannot start a thread for each device ({0}): the system limits processes or memory; raise the limit")]
+    NoThread(String),
+    /// An engine of several ranks that is to be one of several.
+    #[error("an engine on several devices cannot be one of several engines")]
+    Joined,
     /// A loss of numbers with labels.
     #[error("squared error needs a number for each output, not a label")]
     LabelsForNumbers,
@@ -290,6 +302,14 @@ pub trait Engine: Send {
     /// Freezes the first `nodes` of the graph, rounded down to whole layers (see [`Graph::layers`]), or as many as come before
     /// the head: they run as in evaluation, take no gradient and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
+
+    /// Makes it one of several ranks that train one network together, each on its share of every batch. From then on, the last part
+    /// of a step leaves the sum of all ranks' gradients in each of them. The share may be empty. Batch norms that follow their
+    /// batches take their own share's statistics; the running ones become the ranks' mean, weighted by images.
+    ///
+    /// # Errors
+    /// If it stands for several ranks itself.
+    fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError>;
 
     /// Bytes of device memory that a pass over a batch of `batch` images takes for its maps.
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64;

@@ -7,6 +7,7 @@
 
 pub mod architectures;
 pub mod arena;
+pub mod collective;
 pub mod conformance;
 pub mod engine;
 pub mod graph;

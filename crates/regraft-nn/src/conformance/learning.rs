@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use crate::engine::{Input, LossSettings, Optimizer, Reduction, State, StepPart, Target, TrainBatch, Update};
-use crate::ops::NormStatistics;
+use crate::ops::{NormStatistics, Operation};
 use crate::precision::Precision;
 use regraft_base::adam::AdamSettings;
 
@@ -98,7 +98,7 @@ pub fn parts_of_a_step_add_up(bench: &Bench<'_>) {
                 position: place as u32,
                 ..images.batch()
             };
-            let part = StepPart { step_images: BATCH, accumulate: place > 0 };
+            let part = StepPart { step_images: BATCH, accumulate: place > 0, is_last: place + 1 == BATCH };
             losses.extend(engine.gradients(&batch, MEAN, part).expect("a batch that fits").losses);
         }
         assert_eq!(losses, whole.losses, "{architecture}: an image's loss does not depend on its batch");
@@ -113,7 +113,6 @@ pub fn optimisers_move_as_their_formulas_say(bench: &Bench<'_>) {
     let settings = AdamSettings::default();
     for optimizer in [Optimizer::Sgd { momentum: 0.0 }, Optimizer::Sgd { momentum: 0.9 }, Optimizer::AdamW(settings)] {
         let mut engine = bench.engine(graph("efficientnet_b0"), SIDE);
-        // A million parameters are enough.
         engine.freeze(engine.graph().nodes_through("blocks.5").expect("a layer"));
         let images = images(4, BATCH, SIDE);
         let (rate, decay) = (1e-3, 0.1);
@@ -239,8 +238,13 @@ pub fn a_last_batch_of_one_image_trains(bench: &Bench<'_>) {
 /// Dropout and stochastic depth draw by seed, epoch and place: the same again, others elsewhere, and a batch that is cut in two
 /// draws what the whole one does.
 pub fn random_draws_depend_on_the_place_alone(bench: &Bench<'_>) {
-    let mut graph = crate::architectures::find("efficientnet_b0").expect("known").graph().with_classes(CLASSES);
-    graph.set_norm_statistics(NormStatistics::Running);
+    let mut graph = graph("efficientnet_b0");
+    graph.set_head_dropout(0.3);
+    for node in &mut graph.nodes {
+        if let Operation::Add(add) = &mut node.operation {
+            add.drop_rate = 0.3;
+        }
+    }
     let mut engine = bench.engine(graph, SIDE);
     let images = images(8, BATCH, SIDE);
     let losses = gradients(&mut *engine, &images.batch(), MEAN).losses;

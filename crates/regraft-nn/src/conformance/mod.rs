@@ -8,6 +8,7 @@ mod arithmetic;
 mod bench;
 mod inputs;
 mod learning;
+mod ranks;
 mod requests;
 mod state;
 
@@ -15,6 +16,7 @@ pub use arithmetic::*;
 pub use bench::Bench;
 pub use inputs::*;
 pub use learning::*;
+pub use ranks::*;
 pub use requests::*;
 pub use state::*;
 
@@ -45,6 +47,9 @@ macro_rules! conformance_tests {
             values_that_are_not_finite_are_named
             requests_that_do_not_fit_are_refused
             an_update_without_gradients_is_refused
+            ranks_agree_with_one_engine
+            ranks_share_their_running_statistics
+            ranks_end_together_if_one_refuses
         }
     };
     ($open:ident: $($case:ident)+) => {

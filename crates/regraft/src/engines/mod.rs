@@ -4,6 +4,7 @@
 //! that implements the trait, an arm of [`open`], and lines in [`devices`].
 
 mod device;
+mod team;
 
 pub use device::{Device, DeviceChoice, UnknownDevice};
 
@@ -12,6 +13,7 @@ use regraft_cpu::{CpuEngine, CpuError, amx};
 use regraft_nn::engine::{Engine, EngineError};
 use regraft_nn::graph::Graph;
 use regraft_nn::precision::Precision;
+use team::Team;
 
 /// An engine that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +32,9 @@ pub enum OpenError {
         /// What stands against it.
         why: &'static str,
     },
-    /// Several devices for one run.
-    #[error("--device {0} names several devices, and this build trains on one at a time; use --device cpu")]
-    Several(DeviceChoice),
-    /// The network's tensors do not fit it.
+    /// An engine refused its tensors, or to be one of several.
     #[error(transparent)]
-    State(#[from] EngineError),
+    Engine(#[from] EngineError),
 }
 
 /// Why no graphics processor is used.
@@ -54,15 +53,12 @@ impl DeviceChoice {
         if let Some(&device) = devices.iter().find(|device| matches!(device, Device::Gpu(_))) {
             return Err(OpenError::Unusable { device, why: NO_GPU });
         }
-        if devices.len() > 1 {
-            return Err(OpenError::Several(self.clone()));
-        }
         Ok(self.clone())
     }
 }
 
 /// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all tensors zero. Maps are stored as
-/// `precision` says. On the processor, `threads` threads compute (0: one for each core).
+/// `precision` says. On the processor, `threads` threads compute (0: one for each core), which several engines share.
 ///
 /// # Errors
 /// If the device cannot be used, the images are too small for the graph, or the machine lacks what was asked for.
@@ -73,8 +69,17 @@ pub fn open(
     precision: Precision,
     threads: usize,
 ) -> Result<Box<dyn Engine>, OpenError> {
-    device.resolve()?;
-    Ok(Box::new(CpuEngine::with_precision(graph, image_size, threads, precision)?))
+    let DeviceChoice::Listed(devices) = device.resolve()? else { unreachable!("a choice is resolved to a list") };
+    let open = |threads: usize| -> Result<Box<dyn Engine>, OpenError> {
+        Ok(Box::new(CpuEngine::with_precision(graph.clone(), image_size, threads, precision)?))
+    };
+    if devices.len() == 1 {
+        return open(threads);
+    }
+    let cores = if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let share = (cores / devices.len()).max(1);
+    let ranks = devices.iter().map(|_| open(share)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(Team::new(ranks)?))
 }
 
 /// The precision that is fastest on this machine: bf16 if its instruction set multiplies it.
@@ -152,6 +157,7 @@ mod tests {
         for text in ["auto", "all", "cpu"] {
             assert_eq!(choice(text).resolve().expect(text), choice("cpu"));
         }
+        assert_eq!(choice("cpu,cpu").resolve().expect("two engines"), choice("cpu*2"));
         let error = |text: &str| choice(text).resolve().expect_err(text).to_string();
         assert_eq!(
             error("gpu"),

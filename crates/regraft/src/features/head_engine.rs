@@ -1,6 +1,7 @@
 //! An engine for networks whose trunk is frozen: it takes the trunk's features in place of pictures.
 
 use crate::engines::{self, DeviceChoice, OpenError};
+use regraft_nn::collective::Collective;
 use regraft_nn::engine::{Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, TrainBatch, Update};
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
@@ -56,6 +57,10 @@ impl Engine for HeadEngine {
 
     fn frozen(&self) -> usize {
         self.graph.backbone()
+    }
+
+    fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError> {
+        self.head.join(collective)
     }
 
     /// That of the head.

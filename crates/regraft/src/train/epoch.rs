@@ -134,7 +134,9 @@ impl<'a> Trainer<'a> {
             let position = progress.images as u32;
             let rest = pictures.train.len() - state.progress.images;
             let step_images = rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
-            let part = StepPart { step_images, accumulate: progress.images > state.progress.images };
+            let done = progress.images - state.progress.images;
+            let is_last = done + batch.labels.len() >= step_images;
+            let part = StepPart { step_images, accumulate: done > 0, is_last };
             let mix = mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
             let targets = mix.map(|mix| mix::targets(mix, &mut batch.labels, *side, classes));
             let weights = class_weights.as_ref().map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
