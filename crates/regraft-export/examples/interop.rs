@@ -7,7 +7,7 @@
 mod common;
 
 use common::{channels_first, image, logits, model};
-use regraft::data::preprocessing::{Interpolation, ResizeMode, evaluation_pixels, normalise_into};
+use regraft::data::preprocessing::{Interpolation, ResizeMode, evaluation_pixels};
 use regraft::model::Model;
 use regraft::nn::architectures;
 use regraft_export::onnx::{Input, OnnxOptions, StorageType, to_bytes};
@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut inputs = Vec::new();
         for image in &images {
             let mut normalised = vec![0.0; model.preprocessing.input_length()];
-            normalise_into(&evaluation_pixels(image, &model.preprocessing).pixels, &model.preprocessing, &mut normalised);
+            let square = evaluation_pixels(image, &model.preprocessing);
+            model.preprocessing.normalisation().apply(&square.pixels, &mut normalised);
             inputs.extend(normalised);
         }
         write(&folder.join(name), &model, &inputs)?;

@@ -5,12 +5,13 @@ use crate::runtime::{Answers, Runtime, RuntimeError};
 use regraft::config::PrecisionChoice;
 use regraft::data::RgbImage;
 use regraft::data::decode::{DecodeOptions, decode_file};
-use regraft::data::preprocessing::{Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft::data::preprocessing::{Preprocessing, ResizeMode, evaluation_pixels};
 use regraft::data::shown::shown;
+use regraft::engines::DeviceChoice;
 use regraft::inference::{self, InferenceError};
 use regraft::metrics::softmax;
 use regraft::model::{Model, keys};
-use regraft::nn::engine::{Engine, EngineError};
+use regraft::nn::engine::{self, Engine, EngineError};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -129,7 +130,7 @@ pub fn check(
             return Err(CheckError::Metadata { key });
         }
     }
-    let mut engine = inference::engine(model, threads, PrecisionChoice::F32)?;
+    let mut engine = inference::engine(model, &DeviceChoice::Auto, threads, PrecisionChoice::F32)?;
     let mut found = Agreement {
         images: 0,
         classes_differ: 0,
@@ -156,7 +157,7 @@ pub fn check(
             continue;
         }
         found.reducible += usize::from(decoded.reducible_side / 2 >= least_side(&model.preprocessing));
-        let ours = our_logits(&mut engine, model, &image)?;
+        let ours = our_logits(&mut *engine, model, &image)?;
         let theirs = their_answers(&runtime, model, options.input, &image)?;
         found.add(&ours, &theirs);
     }
@@ -200,8 +201,8 @@ fn first_largest(numbers: &[f32]) -> Option<usize> {
 }
 
 fn our_logits(engine: &mut dyn Engine, model: &Model, image: &RgbImage) -> Result<Vec<f32>, CheckError> {
-    let normalised = normalised(model, image);
-    Ok(engine.evaluate(&normalised, 1)?)
+    let square = evaluation_pixels(image, &model.preprocessing);
+    Ok(engine.evaluate(engine::Input::pixels(&square.pixels, model.preprocessing.normalisation()), 1)?)
 }
 
 fn their_answers(runtime: &Runtime, model: &Model, input: Input, image: &RgbImage) -> Result<Answers, RuntimeError> {
@@ -220,7 +221,7 @@ fn their_answers(runtime: &Runtime, model: &Model, input: Input, image: &RgbImag
 fn normalised(model: &Model, image: &RgbImage) -> Vec<f32> {
     let square = evaluation_pixels(image, &model.preprocessing);
     let mut normalised = vec![0.0; square.pixels.len()];
-    normalise_into(&square.pixels, &model.preprocessing, &mut normalised);
+    model.preprocessing.normalisation().apply(&square.pixels, &mut normalised);
     normalised
 }
 

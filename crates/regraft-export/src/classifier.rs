@@ -7,9 +7,10 @@ use regraft::data::RgbImage;
 use regraft::data::decode::{DecodeError, DecodeOptions, decode};
 use regraft::data::loader::LoaderOptions;
 use regraft::data::named_file;
-use regraft::data::preprocessing::{Preprocessing, evaluation_pixels, normalise_into};
+use regraft::data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft::data::verify::Verified;
-use regraft::evaluate::{EvaluateError, FolderEvaluation, Scorer};
+use regraft::evaluate::{EvaluateError, Scorer};
+use regraft::evaluate_folder::FolderEvaluation;
 use regraft::inference::{InferenceError, InferenceOptions, Progress};
 use regraft::metrics::top_k;
 use regraft::model::keys;
@@ -125,7 +126,7 @@ impl Classifier {
             Input::Tensor => {
                 let square = evaluation_pixels(image, &self.preprocessing);
                 let mut normalised = vec![0.0; square.pixels.len()];
-                normalise_into(&square.pixels, &self.preprocessing, &mut normalised);
+                self.preprocessing.normalisation().apply(&square.pixels, &mut normalised);
                 let planes = (0..3).flat_map(|channel| normalised.iter().copied().skip(channel).step_by(3)).collect();
                 self.runtime.tensor(planes, self.preprocessing.image_size as usize)
             }
@@ -159,7 +160,7 @@ impl Classifier {
         Ok(Predictions { predictions, skipped, truncated, reduced: 0 })
     }
 
-    /// Scores the file on a labelled folder, as [`regraft::evaluate::evaluate_folder`] does. Images are decoded whole.
+    /// Scores the file on a labelled folder, as [`regraft::evaluate_folder::evaluate_folder`] does. Images are decoded whole.
     ///
     /// # Errors
     /// If the folder or an image cannot be used, or a folder means no class of the file.

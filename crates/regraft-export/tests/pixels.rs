@@ -4,7 +4,7 @@ mod common;
 
 use common::{channels_first, image, largest_difference, logits_of_image, model};
 use regraft::data::RgbImage;
-use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 use regraft::model::Model;
 use regraft::nn::architectures;
 use regraft_export::onnx::{Input, OnnxOptions, PIXELS, StorageType, to_bytes};
@@ -42,7 +42,7 @@ impl Reader {
 fn differing(found: &[f32], image: &RgbImage, preprocessing: &Preprocessing) -> (usize, f32) {
     let square = evaluation_pixels(image, preprocessing);
     let mut expected = vec![0.0; preprocessing.input_length()];
-    normalise_into(&square.pixels, preprocessing, &mut expected);
+    preprocessing.normalisation().apply(&square.pixels, &mut expected);
     let size = preprocessing.image_size as usize;
     let expected = channels_first(&expected, size);
     let levels =

@@ -3,7 +3,7 @@
 use super::inference_failure;
 use crate::arguments::{InferenceArguments, NamedModelArguments};
 use crate::failure::Failure;
-use regraft::evaluate::{FolderEvaluation, evaluate_folder};
+use regraft::evaluate_folder::{FolderEvaluation, evaluate_folder};
 use regraft::inference::{InferenceOptions, Progress};
 use regraft::model::Model;
 use regraft::predict::{Predictions, predict_files};

@@ -5,9 +5,10 @@
 
 use regraft::config::PrecisionChoice;
 use regraft::data::RgbImage;
-use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels, normalise_into};
+use regraft::data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
+use regraft::engines::DeviceChoice;
 use regraft::model::Model;
-use regraft::nn::engine::{Engine, State};
+use regraft::nn::engine::{Input, State};
 use regraft::nn::graph::Graph;
 use regraft::nn::parameters::{Role, parameters};
 use std::collections::BTreeMap;
@@ -74,15 +75,16 @@ pub fn model(graph: Graph, size: u32) -> Model {
 
 /// Logits of Regraft's own engine for normalised images `[N, S, S, 3]`.
 pub fn logits(model: &Model, images: &[f32]) -> Vec<f32> {
-    let mut engine = regraft::inference::engine(model, 1, PrecisionChoice::F32).expect("a network that fits");
-    engine.evaluate(images, images.len() / model.preprocessing.input_length()).expect("images that fit")
+    let mut engine =
+        regraft::inference::engine(model, &DeviceChoice::Auto, 1, PrecisionChoice::F32).expect("a network that fits");
+    engine.evaluate(Input::values(images), images.len() / model.preprocessing.input_length()).expect("images that fit")
 }
 
 /// Logits of Regraft's own engine for an image as it is.
 pub fn logits_of_image(model: &Model, image: &RgbImage) -> Vec<f32> {
     let square = evaluation_pixels(image, &model.preprocessing);
     let mut normalised = vec![0.0; model.preprocessing.input_length()];
-    normalise_into(&square.pixels, &model.preprocessing, &mut normalised);
+    model.preprocessing.normalisation().apply(&square.pixels, &mut normalised);
     logits(model, &normalised)
 }
 

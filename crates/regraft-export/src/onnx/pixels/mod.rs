@@ -4,7 +4,7 @@
 //! A resize is linear along each axis, so here it is matrix products, `vertical [S, H] * image [H, W] * horizontal [W, S]`,
 //! whose matrices the file computes from the image's shape. A crop costs nothing: its columns alone are computed.
 //!
-//! Pillow's arithmetic (`src/libImaging/Resample.c`; see also `regraft_kernels::resample`) is kept: each pass rounds to levels
+//! Pillow's arithmetic (`src/libImaging/Resample.c`; see also `regraft_base::resample`) is kept: each pass rounds to levels
 //! from 0 to 255, and the vertical one comes first if that shrinks the image by clearly more. The operators for that choice,
 //! `If` and empty tensors, are missing or wrong in some runtimes. So both orders are in the file, and the one that is not
 //! wanted gets a single row or column of the image.
@@ -63,7 +63,7 @@ pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessi
     normalised(b, &resized, preprocessing)
 }
 
-/// Pillow's order of the passes since version 13, of which `regraft_kernels::resample` has the same formula.
+/// Pillow's order of the passes since version 13, of which `regraft_base::resample` has the same formula.
 fn is_vertical_first(b: &mut Builder, columns: &Axis, rows: &Axis) -> Value {
     let two = b.integer(2);
     let shrinks = b.op("Less", &[&rows.target, &rows.source]);
