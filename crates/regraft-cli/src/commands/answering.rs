@@ -99,6 +99,7 @@ mod exported {
         Answering, Failure, FolderEvaluation, InferenceArguments, InferenceOptions, Path, PathBuf, Predictions, Progress,
     };
     use regraft::config::PrecisionChoice;
+    use regraft::engines::{Device, DeviceChoice};
     use regraft_export::classifier::{Classifier, ClassifierError};
 
     /// An exported file.
@@ -110,6 +111,11 @@ mod exported {
 
     pub fn open(path: &Path, inference: &InferenceArguments) -> Result<Box<dyn Answering>, Failure> {
         let options = inference.options();
+        let on_processor = [DeviceChoice::Auto, DeviceChoice::Listed(vec![Device::Cpu])];
+        if !on_processor.contains(&options.device) {
+            let path = path.display();
+            return Err(Failure::input(anyhow::anyhow!("{path} runs on the processor: leave --device out")));
+        }
         if options.precision != PrecisionChoice::F32 {
             let path = path.display();
             return Err(Failure::input(anyhow::anyhow!("{path} computes in f32, whatever it stores: leave --precision out")));

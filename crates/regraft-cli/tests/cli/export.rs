@@ -220,6 +220,8 @@ fn an_onnx_file_that_is_not_ours_is_an_error() {
         let error = workspace.regraft(&format!("predict {name} photos/test")).failed(2);
         assert_says(&error, &[name, reason, "only ONNX files that `regraft export` wrote can be used"]);
     }
+    let error = workspace.regraft("predict model.onnx photos/test --device cpu*2").failed(2);
+    assert_says(&error, &["model.onnx runs on the processor: leave --device out"]);
     let error = workspace.regraft("predict model.onnx photos/test --precision bf16").failed(2);
     assert_says(&error, &["model.onnx computes in f32", "--precision"]);
 }
