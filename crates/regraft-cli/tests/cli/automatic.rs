@@ -43,6 +43,23 @@ fn all_layers_learn_if_a_trial_shows_that_it_pays() {
 }
 
 #[test]
+fn an_arm_of_a_comparison_decides_once() {
+    let workspace = Workspace::new();
+    workspace.write("arms.toml", "[[arm]]\nname = \"auto\"\nimage_size = 32\nprecision = \"bf16\"\n");
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample/fashion");
+    let compare = format!("compare {data} --arms arms.toml --seeds 1 --output arms");
+    workspace.regraft(&compare).succeeded();
+    let summary = workspace.path("arms/arms/auto/seed-0/summary.json");
+    // As though the run had been interrupted at its very end.
+    let first = std::fs::read(&summary).expect("a summary");
+    std::fs::remove_file(&summary).expect("it is there");
+    let again = workspace.regraft(&compare).succeeded();
+    assert!(!again.stdout.contains("training all layers on"), "{}", again.stdout);
+    let accuracy = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).expect("JSON")["test_accuracy"].clone();
+    assert_eq!(accuracy(&first), accuracy(&std::fs::read(&summary).expect("written again")));
+}
+
+#[test]
 fn only_the_head_is_fitted_if_there_is_nothing_to_gain_or_it_is_asked_for() {
     let workspace = Workspace::with_photos();
     let run = workspace.regraft("train photos --image-size 32 --output few").succeeded();

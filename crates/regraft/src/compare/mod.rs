@@ -241,10 +241,14 @@ fn run_arm(
     let mut trained = Ok(());
     if !earlier {
         report(CompareEvent::Run { arm: &arm.name, seed, number });
-        let config = with_seed(arm, seed);
+        let mut config = with_seed(arm, seed);
         fs::create_dir_all(&run_folder).map_err(FileError::when("create", &run_folder))?;
         atomic_file::write(&asked, config.to_toml()?.as_bytes())?;
-        let resume = RunFolder::existing(&run_folder).config().exists();
+        let begun = RunFolder::existing(&run_folder).config();
+        let resume = begun.exists();
+        if resume && config.decides_depth() {
+            config = config.with_depth_of(&TrainConfig::read(&begun)?);
+        }
         let stop = Arc::clone(&comparison.stop);
         let output =
             Output { parent: folder.to_owned(), folder: Some(run_folder.clone()), force: true, resume, stop, budget: None };

@@ -63,6 +63,12 @@ impl TrainConfig {
         undecided && self.head_start() == HeadStart::Fit && !self.is_from_scratch()
     }
 
+    /// The same with the depth that a run, which has begun with this configuration, has decided on.
+    pub(crate) fn with_depth_of(&self, begun: &Self) -> Self {
+        let Self { freeze, epochs, val_fraction, refit, .. } = begun.clone();
+        Self { freeze, epochs, val_fraction, refit, ..self.clone() }
+    }
+
     /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone whose head was fitted.
     pub(crate) fn measures_rate(&self) -> bool {
         let backbone_learns = !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
