@@ -169,21 +169,9 @@ fn check(what: &str, graph: &Graph) {
     assert!((narrow_loss / loss - 1.0).abs() < 3e-2, "{what}: a loss of {narrow_loss} in bf16 instead of {loss}");
 }
 
-const FUNCTIONS: [Function; 9] = [
-    Function::Relu,
-    Function::Relu6,
-    Function::Sigmoid,
-    Function::Silu,
-    Function::HardSigmoid,
-    Function::HardSwish,
-    Function::Gelu,
-    Function::GeluTanh,
-    Function::QuickGelu,
-];
-
 #[test]
 fn activations_alone_and_after_a_batch_norm() {
-    for function in FUNCTIONS {
+    for function in Function::ALL {
         check(&format!("{function:?} alone"), &Network::new().then("act", activation(function)).with_head());
         let fused = Network::new()
             .then("conv", convolution(CHANNELS, CHANNELS, 1, 1, false))

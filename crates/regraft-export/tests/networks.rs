@@ -70,18 +70,7 @@ fn chain(operations: Vec<Operation>) -> Graph {
 
 #[test]
 fn every_operation_is_exported() {
-    let functions = [
-        Function::Relu,
-        Function::Relu6,
-        Function::Sigmoid,
-        Function::Silu,
-        Function::HardSigmoid,
-        Function::HardSwish,
-        Function::Gelu,
-        Function::GeluTanh,
-        Function::QuickGelu,
-    ];
-    let activations = functions.map(|function| vec![Operation::Activation(Activation { function })]);
+    let activations = Function::ALL.map(|function| vec![Operation::Activation(Activation { function })]);
     let pool = |kernel, stride, padding| MaxPool { kernel, stride, padding };
     let average = |kernel, stride, padding| Operation::AveragePool(AveragePool { kernel, stride, padding });
     let layer_norm = || Operation::LayerNorm(LayerNorm { channels: CHANNELS, epsilon: 1e-6 });

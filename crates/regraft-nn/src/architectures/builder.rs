@@ -56,6 +56,18 @@ impl Builder {
         self.convolution_with(name, input, geometry, false)
     }
 
+    /// A convolution without bias and its batch norm.
+    pub fn convolution_norm(
+        &mut self,
+        name: impl Into<String>,
+        norm: impl Into<String>,
+        input: Source,
+        geometry: Geometry,
+    ) -> Source {
+        self.convolution(name, input, geometry);
+        self.batch_norm(norm, geometry.channels[1])
+    }
+
     /// A convolution with bias.
     pub fn biased_convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
         self.convolution_with(name, input, geometry, true)

@@ -1,8 +1,8 @@
-//! EfficientNet-B0 (Tan and Le 2019) with timm's names: as torchvision trained it, and as
-//! TensorFlow did.
+//! EfficientNet-B0 (Tan and Le 2019) with timm's names, as torchvision trained it and as TensorFlow did, and EfficientNet-Lite0 (the
+//! variant of 2020 has ReLU6 and no squeeze-and-excitation).
 
 use super::builder::{Builder, Geometry};
-use super::squeeze_excite::squeeze_excite;
+use super::inverted_residual::{InvertedResidual, Squeeze};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, Padding};
 
@@ -29,10 +29,10 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn padding(self, kernel: usize) -> Padding {
+    fn padding(self) -> fn(usize) -> Padding {
         match self {
-            Self::PyTorch => Padding::Each(kernel / 2),
-            Self::TensorFlow => Padding::Same,
+            Self::PyTorch => |kernel| Padding::Each(kernel / 2),
+            Self::TensorFlow => |_| Padding::Same,
         }
     }
 }
@@ -40,74 +40,48 @@ impl Origin {
 /// EfficientNet-B0 with 1000 classes.
 #[must_use]
 pub fn efficientnet_b0(architecture: &str, origin: Origin) -> Graph {
+    let squeeze = |ins: usize| Squeeze { channels: ins / 4, activation: Function::Silu, gate: Function::Sigmoid };
+    network(architecture, origin, Function::Silu, Some(squeeze))
+}
+
+/// EfficientNet-Lite0 with 1000 classes, timm's `tf_efficientnet_lite0`.
+#[must_use]
+pub fn efficientnet_lite0(architecture: &str) -> Graph {
+    network(architecture, Origin::TensorFlow, Function::Relu6, None)
+}
+
+/// `squeeze` says how a block of so many input channels weighs its channels.
+fn network(architecture: &str, origin: Origin, activation: Function, squeeze: Option<fn(usize) -> Squeeze>) -> Graph {
     let (epsilon, momentum) = match origin {
         Origin::PyTorch => (1e-5, 0.1),
         Origin::TensorFlow => (1e-3, 0.01),
     };
-    let mut network = Network { builder: Builder::new(architecture, epsilon, momentum), origin };
-    network.convolution("conv_stem", "bn1", Source::Image, [3, 32], 3, 2, 1);
-    network.builder.activation("act1", Function::Silu);
+    let padding = origin.padding();
+    let whole = |channels, kernel, stride| Geometry { channels, kernel, stride, padding: padding(kernel), groups: 1 };
+    let mut builder = Builder::new(architecture, epsilon, momentum);
+    builder.convolution_norm("conv_stem", "bn1", Source::Image, whole([3, 32], 3, 2));
+    builder.activation("act1", activation);
     let total: usize = STAGES.iter().map(|stage| stage.0).sum();
     let mut channels = 32;
     let mut index = 0;
     for (stage, (blocks, kernel, stride, expansion, outs)) in STAGES.into_iter().enumerate() {
         for block in 0..blocks {
-            let stride = if block == 0 { stride } else { 1 };
-            let drop_rate = DROP_RATE * index as f32 / total as f32;
-            network.block(&format!("blocks.{stage}.{block}"), [channels, outs], kernel, stride, expansion, drop_rate);
+            let block_of_stage = InvertedResidual {
+                channels: [channels, channels * expansion, outs],
+                kernel,
+                stride: if block == 0 { stride } else { 1 },
+                padding,
+                activation,
+                squeeze: squeeze.map(|squeeze| squeeze(channels)),
+                drop_rate: DROP_RATE * index as f32 / total as f32,
+            };
+            block_of_stage.add_to(&mut builder, &format!("blocks.{stage}.{block}"));
             (channels, index) = (outs, index + 1);
         }
     }
-    let last = network.builder.last();
-    network.convolution("conv_head", "bn2", last, [channels, 1280], 1, 1, 1);
-    network.builder.activation("act2", Function::Silu);
-    network.builder.global_average_pool("global_pool");
-    network.builder.with_head("classifier", 1280, 0.2)
-}
-
-struct Network {
-    builder: Builder,
-    origin: Origin,
-}
-
-impl Network {
-    /// Expand, filter each channel, weigh the channels, project. Without expansion it is a
-    /// depthwise-separable convolution.
-    fn block(&mut self, name: &str, [ins, outs]: [usize; 2], kernel: usize, stride: usize, expansion: usize, drop_rate: f32) {
-        let start = self.builder.last();
-        let width = ins * expansion;
-        let mut input = start;
-        let mut number = 1;
-        let mut projection = "conv_pw";
-        if expansion > 1 {
-            self.convolution(&format!("{name}.conv_pw"), &format!("{name}.bn1"), input, [ins, width], 1, 1, 1);
-            input = self.builder.activation(format!("{name}.act1"), Function::Silu);
-            (number, projection) = (2, "conv_pwl");
-        }
-        let [filter_norm, last_norm] = [number, number + 1].map(|number| format!("{name}.bn{number}"));
-        self.convolution(&format!("{name}.conv_dw"), &filter_norm, input, [width, width], kernel, stride, width);
-        self.builder.activation(format!("{name}.act{number}"), Function::Silu);
-        let weighed = squeeze_excite(&mut self.builder, &format!("{name}.se"), width, ins / 4, Function::Silu, Function::Sigmoid);
-        self.convolution(&format!("{name}.{projection}"), &last_norm, weighed, [width, outs], 1, 1, 1);
-        if stride == 1 && ins == outs {
-            self.builder.add(format!("{name}.add"), start, drop_rate);
-        }
-    }
-
-    /// A convolution with its batch norm.
-    #[allow(clippy::too_many_arguments)]
-    fn convolution(
-        &mut self,
-        name: &str,
-        norm: &str,
-        input: Source,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        groups: usize,
-    ) {
-        let padding = self.origin.padding(kernel);
-        self.builder.convolution(name, input, Geometry { channels, kernel, stride, padding, groups });
-        self.builder.batch_norm(norm, channels[1]);
-    }
+    let last = builder.last();
+    builder.convolution_norm("conv_head", "bn2", last, whole([channels, 1280], 1, 1));
+    builder.activation("act2", activation);
+    builder.global_average_pool("global_pool");
+    builder.with_head("classifier", 1280, 0.2)
 }

@@ -3,7 +3,7 @@
 mod builder;
 mod convnext;
 mod efficientnet;
-mod efficientnet_lite;
+mod inverted_residual;
 mod mobilenet_v3;
 mod resnet;
 mod squeeze_excite;
@@ -87,7 +87,7 @@ pub const ALL: [Architecture; 11] = [
         std: [128.0 / 255.0; 3],
         source_accuracy: "75.1",
         weights: "embedded",
-        build: |_| efficientnet_lite::efficientnet_lite0(),
+        build: efficientnet::efficientnet_lite0,
     },
     resnet("resnet18", "69.758", "--weights resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k", |name| {
         resnet::resnet(name, [2, 2, 2, 2], false)

@@ -60,6 +60,6 @@ fn convolution(
     kernel: usize,
     stride: usize,
 ) -> Source {
-    builder.convolution(name, input, Geometry { channels, kernel, stride, padding: Padding::Each(kernel / 2), groups: 1 });
-    builder.batch_norm(norm, channels[1])
+    let geometry = Geometry { channels, kernel, stride, padding: Padding::Each(kernel / 2), groups: 1 };
+    builder.convolution_norm(name, norm, input, geometry)
 }

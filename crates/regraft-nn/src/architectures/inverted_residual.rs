@@ -1,0 +1,62 @@
+//! The block that EfficientNet and MobileNet are made of (Sandler et al. 2018), with timm's names.
+
+use super::builder::{Builder, Geometry};
+use super::squeeze_excite::squeeze_excite;
+use crate::ops::{Function, Padding};
+
+/// How a block weighs its channels.
+pub(super) struct Squeeze {
+    /// Channels between the two small layers.
+    pub channels: usize,
+    /// The function between them.
+    pub activation: Function,
+    /// The function that makes the factors.
+    pub gate: Function,
+}
+
+/// An inverted residual block.
+pub(super) struct InvertedResidual {
+    /// Channels of the input, inside, and of the output.
+    pub channels: [usize; 3],
+    /// Side of the kernel that filters each channel.
+    pub kernel: usize,
+    /// Its stride.
+    pub stride: usize,
+    /// The padding of a kernel of this side.
+    pub padding: fn(usize) -> Padding,
+    /// The activation.
+    pub activation: Function,
+    /// How channels are weighed, if they are.
+    pub squeeze: Option<Squeeze>,
+    /// How often the branch is dropped in training.
+    pub drop_rate: f32,
+}
+
+impl InvertedResidual {
+    /// Expand, filter each channel, weigh the channels, project. A block as wide inside as its input expands nothing: it is a
+    /// depthwise-separable convolution.
+    pub fn add_to(self, builder: &mut Builder, name: &str) {
+        let Self { channels: [ins, width, outs], kernel, stride, padding, activation, squeeze, drop_rate } = self;
+        let pointwise = |channels| Geometry { channels, kernel: 1, stride: 1, padding: padding(1), groups: 1 };
+        let start = builder.last();
+        let mut input = start;
+        let mut number = 1;
+        let mut projection = "conv_pw";
+        if width != ins {
+            builder.convolution_norm(format!("{name}.conv_pw"), format!("{name}.bn1"), input, pointwise([ins, width]));
+            input = builder.activation(format!("{name}.act1"), activation);
+            (number, projection) = (2, "conv_pwl");
+        }
+        let [filter_norm, last_norm] = [number, number + 1].map(|number| format!("{name}.bn{number}"));
+        let filter = Geometry { channels: [width, width], kernel, stride, padding: padding(kernel), groups: width };
+        builder.convolution_norm(format!("{name}.conv_dw"), filter_norm, input, filter);
+        let mut filtered = builder.activation(format!("{name}.act{number}"), activation);
+        if let Some(Squeeze { channels, activation, gate }) = squeeze {
+            filtered = squeeze_excite(builder, &format!("{name}.se"), width, channels, activation, gate);
+        }
+        builder.convolution_norm(format!("{name}.{projection}"), last_norm, filtered, pointwise([width, outs]));
+        if stride == 1 && ins == outs {
+            builder.add(format!("{name}.add"), start, drop_rate);
+        }
+    }
+}
