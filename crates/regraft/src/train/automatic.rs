@@ -32,15 +32,17 @@ pub(super) struct Decision {
 /// Whether there is time for a trial that trains on so many images and holds out so many.
 pub(super) type IsTime<'a> = dyn Fn(usize, usize) -> bool + 'a;
 
-/// Fits the head, and decides whether the backbone learns too.
+/// Fits the head, and decides whether the backbone learns too. Images that are `checked` are not listed and decoded again.
 pub(super) fn decide(
     config: &TrainConfig,
+    checked: Option<CheckedPictures>,
     is_time: &IsTime<'_>,
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Decision, TrainError> {
     let head_alone = TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
-    let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } = set_up(&head_alone, cache, None, report)?;
+    let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } =
+        set_up(&head_alone, cache, checked, report)?;
     let (feed, mut engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&resolved, &mut *engine, &pictures, feed, &stop);

@@ -139,7 +139,8 @@ pub(super) fn plan(
     if decides {
         drop(engine);
         let end = started + Duration::from_secs_f64(seconds * PLANNED_SHARE);
-        return plan_by_trial(asked, budget, speed, counts, end, cache, report);
+        let checked = CheckedPictures { pictures, data_list };
+        return plan_by_trial(asked, budget, (speed, counts), end, checked, cache, report);
     }
     let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
     let mut planned = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
@@ -166,9 +167,9 @@ pub(super) fn plan(
 fn plan_by_trial(
     config: &TrainConfig,
     budget: Interval,
-    speed: Speed,
-    counts: Counts,
+    (speed, counts): (Speed, Counts),
     end: Instant,
+    checked: CheckedPictures,
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Plan, TrainError> {
@@ -179,7 +180,7 @@ fn plan_by_trial(
         let after = |seconds: f64| speed.epochs_within(seconds, counts) > 0;
         speed.epoch(trial).is_some_and(|trial| after(left() - trial - speed.rate(counts).unwrap_or(0.0)))
     };
-    let Decision { config, note, fitted } = decide(config, &is_time, cache, report)?;
+    let Decision { config, note, fitted } = decide(config, Some(checked), &is_time, cache, report)?;
     let (checked, fitted) = fitted.unzip();
     let budget = String::from(budget);
     if checked.is_some() {

@@ -64,7 +64,7 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let is_new = matches!(beginning, Beginning::New);
     let (config, plan, checked, fitted) = match output.budget {
         None if is_new && config.decides_depth() => {
-            let Decision { config, note, fitted } = automatic::decide(config, &|_, _| true, cache.as_ref(), report)?;
+            let Decision { config, note, fitted } = automatic::decide(config, None, &|_, _| true, cache.as_ref(), report)?;
             let (checked, fitted) = fitted.unzip();
             (config, Some(note), checked, fitted)
         }
@@ -179,19 +179,17 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     if config.refit && !pictures.validation.is_empty() {
         // A head that has seen the held-out images says nothing of how well it does on them.
         if pictures.test.is_empty() && last.validation.is_none() {
-            last.validation = score_best(&mut trainer, &state, Part::Validation, report)
-                .map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+            let scored = score_best(&mut trainer, &state, Part::Validation, report);
+            last.validation = scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
         }
         last.test = None;
-        trainer
-            .refit(&mut state, report)
-            .map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+        let refitted = trainer.refit(&mut state, report);
+        refitted.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
         write_model(&folder, &mut model, &state, &kept, None)?;
     }
     let mut score = |part| {
         let scored = score_best(&mut trainer, &state, part, report);
-        let scored =
-            scored.map_err(|error| if error.is_stop() { stopped(&folder, &state, &config, &pictures) } else { error })?;
+        let scored = scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
         let rows = scored.iter().flat_map(|scored| &scored.predictions);
         check_finite(rows.map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
         Ok::<_, TrainError>(scored)
@@ -318,6 +316,11 @@ fn name_kept_model(mut error: TrainError, folder: &RunFolder, state: &TrainState
         divergence.kept = state.best.map(|best| (folder.model(), best.epoch));
     }
     error
+}
+
+/// Says of a stop where the run has stopped; another error stays as it is.
+fn name_stop(error: TrainError, folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
+    if error.is_stop() { stopped(folder, state, config, pictures) } else { error }
 }
 
 /// Where a run that was asked to stop has stopped.

@@ -1,5 +1,6 @@
 //! A trial of training all layers, on a part of the training images: do the features get better?
 
+use super::data_list::DataList;
 use super::epoch::Trainer;
 use super::feed::{Feed, Part};
 use super::fit::put_head;
@@ -7,12 +8,11 @@ use super::setup::{CheckedPictures, Setup, set_up};
 use super::state::TrainState;
 use super::{Event, TrainError};
 use crate::algebra::linear;
-use crate::config::{Freeze, HeadStart, Keep, OnNan, TrainConfig};
+use crate::config::{Freeze, HeadStart, Keep, OnNan, TrainConfig, cores_or};
 use crate::evaluate::{Scored, Scorer};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
 use crate::pictures::Pictures;
-use crate::train::data_list::DataList;
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -107,7 +107,7 @@ pub(super) fn try_all_layers(
         test_each_epoch: false,
         ..config.clone()
     };
-    let data_list = DataList::of(&part, crate::config::cores_or(config.workers))?;
+    let data_list = DataList::of(&part, cores_or(config.workers))?;
     let checked = CheckedPictures { pictures: part, data_list };
     let Setup { config, pictures, loading, engine, prior, .. } = set_up(&config, cache, Some(checked), &mut report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
