@@ -1,4 +1,5 @@
-//! Any bytes, taken for a ZIP or tar archive: nothing may be written outside of its folder, nor more than the limit.
+//! Any bytes, taken for a ZIP or tar archive: nothing may be written outside of its folder, nor
+//! more than the limit.
 
 #![no_main]
 

@@ -17,7 +17,12 @@ pub fn read_bytes(bytes: &[u8]) {
     match read(&PATH) {
         Ok(file) => {
             for tensor in &file.tensors {
-                assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len(), "{}", tensor.name);
+                assert_eq!(
+                    tensor.shape.iter().product::<usize>(),
+                    tensor.values.len(),
+                    "{}",
+                    tensor.name
+                );
             }
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -1,4 +1,5 @@
-//! A data folder whose files' paths are any lines of text: splits, classes, runs and what else the names make of them.
+//! A data folder whose files' paths are any lines of text: splits, classes, runs and what else the
+//! names make of them.
 
 #![no_main]
 
@@ -15,10 +16,12 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     std::fs::create_dir(&data).expect("a folder");
     for line in text.lines().take(MOST_FILES) {
         let (path, content) = line.split_once('\t').unwrap_or((line, ""));
-        let is_inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        let is_inside =
+            Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         let file = data.join(path);
         // A name that is too long, or a file where a folder is needed, is left out.
-        if is_inside && file.parent().is_some_and(|parent| std::fs::create_dir_all(parent).is_ok()) {
+        if is_inside && file.parent().is_some_and(|parent| std::fs::create_dir_all(parent).is_ok())
+        {
             let _ = std::fs::write(file, content.replace('|', "\n"));
         }
     }
@@ -27,7 +30,9 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         Ok(catalogue) => {
             assert!(catalogue.classes.len() >= 2);
             let mut seen = HashSet::new();
-            for sample in [&catalogue.train, &catalogue.validation, &catalogue.test].into_iter().flatten() {
+            for sample in
+                [&catalogue.train, &catalogue.validation, &catalogue.test].into_iter().flatten()
+            {
                 assert!((sample.label as usize) < catalogue.classes.len());
                 assert!(seen.insert(&sample.path), "{}: in two sets", sample.path.display());
             }
@@ -35,6 +40,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     if let Ok(labelled) = scan_labelled(&data, &options.cache) {
-        assert!(labelled.samples.iter().all(|sample| (sample.label as usize) < labelled.names.len()));
+        assert!(
+            labelled.samples.iter().all(|sample| (sample.label as usize) < labelled.names.len())
+        );
     }
 });

@@ -7,7 +7,8 @@ use std::cell::LazyCell;
 use tempfile::TempDir;
 
 thread_local! {
-    static FOLDER: LazyCell<TempDir> = LazyCell::new(|| TempDir::new().expect("a temporary folder"));
+    static FOLDER: LazyCell<TempDir> =
+        LazyCell::new(|| TempDir::new().expect("a temporary folder"));
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,5 @@
-//! Tile instructions and their encoding: a VEX prefix of three bytes, map 0F38, vectors of 128 bits, W = 0.
+//! Tile instructions and their encoding: a VEX prefix of three bytes, map 0F38, vectors of 128
+//! bits, W = 0.
 
 /// Bytes of the longest instruction here.
 pub const LONGEST: usize = 10;
@@ -38,10 +39,12 @@ pub struct Memory {
     pub displacement: i64,
 }
 
-/// The instruction that `code` begins with, and its length; none where it is not one that is emulated.
+/// The instruction that `code` begins with, and its length; none where it is not one that is
+/// emulated.
 pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
     let [0xc4, first, second, opcode, modrm, ..] = *code else { return None };
-    // The first byte holds R, X and B inverted and the map; the second W, vvvv inverted, L and the prefix.
+    // The first byte holds R, X and B inverted and the map; the second W, vvvv inverted, L and the
+    // prefix.
     let extended = |bit: u8| usize::from(first >> bit & 1 ^ 1) * 8;
     let (map, wide, long, prefix) = (first & 0x1f, second >> 7, second >> 2 & 1, second & 3);
     if (map, wide, long) != (2, 0, 0) {
@@ -65,7 +68,14 @@ pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
         (0x49, F2, 3) if low == 0 && plain && no_third => (Instruction::Zero(register), 5),
         (0x4b, F2 | F3, 0..=2) if low == 4 && plain && no_third => {
             let (memory, length) = memory()?;
-            (if prefix == F2 { Instruction::Load(register, memory) } else { Instruction::Store(register, memory) }, length)
+            (
+                if prefix == F2 {
+                    Instruction::Load(register, memory)
+                } else {
+                    Instruction::Store(register, memory)
+                },
+                length,
+            )
         }
         (0x5c, F3, 3) if plain && extended(5) == 0 && third < 8 => {
             (Instruction::MultiplyBf16 { sums: register, left: low, right: third }, 5)
@@ -76,7 +86,11 @@ pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
 }
 
 /// The memory operand behind the opcode, and the instruction's length.
-fn memory(code: &[u8; LONGEST], base_extension: usize, index_extension: usize) -> Option<(Memory, usize)> {
+fn memory(
+    code: &[u8; LONGEST],
+    base_extension: usize,
+    index_extension: usize,
+) -> Option<(Memory, usize)> {
     let modrm = code[4];
     let (mode, low) = (modrm >> 6, usize::from(modrm & 7));
     let mut length = 5;
@@ -102,7 +116,12 @@ fn memory(code: &[u8; LONGEST], base_extension: usize, index_extension: usize) -
         }
         (2, _) | (0, None) => {
             length += 4;
-            i64::from(i32::from_le_bytes([code[length - 4], code[length - 3], code[length - 2], code[length - 1]]))
+            i64::from(i32::from_le_bytes([
+                code[length - 4],
+                code[length - 3],
+                code[length - 2],
+                code[length - 1],
+            ]))
         }
         _ => 0,
     };
@@ -130,12 +149,21 @@ mod tests {
             (&[0xc4, 0xc2, 0x78, 0x49, 0x45, 0x08], Instruction::Configure(at(13, None, 8))),
             (&[0xc4, 0xe2, 0x7b, 0x49, 0xd8], Instruction::Zero(3)),
             // tileloadd tmm7, [rsi + rdx + 64]; tileloadd tmm1, [r8 + 2 * r9]
-            (&[0xc4, 0xe2, 0x7b, 0x4b, 0x7c, 0x16, 0x40], Instruction::Load(7, at(6, Some((2, 1)), 64))),
+            (
+                &[0xc4, 0xe2, 0x7b, 0x4b, 0x7c, 0x16, 0x40],
+                Instruction::Load(7, at(6, Some((2, 1)), 64)),
+            ),
             (&[0xc4, 0x82, 0x7b, 0x4b, 0x0c, 0x48], Instruction::Load(1, at(8, Some((9, 2)), 0))),
             // tilestored [r13 + r12 - 256], tmm2
-            (&[0xc4, 0x82, 0x7a, 0x4b, 0x94, 0x25, 0x00, 0xff, 0xff, 0xff], Instruction::Store(2, at(13, Some((12, 1)), -256))),
+            (
+                &[0xc4, 0x82, 0x7a, 0x4b, 0x94, 0x25, 0x00, 0xff, 0xff, 0xff],
+                Instruction::Store(2, at(13, Some((12, 1)), -256)),
+            ),
             // tdpbf16ps tmm1, tmm4, tmm7
-            (&[0xc4, 0xe2, 0x42, 0x5c, 0xcc], Instruction::MultiplyBf16 { sums: 1, left: 4, right: 7 }),
+            (
+                &[0xc4, 0xe2, 0x42, 0x5c, 0xcc],
+                Instruction::MultiplyBf16 { sums: 1, left: 4, right: 7 },
+            ),
         ] {
             assert_eq!(decoded(bytes), Some((instruction, bytes.len())), "{bytes:x?}");
         }

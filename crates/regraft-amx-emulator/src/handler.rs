@@ -9,16 +9,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub static PRODUCTS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    // Without a destructor and made by the compiler, so that the handler neither allocates nor registers anything.
+    // Without a destructor and made by the compiler, so that the handler neither allocates nor
+    // registers anything.
     static TILES: UnsafeCell<Tiles> = const { UnsafeCell::new(Tiles::INITIAL) };
 }
 
 /// Handles illegal instructions from now on.
 pub fn install() {
-    // SAFETY: `sigaction` is plain data, filled in before it is used; the handler has the signature that `SA_SIGINFO` promises.
+    // SAFETY: `sigaction` is plain data, filled in before it is used; the handler has the signature
+    // that `SA_SIGINFO` promises.
     let result = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handle as extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+        action.sa_sigaction =
+            handle as extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) as usize;
         action.sa_flags = libc::SA_SIGINFO;
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigaction(libc::SIGILL, &action, std::ptr::null_mut())
@@ -27,13 +30,14 @@ pub fn install() {
 }
 
 extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with `SA_SIGINFO` the kernel hands over the interrupted thread's context, which nothing else uses meanwhile.
+    // SAFETY: with `SA_SIGINFO` the kernel hands over the interrupted thread's context, which
+    // nothing else uses meanwhile.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let mut place = registers[libc::REG_RIP as usize];
     // Signals are slow, so tile instructions that follow one another are carried out at once.
     for count in 0.. {
-        // SAFETY: the processor has just read an instruction there; every function that executes tile instructions goes on for
-        // some bytes behind its last one.
+        // SAFETY: the processor has just read an instruction there; every function that executes
+        // tile instructions goes on for some bytes behind its last one.
         let code = unsafe { (place as *const [u8; LONGEST]).read_unaligned() };
         let Some((instruction, length)) = decode(&code) else {
             if count == 0 {
@@ -41,8 +45,10 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
             }
             break;
         };
-        // SAFETY: tiles are this thread's own, and only this handler uses them, in which no instruction raises the signal again.
-        let result = TILES.with(|tiles| unsafe { execute(&mut *tiles.get(), instruction, registers) });
+        // SAFETY: tiles are this thread's own, and only this handler uses them, in which no
+        // instruction raises the signal again.
+        let result =
+            TILES.with(|tiles| unsafe { execute(&mut *tiles.get(), instruction, registers) });
         if let Err(Forbidden(why)) = result {
             stop(why);
         }
@@ -53,26 +59,40 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
 
 /// # Safety
 /// Memory operands must be what the instruction may read or write.
-unsafe fn execute(tiles: &mut Tiles, instruction: Instruction, registers: &[i64; 23]) -> Result<(), Forbidden> {
+unsafe fn execute(
+    tiles: &mut Tiles,
+    instruction: Instruction,
+    registers: &[i64; 23],
+) -> Result<(), Forbidden> {
     let address = |memory: Memory, with_index: bool| {
-        let index =
-            memory.index.filter(|_| with_index).map_or(0, |(register, scale)| general(registers, register) * scale as i64);
+        let index = memory
+            .index
+            .filter(|_| with_index)
+            .map_or(0, |(register, scale)| general(registers, register) * scale as i64);
         memory.base.map_or(0, |register| general(registers, register)) + index + memory.displacement
     };
     // The index is no part of a tile's address: it is the distance from row to row.
-    let stride =
-        |memory: Memory| memory.index.map_or(0, |(register, scale)| general(registers, register) * scale as i64) as isize;
+    let stride = |memory: Memory| {
+        memory.index.map_or(0, |(register, scale)| general(registers, register) * scale as i64)
+            as isize
+    };
     // SAFETY: the caller's promise.
     unsafe {
         match instruction {
-            Instruction::Configure(memory) => tiles.configure(&*(address(memory, true) as *const Configuration)),
+            Instruction::Configure(memory) => {
+                tiles.configure(&*(address(memory, true) as *const Configuration))
+            }
             Instruction::Release => {
                 tiles.release();
                 Ok(())
             }
             Instruction::Zero(tile) => tiles.zero(tile),
-            Instruction::Load(tile, memory) => tiles.load(tile, address(memory, false) as *const u8, stride(memory)),
-            Instruction::Store(tile, memory) => tiles.store(tile, address(memory, false) as *mut u8, stride(memory)),
+            Instruction::Load(tile, memory) => {
+                tiles.load(tile, address(memory, false) as *const u8, stride(memory))
+            }
+            Instruction::Store(tile, memory) => {
+                tiles.store(tile, address(memory, false) as *mut u8, stride(memory))
+            }
             Instruction::MultiplyBf16 { sums, left, right } => {
                 PRODUCTS.fetch_add(1, Ordering::Relaxed);
                 tiles.multiply_bf16(sums, left, right)

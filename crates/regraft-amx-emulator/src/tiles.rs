@@ -43,7 +43,8 @@ pub struct Configuration {
 
 impl Tiles {
     /// Not configured.
-    pub const INITIAL: Self = Self { tiles: [Tile { rows: 0, row_bytes: 0, data: [Row([0; ROW_BYTES]); ROWS] }; 8] };
+    pub const INITIAL: Self =
+        Self { tiles: [Tile { rows: 0, row_bytes: 0, data: [Row([0; ROW_BYTES]); ROWS] }; 8] };
 
     /// `ldtilecfg`: all tiles become zero.
     pub fn configure(&mut self, configuration: &Configuration) -> Result<(), Forbidden> {
@@ -51,11 +52,17 @@ impl Tiles {
         if configuration.palette == 0 {
             return Ok(());
         }
-        if configuration.palette != 1 || configuration.start_row != 0 || configuration.reserved != [0; 14] {
-            return Err(Forbidden("ldtilecfg: the palette must be 0 or 1, and what is reserved must be zero"));
+        if configuration.palette != 1
+            || configuration.start_row != 0
+            || configuration.reserved != [0; 14]
+        {
+            return Err(Forbidden(
+                "ldtilecfg: the palette must be 0 or 1, and what is reserved must be zero",
+            ));
         }
         let (row_bytes, rows) = (configuration.row_bytes, configuration.rows);
-        if row_bytes[8..].iter().any(|&bytes| bytes != 0) || rows[8..].iter().any(|&rows| rows != 0) {
+        if row_bytes[8..].iter().any(|&bytes| bytes != 0) || rows[8..].iter().any(|&rows| rows != 0)
+        {
             return Err(Forbidden("ldtilecfg: there are eight tiles"));
         }
         for ((tile, row_bytes), rows) in self.tiles.iter_mut().zip(row_bytes).zip(rows) {
@@ -90,7 +97,12 @@ impl Tiles {
     ///
     /// # Safety
     /// The rows must be readable, as for the instruction itself.
-    pub unsafe fn load(&mut self, tile: usize, address: *const u8, stride: isize) -> Result<(), Forbidden> {
+    pub unsafe fn load(
+        &mut self,
+        tile: usize,
+        address: *const u8,
+        stride: isize,
+    ) -> Result<(), Forbidden> {
         let tile = self.configured(tile)?;
         tile.data = [Row([0; ROW_BYTES]); ROWS];
         for (at, row) in tile.data.iter_mut().enumerate().take(tile.rows) {
@@ -105,7 +117,12 @@ impl Tiles {
     ///
     /// # Safety
     /// The rows must be writable, as for the instruction itself.
-    pub unsafe fn store(&mut self, tile: usize, address: *mut u8, stride: isize) -> Result<(), Forbidden> {
+    pub unsafe fn store(
+        &mut self,
+        tile: usize,
+        address: *mut u8,
+        stride: isize,
+    ) -> Result<(), Forbidden> {
         let tile = self.configured(tile)?;
         for (at, row) in tile.data.iter().enumerate().take(tile.rows) {
             let to = address.wrapping_offset(at as isize * stride);
@@ -115,25 +132,34 @@ impl Tiles {
         Ok(())
     }
 
-    /// `tdpbf16ps`: for each row of `sums` the products of all pairs' first values are added to one sum and those of the second
-    /// ones to another, each with one rounding to the nearest even; then the two sums are added, and their sum to what the tile
-    /// held. Denormals count as zero throughout.
+    /// `tdpbf16ps`: for each row of `sums` the products of all pairs' first values are added to one
+    /// sum and those of the second ones to another, each with one rounding to the nearest even;
+    /// then the two sums are added, and their sum to what the tile held. Denormals count as zero
+    /// throughout.
     ///
     /// # Safety
     /// The processor must have AVX-512.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn multiply_bf16(&mut self, sums: usize, left: usize, right: usize) -> Result<(), Forbidden> {
+    pub unsafe fn multiply_bf16(
+        &mut self,
+        sums: usize,
+        left: usize,
+        right: usize,
+    ) -> Result<(), Forbidden> {
         if sums == left || sums == right || left == right {
             return Err(Forbidden("tdpbf16ps: three tiles that are not different"));
         }
         let (left, right) = (*self.configured(left)?, *self.configured(right)?);
         let sums = self.configured(sums)?;
         let multiples = [&left, &right, &*sums].iter().all(|tile| tile.row_bytes.is_multiple_of(4));
-        let fits = sums.rows == left.rows && left.row_bytes / 4 == right.rows && sums.row_bytes == right.row_bytes;
+        let fits = sums.rows == left.rows
+            && left.row_bytes / 4 == right.rows
+            && sums.row_bytes == right.row_bytes;
         if !multiples || !fits {
             return Err(Forbidden("tdpbf16ps: tiles whose sizes do not fit"));
         }
-        // Denormals as zero, of inputs (bit 6) and of results (bit 15); no exceptions; to the nearest even.
+        // Denormals as zero, of inputs (bit 6) and of results (bit 15); no exceptions; to the
+        // nearest even.
         with_control(0x9fc0, || {
             // SAFETY: the caller's promise.
             unsafe { add_products(sums, &left, &right) };
@@ -142,13 +168,14 @@ impl Tiles {
     }
 }
 
-/// Does `work` with this in the register that controls vectors' arithmetic. `work` must not be inlined, or its arithmetic could
-/// be moved out.
+/// Does `work` with this in the register that controls vectors' arithmetic. `work` must not be
+/// inlined, or its arithmetic could be moved out.
 fn with_control(control: u32, work: impl FnOnce()) {
     let mut before = 0u32;
     // SAFETY: the register is stored, and loaded with a value of which no reserved bit is set.
     unsafe {
-        asm!("stmxcsr [{before}]", "ldmxcsr [{control}]", before = in(reg) &raw mut before, control = in(reg) &raw const control);
+        asm!("stmxcsr [{before}]", "ldmxcsr [{control}]", before = in(reg) &raw mut before,
+            control = in(reg) &raw const control);
     }
     work();
     // SAFETY: the value that was there.
@@ -162,7 +189,9 @@ fn with_control(control: u32, work: impl FnOnce()) {
 unsafe fn add_products(sums: &mut Tile, left: &Tile, right: &Tile) {
     // The lower and the upper half of each pair, as f32.
     let first = |pairs: __m512i| _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-    let second = |pairs: __m512i| _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)));
+    let second = |pairs: __m512i| {
+        _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)))
+    };
     let columns = ((1u32 << (sums.row_bytes / 4)) - 1) as u16;
     for (sums, left) in sums.data.iter_mut().zip(&left.data).take(sums.rows) {
         let (pairs, _) = left.0.as_chunks::<4>();
@@ -187,21 +216,42 @@ unsafe fn add_products(sums: &mut Tile, left: &Tile, right: &Tile) {
 mod tests {
     use super::*;
 
-    /// Sizes of three tiles: `rows` of sums and left, `pairs` of the depth, `columns` of right and sums.
+    /// Sizes of three tiles: `rows` of sums and left, `pairs` of the depth, `columns` of right and
+    /// sums.
     fn configuration(rows: u8, pairs: u8, columns: u8) -> Configuration {
-        let mut made = Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut made = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
         (made.rows[0], made.rows[1], made.rows[2]) = (rows, rows, pairs);
         let bytes = |words: u8| u16::from(words) * 4;
-        (made.row_bytes[0], made.row_bytes[1], made.row_bytes[2]) = (bytes(columns), bytes(pairs), bytes(columns));
+        (made.row_bytes[0], made.row_bytes[1], made.row_bytes[2]) =
+            (bytes(columns), bytes(pairs), bytes(columns));
         made
     }
 
-    /// The sums that `left [rows][2 * pairs]` and `right [pairs][2 * columns]`, both by their bits, add to `held`.
-    fn multiply(rows: usize, pairs: usize, columns: usize, left: &[u16], right: &[u16], held: &[f32]) -> Vec<f32> {
+    /// The sums that `left [rows][2 * pairs]` and `right [pairs][2 * columns]`, both by their bits,
+    /// add to `held`.
+    fn multiply(
+        rows: usize,
+        pairs: usize,
+        columns: usize,
+        left: &[u16],
+        right: &[u16],
+        held: &[f32],
+    ) -> Vec<f32> {
         let mut tiles = Tiles::INITIAL;
-        tiles.configure(&configuration(rows as u8, pairs as u8, columns as u8)).expect("sizes that a tile has");
+        tiles
+            .configure(&configuration(rows as u8, pairs as u8, columns as u8))
+            .expect("sizes that a tile has");
         let mut sums = held.to_vec();
-        assert_eq!((left.len(), right.len(), sums.len()), (rows * 2 * pairs, 2 * pairs * columns, rows * columns));
+        assert_eq!(
+            (left.len(), right.len(), sums.len()),
+            (rows * 2 * pairs, 2 * pairs * columns, rows * columns)
+        );
         // SAFETY: the lengths were compared; the test is skipped without AVX-512.
         unsafe {
             tiles.load(0, sums.as_ptr().cast(), 4 * columns as isize).expect("a tile");
@@ -231,19 +281,27 @@ mod tests {
         if !has_avx512() {
             return;
         }
-        for (rows, pairs, columns) in [(1, 1, 1), (3, 5, 7), (16, 16, 16), (9, 16, 4), (16, 2, 15)] {
-            let left: Vec<f32> = (0..rows * 2 * pairs).map(|at| ((at * 7 + 3) % 11) as f32 - 5.0).collect();
-            let right: Vec<f32> = (0..pairs * 2 * columns).map(|at| ((at * 5 + 1) % 13) as f32 - 6.0).collect();
+        for (rows, pairs, columns) in [(1, 1, 1), (3, 5, 7), (16, 16, 16), (9, 16, 4), (16, 2, 15)]
+        {
+            let left: Vec<f32> =
+                (0..rows * 2 * pairs).map(|at| ((at * 7 + 3) % 11) as f32 - 5.0).collect();
+            let right: Vec<f32> =
+                (0..pairs * 2 * columns).map(|at| ((at * 5 + 1) % 13) as f32 - 6.0).collect();
             let held: Vec<f32> = (0..rows * columns).map(|at| at as f32).collect();
-            let [left_bits, right_bits] =
-                [&left, &right].map(|values| values.iter().map(|&value| bf16(value)).collect::<Vec<_>>());
+            let [left_bits, right_bits] = [&left, &right]
+                .map(|values| values.iter().map(|&value| bf16(value)).collect::<Vec<_>>());
             let found = multiply(rows, pairs, columns, &left_bits, &right_bits, &held);
             for (at, found) in found.iter().enumerate() {
                 let (row, column) = (at / columns, at % columns);
-                let products =
-                    (0..2 * pairs).map(|k| left[row * 2 * pairs + k] * right[k / 2 * 2 * columns + 2 * column + k % 2]);
+                let products = (0..2 * pairs).map(|k| {
+                    left[row * 2 * pairs + k] * right[k / 2 * 2 * columns + 2 * column + k % 2]
+                });
                 // All are small integers, so no order of the sums changes them.
-                assert_eq!(*found, held[at] + products.sum::<f32>(), "{rows}x{pairs}x{columns} at {row}, {column}");
+                assert_eq!(
+                    *found,
+                    held[at] + products.sum::<f32>(),
+                    "{rows}x{pairs}x{columns} at {row}, {column}"
+                );
             }
         }
     }
@@ -255,12 +313,16 @@ mod tests {
             return;
         }
         let (one, large) = (bf16(1.0), bf16(16_777_216.0));
-        // First values 2^24, 1, 1 and second values 0, 0, 1: adding 1 to 2^24 rounds to 2^24 twice, and so does the sum of both
-        // sums.
+        // First values 2^24, 1, 1 and second values 0, 0, 1: adding 1 to 2^24 rounds to 2^24 twice,
+        // and so does the sum of both sums.
         let left = [large, 0, one, 0, one, one];
         assert_eq!(multiply(1, 3, 1, &left, &[one; 6], &[0.0]), [16_777_216.0]);
-        // First values' sum 2 and second values' sum 1 are added first: 3 + (2^24 - 1) is exact only so.
-        assert_eq!(multiply(1, 2, 1, &[one, one, one, 0], &[one; 4], &[16_777_215.0]), [16_777_218.0]);
+        // First values' sum 2 and second values' sum 1 are added first: 3 + (2^24 - 1) is exact
+        // only so.
+        assert_eq!(
+            multiply(1, 2, 1, &[one, one, one, 0], &[one; 4], &[16_777_215.0]),
+            [16_777_218.0]
+        );
         // 1 + 2^-24 is a tie and goes to the even 1; the product alone is not rounded.
         let small = bf16(f32::powi(2.0, -12));
         assert_eq!(multiply(1, 2, 1, &[one, 0, small, 0], &[one, 0, small, 0], &[0.0]), [1.0]);
@@ -275,7 +337,11 @@ mod tests {
         let smallest = bf16(f32::MIN_POSITIVE);
         assert_eq!(multiply(1, 1, 1, &[denormal, 0], &[one, 0], &[0.0]), [0.0], "an operand");
         assert_eq!(multiply(1, 1, 1, &[smallest, 0], &[bf16(0.5), 0], &[0.0]), [0.0], "a product");
-        assert_eq!(multiply(1, 1, 1, &[0, 0], &[one, 0], &[f32::from_bits(5)]), [0.0], "what the sum held");
+        assert_eq!(
+            multiply(1, 1, 1, &[0, 0], &[one, 0], &[f32::from_bits(5)]),
+            [0.0],
+            "what the sum held"
+        );
         assert_eq!(multiply(1, 1, 1, &[smallest, 0], &[one, 0], &[0.0]), [f32::MIN_POSITIVE]);
         assert_eq!(
             f32::MIN_POSITIVE / std::hint::black_box(2.0),

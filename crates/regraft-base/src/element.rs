@@ -39,7 +39,9 @@ mod sealed {
 ///
 /// The trait is sealed: its two types have no padding and take any bits, so that memory can be seen
 /// as elements of either.
-pub trait Element: Copy + Default + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed + 'static {
+pub trait Element:
+    Copy + Default + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed + 'static
+{
     /// What the type is called, as in `--precision`.
     const NAME: &'static str;
 
@@ -91,7 +93,8 @@ impl Element for Bf16 {
     fn from_f32(value: f32) -> Self {
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // Rounding could carry a NaN's fraction over into an infinity; the bit set here keeps it a NaN.
+        // Rounding could carry a NaN's fraction over into an infinity; the bit set here keeps it a
+        // NaN.
         let nan = bits >> 16 | 0x40;
         Self(if value.is_nan() { nan } else { rounded } as u16)
     }

@@ -10,12 +10,15 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
-    /// What each of the 256 levels of each channel becomes: `((level / 255) - mean) / std`, in the order of operations of
-    /// torchvision's `ToTensor` and `Normalize`, each rounded to f32. Looking it up costs no division.
+    /// What each of the 256 levels of each channel becomes: `((level / 255) - mean) / std`, in the
+    /// order of operations of torchvision's `ToTensor` and `Normalize`, each rounded to f32.
+    /// Looking it up costs no division.
     #[must_use]
     pub fn tables(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|channel| {
-            std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel])
+            std::array::from_fn(|level| {
+                (level as f32 / 255.0 - self.mean[channel]) / self.std[channel]
+            })
         })
     }
 

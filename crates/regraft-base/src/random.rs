@@ -1,8 +1,9 @@
 //! Counter-based random numbers: every draw is a pure function of where it is used.
 //!
-//! A stream is named by (seed, purpose, epoch, sample), so a picture's augmentation or a layer's initial weights never depend
-//! on thread count, on the order of work, or on what was drawn before. The generator is Philox4x32-10 (Salmon et al.,
-//! *Parallel random numbers: as easy as 1, 2, 3*, SC 2011).
+//! A stream is named by (seed, purpose, epoch, sample), so a picture's augmentation or a layer's
+//! initial weights never depend on thread count, on the order of work, or on what was drawn before.
+//! The generator is Philox4x32-10 (Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, SC
+//! 2011).
 
 /// What a stream of random numbers is drawn for. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 /// A stream of random numbers for one (seed, purpose, epoch, sample).
 ///
-/// The stream's `i`-th word is word `i % 4` of Philox under the key `[seed low, seed high]` and the counter
-/// `[i / 4, sample, epoch, purpose]`.
+/// The stream's `i`-th word is word `i % 4` of Philox under the key `[seed low, seed high]` and the
+/// counter `[i / 4, sample, epoch, purpose]`.
 #[derive(Clone, Debug)]
 pub struct Draws {
     key: [u32; 2],
@@ -74,10 +75,16 @@ impl Draws {
     /// Opens the stream at its first word.
     #[must_use]
     pub fn new(seed: u64, purpose: Purpose, epoch: u32, sample: u32) -> Self {
-        Self { key: [seed as u32, (seed >> 32) as u32], counter: [0, sample, epoch, purpose as u32], block: [0; 4], used: 4 }
+        Self {
+            key: [seed as u32, (seed >> 32) as u32],
+            counter: [0, sample, epoch, purpose as u32],
+            block: [0; 4],
+            used: 4,
+        }
     }
 
-    /// The stream from its `block`-th block of four words on: a stream within the stream, for a layer, say.
+    /// The stream from its `block`-th block of four words on: a stream within the stream, for a
+    /// layer, say.
     #[must_use]
     pub fn at_block(mut self, block: u32) -> Self {
         self.counter[0] = block;
@@ -146,10 +153,19 @@ mod tests {
     /// Known answers published with the Random123 library (kat_vectors).
     #[test]
     fn philox_matches_published_vectors() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox4x32([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
-            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox4x32([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox4x32(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
@@ -162,8 +178,12 @@ mod tests {
         assert!((mean - 0.5).abs() < 0.005, "mean of uniform draws {mean}");
         let values: Vec<f64> = (0..count).map(|_| f64::from(draws.normal())).collect();
         let mean = values.iter().sum::<f64>() / f64::from(count);
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / f64::from(count);
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "normal draws: mean {mean}, variance {variance}");
+        let variance =
+            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / f64::from(count);
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
+            "normal draws: mean {mean}, variance {variance}"
+        );
     }
 
     #[test]

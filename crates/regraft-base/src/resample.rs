@@ -1,12 +1,14 @@
 //! Antialiased resizing of 8-bit RGB pictures, equal to Pillow's to the level.
 //!
-//! Networks are trained on what Pillow's `Image.resize` makes, so this is its arithmetic (`src/libImaging/Resample.c`): a filter
-//! as wide as the reduction, coefficients rounded to 22 fractional bits, a horizontal and a vertical pass, 8-bit pixels between.
-//! Only the part of the output that is asked for is computed, and of the first pass only what the second needs.
+//! Networks are trained on what Pillow's `Image.resize` makes, so this is its arithmetic
+//! (`src/libImaging/Resample.c`): a filter as wide as the reduction, coefficients rounded to 22
+//! fractional bits, a horizontal and a vertical pass, 8-bit pixels between. Only the part of the
+//! output that is asked for is computed, and of the first pass only what the second needs.
 //!
-//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient meets 48 neighbouring bytes: an inner loop
-//! that compilers vectorise, whatever the number of coefficients. On x86-64 the same source is compiled a second time with AVX2,
-//! whose 32-bit multiply the baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as Pillow 13 (500 x 375 and
+//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient meets 48
+//! neighbouring bytes: an inner loop that compilers vectorise, whatever the number of coefficients.
+//! On x86-64 the same source is compiled a second time with AVX2, whose 32-bit multiply the
+//! baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as Pillow 13 (500 x 375 and
 //! 4000 x 3000 pixels to 224 x 224).
 
 /// The filter that weighs source pixels.
@@ -40,10 +42,11 @@ impl Filter {
 }
 
 const CUBIC: f64 = -0.5;
-/// Fractional bits of a coefficient: 32, less 8 for the pixel and 2 for the overshoot of the cubic filter.
+/// Fractional bits of a coefficient: 32, less 8 for the pixel and 2 for the overshoot of the cubic
+/// filter.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Rows that the horizontal pass takes at once. With 8 the compiler unrolls the inner loop and vectorises over the coefficients
-/// instead, which is 2.5 times as slow from nine coefficients on.
+/// Rows that the horizontal pass takes at once. With 8 the compiler unrolls the inner loop and
+/// vectorises over the coefficients instead, which is 2.5 times as slow from nine coefficients on.
 const ROWS: usize = 16;
 /// Bytes that meet one coefficient in the horizontal pass.
 const LANES: usize = ROWS * 3;
@@ -71,19 +74,27 @@ impl Rectangle {
     }
 
     fn fits(&self, width: usize, height: usize) -> bool {
-        let inside = |start: usize, length: usize, whole: usize| start.checked_add(length).is_some_and(|end| end <= whole);
-        self.width > 0 && self.height > 0 && inside(self.left, self.width, width) && inside(self.top, self.height, height)
+        let inside = |start: usize, length: usize, whole: usize| {
+            start.checked_add(length).is_some_and(|end| end <= whole)
+        };
+        self.width > 0
+            && self.height > 0
+            && inside(self.left, self.width, width)
+            && inside(self.top, self.height, height)
     }
 }
 
-/// Resizes the part `crop` of a picture to `size` (width, height) and writes the part `window` of the outcome to `output`.
+/// Resizes the part `crop` of a picture to `size` (width, height) and writes the part `window` of
+/// the outcome to `output`.
 ///
-/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), `output` is `[window.height, window.width, 3]`. Pixels
-/// outside `crop` have no influence: the outcome is Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
+/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), `output` is
+/// `[window.height, window.width, 3]`. Pixels outside `crop` have no influence: the outcome is
+/// Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
 ///
 /// # Panics
 ///
-/// When a slice's length does not belong to its size, or a rectangle is empty or reaches beyond what it is part of.
+/// When a slice's length does not belong to its size, or a rectangle is empty or reaches beyond
+/// what it is part of.
 pub fn resize_rgb(
     pixels: &[u8],
     source_size: (usize, usize),
@@ -93,19 +104,34 @@ pub fn resize_rgb(
     filter: Filter,
     output: &mut [u8],
 ) {
-    assert_eq!(pixels.len(), source_size.0 * source_size.1 * 3, "the source's length does not belong to its size");
-    assert_eq!(output.len(), window.width * window.height * 3, "the output's length does not belong to its window");
-    assert!(crop.fits(source_size.0, source_size.1), "{crop:?} reaches beyond a picture of {source_size:?}");
+    assert_eq!(
+        pixels.len(),
+        source_size.0 * source_size.1 * 3,
+        "the source's length does not belong to its size"
+    );
+    assert_eq!(
+        output.len(),
+        window.width * window.height * 3,
+        "the output's length does not belong to its window"
+    );
+    assert!(
+        crop.fits(source_size.0, source_size.1),
+        "{crop:?} reaches beyond a picture of {source_size:?}"
+    );
     assert!(window.fits(size.0, size.1), "{window:?} reaches beyond an outcome of {size:?}");
     if window.width * window.height == 0 {
         return;
     }
 
     // A pass that changes nothing is left out, as in Pillow.
-    let horizontal = (crop.width != size.0).then(|| Coefficients::new(crop.width, size.0, window.left, window.width, filter));
-    let vertical = (crop.height != size.1).then(|| Coefficients::new(crop.height, size.1, window.top, window.height, filter));
-    let (first_column, columns) = horizontal.as_ref().map_or((window.left, window.width), Coefficients::span);
-    let (first_row, rows) = vertical.as_ref().map_or((window.top, window.height), Coefficients::span);
+    let horizontal = (crop.width != size.0)
+        .then(|| Coefficients::new(crop.width, size.0, window.left, window.width, filter));
+    let vertical = (crop.height != size.1)
+        .then(|| Coefficients::new(crop.height, size.1, window.top, window.height, filter));
+    let (first_column, columns) =
+        horizontal.as_ref().map_or((window.left, window.width), Coefficients::span);
+    let (first_row, rows) =
+        vertical.as_ref().map_or((window.top, window.height), Coefficients::span);
     let stride = source_size.0 * 3;
     let needed = &pixels[(crop.top + first_row) * stride + (crop.left + first_column) * 3..];
     let row_length = window.width * 3;
@@ -117,7 +143,9 @@ pub fn resize_rgb(
         }
         (Some(horizontal), None) => horizontal_pass(needed, stride, &horizontal, output),
         (None, Some(vertical)) => vertical_pass(needed, stride, row_length, &vertical, output),
-        (Some(horizontal), Some(vertical)) if is_vertical_first((crop.width, crop.height), size) => {
+        (Some(horizontal), Some(vertical))
+            if is_vertical_first((crop.width, crop.height), size) =>
+        {
             let mut between = vec![0; window.height * columns * 3];
             vertical_pass(needed, stride, columns * 3, &vertical, &mut between);
             horizontal_pass(&between, columns * 3, &horizontal, output);
@@ -130,8 +158,9 @@ pub fn resize_rgb(
     }
 }
 
-/// Pillow's order of the passes since version 13: vertical first where that shrinks the picture by clearly more. Since pixels are
-/// rounded to 8 bits in between, the order shows. (Before version 13 it was horizontal first always.)
+/// Pillow's order of the passes since version 13: vertical first where that shrinks the picture by
+/// clearly more. Since pixels are rounded to 8 bits in between, the order shows. (Before version 13
+/// it was horizontal first always.)
 fn is_vertical_first(source: (usize, usize), size: (usize, usize)) -> bool {
     source.1 > size.1 && source.1 + 2 * size.0 > size.1 + 2 * source.0
 }
@@ -167,7 +196,8 @@ impl Coefficients {
             }
             for (weight, rounded) in exact[..taps].iter().zip(rounded) {
                 let weight = if total == 0.0 { *weight } else { weight / total };
-                *rounded = (weight * f64::from(1 << PRECISION_BITS) + 0.5f64.copysign(weight)) as i32;
+                *rounded =
+                    (weight * f64::from(1 << PRECISION_BITS) + 0.5f64.copysign(weight)) as i32;
             }
             bounds.push((start, taps));
         }
@@ -183,12 +213,15 @@ impl Coefficients {
 
     /// (first source pixel, weights) for each output.
     fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.bounds.iter().zip(self.weights.chunks_exact(self.stride)).map(|(&(start, taps), weights)| (start, &weights[..taps]))
+        self.bounds
+            .iter()
+            .zip(self.weights.chunks_exact(self.stride))
+            .map(|(&(start, taps), weights)| (start, &weights[..taps]))
     }
 }
 
-/// Turns rows of source pixels, `stride` bytes apart, into rows of `coefficients.bounds.len()` pixels. `source` starts at the
-/// first pixel that is needed.
+/// Turns rows of source pixels, `stride` bytes apart, into rows of `coefficients.bounds.len()`
+/// pixels. `source` starts at the first pixel that is needed.
 fn horizontal_pass(source: &[u8], stride: usize, coefficients: &Coefficients, output: &mut [u8]) {
     let width = coefficients.bounds.len();
     let (first, count) = coefficients.span();
@@ -198,23 +231,36 @@ fn horizontal_pass(source: &[u8], stride: usize, coefficients: &Coefficients, ou
     let mut rows = source.chunks(stride);
     for output in output.chunks_mut(width * 3 * ROWS) {
         for (lane, row) in rows.by_ref().take(ROWS).enumerate() {
-            for (column, pixel) in columns.as_chunks_mut::<LANES>().0.iter_mut().zip(row.as_chunks::<3>().0) {
+            for (column, pixel) in
+                columns.as_chunks_mut::<LANES>().0.iter_mut().zip(row.as_chunks::<3>().0)
+            {
                 column[lane * 3..lane * 3 + 3].copy_from_slice(pixel);
             }
         }
         weigh_columns(&columns, first, coefficients, &mut target);
         for (lane, row) in output.chunks_exact_mut(width * 3).enumerate() {
-            for (pixel, column) in row.as_chunks_mut::<3>().0.iter_mut().zip(target.as_chunks::<LANES>().0) {
+            for (pixel, column) in
+                row.as_chunks_mut::<3>().0.iter_mut().zip(target.as_chunks::<LANES>().0)
+            {
                 pixel.copy_from_slice(&column[lane * 3..lane * 3 + 3]);
             }
         }
     }
 }
 
-/// Turns rows of bytes, `stride` apart, into rows of `row_length` bytes. `source` starts at the first byte that is needed.
-fn vertical_pass(source: &[u8], stride: usize, row_length: usize, coefficients: &Coefficients, output: &mut [u8]) {
+/// Turns rows of bytes, `stride` apart, into rows of `row_length` bytes. `source` starts at the
+/// first byte that is needed.
+fn vertical_pass(
+    source: &[u8],
+    stride: usize,
+    row_length: usize,
+    coefficients: &Coefficients,
+    output: &mut [u8],
+) {
     let (first, _) = coefficients.span();
-    for ((start, weights), output) in coefficients.outputs().zip(output.chunks_exact_mut(row_length)) {
+    for ((start, weights), output) in
+        coefficients.outputs().zip(output.chunks_exact_mut(row_length))
+    {
         weigh_rows(&source[(start - first) * stride..], stride, weights, output);
     }
 }
@@ -239,13 +285,16 @@ macro_rules! with_avx2 {
     };
 }
 
-with_avx2!(weigh_columns, weigh_columns_body, (source: &[u8], first: usize, coefficients: &Coefficients, target: &mut [u8]));
-with_avx2!(weigh_rows, weigh_rows_body, (rows: &[u8], stride: usize, weights: &[i32], output: &mut [u8]));
+with_avx2!(weigh_columns, weigh_columns_body,
+    (source: &[u8], first: usize, coefficients: &Coefficients, target: &mut [u8]));
+with_avx2!(weigh_rows, weigh_rows_body,
+    (rows: &[u8], stride: usize, weights: &[i32], output: &mut [u8]));
 
 #[inline(always)]
 fn weigh_columns_body(source: &[u8], first: usize, coefficients: &Coefficients, target: &mut [u8]) {
     let source = source.as_chunks::<LANES>().0;
-    for ((start, weights), target) in coefficients.outputs().zip(target.as_chunks_mut::<LANES>().0) {
+    for ((start, weights), target) in coefficients.outputs().zip(target.as_chunks_mut::<LANES>().0)
+    {
         let mut sums = [1 << (PRECISION_BITS - 1); LANES];
         for (column, &weight) in source[start - first..].iter().zip(weights) {
             for (sum, &value) in sums.iter_mut().zip(column) {
@@ -275,7 +324,10 @@ fn weigh_rows_body(rows: &[u8], stride: usize, weights: &[i32], output: &mut [u8
     }
     let done = length - rest.len();
     for (column, target) in rest.iter_mut().enumerate() {
-        let products = rows.chunks(stride).zip(weights).map(|(row, weight)| i32::from(row[done + column]) * weight);
+        let products = rows
+            .chunks(stride)
+            .zip(weights)
+            .map(|(row, weight)| i32::from(row[done + column]) * weight);
         *target = to_level(products.fold(1 << (PRECISION_BITS - 1), |sum, product| sum + product));
     }
 }

@@ -10,7 +10,8 @@ pub enum Failure {
     Input(anyhow::Error),
     /// Something failed under way: exit code 1.
     UnderWay(anyhow::Error),
-    /// A signal of this number told it to end, and it saved all it had: exit code 128 and the number, as shells have it.
+    /// A signal of this number told it to end, and it saved all it had: exit code 128 and the
+    /// number, as shells have it.
     Stopped(anyhow::Error, u8),
 }
 

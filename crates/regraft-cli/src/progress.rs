@@ -14,15 +14,20 @@ pub struct Bars {
 const TEMPLATE: &str = "{prefix:>12} {bar:30} {pos}/{len} {msg}";
 
 impl Bars {
-    /// Shows `done` of `total` under a title, with a message after it. Another title begins another bar.
+    /// Shows `done` of `total` under a title, with a message after it. Another title begins another
+    /// bar.
     pub fn show(&mut self, title: &str, done: usize, total: usize, message: String) {
         if !std::io::stderr().is_terminal() {
             return;
         }
         if self.bar.as_ref().is_none_or(|(shown, _)| shown != title) {
             self.clear();
-            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let bar =
+                ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            bar.set_style(
+                ProgressStyle::with_template(TEMPLATE)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_prefix(title.to_owned());
             self.bar = Some((title.to_owned(), bar));
         }
@@ -48,12 +53,14 @@ pub struct Narration {
 }
 
 impl Narration {
-    /// Lines to standard output, or to standard error where `to_error` says that standard output is for JSON.
+    /// Lines to standard output, or to standard error where `to_error` says that standard output is
+    /// for JSON.
     pub fn new(to_error: bool) -> Self {
         Self { bars: Bars::default(), to_error, written: Ok(()) }
     }
 
-    /// Says a line. What cannot be written is told by [`Self::end`], for the work is to go on to its end.
+    /// Says a line. What cannot be written is told by [`Self::end`], for the work is to go on to
+    /// its end.
     pub fn say(&mut self, text: String) {
         self.bars.clear();
         if self.to_error {

@@ -1,4 +1,5 @@
-//! Signals: Ctrl-C and SIGTERM end a training after its step, with everything saved; a second one ends it at once.
+//! Signals: Ctrl-C and SIGTERM end a training after its step, with everything saved; a second one
+//! ends it at once.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -36,8 +37,8 @@ impl Signals {
     }
 }
 
-/// A file that grows beyond the process's limit (`ulimit -f`) is an error of the write like a full disk's, and not the end of the
-/// program without a word.
+/// A file that grows beyond the process's limit (`ulimit -f`) is an error of the write like a full
+/// disk's, and not the end of the program without a word.
 pub fn survive_file_size_limit() {
     #[cfg(unix)]
     {

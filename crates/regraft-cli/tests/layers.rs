@@ -1,4 +1,5 @@
-//! Imports point downward: between the modules of a crate there are no circles, and nothing above the engines knows a device.
+//! Imports point downward: between the modules of a crate there are no circles, and nothing above
+//! the engines knows a device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,8 +12,10 @@ fn crates() -> PathBuf {
 /// The Rust files below a folder, in order.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -28,7 +31,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("text");
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// The names after `crate::` in a piece of code: one, or all of a list in braces.
@@ -36,7 +42,9 @@ fn named_modules(code: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
         let is_name = |character: char| character.is_alphanumeric() || character == '_';
-        let name = |text: &str| text.trim().chars().take_while(|&character| is_name(character)).collect::<String>();
+        let name = |text: &str| {
+            text.trim().chars().take_while(|&character| is_name(character)).collect::<String>()
+        };
         match rest.strip_prefix('{') {
             None => drop(names.insert(name(rest))),
             Some(list) => {
@@ -77,17 +85,23 @@ fn imports(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-/// Imports that are still to be turned around, as `(crate, module, imported module)`: documents know what runs and audits found,
-/// which use the documents' tables.
-const UPWARD: [(&str, &str, &str); 3] =
-    [("regraft", "report", "train"), ("regraft", "report", "transfer"), ("regraft", "audit", "report")];
+/// Imports that are still to be turned around, as `(crate, module, imported module)`: documents
+/// know what runs and audits found, which use the documents' tables.
+const UPWARD: [(&str, &str, &str); 3] = [
+    ("regraft", "report", "train"),
+    ("regraft", "report", "transfer"),
+    ("regraft", "audit", "report"),
+];
 
-/// The modules that are left after those that import none of the rest were taken out, again and again: those in circles, and
-/// what imports them.
+/// The modules that are left after those that import none of the rest were taken out, again and
+/// again: those in circles, and what imports them.
 fn in_circles(mut imports: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     loop {
-        let ends: BTreeSet<String> =
-            imports.iter().filter(|(_, named)| named.is_empty()).map(|(module, _)| module.clone()).collect();
+        let ends: BTreeSet<String> = imports
+            .iter()
+            .filter(|(_, named)| named.is_empty())
+            .map(|(module, _)| module.clone())
+            .collect();
         if ends.is_empty() {
             return imports.into_keys().collect();
         }
@@ -104,10 +118,17 @@ fn modules_of_a_crate_import_in_no_circle() {
         let mut imports = imports(&path.join("src"));
         for (_, module, imported) in UPWARD.iter().filter(|(name, ..)| path.ends_with(name)) {
             let named = imports.get_mut(*module).expect("a module");
-            assert!(named.remove(*imported), "{module} no longer imports {imported}: remove the line of `UPWARD`");
+            assert!(
+                named.remove(*imported),
+                "{module} no longer imports {imported}: remove the line of `UPWARD`"
+            );
         }
         let circles = in_circles(imports);
-        assert!(circles.is_empty(), "{}: these modules are in circles, or import some that are: {circles:?}", path.display());
+        assert!(
+            circles.is_empty(),
+            "{}: these modules are in circles, or import some that are: {circles:?}",
+            path.display()
+        );
         checked += 1;
     }
     assert!(checked >= 8, "{checked} crates");
@@ -115,15 +136,22 @@ fn modules_of_a_crate_import_in_no_circle() {
 
 #[test]
 fn a_circle_is_found() {
-    let module = |name: &str, named: &[&str]| (name.to_owned(), named.iter().map(|&name| name.to_owned()).collect());
-    let circles = in_circles([module("a", &["b"]), module("b", &["c"]), module("c", &["b"]), module("d", &[])].into());
+    let module = |name: &str, named: &[&str]| {
+        (name.to_owned(), named.iter().map(|&name| name.to_owned()).collect())
+    };
+    let circles = in_circles(
+        [module("a", &["b"]), module("b", &["c"]), module("c", &["b"]), module("d", &[])].into(),
+    );
     assert_eq!(circles, ["a", "b", "c"]);
-    let named = named_modules("use crate::{amx, gemm::{Left, multiply}, isa};\nlet x = crate::memory::lines_for;");
+    let named = named_modules(
+        "use crate::{amx, gemm::{Left, multiply}, isa};\nlet x = crate::memory::lines_for;",
+    );
     assert_eq!(named, ["amx", "gemm", "isa", "memory"].map(str::to_owned).into());
 }
 
-/// Where engines, kernels and instruction sets may be named: in the engine's crates, in the one module that opens engines, in the
-/// solver's linear algebra, which runs on the processor whatever the device is, and in the arithmetic of JPEG.
+/// Where engines, kernels and instruction sets may be named: in the engine's crates, in the one
+/// module that opens engines, in the solver's linear algebra, which runs on the processor whatever
+/// the device is, and in the arithmetic of JPEG.
 const ENGINES: [&str; 6] = [
     "regraft-cpu/src",
     "regraft-kernels/src",
@@ -134,8 +162,16 @@ const ENGINES: [&str; 6] = [
 ];
 
 /// What only those name.
-const OF_ENGINES: [&str; 8] =
-    ["CpuEngine", "CpuError", "regraft_cpu", "regraft_kernels", "InstructionSet", "avx512", "amx::", "isa::"];
+const OF_ENGINES: [&str; 8] = [
+    "CpuEngine",
+    "CpuError",
+    "regraft_cpu",
+    "regraft_kernels",
+    "InstructionSet",
+    "avx512",
+    "amx::",
+    "isa::",
+];
 
 #[test]
 fn only_the_engines_crates_and_what_opens_them_name_an_engine() {
@@ -148,12 +184,16 @@ fn only_the_engines_crates_and_what_opens_them_name_an_engine() {
                 continue;
             }
             let code = code(&path);
-            let found: Vec<&str> = OF_ENGINES.into_iter().filter(|word| code.contains(word)).collect();
+            let found: Vec<&str> =
+                OF_ENGINES.into_iter().filter(|word| code.contains(word)).collect();
             assert!(found.is_empty(), "{} names {found:?}: ask `engines` for it", name.display());
             checked += 1;
         }
     }
     assert!(checked > 150, "{checked} files");
     let opens = code(&crates().join("regraft/src/engines/mod.rs"));
-    assert!(OF_ENGINES[..3].iter().all(|word| opens.contains(word)), "the words are those that the engine's users use");
+    assert!(
+        OF_ENGINES[..3].iter().all(|word| opens.contains(word)),
+        "the words are those that the engine's users use"
+    );
 }

@@ -14,7 +14,8 @@ use regraft_kernels::{isa, optimizer};
 use regraft_nn::arena::Arena;
 use regraft_nn::collective::{Alone, Collective};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, Reduction, State, StepOutput, StepPart, TrainBatch, Update,
+    Engine, EngineError, Input, LossSettings, Mode, Reduction, State, StepOutput, StepPart,
+    TrainBatch, Update,
 };
 use regraft_nn::graph::{Graph, GraphError, MapShape};
 use regraft_nn::ops::{NormStatistics, Operation};
@@ -60,7 +61,8 @@ pub enum CpuError {
     Isa(#[from] isa::IsaError),
     /// The operating system started no threads.
     #[error(
-        "cannot start {threads} threads ({source}): the system limits processes or memory (`ulimit -u`, `ulimit -v`, a container's \
+        "cannot start {threads} threads ({source}): the system limits processes or memory \
+         (`ulimit -u`, `ulimit -v`, a container's \
          limits); raise the limit or choose a smaller --threads"
     )]
     Threads {
@@ -85,26 +87,38 @@ impl CpuEngine {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_precision(mut graph: Graph, image_size: usize, threads: usize, precision: Precision) -> Result<Self, CpuError> {
+    pub fn with_precision(
+        mut graph: Graph,
+        image_size: usize,
+        threads: usize,
+        precision: Precision,
+    ) -> Result<Self, CpuError> {
         let node_shapes = graph.shapes(image_size)?;
         isa::in_use()?;
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             asked => asked,
         };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}"));
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("compute-{index}"));
         graph.image_size = image_size;
         let mut program = Program::new(&graph);
         let parameters = parameters(&graph);
         let arena = Arena::new(&parameters, graph.nodes.len());
         lay_out(&mut program, &parameters, &arena);
-        let layouts = parameters.iter().map(|info| program.of(info.node).layout(info.role)).collect();
+        let layouts =
+            parameters.iter().map(|info| program.of(info.node).layout(info.role)).collect();
         Ok(Self {
             ranges: step_ranges(&program, &arena),
             parameters: Parameters::new(parameters, arena, layouts),
             shapes: program.steps.iter().map(|step| node_shapes[step.output]).collect(),
             program,
-            image: MapShape { height: image_size, width: image_size, channels: graph.input_channels },
+            image: MapShape {
+                height: image_size,
+                width: image_size,
+                channels: graph.input_channels,
+            },
             graph,
             frozen: 0,
             precision,
@@ -128,7 +142,8 @@ impl CpuEngine {
     }
 
     fn plan(&mut self, mode: plan::Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {
-        if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch) {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.mode == mode && plan.batch == batch)
+        {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(self.new_plan(mode, batch));
@@ -142,8 +157,13 @@ impl CpuEngine {
         Ok(plan)
     }
 
-    /// The images of a batch and the plan for them, if there are any and the batch fits the network.
-    fn prepare(&mut self, batch: &TrainBatch<'_>, loss: LossSettings) -> Result<(Range<usize>, Option<Arc<Plan>>), EngineError> {
+    /// The images of a batch and the plan for them, if there are any and the batch fits the
+    /// network.
+    fn prepare(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+    ) -> Result<(Range<usize>, Option<Arc<Plan>>), EngineError> {
         let classes = self.graph.classes();
         let count = batch.target.images(classes);
         let images = batch.input.images(self.image.length(), count)?;
@@ -152,11 +172,13 @@ impl CpuEngine {
             EngineError::check_length("the list of weights", weights.len(), count)?;
         }
         let frozen = self.program.steps_before(self.frozen);
-        let plan = if count > 0 { Some(self.plan(plan::Mode::Train { frozen }, count)?) } else { None };
+        let plan =
+            if count > 0 { Some(self.plan(plan::Mode::Train { frozen }, count)?) } else { None };
         Ok((images, plan))
     }
 
-    /// Makes the running statistics that follow batches the ranks' mean, after a pass over so many images of this rank.
+    /// Makes the running statistics that follow batches the ranks' mean, after a pass over so many
+    /// images of this rank.
     fn share_statistics(&mut self, images: usize) {
         let Self { collective, parameters, graph, frozen, program, .. } = self;
         if collective.size() == 1 {
@@ -167,19 +189,30 @@ impl CpuEngine {
             _ => false,
         };
         let infos = parameters.infos.iter().enumerate();
-        let following = infos.filter(|(_, info)| info.node >= *frozen && !info.role.is_learned() && follows(info.node));
-        let places: Vec<Range<usize>> = following.map(|(index, _)| parameters.arena.place(index)).collect();
+        let following = infos.filter(|(_, info)| {
+            info.node >= *frozen && !info.role.is_learned() && follows(info.node)
+        });
+        let places: Vec<Range<usize>> =
+            following.map(|(index, _)| parameters.arena.place(index)).collect();
         if places.is_empty() {
             return;
         }
         let running = &mut parameters.tensors.running;
-        let mut values: Vec<f32> = places.iter().flat_map(|place| running.of(place)).map(|value| value * images as f32).collect();
+        let mut values: Vec<f32> = places
+            .iter()
+            .flat_map(|place| running.of(place))
+            .map(|value| value * images as f32)
+            .collect();
         values.push(images as f32);
         collective.sum(&mut values);
         let total = values.pop().unwrap_or(1.0).max(1.0);
         let mut means = values.into_iter().map(|sum| sum / total);
         for place in &places {
-            running.of_mut(place).iter_mut().zip(means.by_ref()).for_each(|(value, mean)| *value = mean);
+            running
+                .of_mut(place)
+                .iter_mut()
+                .zip(means.by_ref())
+                .for_each(|(value, mean)| *value = mean);
         }
         let learned = program.steps_before(*frozen);
         program.compute[learned..].iter_mut().for_each(|compute| compute.invalidate());
@@ -187,9 +220,19 @@ impl CpuEngine {
 
     /// The output of a node that the program never has in memory, such as that of a batch norm
     /// before its activation: computed by an engine for the network up to there.
-    fn inner_features(&self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+    fn inner_features(
+        &self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
         let threads = self.threads();
-        let engine = Self::with_precision(self.graph.through(node), self.image.height, threads, self.precision);
+        let engine = Self::with_precision(
+            self.graph.through(node),
+            self.image.height,
+            threads,
+            self.precision,
+        );
         let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
         engine.load_state(&self.state())?;
         engine.features(input, batch, node)
@@ -201,16 +244,24 @@ fn lay_out(program: &mut Program, parameters: &[ParameterInfo], arena: &Arena) {
     for (index, info) in parameters.iter().enumerate() {
         match program.of_mut(info.node).parameter(info.role) {
             Some(parameter) => parameter.place = arena.place(index),
-            None => unreachable!("the step that computes a node has all its tensors, {} too", info.name),
+            None => {
+                unreachable!("the step that computes a node has all its tensors, {} too", info.name)
+            }
         }
     }
 }
 
-/// Where the learned tensors of each step lie: those of its nodes, which are neighbours but for nodes without tensors.
+/// Where the learned tensors of each step lie: those of its nodes, which are neighbours but for
+/// nodes without tensors.
 fn step_ranges(program: &Program, arena: &Arena) -> Vec<Range<usize>> {
     let of_step = |step| {
-        let places = program.nodes(step).map(|node| arena.nodes(node..node + 1)).filter(|place| !place.is_empty());
-        places.reduce(|all, place| all.start.min(place.start)..all.end.max(place.end)).unwrap_or_default()
+        let places = program
+            .nodes(step)
+            .map(|node| arena.nodes(node..node + 1))
+            .filter(|place| !place.is_empty());
+        places
+            .reduce(|all, place| all.start.min(place.start)..all.end.max(place.end))
+            .unwrap_or_default()
     };
     let ranges: Vec<Range<usize>> = (0..program.steps.len()).map(of_step).collect();
     let total: usize = ranges.iter().map(ExactSizeIterator::len).sum();
@@ -222,7 +273,11 @@ impl Engine for CpuEngine {
     fn device(&self) -> String {
         let set = isa::in_use().map_or("unknown", isa::InstructionSet::name);
         let threads = self.threads();
-        format!("cpu ({threads} thread{}, {set}, {})", if threads == 1 { "" } else { "s" }, self.precision.name())
+        format!(
+            "cpu ({threads} thread{}, {set}, {})",
+            if threads == 1 { "" } else { "s" },
+            self.precision.name()
+        )
     }
 
     fn precision(&self) -> Precision {
@@ -239,7 +294,9 @@ impl Engine for CpuEngine {
 
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64 {
         let mode = match mode {
-            Mode::Train { frozen } => plan::Mode::Train { frozen: self.program.steps_before(frozen) },
+            Mode::Train { frozen } => {
+                plan::Mode::Train { frozen: self.program.steps_before(frozen) }
+            }
             Mode::Evaluate => plan::Mode::Evaluate { last: self.program.steps.len() - 1 },
         };
         (self.new_plan(mode, batch).memory as u64).saturating_mul(CACHE_LINE_BYTES)
@@ -264,7 +321,12 @@ impl Engine for CpuEngine {
         Ok(())
     }
 
-    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
+    fn gradients(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+    ) -> Result<StepOutput, EngineError> {
         // What is refused is refused before ranks wait for each other.
         let prepared = self.prepare(batch, loss);
         let has_failed = self.collective.any(prepared.is_err());
@@ -276,7 +338,19 @@ impl Engine for CpuEngine {
         let classes = self.graph.classes();
         let frozen = self.program.steps_before(self.frozen);
         self.parameters.begin_gradients(self.frozen);
-        let Self { program, shapes, ranges, parameters, memory, scratch, partial, threads, image, collective, .. } = self;
+        let Self {
+            program,
+            shapes,
+            ranges,
+            parameters,
+            memory,
+            scratch,
+            partial,
+            threads,
+            image,
+            collective,
+            ..
+        } = self;
         let Parameters { tensors, gradients, .. } = parameters;
         let mut sums = RangeSums::new(&mut **collective, part.is_last);
         let steps = program.steps.len();
@@ -293,7 +367,8 @@ impl Engine for CpuEngine {
             return Ok(StepOutput::default());
         };
         let output = threads.install(|| {
-            let mut pass = Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
+            let mut pass =
+                Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
             pass.load(&batch.input, images);
             (0..frozen).for_each(|index| pass.forward(index, None));
             (frozen..steps).for_each(|index| pass.forward(index, Some(batch)));
@@ -305,13 +380,24 @@ impl Engine for CpuEngine {
                 Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
             };
-            losses::compute(loss.loss, &batch.target, logits, classes, weight, &mut output.losses, gradient);
-            for (gradient, weight) in gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten()) {
+            losses::compute(
+                loss.loss,
+                &batch.target,
+                logits,
+                classes,
+                weight,
+                &mut output.losses,
+                gradient,
+            );
+            for (gradient, weight) in
+                gradient.chunks_exact_mut(classes).zip(batch.weights.into_iter().flatten())
+            {
                 gradient.iter_mut().for_each(|gradient| *gradient *= weight);
             }
             for index in (frozen..steps).rev() {
                 let range = &ranges[index];
-                let earlier = (part.accumulate && !range.is_empty()).then(|| pass.gradients.of(range).to_vec());
+                let earlier = (part.accumulate && !range.is_empty())
+                    .then(|| pass.gradients.of(range).to_vec());
                 pass.backward(index, scratch, partial);
                 if let Some(earlier) = earlier {
                     optimizer::add(pass.gradients.of_mut(range), &earlier);
@@ -331,7 +417,11 @@ impl Engine for CpuEngine {
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
-        EngineError::check_length("the list of learning rates", update.learning_rates.len(), self.graph.nodes.len())?;
+        EngineError::check_length(
+            "the list of learning rates",
+            update.learning_rates.len(),
+            self.graph.nodes.len(),
+        )?;
         let Self { parameters, program, threads, frozen, .. } = self;
         threads.install(|| parameters.update(update, *frozen))?;
         let learned = program.steps_before(*frozen);
@@ -360,15 +450,23 @@ impl Engine for CpuEngine {
         self.parameters.first_not_finite()
     }
 
-    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+    fn features(
+        &mut self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
         let images = input.images(self.image.length(), batch)?;
         let node = node.min(self.graph.output());
-        let Some(last) = self.program.step_with_output(node) else { return self.inner_features(input, batch, node) };
+        let Some(last) = self.program.step_with_output(node) else {
+            return self.inner_features(input, batch, node);
+        };
         let plan = self.plan(plan::Mode::Evaluate { last }, batch)?;
         let Self { program, shapes, parameters, memory, threads, image, .. } = self;
         let Parameters { tensors, gradients, .. } = parameters;
         threads.install(|| {
-            let mut pass = Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
+            let mut pass =
+                Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
             pass.load(&input, images);
             (0..=last).for_each(|index| pass.forward(index, None));
             let [output] = disjoint(memory, [plan.place_of(plan.read(StepSource::Step(last)))]);

@@ -4,14 +4,23 @@ use regraft_kernels::loss;
 use regraft_nn::engine::{EngineError, Loss, Target};
 
 /// Refuses a target that does not fit the loss, the batch or the network.
-pub(crate) fn check(target: &Target<'_>, loss: Loss, count: usize, classes: usize) -> Result<(), EngineError> {
+pub(crate) fn check(
+    target: &Target<'_>,
+    loss: Loss,
+    count: usize,
+    classes: usize,
+) -> Result<(), EngineError> {
     match (target, loss) {
         (Target::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
-        (Target::Labels(labels), _) => match labels.iter().find(|&&label| label as usize >= classes) {
-            Some(&label) => Err(EngineError::Label { label, classes }),
-            None => Ok(()),
-        },
-        (Target::Values(values), _) => EngineError::check_length("the list of targets", values.len(), count * classes),
+        (Target::Labels(labels), _) => {
+            match labels.iter().find(|&&label| label as usize >= classes) {
+                Some(&label) => Err(EngineError::Label { label, classes }),
+                None => Ok(()),
+            }
+        }
+        (Target::Values(values), _) => {
+            EngineError::check_length("the list of targets", values.len(), count * classes)
+        }
     }
 }
 
@@ -27,18 +36,43 @@ pub(crate) fn compute(
 ) {
     // Labels of several outputs are 1 at their class and 0 elsewhere.
     let one_hot = |labels: &[u32]| -> Vec<f32> {
-        let row = |&label: &u32| (0..classes).map(move |class| f32::from(u8::from(class == label as usize)));
+        let row = |&label: &u32| {
+            (0..classes).map(move |class| f32::from(u8::from(class == label as usize)))
+        };
         labels.iter().flat_map(row).collect()
     };
     match (loss, target) {
         (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Labels(labels)) => {
-            loss::cross_entropy(outputs, labels, classes, label_smoothing, weight, losses, gradient);
+            loss::cross_entropy(
+                outputs,
+                labels,
+                classes,
+                label_smoothing,
+                weight,
+                losses,
+                gradient,
+            );
         }
         (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Values(values)) => {
-            loss::soft_cross_entropy(outputs, values, classes, label_smoothing, weight, losses, gradient);
+            loss::soft_cross_entropy(
+                outputs,
+                values,
+                classes,
+                label_smoothing,
+                weight,
+                losses,
+                gradient,
+            );
         }
         (Loss::SigmoidCrossEntropy, Target::Labels(labels)) => {
-            loss::sigmoid_cross_entropy(outputs, &one_hot(labels), classes, weight, losses, gradient);
+            loss::sigmoid_cross_entropy(
+                outputs,
+                &one_hot(labels),
+                classes,
+                weight,
+                losses,
+                gradient,
+            );
         }
         (Loss::SigmoidCrossEntropy, Target::Values(values)) => {
             loss::sigmoid_cross_entropy(outputs, values, classes, weight, losses, gradient);

@@ -41,16 +41,27 @@ pub(crate) enum Layout {
 impl Layout {
     /// PyTorch's order of the elements of a tensor of PyTorch's `shape` to the kernels'.
     pub fn to_kernel_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
-        self.reorder(shape, values, |pytorch, kernel, source, target| target[kernel] = source[pytorch])
+        self.reorder(shape, values, |pytorch, kernel, source, target| {
+            target[kernel] = source[pytorch]
+        })
     }
 
     /// The kernels' order of elements to PyTorch's.
     pub fn to_pytorch_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
-        self.reorder(shape, values, |pytorch, kernel, source, target| target[pytorch] = source[kernel])
+        self.reorder(shape, values, |pytorch, kernel, source, target| {
+            target[pytorch] = source[kernel]
+        })
     }
 
-    fn reorder(self, shape: &[usize], values: &[f32], put: impl Fn(usize, usize, &[f32], &mut [f32])) -> Vec<f32> {
-        let (&[outs, ins, height, width], false) = (shape, self == Self::AsIs) else { return values.to_vec() };
+    fn reorder(
+        self,
+        shape: &[usize],
+        values: &[f32],
+        put: impl Fn(usize, usize, &[f32], &mut [f32]),
+    ) -> Vec<f32> {
+        let (&[outs, ins, height, width], false) = (shape, self == Self::AsIs) else {
+            return values.to_vec();
+        };
         let mut target = vec![0.0; values.len()];
         let taps = height * width;
         for out in 0..outs {
@@ -80,10 +91,20 @@ mod tests {
             (vec![4, 1, 3, 3], Layout::Depthwise),
             (vec![5, 7], Layout::AsIs),
         ] {
-            let values: Vec<f32> = (0..shape.iter().product()).map(|value: usize| value as f32).collect();
-            assert_eq!(layout.to_pytorch_order(&shape, &layout.to_kernel_order(&shape, &values)), values);
+            let values: Vec<f32> =
+                (0..shape.iter().product()).map(|value: usize| value as f32).collect();
+            assert_eq!(
+                layout.to_pytorch_order(&shape, &layout.to_kernel_order(&shape, &values)),
+                values
+            );
         }
-        assert_eq!(Layout::ChannelsLast.to_kernel_order(&[1, 2, 1, 2], &[0.0, 1.0, 10.0, 11.0]), [0.0, 10.0, 1.0, 11.0]);
-        assert_eq!(Layout::Depthwise.to_kernel_order(&[2, 1, 1, 2], &[0.0, 1.0, 10.0, 11.0]), [0.0, 10.0, 1.0, 11.0]);
+        assert_eq!(
+            Layout::ChannelsLast.to_kernel_order(&[1, 2, 1, 2], &[0.0, 1.0, 10.0, 11.0]),
+            [0.0, 10.0, 1.0, 11.0]
+        );
+        assert_eq!(
+            Layout::Depthwise.to_kernel_order(&[2, 1, 1, 2], &[0.0, 1.0, 10.0, 11.0]),
+            [0.0, 10.0, 1.0, 11.0]
+        );
     }
 }

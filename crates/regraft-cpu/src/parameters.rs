@@ -34,7 +34,9 @@ impl Parameters {
     /// Zeros, and running variances of 1.
     pub fn new(infos: Vec<ParameterInfo>, arena: Arena, layouts: Vec<Layout>) -> Self {
         let mut tensors = Tensors::new(&arena);
-        for (index, _) in infos.iter().enumerate().filter(|(_, info)| info.role == Role::RunningVariance) {
+        for (index, _) in
+            infos.iter().enumerate().filter(|(_, info)| info.role == Role::RunningVariance)
+        {
             tensors.running.of_mut(&arena.place(index)).fill(1.0);
         }
         Self {
@@ -50,7 +52,8 @@ impl Parameters {
         }
     }
 
-    /// Makes room for the gradients of the nodes after the first `frozen`, which a pass is about to compute.
+    /// Makes room for the gradients of the nodes after the first `frozen`, which a pass is about to
+    /// compute.
     pub fn begin_gradients(&mut self, frozen: usize) {
         self.gradients.reach(self.arena.from_node(frozen), self.arena.learned());
         self.gradients_from = Some(frozen);
@@ -91,7 +94,10 @@ impl Parameters {
             self.second.reach(start, end);
         }
         let Self { infos, arena, tensors, gradients, first, second, .. } = self;
-        let learned = infos.iter().enumerate().filter(|(_, info)| info.node >= frozen && info.role.is_learned());
+        let learned = infos
+            .iter()
+            .enumerate()
+            .filter(|(_, info)| info.node >= frozen && info.role.is_learned());
         for (index, info) in learned {
             let place = &arena.place(index);
             let moving = Moving {
@@ -110,8 +116,16 @@ impl Parameters {
         match &mut self.average {
             None => self.average = Some(self.tensors.clone()),
             Some(average) => {
-                optimizer::average(average.learned.all_mut(), self.tensors.learned.all(), 1.0 - decay);
-                optimizer::average(average.running.all_mut(), self.tensors.running.all(), 1.0 - decay);
+                optimizer::average(
+                    average.learned.all_mut(),
+                    self.tensors.learned.all(),
+                    1.0 - decay,
+                );
+                optimizer::average(
+                    average.running.all_mut(),
+                    self.tensors.running.all(),
+                    1.0 - decay,
+                );
             }
         }
     }
@@ -150,7 +164,8 @@ impl Parameters {
     /// Refuses a state that lacks a tensor, or has one of another length.
     fn check(&self, state: &State) -> Result<(), EngineError> {
         for info in &self.infos {
-            let values = state.get(&info.name).ok_or_else(|| EngineError::Missing(info.name.clone()))?;
+            let values =
+                state.get(&info.name).ok_or_else(|| EngineError::Missing(info.name.clone()))?;
             EngineError::check_length(&info.name, values.len(), info.length())?;
         }
         Ok(())
@@ -161,15 +176,20 @@ impl Parameters {
         for (index, info) in self.infos.iter().enumerate() {
             let Some(values) = state.get(&info.name) else { continue };
             let values = self.layouts[index].to_kernel_order(&info.shape, values);
-            tensors.arena_mut(info.role.is_learned()).of_mut(&self.arena.place(index)).copy_from_slice(&values);
+            tensors
+                .arena_mut(info.role.is_learned())
+                .of_mut(&self.arena.place(index))
+                .copy_from_slice(&values);
         }
     }
 
-    /// The first tensor by name, of the average and then of the network, with a value that is not finite, and that value.
+    /// The first tensor by name, of the average and then of the network, with a value that is not
+    /// finite, and that value.
     pub fn first_not_finite(&self) -> Option<(String, f32)> {
         let is_finite = |memory: &Memory| memory.all().iter().all(|value| value.is_finite());
         let suspects = self.average.iter().chain([&self.tensors]);
-        let mut suspects = suspects.filter(|tensors| !is_finite(&tensors.learned) || !is_finite(&tensors.running));
+        let mut suspects =
+            suspects.filter(|tensors| !is_finite(&tensors.learned) || !is_finite(&tensors.running));
         self.named(suspects.next()?).into_iter().find_map(|(name, values)| {
             let value = values.into_iter().find(|value| !value.is_finite())?;
             Some((name, value))
@@ -181,8 +201,12 @@ impl Parameters {
         for (index, info) in self.learned() {
             let place = self.arena.place(index);
             let has_second = self.second.covers(&place);
-            let memories = [(if has_second { "first" } else { "momentum" }, &self.first), ("second", &self.second)];
-            for (suffix, memory) in memories.into_iter().filter(|(_, memory)| memory.covers(&place)) {
+            let memories = [
+                (if has_second { "first" } else { "momentum" }, &self.first),
+                ("second", &self.second),
+            ];
+            for (suffix, memory) in memories.into_iter().filter(|(_, memory)| memory.covers(&place))
+            {
                 let values = self.layouts[index].to_pytorch_order(&info.shape, memory.of(&place));
                 state.insert(format!("{}.{suffix}", info.name), values);
             }
@@ -191,18 +215,25 @@ impl Parameters {
     }
 
     pub fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
-        let (first, second) = (self.memory(state, &["momentum", "first"])?, self.memory(state, &["second"])?);
+        let (first, second) =
+            (self.memory(state, &["momentum", "first"])?, self.memory(state, &["second"])?);
         (self.first, self.second) = (first, second);
         Ok(())
     }
 
     /// The optimiser's memory that a state holds under the first of these suffixes.
     fn memory(&self, state: &State, suffixes: &[&str]) -> Result<Memory, EngineError> {
-        let find = |info: &ParameterInfo| suffixes.iter().find_map(|suffix| state.get(&format!("{}.{suffix}", info.name)));
+        let find = |info: &ParameterInfo| {
+            suffixes.iter().find_map(|suffix| state.get(&format!("{}.{suffix}", info.name)))
+        };
         let mut memory = Memory::default();
         for (index, info) in self.learned() {
             let Some(values) = find(info) else { continue };
-            EngineError::check_length(&format!("the optimiser's memory of {}", info.name), values.len(), info.length())?;
+            EngineError::check_length(
+                &format!("the optimiser's memory of {}", info.name),
+                values.len(),
+                info.length(),
+            )?;
             // The first tensor found is the furthest to the front: memory is taken once.
             memory.reach(self.arena.from_node(info.node), self.arena.learned());
             let values = self.layouts[index].to_kernel_order(&info.shape, values);

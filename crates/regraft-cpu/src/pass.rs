@@ -42,7 +42,8 @@ impl Pass<'_> {
         let size = ImageSize { height, width, channels };
         let stored = place.precision;
         let [target] = disjoint(self.memory, [place]);
-        with_element!(stored, E => images::load(content, images, input.mix, size, target.of::<E>()));
+        with_element!(stored, E =>
+            images::load(content, images, input.mix, size, target.of::<E>()));
     }
 
     /// Computes a step's output: with running statistics, or in `training` with the batch's own,
@@ -69,20 +70,32 @@ impl Pass<'_> {
 
     /// Runs a step backwards. Its gradient's buffer is used up: it holds gradients of earlier and
     /// earlier values in turn.
-    pub fn backward(&mut self, index: usize, scratch: &mut GradientScratch, partial: &mut Vec<f32>) {
+    pub fn backward(
+        &mut self,
+        index: usize,
+        scratch: &mut GradientScratch,
+        partial: &mut Vec<f32>,
+    ) {
         let plan = self.plan;
         if let Some(&StepSource::Step(input)) = self.program.steps[index].inputs.first() {
             self.recompute(input);
         }
         let input_shapes = self.input_shapes(index);
         let step = &self.program.steps[index];
-        let targets = (0..step.inputs.len()).map(|place| plan.target(&self.program.steps, index, place)).collect();
+        let targets = (0..step.inputs.len())
+            .map(|place| plan.target(&self.program.steps, index, place))
+            .collect();
         // What is not read again may be overwritten by now.
         let read_again = |(place, source): (usize, &StepSource)| {
-            let buffer = if place < step.facts.inputs_read_again { plan.read_again(*source) } else { None };
+            let buffer =
+                if place < step.facts.inputs_read_again { plan.read_again(*source) } else { None };
             plan.place_of(buffer)
         };
-        let output = if step.facts.reads_output_again { plan.place_of(plan.steps[index].output) } else { Place::NOWHERE };
+        let output = if step.facts.reads_output_again {
+            plan.place_of(plan.steps[index].output)
+        } else {
+            Place::NOWHERE
+        };
         let (earlier, later) = self.program.compute.split_at_mut(index);
         later[0].backward(Backward {
             tensors: self.tensors,
@@ -111,14 +124,17 @@ impl Pass<'_> {
         if buffers.recomputed.is_none() {
             return;
         }
-        let Some(Normalization { scale, shift, activation }) = self.program.compute[index].normalization() else {
+        let Some(Normalization { scale, shift, activation }) =
+            self.program.compute[index].normalization()
+        else {
             unreachable!("only what a normalisation makes is computed again");
         };
         let pixels = self.shapes[index].pixels();
         let places = [buffers.convolved, buffers.recomputed].map(|buffer| plan.place_of(buffer));
         let [convolved, output] = disjoint(self.memory, places);
         with_element!(plan.precision, E => {
-            normalize(convolved.of::<E>(), scale, shift, None, None, activation, pixels, output.of::<E>());
+            normalize(convolved.of::<E>(), scale, shift, None, None, activation, pixels,
+                output.of::<E>());
         });
     }
 
@@ -132,9 +148,15 @@ impl Pass<'_> {
 }
 
 /// What a step does to each value that it reads from `source`, given the steps before it.
-fn normalization<'a>(plan: &Plan, earlier: &'a [Box<dyn Compute>], source: Option<&StepSource>) -> Option<Normalization<'a>> {
+fn normalization<'a>(
+    plan: &Plan,
+    earlier: &'a [Box<dyn Compute>],
+    source: Option<&StepSource>,
+) -> Option<Normalization<'a>> {
     match source {
-        Some(&StepSource::Step(index)) if plan.normalizes(StepSource::Step(index)) => earlier[index].normalization(),
+        Some(&StepSource::Step(index)) if plan.normalizes(StepSource::Step(index)) => {
+            earlier[index].normalization()
+        }
         _ => None,
     }
 }

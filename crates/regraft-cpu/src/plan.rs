@@ -73,7 +73,14 @@ pub(crate) struct Plan {
 impl Plan {
     /// Plans a pass of `steps`, whose outputs for one image have these shapes, on images of the
     /// shape `image`.
-    pub fn new(steps: &[Step], shapes: &[MapShape], image: MapShape, mode: Mode, batch: usize, precision: Precision) -> Self {
+    pub fn new(
+        steps: &[Step],
+        shapes: &[MapShape],
+        image: MapShape,
+        mode: Mode,
+        batch: usize,
+        precision: Precision,
+    ) -> Self {
         let count = steps.len();
         let (first_trained, computed) = match mode {
             Mode::Train { frozen } => (frozen, count),
@@ -103,7 +110,8 @@ impl Plan {
                 plan.steps[index].output = Some(plan.add(length, stored, life));
             }
             if trained && step.facts.keeps_convolved {
-                plan.steps[index].convolved = Some(plan.add(length, precision, (index, backward_tick(index))));
+                plan.steps[index].convolved =
+                    Some(plan.add(length, precision, (index, backward_tick(index))));
             }
             // Reading keeps what is read alive: in the forward pass, and in the backward pass if a
             // gradient is computed from it.
@@ -113,7 +121,10 @@ impl Plan {
             let read_again = if trained { step.facts.inputs_read_again } else { 0 };
             for &source in &step.inputs[..read_again] {
                 match source {
-                    StepSource::Step(input) if input >= first_trained && reading(steps, input) == Reading::Recomputed => {
+                    StepSource::Step(input)
+                        if input >= first_trained
+                            && reading(steps, input) == Reading::Recomputed =>
+                    {
                         let length = batch * shapes[input].length();
                         let life = (backward_tick(index), backward_tick(index));
                         plan.steps[input].recomputed = Some(plan.add(length, precision, life));
@@ -162,7 +173,8 @@ impl Plan {
         let count = steps.len();
         // The loss writes the gradient of the logits.
         let life = (count, backward_tick(count - 1));
-        self.steps[count - 1].gradient = Some(self.add(self.batch * shapes[count - 1].length(), Precision::F32, life));
+        self.steps[count - 1].gradient =
+            Some(self.add(self.batch * shapes[count - 1].length(), Precision::F32, life));
         for index in (first_trained..count).rev() {
             // A step gives gradients from its last input to its first.
             for place in (0..steps[index].inputs.len()).rev() {
@@ -179,7 +191,8 @@ impl Plan {
                     None => {
                         let length = self.batch * shapes[target].length();
                         let stored = stored_as(steps, StepSource::Step(target), self.precision);
-                        self.steps[target].gradient = Some(self.add(length, stored, (tick, backward_tick(target))));
+                        self.steps[target].gradient =
+                            Some(self.add(length, stored, (tick, backward_tick(target))));
                         false
                     }
                 });
@@ -191,7 +204,9 @@ impl Plan {
     /// largest first.
     fn place(&mut self) {
         let mut order: Vec<usize> = (0..self.buffers.len()).collect();
-        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].place.lines.len()), index));
+        order.sort_by_key(|&index| {
+            (std::cmp::Reverse(self.buffers[index].place.lines.len()), index)
+        });
         let mut placed: Vec<usize> = Vec::new();
         for index in order {
             let life = self.buffers[index].life;
@@ -235,7 +250,10 @@ impl Plan {
 
     /// Whether a step normalises what it reads from `source`.
     pub fn normalizes(&self, source: StepSource) -> bool {
-        matches!(source, StepSource::Step(index) if self.steps[index].output.is_none() && self.steps[index].convolved.is_some())
+        let is_computed = |index: usize| {
+            self.steps[index].output.is_none() && self.steps[index].convolved.is_some()
+        };
+        matches!(source, StepSource::Step(index) if is_computed(index))
     }
 
     /// The place in memory of a buffer.
@@ -246,7 +264,9 @@ impl Plan {
     /// Where the gradient of a step's input goes.
     pub fn target(&self, steps: &[Step], index: usize, place: usize) -> Target {
         match (steps[index].inputs[place], self.targets[index][place]) {
-            (StepSource::Step(source), Some(accumulate)) => Some((self.place_of(self.steps[source].gradient), accumulate)),
+            (StepSource::Step(source), Some(accumulate)) => {
+                Some((self.place_of(self.steps[source].gradient), accumulate))
+            }
             _ => None,
         }
     }
@@ -259,7 +279,8 @@ fn stored_as(steps: &[Step], source: StepSource, precision: Precision) -> Precis
         StepSource::Image => true,
         StepSource::Step(index) => steps[index].facts.gives_vector,
     };
-    let is_read_as_a_map = steps.iter().any(|step| step.inputs.contains(&source) && !step.facts.reads_f32);
+    let is_read_as_a_map =
+        steps.iter().any(|step| step.inputs.contains(&source) && !step.facts.reads_f32);
     if is_vector && !is_read_as_a_map { Precision::F32 } else { precision }
 }
 

@@ -53,14 +53,17 @@ fn living_buffers_never_overlap() {
         let network = Lowered::new(name, 64);
         let modes = [0, 5, network.last()].map(|frozen| Mode::Train { frozen });
         let modes = modes.into_iter().chain([Mode::Evaluate { last: network.last() }]);
-        for (mode, precision) in modes.flat_map(|mode| [(mode, Precision::F32), (mode, Precision::Bf16)]) {
+        for (mode, precision) in
+            modes.flat_map(|mode| [(mode, Precision::F32), (mode, Precision::Bf16)])
+        {
             let plan = network.plan(mode, 3, precision);
             for (index, first) in plan.buffers.iter().enumerate() {
                 assert!(first.place.lines.end <= plan.memory);
                 for second in &plan.buffers[..index] {
                     let together = first.life.0 <= second.life.1 && second.life.0 <= first.life.1;
                     let (first_lines, second_lines) = (&first.place.lines, &second.place.lines);
-                    let apart = first_lines.end <= second_lines.start || second_lines.end <= first_lines.start;
+                    let apart = first_lines.end <= second_lines.start
+                        || second_lines.end <= first_lines.start;
                     assert!(!together || apart, "{name} {mode:?}: {first:?} and {second:?}");
                 }
             }
@@ -78,12 +81,20 @@ fn buffers_live_while_they_are_used() {
         for frozen in 0..count {
             let plan = network.plan(Mode::Train { frozen }, 2, Precision::F32);
             let check = |buffer: Option<usize>, tick: usize| {
-                let life = plan.buffers[buffer.unwrap_or_else(|| panic!("{name} {frozen}: no buffer at {tick}"))].life;
-                assert!(life.0 <= tick && tick <= life.1, "{name} {frozen}: used at {tick}, alive during {life:?}");
+                let life = plan.buffers
+                    [buffer.unwrap_or_else(|| panic!("{name} {frozen}: no buffer at {tick}"))]
+                .life;
+                assert!(
+                    life.0 <= tick && tick <= life.1,
+                    "{name} {frozen}: used at {tick}, alive during {life:?}"
+                );
             };
             for (index, step) in steps.iter().enumerate() {
                 let own = &plan.steps[index];
-                step.inputs.iter().chain([&StepSource::Step(index)]).for_each(|&source| check(plan.read(source), index));
+                step.inputs
+                    .iter()
+                    .chain([&StepSource::Step(index)])
+                    .for_each(|&source| check(plan.read(source), index));
                 if index < frozen {
                     assert_eq!((own.gradient, own.convolved), (None, None));
                     continue;
@@ -127,10 +138,17 @@ fn freezing_saves_memory_and_backward_passes() {
     let head_only = memory(Mode::Train { frozen: network.last() });
     let part = memory(Mode::Train { frozen: network.through("layer3") });
     let whole = memory(Mode::Train { frozen: 0 });
-    assert!(head_only < evaluation + evaluation / 50, "a frozen backbone keeps nothing: {head_only} and {evaluation}");
+    assert!(
+        head_only < evaluation + evaluation / 50,
+        "a frozen backbone keeps nothing: {head_only} and {evaluation}"
+    );
     assert!(part < whole / 3 && evaluation < whole / 3, "{evaluation} {part} {whole}");
     let plan = network.plan(Mode::Train { frozen: network.last() }, 8, Precision::F32);
-    assert!(plan.steps[..network.last()].iter().all(|step| step.gradient.is_none() && step.convolved.is_none()));
+    assert!(
+        plan.steps[..network.last()]
+            .iter()
+            .all(|step| step.gradient.is_none() && step.convolved.is_none())
+    );
     assert_eq!(plan.targets[network.last()], [None]);
 }
 
@@ -139,12 +157,16 @@ fn freezing_saves_memory_and_backward_passes() {
 fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
     let network = Lowered::new("resnet18", 224);
     let plan = network.plan(Mode::Train { frozen: 0 }, 8, Precision::F32);
-    let last_tick = |index: usize| plan.steps[index].output.map(|buffer| plan.buffers[buffer].life.1);
+    let last_tick =
+        |index: usize| plan.steps[index].output.map(|buffer| plan.buffers[buffer].life.1);
     assert_eq!(last_tick(0), Some(1), "read by the pooling, in the forward pass");
     let kept = (1..network.last() - 1).filter(|&index| last_tick(index) > Some(plan.steps.len()));
     let names: Vec<&str> = kept.map(|index| network.name(index)).collect();
-    let of_blocks =
-        |convolution: &str| (0..8).map(|block| format!("layer{}.{}.{convolution}", block / 2 + 1, block % 2)).collect::<Vec<_>>();
+    let of_blocks = |convolution: &str| {
+        (0..8)
+            .map(|block| format!("layer{}.{}.{convolution}", block / 2 + 1, block % 2))
+            .collect::<Vec<_>>()
+    };
     // What was added to a block's output tells where the activation was constant, so that it is
     // needed itself.
     assert_eq!(names, [vec!["maxpool".to_owned()], of_blocks("conv2")].concat());
@@ -157,7 +179,11 @@ fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
 fn maps_in_bf16_take_half_the_memory() {
     for (name, trains) in [("resnet18", true), ("efficientnet_lite0", true), ("resnet18", false)] {
         let network = Lowered::new(name, 224);
-        let mode = if trains { Mode::Train { frozen: 0 } } else { Mode::Evaluate { last: network.last() } };
+        let mode = if trains {
+            Mode::Train { frozen: 0 }
+        } else {
+            Mode::Evaluate { last: network.last() }
+        };
         let memory = |precision| network.plan(mode, 8, precision).memory as f64;
         let share = memory(Precision::Bf16) / memory(Precision::F32);
         assert!((0.5..0.505).contains(&share), "{name}: {share}");

@@ -6,8 +6,9 @@
 
 use crate::step::{Compute, Facts, Step, StepSource};
 use crate::steps::{
-    ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep, DropoutStep,
-    GlobalAveragePoolStep, LayerNormStep, LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail,
+    ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep,
+    DropoutStep, GlobalAveragePoolStep, LayerNormStep, LayerScaleStep, LinearStep, MaxPoolStep,
+    MultiplyStep, Tail,
 };
 use regraft_kernels::activation::Activation as Clamp;
 use regraft_nn::graph::{Graph, Source};
@@ -29,7 +30,11 @@ impl Program {
             readers: readers(graph),
             layer_of: layer_of(graph),
             vectors: vectors(graph),
-            program: Self { steps: Vec::new(), compute: Vec::new(), step_of: vec![usize::MAX; graph.nodes.len()] },
+            program: Self {
+                steps: Vec::new(),
+                compute: Vec::new(),
+                step_of: vec![usize::MAX; graph.nodes.len()],
+            },
         };
         lowering.run()
     }
@@ -76,7 +81,12 @@ fn readers(graph: &Graph) -> Vec<Vec<usize>> {
 
 /// The layer that each node belongs to.
 fn layer_of(graph: &Graph) -> Vec<usize> {
-    graph.layers().into_iter().enumerate().flat_map(|(number, layer)| layer.nodes.map(move |_| number)).collect()
+    graph
+        .layers()
+        .into_iter()
+        .enumerate()
+        .flat_map(|(number, layer)| layer.nodes.map(move |_| number))
+        .collect()
 }
 
 /// Whether each node's output is a vector for each image rather than a map: what a global pooling
@@ -97,7 +107,12 @@ fn vectors(graph: &Graph) -> Vec<bool> {
 /// Whether the images are features, as those of a head alone: no operation on maps reads them.
 fn images_are_vectors(graph: &Graph) -> bool {
     let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Image));
-    readers.all(|node| matches!(node.operation, Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_)))
+    readers.all(|node| {
+        matches!(
+            node.operation,
+            Operation::Linear(_) | Operation::Dropout(_) | Operation::LayerNorm(_)
+        )
+    })
 }
 
 struct Lowering<'a> {
@@ -159,16 +174,19 @@ impl Lowering<'_> {
                 let step = GlobalAveragePoolStep;
                 self.alone(index, step.facts(), step);
             }
-            Operation::Dropout(dropout) => match self.only_reader(index).map(|reader| (reader, &graph.nodes[reader].operation)) {
-                Some((reader, Operation::Linear(linear))) if self.is_vector(node.inputs[0]) => {
-                    let step = LinearStep::new(linear.clone(), Some(dropout.clone()));
-                    self.push(&[index, reader], &node.inputs, step.facts(), step);
+            Operation::Dropout(dropout) => {
+                match self.only_reader(index).map(|reader| (reader, &graph.nodes[reader].operation))
+                {
+                    Some((reader, Operation::Linear(linear))) if self.is_vector(node.inputs[0]) => {
+                        let step = LinearStep::new(linear.clone(), Some(dropout.clone()));
+                        self.push(&[index, reader], &node.inputs, step.facts(), step);
+                    }
+                    _ => {
+                        let step = DropoutStep::new(dropout.clone());
+                        self.alone(index, step.facts(), step);
+                    }
                 }
-                _ => {
-                    let step = DropoutStep::new(dropout.clone());
-                    self.alone(index, step.facts(), step);
-                }
-            },
+            }
             Operation::Linear(linear) if self.is_vector(node.inputs[0]) => {
                 let step = LinearStep::new(linear.clone(), None);
                 self.alone(index, step.facts(), step);
@@ -184,7 +202,8 @@ impl Lowering<'_> {
     fn convolution(&mut self, index: usize, convolution: &Convolution) {
         let graph = self.graph;
         let norm = self.only_reader(index).map(|reader| (reader, &graph.nodes[reader].operation));
-        let Some((mut last, Operation::BatchNorm(norm))) = norm.filter(|_| !convolution.bias) else {
+        let Some((mut last, Operation::BatchNorm(norm))) = norm.filter(|_| !convolution.bias)
+        else {
             let step = ConvolutionStep::new(convolution.clone());
             return self.alone(index, step.facts(), step);
         };
@@ -254,7 +273,13 @@ impl Lowering<'_> {
         self.push(&[index], &node.inputs, facts, step);
     }
 
-    fn push(&mut self, nodes: &[usize], inputs: &[Source], facts: Facts, step: impl Compute + 'static) {
+    fn push(
+        &mut self,
+        nodes: &[usize],
+        inputs: &[Source],
+        facts: Facts,
+        step: impl Compute + 'static,
+    ) {
         let Program { steps, compute, step_of } = &mut self.program;
         let source = |input: &Source| match input {
             Source::Image => StepSource::Image,

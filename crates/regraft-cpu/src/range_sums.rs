@@ -4,8 +4,8 @@ use crate::tensors::Memory;
 use regraft_nn::collective::Collective;
 use std::ops::Range;
 
-/// Elements that are summed at a time at least. Ranks wait for each other at every sum, and small layers are computed faster than
-/// that.
+/// Elements that are summed at a time at least. Ranks wait for each other at every sum, and small
+/// layers are computed faster than that.
 const LEAST: usize = 1 << 18;
 
 /// Gathers ranges from the end of the arena to its start.

@@ -44,7 +44,8 @@ impl<'a> Slot<'a> {
     /// Its elements, whatever they are, as f32.
     pub fn into_vec(self) -> Vec<f32> {
         let mut values = vec![0.0; self.elements];
-        with_element!(self.precision, E => copy(elements_mut::<E>(self.lines, self.elements), &mut values));
+        with_element!(self.precision, E =>
+            copy(elements_mut::<E>(self.lines, self.elements), &mut values));
         values
     }
 
@@ -53,18 +54,22 @@ impl<'a> Slot<'a> {
         with_element!(self.precision, E => with_values(self.of::<E>(), work))
     }
 
-    /// Lends f32 values, to which its elements are set; at first what they hold where `keeps`, else anything.
+    /// Lends f32 values, to which its elements are set; at first what they hold where `keeps`, else
+    /// anything.
     pub fn write<R>(self, keeps: bool, work: impl FnOnce(&mut [f32]) -> R) -> R {
         with_element!(self.precision, E => with_sums(self.of::<E>(), keeps, work))
     }
 }
 
 /// Buffers that do not overlap, which the planner has seen to.
-pub(crate) fn disjoint<const COUNT: usize>(memory: &mut [CacheLine], places: [Place; COUNT]) -> [Slot<'_>; COUNT] {
+pub(crate) fn disjoint<const COUNT: usize>(
+    memory: &mut [CacheLine],
+    places: [Place; COUNT],
+) -> [Slot<'_>; COUNT] {
     let kinds = places.each_ref().map(|place| (place.elements, place.precision));
-    let lines = memory
-        .get_disjoint_mut(places.map(|place| place.lines))
-        .unwrap_or_else(|error| panic!("the planner laid two living buffers over each other: {error}"));
+    let lines = memory.get_disjoint_mut(places.map(|place| place.lines)).unwrap_or_else(|error| {
+        panic!("the planner laid two living buffers over each other: {error}")
+    });
     let mut kinds = kinds.into_iter();
     lines.map(|lines| {
         let (elements, precision) = kinds.next().unwrap_or((0, Precision::F32));

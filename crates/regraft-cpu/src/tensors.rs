@@ -67,7 +67,11 @@ impl Memory {
     }
 
     /// Two tensors to be written, the first of which lies before the second.
-    pub fn of_two(&mut self, first: &Range<usize>, second: &Range<usize>) -> (&mut [f32], &mut [f32]) {
+    pub fn of_two(
+        &mut self,
+        first: &Range<usize>,
+        second: &Range<usize>,
+    ) -> (&mut [f32], &mut [f32]) {
         let start = self.start;
         let (before, after) = self.all_mut().split_at_mut(second.start - start);
         (&mut before[first.start - start..first.end - start], &mut after[..second.len()])
@@ -84,7 +88,10 @@ pub(crate) struct Tensors {
 impl Tensors {
     /// Zeros.
     pub fn new(arena: &Arena) -> Self {
-        Self { learned: Memory::zeros(0, arena.learned()), running: Memory::zeros(0, arena.running()) }
+        Self {
+            learned: Memory::zeros(0, arena.learned()),
+            running: Memory::zeros(0, arena.running()),
+        }
     }
 
     /// The arena of learned tensors, or else that of running statistics.
@@ -111,7 +118,10 @@ mod tests {
         memory.reach(48, 64);
         memory.reach(16, 64);
         assert!(memory.covers(&(16..64)) && !memory.covers(&(0..8)));
-        assert_eq!((memory.all()[..16].to_vec(), memory.of(&(32..40))), (vec![0.0; 16], &[2.0; 8][..]));
+        assert_eq!(
+            (memory.all()[..16].to_vec(), memory.of(&(32..40))),
+            (vec![0.0; 16], &[2.0; 8][..])
+        );
         let (first, second) = memory.of_two(&(32..34), &(48..50));
         (first[0], second[1]) = (3.0, 4.0);
         assert_eq!((memory.of(&(32..33)), memory.of(&(49..50))), (&[3.0][..], &[4.0][..]));

@@ -19,14 +19,26 @@ impl Moving<'_> {
     /// if the update says so.
     pub fn update(self, update: &Update<'_>, role: Role, rate: f32) {
         let Self { value, gradient, first, second } = self;
-        let weight_decay = if role == Role::Weight || update.decay_bias_norm { update.weight_decay } else { 0.0 };
+        let weight_decay =
+            if role == Role::Weight || update.decay_bias_norm { update.weight_decay } else { 0.0 };
         if update.gradient_scale != 1.0 {
             optimizer::scale(gradient, update.gradient_scale);
         }
         match update.optimizer {
-            Optimizer::Sgd { momentum } => optimizer::sgd(value, gradient, first, rate, momentum, weight_decay),
+            Optimizer::Sgd { momentum } => {
+                optimizer::sgd(value, gradient, first, rate, momentum, weight_decay)
+            }
             Optimizer::AdamW(settings) => {
-                optimizer::adamw(value, gradient, first, second, update.step, rate, weight_decay, settings);
+                optimizer::adamw(
+                    value,
+                    gradient,
+                    first,
+                    second,
+                    update.step,
+                    rate,
+                    weight_decay,
+                    settings,
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Whole networks on AMX's tiles, emulated where the processor has none, against the same networks on AVX-512 BF16.
+//! Whole networks on AMX's tiles, emulated where the processor has none, against the same networks
+//! on AVX-512 BF16.
 
 mod common;
 
@@ -17,7 +18,8 @@ const EMULATED: &str = "emulated";
 const TEST: &str = "a_training_on_amx_is_near_that_on_avx512bf16";
 const NETWORKS: [&str; 2] = ["efficientnet_lite0", "resnet18"];
 
-/// The logits of a batch, the losses of a step of training on it, and what all weights moved by, of each network.
+/// The logits of a batch, the losses of a step of training on it, and what all weights moved by, of
+/// each network.
 fn train() -> Vec<Vec<f32>> {
     let (classes, size, batch) = (4, 64, 4);
     let (images, labels) = pictures(batch, size, classes);
@@ -25,7 +27,8 @@ fn train() -> Vec<Vec<f32>> {
     for architecture in NETWORKS {
         let graph = graph(architecture).with_classes(classes);
         let start = generated_state(&graph);
-        let mut engine = CpuEngine::with_precision(graph, size, 2, Precision::Bf16).expect("pictures large enough");
+        let mut engine = CpuEngine::with_precision(graph, size, 2, Precision::Bf16)
+            .expect("pictures large enough");
         engine.load_state(&start).expect("every tensor");
         results.push(engine.evaluate(Input::values(&images), batch).expect("pictures that fit"));
         let rates = vec![1e-2; engine.graph().nodes.len()];
@@ -47,13 +50,16 @@ fn train() -> Vec<Vec<f32>> {
         };
         results.push(engine.train_step(&batch, MEAN, &update).expect("a batch that fits").losses);
         let end = engine.state();
-        let moved = end.iter().flat_map(|(name, values)| values.iter().zip(&start[name]).map(|(now, before)| now - before));
+        let moved = end.iter().flat_map(|(name, values)| {
+            values.iter().zip(&start[name]).map(|(now, before)| now - before)
+        });
         results.push(moved.collect());
     }
     results
 }
 
-/// What [`train`] gives on an instruction set: from a process of its own, which chooses its set once.
+/// What [`train`] gives on an instruction set: from a process of its own, which chooses its set
+/// once.
 fn trained_on(set: InstructionSet, how: &str) -> Vec<Vec<f32>> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("results.json");
@@ -64,7 +70,12 @@ fn trained_on(set: InstructionSet, how: &str) -> Vec<Vec<f32>> {
         .env(isa::VARIABLE, set.name())
         .env("REGRAFT_TEST_RESULTS", &path);
     let output = command.output().expect("this program starts again");
-    assert!(output.status.success(), "{}:\n{}", set.name(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}:\n{}",
+        set.name(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&std::fs::read(&path).expect("the results")).expect("lists of numbers")
 }
 
@@ -72,15 +83,27 @@ fn trained_on(set: InstructionSet, how: &str) -> Vec<Vec<f32>> {
 fn a_training_on_amx_is_near_that_on_avx512bf16() {
     if let Some(how) = std::env::var_os(CHILD) {
         if how == EMULATED {
-            assert!(regraft_amx_emulator::install(), "a processor and a system that the emulator runs on");
-            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set before.
+            assert!(
+                regraft_amx_emulator::install(),
+                "a processor and a system that the emulator runs on"
+            );
+            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set
+            // before.
             unsafe { amx::trust_emulator() };
         }
-        assert_eq!(isa::in_use().map(|set| set.name().to_owned()).ok(), std::env::var(isa::VARIABLE).ok());
-        let path = std::env::var_os("REGRAFT_TEST_RESULTS").expect("the parent process names the file");
+        assert_eq!(
+            isa::in_use().map(|set| set.name().to_owned()).ok(),
+            std::env::var(isa::VARIABLE).ok()
+        );
+        let path =
+            std::env::var_os("REGRAFT_TEST_RESULTS").expect("the parent process names the file");
         let results = train();
-        assert!(how != EMULATED || regraft_amx_emulator::products() > 10_000, "the network's products are those of tiles");
-        std::fs::write(path, serde_json::to_vec(&results).expect("numbers")).expect("a file is written");
+        assert!(
+            how != EMULATED || regraft_amx_emulator::products() > 10_000,
+            "the network's products are those of tiles"
+        );
+        std::fs::write(path, serde_json::to_vec(&results).expect("numbers"))
+            .expect("a file is written");
         return;
     }
     let how = match amx::usable() {
@@ -96,13 +119,16 @@ fn a_training_on_amx_is_near_that_on_avx512bf16() {
             return;
         }
     };
-    let (expected, found) = (trained_on(InstructionSet::Avx512Bf16, "native"), trained_on(InstructionSet::Amx, how));
+    let (expected, found) =
+        (trained_on(InstructionSet::Avx512Bf16, "native"), trained_on(InstructionSet::Amx, how));
     assert_eq!(expected.len(), 3 * NETWORKS.len());
     for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
-        let (network, what) = (NETWORKS[at / 3], ["logits", "losses", "change of all weights"][at % 3]);
+        let (network, what) =
+            (NETWORKS[at / 3], ["logits", "losses", "change of all weights"][at % 3]);
         let difference = norm_difference(found, expected);
-        // Both sum in other orders, so now and then a map's value is rounded to bf16 another way, by up to 2^-8 of itself. What
-        // was measured is up to 9.5e-3, as between AVX-512 with and without products of bf16.
+        // Both sum in other orders, so now and then a map's value is rounded to bf16 another way,
+        // by up to 2^-8 of itself. What was measured is up to 9.5e-3, as between AVX-512 with and
+        // without products of bf16.
         assert!(difference < 3e-2, "{network}: {what} differ by {difference:e}");
     }
 }

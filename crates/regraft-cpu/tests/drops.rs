@@ -1,5 +1,5 @@
-//! Dropout and drop-connect, forward and backward. PyTorch's trainings are without them, for its draws are its own; but to a batch
-//! of one picture a drop is nothing but a factor of weights.
+//! Dropout and drop-connect, forward and backward. PyTorch's trainings are without them, for its
+//! draws are its own; but to a batch of one picture a drop is nothing but a factor of weights.
 
 mod common;
 
@@ -103,7 +103,10 @@ fn drops_of_one_picture_are_factors_of_weights() {
             kept += usize::from(factors[0] > 1.0);
         }
     }
-    assert!(dropped > 1 && kept > 1, "of the nine branches some are dropped and some kept: {dropped}, {kept}");
+    assert!(
+        dropped > 1 && kept > 1,
+        "of the nine branches some are dropped and some kept: {dropped}, {kept}"
+    );
 
     // So large that changes are far above the resolution of what they change.
     let rate = 1e4;
@@ -113,11 +116,21 @@ fn drops_of_one_picture_are_factors_of_weights() {
     let mut moved = 0;
     for parameter in &parameters {
         // The chain rule hands the factor on to the gradient.
-        let factors = if parameter.role.is_learned() { factors(&graph, parameter) } else { vec![1.0; parameter.length()] };
-        let (change, expected) = (&changes[&parameter.name], multiply(&expected_changes[&parameter.name], &factors));
-        let difference: Vec<f32> = change.iter().zip(&expected).map(|(change, expected)| change - expected).collect();
+        let factors = if parameter.role.is_learned() {
+            factors(&graph, parameter)
+        } else {
+            vec![1.0; parameter.length()]
+        };
+        let (change, expected) =
+            (&changes[&parameter.name], multiply(&expected_changes[&parameter.name], &factors));
+        let difference: Vec<f32> =
+            change.iter().zip(&expected).map(|(change, expected)| change - expected).collect();
         let (difference, expected) = (norm(&difference), norm(&expected));
-        assert!(difference <= 1e-3 * expected, "{}: its change of {expected} is {difference} off", parameter.name);
+        assert!(
+            difference <= 1e-3 * expected,
+            "{}: its change of {expected} is {difference} off",
+            parameter.name
+        );
         moved += usize::from(expected > 0.0);
     }
     assert!(moved > parameters.len() / 2);

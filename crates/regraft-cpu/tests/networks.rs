@@ -1,5 +1,5 @@
-//! The logits of every architecture, and the maps on the way to them, against torchvision and efficientnet-lite-pytorch:
-//! `fixtures/networks.py` of the repository makes the reference values.
+//! The logits of every architecture, and the maps on the way to them, against torchvision and
+//! efficientnet-lite-pytorch: `fixtures/networks.py` of the repository makes the reference values.
 
 mod common;
 
@@ -7,15 +7,19 @@ use common::{fixture, generated_state, graph, number, numbers, pictures, relativ
 use regraft_cpu::CpuEngine;
 use regraft_nn::engine::{Engine, Input, State};
 use regraft_nn::graph::{Graph, Node, Source};
-use regraft_nn::ops::{Activation, BatchNorm, Convolution, Function, InitialWeights, NormStatistics, Operation, Padding};
+use regraft_nn::ops::{
+    Activation, BatchNorm, Convolution, Function, InitialWeights, NormStatistics, Operation,
+    Padding,
+};
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
-/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32 differs from its f64 by up to
-/// 1e-6.
+/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32
+/// differs from its f64 by up to 1e-6.
 const LOGITS_TOLERANCE: f64 = 4e-6;
-/// The same for timm's networks, whose generated weights have no small branches, so that roundings grow on their way: the worst
-/// measured is 4.7e-6; f32 differs from f64 by 2.3e-6 in PyTorch. `sensitivity.rs` rests on this number.
+/// The same for timm's networks, whose generated weights have no small branches, so that roundings
+/// grow on their way: the worst measured is 4.7e-6; f32 differs from f64 by 2.3e-6 in PyTorch.
+/// `sensitivity.rs` rests on this number.
 const TIMM_TOLERANCE: f64 = 2e-5;
 /// Of a map's standard deviation: how far its mean and standard deviation may be off.
 const STAGE_TOLERANCE: f64 = 1e-5;
@@ -33,7 +37,8 @@ fn check_within(architecture: &str, image_size: usize, tolerance: f64) {
 }
 
 fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32], tolerance: f64) {
-    let (batch, image_size) = (number(record, "pictures") as usize, number(record, "image_size") as usize);
+    let (batch, image_size) =
+        (number(record, "pictures") as usize, number(record, "image_size") as usize);
     let mut engine = CpuEngine::new(graph.clone(), image_size, 0).expect("pictures large enough");
     engine.load_state(state).expect("every tensor");
     // The maps first and in their order, so that the first difference is named.
@@ -41,8 +46,12 @@ fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32], to
         let name = stage["name"].as_str().expect("a name");
         // A batch norm is followed by an activation, which PyTorch's value of it lacks.
         let exact = graph.nodes.iter().position(|node| node.name == name);
-        let last = exact.unwrap_or_else(|| graph.nodes_through(name).expect("a layer of the network") - 1);
-        check_stage(stage, &engine.features(Input::values(images), batch, last).expect("images that fit"));
+        let last =
+            exact.unwrap_or_else(|| graph.nodes_through(name).expect("a layer of the network") - 1);
+        check_stage(
+            stage,
+            &engine.features(Input::values(images), batch, last).expect("images that fit"),
+        );
     }
     let logits = engine.evaluate(Input::values(images), batch).expect("pictures that fit");
     let difference = relative_difference(&logits, &numbers(&record["logits"]));
@@ -53,10 +62,12 @@ fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32], to
 fn check_stage(stage: &Value, map: &[f32]) {
     let (mean, deviation) = moments(map);
     let (expected_mean, expected_deviation) = (number(stage, "mean"), number(stage, "std"));
-    let difference = (mean - expected_mean).abs().max((deviation - expected_deviation).abs()) / expected_deviation;
+    let difference = (mean - expected_mean).abs().max((deviation - expected_deviation).abs())
+        / expected_deviation;
     assert!(
         difference <= STAGE_TOLERANCE,
-        "{}: mean {mean} and deviation {deviation} instead of {expected_mean} and {expected_deviation}",
+        "{}: mean {mean} and deviation {deviation} instead of {expected_mean} and \
+         {expected_deviation}",
         stage["name"]
     );
 }
@@ -119,7 +130,8 @@ fn convnext_tiny_matches_timm() {
     check_within("convnext_tiny", 64, TIMM_TOLERANCE);
 }
 
-/// A network of one filter for each channel, whose weights are the same as dense ones that are zero between channels.
+/// A network of one filter for each channel, whose weights are the same as dense ones that are zero
+/// between channels.
 #[test]
 fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
     for kernel in [1, 3, 5, 7] {
@@ -143,17 +155,26 @@ fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
         let filters = &state["filter.weight"];
         let mut weights = vec![0.0; channels * channels * taps];
         for channel in 0..channels {
-            weights[(channel * channels + channel) * taps..][..taps].copy_from_slice(&filters[channel * taps..][..taps]);
+            weights[(channel * channels + channel) * taps..][..taps]
+                .copy_from_slice(&filters[channel * taps..][..taps]);
         }
         state.insert("filter.weight".into(), weights);
-        let expected: Vec<f64> = run(&dense, &state).iter().map(|&value| f64::from(value)).collect();
+        let expected: Vec<f64> =
+            run(&dense, &state).iter().map(|&value| f64::from(value)).collect();
         let difference = relative_difference(&found, &expected);
         assert!(difference <= 1e-6, "kernels of {kernel}: {difference:e} of the largest value");
     }
 }
 
-/// The nodes of a convolution with batch norm and ReLU, which begin at place `first` and read what is before it.
-fn convolution(name: &str, first: usize, channels: [usize; 2], kernel: usize, groups: usize) -> [Node; 3] {
+/// The nodes of a convolution with batch norm and ReLU, which begin at place `first` and read what
+/// is before it.
+fn convolution(
+    name: &str,
+    first: usize,
+    channels: [usize; 2],
+    kernel: usize,
+    groups: usize,
+) -> [Node; 3] {
     let convolution = Operation::Convolution(Convolution {
         in_channels: channels[0],
         out_channels: channels[1],
@@ -166,7 +187,12 @@ fn convolution(name: &str, first: usize, channels: [usize; 2], kernel: usize, gr
         stream: 0,
     });
     let statistics = NormStatistics::Batch;
-    let norm = Operation::BatchNorm(BatchNorm { channels: channels[1], epsilon: 1e-3, momentum: 0.1, statistics });
+    let norm = Operation::BatchNorm(BatchNorm {
+        channels: channels[1],
+        epsilon: 1e-3,
+        momentum: 0.1,
+        statistics,
+    });
     let relu = Operation::Activation(Activation { function: Function::Relu });
     let input = first.checked_sub(1).map_or(Source::Image, Source::Node);
     let node = |name: String, input, operation| Node { name, inputs: vec![input], operation };
@@ -177,7 +203,8 @@ fn convolution(name: &str, first: usize, channels: [usize; 2], kernel: usize, gr
     ]
 }
 
-/// Two pictures of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's script states them in words.
+/// Two pictures of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's
+/// script states them in words.
 fn formula_pictures() -> Vec<f32> {
     let disc = |y: usize, x: usize| {
         let inside = y.abs_diff(112).pow(2) + x.abs_diff(112).pow(2) < 72 * 72;
@@ -193,7 +220,8 @@ fn formula_pictures() -> Vec<f32> {
         }
     };
     let places = || (0..224).flat_map(|y| (0..224).map(move |x| (y, x)));
-    let levels = places().flat_map(|(y, x)| disc(y, x)).chain(places().flat_map(|(y, x)| board(y, x)));
+    let levels =
+        places().flat_map(|(y, x)| disc(y, x)).chain(places().flat_map(|(y, x)| board(y, x)));
     levels.map(|level| (level as f32 - 127.0) / 128.0).collect()
 }
 
@@ -201,8 +229,10 @@ fn formula_pictures() -> Vec<f32> {
 #[test]
 fn the_embedded_weights_match_efficientnet_lite_pytorch() {
     let record = fixture("efficientnet_lite0_imagenet_224.json");
-    let file = read_safetensors(regraft_lite0::WEIGHTS, "the embedded weights").expect("a safetensors file");
-    let state: State = file.tensors.into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
+    let file = read_safetensors(regraft_lite0::WEIGHTS, "the embedded weights")
+        .expect("a safetensors file");
+    let state: State =
+        file.tensors.into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
     let graph = graph("efficientnet_lite0");
     let images = [pictures(2, 224), formula_pictures()].concat();
     check_record(&record, &graph, &state, &images, LOGITS_TOLERANCE);
@@ -211,9 +241,18 @@ fn the_embedded_weights_match_efficientnet_lite_pytorch() {
     let mut engine = CpuEngine::new(graph, 224, 0).expect("pictures large enough");
     engine.load_state(&state).expect("every tensor");
     let logits = engine.evaluate(Input::values(&images), 4).expect("pictures that fit");
-    let top = |logits: &[f32]| logits.iter().enumerate().max_by(|first, second| first.1.total_cmp(second.1)).map(|best| best.0);
+    let top = |logits: &[f32]| {
+        logits
+            .iter()
+            .enumerate()
+            .max_by(|first, second| first.1.total_cmp(second.1))
+            .map(|best| best.0)
+    };
     let found: Vec<Option<usize>> = logits.chunks_exact(1000).map(top).collect();
-    let expected =
-        record["top_classes"].as_array().expect("a list for each picture").iter().map(|classes| numbers(classes)[0] as usize);
+    let expected = record["top_classes"]
+        .as_array()
+        .expect("a list for each picture")
+        .iter()
+        .map(|classes| numbers(classes)[0] as usize);
     assert_eq!(found, expected.map(Some).collect::<Vec<_>>());
 }

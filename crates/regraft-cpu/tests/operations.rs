@@ -10,8 +10,9 @@ use regraft_cpu::CpuEngine;
 use regraft_nn::engine::{Engine, Input, Optimizer, State, StepPart, Target, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Node, Source};
 use regraft_nn::ops::{
-    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, LayerNorm,
-    LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation, Padding,
+    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool,
+    InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation,
+    Padding,
 };
 use regraft_nn::parameters::{Role, parameters};
 use regraft_nn::precision::Precision;
@@ -29,7 +30,12 @@ struct Network {
 impl Network {
     /// A convolution with bias of the image.
     fn new() -> Self {
-        let graph = Graph { architecture: "small".into(), input_channels: 3, image_size: SIZE, nodes: Vec::new() };
+        let graph = Graph {
+            architecture: "small".into(),
+            input_channels: 3,
+            image_size: SIZE,
+            nodes: Vec::new(),
+        };
         let mut network = Self { graph };
         network.add("stem", &[Source::Image], convolution(3, CHANNELS, 3, 1, true));
         network
@@ -53,8 +59,11 @@ impl Network {
 
     /// The mean of the last node's pixels and a head.
     fn with_head(self) -> Graph {
-        let channels = self.graph.shapes(SIZE).expect("large enough").last().expect("a node").channels;
-        self.then("pool", Operation::GlobalAveragePool(GlobalAveragePool)).then("head", linear(channels, CLASSES)).graph
+        let channels =
+            self.graph.shapes(SIZE).expect("large enough").last().expect("a node").channels;
+        self.then("pool", Operation::GlobalAveragePool(GlobalAveragePool))
+            .then("head", linear(channels, CLASSES))
+            .graph
     }
 }
 
@@ -75,7 +84,13 @@ fn convolution(ins: usize, outs: usize, kernel: usize, groups: usize, bias: bool
 }
 
 fn linear(inputs: usize, outputs: usize) -> Operation {
-    Operation::Linear(Linear { inputs, outputs, bias: true, initial: InitialWeights::FanOut, stream: 0 })
+    Operation::Linear(Linear {
+        inputs,
+        outputs,
+        bias: true,
+        initial: InitialWeights::FanOut,
+        stream: 0,
+    })
 }
 
 fn batch_norm(statistics: NormStatistics) -> Operation {
@@ -91,7 +106,8 @@ fn state(graph: &Graph) -> State {
     let values = parameters(graph).into_iter().zip(0..).map(|(parameter, place)| {
         let mut draws = Draws::new(3, Purpose::Fixture, 0, place);
         let fan_in = parameter.shape.iter().skip(1).product::<usize>().max(1) as f32;
-        let mut draw = |low: f32, high: f32| (0..parameter.length()).map(|_| draws.range(low, high)).collect();
+        let mut draw =
+            |low: f32, high: f32| (0..parameter.length()).map(|_| draws.range(low, high)).collect();
         let bound = (5.0 / fan_in).sqrt();
         let values = match parameter.role {
             Role::Weight => draw(-bound, bound),
@@ -104,7 +120,8 @@ fn state(graph: &Graph) -> State {
 }
 
 fn engine(graph: &Graph, precision: Precision) -> CpuEngine {
-    let mut engine = CpuEngine::with_precision(graph.clone(), SIZE, 2, precision).expect("images large enough");
+    let mut engine =
+        CpuEngine::with_precision(graph.clone(), SIZE, 2, precision).expect("images large enough");
     engine.load_state(&state(graph)).expect("every tensor");
     engine
 }
@@ -125,20 +142,28 @@ fn check(what: &str, graph: &Graph) {
     let start = engine.state();
     let mut loss_of = |engine: &mut CpuEngine, state: &State| -> f64 {
         engine.load_state(state).expect("every tensor");
-        let output = engine.gradients(&batch, MEAN, StepPart::whole(BATCH)).expect("a batch that fits");
+        let output =
+            engine.gradients(&batch, MEAN, StepPart::whole(BATCH)).expect("a batch that fits");
         output.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / BATCH as f64
     };
     let loss = loss_of(&mut engine, &start);
     let rates = vec![1.0; graph.nodes.len()];
     let optimizer = Optimizer::Sgd { momentum: 0.0 };
-    let update =
-        Update { optimizer, learning_rates: &rates, weight_decay: 0.0, decay_bias_norm: true, step: 1, gradient_scale: 1.0 };
+    let update = Update {
+        optimizer,
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        decay_bias_norm: true,
+        step: 1,
+        gradient_scale: 1.0,
+    };
     engine.update(&update).expect("gradients are there");
     // At a rate of 1 a tensor moves by its gradient.
     let moved = engine.state();
     for parameter in parameters(graph).into_iter().filter(|parameter| parameter.role.is_learned()) {
         let name = &parameter.name;
-        let gradient: Vec<f32> = start[name].iter().zip(&moved[name]).map(|(old, new)| old - new).collect();
+        let gradient: Vec<f32> =
+            start[name].iter().zip(&moved[name]).map(|(old, new)| old - new).collect();
         let square: f64 = gradient.iter().map(|value| f64::from(*value).powi(2)).sum();
         // A bias before a batch norm changes nothing.
         if square < 1e-9 {
@@ -148,31 +173,51 @@ fn check(what: &str, graph: &Graph) {
         // So far that the loss changes by about 0.004, well above its rounding and far below where
         // it is curved.
         let step = 0.002 / square;
-        let at = |engine: &mut CpuEngine, factor: f64, loss_of: &mut dyn FnMut(&mut CpuEngine, &State) -> f64| {
+        let at = |engine: &mut CpuEngine,
+                  factor: f64,
+                  loss_of: &mut dyn FnMut(&mut CpuEngine, &State) -> f64| {
             let mut state = start.clone();
             let values = state.get_mut(name).expect("a tensor");
-            values.iter_mut().zip(&gradient).for_each(|(value, gradient)| *value += (factor * f64::from(*gradient)) as f32);
+            values
+                .iter_mut()
+                .zip(&gradient)
+                .for_each(|(value, gradient)| *value += (factor * f64::from(*gradient)) as f32);
             loss_of(engine, &state)
         };
-        let slope = (at(&mut engine, step, &mut loss_of) - at(&mut engine, -step, &mut loss_of)) / (2.0 * step);
-        assert!((slope / square - 1.0).abs() < 0.02, "{what}: along {name} the loss {loss} rises by {slope}, not {square}");
+        let slope = (at(&mut engine, step, &mut loss_of) - at(&mut engine, -step, &mut loss_of))
+            / (2.0 * step);
+        assert!(
+            (slope / square - 1.0).abs() < 0.02,
+            "{what}: along {name} the loss {loss} rises by {slope}, not {square}"
+        );
     }
 
     let mut narrow = self::engine(graph, Precision::Bf16);
     let mut wide = self::engine(graph, Precision::F32);
     let logits = wide.evaluate(Input::values(&images), BATCH).expect("images that fit");
     let expected: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
-    let difference = relative_difference(&narrow.evaluate(Input::values(&images), BATCH).expect("images that fit"), &expected);
+    let difference = relative_difference(
+        &narrow.evaluate(Input::values(&images), BATCH).expect("images that fit"),
+        &expected,
+    );
     assert!(difference < 3e-2, "{what}: bf16 is {difference:e} of the largest logit off");
-    let trained = narrow.gradients(&batch, MEAN, StepPart::whole(BATCH)).expect("a batch that fits");
-    let narrow_loss = trained.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / BATCH as f64;
-    assert!((narrow_loss / loss - 1.0).abs() < 3e-2, "{what}: a loss of {narrow_loss} in bf16 instead of {loss}");
+    let trained =
+        narrow.gradients(&batch, MEAN, StepPart::whole(BATCH)).expect("a batch that fits");
+    let narrow_loss =
+        trained.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / BATCH as f64;
+    assert!(
+        (narrow_loss / loss - 1.0).abs() < 3e-2,
+        "{what}: a loss of {narrow_loss} in bf16 instead of {loss}"
+    );
 }
 
 #[test]
 fn activations_alone_and_after_a_batch_norm() {
     for function in Function::ALL {
-        check(&format!("{function:?} alone"), &Network::new().then("act", activation(function)).with_head());
+        check(
+            &format!("{function:?} alone"),
+            &Network::new().then("act", activation(function)).with_head(),
+        );
         let fused = Network::new()
             .then("conv", convolution(CHANNELS, CHANNELS, 1, 1, false))
             .then("norm", batch_norm(NormStatistics::Batch))
@@ -184,7 +229,10 @@ fn activations_alone_and_after_a_batch_norm() {
 #[test]
 fn batch_norms_that_follow_no_convolution() {
     for statistics in [NormStatistics::Batch, NormStatistics::Running] {
-        check(&format!("{statistics:?}"), &Network::new().then("norm", batch_norm(statistics)).with_head());
+        check(
+            &format!("{statistics:?}"),
+            &Network::new().then("norm", batch_norm(statistics)).with_head(),
+        );
     }
 }
 
@@ -192,26 +240,39 @@ fn batch_norms_that_follow_no_convolution() {
 fn convolutions_of_all_kinds_with_bias() {
     for (kernel, groups) in [(1, 1), (3, 1), (3, 2), (3, CHANNELS), (5, CHANNELS), (7, CHANNELS)] {
         let conv = convolution(CHANNELS, CHANNELS, kernel, groups, true);
-        check(&format!("kernel {kernel}, {groups} groups"), &Network::new().then("conv", conv).with_head());
+        check(
+            &format!("kernel {kernel}, {groups} groups"),
+            &Network::new().then("conv", conv).with_head(),
+        );
     }
 }
 
 #[test]
 fn additions_that_no_convolution_makes() {
     for drop_rate in [0.0, 0.5] {
-        let mut network = Network::new().then("branch", convolution(CHANNELS, CHANNELS, 3, 1, true));
+        let mut network =
+            Network::new().then("branch", convolution(CHANNELS, CHANNELS, 3, 1, true));
         let branch = network.last();
-        network.add("add", &[branch, Source::Node(0)], Operation::Add(Add { drop_rate, stream: 5 }));
+        network.add(
+            "add",
+            &[branch, Source::Node(0)],
+            Operation::Add(Add { drop_rate, stream: 5 }),
+        );
         check(&format!("a drop rate of {drop_rate}"), &network.with_head());
     }
     let mut network = Network::new();
     network.add("add", &[Source::Node(0); 2], Operation::Add(Add { drop_rate: 0.0, stream: 0 }));
     check("a map and itself", &network.with_head());
     // The branch has two readers, so that nothing can be added to it where it is computed.
-    let mut network =
-        Network::new().then("conv", convolution(CHANNELS, CHANNELS, 3, 1, false)).then("norm", batch_norm(NormStatistics::Batch));
+    let mut network = Network::new()
+        .then("conv", convolution(CHANNELS, CHANNELS, 3, 1, false))
+        .then("norm", batch_norm(NormStatistics::Batch));
     let branch = network.last();
-    let sum = network.add("add", &[branch, Source::Node(0)], Operation::Add(Add { drop_rate: 0.0, stream: 0 }));
+    let sum = network.add(
+        "add",
+        &[branch, Source::Node(0)],
+        Operation::Add(Add { drop_rate: 0.0, stream: 0 }),
+    );
     network.add("again", &[sum, branch], Operation::Add(Add { drop_rate: 0.0, stream: 0 }));
     check("a branch that is read twice", &network.with_head());
 }
@@ -239,7 +300,12 @@ fn layer_norm_layer_scale_linear_and_dropout_of_maps() {
     let scale = Operation::LayerScale(LayerScale { channels: CHANNELS, initial: 1.0 });
     check("layer scale", &Network::new().then("gamma", scale).with_head());
     check("linear", &Network::new().then("fc", linear(CHANNELS, 7)).with_head());
-    check("dropout", &Network::new().then("drop", Operation::Dropout(Dropout { rate: 0.5, stream: 3 })).with_head());
+    check(
+        "dropout",
+        &Network::new()
+            .then("drop", Operation::Dropout(Dropout { rate: 0.5, stream: 3 }))
+            .with_head(),
+    );
     let on_vectors = Network::new()
         .then("first pool", Operation::GlobalAveragePool(GlobalAveragePool))
         .then("norm", layer_norm())
@@ -253,9 +319,14 @@ fn layer_norm_layer_scale_linear_and_dropout_of_maps() {
 
 #[test]
 fn pooling() {
-    for (kernel, stride, padding) in [(3, 2, Padding::Each(1)), (2, 2, Padding::Each(0)), (3, 1, Padding::Same)] {
+    for (kernel, stride, padding) in
+        [(3, 2, Padding::Each(1)), (2, 2, Padding::Each(0)), (3, 1, Padding::Same)]
+    {
         let maximum = Operation::MaxPool(MaxPool { kernel, stride, padding });
-        check(&format!("the maximum of {kernel}"), &Network::new().then("pool1", maximum).with_head());
+        check(
+            &format!("the maximum of {kernel}"),
+            &Network::new().then("pool1", maximum).with_head(),
+        );
         let mean = Operation::AveragePool(AveragePool { kernel, stride, padding });
         check(&format!("the mean of {kernel}"), &Network::new().then("pool1", mean).with_head());
     }
@@ -282,6 +353,10 @@ fn the_output_of_every_node_is_that_of_the_network_cut_there() {
             graph.nodes[node].name
         );
     }
-    let [before, after] = [2, 3].map(|node| whole.features(Input::values(&images), BATCH, node).expect("images that fit"));
-    assert!(before.iter().any(|&value| value < 0.0) && after.iter().zip(before).all(|(&after, before)| after == before.max(0.0)));
+    let [before, after] = [2, 3]
+        .map(|node| whole.features(Input::values(&images), BATCH, node).expect("images that fit"));
+    assert!(
+        before.iter().any(|&value| value < 0.0)
+            && after.iter().zip(before).all(|(&after, before)| after == before.max(0.0))
+    );
 }

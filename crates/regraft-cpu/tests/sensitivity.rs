@@ -18,7 +18,8 @@ fn check(architecture: &str, image_size: usize) {
     let mut engine = engine(graph, image_size, 2);
     let logits = engine.evaluate(Input::values(&images), 2).expect("images that fit");
     let expected: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
-    let names: Vec<String> = engine.parameters().iter().map(|parameter| parameter.name.clone()).collect();
+    let names: Vec<String> =
+        engine.parameters().iter().map(|parameter| parameter.name.clone()).collect();
     let mut least = (f64::INFINITY, String::new());
     for (place, name) in (0..).zip(names) {
         let mut changed = state.clone();
@@ -28,8 +29,14 @@ fn check(architecture: &str, image_size: usize) {
         let values = changed.get_mut(&name).expect("a tensor of the network");
         values.iter_mut().for_each(|value| *value *= if draws.uniform() < 0.5 { 0.9 } else { 1.1 });
         engine.load_state(&changed).expect("every tensor");
-        let moved = relative_difference(&engine.evaluate(Input::values(&images), 2).expect("images that fit"), &expected);
-        assert!(moved > LEAST_CHANGE, "{architecture}: {name} moves the logits by {moved:e} of the largest only");
+        let moved = relative_difference(
+            &engine.evaluate(Input::values(&images), 2).expect("images that fit"),
+            &expected,
+        );
+        assert!(
+            moved > LEAST_CHANGE,
+            "{architecture}: {name} moves the logits by {moved:e} of the largest only"
+        );
         if moved < least.0 {
             least = (moved, name);
         }

@@ -1,5 +1,6 @@
-//! What training steps and evaluation promise beside their numbers: independence of threads and of the batch, exact resuming,
-//! random draws that their names alone determine, frozen layers that stay as they are, refusal of what does not fit.
+//! What training steps and evaluation promise beside their numbers: independence of threads and of
+//! the batch, exact resuming, random draws that their names alone determine, frozen layers that
+//! stay as they are, refusal of what does not fit.
 
 mod common;
 
@@ -9,7 +10,8 @@ use regraft_base::adam::AdamSettings;
 use regraft_cpu::CpuEngine;
 use regraft_kernels::{linear, loss, pooling};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, Loss, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, Target, TrainBatch, Update,
+    Engine, EngineError, Input, Loss, LossSettings, Optimizer, Reduction, State, StepOutput,
+    StepPart, Target, TrainBatch, Update,
 };
 use regraft_nn::graph::{Graph, Node, Source};
 use regraft_nn::ops::{GlobalAveragePool, InitialWeights, Linear, NormStatistics, Operation};
@@ -23,11 +25,24 @@ fn network(architecture: &str) -> Graph {
 }
 
 /// One step with these names of its random draws.
-fn step_named(engine: &mut CpuEngine, images: &[f32], labels: &[u32], names: (u64, u32, u32), update: &Update<'_>) -> StepOutput {
+fn step_named(
+    engine: &mut CpuEngine,
+    images: &[f32],
+    labels: &[u32],
+    names: (u64, u32, u32),
+    update: &Update<'_>,
+) -> StepOutput {
     let (seed, epoch, position) = names;
     engine
         .train_step(
-            &TrainBatch { input: Input::values(images), target: Target::Labels(labels), weights: None, seed, epoch, position },
+            &TrainBatch {
+                input: Input::values(images),
+                target: Target::Labels(labels),
+                weights: None,
+                seed,
+                epoch,
+                position,
+            },
             MEAN,
             update,
         )
@@ -35,7 +50,12 @@ fn step_named(engine: &mut CpuEngine, images: &[f32], labels: &[u32], names: (u6
 }
 
 /// So many steps, from number `first` on, on pictures that differ from step to step.
-fn steps(engine: &mut CpuEngine, size: usize, optimizer: Optimizer, numbers: std::ops::Range<u64>) -> Vec<f32> {
+fn steps(
+    engine: &mut CpuEngine,
+    size: usize,
+    optimizer: Optimizer,
+    numbers: std::ops::Range<u64>,
+) -> Vec<f32> {
     let batch = 6;
     let (images, labels) = pictures(24, size, CLASSES);
     let length = size * size * 3;
@@ -44,10 +64,18 @@ fn steps(engine: &mut CpuEngine, size: usize, optimizer: Optimizer, numbers: std
     for step in numbers {
         let first = (step as usize - 1) * batch % 24;
         let images = &images[first * length..(first + batch) * length];
-        let update =
-            Update { optimizer, learning_rates: &rates, weight_decay: 0.01, step, gradient_scale: 1.0, decay_bias_norm: true };
+        let update = Update {
+            optimizer,
+            learning_rates: &rates,
+            weight_decay: 0.01,
+            step,
+            gradient_scale: 1.0,
+            decay_bias_norm: true,
+        };
         let names = (7, 0, (step as u32 - 1) * batch as u32);
-        losses.extend(step_named(engine, images, &labels[first..first + batch], names, &update).losses);
+        losses.extend(
+            step_named(engine, images, &labels[first..first + batch], names, &update).losses,
+        );
     }
     losses
 }
@@ -81,7 +109,8 @@ fn trained_weights_do_not_depend_on_the_number_of_threads() {
 /// An engine in bf16 that holds the generator's weights.
 fn engine_in_bf16(graph: Graph, size: usize, threads: usize) -> CpuEngine {
     let state = generated_state(&graph);
-    let mut engine = CpuEngine::with_precision(graph, size, threads, Precision::Bf16).expect("pictures large enough");
+    let mut engine = CpuEngine::with_precision(graph, size, threads, Precision::Bf16)
+        .expect("pictures large enough");
     engine.load_state(&state).expect("every tensor");
     engine
 }
@@ -107,17 +136,21 @@ fn weights_trained_in_bf16_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
     let (size, batch) = (32, 5);
-    for (architecture, precision) in
-        [("efficientnet_lite0", Precision::F32), ("efficientnet_lite0", Precision::Bf16), ("resnet18", Precision::Bf16)]
-    {
+    for (architecture, precision) in [
+        ("efficientnet_lite0", Precision::F32),
+        ("efficientnet_lite0", Precision::Bf16),
+        ("resnet18", Precision::Bf16),
+    ] {
         let make = if precision == Precision::F32 { engine } else { engine_in_bf16 };
         let mut whole = make(network(architecture), size, 2);
         let head = whole.graph().backbone();
         whole.freeze(head);
-        let mut alone = CpuEngine::with_precision(whole.graph().head_alone(), 1, 2, precision).expect("a head");
+        let mut alone =
+            CpuEngine::with_precision(whole.graph().head_alone(), 1, 2, precision).expect("a head");
         alone.load_state(&whole.state()).expect("every tensor");
         let (images, labels) = pictures(batch, size, CLASSES);
-        let features = whole.features(Input::values(&images), batch, head - 1).expect("pictures that fit");
+        let features =
+            whole.features(Input::values(&images), batch, head - 1).expect("pictures that fit");
         for step in 1..=3 {
             let update = |learning_rates| Update {
                 optimizer: SGD,
@@ -129,12 +162,25 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
             };
             let rates = vec![0.01; whole.graph().nodes.len()];
             let expected = step_named(&mut whole, &images, &labels, (3, 0, 0), &update(&rates));
-            let found = step_named(&mut alone, &features, &labels, (3, 0, 0), &update(&rates[head..]));
-            assert_eq!(bits(&expected.logits), bits(&found.logits), "{architecture} {precision:?}, step {step}");
-            assert_eq!(bits(&expected.losses), bits(&found.losses), "{architecture} {precision:?}, step {step}");
+            let found =
+                step_named(&mut alone, &features, &labels, (3, 0, 0), &update(&rates[head..]));
+            assert_eq!(
+                bits(&expected.logits),
+                bits(&found.logits),
+                "{architecture} {precision:?}, step {step}"
+            );
+            assert_eq!(
+                bits(&expected.losses),
+                bits(&found.losses),
+                "{architecture} {precision:?}, step {step}"
+            );
         }
         let trained = alone.state();
-        assert_same(&trained, &whole.state().into_iter().filter(|(name, _)| trained.contains_key(name)).collect(), architecture);
+        assert_same(
+            &trained,
+            &whole.state().into_iter().filter(|(name, _)| trained.contains_key(name)).collect(),
+            architecture,
+        );
     }
 }
 
@@ -143,15 +189,28 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
 fn evaluation_in_bf16_is_near_that_in_f32() {
     for (architecture, size) in [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)] {
         let (images, _) = pictures(3, size, CLASSES);
-        let expected = engine(network(architecture), size, 2).evaluate(Input::values(&images), 3).expect("pictures that fit");
+        let expected = engine(network(architecture), size, 2)
+            .evaluate(Input::values(&images), 3)
+            .expect("pictures that fit");
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         let mut engine = engine_in_bf16(network(architecture), size, 2);
         assert!(engine.device().ends_with(", bf16)"), "{}", engine.device());
         let found = engine.evaluate(Input::values(&images), 3).expect("pictures that fit");
         let difference = relative_difference(&found, &expected);
-        assert!(found.iter().any(|logit| logit.to_bits() & 0xffff != 0), "logits are not rounded to bf16");
-        assert!((1e-6..2e-2).contains(&difference), "{architecture}: {difference:e} of the largest logit");
-        let node = engine.graph().nodes_through("global_pool").or(engine.graph().nodes_through("avgpool")).expect("a pool") - 2;
+        assert!(
+            found.iter().any(|logit| logit.to_bits() & 0xffff != 0),
+            "logits are not rounded to bf16"
+        );
+        assert!(
+            (1e-6..2e-2).contains(&difference),
+            "{architecture}: {difference:e} of the largest logit"
+        );
+        let node = engine
+            .graph()
+            .nodes_through("global_pool")
+            .or(engine.graph().nodes_through("avgpool"))
+            .expect("a pool")
+            - 2;
         let features = engine.features(Input::values(&images), 3, node).expect("pictures that fit");
         assert!(features.iter().all(|value| value.to_bits() & 0xffff == 0), "maps are");
     }
@@ -160,7 +219,9 @@ fn evaluation_in_bf16_is_near_that_in_f32() {
 #[test]
 fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
     let cases = [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)];
-    for ((architecture, size), narrow) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+    for ((architecture, size), narrow) in
+        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
+    {
         let make = if narrow { engine_in_bf16 } else { engine };
         let mut engine = make(network(architecture), size, 2);
         let (images, _) = pictures(7, size, CLASSES);
@@ -184,7 +245,8 @@ fn evaluation_follows_training() {
         for step in 1..3 {
             steps(&mut engine, 32, SGD, step..step + 1);
             let logits = engine.evaluate(Input::values(&images), 2).expect("pictures that fit");
-            let mut fresh = CpuEngine::new(network("efficientnet_lite0"), 32, 2).expect("large enough");
+            let mut fresh =
+                CpuEngine::new(network("efficientnet_lite0"), 32, 2).expect("large enough");
             fresh.load_state(&engine.state()).expect("every tensor");
             assert_eq!(
                 bits(&logits),
@@ -203,7 +265,8 @@ fn evaluation_follows_training() {
     }
 }
 
-/// The sum's gradient is the mean's times the number of pictures: with eight, a power of two, no rounding differs.
+/// The sum's gradient is the mean's times the number of pictures: with eight, a power of two, no
+/// rounding differs.
 #[test]
 fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     let (images, labels) = pictures(8, 32, CLASSES);
@@ -219,9 +282,16 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
         let mut engine = engine(network("resnet18"), 32, 2);
         let rates = vec![rate; engine.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
-        let update =
-            Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
-        let settings = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing }, reduction };
+        let update = Update {
+            optimizer,
+            learning_rates: &rates,
+            weight_decay: 0.0,
+            step: 1,
+            gradient_scale: 1.0,
+            decay_bias_norm: true,
+        };
+        let settings =
+            LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing }, reduction };
         let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
         (output, engine.state())
     };
@@ -236,8 +306,8 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     assert_ne!(bits(&losses), bits(&plain.losses));
 }
 
-/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves, computed one after the other, move
-/// the parameters as the whole does, up to rounding.
+/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves,
+/// computed one after the other, move the parameters as the whole does, up to rounding.
 #[test]
 fn gradients_of_parts_add_up_to_the_whole_steps() {
     let (images, labels) = pictures(8, 32, CLASSES);
@@ -259,13 +329,18 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
             engine
         });
         let [whole, parts] = &mut engines;
-        let expected = whole.gradients(&part(0..8), MEAN, StepPart::whole(8)).expect("a batch that fits");
+        let expected =
+            whole.gradients(&part(0..8), MEAN, StepPart::whole(8)).expect("a batch that fits");
         // What an earlier step left must not count.
         parts.gradients(&part(2..4), MEAN, StepPart::whole(2)).expect("a batch that fits");
         let mut losses = Vec::new();
         for (range, accumulate) in [(0..3, false), (3..8, true)] {
             let output = parts
-                .gradients(&part(range), MEAN, StepPart { step_images: 8, accumulate, is_last: true })
+                .gradients(
+                    &part(range),
+                    MEAN,
+                    StepPart { step_images: 8, accumulate, is_last: true },
+                )
                 .expect("a batch that fits");
             losses.extend(output.losses);
         }
@@ -274,8 +349,14 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         assert!(norms[0] > 0.0 && (norms[0] - norms[1]).abs() < 1e-5 * norms[0], "norms {norms:?}");
         let rates = vec![1.0; whole.graph().nodes.len()];
         let optimizer = Optimizer::Sgd { momentum: 0.0 };
-        let update =
-            Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
+        let update = Update {
+            optimizer,
+            learning_rates: &rates,
+            weight_decay: 0.0,
+            step: 1,
+            gradient_scale: 1.0,
+            decay_bias_norm: true,
+        };
         let before = whole.state();
         whole.update(&update).expect("gradients are there");
         parts.update(&update).expect("gradients are there");
@@ -283,14 +364,23 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         let mut squares = 0.0;
         for (name, before) in &before {
             let distance = |first: &[f32], second: &[f32]| {
-                first.iter().zip(second).map(|(first, second)| f64::from(first - second).powi(2)).sum::<f64>()
+                first
+                    .iter()
+                    .zip(second)
+                    .map(|(first, second)| f64::from(first - second).powi(2))
+                    .sum::<f64>()
             };
             let step = distance(before, &moved[name]);
             assert!(distance(&moved[name], &in_parts[name]) <= 1e-8 * step, "{name}");
             squares += step;
         }
         // At a rate of 1 the parameters move by the gradient itself.
-        assert!((squares.sqrt() - norms[0]).abs() < 1e-4 * norms[0], "{} and {}", squares.sqrt(), norms[0]);
+        assert!(
+            (squares.sqrt() - norms[0]).abs() < 1e-4 * norms[0],
+            "{} and {}",
+            squares.sqrt(),
+            norms[0]
+        );
     }
 }
 
@@ -313,7 +403,14 @@ fn a_scaled_gradient_moves_parameters_by_as_much_less() {
             .train_step(
                 &batch,
                 MEAN,
-                &Update { optimizer, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale, decay_bias_norm: true },
+                &Update {
+                    optimizer,
+                    learning_rates: &rates,
+                    weight_decay: 0.0,
+                    step: 1,
+                    gradient_scale,
+                    decay_bias_norm: true,
+                },
             )
             .expect("fits");
         engine.state()
@@ -323,7 +420,8 @@ fn a_scaled_gradient_moves_parameters_by_as_much_less() {
     assert_ne!(train(2e-3, 0.25), train(2e-3, 1.0));
 }
 
-/// The norm does not overflow where squares in f32 would, and is not finite where a gradient is not.
+/// The norm does not overflow where squares in f32 would, and is not finite where a gradient is
+/// not.
 #[test]
 fn a_gradient_norm_tells_what_is_not_finite() {
     let (images, labels) = pictures(4, 32, CLASSES);
@@ -353,9 +451,16 @@ fn a_gradient_norm_tells_what_is_not_finite() {
 fn an_update_needs_gradients() {
     let mut engine = engine(network("resnet18"), 32, 2);
     let rates = vec![1e-3; engine.graph().nodes.len()];
-    let update =
-        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
-    assert!(matches!(engine.update(&update), Err(EngineError::NoGradient(name)) if name == "conv1.weight"));
+    let update = Update {
+        optimizer: SGD,
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+        decay_bias_norm: true,
+    };
+    assert!(matches!(engine.update(&update),
+            Err(EngineError::NoGradient(name)) if name == "conv1.weight"));
     assert_eq!(engine.gradient_norm(), 0.0);
 }
 
@@ -368,17 +473,26 @@ fn cut_after(graph: &Graph, layer: &str) -> Graph {
         nodes.push(Node { name: name.to_owned(), inputs: vec![Source::Node(input)], operation });
     };
     add("mean", count - 1, Operation::GlobalAveragePool(GlobalAveragePool));
-    let linear = Linear { inputs: channels, outputs: CLASSES, bias: true, initial: InitialWeights::FanOut, stream: 0 };
+    let linear = Linear {
+        inputs: channels,
+        outputs: CLASSES,
+        bias: true,
+        initial: InitialWeights::FanOut,
+        stream: 0,
+    };
     add("head", count, Operation::Linear(linear));
     Graph { nodes, ..graph.clone() }
 }
 
-/// What is computed once with `features` and kept is what training after frozen layers would have seen.
+/// What is computed once with `features` and kept is what training after frozen layers would have
+/// seen.
 #[test]
 fn features_are_what_a_frozen_training_consumes() {
-    for (architecture, layer) in
-        [("resnet18", "layer2"), ("efficientnet_lite0", "blocks.3"), ("efficientnet_lite0", "blocks.2.1.conv_dw")]
-    {
+    for (architecture, layer) in [
+        ("resnet18", "layer2"),
+        ("efficientnet_lite0", "blocks.3"),
+        ("efficientnet_lite0", "blocks.2.1.conv_dw"),
+    ] {
         let whole = network(architecture);
         let cut = cut_after(&whole, layer);
         let frozen = whole.nodes_through(layer).expect("a layer");
@@ -386,7 +500,8 @@ fn features_are_what_a_frozen_training_consumes() {
         let (images, labels) = pictures(batch, size, CLASSES);
 
         let mut whole = engine(whole, size, 2);
-        let features = whole.features(Input::values(&images), batch, frozen - 1).expect("pictures that fit");
+        let features =
+            whole.features(Input::values(&images), batch, frozen - 1).expect("pictures that fit");
         let shape = whole.graph().shapes(size).expect("large enough")[frozen - 1];
         let mut state = generated_state(&cut);
         state.extend(whole.state());
@@ -401,7 +516,13 @@ fn features_are_what_a_frozen_training_consumes() {
         for step in 1..=3 {
             let state = training.state();
             let mut logits = vec![0.0; batch * CLASSES];
-            linear::forward(&means, &state["head.weight"], &state["head.bias"], shape.channels, &mut logits);
+            linear::forward(
+                &means,
+                &state["head.weight"],
+                &state["head.bias"],
+                shape.channels,
+                &mut logits,
+            );
             let update = Update {
                 optimizer: SGD,
                 learning_rates: &rates,
@@ -431,9 +552,14 @@ fn a_training_goes_on_from_saved_state_to_the_bit() {
         assert!(first.optimizer_state().is_empty());
         steps(&mut first, size, optimizer, 1..3);
         let (state, memory) = (first.state(), first.optimizer_state());
-        let learned = first.parameters().iter().filter(|parameter| parameter.role.is_learned()).count();
+        let learned =
+            first.parameters().iter().filter(|parameter| parameter.role.is_learned()).count();
         assert_eq!(memory.len(), learned * suffixes.len());
-        assert!(memory.keys().all(|name| suffixes.iter().any(|suffix| name.ends_with(&format!(".{suffix}")))));
+        assert!(
+            memory
+                .keys()
+                .all(|name| suffixes.iter().any(|suffix| name.ends_with(&format!(".{suffix}"))))
+        );
 
         let resume = |memory: Option<&State>| {
             let mut engine = CpuEngine::new(network(architecture), size, 2).expect("large enough");
@@ -465,8 +591,14 @@ fn first_losses(graph: Graph, names: (u64, u32, u32)) -> Vec<u32> {
     let mut engine = engine(graph, 32, 2);
     let (images, labels) = pictures(8, 32, CLASSES);
     let rates = vec![1e-3; engine.graph().nodes.len()];
-    let update =
-        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
+    let update = Update {
+        optimizer: SGD,
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+        decay_bias_norm: true,
+    };
     bits(&step_named(&mut engine, &images, &labels, names, &update).losses)
 }
 
@@ -474,7 +606,11 @@ fn first_losses(graph: Graph, names: (u64, u32, u32)) -> Vec<u32> {
 fn drops_act_and_their_names_alone_determine_them() {
     let whole = network("efficientnet_lite0");
     let plain = first_losses(without_drops(whole.clone()), (1, 2, 3));
-    assert_eq!(plain, first_losses(without_drops(whole.clone()), (4, 5, 6)), "without drops nothing is drawn");
+    assert_eq!(
+        plain,
+        first_losses(without_drops(whole.clone()), (4, 5, 6)),
+        "without drops nothing is drawn"
+    );
     let mut only_dropout = without_drops(whole.clone());
     let mut only_drop_connect = whole.clone();
     let head = whole.backbone();
@@ -483,7 +619,11 @@ fn drops_act_and_their_names_alone_determine_them() {
     for graph in [whole, only_dropout, only_drop_connect] {
         let losses = first_losses(graph.clone(), (1, 2, 3));
         assert_ne!(losses, plain);
-        assert_eq!(losses, first_losses(graph.clone(), (1, 2, 3)), "the same names, the same draws");
+        assert_eq!(
+            losses,
+            first_losses(graph.clone(), (1, 2, 3)),
+            "the same names, the same draws"
+        );
         for other in [(2, 2, 3), (1, 3, 3), (1, 2, 11)] {
             assert_ne!(losses, first_losses(graph.clone(), other), "other names, other draws");
         }
@@ -497,8 +637,14 @@ fn draws_belong_to_a_place_in_the_epoch() {
     engine.freeze(engine.graph().backbone());
     let (images, labels) = pictures(6, 32, CLASSES);
     let rates = vec![0.0; engine.graph().nodes.len()];
-    let update =
-        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
+    let update = Update {
+        optimizer: SGD,
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+        decay_bias_norm: true,
+    };
     let mut logits = |range: std::ops::Range<usize>, position: u32| {
         let images = &images[range.start * 32 * 32 * 3..range.end * 32 * 32 * 3];
         step_named(&mut engine, images, &labels[range], (1, 0, position), &update).logits
@@ -508,8 +654,9 @@ fn draws_belong_to_a_place_in_the_epoch() {
     assert_ne!(bits(&together[4 * CLASSES..]), bits(&logits(4..6, 0)));
 }
 
-/// Makes two steps of plain gradient descent on one batch and fails where the loss does not fall as its gradients promise: by
-/// `rate x |gradient|^2` where the rate is so small that the loss falls along a straight line.
+/// Makes two steps of plain gradient descent on one batch and fails where the loss does not fall as
+/// its gradients promise: by `rate x |gradient|^2` where the rate is so small that the loss falls
+/// along a straight line.
 fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32], rate: f32) {
     let rates = vec![rate; engine.graph().nodes.len()];
     let update = Update {
@@ -528,14 +675,24 @@ fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32],
     let before = step(engine);
     let state = engine.state();
     let learned = engine.parameters().iter().filter(|parameter| parameter.role.is_learned());
-    let changes = learned.flat_map(|parameter| start[&parameter.name].iter().zip(&state[&parameter.name]));
-    let promised = changes.map(|(old, new)| (f64::from(*old) - f64::from(*new)).powi(2)).sum::<f64>() / f64::from(rate);
+    let changes =
+        learned.flat_map(|parameter| start[&parameter.name].iter().zip(&state[&parameter.name]));
+    let promised =
+        changes.map(|(old, new)| (f64::from(*old) - f64::from(*new)).powi(2)).sum::<f64>()
+            / f64::from(rate);
     let fall = before - step(engine);
-    println!("{}: loss {before}, falls by {fall:.3e}, its gradients promise {promised:.3e}", engine.graph().architecture);
-    assert!((fall / promised - 1.0).abs() < 0.05, "the loss {before} falls by {fall}, its gradients promise {promised}");
+    println!(
+        "{}: loss {before}, falls by {fall:.3e}, its gradients promise {promised:.3e}",
+        engine.graph().architecture
+    );
+    assert!(
+        (fall / promised - 1.0).abs() < 0.05,
+        "the loss {before} falls by {fall}, its gradients promise {promised}"
+    );
 }
 
-/// At 32 pixels the last maps of ResNet-18 have one pixel, so a batch of one picture has no variance there.
+/// At 32 pixels the last maps of ResNet-18 have one pixel, so a batch of one picture has no
+/// variance there.
 #[test]
 fn one_picture_on_maps_of_one_pixel_trains_with_running_statistics() {
     let size = 32;
@@ -593,11 +750,19 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
                 decay_bias_norm: true,
             };
             let losses = step_named(&mut engine, &images, &labels, (0, 0, 0), &update).losses;
-            assert!(losses.iter().all(|loss| loss.is_finite()), "{architecture} {frozen}: {losses:?}");
+            assert!(
+                losses.iter().all(|loss| loss.is_finite()),
+                "{architecture} {frozen}: {losses:?}"
+            );
             let state = engine.state();
             for parameter in engine.parameters() {
                 let moved = bits(&state[&parameter.name]) != bits(&start[&parameter.name]);
-                assert_eq!(moved, parameter.node >= frozen, "{architecture} frozen before {frozen}: {}", parameter.name);
+                assert_eq!(
+                    moved,
+                    parameter.node >= frozen,
+                    "{architecture} frozen before {frozen}: {}",
+                    parameter.name
+                );
             }
             assert!(engine.optimizer_state().values().flatten().all(|value| value.is_finite()));
         }
@@ -610,8 +775,14 @@ fn what_does_not_fit_is_refused() {
     let (images, labels) = pictures(2, 32, CLASSES);
     let rates = vec![0.1; engine.graph().nodes.len()];
     let start = engine.state();
-    let update =
-        Update { optimizer: SGD, learning_rates: &rates, weight_decay: 0.0, step: 1, gradient_scale: 1.0, decay_bias_norm: true };
+    let update = Update {
+        optimizer: SGD,
+        learning_rates: &rates,
+        weight_decay: 0.0,
+        step: 1,
+        gradient_scale: 1.0,
+        decay_bias_norm: true,
+    };
     let batch = TrainBatch {
         input: Input::values(&images),
         target: Target::Labels(&labels),
@@ -621,13 +792,18 @@ fn what_does_not_fit_is_refused() {
         position: 0,
     };
 
-    let foreign = engine.train_step(&TrainBatch { target: Target::Labels(&[0, 4]), ..batch }, MEAN, &update);
+    let foreign =
+        engine.train_step(&TrainBatch { target: Target::Labels(&[0, 4]), ..batch }, MEAN, &update);
     assert_eq!(foreign.err(), Some(EngineError::Label { label: 4, classes: CLASSES }));
     let length = |error: Option<EngineError>| match error {
         Some(EngineError::Length { found, expected, .. }) => (found, expected),
         error => panic!("{error:?}"),
     };
-    let short = engine.train_step(&TrainBatch { input: Input::values(&images[1..]), ..batch }, MEAN, &update);
+    let short = engine.train_step(
+        &TrainBatch { input: Input::values(&images[1..]), ..batch },
+        MEAN,
+        &update,
+    );
     assert_eq!(length(short.err()), (2 * 3072 - 1, 2 * 3072));
     let few = engine.train_step(&batch, MEAN, &Update { learning_rates: &rates[1..], ..update });
     assert_eq!(length(few.err()), (rates.len() - 1, rates.len()));
@@ -635,7 +811,10 @@ fn what_does_not_fit_is_refused() {
 
     let mut incomplete = start.clone();
     incomplete.remove("layer1.0.bn1.running_var");
-    assert_eq!(engine.load_state(&incomplete), Err(EngineError::Missing("layer1.0.bn1.running_var".into())));
+    assert_eq!(
+        engine.load_state(&incomplete),
+        Err(EngineError::Missing("layer1.0.bn1.running_var".into()))
+    );
     let mut longer = start.clone();
     longer.entry("fc.bias".into()).or_default().push(0.0);
     assert_eq!(length(engine.load_state(&longer).err()), (CLASSES + 1, CLASSES));

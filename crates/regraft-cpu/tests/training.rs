@@ -1,9 +1,13 @@
-//! Trainings of up to twenty steps against PyTorch: `fixtures/training.py` of the repository makes the reference values.
+//! Trainings of up to twenty steps against PyTorch: `fixtures/training.py` of the repository makes
+//! the reference values.
 
 mod common;
 
 use common::training::{Run, pictures};
-use common::{bits, fixture, fixture_bytes, generated_state, graph, norm, norm_difference, number, numbers, without_drops};
+use common::{
+    bits, fixture, fixture_bytes, generated_state, graph, norm, norm_difference, number, numbers,
+    without_drops,
+};
 use regraft_cpu::CpuEngine;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::ops::NormStatistics;
@@ -25,14 +29,32 @@ struct Tolerance {
 }
 
 /// The worst measured are 5.0e-5, 1.4e-5 and 8.1e-5.
-const F32: Tolerance = Tolerance { precision: Precision::F32, loss: 1e-3, running: 1e-3, parameter: 1e-3, correct: 0.0 };
-/// A training in bf16 against PyTorch's in f32. The worst measured are 4.5e-3, 2.4e-3 and 7e-3, with products of bf16 pairs as
-/// with those of f32.
-const BF16: Tolerance = Tolerance { precision: Precision::Bf16, loss: 1.5e-2, running: 6e-3, parameter: 2e-2, correct: 2.0 };
+const F32: Tolerance = Tolerance {
+    precision: Precision::F32,
+    loss: 1e-3,
+    running: 1e-3,
+    parameter: 1e-3,
+    correct: 0.0,
+};
+/// A training in bf16 against PyTorch's in f32. The worst measured are 4.5e-3, 2.4e-3 and 7e-3,
+/// with products of bf16 pairs as with those of f32.
+const BF16: Tolerance = Tolerance {
+    precision: Precision::Bf16,
+    loss: 1.5e-2,
+    running: 6e-3,
+    parameter: 2e-2,
+    correct: 2.0,
+};
 
-/// As [`BF16`] for networks whose generated weights have no small branches, so that roundings grow on their way. The worst measured
-/// are 2.5e-2, 1.7e-2 and 1.7e-2.
-const TIMM_BF16: Tolerance = Tolerance { precision: Precision::Bf16, loss: 4e-2, running: 3e-2, parameter: 4e-2, correct: 2.0 };
+/// As [`BF16`] for networks whose generated weights have no small branches, so that roundings grow
+/// on their way. The worst measured are 2.5e-2, 1.7e-2 and 1.7e-2.
+const TIMM_BF16: Tolerance = Tolerance {
+    precision: Precision::Bf16,
+    loss: 4e-2,
+    running: 3e-2,
+    parameter: 4e-2,
+    correct: 2.0,
+};
 
 fn check(name: &str) {
     check_within(name, &F32);
@@ -46,16 +68,23 @@ fn check_within(name: &str, tolerance: &Tolerance) {
         graph.set_norm_statistics(NormStatistics::Running);
     }
     let start = generated_state(&graph);
-    let mut engine = CpuEngine::with_precision(graph, run.image_size, 0, tolerance.precision).expect("pictures large enough");
+    let mut engine = CpuEngine::with_precision(graph, run.image_size, 0, tolerance.precision)
+        .expect("pictures large enough");
     engine.load_state(&start).expect("every tensor");
-    let frozen = run.frozen_through.as_ref().map_or(0, |layer| engine.graph().nodes_through(layer).expect("a layer"));
+    let frozen = run
+        .frozen_through
+        .as_ref()
+        .map_or(0, |layer| engine.graph().nodes_through(layer).expect("a layer"));
     engine.freeze(frozen);
 
     let losses = check_steps(&record, &run, &mut engine, tolerance);
     let state = engine.state();
     let running = check_running_norms(&record, &state, tolerance);
     let parameters = check_tensors(name, &state, tolerance);
-    println!("{name}: losses {losses:.1e}, norms of running statistics {running:.1e}, tensors {parameters:.1e}");
+    println!(
+        "{name}: losses {losses:.1e}, norms of running statistics {running:.1e}, tensors \
+         {parameters:.1e}"
+    );
     check_what_moved(&record, &engine, frozen, &start);
 }
 
@@ -72,15 +101,29 @@ fn check_steps(record: &Value, run: &Run, engine: &mut CpuEngine, tolerance: &To
         let output = run.step(engine, &images, &labels, &chosen, step as u64 + 1);
         let loss = output.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / size as f64;
         let difference = (loss - losses[step]).abs() / losses[0];
-        assert!(difference <= tolerance.loss, "step {step}: loss {loss} instead of {}", losses[step]);
+        assert!(
+            difference <= tolerance.loss,
+            "step {step}: loss {loss} instead of {}",
+            losses[step]
+        );
         worst = worst.max(difference);
         let right = |(logits, &picture): (&[f32], &usize)| {
-            let best = (0..run.classes).max_by(|&first, &second| logits[first].total_cmp(&logits[second]));
+            let best =
+                (0..run.classes).max_by(|&first, &second| logits[first].total_cmp(&logits[second]));
             best == Some(labels[picture] as usize)
         };
-        let right = output.logits.chunks_exact(run.classes).zip(&chosen).filter(|pair| right(*pair)).count();
+        let right = output
+            .logits
+            .chunks_exact(run.classes)
+            .zip(&chosen)
+            .filter(|pair| right(*pair))
+            .count();
         let others = (right as f64 - correct[step]).abs();
-        assert!(others <= tolerance.correct, "{right} right answers of step {step} instead of {}", correct[step]);
+        assert!(
+            others <= tolerance.correct,
+            "{right} right answers of step {step} instead of {}",
+            correct[step]
+        );
     }
     worst
 }
@@ -108,22 +151,30 @@ fn check_tensors(name: &str, state: &State, tolerance: &Tolerance) -> f64 {
     let mut worst = 0.0f64;
     for tensor in file.tensors {
         let difference = norm_difference(&state[&tensor.name], &tensor.values);
-        let tolerance = if tensor.name.contains("running") { tolerance.running } else { tolerance.parameter };
+        let tolerance =
+            if tensor.name.contains("running") { tolerance.running } else { tolerance.parameter };
         assert!(difference <= tolerance, "{}: {difference:e} of its norm off", tensor.name);
         worst = worst.max(difference);
     }
     worst
 }
 
-/// Frozen tensors are as they were, to the bit; all others moved, and PyTorch's list of running statistics names them all.
+/// Frozen tensors are as they were, to the bit; all others moved, and PyTorch's list of running
+/// statistics names them all.
 fn check_what_moved(record: &Value, engine: &CpuEngine, frozen: usize, start: &State) {
     let state = engine.state();
     for parameter in engine.parameters() {
         let moved = bits(&state[&parameter.name]) != bits(&start[&parameter.name]);
-        let stays = parameter.node < frozen || (!parameter.role.is_learned() && record["norm_statistics"] == "running");
+        let stays = parameter.node < frozen
+            || (!parameter.role.is_learned() && record["norm_statistics"] == "running");
         assert_eq!(moved, !stays, "{}", parameter.name);
         if !parameter.role.is_learned() {
-            assert_eq!(moved, record["running_norms"].get(&parameter.name).is_some(), "{}", parameter.name);
+            assert_eq!(
+                moved,
+                record["running_norms"].get(&parameter.name).is_some(),
+                "{}",
+                parameter.name
+            );
         }
     }
     assert_eq!(frozen > 0, !record["frozen_through"].is_null());

@@ -26,8 +26,8 @@ pub struct UnpackLimits {
 }
 
 impl UnpackLimits {
-    /// For an archive of `bytes` bytes. Images hardly compress, so an archive that grows a hundredfold
-    /// does not hold images. At most a million entries.
+    /// For an archive of `bytes` bytes. Images hardly compress, so an archive that grows a
+    /// hundredfold does not hold images. At most a million entries.
     #[must_use]
     pub fn of_archive(bytes: u64) -> Self {
         Self { bytes: bytes.saturating_mul(100).max(64 << 20), entries: 1_000_000 }
@@ -73,7 +73,8 @@ impl ArchiveKind {
     #[must_use]
     pub fn stem(name: &str) -> &str {
         let lower = name.to_ascii_lowercase();
-        let ending = [".tar.gz", ".tgz", ".tar", ".zip"].into_iter().find(|ending| lower.ends_with(ending));
+        let ending =
+            [".tar.gz", ".tgz", ".tar", ".zip"].into_iter().find(|ending| lower.ends_with(ending));
         match ending {
             Some(ending) if name.len() > ending.len() => &name[..name.len() - ending.len()],
             _ => name,
@@ -93,21 +94,25 @@ fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> usize {
     filled
 }
 
-/// Whether a block is a tar header: its bytes add up to the octal number in it, in which the eight bytes of
-/// that number count as blanks.
+/// Whether a block is a tar header: its bytes add up to the octal number in it, in which the eight
+/// bytes of that number count as blanks.
 fn is_tar_header(block: &[u8]) -> bool {
     let Some(block) = block.first_chunk::<512>() else { return false };
     let number = std::str::from_utf8(&block[148..156]).unwrap_or_default();
     let number = u32::from_str_radix(number.trim_matches(['\0', ' ']), 8);
-    let sum: u32 = block.iter().enumerate().map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) })
+        .sum();
     number == Ok(sum)
 }
 
 /// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute
 /// paths, `..`, links, devices and names that occur twice are errors. The limits are on what comes
-/// out, not on what the archive says of itself. `progress` is called with the entries done and their
-/// number, which is that of the entries done if it is not known. Returns notes for the user, a
-/// sentence each.
+/// out, not on what the archive says of itself. `progress` is called with the entries done and
+/// their number, which is that of the entries done if it is not known. Returns notes for the user,
+/// a sentence each.
 ///
 /// # Errors
 ///
@@ -121,7 +126,9 @@ pub fn unpack(
 ) -> Result<Vec<String>, ArchiveError> {
     let kind = ArchiveKind::of(archive).map_err(|error| error::file_error(archive, &error))?;
     let mut target = Target::new(archive, folder, limits)?;
-    let Some(kind) = kind else { return Err(target.damaged("it is neither ZIP nor tar".to_owned())) };
+    let Some(kind) = kind else {
+        return Err(target.damaged("it is neither ZIP nor tar".to_owned()));
+    };
     match kind {
         ArchiveKind::Zip => zip_entries::unpack(archive, &mut target, progress)?,
         ArchiveKind::Tar | ArchiveKind::TarGz => {

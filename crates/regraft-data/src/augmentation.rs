@@ -18,11 +18,13 @@ pub struct Augmentation {
     pub kind: AugmentationKind,
     /// Smallest and largest part of the picture's area that a crop covers.
     pub crop_scale: [f32; 2],
-    /// Smallest and largest width / height of a crop; f64, since a side of the fallback often lies between two pixels exactly.
+    /// Smallest and largest width / height of a crop; f64, since a side of the fallback often lies
+    /// between two pixels exactly.
     pub crop_ratio: [f64; 2],
     /// How likely a picture is mirrored left to right.
     pub flip_probability: f32,
-    /// How likely a rectangle of the square picture is erased (torchvision's `RandomErasing`; Zhong et al. 2017).
+    /// How likely a rectangle of the square picture is erased (torchvision's `RandomErasing`; Zhong
+    /// et al. 2017).
     #[serde(default)]
     pub erasing_probability: f32,
 }
@@ -35,7 +37,8 @@ pub enum AugmentationKind {
     None,
     /// torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`.
     Basic,
-    /// Besides, one operation of any strength: torchvision's `TrivialAugmentWide` (Müller and Hutter 2021).
+    /// Besides, one operation of any strength: torchvision's `TrivialAugmentWide` (Müller and
+    /// Hutter 2021).
     Trivial,
     /// Besides, two operations of one strength: torchvision's `RandAugment` (Cubuk et al. 2020).
     Rand,
@@ -58,10 +61,12 @@ impl Default for Augmentation {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AugmentationError {
     /// Not a range of areas.
-    #[error("the crop scale is {}-{}: choose a smallest part above 0 and a largest part up to 1, such as 0.08-1", .0[0], .0[1])]
+    #[error("the crop scale is {}-{}: choose a smallest part above 0 and a largest part up to 1, \
+        such as 0.08-1", .0[0], .0[1])]
     Scale([f32; 2]),
     /// Not a range of ratios.
-    #[error("the crop ratio is {}-{}: choose a smallest ratio above 0 and a largest one that is not smaller", .0[0], .0[1])]
+    #[error("the crop ratio is {}-{}: choose a smallest ratio above 0 and a largest one that is \
+        not smaller", .0[0], .0[1])]
     Ratio([f64; 2]),
     /// Not a probability.
     #[error("the flip probability is {0}: choose one from 0 to 1")]
@@ -95,7 +100,8 @@ impl Augmentation {
     }
 }
 
-/// The square picture `[image_size, image_size, 3]` that the network sees in training, before normalisation.
+/// The square picture `[image_size, image_size, 3]` that the network sees in training, before
+/// normalisation.
 #[must_use]
 pub fn training_pixels(
     image: &RgbImage,
@@ -115,7 +121,9 @@ pub fn training_pixels(
                 AugmentationKind::Trivial => square = trivial_augment(draws).apply(square),
                 AugmentationKind::Rand => {
                     let operations = rand_augment(square.width, draws);
-                    square = operations.into_iter().fold(square, |square, operation| operation.apply(square));
+                    square = operations
+                        .into_iter()
+                        .fold(square, |square, operation| operation.apply(square));
                 }
                 AugmentationKind::None | AugmentationKind::Basic => {}
             }
@@ -130,10 +138,15 @@ pub fn training_pixels(
     }
 }
 
-/// The crop of torchvision's `RandomResizedCrop`: ten tries at an area and a ratio (uniform in its logarithm), then the largest
-/// centred crop whose ratio is allowed.
+/// The crop of torchvision's `RandomResizedCrop`: ten tries at an area and a ratio (uniform in its
+/// logarithm), then the largest centred crop whose ratio is allowed.
 #[must_use]
-pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: &mut Draws) -> Rectangle {
+pub fn random_crop(
+    width: u32,
+    height: u32,
+    augmentation: &Augmentation,
+    draws: &mut Draws,
+) -> Rectangle {
     let (whole_width, whole_height) = (f64::from(width), f64::from(height));
     let [smallest_part, largest_part] = augmentation.crop_scale.map(f64::from);
     let [smallest_ratio, largest_ratio] = augmentation.crop_ratio;
@@ -162,8 +175,8 @@ pub fn random_crop(width: u32, height: u32, augmentation: &Augmentation, draws: 
     rectangle((width - crop_width) / 2, (height - crop_height) / 2, crop_width, crop_height)
 }
 
-/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of 0.3 to 3.3 (uniform in its
-/// logarithm). `None` where none of them is smaller than the picture.
+/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of
+/// 0.3 to 3.3 (uniform in its logarithm). `None` where none of them is smaller than the picture.
 #[must_use]
 pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Rectangle> {
     let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();
@@ -180,12 +193,14 @@ pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Re
     None
 }
 
-/// Width and height of an erased rectangle of this area in pixels and this ratio of height to width.
+/// Width and height of an erased rectangle of this area in pixels and this ratio of height to
+/// width.
 fn erased_size(area: f64, ratio: f64) -> (u32, u32) {
     ((area / ratio).sqrt().round_ties_even() as u32, (area * ratio).sqrt().round_ties_even() as u32)
 }
 
-/// Fills a rectangle with the mean colour, which is what becomes zero where pictures are normalised (torchvision's default value).
+/// Fills a rectangle with the mean colour, which is what becomes zero where pictures are normalised
+/// (torchvision's default value).
 fn erase(square: &mut RgbImage, erased: Rectangle, preprocessing: &Preprocessing) {
     let color = preprocessing.mean.map(|mean| (mean * 255.0).round() as u8);
     let width = square.width as usize;
@@ -196,17 +211,30 @@ fn erase(square: &mut RgbImage, erased: Rectangle, preprocessing: &Preprocessing
     }
 }
 
-/// torchvision's `resized_crop`: the crop as a picture of its own, resized to `[image_size, image_size, 3]`.
+/// torchvision's `resized_crop`: the crop as a picture of its own, resized to `[image_size,
+/// image_size, 3]`.
 #[must_use]
 pub fn resized_crop(image: &RgbImage, crop: Rectangle, preprocessing: &Preprocessing) -> RgbImage {
     let side = preprocessing.image_size as usize;
     let mut square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
-    resize_into(image, crop, (side, side), Rectangle::whole(side, side), preprocessing, &mut square.pixels);
+    resize_into(
+        image,
+        crop,
+        (side, side),
+        Rectangle::whole(side, side),
+        preprocessing,
+        &mut square.pixels,
+    );
     square
 }
 
 fn rectangle(left: u32, top: u32, width: u32, height: u32) -> Rectangle {
-    Rectangle { left: left as usize, top: top as usize, width: width as usize, height: height as usize }
+    Rectangle {
+        left: left as usize,
+        top: top as usize,
+        width: width as usize,
+        height: height as usize,
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +274,10 @@ mod tests {
         let mut found = 0;
         for case in cases.iter().filter(|case| case["kind"] == "erasing") {
             let side = number(&case["side"]) as u32;
-            let size = erased_size(number(&case["area"]) * f64::from(side * side), number(&case["ratio"]));
-            let [left, top, width, height] = [0, 1, 2, 3].map(|place| number(&case["box"][place]) as u32);
+            let size =
+                erased_size(number(&case["area"]) * f64::from(side * side), number(&case["ratio"]));
+            let [left, top, width, height] =
+                [0, 1, 2, 3].map(|place| number(&case["box"][place]) as u32);
             assert_eq!(size, (width, height), "{case}");
             let mut draws = Draws::new(7, Purpose::Fixture, 0, number(&case["sample"]) as u32);
             let level = |word: u32| match (word >> 24) as u8 {
@@ -260,11 +290,20 @@ mod tests {
             erase(&mut image, rectangle(left, top, width, height), &preprocessing);
             let mut normal = vec![0.0; preprocessing.input_length()];
             preprocessing.normalisation().apply(&image.pixels, &mut normal);
-            // A level is 0.018; what stays is torchvision's to rounding, what is erased is nearly its zero.
+            // A level is 0.018; what stays is torchvision's to rounding, what is erased is nearly
+            // its zero.
             let sum: f64 = normal.iter().map(|&value| f64::from(value)).sum();
-            let zeros = normal.as_chunks::<3>().0.iter().filter(|pixel| pixel.iter().all(|value| value.abs() < 0.01)).count();
+            let zeros = normal
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .filter(|pixel| pixel.iter().all(|value| value.abs() < 0.01))
+                .count();
             assert_eq!(zeros as f64, number(&case["zeros"]), "{case}");
-            assert!((sum - number(&case["sum"])).abs() < 0.01 * 3.0 * zeros as f64 + 0.01, "{sum}: {case}");
+            assert!(
+                (sum - number(&case["sum"])).abs() < 0.01 * 3.0 * zeros as f64 + 0.01,
+                "{sum}: {case}"
+            );
             found += 1;
         }
         assert_eq!(found, 4);
@@ -283,11 +322,19 @@ mod tests {
         let image = RgbImage { width: 20, height: 20, pixels };
         let view = |kind, sample| {
             let augmentation = Augmentation { kind, ..Augmentation::default() };
-            training_pixels(&image, &preprocessing, &augmentation, &mut Draws::new(1, Purpose::Augment, 0, sample))
+            training_pixels(
+                &image,
+                &preprocessing,
+                &augmentation,
+                &mut Draws::new(1, Purpose::Augment, 0, sample),
+            )
         };
         for kind in [AugmentationKind::Trivial, AugmentationKind::Rand] {
-            let changed = (0..50).filter(|&sample| view(kind, sample) != view(AugmentationKind::Basic, sample)).count();
-            // One operation in fourteen is none, and some strengths are so small that nothing moves.
+            let changed = (0..50)
+                .filter(|&sample| view(kind, sample) != view(AugmentationKind::Basic, sample))
+                .count();
+            // One operation in fourteen is none, and some strengths are so small that nothing
+            // moves.
             assert!((30..=50).contains(&changed), "{kind:?}: {changed} of 50");
             assert_eq!(view(kind, 3), view(kind, 3));
         }
@@ -309,12 +356,26 @@ mod tests {
         };
         let image = RgbImage::filled(20, 20, [9, 9, 9]);
         let augmentation = Augmentation { erasing_probability: 1.0, ..Augmentation::default() };
-        let erased = training_pixels(&image, &preprocessing, &augmentation, &mut Draws::new(1, Purpose::Augment, 0, 3));
+        let erased = training_pixels(
+            &image,
+            &preprocessing,
+            &augmentation,
+            &mut Draws::new(1, Purpose::Augment, 0, 3),
+        );
         let (pixels, _) = erased.pixels.as_chunks::<3>();
         let count = pixels.iter().filter(|pixel| **pixel == [128, 64, 255]).count();
-        assert!(count > 0 && count < 64 && pixels.iter().all(|pixel| [[128, 64, 255], [9, 9, 9]].contains(pixel)));
+        assert!(
+            count > 0
+                && count < 64
+                && pixels.iter().all(|pixel| [[128, 64, 255], [9, 9, 9]].contains(pixel))
+        );
         let never = Augmentation { erasing_probability: 0.0, ..augmentation };
-        let whole = training_pixels(&image, &preprocessing, &never, &mut Draws::new(1, Purpose::Augment, 0, 3));
+        let whole = training_pixels(
+            &image,
+            &preprocessing,
+            &never,
+            &mut Draws::new(1, Purpose::Augment, 0, 3),
+        );
         assert!(whole.pixels.iter().all(|&value| value == 9));
     }
 }

@@ -10,8 +10,9 @@ use crate::decode::{DecodeError, DecodeOptions, Decoded, decode_file};
 /// What a picture costs beside its pixels and its path, in bytes: the entry and the allocations.
 const OVERHEAD: usize = 200;
 
-/// Decoded pictures by path and by size, up to a number of bytes. What has come in stays: every epoch asks for every picture
-/// once in a new order, so that throwing out the one used longest ago would throw out what is asked for next.
+/// Decoded pictures by path and by size, up to a number of bytes. What has come in stays: every
+/// epoch asks for every picture once in a new order, so that throwing out the one used longest ago
+/// would throw out what is asked for next.
 #[derive(Debug)]
 pub struct DecodedCache {
     limit: usize,
@@ -50,7 +51,12 @@ impl DecodedCache {
     #[must_use]
     pub fn get(&self, path: &Path, options: &DecodeOptions) -> Option<Arc<RgbImage>> {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        content.pictures.get(path)?.iter().find(|kept| kept.is_for(options)).map(|kept| Arc::clone(&kept.picture))
+        content
+            .pictures
+            .get(path)?
+            .iter()
+            .find(|kept| kept.is_for(options))
+            .map(|kept| Arc::clone(&kept.picture))
     }
 
     /// Hands out a file's picture, which is kept if there is room for it.
@@ -59,7 +65,10 @@ impl DecodedCache {
         let bytes = image.pixels.capacity() + path.as_os_str().len() + OVERHEAD;
         let picture = Arc::new(image);
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = content.pictures.get(path).is_some_and(|kept| kept.iter().any(|kept| kept.reduction == reduction));
+        let kept = content
+            .pictures
+            .get(path)
+            .is_some_and(|kept| kept.iter().any(|kept| kept.reduction == reduction));
         if !kept && content.bytes + bytes <= self.limit {
             content.bytes += bytes;
             content.count += 1;
@@ -78,7 +87,11 @@ impl DecodedCache {
 }
 
 /// A file's picture from the cache, or decoded (and kept if there is room).
-pub(crate) fn decoded(path: &Path, options: &DecodeOptions, cache: Option<&DecodedCache>) -> Result<Arc<RgbImage>, DecodeError> {
+pub(crate) fn decoded(
+    path: &Path,
+    options: &DecodeOptions,
+    cache: Option<&DecodedCache>,
+) -> Result<Arc<RgbImage>, DecodeError> {
     if let Some(picture) = cache.and_then(|cache| cache.get(path, options)) {
         return Ok(picture);
     }

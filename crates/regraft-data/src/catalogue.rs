@@ -1,4 +1,5 @@
-//! The pictures of a folder, their classes, and which of them train, choose the epoch and are scored at the end.
+//! The pictures of a folder, their classes, and which of them train, choose the epoch and are
+//! scored at the end.
 
 mod class_names;
 mod detection;
@@ -42,7 +43,8 @@ pub struct Catalogue {
     pub validation: Vec<Sample>,
     /// Pictures that are scored once, at the end; may be empty.
     pub test: Vec<Sample>,
-    /// What was left out: hidden entries, files that are no pictures by their name, files outside any class folder.
+    /// What was left out: hidden entries, files that are no pictures by their name, files outside
+    /// any class folder.
     pub ignored: Vec<Ignored>,
     /// How the parts were made, a sentence each.
     pub notes: Vec<String>,
@@ -94,17 +96,20 @@ impl Default for ScanOptions {
     }
 }
 
-/// Lists the images of a data folder: splits (`DATA/train` with `DATA/val` and/or `DATA/test`, or other names that
-/// [`Split::of`](crate::split_name::Split::of) knows), each with a folder for each class; or class folders directly in `DATA`.
-/// A `metadata.csv` or `metadata.jsonl` with the columns `file_name` and `label` may label a folder's images, as in Hugging
-/// Face's image folders. DATA may also be a table (CSV, TSV or JSON lines with the columns `path`, `label` and `split`), or a
-/// ZIP archive of any of these. Without a validation set, part of the training set is held out, stratified and seeded, as the
-/// options say. No image is opened: whether a file is one shows when it is decoded.
+/// Lists the images of a data folder: splits (`DATA/train` with `DATA/val` and/or `DATA/test`, or
+/// other names that [`Split::of`](crate::split_name::Split::of) knows), each with a folder for each
+/// class; or class folders directly in `DATA`. A `metadata.csv` or `metadata.jsonl` with the
+/// columns `file_name` and `label` may label a folder's images, as in Hugging Face's image folders.
+/// DATA may also be a table (CSV, TSV or JSON lines with the columns `path`, `label` and `split`),
+/// or a ZIP archive of any of these. Without a validation set, part of the training set is held
+/// out, stratified and seeded, as the options say. No image is opened: whether a file is one shows
+/// when it is decoded.
 ///
 /// # Errors
 ///
-/// If the folder is missing, it is unclear which folders are splits and which are classes, there are fewer than two classes, a
-/// class has no image to train on, or the validation or test set has a class that the training set lacks.
+/// If the folder is missing, it is unclear which folders are splits and which are classes, there
+/// are fewer than two classes, a class has no image to train on, or the validation or test set has
+/// a class that the training set lacks.
 pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueError> {
     scan_with(data, &ScanOptions { split: options.clone(), ..ScanOptions::default() }, &mut |_| {})
 }
@@ -114,7 +119,11 @@ pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueE
 /// # Errors
 ///
 /// As [`scan`]; and when the list of what is to be left out cannot be used.
-pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usize)) -> Result<Catalogue, CatalogueError> {
+pub fn scan_with(
+    data: &Path,
+    options: &ScanOptions,
+    report: &mut dyn FnMut(usize),
+) -> Result<Catalogue, CatalogueError> {
     options.split.check()?;
     let mut notes = Vec::new();
     let mut walk = Walk::new(report);
@@ -131,11 +140,16 @@ pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usiz
     }
     catalogue.notes.extend(class_names::numbers_note(&catalogue.classes));
     catalogue.notes.extend(class_names::similar_note(&catalogue.classes));
-    for (samples, folder, set) in
-        [(&catalogue.validation, &layout.validation, "validation set"), (&catalogue.test, &layout.test, "test set")]
-    {
+    for (samples, folder, set) in [
+        (&catalogue.validation, &layout.validation, "validation set"),
+        (&catalogue.test, &layout.test, "test set"),
+    ] {
         if let Some(origin) = folder {
-            let images = if samples.len() == 1 { "1 image".to_owned() } else { format!("{} images", samples.len()) };
+            let images = if samples.len() == 1 {
+                "1 image".to_owned()
+            } else {
+                format!("{} images", samples.len())
+            };
             catalogue.notes.push(format!("The {set} is {images} from {origin}."));
         }
     }
@@ -147,9 +161,14 @@ pub fn scan_with(data: &Path, options: &ScanOptions, report: &mut dyn FnMut(usiz
 
 /// The error for a file that is neither a table nor an archive.
 fn not_a_folder(path: PathBuf) -> CatalogueError {
-    const EMPTY: FileKind = FileKind { what: "an empty file", advice: "get it again, or check what should have written it" };
+    const EMPTY: FileKind = FileKind {
+        what: "an empty file",
+        advice: "get it again, or check what should have written it",
+    };
     match path.metadata() {
-        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => CatalogueError::NotData { path, kind: EMPTY },
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
+            CatalogueError::NotData { path, kind: EMPTY }
+        }
         _ => CatalogueError::NotAFolder { path },
     }
 }
@@ -166,9 +185,9 @@ struct Layout {
     fraction: f64,
 }
 
-/// Lists images with the names that class folders or a table give them. If a folder holds splits, the test set is listed. Of a
-/// table with a column `split`, the lines of the test set count, or if there are none, those of the validation set. Archives
-/// are unpacked in `cache`.
+/// Lists images with the names that class folders or a table give them. If a folder holds splits,
+/// the test set is listed. Of a table with a column `split`, the lines of the test set count, or if
+/// there are none, those of the validation set. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///
@@ -196,7 +215,8 @@ impl Labelled {
         let place = |(at, name): (usize, &String)| {
             let label = classes.iter().position(|known| known == name).map(|label| label as u32);
             label.ok_or_else(|| {
-                let (path, class, known) = (self.origins[at].clone(), name.clone(), classes.to_vec());
+                let (path, class, known) =
+                    (self.origins[at].clone(), name.clone(), classes.to_vec());
                 match self.lines.get(at) {
                     Some(&line) => CatalogueError::UnknownLabel { path, line, class, known },
                     None => CatalogueError::UnknownClass { path, class, known },
@@ -223,6 +243,13 @@ impl Labelled {
 
 impl Catalogue {
     fn empty(classes: Vec<String>) -> Self {
-        Self { classes, train: Vec::new(), validation: Vec::new(), test: Vec::new(), ignored: Vec::new(), notes: Vec::new() }
+        Self {
+            classes,
+            train: Vec::new(),
+            validation: Vec::new(),
+            test: Vec::new(),
+            ignored: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! A file's bytes to 8-bit RGB pixels.
 //!
-//! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame), WebP (first frame), BMP, TIFF
-//! (first page), netpbm, QOI, ICO (largest frame), TGA and, with the feature `heif`, HEIC and AVIF. The orientation is applied; alpha is composited on white; grey,
-//! palette, 16-bit and CMYK are converted as Pillow converts them. A decoder's panic is that file's error, not the program's.
+//! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame),
+//! WebP (first frame), BMP, TIFF (first page), netpbm, QOI, ICO (largest frame), TGA and, with the
+//! feature `heif`, HEIC and AVIF. The orientation is applied; alpha is composited on white; grey,
+//! palette, 16-bit and CMYK are converted as Pillow converts them. A decoder's panic is that file's
+//! error, not the program's.
 
 mod bmp;
 mod convert;
@@ -36,8 +38,8 @@ use crate::shown::shown;
 use directory::{Directory, Header};
 use format::Format;
 
-/// The most pixels that an image may have unless the caller says otherwise: Pillow's limit against decompression bombs, twice
-/// `1024^3 / 4 / 3`.
+/// The most pixels that an image may have unless the caller says otherwise: Pillow's limit against
+/// decompression bombs, twice `1024^3 / 4 / 3`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
 /// The largest limit that can be chosen: an RGB image of 2^32 pixels takes 12 GiB.
@@ -48,11 +50,11 @@ pub const MOST_MAX_PIXELS: u64 = 1 << 32;
 pub struct DecodeOptions {
     /// Images with more pixels are refused by their header, before memory is allocated.
     pub max_pixels: u64,
-    /// Whether a JPEG that is cut off or damaged is decoded as far as possible and the rest filled with grey. Otherwise it is
-    /// refused, as Pillow refuses one that is cut off.
+    /// Whether a JPEG that is cut off or damaged is decoded as far as possible and the rest filled
+    /// with grey. Otherwise it is refused, as Pillow refuses one that is cut off.
     pub allow_truncated: bool,
-    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side keeps this many pixels. `None`
-    /// decodes the whole image.
+    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side
+    /// keeps this many pixels. `None` decodes the whole image.
     pub least_side: Option<u32>,
 }
 
@@ -77,10 +79,13 @@ pub struct Decoded {
 }
 
 impl DecodeOptions {
-    /// What the sides of an image are divided by if its short side has `reducible_side` pixels (see [`Decoded::reducible_side`]).
+    /// What the sides of an image are divided by if its short side has `reducible_side` pixels (see
+    /// [`Decoded::reducible_side`]).
     #[must_use]
     pub fn reduction(&self, reducible_side: u32) -> u32 {
-        let fits = |least_side: u32| [8, 4, 2].into_iter().find(|reduction| reducible_side / reduction >= least_side.max(1));
+        let fits = |least_side: u32| {
+            [8, 4, 2].into_iter().find(|reduction| reducible_side / reduction >= least_side.max(1))
+        };
         self.least_side.and_then(fits).unwrap_or(1)
     }
 }
@@ -129,7 +134,10 @@ pub enum DecodeReason {
         advice: &'static str,
     },
     /// The header announces more pixels than allowed.
-    #[error("has {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller or remove it")]
+    #[error(
+        "has {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller or \
+         remove it"
+    )]
     TooLarge {
         /// Width in pixels.
         width: u64,
@@ -150,7 +158,10 @@ pub enum DecodeReason {
         message: String,
     },
     /// A valid file of a kind that is not decoded.
-    #[error("is a {format} of a kind that is not supported ({message}); convert it to JPEG or PNG, or remove it")]
+    #[error(
+        "is a {format} of a kind that is not supported ({message}); convert it to JPEG or PNG, or \
+         remove it"
+    )]
     Unsupported {
         /// The format's name.
         format: &'static str,
@@ -158,7 +169,10 @@ pub enum DecodeReason {
         message: String,
     },
     /// The decoder panicked.
-    #[error("made the {format} decoder panic ({message}) and is most likely damaged; save it again or remove it")]
+    #[error(
+        "made the {format} decoder panic ({message}) and is most likely damaged; save it again or \
+         remove it"
+    )]
     Panicked {
         /// The format's name.
         format: &'static str,
@@ -198,7 +212,8 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, De
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
 
-/// Whether a file's metadata ask for its image to be turned or mirrored (which [`decode_bytes`] does).
+/// Whether a file's metadata ask for its image to be turned or mirrored (which [`decode_bytes`]
+/// does).
 pub(crate) fn is_turned(bytes: &[u8]) -> bool {
     let found = panics::caught(|| Format::of(bytes).ok().map(|format| format.orientation(bytes)));
     matches!(found, Ok(Some(orientation)) if orientation != Orientation::NoTransforms)
@@ -214,7 +229,9 @@ impl Format {
             Self::Tiff => Header::read(bytes)
                 .map(|header| orientation::of_tiff(&Directory::read(bytes, header, header.first)))
                 .unwrap_or(Orientation::NoTransforms),
-            Self::Gif | Self::Bmp | Self::Netpbm | Self::Qoi | Self::Ico | Self::Tga => Orientation::NoTransforms,
+            Self::Gif | Self::Bmp | Self::Netpbm | Self::Qoi | Self::Ico | Self::Tga => {
+                Orientation::NoTransforms
+            }
             // Their containers turn images, and metadata do not count.
             #[cfg(feature = "heif")]
             Self::Heic | Self::Avif => Orientation::NoTransforms,
@@ -232,7 +249,9 @@ impl Format {
             Self::Png => png::decode(bytes, max_pixels),
             Self::Gif => gif::decode(bytes, max_pixels),
             Self::WebP if webp::is_cut(bytes) => Err(DecodeReason::Truncated(self.name())),
-            Self::WebP => self.decode_with(WebPDecoder::new(reader).map_err(failed)?, bytes, max_pixels),
+            Self::WebP => {
+                self.decode_with(WebPDecoder::new(reader).map_err(failed)?, bytes, max_pixels)
+            }
             Self::Bmp => bmp::decode(bytes, max_pixels),
             Self::Qoi => qoi::decode(bytes, max_pixels),
             Self::Ico => ico::decode(bytes, max_pixels),
@@ -245,12 +264,18 @@ impl Format {
         image.map(|image| Decoded { image, truncated: false, reduction: 1, reducible_side: 0 })
     }
 
-    fn decode_with(self, mut decoder: impl ImageDecoder, bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+    fn decode_with(
+        self,
+        mut decoder: impl ImageDecoder,
+        bytes: &[u8],
+        max_pixels: u64,
+    ) -> Result<RgbImage, DecodeReason> {
         let failed = |error| self.reason(error);
         let (width, height) = decoder.dimensions();
         check_size(self.name(), width, height, max_pixels)?;
         let mut limits = image::Limits::default();
-        // The image itself at up to 16 bytes a pixel, and as much again for what the decoder needs as well.
+        // The image itself at up to 16 bytes a pixel, and as much again for what the decoder needs
+        // as well.
         limits.max_alloc = Some(max_pixels.saturating_mul(32).max(1 << 20));
         decoder.set_limits(limits).map_err(failed)?;
         let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
@@ -260,18 +285,30 @@ impl Format {
     fn reason(self, error: ImageError) -> DecodeReason {
         let format = self.name();
         match error {
-            ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => DecodeReason::Truncated(format),
-            ImageError::Unsupported(error) => DecodeReason::Unsupported { format, message: error.to_string() },
+            ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                DecodeReason::Truncated(format)
+            }
+            ImageError::Unsupported(error) => {
+                DecodeReason::Unsupported { format, message: error.to_string() }
+            }
             error => DecodeReason::Damaged { format, message: error.to_string() },
         }
     }
 }
 
 /// Refuses an image by the size in its header.
-fn check_size(format: &'static str, width: u32, height: u32, max_pixels: u64) -> Result<(), DecodeReason> {
+fn check_size(
+    format: &'static str,
+    width: u32,
+    height: u32,
+    max_pixels: u64,
+) -> Result<(), DecodeReason> {
     let (width, height) = (u64::from(width), u64::from(height));
     if width == 0 || height == 0 {
-        return Err(DecodeReason::Damaged { format, message: format!("its size is {width} x {height} pixels") });
+        return Err(DecodeReason::Damaged {
+            format,
+            message: format!("its size is {width} x {height} pixels"),
+        });
     }
     if width * height > max_pixels {
         return Err(DecodeReason::TooLarge { width, height, max_pixels });
@@ -287,7 +324,8 @@ mod tests {
     #[test]
     fn what_the_audit_calls_turned_is_what_is_turned() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/orientation");
-        let half_turned = ["two_xmp_6_3.jpg", "imagemagick_6_3.png", "imagemagick_beside_chunk.png"];
+        let half_turned =
+            ["two_xmp_6_3.jpg", "imagemagick_6_3.png", "imagemagick_beside_chunk.png"];
         let mut turned = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

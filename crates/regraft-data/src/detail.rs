@@ -4,22 +4,29 @@ use crate::augmentation::{Augmentation, AugmentationKind};
 use crate::preprocessing::{Preprocessing, ResizeMode};
 use crate::transform::Transform;
 
-/// Pixels that are kept for each pixel of the network's input, along a side. With one, a reduced picture's own filter shows (3
-/// levels in the mean on mosaics of small pictures, which have more detail than any photograph); with one and a half, it is below
-/// one level there, and 0.3 on photographs, which is what two JPEG decoders differ by anyway.
+/// Pixels that are kept for each pixel of the network's input, along a side. With one, a reduced
+/// picture's own filter shows (3 levels in the mean on mosaics of small pictures, which have more
+/// detail than any photograph); with one and a half, it is below one level there, and 0.3 on
+/// photographs, which is what two JPEG decoders differ by anyway.
 const OVERSAMPLING: f64 = 1.5;
 
-/// The short side, in pixels, below which a picture must not be reduced before `transform`: the smallest crop that can be drawn
-/// from it still has one and a half pixels for each of the network's input.
+/// The short side, in pixels, below which a picture must not be reduced before `transform`: the
+/// smallest crop that can be drawn from it still has one and a half pixels for each of the
+/// network's input.
 #[must_use]
-pub fn least_side(transform: Transform, preprocessing: &Preprocessing, augmentation: &Augmentation) -> u32 {
+pub fn least_side(
+    transform: Transform,
+    preprocessing: &Preprocessing,
+    augmentation: &Augmentation,
+) -> u32 {
     let side = f64::from(preprocessing.image_size);
     let needed = match (transform, augmentation.kind) {
         (Transform::Evaluate, _) | (_, AugmentationKind::None) => match preprocessing.resize {
             ResizeMode::Crop { short_side } => f64::from(short_side),
             ResizeMode::Squash | ResizeMode::Letterbox => side,
         },
-        // The smallest area in the most extreme shape, of a square picture: a longer one has larger crops.
+        // The smallest area in the most extreme shape, of a square picture: a longer one has larger
+        // crops.
         _ => {
             let [low, high] = augmentation.crop_ratio;
             side / (f64::from(augmentation.crop_scale[0]) * low.min(1.0 / high)).sqrt()

@@ -18,7 +18,8 @@ pub enum CatalogueError {
     },
     /// A file instead of a folder.
     #[error(
-        "{}: is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive (.zip, .tar, .tar.gz); name one of \
+        "{}: is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive (.zip, .tar, \
+         .tar.gz); name one of \
          these, or a folder with a folder for each class",
         shown(.path)
     )]
@@ -27,7 +28,8 @@ pub enum CatalogueError {
         path: PathBuf,
     },
     /// A folder that could not be listed.
-    #[error("{}: cannot be read ({message}); check what it is and that you may read it", shown(.path))]
+    #[error("{}: cannot be read ({message}); check what it is and that you may read it", shown(
+        .path))]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -35,19 +37,22 @@ pub enum CatalogueError {
         message: String,
     },
     /// Too many folders inside each other.
-    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?", shown(.path))]
+    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?",
+        shown(.path))]
     TooDeep {
         /// The folder.
         path: PathBuf,
     },
     /// A class folder's name is not UTF-8.
-    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", shown(.path))]
+    #[error("{}: its name is not valid UTF-8, so it cannot name a class; rename the folder", shown(
+        .path))]
     NameNotText {
         /// The folder.
         path: PathBuf,
     },
     /// Splits without a training set.
-    #[error("{}: has {found} but no training set; add {}/train/<class>/, or name a folder that holds class folders", shown(.path), shown(.path))]
+    #[error("{}: has {found} but no training set; add {}/train/<class>/, or name a folder that \
+        holds class folders", shown(.path), shown(.path))]
     NoTrain {
         /// The data folder.
         path: PathBuf,
@@ -55,7 +60,8 @@ pub enum CatalogueError {
         found: String,
     },
     /// Splits without a test set to score.
-    #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}", shown(.path), shown(.named))]
+    #[error("{}: holds splits ({found}) but no test set; name the folder to score, such as {}",
+        shown(.path), shown(.named))]
     NoTest {
         /// The data folder.
         path: PathBuf,
@@ -65,7 +71,8 @@ pub enum CatalogueError {
         named: PathBuf,
     },
     /// Two folders for one split.
-    #[error("{}: has both {first} and {second}, which both mean the {set}; keep one, or rename the other{}", shown(.path), eval_advice(.eval.as_deref()))]
+    #[error("{}: has both {first} and {second}, which both mean the {set}; keep one, or rename \
+        the other{}", shown(.path), eval_advice(.eval.as_deref()))]
     TwoParts {
         /// The data folder.
         path: PathBuf,
@@ -91,7 +98,8 @@ pub enum CatalogueError {
         others: Vec<String>,
     },
     /// Splits in a split.
-    #[error("{}: its folders ({found}) are named like splits, not classes; name the folder that holds the splits, or rename them if they are classes", shown(.path))]
+    #[error("{}: its folders ({found}) are named like splits, not classes; name the folder that \
+        holds the splits, or rename them if they are classes", shown(.path))]
     SplitsInSplit {
         /// The split's folder.
         path: PathBuf,
@@ -99,7 +107,8 @@ pub enum CatalogueError {
         found: String,
     },
     /// Splits in a class folder.
-    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to train/{}/ and so on", shown(.path), .path.file_name().unwrap_or_default().display())]
+    #[error("{}: holds the splits {found}, but a class folder lies in a split: move the images to \
+        train/{}/ and so on", shown(.path), .path.file_name().unwrap_or_default().display())]
     SplitsInClass {
         /// The class folder.
         path: PathBuf,
@@ -120,8 +129,10 @@ pub enum CatalogueError {
     },
     /// Files of boxes instead of labels.
     #[error(
-        "{}: looks like a data set for object detection: {} says where objects are, as {writer}'s files do, and nothing says the class \
-         of an image; put each image into a folder named after its class, or name a table with the columns path and label",
+        "{}: looks like a data set for object detection: {} says where objects are, as {writer}'s \
+         files do, and nothing says the class \
+         of an image; put each image into a folder named after its class, or name a table with \
+             the columns path and label",
         shown(.path), shown(.file)
     )]
     Detection {
@@ -133,7 +144,8 @@ pub enum CatalogueError {
         writer: &'static str,
     },
     /// Two tables that label the same images.
-    #[error("{} and {}: both label the images in their folder; keep one", shown(.first), shown(.second))]
+    #[error("{} and {}: both label the images in their folder; keep one", shown(.first), shown(
+        .second))]
     TwoTables {
         /// The one.
         first: PathBuf,
@@ -141,7 +153,8 @@ pub enum CatalogueError {
         second: PathBuf,
     },
     /// Fewer than two classes.
-    #[error("{}: needs a folder for each of at least two classes, but has {}", shown(.path), class_folders(.found))]
+    #[error("{}: needs a folder for each of at least two classes, but has {}", shown(.path),
+        class_folders(.found))]
     TooFewClasses {
         /// The folder.
         path: PathBuf,
@@ -149,7 +162,8 @@ pub enum CatalogueError {
         found: Vec<String>,
     },
     /// A table of one class.
-    #[error("{}: all images to train on are labelled {label:?}; add images with another label, because training needs at least two", shown(.path))]
+    #[error("{}: all images to train on are labelled {label:?}; add images with another label, \
+        because training needs at least two", shown(.path))]
     OneLabel {
         /// The table.
         path: PathBuf,
@@ -157,25 +171,29 @@ pub enum CatalogueError {
         label: String,
     },
     /// A class without an image to train on.
-    #[error("{}: holds no image, so its class cannot be learned; add images or remove the folder", shown(.path))]
+    #[error("{}: holds no image, so its class cannot be learned; add images or remove the folder",
+        shown(.path))]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
     },
     /// No image at all.
-    #[error("{}: holds no image in any class folder; put images into a folder for each class, or remove it", shown(.path))]
+    #[error("{}: holds no image in any class folder; put images into a folder for each class, or \
+        remove it", shown(.path))]
     NoPictures {
         /// The folder.
         path: PathBuf,
     },
     /// No image in a folder of images without classes.
-    #[error("{}: neither it nor any folder in it holds an image; name a folder that does", shown(.path))]
+    #[error("{}: neither it nor any folder in it holds an image; name a folder that does", shown(
+        .path))]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
     },
     /// A class that was not trained.
-    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", shown(.path), known_classes(.known))]
+    #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", shown(.path),
+        known_classes(.known))]
     UnknownClass {
         /// The class folder.
         path: PathBuf,
@@ -189,7 +207,8 @@ pub enum CatalogueError {
     Fraction(f64),
     /// A table whose header lacks a column.
     #[error(
-        "{}: has no column of {wanted}; its first line must name the columns, such as path,label,split (it has {found}){}{hint}",
+        "{}: has no column of {wanted}; its first line must name the columns, such as \
+         path,label,split (it has {found}){}{hint}",
         shown(.path),
         if .hint.is_empty() { "" } else { "; " }
     )]
@@ -205,7 +224,8 @@ pub enum CatalogueError {
     },
     /// A list of paths without the labels that are needed.
     #[error(
-        "{}: lists paths without labels; write a table with the columns path and label (.csv, .tsv or .jsonl)",
+        "{}: lists paths without labels; write a table with the columns path and label (.csv, \
+         .tsv or .jsonl)",
         shown(.path)
     )]
     NoLabels {
@@ -279,7 +299,9 @@ pub enum CatalogueError {
 }
 
 fn eval_advice(eval: Option<&str>) -> String {
-    eval.map_or_else(String::new, |name| format!(" ({name} means the test set; rename it val if it is the validation set)"))
+    eval.map_or_else(String::new, |name| {
+        format!(" ({name} means the test set; rename it val if it is the validation set)")
+    })
 }
 
 fn split_or_class(path: &Path, name: &str, split: Split, others: &[String]) -> String {
@@ -289,22 +311,30 @@ fn split_or_class(path: &Path, name: &str, split: Split, others: &[String]) -> S
         _ => format!("move the class folders into {path}/train"),
     };
     let set = split.set();
-    format!("{path}: is {name} the {set}, or a class like {others}? if it is the {set}, {remedy}; if it is a class, rename it")
+    format!(
+        "{path}: is {name} the {set}, or a class like {others}? if it is the {set}, {remedy}; if \
+         it is a class, rename it"
+    )
 }
 
 fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) -> String {
     let path = shown(path);
     let files = if images == 1 { "1 file".to_owned() } else { format!("{images} files") };
     let mut text = format!(
-        "{path}: holds {files} but no class folders, so nothing says their labels; put each image into a folder named after its class \
+        "{path}: holds {files} but no class folders, so nothing says their labels; put each image \
+         into a folder named after its class \
          ({path}/<class>/), or name a table with the columns path and label"
     );
     if !starts.is_empty() {
-        text += &format!(" (the files' names start with {}, which may be the classes)", starts.join(", "));
+        text += &format!(
+            " (the files' names start with {}, which may be the classes)",
+            starts.join(", ")
+        );
     }
     if !tables.is_empty() {
         text += &format!(
-            " ({} gives no labels: it must be metadata.csv or metadata.jsonl with the columns file_name and label)",
+            " ({} gives no labels: it must be metadata.csv or metadata.jsonl with the columns \
+             file_name and label)",
             tables.join(", ")
         );
     }
@@ -314,16 +344,28 @@ fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) 
 /// The first names of a list, and how many more there are.
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 6;
-    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let more = if names.len() > SHOWN {
+        format!(" and {} more", names.len() - SHOWN)
+    } else {
+        String::new()
+    };
     format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
 
 fn class_folders(found: &[String]) -> String {
-    if found.is_empty() { "none".to_owned() } else { format!("only the folder {:?}", found.join(", ")) }
+    if found.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("only the folder {:?}", found.join(", "))
+    }
 }
 
 fn known_classes(known: &[String]) -> String {
     const SHOWN: usize = 12;
-    let more = if known.len() > SHOWN { format!(" and {} more", known.len() - SHOWN) } else { String::new() };
+    let more = if known.len() > SHOWN {
+        format!(" and {} more", known.len() - SHOWN)
+    } else {
+        String::new()
+    };
     format!("the classes are {}{more}", known[..known.len().min(SHOWN)].join(", "))
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::error::CatalogueError;
 use skipped::{is_hidden, is_known_non_image, skipped_folder};
 
-/// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and the stack is finite.
+/// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and
+/// the stack is finite.
 const MAX_DEPTH: usize = 64;
 
 /// Files found between two reports of progress.
@@ -68,11 +69,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lists a folder. Hidden entries, files whose names say that they are not images, and what is neither file nor folder go to `ignored`.
+    /// Lists a folder. Hidden entries, files whose names say that they are not images, and what is
+    /// neither file nor folder go to `ignored`.
     pub fn list(&mut self, folder: &Path) -> Result<Entries, CatalogueError> {
         let (mut entries, files) = list_all(folder, self)?;
         for path in files {
-            if is_known_non_image(&path) { self.ignore(path, "not an image by its name") } else { entries.files.push(path) }
+            if is_known_non_image(&path) {
+                self.ignore(path, "not an image by its name")
+            } else {
+                entries.files.push(path)
+            }
         }
         self.count(entries.files.len());
         Ok(entries)
@@ -88,7 +94,13 @@ impl<'a> Walk<'a> {
     }
 
     /// `real` is the folder's path without links.
-    fn walk(&mut self, folder: &Path, real: PathBuf, depth: usize, below: &mut Below) -> Result<(), CatalogueError> {
+    fn walk(
+        &mut self,
+        folder: &Path,
+        real: PathBuf,
+        depth: usize,
+        below: &mut Below,
+    ) -> Result<(), CatalogueError> {
         if depth == 0 {
             return Err(CatalogueError::TooDeep { path: folder.to_path_buf() });
         }
@@ -123,7 +135,10 @@ struct Below {
 }
 
 /// The folders in a folder, and all its files that are not hidden, whatever they are called.
-pub fn list_all(folder: &Path, walk: &mut Walk<'_>) -> Result<(Entries, Vec<PathBuf>), CatalogueError> {
+pub fn list_all(
+    folder: &Path,
+    walk: &mut Walk<'_>,
+) -> Result<(Entries, Vec<PathBuf>), CatalogueError> {
     let mut listed = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
@@ -134,7 +149,11 @@ pub fn list_all(folder: &Path, walk: &mut Walk<'_>) -> Result<(Entries, Vec<Path
     let mut files = Vec::new();
     for (path, kind) in listed {
         // What a link leads to must be asked for; of everything else the folder itself tells.
-        let kind = if kind.is_symlink() { std::fs::metadata(&path).map(|metadata| metadata.file_type()) } else { Ok(kind) };
+        let kind = if kind.is_symlink() {
+            std::fs::metadata(&path).map(|metadata| metadata.file_type())
+        } else {
+            Ok(kind)
+        };
         match kind {
             _ if is_hidden(&path) => walk.ignore(path, "hidden"),
             Ok(kind) if kind.is_dir() => match skipped_folder(&path) {
@@ -176,7 +195,9 @@ pub fn lossy_name(path: &Path) -> String {
 
 /// The order of paths: that of their bytes.
 pub fn sort_by_bytes(paths: &mut [PathBuf]) {
-    paths.sort_by(|left, right| left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes()));
+    paths.sort_by(|left, right| {
+        left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes())
+    });
 }
 
 fn name_bytes(path: &Path) -> &[u8] {

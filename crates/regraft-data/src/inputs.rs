@@ -18,14 +18,16 @@ pub struct Inputs {
     pub notes: Vec<String>,
 }
 
-/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a path on each line, or
-/// a table with a column of paths) and archives (ZIP, tar) into a list of files. Any other file that is named is in it,
-/// whatever it is called. In a folder, hidden entries and files that are not images by their name are left out. Archives are
-/// unpacked in `cache`.
+/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists
+/// (`.txt` with a path on each line, or a table with a column of paths) and archives (ZIP, tar)
+/// into a list of files. Any other file that is named is in it, whatever it is called. In a folder,
+/// hidden entries and files that are not images by their name are left out. Archives are unpacked
+/// in `cache`.
 ///
 /// # Errors
 ///
-/// If a word names nothing, a folder cannot be read, or a file is of a kind that is known not to be an image.
+/// If a word names nothing, a folder cannot be read, or a file is of a kind that is known not to be
+/// an image.
 pub fn expand<P: AsRef<Path>>(words: &[P], cache: &Path) -> Result<Inputs, CatalogueError> {
     let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new(), notes: Vec::new() };
     for word in words.iter().map(AsRef::as_ref) {
@@ -39,9 +41,13 @@ pub fn expand<P: AsRef<Path>>(words: &[P], cache: &Path) -> Result<Inputs, Catal
             Err(error) => return Err(error),
         }
         // A pattern is text; a path that is not is no pattern.
-        let Some(pattern) = word.to_str() else { return Err(CatalogueError::NoInput(word.display().to_string())) };
-        let invalid =
-            |error: glob::PatternError| CatalogueError::Pattern { pattern: pattern.to_owned(), message: error.msg.to_owned() };
+        let Some(pattern) = word.to_str() else {
+            return Err(CatalogueError::NoInput(word.display().to_string()));
+        };
+        let invalid = |error: glob::PatternError| CatalogueError::Pattern {
+            pattern: pattern.to_owned(),
+            message: error.msg.to_owned(),
+        };
         let before = inputs.paths.len();
         for path in glob::glob(pattern).map_err(invalid)? {
             let unreadable = |error: glob::GlobError| CatalogueError::Unreadable {

@@ -1,9 +1,9 @@
 //! Image folders, decoding, transforms and batches of Regraft.
 //!
-//! The way of a picture: [`catalogue::scan`] lists the files of a folder with their classes, [`verify::verify`] decodes each once
-//! before training starts, and a [`loader::Loader`] decodes ([`decode::decode`]), transforms ([`preprocessing`],
-//! [`augmentation`]) and batches them ahead of the thread that trains. What a transform does is what Pillow and torchvision do,
-//! to the level.
+//! The way of a picture: [`catalogue::scan`] lists the files of a folder with their classes,
+//! [`verify::verify`] decodes each once before training starts, and a [`loader::Loader`] decodes
+//! ([`decode::decode`]), transforms ([`preprocessing`], [`augmentation`]) and batches them ahead of
+//! the thread that trains. What a transform does is what Pillow and torchvision do, to the level.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! Batches, made ahead of the thread that uses them.
 //!
-//! Workers take one picture at a time, in order, so that all of them work on the batch that is needed next. At most
-//! [`LoaderOptions::prefetch_batches`] batches are in the making or waiting; a worker that would start another one sleeps. A
-//! picture's pixels depend on (seed, epoch, sample) alone, and each has its place in its batch: the number of workers changes
-//! nothing but the time.
+//! Workers take one picture at a time, in order, so that all of them work on the batch that is
+//! needed next. At most [`LoaderOptions::prefetch_batches`] batches are in the making or waiting; a
+//! worker that would start another one sleeps. A picture's pixels depend on (seed, epoch, sample)
+//! alone, and each has its place in its batch: the number of workers changes nothing but the time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,14 +39,16 @@ pub struct LoaderOptions {
     pub augmentation: Augmentation,
     /// What is taken for a readable picture. [`DecodeOptions::least_side`] is set by `full_decode`.
     pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than `transform` needs.
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
+    /// than `transform` needs.
     pub full_decode: bool,
     /// Where decoded pictures are kept from epoch to epoch.
     pub cache: Option<Arc<DecodedCache>>,
 }
 
 impl LoaderOptions {
-    /// Evaluation in batches of `batch_size`, two batches ahead, without a cache, on as many threads as the machine has cores.
+    /// Evaluation in batches of `batch_size`, two batches ahead, without a cache, on as many
+    /// threads as the machine has cores.
     #[must_use]
     pub fn new(preprocessing: Preprocessing, batch_size: usize) -> Self {
         Self {
@@ -88,10 +90,14 @@ pub enum LoaderError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// The system started no thread at all.
-    #[error("cannot start a thread that decodes ({0}): the system limits processes or memory; raise the limit")]
+    #[error(
+        "cannot start a thread that decodes ({0}): the system limits processes or memory; raise \
+         the limit"
+    )]
     NoThread(String),
     /// A picture was decoded, but making the network's input of it failed: a fault of this program.
-    #[error("{}: making the network's input of it failed ({message}); please report this", shown(.path))]
+    #[error("{}: making the network's input of it failed ({message}); please report this", shown(
+        .path))]
     Transform {
         /// The file.
         path: std::path::PathBuf,
@@ -159,11 +165,21 @@ impl Loader {
     #[must_use]
     pub fn start(samples: Arc<[Sample]>, order: Vec<u32>, options: LoaderOptions) -> Self {
         assert!(options.batch_size > 0, "a batch has at least one picture");
-        assert!(order.iter().all(|&index| (index as usize) < samples.len()), "the order names samples that are not there");
+        assert!(
+            order.iter().all(|&index| (index as usize) < samples.len()),
+            "the order names samples that are not there"
+        );
         let count = options.workers.clamp(1, order.len().max(1));
-        let options = LoaderOptions { prefetch_batches: options.prefetch_batches.max(1), ..options };
-        let shared =
-            Arc::new(Shared { samples, order, options, state: Mutex::default(), complete: Condvar::new(), work: Condvar::new() });
+        let options =
+            LoaderOptions { prefetch_batches: options.prefetch_batches.max(1), ..options };
+        let shared = Arc::new(Shared {
+            samples,
+            order,
+            options,
+            state: Mutex::default(),
+            complete: Condvar::new(),
+            work: Condvar::new(),
+        });
         // Fewer threads than asked for change nothing but the time.
         let (mut workers, mut no_worker) = (Vec::with_capacity(count), None);
         while workers.len() < count {
@@ -171,7 +187,8 @@ impl Loader {
             match std::thread::Builder::new().spawn(move || shared.run_worker()) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
-                    no_worker = workers.is_empty().then(|| LoaderError::NoThread(error.to_string()));
+                    no_worker =
+                        workers.is_empty().then(|| LoaderError::NoThread(error.to_string()));
                     break;
                 }
             }
@@ -300,7 +317,8 @@ impl Shared {
         }
     }
 
-    /// Waits for the next picture to work on; `None` when there is none left or the loader was dropped.
+    /// Waits for the next picture to work on; `None` when there is none left or the loader was
+    /// dropped.
     fn take_picture(&self) -> Option<(usize, Arc<Pending>)> {
         let mut state = self.lock();
         loop {
@@ -315,7 +333,9 @@ impl Shared {
                     let missing = self.batch_range(batch).len();
                     let mut pixels = state.spare.pop().unwrap_or_default();
                     pixels.resize(missing * self.options.preprocessing.input_length(), 0);
-                    state.pending.push_back(Arc::new(Pending { content: Mutex::new(Content { pixels, missing, failed: None }) }));
+                    state.pending.push_back(Arc::new(Pending {
+                        content: Mutex::new(Content { pixels, missing, failed: None }),
+                    }));
                 }
                 let pending = Arc::clone(&state.pending[batch - state.delivered]);
                 return Some((place, pending));
@@ -324,7 +344,8 @@ impl Shared {
         }
     }
 
-    /// The square picture at a place in the order. A panic in here must not leave the consumer waiting.
+    /// The square picture at a place in the order. A panic in here must not leave the consumer
+    /// waiting.
     fn pixels(&self, place: usize) -> Result<Vec<u8>, LoaderError> {
         let index = self.order[place];
         let path = &self.samples[index as usize].path;
@@ -339,7 +360,10 @@ impl Shared {
         }));
         match transformed {
             Ok(square) => Ok(square.pixels),
-            Err(_) => Err(LoaderError::Transform { path: path.clone(), message: "see the panic's message above".to_owned() }),
+            Err(_) => Err(LoaderError::Transform {
+                path: path.clone(),
+                message: "see the panic's message above".to_owned(),
+            }),
         }
     }
 }

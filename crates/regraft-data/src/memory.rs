@@ -2,21 +2,27 @@
 
 use std::path::Path;
 
-/// Bytes that this process may still take without others having to give way, as far as the system says (Linux: what is available
-/// in the machine, and what its control group leaves); `None` where it does not.
+/// Bytes that this process may still take without others having to give way, as far as the system
+/// says (Linux: what is available in the machine, and what its control group leaves); `None` where
+/// it does not.
 #[must_use]
 pub fn available() -> Option<u64> {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text))?;
+    let machine =
+        std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text))?;
     Some(group_left(Path::new("/sys/fs/cgroup")).map_or(machine, |left| machine.min(left)))
 }
 
-/// Bytes of memory that this process could ever have, with the machine's swap (Linux: also not more than its control group
-/// allows); `None` if the system does not say.
+/// Bytes of memory that this process could ever have, with the machine's swap (Linux: also not more
+/// than its control group allows); `None` if the system does not say.
 #[must_use]
 pub fn total() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let machine = field_of(&text, "MemTotal:")?.saturating_add(field_of(&text, "SwapTotal:").unwrap_or(0));
-    Some(group_number(Path::new("/sys/fs/cgroup"), "memory.max").map_or(machine, |limit| machine.min(limit)))
+    let machine =
+        field_of(&text, "MemTotal:")?.saturating_add(field_of(&text, "SwapTotal:").unwrap_or(0));
+    Some(
+        group_number(Path::new("/sys/fs/cgroup"), "memory.max")
+            .map_or(machine, |limit| machine.min(limit)),
+    )
 }
 
 fn available_of(meminfo: &str) -> Option<u64> {
@@ -31,7 +37,9 @@ fn field_of(meminfo: &str, name: &str) -> Option<u64> {
 
 /// What the control group (version 2) at `folder` leaves, if it has a limit.
 fn group_left(folder: &Path) -> Option<u64> {
-    Some(group_number(folder, "memory.max")?.saturating_sub(group_number(folder, "memory.current")?))
+    Some(
+        group_number(folder, "memory.max")?.saturating_sub(group_number(folder, "memory.current")?),
+    )
 }
 
 /// A number of bytes that a control group's folder tells, unless it is `max`.
@@ -45,7 +53,8 @@ mod tests {
 
     #[test]
     fn what_the_system_says_is_read() {
-        let text = "MemTotal:       24612345 kB\nMemFree:          100000 kB\nMemAvailable:   23456789 kB\n";
+        let text = "MemTotal:       24612345 kB\nMemFree:          100000 kB\nMemAvailable:   \
+            23456789 kB\n";
         assert_eq!(available_of(text), Some(23_456_789 * 1024));
         assert_eq!(available_of("MemTotal: 1 kB"), None);
         assert_eq!(field_of(text, "MemTotal:"), Some(24_612_345 * 1024));

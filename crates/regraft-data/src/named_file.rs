@@ -1,8 +1,10 @@
-//! Opens files that a user, a table or a folder names, without ever blocking on one or reading without end.
+//! Opens files that a user, a table or a folder names, without ever blocking on one or reading
+//! without end.
 //!
-//! Only regular files are opened, with one exception: the process's own streams (`/dev/stdin`, `/dev/fd/N`, and so a shell's
-//! process substitution `<(command)`), which somebody has passed on purpose and which have a writer. Any other pipe would block
-//! until a writer opens it, and a device such as `/dev/zero` never ends.
+//! Only regular files are opened, with one exception: the process's own streams (`/dev/stdin`,
+//! `/dev/fd/N`, and so a shell's process substitution `<(command)`), which somebody has passed on
+//! purpose and which have a writer. Any other pipe would block until a writer opens it, and a
+//! device such as `/dev/zero` never ends.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
@@ -14,7 +16,8 @@ pub const MAX_TABLE_BYTES: u64 = 1 << 30;
 /// The most bytes of a file of options, such as a `config.toml`.
 pub const MAX_OPTIONS_BYTES: u64 = 16 << 20;
 
-/// Why a file is not read although it exists. [`open`] and [`read`] return it inside of an [`io::Error`].
+/// Why a file is not read although it exists. [`open`] and [`read`] return it inside of an
+/// [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is not a regular file.
@@ -42,7 +45,8 @@ impl From<Refusal> for io::Error {
 ///
 /// # Errors
 ///
-/// [`Refusal::NotRegular`] for a folder, a named pipe, a socket or a device; otherwise what the operating system says.
+/// [`Refusal::NotRegular`] for a folder, a named pipe, a socket or a device; otherwise what the
+/// operating system says.
 pub fn open(path: &Path) -> io::Result<File> {
     let about = std::fs::metadata(path)?;
     if !about.is_file() && (about.is_dir() || !is_own_stream(path)) {
@@ -55,8 +59,8 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As [`open`]; and [`Refusal::TooLong`] if it has more than `limit` bytes. A regular file is then not read at all, a stream only
-/// as far as the limit.
+/// As [`open`]; and [`Refusal::TooLong`] if it has more than `limit` bytes. A regular file is then
+/// not read at all, a stream only as far as the limit.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_if(path, limit, 0, |_| Ok(()))
 }
@@ -81,7 +85,11 @@ pub fn read_if<E: From<io::Error>>(
     bytes.try_reserve(expected.saturating_sub(bytes.len())).map_err(io::Error::from)?;
     let left = limit.saturating_sub(bytes.len() as u64).saturating_add(1);
     file.take(left).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(io::Error::from(Refusal::TooLong { limit }).into()) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit {
+        Err(io::Error::from(Refusal::TooLong { limit }).into())
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// The text of a file that [`open`] opens.
@@ -91,7 +99,8 @@ pub fn read_if<E: From<io::Error>>(
 /// As [`read`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let bytes = read(path, limit)?;
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 /// How many bytes are likely to come: a regular file's length, 0 for a stream.
@@ -120,16 +129,21 @@ fn kind_of(file_type: FileType) -> &'static str {
     if file_type.is_dir() { "a folder" } else { "something else" }
 }
 
-/// Whether a path leads to an entry of the folder that holds the process's open files. Links are followed one by one, because a
-/// pipe's entry is itself a link that leads nowhere in the file system.
+/// Whether a path leads to an entry of the folder that holds the process's open files. Links are
+/// followed one by one, because a pipe's entry is itself a link that leads nowhere in the file
+/// system.
 #[cfg(unix)]
 fn is_own_stream(path: &Path) -> bool {
     /// As many links as Linux follows.
     const MAX_LINKS: usize = 40;
-    let own: Vec<_> = ["/proc/self/fd", "/dev/fd"].iter().filter_map(|folder| Path::new(folder).canonicalize().ok()).collect();
+    let own: Vec<_> = ["/proc/self/fd", "/dev/fd"]
+        .iter()
+        .filter_map(|folder| Path::new(folder).canonicalize().ok())
+        .collect();
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let Ok(parent) = parent.canonicalize() else { return false };
         if own.contains(&parent) {
             return true;

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress` is called from any of the
-/// threads, with the number of places done. If the system starts fewer threads, those do the work; the calling thread does it if
-/// there is none.
+/// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress`
+/// is called from any of the threads, with the number of places done. If the system starts fewer
+/// threads, those do the work; the calling thread does it if there is none.
 pub fn map<T: Send>(
     count: usize,
     workers: usize,
@@ -28,7 +28,8 @@ pub fn map<T: Send>(
     };
     std::thread::scope(|scope| {
         let start = |_| std::thread::Builder::new().spawn_scoped(scope, take_places);
-        let started = (0..workers.clamp(1, count.max(1))).map(start).take_while(Result::is_ok).count();
+        let started =
+            (0..workers.clamp(1, count.max(1))).map(start).take_while(Result::is_ok).count();
         if started == 0 {
             take_places();
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::RgbImage;
 
-/// How a picture becomes the network's input; stored in every model file. Evaluation follows torchvision 0.29 on Pillow pictures.
+/// How a picture becomes the network's input; stored in every model file. Evaluation follows
+/// torchvision 0.29 on Pillow pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Width and height of the network's input in pixels.
@@ -21,12 +22,13 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
-/// How a picture is brought to a square in evaluation. The user's words are `crop`, `squash` and `letterbox`.
+/// How a picture is brought to a square in evaluation. The user's words are `crop`, `squash` and
+/// `letterbox`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResizeMode {
-    /// The short side is resized to this many pixels, and the centre is cut out (torchvision's `Resize` and `CenterCrop`; what is
-    /// missing at the edges is black).
+    /// The short side is resized to this many pixels, and the centre is cut out (torchvision's
+    /// `Resize` and `CenterCrop`; what is missing at the edges is black).
     Crop {
         /// Pixels of the short side.
         short_side: u32,
@@ -59,7 +61,10 @@ pub enum PreprocessingError {
         value: u32,
     },
     /// A mean or standard deviation that no picture can be normalised with.
-    #[error("mean {mean:?} and std {std:?} cannot normalise a picture: they must be finite, and std above 0")]
+    #[error(
+        "mean {mean:?} and std {std:?} cannot normalise a picture: they must be finite, and std \
+         above 0"
+    )]
     Normalisation {
         /// Mean of the channels.
         mean: [f32; 3],
@@ -98,7 +103,9 @@ impl Preprocessing {
                 return Err(PreprocessingError::Size { name, value });
             }
         }
-        if self.mean.iter().chain(&self.std).any(|value| !value.is_finite()) || self.std.iter().any(|&value| value <= 0.0) {
+        if self.mean.iter().chain(&self.std).any(|value| !value.is_finite())
+            || self.std.iter().any(|&value| value <= 0.0)
+        {
             return Err(PreprocessingError::Normalisation { mean: self.mean, std: self.std });
         }
         Ok(())
@@ -108,7 +115,9 @@ impl Preprocessing {
     #[must_use]
     pub fn size_in_words(&self) -> String {
         let resize = match self.resize {
-            ResizeMode::Crop { short_side } => format!("the centre of a short side of {short_side}"),
+            ResizeMode::Crop { short_side } => {
+                format!("the centre of a short side of {short_side}")
+            }
             ResizeMode::Squash => "squashed".to_owned(),
             ResizeMode::Letterbox => "letterboxed".to_owned(),
         };
@@ -128,16 +137,27 @@ impl Preprocessing {
     }
 }
 
-/// The square picture `[image_size, image_size, 3]` that the network sees in evaluation, before normalisation.
+/// The square picture `[image_size, image_size, 3]` that the network sees in evaluation, before
+/// normalisation.
 #[must_use]
 pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> RgbImage {
     let side = preprocessing.image_size as usize;
     match preprocessing.resize {
-        ResizeMode::Crop { short_side } => resized_centre(image, short_side as usize, side, preprocessing),
+        ResizeMode::Crop { short_side } => {
+            resized_centre(image, short_side as usize, side, preprocessing)
+        }
         ResizeMode::Squash => {
-            let mut square = RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
+            let mut square =
+                RgbImage::filled(preprocessing.image_size, preprocessing.image_size, [0; 3]);
             let whole = Rectangle::whole(image.width as usize, image.height as usize);
-            resize_into(image, whole, (side, side), Rectangle::whole(side, side), preprocessing, &mut square.pixels);
+            resize_into(
+                image,
+                whole,
+                (side, side),
+                Rectangle::whole(side, side),
+                preprocessing,
+                &mut square.pixels,
+            );
             square
         }
         ResizeMode::Letterbox => letterboxed(image, side, preprocessing),
@@ -154,15 +174,33 @@ pub(crate) fn resize_into(
     output: &mut [u8],
 ) {
     let source_size = (image.width as usize, image.height as usize);
-    resize_rgb(&image.pixels, source_size, crop, size, window, preprocessing.interpolation.filter(), output);
+    resize_rgb(
+        &image.pixels,
+        source_size,
+        crop,
+        size,
+        window,
+        preprocessing.interpolation.filter(),
+        output,
+    );
 }
 
 /// torchvision's `Resize(short_side)` and `CenterCrop(side)`. Only what the crop keeps is computed.
-fn resized_centre(image: &RgbImage, short_side: usize, side: usize, preprocessing: &Preprocessing) -> RgbImage {
+fn resized_centre(
+    image: &RgbImage,
+    short_side: usize,
+    side: usize,
+    preprocessing: &Preprocessing,
+) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
     // Python's int(short_side * long / short): a division of floats, cut off.
-    let long_side = |long: usize, short: usize| ((short_side * long) as f64 / short as f64) as usize;
-    let size = if width <= height { (short_side, long_side(height, width)) } else { (long_side(width, height), short_side) };
+    let long_side =
+        |long: usize, short: usize| ((short_side * long) as f64 / short as f64) as usize;
+    let size = if width <= height {
+        (short_side, long_side(height, width))
+    } else {
+        (long_side(width, height), short_side)
+    };
     let (left, kept_width, margin_left) = centre(size.0, side);
     let (top, kept_height, margin_top) = centre(size.1, side);
     let window = Rectangle { left, top, width: kept_width, height: kept_height };
@@ -170,8 +208,9 @@ fn resized_centre(image: &RgbImage, short_side: usize, side: usize, preprocessin
     resize_and_place(image, size, window, (margin_left, margin_top), preprocessing, square)
 }
 
-/// torchvision's `CenterCrop` along one side: where the part that is kept starts, its length, and the margin before it when the
-/// picture is the smaller one. Halves are rounded to even, as Python does.
+/// torchvision's `CenterCrop` along one side: where the part that is kept starts, its length, and
+/// the margin before it when the picture is the smaller one. Halves are rounded to even, as Python
+/// does.
 fn centre(length: usize, side: usize) -> (usize, usize, usize) {
     if length < side {
         (0, length, (side - length) / 2)
@@ -183,7 +222,8 @@ fn centre(length: usize, side: usize) -> (usize, usize, usize) {
 fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
     let long = width.max(height);
-    // length * side / long, a half rounded up. In f64 some halves would come out below one half, such as 45 * 224 / 320.
+    // length * side / long, a half rounded up. In f64 some halves would come out below one half,
+    // such as 45 * 224 / 320.
     let scaled = |length: usize| ((2 * length * side + long) / (2 * long)).max(1);
     let size = (scaled(width), scaled(height));
     let mean = preprocessing.mean.map(|value| (value * 255.0).round() as u8);
@@ -192,7 +232,8 @@ fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> 
     resize_and_place(image, size, Rectangle::whole(size.0, size.1), margins, preprocessing, square)
 }
 
-/// Resizes a picture to `size`, cuts `window` out and writes it over `square` at `margins` (left, top).
+/// Resizes a picture to `size`, cuts `window` out and writes it over `square` at `margins` (left,
+/// top).
 fn resize_and_place(
     image: &RgbImage,
     size: (usize, usize),

@@ -1,11 +1,13 @@
-//! How paths are shown in messages: a file of an unpacked archive by the archive and its path in there, as the user would name it.
+//! How paths are shown in messages: a file of an unpacked archive by the archive and its path in
+//! there, as the user would name it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-/// Folders into which this process unpacked archives, or found them unpacked, each with its archive. A fact about the disk rather
-/// than a state of the program, so it is known everywhere instead of travelling with each path.
+/// Folders into which this process unpacked archives, or found them unpacked, each with its
+/// archive. A fact about the disk rather than a state of the program, so it is known everywhere
+/// instead of travelling with each path.
 static UNPACKED: RwLock<Vec<(PathBuf, PathBuf)>> = RwLock::new(Vec::new());
 
 /// From now on paths in `folder` are shown as paths in `archive`.
@@ -30,7 +32,11 @@ impl fmt::Display for Shown<'_> {
         let known = UNPACKED.read().unwrap_or_else(PoisonError::into_inner);
         for (folder, archive) in &*known {
             if let Ok(inner) = self.0.strip_prefix(folder) {
-                let whole = if inner.as_os_str().is_empty() { archive.clone() } else { archive.join(inner) };
+                let whole = if inner.as_os_str().is_empty() {
+                    archive.clone()
+                } else {
+                    archive.join(inner)
+                };
                 return fmt::Display::fmt(&whole.display(), formatter);
             }
         }
@@ -45,11 +51,17 @@ mod tests {
     #[test]
     fn a_path_in_an_unpacked_archive_is_shown_in_the_archive() {
         let folder = Path::new("cache").join("unpacked").join("photos-0123");
-        assert_eq!(shown(&folder.join("cat")).to_string(), folder.join("cat").display().to_string());
+        assert_eq!(
+            shown(&folder.join("cat")).to_string(),
+            folder.join("cat").display().to_string()
+        );
         is_unpacked(&folder, Path::new("old.zip"));
         is_unpacked(&folder, Path::new("photos.zip"));
         assert_eq!(shown(&folder).to_string(), "photos.zip");
-        assert_eq!(shown(&folder.join("cat")).to_string(), Path::new("photos.zip").join("cat").display().to_string());
+        assert_eq!(
+            shown(&folder.join("cat")).to_string(),
+            Path::new("photos.zip").join("cat").display().to_string()
+        );
         let other = Path::new("cache").join("unpacked").join("photos-0123b");
         assert_eq!(shown(&other).to_string(), other.display().to_string());
     }

@@ -33,11 +33,12 @@ impl Source {
     }
 }
 
-/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder for caches. `None` where the
-/// system names no such folder.
+/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder
+/// for caches. `None` where the system names no such folder.
 #[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
-    let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named =
+        |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = named("REGRAFT_CACHE") {
         return Some(folder);
     }
@@ -54,14 +55,16 @@ pub fn cache_folder() -> Option<PathBuf> {
     system.map(|folder| folder.join("regraft"))
 }
 
-/// Where archives are unpacked unless the caller says otherwise: [`cache_folder`], or else the system's folder for temporary files.
+/// Where archives are unpacked unless the caller says otherwise: [`cache_folder`], or else the
+/// system's folder for temporary files.
 #[must_use]
 pub fn unpack_folder() -> PathBuf {
     cache_folder().unwrap_or_else(|| std::env::temp_dir().join("regraft"))
 }
 
-/// Says what `path` means. An archive is unpacked into a folder of its own below `cache`, once for each
-/// state of the archive. A path may lead into it (`photos.zip/test`). Notes for the user go to `notes`.
+/// Says what `path` means. An archive is unpacked into a folder of its own below `cache`, once for
+/// each state of the archive. A path may lead into it (`photos.zip/test`). Notes for the user go to
+/// `notes`.
 ///
 /// # Errors
 ///
@@ -70,14 +73,17 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
     let file = path.ancestors().find(|part| part.is_file());
     // A file that cannot be read gets its error where it is used.
     let start = file.and_then(|file| file_kind::start_of(file).ok()).unwrap_or_default();
-    let Some(archive) = file.filter(|_| ArchiveKind::of_start(&start).is_some()) else { return plain(path, &start) };
+    let Some(archive) = file.filter(|_| ArchiveKind::of_start(&start).is_some()) else {
+        return plain(path, &start);
+    };
     if let Some(kind) = file_kind::of_zip(archive) {
         return Err(CatalogueError::NotData { path: archive.to_path_buf(), kind });
     }
     let mut unpacked = unpacked(archive, cache, notes)?;
     match path.strip_prefix(archive) {
         Ok(inner) if inner.as_os_str().is_empty() => {
-            // Most archives hold one folder, and the class folders or a table in it. A folder of images alone is a class.
+            // Most archives hold one folder, and the class folders or a table in it. A folder of
+            // images alone is a class.
             while let (folders, files) = listed(&unpacked)?
                 && let ([only], []) = (&folders[..], &files[..])
                 && Split::of(&lossy_name(only)).is_none()
@@ -94,20 +100,33 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
 }
 
 /// An unpacked archive is its table if it has one with labels, or else its folders.
-fn content(unpacked: PathBuf, archive: &Path, notes: &mut Vec<String>) -> Result<Source, CatalogueError> {
+fn content(
+    unpacked: PathBuf,
+    archive: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Source, CatalogueError> {
     let (_, files) = listed(&unpacked)?;
     // A folder's own metadata.csv is read with the folder.
-    let tables: Vec<PathBuf> = files.into_iter().filter(|file| is_table(file) && !is_metadata(file)).collect();
+    let tables: Vec<PathBuf> =
+        files.into_iter().filter(|file| is_table(file) && !is_metadata(file)).collect();
     match &tables[..] {
         [] => {}
         [table] => match table::read(table) {
-            Ok(read) if !read.rows.is_empty() && read.rows.iter().all(|row| row.label.is_some()) => {
-                notes.push(format!("{} labels the images of the archive; its folders' names do not count.", shown(table)));
+            Ok(read)
+                if !read.rows.is_empty() && read.rows.iter().all(|row| row.label.is_some()) =>
+            {
+                notes.push(format!(
+                    "{} labels the images of the archive; its folders' names do not count.",
+                    shown(table)
+                ));
                 return Ok(Source::Table(table.clone()));
             }
             // A table of something else may lie beside class folders.
             Ok(_) | Err(CatalogueError::NoColumn { .. } | CatalogueError::NotData { .. }) => {
-                notes.push(format!("{} is ignored: it does not list images with labels.", shown(table)));
+                notes.push(format!(
+                    "{} is ignored: it does not list images with labels.",
+                    shown(table)
+                ));
             }
             Err(error) => return Err(error),
         },
@@ -133,31 +152,53 @@ fn plain(path: &Path, start: &[u8]) -> Result<Source, CatalogueError> {
         Ok(_) if TableKind::of(path).is_some() => Ok(Source::Table(path.to_path_buf())),
         Ok(metadata) if !metadata.is_file() => match named_file::open(path) {
             Ok(_) => Ok(Source::File(path.to_path_buf())),
-            Err(error) => Err(CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }),
+            Err(error) => Err(CatalogueError::Unreadable {
+                path: path.to_path_buf(),
+                message: error.to_string(),
+            }),
         },
         Ok(_) => match FileKind::of_data(path, start) {
             Some(kind) => Err(CatalogueError::NotData { path: path.to_path_buf(), kind }),
             None => Ok(Source::File(path.to_path_buf())),
         },
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
             Err(CatalogueError::Missing { path: path.to_path_buf() })
         }
-        Err(error) => Err(CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }),
+        Err(error) => {
+            Err(CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() })
+        }
     }
 }
 
-/// The folder that holds an archive's content. It is made aside and then renamed, so that it is whole or
-/// not there. What was noted while unpacking lies beside it, for later calls.
-fn unpacked(archive: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<PathBuf, CatalogueError> {
-    let failed = |path: &Path, error: std::io::Error| ArchiveError::File { path: path.to_path_buf(), message: error.to_string() };
+/// The folder that holds an archive's content. It is made aside and then renamed, so that it is
+/// whole or not there. What was noted while unpacking lies beside it, for later calls.
+fn unpacked(
+    archive: &Path,
+    cache: &Path,
+    notes: &mut Vec<String>,
+) -> Result<PathBuf, CatalogueError> {
+    let failed = |path: &Path, error: std::io::Error| ArchiveError::File {
+        path: path.to_path_buf(),
+        message: error.to_string(),
+    };
     let real = archive.canonicalize().map_err(|error| failed(archive, error))?;
     let metadata = real.metadata().map_err(|error| failed(archive, error))?;
-    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let changed = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
     let mut state = Sha256::new();
     state.update(real.as_os_str().as_encoded_bytes());
     state.update(metadata.len().to_le_bytes());
     state.update(changed.as_nanos().to_le_bytes());
-    let digits: String = state.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digits: String =
+        state.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let name = real.file_name().unwrap_or_default().to_string_lossy();
     let name = ArchiveKind::stem(&name);
     let parent = cache.join("unpacked");
@@ -167,10 +208,13 @@ fn unpacked(archive: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Pat
         let aside = parent.join(format!("{name}-{digits}.part-{}", std::process::id()));
         // A process of the same number may have been killed on the way.
         match std::fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&aside, error).into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(&aside, error).into());
+            }
             _ => {}
         }
-        let outcome = unpack(&real, &aside, &UnpackLimits::of_archive(metadata.len()), &mut |_, _| {});
+        let outcome =
+            unpack(&real, &aside, &UnpackLimits::of_archive(metadata.len()), &mut |_, _| {});
         let outcome = outcome.and_then(|found| {
             if !found.is_empty() {
                 std::fs::write(&noted, found.join("\n")).map_err(|error| failed(&noted, error))?;

@@ -17,8 +17,8 @@ const VALIDATION: [&str; 5] = ["val", "valid", "validation", "dev", "development
 const TEST: [&str; 4] = ["test", "testing", "eval", "evaluation"];
 /// Words that say nothing about the split: `seg_train`, `test-set`, `Training Data`.
 const FILLERS: [&str; 19] = [
-    "data", "dataset", "dir", "file", "files", "folder", "image", "images", "img", "imgs", "part", "photo", "photos", "picture",
-    "pictures", "samples", "seg", "set", "split",
+    "data", "dataset", "dir", "file", "files", "folder", "image", "images", "img", "imgs", "part",
+    "photo", "photos", "picture", "pictures", "samples", "seg", "set", "split",
 ];
 /// Fillers that may follow without a separator: `trainset`, `TestData`.
 const GLUED: [&str; 6] = ["data", "dataset", "dir", "images", "imgs", "set"];
@@ -26,18 +26,20 @@ const GLUED: [&str; 6] = ["data", "dataset", "dir", "images", "imgs", "set"];
 impl Split {
     /// The split that a name means, or `None` for any other name.
     ///
-    /// Letter case does not count. The name is cut into words at blanks and ASCII punctuation. Exactly one
-    /// word must name a split; every other word must be a filler such as `set`, `data` or `seg`, or start with a digit.
-    /// Digits at a word's end do not count, nor does `set`, `data` or the like at the end of the split's word: `train2017`,
-    /// `TrainSet`, `seg_train`, `test-set`.
+    /// Letter case does not count. The name is cut into words at blanks and ASCII punctuation.
+    /// Exactly one word must name a split; every other word must be a filler such as `set`, `data`
+    /// or `seg`, or start with a digit. Digits at a word's end do not count, nor does `set`, `data`
+    /// or the like at the end of the split's word: `train2017`, `TrainSet`, `seg_train`,
+    /// `test-set`.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         of_words(&words(name))
     }
 
-    /// The split that each of some names means, seen together: what [`Split::of`] says, or, if it recognises none of them, what
-    /// remains once words that all of them share at the start or end are dropped (`pets_train`, `pets_test`). All of them must
-    /// then be splits, and one of them the training set.
+    /// The split that each of some names means, seen together: what [`Split::of`] says, or, if it
+    /// recognises none of them, what remains once words that all of them share at the start or end
+    /// are dropped (`pets_train`, `pets_test`). All of them must then be splits, and one of them
+    /// the training set.
     #[must_use]
     pub fn of_all(names: &[String]) -> Vec<Option<Self>> {
         let names: Vec<Vec<String>> = names.iter().map(|name| words(name)).collect();
@@ -46,10 +48,16 @@ impl Split {
             return not_valid_and_invalid(alone, &names);
         }
         let shortest = names.iter().map(Vec::len).min().unwrap_or(0);
-        let all_share = |word: &dyn Fn(&[String]) -> Option<String>| names.iter().all(|name| word(name) == word(&names[0]));
-        let start = (0..shortest).take_while(|&place| all_share(&|name| name.get(place).cloned())).count();
-        let end = (1..=shortest - start).take_while(|&place| all_share(&|name| name.get(name.len() - place).cloned())).count();
-        let rest: Vec<Option<Self>> = names.iter().map(|name| of_words(&name[start..name.len() - end])).collect();
+        let all_share = |word: &dyn Fn(&[String]) -> Option<String>| {
+            names.iter().all(|name| word(name) == word(&names[0]))
+        };
+        let start =
+            (0..shortest).take_while(|&place| all_share(&|name| name.get(place).cloned())).count();
+        let end = (1..=shortest - start)
+            .take_while(|&place| all_share(&|name| name.get(name.len() - place).cloned()))
+            .count();
+        let rest: Vec<Option<Self>> =
+            names.iter().map(|name| of_words(&name[start..name.len() - end])).collect();
         let are_splits = rest.iter().all(Option::is_some) && rest.contains(&Some(Self::Train));
         if are_splits { rest } else { alone }
     }
@@ -79,18 +87,26 @@ pub fn is_filler(name: &str) -> bool {
 }
 
 /// `valid` beside `invalid` is a class.
-fn not_valid_and_invalid(mut splits: Vec<Option<Split>>, names: &[Vec<String>]) -> Vec<Option<Split>> {
+fn not_valid_and_invalid(
+    mut splits: Vec<Option<Split>>,
+    names: &[Vec<String>],
+) -> Vec<Option<Split>> {
     if names.iter().flatten().any(|word| word == "invalid") {
         let is_valid = |name: &[String]| name.iter().any(|word| word == "valid");
-        splits.iter_mut().zip(names).filter(|(_, name)| is_valid(name)).for_each(|(split, _)| *split = None);
+        splits
+            .iter_mut()
+            .zip(names)
+            .filter(|(_, name)| is_valid(name))
+            .for_each(|(split, _)| *split = None);
     }
     splits
 }
 
 fn words(name: &str) -> Vec<String> {
     let lower = name.to_lowercase();
-    let words =
-        lower.split(|letter: char| letter.is_whitespace() || letter.is_ascii_punctuation()).filter(|word| !word.is_empty());
+    let words = lower
+        .split(|letter: char| letter.is_whitespace() || letter.is_ascii_punctuation())
+        .filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
 }
 
@@ -99,10 +115,14 @@ fn of_words(words: &[String]) -> Option<Split> {
     for word in words {
         let word = word.trim_end_matches(|letter: char| letter.is_ascii_digit());
         // A word of digits alone, and one that starts with them, such as `64x64`.
-        if word.is_empty() || word.starts_with(|letter: char| letter.is_ascii_digit()) || FILLERS.contains(&word) {
+        if word.is_empty()
+            || word.starts_with(|letter: char| letter.is_ascii_digit())
+            || FILLERS.contains(&word)
+        {
             continue;
         }
-        let split = of_word(word).or_else(|| GLUED.iter().find_map(|glued| of_word(word.strip_suffix(glued)?)))?;
+        let split = of_word(word)
+            .or_else(|| GLUED.iter().find_map(|glued| of_word(word.strip_suffix(glued)?)))?;
         if found.replace(split).is_some() {
             return None;
         }
@@ -134,9 +154,16 @@ mod tests {
 
     #[test]
     fn every_word_is_recognised_with_every_filler_in_any_case() {
-        for (split, words) in [(Split::Train, &TRAIN[..]), (Split::Validation, &VALIDATION), (Split::Test, &TEST)] {
+        for (split, words) in
+            [(Split::Train, &TRAIN[..]), (Split::Validation, &VALIDATION), (Split::Test, &TEST)]
+        {
             for word in words {
-                let mut names = vec![(*word).to_owned(), format!("{word}2017"), format!("{word}_64x64"), format!("01 {word}")];
+                let mut names = vec![
+                    (*word).to_owned(),
+                    format!("{word}2017"),
+                    format!("{word}_64x64"),
+                    format!("01 {word}"),
+                ];
                 for filler in FILLERS {
                     for separator in ["_", "-", " ", ".", "__"] {
                         names.push(format!("{word}{separator}{filler}"));
@@ -192,7 +219,10 @@ mod tests {
     fn words_that_all_names_share_do_not_count() {
         let [train, validation, test] = [Split::Train, Split::Validation, Split::Test].map(Some);
         assert_eq!(all(&["asl_alphabet_test", "asl_alphabet_train"]), [test, train]);
-        assert_eq!(all(&["Pets-Train-v2", "pets-val-v2", "Pets-Test-v2"]), [train, validation, test]);
+        assert_eq!(
+            all(&["Pets-Train-v2", "pets-val-v2", "Pets-Test-v2"]),
+            [train, validation, test]
+        );
         // Each alone is a split already, whatever lies beside it.
         assert_eq!(all(&["train", "bus", "test"]), [train, None, test]);
         for classes in [
@@ -218,7 +248,12 @@ mod tests {
     #[test]
     fn fillers_alone_name_nothing() {
         assert!(is_filler("images") && is_filler("Image Files") && is_filler("img_data"));
-        assert!(!is_filler("cat images") && !is_filler("test_images") && !is_filler("") && !is_filler("2017"));
+        assert!(
+            !is_filler("cat images")
+                && !is_filler("test_images")
+                && !is_filler("")
+                && !is_filler("2017")
+        );
     }
 
     #[test]
@@ -229,8 +264,10 @@ mod tests {
 
     #[test]
     fn any_text_is_a_name() {
-        let pieces =
-            ["train", "Test", "SET", "_", "-", " ", "7", "\u{130}", "\u{e9}", "e\u{301}", "\u{718a}", "\u{0}", "val", "\u{df}"];
+        let pieces = [
+            "train", "Test", "SET", "_", "-", " ", "7", "\u{130}", "\u{e9}", "e\u{301}",
+            "\u{718a}", "\u{0}", "val", "\u{df}",
+        ];
         for seed in 0..2000 {
             let mut draws = Draws::new(seed, Purpose::Split, 0, 0);
             let names: Vec<String> = (0..3)
@@ -242,9 +279,11 @@ mod tests {
                 .collect();
             let found = Split::of_all(&names);
             assert_eq!(found.len(), names.len());
-            let upper: Vec<String> = names.iter().map(|name| name.to_uppercase().to_lowercase()).collect();
+            let upper: Vec<String> =
+                names.iter().map(|name| name.to_uppercase().to_lowercase()).collect();
             let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-            // Letters without a case pair of their own, such as \u{df}, are other letters in capitals.
+            // Letters without a case pair of their own, such as \u{df}, are other letters in
+            // capitals.
             if upper == lower {
                 assert_eq!(Split::of_all(&upper), found, "{names:?}");
             }

@@ -1,5 +1,5 @@
-//! Tables of images: CSV, TSV and JSON lines with the columns `path`, `label` and `split`, and plain
-//! lists of paths.
+//! Tables of images: CSV, TSV and JSON lines with the columns `path`, `label` and `split`, and
+//! plain lists of paths.
 
 mod columns;
 mod delimited;
@@ -14,7 +14,8 @@ use crate::file_kind::FileKind;
 use crate::named_file::{self, MAX_TABLE_BYTES};
 use crate::split_name::Split;
 
-/// Names of tables that label the images in their folder, as Hugging Face's `imagefolder` looks for them.
+/// Names of tables that label the images in their folder, as Hugging Face's `imagefolder` looks for
+/// them.
 pub const METADATA_NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
 
 /// Whether a file is such a table by its name.
@@ -80,8 +81,9 @@ pub struct Row {
 ///
 /// If it cannot be read, is not text in UTF-8, has no column of paths, or a line cannot be used.
 pub fn read(path: &Path) -> Result<Table, CatalogueError> {
-    let bytes = named_file::read(path, MAX_TABLE_BYTES)
-        .map_err(|error| CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() })?;
+    let bytes = named_file::read(path, MAX_TABLE_BYTES).map_err(|error| {
+        CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }
+    })?;
     // Windows programs put a byte order mark before a text.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let kind = TableKind::of(path).unwrap_or(TableKind::List);
@@ -112,7 +114,8 @@ fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let text = std::str::from_utf8(text).map_err(|_| line_error(table, line, "is not text in UTF-8"))?;
+        let text = std::str::from_utf8(text)
+            .map_err(|_| line_error(table, line, "is not text in UTF-8"))?;
         if rows.is_empty() && delimited::is_header(text) {
             let message = "names the columns of a table; give the file the extension .csv or .tsv";
             return Err(line_error(table, line, message));
@@ -126,7 +129,8 @@ fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
 /// A value of a row.
 struct Text {
     written: String,
-    /// Whether blanks at its ends belong to it: it is quoted, or the format has no blanks beside it.
+    /// Whether blanks at its ends belong to it: it is quoted, or the format has no blanks beside
+    /// it.
     exact: bool,
 }
 
@@ -137,18 +141,24 @@ struct RawRow {
     split: Option<String>,
 }
 
-/// Characters that no path or label may hold. A value with one was most likely joined from several lines.
-pub const LINE_BREAKS: [char; 8] = ['\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+/// Characters that no path or label may hold. A value with one was most likely joined from several
+/// lines.
+pub const LINE_BREAKS: [char; 8] =
+    ['\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     let RawRow { line, path, label, split } = raw;
-    let label = label.map(|label| if label.exact { label.written } else { label.written.trim().to_owned() });
-    for (what, text) in [("path", Some(&path.written)), ("label", label.as_ref()), ("split", split.as_ref())] {
+    let label = label
+        .map(|label| if label.exact { label.written } else { label.written.trim().to_owned() });
+    for (what, text) in
+        [("path", Some(&path.written)), ("label", label.as_ref()), ("split", split.as_ref())]
+    {
         if let Some(text) = text
             && text.contains(LINE_BREAKS)
         {
             let start: String = text.chars().take(40).collect();
-            let message = format!("its {what} holds a line break ({start:?}...): is a quote missing?");
+            let message =
+                format!("its {what} holds a line break ({start:?}...): is a quote missing?");
             return Err(line_error(table, line, &message));
         }
     }
@@ -158,7 +168,8 @@ fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     }
     if let Some(scheme) = scheme(trimmed) {
         let message = format!(
-            "its path is an address ({scheme}://...), and addresses are not fetched: download the image and name its file"
+            "its path is an address ({scheme}://...), and addresses are not fetched: download the \
+             image and name its file"
         );
         return Err(line_error(table, line, &message));
     }
@@ -171,10 +182,9 @@ fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     let is_eval = split.as_deref().is_some_and(Split::is_eval);
     let split = match split.as_deref().map(str::trim) {
         None | Some("") => None,
-        Some(word) => Some(
-            Split::of(word)
-                .ok_or_else(|| line_error(table, line, &format!("the split {word:?} is none of train, val and test")))?,
-        ),
+        Some(word) => Some(Split::of(word).ok_or_else(|| {
+            line_error(table, line, &format!("the split {word:?} is none of train, val and test"))
+        })?),
     };
     Ok(Row { line, path, other, label, split, is_eval })
 }
@@ -213,6 +223,10 @@ fn line_error(path: &Path, line: u64, message: &str) -> CatalogueError {
 
 /// Names in a row, only the first of many.
 fn short(names: &[String], shown: usize) -> String {
-    let more = if names.len() > shown { format!(" and {} more", names.len() - shown) } else { String::new() };
+    let more = if names.len() > shown {
+        format!(" and {} more", names.len() - shown)
+    } else {
+        String::new()
+    };
     format!("{}{more}", names[..names.len().min(shown)].join(", "))
 }

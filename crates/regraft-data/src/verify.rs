@@ -26,8 +26,9 @@ impl Verified {
     }
 }
 
-/// Decodes all files on `workers` threads. Pictures that fit are kept in `cache`, so that the first epoch does not decode them
-/// again. `progress` is called from any of the threads, with the number of files done so far.
+/// Decodes all files on `workers` threads. Pictures that fit are kept in `cache`, so that the first
+/// epoch does not decode them again. `progress` is called from any of the threads, with the number
+/// of files done so far.
 pub fn verify(
     paths: &[&Path],
     workers: usize,

@@ -58,7 +58,10 @@ fn nothing_is_written_elsewhere() {
         archive(&zip, &[("good", b"x"), (name, b"x")]);
         let out = folder.path().join("deep/out");
         let error = unpack(&zip, &out, &LIMITS, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(&error, ArchiveError::Entry { why, .. } if why.starts_with("leads out")), "{name}: {error}");
+        assert!(
+            matches!(&error, ArchiveError::Entry { why, .. } if why.starts_with("leads out")),
+            "{name}: {error}"
+        );
         assert_eq!(files(&folder.path().join("deep")), ["out/good"], "{name}");
         std::fs::remove_dir_all(out).unwrap();
     }
@@ -69,7 +72,9 @@ fn nothing_is_written_elsewhere() {
     writer.add_symlink("link", "/etc", SimpleFileOptions::default()).unwrap();
     writer.start_file("link/passwd", SimpleFileOptions::default()).unwrap();
     std::fs::write(&zip, writer.finish().unwrap().into_inner()).unwrap();
-    let error = unpack(&zip, &folder.path().join("links"), &LIMITS, &mut |_, _| {}).unwrap_err().to_string();
+    let error = unpack(&zip, &folder.path().join("links"), &LIMITS, &mut |_, _| {})
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("\"link\" is a link or a device"), "{error}");
 }
 
@@ -99,12 +104,19 @@ fn bombs_are_stopped_by_what_comes_out() {
     let folder = TempDir::new().unwrap();
     let (zip, out) = (folder.path().join("bomb.zip"), folder.path().join("out"));
     archive(&zip, &[("zeros", &[0; 6_000]), ("more", &[0; 6_000])]);
-    assert!(matches!(unpack(&zip, &out, &LIMITS, &mut |_, _| {}), Err(ArchiveError::TooLarge { .. })));
-    let written: u64 = files(&out).iter().map(|file| out.join(file).metadata().unwrap().len()).sum();
+    assert!(matches!(
+        unpack(&zip, &out, &LIMITS, &mut |_, _| {}),
+        Err(ArchiveError::TooLarge { .. })
+    ));
+    let written: u64 =
+        files(&out).iter().map(|file| out.join(file).metadata().unwrap().len()).sum();
     assert!(written <= LIMITS.bytes + 1, "{written}");
     let names: Vec<String> = (0..21).map(|place| place.to_string()).collect();
     archive(&zip, &names.iter().map(|name| (name.as_str(), &b""[..])).collect::<Vec<_>>());
-    assert!(matches!(unpack(&zip, &out, &LIMITS, &mut |_, _| {}), Err(ArchiveError::TooLarge { .. })));
+    assert!(matches!(
+        unpack(&zip, &out, &LIMITS, &mut |_, _| {}),
+        Err(ArchiveError::TooLarge { .. })
+    ));
     assert_eq!(UnpackLimits::of_archive(1 << 30).bytes, 100 << 30);
 }
 
@@ -126,7 +138,11 @@ fn damaged_archives_are_errors_and_leave_nothing_half_unpacked() {
     }
     let half = |name: &str| name.contains(".part-");
     let left = std::fs::read_dir(cache.join("unpacked")).unwrap();
-    assert!(!left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).any(|name| half(&name)));
+    assert!(
+        !left
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .any(|name| half(&name))
+    );
 }
 
 #[test]
@@ -153,15 +169,22 @@ fn an_archive_stands_for_what_is_in_it() {
     scan_with(&zip, &options, &mut |_| {}).unwrap();
     assert_eq!(unpacked(), 1);
     assert_eq!(scan_labelled(&zip.join("photos/test"), &cache).unwrap().names, ["a"]);
-    let words = [zip.join("photos/train/a/1.jpg").to_str().unwrap().to_owned(), zip.to_str().unwrap().to_owned()];
+    let words = [
+        zip.join("photos/train/a/1.jpg").to_str().unwrap().to_owned(),
+        zip.to_str().unwrap().to_owned(),
+    ];
     let inputs = expand(&words, &cache).unwrap();
-    let names: Vec<PathBuf> = inputs.paths.iter().map(|path| path.file_name().unwrap().into()).collect();
+    let names: Vec<PathBuf> =
+        inputs.paths.iter().map(|path| path.file_name().unwrap().into()).collect();
     assert_eq!(names, ["1.jpg", "3.jpg", "1.jpg", "2.jpg"].map(PathBuf::from));
     let error = scan_labelled(&zip.join("photos/nothing"), &cache).unwrap_err().to_string();
     assert!(error.contains("no such file or folder"), "{error}");
 
     let table = b"path,label\nimages/1.jpg,x\nimages/2.jpg,y\n";
-    archive(&zip, &[("set/images/1.jpg", b"1"), ("set/images/2.jpg", b"2"), ("set/all.csv", table)]);
+    archive(
+        &zip,
+        &[("set/images/1.jpg", b"1"), ("set/images/2.jpg", b"2"), ("set/all.csv", table)],
+    );
     let catalogue = scan_with(&zip, &options, &mut |_| {}).unwrap();
     assert_eq!(catalogue.classes, ["x", "y"]);
     assert!(catalogue.train.iter().all(|sample| sample.path.is_file()), "{:?}", catalogue.train);
@@ -188,7 +211,8 @@ fn what_a_killed_process_of_the_same_number_left_does_not_count() {
     let zip = folder.path().join("photos.zip");
     archive(&zip, &[("a/1.jpg", b"1"), ("b/2.jpg", b"2")]);
     let whole = scan_with(&zip, &options, &mut |_| {}).unwrap();
-    let unpacked = std::fs::read_dir(cache.join("unpacked")).unwrap().next().unwrap().unwrap().path();
+    let unpacked =
+        std::fs::read_dir(cache.join("unpacked")).unwrap().next().unwrap().unwrap().path();
     let mut aside = unpacked.clone().into_os_string();
     aside.push(format!(".part-{}", std::process::id()));
     std::fs::rename(&unpacked, &aside).unwrap();

@@ -28,18 +28,40 @@ fn errors_and_notes_name_the_archive_and_the_path_in_it() {
         (&[("cat/1.jpg", X)], "photos.zip: needs a folder"),
         (&[("a/cat/1.jpg", X)], "photos.zip/a: needs a folder"),
         (&[("cat/1.jpg", X), ("dog/readme.txt", X)], "photos.zip/dog: holds no image"),
-        (&[("train/1.jpg", X), ("test/2.jpg", X)], "photos.zip/train: holds 1 file but no class folders"),
-        (&[("test/cat/1.jpg", X), ("test/dog/1.jpg", X)], "photos.zip: has test but no training set"),
-        (&[("train/a/1.jpg", X), ("train/b/1.jpg", X), ("test/c/1.jpg", X)], "photos.zip/test/c: the class"),
-        (&[("images/1.jpg", X), ("labels/1.txt", X)], "photos.zip/labels/1.txt says where objects are"),
-        (&[("labels.csv", "path,label\n\"1.jpg,cat\n"), ("1.jpg", X)], "photos.zip/labels.csv, line 2"),
+        (
+            &[("train/1.jpg", X), ("test/2.jpg", X)],
+            "photos.zip/train: holds 1 file but no class folders",
+        ),
+        (
+            &[("test/cat/1.jpg", X), ("test/dog/1.jpg", X)],
+            "photos.zip: has test but no training set",
+        ),
+        (
+            &[("train/a/1.jpg", X), ("train/b/1.jpg", X), ("test/c/1.jpg", X)],
+            "photos.zip/test/c: the class",
+        ),
+        (
+            &[("images/1.jpg", X), ("labels/1.txt", X)],
+            "photos.zip/labels/1.txt says where objects are",
+        ),
+        (
+            &[("labels.csv", "path,label\n\"1.jpg,cat\n"), ("1.jpg", X)],
+            "photos.zip/labels.csv, line 2",
+        ),
         (
             &[("labels.csv", "path,label\n1.jpg,cat\n2.jpg,dog\n"), ("1.jpg", X), ("2.jpg", X)],
             "photos.zip/labels.csv labels the images",
         ),
-        (&[("train/a/1.jpg", X), ("train/b/1.jpg", X), ("eval/a/1.jpg", X)], "photos.zip/eval is the test set"),
         (
-            &[("train/metadata.csv", "file_name,label\n1.jpg,a\n2.jpg,b\n"), ("train/1.jpg", X), ("train/2.jpg", X)],
+            &[("train/a/1.jpg", X), ("train/b/1.jpg", X), ("eval/a/1.jpg", X)],
+            "photos.zip/eval is the test set",
+        ),
+        (
+            &[
+                ("train/metadata.csv", "file_name,label\n1.jpg,a\n2.jpg,b\n"),
+                ("train/1.jpg", X),
+                ("train/2.jpg", X),
+            ],
             "photos.zip/train/metadata.csv labels the images in",
         ),
     ];
@@ -48,7 +70,11 @@ fn errors_and_notes_name_the_archive_and_the_path_in_it() {
         let cache = folder.path().join("cache");
         let zip = folder.path().join("photos.zip");
         archive(&zip, entries);
-        let options = ScanOptions { split: SplitOptions::NOTHING, cache: cache.clone(), ..ScanOptions::default() };
+        let options = ScanOptions {
+            split: SplitOptions::NOTHING,
+            cache: cache.clone(),
+            ..ScanOptions::default()
+        };
         let messages = match scan_with(&zip, &options, &mut |_| {}) {
             Ok(catalogue) => catalogue.notes,
             Err(error) => vec![error.to_string()],
@@ -69,7 +95,8 @@ fn an_unreadable_image_of_an_archive_is_named_by_its_place_in_it() {
     archive(&zip, &[("a/cat/1.jpg", X), ("a/dog/2.jpg", X)]);
     let shown = |inner: &str| zip.join(inner).display().to_string();
     let listed = scan_labelled(&zip, &cache).unwrap();
-    let error = decode_file(&listed.samples[1].path, &DecodeOptions::default()).unwrap_err().to_string();
+    let error =
+        decode_file(&listed.samples[1].path, &DecodeOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: is ", shown("a/dog/2.jpg"))), "{error}");
     let error = scan_labelled(&zip.join("b"), &cache).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: no such", shown("b"))), "{error}");

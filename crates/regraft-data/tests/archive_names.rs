@@ -23,13 +23,17 @@ fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
         let mut crc = flate2::Crc::new();
         crc.update(entry.name);
         let (offset, size) = (bytes.len() as u32, entry.name.len() as u32);
-        // Version, flags, method, time and date, hash, sizes, lengths of the name and of what follows it.
+        // Version, flags, method, time and date, hash, sizes, lengths of the name and of what
+        // follows it.
         let mut header = Vec::new();
         header.extend([20u16, entry.flags, entry.method, 0, 0x21].map(u16::to_le_bytes).concat());
         header.extend([crc.sum(), size, size].map(u32::to_le_bytes).concat());
         header.extend([size as u16, 0].map(u16::to_le_bytes).concat());
         bytes.extend([b"PK\x03\x04", &header[..], entry.name, entry.name].concat());
-        directory.extend([b"PK\x01\x02\x14\x00", &header[..], &[0; 10], &offset.to_le_bytes(), entry.name].concat());
+        directory.extend(
+            [b"PK\x01\x02\x14\x00", &header[..], &[0; 10], &offset.to_le_bytes(), entry.name]
+                .concat(),
+        );
     }
     let count = entries.len() as u16;
     let (size, start) = (directory.len() as u32, bytes.len() as u32);
@@ -52,7 +56,11 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
-            found.extend(files(&path).into_iter().map(|(inner, content)| (format!("{name}/{inner}"), content)));
+            found.extend(
+                files(&path)
+                    .into_iter()
+                    .map(|(inner, content)| (format!("{name}/{inner}"), content)),
+            );
         } else {
             found.insert(name, std::fs::read(&path).unwrap());
         }
@@ -72,7 +80,9 @@ fn names_that_differ_in_case_are_two_files_or_an_error_as_the_file_system_says()
         if tells_apart {
             assert_eq!(outcome, Ok(Vec::new()));
             let contents: Vec<Vec<u8>> = files(&out).into_values().collect();
-            assert!(contents.len() == 2 && names.iter().all(|name| contents.contains(&name.to_vec())));
+            assert!(
+                contents.len() == 2 && names.iter().all(|name| contents.contains(&name.to_vec()))
+            );
         } else {
             let error = outcome.unwrap_err().to_string();
             assert!(error.contains("does not tell their names apart"), "{error}");
@@ -91,7 +101,10 @@ fn an_entry_is_never_written_over_what_the_file_system_takes_for_the_same() {
     for name in [&b"a.jpg"[..], b"b/c.jpg", b"b/"] {
         std::fs::write(&archive, zip(&named(&[name]))).unwrap();
         let error = unpack(&archive, &out, &LIMITS, &mut |_, _| {}).unwrap_err().to_string();
-        assert!(error.contains("is the same file or folder as another entry on this file system"), "{error}");
+        assert!(
+            error.contains("is the same file or folder as another entry on this file system"),
+            "{error}"
+        );
     }
     assert_eq!(files(&out), BTreeMap::from([("a.jpg".to_owned(), b"first".to_vec())]));
 }
@@ -124,7 +137,12 @@ fn names_that_are_not_utf_8_are_read_as_code_page_437_and_noted_each_time() {
     let folder = TempDir::new().unwrap();
     let archive = folder.path().join("a.zip");
     // "gr\u{fc}n" in code page 437 and "hot dog" in Shift JIS.
-    let names = [&b"gr\x81n/1.jpg"[..], b"\x83\x7a\x83\x62\x83\x67/2.jpg", b"gr\x81n/3.jpg", "\u{ef}/4.jpg".as_bytes()];
+    let names = [
+        &b"gr\x81n/1.jpg"[..],
+        b"\x83\x7a\x83\x62\x83\x67/2.jpg",
+        b"gr\x81n/3.jpg",
+        "\u{ef}/4.jpg".as_bytes(),
+    ];
     std::fs::write(&archive, zip(&named(&names))).unwrap();
     let options = ScanOptions { cache: folder.path().join("cache"), ..ScanOptions::default() };
     // The second time it is unpacked already.
@@ -132,7 +150,8 @@ fn names_that_are_not_utf_8_are_read_as_code_page_437_and_noted_each_time() {
         let catalogue = scan_with(&archive, &options, &mut |_| {}).unwrap();
         assert_eq!(catalogue.classes, ["gr\u{fc}n", "\u{e2}z\u{e2}b\u{e2}g", "\u{ef}"]);
         let notes = catalogue.notes.join("\n");
-        let expected = "that are not UTF-8 were read as code page 437 (3, such as \"gr\u{fc}n/1.jpg\")";
+        let expected =
+            "that are not UTF-8 were read as code page 437 (3, such as \"gr\u{fc}n/1.jpg\")";
         assert!(notes.contains(expected), "{notes}");
     }
     // UTF-8 without saying so, as macOS writes it, is no guess.
@@ -156,7 +175,10 @@ fn encrypted_entries_and_other_compression_are_named() {
     for (flags, method, expected) in all {
         std::fs::write(&archive, zip(&[Entry { name: b"a/1.jpg", flags, method }])).unwrap();
         let error = unpack(&archive, &out, &LIMITS, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(&error, ArchiveError::Unsupported { what, .. } if what.contains(expected)), "{method}: {error}");
+        assert!(
+            matches!(&error, ArchiveError::Unsupported { what, .. } if what.contains(expected)),
+            "{method}: {error}"
+        );
         assert!(error.to_string().contains("\"a/1.jpg\" is"), "{error}");
         std::fs::remove_dir_all(&out).unwrap();
     }

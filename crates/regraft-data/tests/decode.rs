@@ -22,7 +22,8 @@ fn every_kind_of_file_is_decoded_as_pillow_does() {
 }
 
 fn decode_small(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
-    decode_bytes(bytes, &DecodeOptions { max_pixels, ..DecodeOptions::default() }).map(|decoded| decoded.image)
+    decode_bytes(bytes, &DecodeOptions { max_pixels, ..DecodeOptions::default() })
+        .map(|decoded| decoded.image)
 }
 
 fn reason(bytes: &[u8]) -> DecodeReason {
@@ -38,7 +39,12 @@ fn the_content_counts_and_not_the_name() {
         for lie in ["copy.jpg", "copy.png", "copy.heic", "copy"] {
             let copy = folder.path().join(lie);
             std::fs::copy(&path, &copy).unwrap();
-            assert_eq!(decode(&copy, &options), decode(&path, &options), "{} as {lie}", path.display());
+            assert_eq!(
+                decode(&copy, &options),
+                decode(&path, &options),
+                "{} as {lie}",
+                path.display()
+            );
         }
     }
 }
@@ -46,19 +52,38 @@ fn the_content_counts_and_not_the_name() {
 #[test]
 fn a_truncated_jpeg_is_taken_as_far_as_it_goes_where_that_is_allowed() {
     let lenient = DecodeOptions { allow_truncated: true, ..DecodeOptions::default() };
-    for name in ["baseline.jpg", "progressive.jpg", "restart.jpg", "grey.jpg", "adobe_cmyk.jpg", "orientation_6.jpg"] {
+    for name in [
+        "baseline.jpg",
+        "progressive.jpg",
+        "restart.jpg",
+        "grey.jpg",
+        "adobe_cmyk.jpg",
+        "orientation_6.jpg",
+    ] {
         let bytes = content(name);
         let whole = decode_bytes(&bytes, &lenient).unwrap();
         assert!(!whole.truncated, "{name}");
         let cut = &bytes[..bytes.len() - 60];
-        assert_eq!(decode_bytes(cut, &DecodeOptions::default()), Err(DecodeReason::Truncated("JPEG")), "{name}");
-        let decoded = decode_bytes(cut, &lenient).unwrap_or_else(|reason| panic!("{name}: {reason}"));
+        assert_eq!(
+            decode_bytes(cut, &DecodeOptions::default()),
+            Err(DecodeReason::Truncated("JPEG")),
+            "{name}"
+        );
+        let decoded =
+            decode_bytes(cut, &lenient).unwrap_or_else(|reason| panic!("{name}: {reason}"));
         assert!(decoded.truncated, "{name}");
-        assert_eq!((decoded.image.width, decoded.image.height), (whole.image.width, whole.image.height), "{name}");
+        assert_eq!(
+            (decoded.image.width, decoded.image.height),
+            (whole.image.width, whole.image.height),
+            "{name}"
+        );
     }
     // What is there is there: the upper left block of a baseline file.
     let bytes = content("baseline.jpg");
-    let (whole, cut) = (decode_bytes(&bytes, &lenient).unwrap(), decode_bytes(&bytes[..bytes.len() - 60], &lenient).unwrap());
+    let (whole, cut) = (
+        decode_bytes(&bytes, &lenient).unwrap(),
+        decode_bytes(&bytes[..bytes.len() - 60], &lenient).unwrap(),
+    );
     for row in 0..8 {
         let part = row * 23 * 3..row * 23 * 3 + 24;
         assert_eq!(whole.image.pixels[part.clone()], cut.image.pixels[part]);
@@ -78,28 +103,56 @@ fn truncated_files_are_errors() {
             match decode_bytes(&whole[..length], &DecodeOptions::default()) {
                 // EXIF data behind the pixels may be cut off.
                 Ok(cut) => {
-                    assert!(cut == picture || name.starts_with("turned."), "{name} cut to {length} of {} bytes", whole.len())
+                    assert!(
+                        cut == picture || name.starts_with("turned."),
+                        "{name} cut to {length} of {} bytes",
+                        whole.len()
+                    )
                 }
-                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name} cut to {length}: {reason}"),
+                Err(reason) => assert!(
+                    !matches!(reason, DecodeReason::Panicked { .. }),
+                    "{name} cut to {length}: {reason}"
+                ),
             }
         }
     }
-    for (name, format) in [("baseline.jpg", "JPEG"), ("progressive.jpg", "JPEG"), ("alpha.png", "PNG"), ("colour.bmp", "BMP")] {
+    for (name, format) in [
+        ("baseline.jpg", "JPEG"),
+        ("progressive.jpg", "JPEG"),
+        ("alpha.png", "PNG"),
+        ("colour.bmp", "BMP"),
+    ] {
         let whole = content(name);
-        assert_eq!(reason(&whole[..whole.len() * 2 / 3]), DecodeReason::Truncated(format), "{name}");
+        assert_eq!(
+            reason(&whole[..whole.len() * 2 / 3]),
+            DecodeReason::Truncated(format),
+            "{name}"
+        );
     }
 }
 
 /// Single changed bytes: whatever comes out, the program goes on.
 #[test]
 fn damaged_files_do_no_harm() {
-    for name in ["baseline.jpg", "progressive.jpg", "alpha.png", "first_of_two.gif", "lossy.webp", "palette.bmp", "colour.tiff"] {
+    for name in [
+        "baseline.jpg",
+        "progressive.jpg",
+        "alpha.png",
+        "first_of_two.gif",
+        "lossy.webp",
+        "palette.bmp",
+        "colour.tiff",
+    ] {
         let whole = content(name);
         for place in 0..whole.len().min(700) {
             let mut damaged = whole.clone();
             damaged[place] ^= 0x55;
             if let Ok(image) = decode_small(&damaged, 1 << 22) {
-                assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                assert_eq!(
+                    image.pixels.len(),
+                    image.width as usize * image.height as usize * 3,
+                    "{name}, byte {place}"
+                );
             }
         }
     }
@@ -107,7 +160,14 @@ fn damaged_files_do_no_harm() {
 
 #[test]
 fn sizes_are_checked_before_memory_is_taken() {
-    let names = ["baseline.jpg", "alpha.png", "first_of_two.gif", "lossless.webp", "colour.bmp", "colour.tiff"];
+    let names = [
+        "baseline.jpg",
+        "alpha.png",
+        "first_of_two.gif",
+        "lossless.webp",
+        "colour.bmp",
+        "colour.tiff",
+    ];
     for name in names {
         let image = decode_small(&content(name), 23 * 17).unwrap();
         assert_eq!((image.width, image.height), (23, 17));
@@ -147,7 +207,10 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
         (&b"<!DOCTYPE html>"[..], "web page"),
         (b"%PDF-1.7", "PDF"),
         (b"\0\0\0\x20ftypisom\0\0\0\0isom", "a video"),
-        (b"\xFF\x0A\0\0", "JPEG XL image, which is not supported; convert it to JPEG or PNG (with `djxl"),
+        (
+            b"\xFF\x0A\0\0",
+            "JPEG XL image, which is not supported; convert it to JPEG or PNG (with `djxl",
+        ),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\x05\x16\x07\0\x02\0\0", "AppleDouble"),
         (b"P7 332\n", "XV thumbnail"),
@@ -166,7 +229,8 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
         assert!(message.contains(expected), "{message}");
         assert!(message.ends_with("remove it"), "{message}");
     }
-    let error = decode(Path::new("no/such.jpg"), &DecodeOptions::default()).unwrap_err().to_string();
+    let error =
+        decode(Path::new("no/such.jpg"), &DecodeOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("no/such.jpg: cannot be read ("), "{error}");
 }
 
@@ -174,21 +238,25 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
 fn shrunk(image: &RgbImage, side: u32) -> Vec<f64> {
     let (width, height) = (image.width.div_ceil(side), image.height.div_ceil(side));
     let mut means = Vec::new();
-    for (y, x, channel) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |channel| (y, x, channel)))) {
+    for (y, x, channel) in (0..height)
+        .flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |channel| (y, x, channel))))
+    {
         let rows = y * side..((y + 1) * side).min(image.height);
         let columns = x * side..((x + 1) * side).min(image.width);
         let count = f64::from(rows.len() as u32 * columns.len() as u32);
-        let levels =
-            rows.flat_map(|row| columns.clone().map(move |column| ((row * image.width + column) * 3 + channel) as usize));
+        let levels = rows.flat_map(|row| {
+            columns.clone().map(move |column| ((row * image.width + column) * 3 + channel) as usize)
+        });
         means.push(levels.map(|place| f64::from(image.pixels[place])).sum::<f64>() / count);
     }
     means
 }
 
-/// Pictures of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their size, beside the means of the whole
-/// picture's pixels. At an eighth a pixel is the mean of its block; at a half and a quarter, it is what the lowest frequencies
-/// say, which at edges and in noise is not quite the mean. (These pictures are harder than photographs: fine rings of another
-/// colour, noise, and an edge.)
+/// Pictures of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their size,
+/// beside the means of the whole picture's pixels. At an eighth a pixel is the mean of its block;
+/// at a half and a quarter, it is what the lowest frequencies say, which at edges and in noise is
+/// not quite the mean. (These pictures are harder than photographs: fine rings of another colour,
+/// noise, and an edge.)
 #[test]
 fn reduced_jpegs_show_what_whole_ones_show() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large");
@@ -204,16 +272,26 @@ fn reduced_jpegs_show_what_whole_ones_show() {
         let whole = decode(&folder.join(name), &DecodeOptions::default()).unwrap();
         for reduction in [2, 4, 8] {
             let least_side = Some(whole.width.min(whole.height) / reduction);
-            let decoded = decode_file(&folder.join(name), &DecodeOptions { least_side, ..DecodeOptions::default() }).unwrap();
+            let decoded = decode_file(
+                &folder.join(name),
+                &DecodeOptions { least_side, ..DecodeOptions::default() },
+            )
+            .unwrap();
             assert_eq!(decoded.reduction, reduction, "{name}");
             let size = (whole.width.div_ceil(reduction), whole.height.div_ceil(reduction));
             assert_eq!((decoded.image.width, decoded.image.height), size, "{name} / {reduction}");
             let expected = shrunk(&whole, reduction);
-            let differences = decoded.image.pixels.iter().zip(&expected).map(|(&left, right)| (f64::from(left) - right).abs());
+            let differences = decoded
+                .image
+                .pixels
+                .iter()
+                .zip(&expected)
+                .map(|(&left, right)| (f64::from(left) - right).abs());
             let mean = differences.sum::<f64>() / expected.len() as f64;
             println!("{name} / {reduction}: {mean:.3} levels in the mean");
             if mean > mean_bound {
-                failures.push(format!("{name} / {reduction}: differs by {mean:.2} levels in the mean"));
+                failures
+                    .push(format!("{name} / {reduction}: differs by {mean:.2} levels in the mean"));
             }
         }
     }
@@ -230,12 +308,23 @@ fn every_jpeg_is_reduced_and_nothing_else() {
         let whole = decode_bytes(&content(name), &DecodeOptions::default()).unwrap();
         assert!(decoded.image == whole.image, "{name}");
     }
-    let reducible =
-        ["baseline.jpg", "restart.jpg", "grey.jpg", "half_colour.jpg", "adobe_rgb.jpg", "progressive.jpg", "adobe_cmyk.jpg"];
+    let reducible = [
+        "baseline.jpg",
+        "restart.jpg",
+        "grey.jpg",
+        "half_colour.jpg",
+        "adobe_rgb.jpg",
+        "progressive.jpg",
+        "adobe_cmyk.jpg",
+    ];
     for name in reducible {
         let whole = content(name);
         let reduced = decode_bytes(&whole, &options).unwrap();
-        assert_eq!((reduced.reduction, reduced.image.width, reduced.image.height), (8, 3, 3), "{name}");
+        assert_eq!(
+            (reduced.reduction, reduced.image.width, reduced.image.height),
+            (8, 3, 3),
+            "{name}"
+        );
         for length in 0..whole.len() {
             assert!(decode_bytes(&whole[..length], &options).is_err(), "{name} cut to {length}");
         }
@@ -243,13 +332,22 @@ fn every_jpeg_is_reduced_and_nothing_else() {
             for change in [0x55, 0xFF, 0x01] {
                 let mut damaged = whole.clone();
                 damaged[place] ^= change;
-                if let Ok(decoded) = decode_bytes(&damaged, &DecodeOptions { max_pixels: 1 << 22, ..options }) {
+                if let Ok(decoded) =
+                    decode_bytes(&damaged, &DecodeOptions { max_pixels: 1 << 22, ..options })
+                {
                     let image = decoded.image;
-                    assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                    assert_eq!(
+                        image.pixels.len(),
+                        image.width as usize * image.height as usize * 3,
+                        "{name}, byte {place}"
+                    );
                 }
             }
         }
     }
     let small = DecodeOptions { max_pixels: 390, ..options };
-    assert!(matches!(decode_bytes(&content("baseline.jpg"), &small), Err(DecodeReason::TooLarge { .. })));
+    assert!(matches!(
+        decode_bytes(&content("baseline.jpg"), &small),
+        Err(DecodeReason::TooLarge { .. })
+    ));
 }

@@ -17,7 +17,9 @@ fn written(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
 
 fn error(path: &Path) -> String {
     let cache = path.with_file_name("cache");
-    scan_with(path, &ScanOptions { cache, ..ScanOptions::default() }, &mut |_| {}).unwrap_err().to_string()
+    scan_with(path, &ScanOptions { cache, ..ScanOptions::default() }, &mut |_| {})
+        .unwrap_err()
+        .to_string()
 }
 
 fn zipped(names: &[&str]) -> Vec<u8> {
@@ -34,7 +36,8 @@ fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
     let folder = TempDir::new().unwrap();
     let workbook = zipped(&["[Content_Types].xml", "xl/workbook.xml"]);
     let coco = br#"{"info": {}, "images": [], "annotations": []}"#;
-    let studio = br#"[{"id": 1, "annotations": [{"result": []}], "data": {"image": "/data/upload/a.jpg"}}]"#;
+    let studio =
+        br#"[{"id": 1, "annotations": [{"result": []}], "data": {"image": "/data/upload/a.jpg"}}]"#;
     for (content, expected) in [
         (&workbook[..], "is an Excel workbook; save it as CSV"),
         (&zipped(&["mimetype", "content.xml"]), "is an OpenDocument spreadsheet"),
@@ -56,7 +59,10 @@ fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
         (coco, "is a JSON file that looks like COCO's"),
         (studio, "is a JSON file that looks like an export of Label Studio"),
         (br#"{"version": "5", "shapes": [], "imagePath": "a.jpg"}"#, "an export of LabelMe"),
-        (b"[{\"path\": \"a\"}]", "is a JSON file; write a JSON object with a path and a label on each line"),
+        (
+            b"[{\"path\": \"a\"}]",
+            "is a JSON file; write a JSON object with a path and a label on each line",
+        ),
         (b"{\"a.jpg\": \"cat\"}", "is a JSON file; write a table"),
     ] {
         for name in ["data", "data.json", "data.csv"] {
@@ -65,7 +71,8 @@ fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
             assert!(error.starts_with(&folder.path().display().to_string()), "{error}");
         }
         let path = written(&folder, "named.jpg", content);
-        let error = expand(&[path.to_str().unwrap().to_owned()], folder.path()).unwrap_err().to_string();
+        let error =
+            expand(&[path.to_str().unwrap().to_owned()], folder.path()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error} (expected: {expected})");
     }
     assert!(!folder.path().join("cache").exists(), "nothing is unpacked");
@@ -75,11 +82,19 @@ fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
 fn text_is_named_by_its_extension() {
     let folder = TempDir::new().unwrap();
     for (name, content, expected) in [
-        ("a.xml", &b"<annotation><object/></annotation>"[..], "is an XML file (of Pascal VOC or CVAT?)"),
+        (
+            "a.xml",
+            &b"<annotation><object/></annotation>"[..],
+            "is an XML file (of Pascal VOC or CVAT?)",
+        ),
         ("data.yaml", b"train: images/train\n", "is a YAML file (of a YOLO data set?)"),
         ("a.csv", b"<!DOCTYPE html>", "is a web page or XML text (a download that failed?)"),
         ("a.jsonl", b"[\n{\"path\": \"a\"}\n]", "is one JSON list, not a JSON object on each line"),
-        ("a.jpg", b"\xFF\xD8\xFF\xE0", "is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive"),
+        (
+            "a.jpg",
+            b"\xFF\xD8\xFF\xE0",
+            "is a file, but neither a table (.csv, .tsv, .jsonl) nor an archive",
+        ),
     ] {
         let error = error(&written(&folder, name, content));
         assert!(error.contains(expected), "{error} (expected: {expected})");
@@ -98,7 +113,10 @@ fn files_that_are_empty_or_missing_or_no_files_are_named_so_whatever_their_name(
     }
     for name in ["absent.csv", "absent.zip", "absent"] {
         let error = error(&folder.path().join(name));
-        assert!(error.ends_with(&format!("{name}: no such file or folder; check the path")), "{error}");
+        assert!(
+            error.ends_with(&format!("{name}: no such file or folder; check the path")),
+            "{error}"
+        );
     }
 }
 
@@ -109,7 +127,10 @@ fn pipes_and_devices_are_named_as_such() {
     let named = |path: &Path, what: &str| {
         let expand = expand(&[path], folder.path()).unwrap_err().to_string();
         for error in [error(path), expand] {
-            assert!(error.contains(&format!("cannot be read (it is {what}, not a regular file)")), "{error}");
+            assert!(
+                error.contains(&format!("cannot be read (it is {what}, not a regular file)")),
+                "{error}"
+            );
         }
     };
     for name in ["pipe.zip", "pipe.jpg", "pipe"] {

@@ -13,11 +13,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/heif")
 }
 
-/// The files' names. `REGRAFT_TEST_WITHOUT_AV1` leaves AVIF out: libheif may have been built without its decoder.
+/// The files' names. `REGRAFT_TEST_WITHOUT_AV1` leaves AVIF out: libheif may have been built
+/// without its decoder.
 fn names() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let endings: &[&str] = if std::env::var_os("REGRAFT_TEST_WITHOUT_AV1").is_some() { &[".heic"] } else { &[".heic", ".avif"] };
+    let endings: &[&str] = if std::env::var_os("REGRAFT_TEST_WITHOUT_AV1").is_some() {
+        &[".heic"]
+    } else {
+        &[".heic", ".avif"]
+    };
     names.filter(|name| endings.iter().any(|ending| name.ends_with(ending))).collect()
 }
 
@@ -32,8 +37,9 @@ fn decoded(bytes: &[u8]) -> Result<RgbImage, DecodeReason> {
 /// What libheif and libavif round differently.
 const ROUNDING: u8 = 1;
 
-/// The most that an AVIF with a chroma sample for several pixels may differ in the mean: libavif, by which Pillow reads AVIF,
-/// interpolates these samples, and libheif repeats them. (In photographs it is about 1; these images have hard edges.)
+/// The most that an AVIF with a chroma sample for several pixels may differ in the mean: libavif,
+/// by which Pillow reads AVIF, interpolates these samples, and libheif repeats them. (In
+/// photographs it is about 1; these images have hard edges.)
 const CHROMA: f64 = 7.0;
 
 #[test]
@@ -46,9 +52,15 @@ fn images_are_read_as_pillow_reads_them() {
         let expected = decoded(&content(&format!("{name}.png"))).unwrap();
         assert_eq!((image.width, image.height), (expected.width, expected.height), "{name}");
         let largest = worst(&image.pixels, &expected.pixels);
-        let differences = image.pixels.iter().zip(&expected.pixels).map(|(left, right)| f64::from(left.abs_diff(*right)));
+        let differences = image
+            .pixels
+            .iter()
+            .zip(&expected.pixels)
+            .map(|(left, right)| f64::from(left.abs_diff(*right)));
         let mean = differences.sum::<f64>() / image.pixels.len() as f64;
-        let interpolated = name.ends_with(".avif") && !name.starts_with("full_chroma") && !name.starts_with("grey");
+        let interpolated = name.ends_with(".avif")
+            && !name.starts_with("full_chroma")
+            && !name.starts_with("grey");
         if largest > ROUNDING && !(interpolated && mean < CHROMA) {
             failures.push(format!("{name}: {largest} levels apart, {mean:.2} in the mean"));
         }
@@ -87,7 +99,11 @@ fn cut_files_are_errors() {
     for name in names() {
         let bytes = content(&name);
         for length in (12..bytes.len()).step_by(31) {
-            assert!(decoded(&bytes[..length]).is_err(), "{name} cut to {length} of {}", bytes.len());
+            assert!(
+                decoded(&bytes[..length]).is_err(),
+                "{name} cut to {length} of {}",
+                bytes.len()
+            );
         }
     }
 }

@@ -8,7 +8,8 @@ use common::{bytes, number, worst};
 use regraft_data::decode::{DecodeOptions, DecodeReason, Decoded, decode_bytes};
 use serde_json::Value;
 
-const STRICT: DecodeOptions = DecodeOptions { max_pixels: 1 << 24, allow_truncated: false, least_side: None };
+const STRICT: DecodeOptions =
+    DecodeOptions { max_pixels: 1 << 24, allow_truncated: false, least_side: None };
 const LENIENT: DecodeOptions = DecodeOptions { allow_truncated: true, ..STRICT };
 
 fn folder() -> PathBuf {
@@ -50,12 +51,24 @@ fn every_kind_equals_pillows_to_the_level() {
 fn scans_and_restarts_change_no_pixel_of_a_reduced_image() {
     let reduced = |name: &str| {
         let options = DecodeOptions { least_side: Some(3), ..STRICT };
-        let decoded = decode_bytes(&content(&format!("jpeg/ycc-2x2-{name}.jpg")), &options).unwrap();
-        assert_eq!((decoded.reduction, decoded.image.width, decoded.image.height), (8, 6, 4), "{name}");
+        let decoded =
+            decode_bytes(&content(&format!("jpeg/ycc-2x2-{name}.jpg")), &options).unwrap();
+        assert_eq!(
+            (decoded.reduction, decoded.image.width, decoded.image.height),
+            (8, 6, 4),
+            "{name}"
+        );
         decoded.image
     };
     let expected = reduced("one-none");
-    for name in ["apart-none", "backwards-none", "pairs-none", "progressive-none", "bits-none", "one-blocks"] {
+    for name in [
+        "apart-none",
+        "backwards-none",
+        "pairs-none",
+        "progressive-none",
+        "bits-none",
+        "one-blocks",
+    ] {
         assert!(reduced(name) == expected, "{name}");
     }
 }
@@ -81,13 +94,16 @@ fn scan_start(content: &[u8]) -> usize {
 
 #[test]
 fn a_file_cut_short_with_an_end_marker_is_damaged() {
-    for name in ["large/photo_420.jpg", "large/odd_420_restart.jpg", "jpeg/ycc-2x2-progressive-none.jpg"] {
+    for name in
+        ["large/photo_420.jpg", "large/odd_420_restart.jpg", "jpeg/ycc-2x2-progressive-none.jpg"]
+    {
         let whole = content(name);
         assert!(read(&whole).is_ok(), "{name}");
         for end in (scan_start(&whole)..whole.len() - 3).step_by(7) {
             let cut = [&whole[..end], &[0xFF, 0xD9]].concat();
             // A progressive file that is cut between two scans is a coarser image: nothing tells.
-            let is_between_scans = name.contains("progressive") && whole[end] == 0xFF && whole[end + 1] != 0;
+            let is_between_scans =
+                name.contains("progressive") && whole[end] == 0xFF && whole[end + 1] != 0;
             assert!(read(&cut).is_err() || is_between_scans, "{name} cut at {end}");
         }
     }
@@ -119,12 +135,14 @@ fn a_file_with_a_part_removed_or_zeroed_or_replaced_is_damaged() {
 fn each_fault_is_named() {
     let whole = content("large/odd_420_restart.jpg");
     let start = scan_start(&whole);
-    let markers: Vec<usize> =
-        (start..whole.len() - 1).filter(|&place| whole[place] == 0xFF && matches!(whole[place + 1], 0xD0..=0xD7)).collect();
+    let markers: Vec<usize> = (start..whole.len() - 1)
+        .filter(|&place| whole[place] == 0xFF && matches!(whole[place + 1], 0xD0..=0xD7))
+        .collect();
     assert!(markers.len() >= 3);
     // Two restart intervals exchanged.
     let [first, second, third] = [markers[0], markers[1], markers[2]];
-    let exchanged = [&whole[..first], &whole[second..third], &whole[first..second], &whole[third..]].concat();
+    let exchanged =
+        [&whole[..first], &whole[second..third], &whole[first..second], &whole[third..]].concat();
     assert!(is_damaged(&exchanged, "a restart marker is missing or out of order"));
     // One of them left out.
     let without = [&whole[..first], &whole[second..]].concat();
@@ -137,7 +155,8 @@ fn each_fault_is_named() {
     assert!(is_damaged(&longer, "image data are left over"));
     // A component without a scan.
     let apart = content("jpeg/ycc-2x2-apart-none.jpg");
-    let scans: Vec<usize> = (0..apart.len() - 1).filter(|&place| apart[place..].starts_with(&[0xFF, 0xDA])).collect();
+    let scans: Vec<usize> =
+        (0..apart.len() - 1).filter(|&place| apart[place..].starts_with(&[0xFF, 0xDA])).collect();
     assert_eq!(scans.len(), 3);
     let two = [&apart[..scans[2]], &[0xFF, 0xD9]].concat();
     assert!(is_damaged(&two, "one of its components has no data"));
@@ -159,7 +178,9 @@ fn bytes_before_a_marker_do_no_harm() {
     for place in places {
         for extra in [&[7, 1, 9, 200][..], &[0; 300], &[0xFF; 5], &[0xFF, 0xFF, 0xFF, 0, 1]] {
             let longer = [&whole[..place], extra, &whole[place..]].concat();
-            let image = read(&longer).unwrap_or_else(|reason| panic!("{extra:?} at {place}: {reason}")).image;
+            let image = read(&longer)
+                .unwrap_or_else(|reason| panic!("{extra:?} at {place}: {reason}"))
+                .image;
             assert!(image == expected, "{extra:?} at {place}");
         }
     }
@@ -173,8 +194,9 @@ fn a_damaged_interval_leaves_the_others_whole() {
     let whole = content("large/odd_420_restart.jpg");
     let expected = read(&whole).unwrap().image;
     let start = scan_start(&whole);
-    let markers: Vec<usize> =
-        (start..whole.len() - 1).filter(|&place| whole[place] == 0xFF && matches!(whole[place + 1], 0xD0..=0xD7)).collect();
+    let markers: Vec<usize> = (start..whole.len() - 1)
+        .filter(|&place| whole[place] == 0xFF && matches!(whole[place + 1], 0xD0..=0xD7))
+        .collect();
     let mut damaged = whole.clone();
     damaged[markers[1] + 2..markers[2]].fill(0x55);
     assert!(read(&damaged).is_err());
@@ -183,7 +205,8 @@ fn a_damaged_interval_leaves_the_others_whole() {
     // An interval is a row of 16 lines; chroma reaches one line further.
     let row = expected.width as usize * 3;
     let same = |lines: std::ops::Range<usize>| {
-        decoded.image.pixels[lines.start * row..lines.end * row] == expected.pixels[lines.start * row..lines.end * row]
+        decoded.image.pixels[lines.start * row..lines.end * row]
+            == expected.pixels[lines.start * row..lines.end * row]
     };
     assert!(same(0..31) && !same(32..48) && same(49..expected.height as usize));
 }
@@ -203,10 +226,14 @@ fn a_header_that_asks_for_too_much_is_refused() {
     assert!(matches!(with(11, 0x52), Err(DecodeReason::Damaged { .. })), "a factor of 5");
     let mut large = whole.clone();
     large[frame + 5..frame + 9].fill(0xFF);
-    assert!(matches!(read(&large), Err(DecodeReason::TooLarge { width: 65_535, height: 65_535, .. })));
+    assert!(matches!(
+        read(&large),
+        Err(DecodeReason::TooLarge { width: 65_535, height: 65_535, .. })
+    ));
     // A second scan of a component that has one.
     let apart = content("jpeg/ycc-2x2-apart-none.jpg");
-    let scans: Vec<usize> = (0..apart.len() - 1).filter(|&place| apart[place..].starts_with(&[0xFF, 0xDA])).collect();
+    let scans: Vec<usize> =
+        (0..apart.len() - 1).filter(|&place| apart[place..].starts_with(&[0xFF, 0xDA])).collect();
     let again = [&apart[..apart.len() - 2], &apart[scans[2]..]].concat();
     assert!(is_damaged(&again, "one of its scans has an invalid header"));
     assert!(decode_bytes(&again, &LENIENT).is_ok_and(|decoded| decoded.truncated));
@@ -225,10 +252,20 @@ fn markers_behind_the_first_scan_do_not_change_the_colours() {
     let adobe = b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\0";
     let jfif = b"\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
     let scans = |content: &[u8]| -> Vec<usize> {
-        content.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xDA]).map(|(place, _)| place).collect()
+        content
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| *pair == [0xFF, 0xDA])
+            .map(|(place, _)| place)
+            .collect()
     };
     let mut tried = 0;
-    for name in ["ycc-2x2-apart-none", "ycc-2x2-bits-none", "ycc-2x1-bits-blocks", "cmyk_adobe-1x1-progressive-none"] {
+    for name in [
+        "ycc-2x2-apart-none",
+        "ycc-2x2-bits-none",
+        "ycc-2x1-bits-blocks",
+        "cmyk_adobe-1x1-progressive-none",
+    ] {
         let mut content = content(&format!("jpeg/{name}.jpg"));
         if content[2..4] == jfif[..2] {
             // JFIF outweighs Adobe's segment.
@@ -238,7 +275,10 @@ fn markers_behind_the_first_scan_do_not_change_the_colours() {
         for segment in [&adobe[..], jfif] {
             for &scan in &scans(&content)[1..] {
                 let changed = [&content[..scan], segment, &content[scan..]].concat();
-                assert!(read(&changed).unwrap().image == expected, "{name}, a segment at byte {scan}");
+                assert!(
+                    read(&changed).unwrap().image == expected,
+                    "{name}, a segment at byte {scan}"
+                );
                 tried += 1;
             }
             // Before it they count.

@@ -1,5 +1,5 @@
-//! Unusual but valid files of many formats against Pillow (files and answers by `fixtures/kinds.py`), and kinds that are not
-//! supported.
+//! Unusual but valid files of many formats against Pillow (files and answers by
+//! `fixtures/kinds.py`), and kinds that are not supported.
 
 mod common;
 
@@ -17,7 +17,10 @@ fn content(name: &str) -> Vec<u8> {
 }
 
 fn names() -> Vec<String> {
-    std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 fn reason(bytes: &[u8]) -> DecodeReason {
@@ -45,19 +48,25 @@ fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
         (changed(28, 48), "48 bits a pixel"),
     ] {
         match reason(&bytes) {
-            DecodeReason::Unsupported { format: "BMP", message } => assert!(message.contains(expected), "{message}"),
+            DecodeReason::Unsupported { format: "BMP", message } => {
+                assert!(message.contains(expected), "{message}")
+            }
             other => panic!("{expected}: {other}"),
         }
     }
 }
 
-/// Xcode writes such files into the packages of apps: a chunk of its own comes first, and the rest is no PNG that others can read.
+/// Xcode writes such files into the packages of apps: a chunk of its own comes first, and the rest
+/// is no PNG that others can read.
 #[test]
 fn an_apps_png_is_not_called_damaged() {
     let header = b"\0\0\0\x0DIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1F\x15\xC4\x89";
-    let bytes = [&b"\x89PNG\r\n\x1A\n\0\0\0\x04CgBI\x50\0\x20\x02\x2B\xD5\xB3\x7F"[..], header].concat();
+    let bytes =
+        [&b"\x89PNG\r\n\x1A\n\0\0\0\x04CgBI\x50\0\x20\x02\x2B\xD5\xB3\x7F"[..], header].concat();
     match reason(&bytes) {
-        DecodeReason::Unsupported { format: "PNG", message } => assert!(message.contains("CgBI"), "{message}"),
+        DecodeReason::Unsupported { format: "PNG", message } => {
+            assert!(message.contains("CgBI"), "{message}")
+        }
         other => panic!("{other}"),
     }
 }
@@ -74,7 +83,12 @@ fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
         &[2; 64],
         &[3; 64],
     ] {
-        assert!(matches!(reason(other), DecodeReason::NotAnImage { .. }), "{}: {}", other.escape_ascii(), reason(other));
+        assert!(
+            matches!(reason(other), DecodeReason::NotAnImage { .. }),
+            "{}: {}",
+            other.escape_ascii(),
+            reason(other)
+        );
     }
 }
 
@@ -92,7 +106,10 @@ fn cut_files_are_errors() {
                 Ok(_) if name.contains("in_words") && length + 4 > bytes.len() => {}
                 // The end of a GIF may be missing.
                 Ok(cut) => assert!(cut == whole, "{name} cut to {length} of {}", bytes.len()),
-                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name} cut to {length}: {reason}"),
+                Err(reason) => assert!(
+                    !matches!(reason, DecodeReason::Panicked { .. }),
+                    "{name} cut to {length}: {reason}"
+                ),
             }
         }
     }
@@ -109,9 +126,16 @@ fn damaged_files_do_no_harm() {
 #[test]
 fn sizes_are_checked_before_memory_is_taken() {
     let limit = DecodeOptions { max_pixels: 13 * 9 - 1, ..DecodeOptions::default() };
-    for name in
-        ["palette_8.bmp", "run_lengths_4.bmp", "rgba.ico", "rgb.tga", "rgb_packed.tga", "rgb.qoi", "part.gif", "lossy_alpha.webp"]
-    {
+    for name in [
+        "palette_8.bmp",
+        "run_lengths_4.bmp",
+        "rgba.ico",
+        "rgb.tga",
+        "rgb_packed.tga",
+        "rgb.qoi",
+        "part.gif",
+        "lossy_alpha.webp",
+    ] {
         let expected = DecodeReason::TooLarge { width: 13, height: 9, max_pixels: 13 * 9 - 1 };
         assert_eq!(decode_bytes(&content(name), &limit), Err(expected), "{name}");
     }

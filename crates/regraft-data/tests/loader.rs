@@ -1,4 +1,5 @@
-//! Batches: order, equality whatever the number of workers, errors, memory, early end; and the check of all files.
+//! Batches: order, equality whatever the number of workers, errors, memory, early end; and the
+//! check of all files.
 
 mod common;
 
@@ -25,7 +26,14 @@ fn pictures(count: u32) -> (TempDir, Arc<[Sample]>) {
     let samples = (0..count).map(|place| {
         let path = folder.path().join(format!("{place:03}.png"));
         let image = source(place, 9 + place % 5, 7 + place % 7);
-        image::save_buffer(&path, &image.pixels, image.width, image.height, image::ExtendedColorType::Rgb8).unwrap();
+        image::save_buffer(
+            &path,
+            &image.pixels,
+            image.width,
+            image.height,
+            image::ExtendedColorType::Rgb8,
+        )
+        .unwrap();
         Sample { path, label: place % 3 }
     });
     let samples = samples.collect();
@@ -49,7 +57,10 @@ fn batches_come_in_order_and_hold_what_the_transforms_make() {
         let options = options(transform, 3);
         let batches = all(&samples, &order, options.clone());
         assert_eq!(batches.iter().map(|batch| batch.indices.len()).collect::<Vec<_>>(), [4, 4, 2]);
-        assert_eq!(batches.iter().flat_map(|batch| batch.indices.clone()).collect::<Vec<_>>(), order);
+        assert_eq!(
+            batches.iter().flat_map(|batch| batch.indices.clone()).collect::<Vec<_>>(),
+            order
+        );
         for batch in &batches {
             let pictures = batch.pixels.chunks_exact((SIDE * SIDE * 3) as usize);
             assert_eq!(pictures.len(), batch.labels.len());
@@ -60,7 +71,12 @@ fn batches_come_in_order_and_hold_what_the_transforms_make() {
                     Transform::Evaluate => evaluation_pixels(&image, &options.preprocessing),
                     Transform::Train { seed, epoch } => {
                         let mut draws = Draws::new(seed, Purpose::Augment, epoch, index);
-                        training_pixels(&image, &options.preprocessing, &Augmentation::default(), &mut draws)
+                        training_pixels(
+                            &image,
+                            &options.preprocessing,
+                            &Augmentation::default(),
+                            &mut draws,
+                        )
                     }
                 };
                 assert_eq!(picture, square.pixels, "picture {index}");
@@ -83,7 +99,11 @@ fn the_number_of_workers_changes_nothing() {
     let cache = Some(Arc::new(DecodedCache::new(1 << 20)));
     let cached = LoaderOptions { cache, ..options(train, 4) };
     assert_eq!(all(&samples, &order, cached), one);
-    assert_ne!(all(&samples, &order, options(Transform::Train { seed: 1, epoch: 1 }, 2)), one, "another epoch, other crops");
+    assert_ne!(
+        all(&samples, &order, options(Transform::Train { seed: 1, epoch: 1 }, 2)),
+        one,
+        "another epoch, other crops"
+    );
 }
 
 #[test]
@@ -99,8 +119,11 @@ fn a_picture_does_not_depend_on_its_batch() {
 #[test]
 fn memory_that_is_given_back_is_used_again() {
     let (_folder, samples) = pictures(24);
-    let mut loader =
-        Loader::start(samples, (0..24).collect(), LoaderOptions { prefetch_batches: 1, ..options(Transform::Evaluate, 2) });
+    let mut loader = Loader::start(
+        samples,
+        (0..24).collect(),
+        LoaderOptions { prefetch_batches: 1, ..options(Transform::Evaluate, 2) },
+    );
     assert_eq!(loader.batches(), 6);
     let mut addresses = std::collections::HashSet::new();
     while let Some(batch) = loader.next() {
@@ -118,10 +141,17 @@ fn a_bad_file_is_named_and_ends_the_pass() {
     std::fs::write(folder.path().join("006.png"), "no picture").unwrap();
     std::fs::write(folder.path().join("005.png"), "").unwrap();
     for workers in [1, 4] {
-        let mut loader = Loader::start(Arc::clone(&samples), (0..12).collect(), options(Transform::Evaluate, workers));
+        let mut loader = Loader::start(
+            Arc::clone(&samples),
+            (0..12).collect(),
+            options(Transform::Evaluate, workers),
+        );
         assert!(loader.next().unwrap().is_ok());
         let error = loader.next().unwrap().unwrap_err();
-        assert!(matches!(&error, LoaderError::Decode(error) if error.path.ends_with("005.png")), "the first in order: {error}");
+        assert!(
+            matches!(&error, LoaderError::Decode(error) if error.path.ends_with("005.png")),
+            "the first in order: {error}"
+        );
         assert!(error.to_string().contains("005.png: is empty"), "{error}");
         assert!(loader.next().is_none());
     }
@@ -130,7 +160,8 @@ fn a_bad_file_is_named_and_ends_the_pass() {
 #[test]
 fn a_loader_dropped_early_stops_its_workers() {
     let (_folder, samples) = pictures(40);
-    let mut loader = Loader::start(Arc::clone(&samples), (0..40).collect(), options(Transform::Evaluate, 3));
+    let mut loader =
+        Loader::start(Arc::clone(&samples), (0..40).collect(), options(Transform::Evaluate, 3));
     assert!(loader.next().unwrap().is_ok());
     drop(loader);
     assert_eq!(Arc::strong_count(&samples), 1, "no worker holds the samples any more");
@@ -152,7 +183,10 @@ fn no_more_than_the_allowed_batches_are_made_ahead() {
     assert!(loader.next().unwrap().is_ok());
     std::thread::sleep(std::time::Duration::from_millis(300));
     let decoded = cache.size().0;
-    assert!((4..=12).contains(&decoded), "one batch delivered, two ahead, {decoded} pictures decoded");
+    assert!(
+        (4..=12).contains(&decoded),
+        "one batch delivered, two ahead, {decoded} pictures decoded"
+    );
     drop(folder);
 }
 
@@ -168,7 +202,8 @@ fn all_files_are_checked_and_kept() {
         most.fetch_max(done, Ordering::Relaxed);
     };
     let errors = verify(&paths, 3, &DecodeOptions::default(), Some(&cache), &progress).unreadable;
-    let failed: Vec<PathBuf> = errors.iter().map(|error| PathBuf::from(error.path.file_name().unwrap())).collect();
+    let failed: Vec<PathBuf> =
+        errors.iter().map(|error| PathBuf::from(error.path.file_name().unwrap())).collect();
     assert_eq!(failed, [PathBuf::from("002.png"), PathBuf::from("007.png")]);
     assert_eq!(most.into_inner(), 9);
     assert_eq!(cache.size().0, 7);
@@ -184,7 +219,12 @@ fn all_files_are_checked_and_kept() {
 fn the_cache_keeps_its_limit() {
     let cache = DecodedCache::new(1600);
     let whole = DecodeOptions::default();
-    let small = |reduction, reducible_side| Decoded { image: source(0, 10, 10), truncated: false, reduction, reducible_side };
+    let small = |reduction, reducible_side| Decoded {
+        image: source(0, 10, 10),
+        truncated: false,
+        reduction,
+        reducible_side,
+    };
     let keep = |name: &str| {
         cache.insert(Path::new(name), small(1, 0));
         cache.get(Path::new(name), &whole).is_some()
@@ -198,8 +238,15 @@ fn the_cache_keeps_its_limit() {
     let cache = DecodedCache::new(1 << 20);
     cache.insert(Path::new("photo"), small(2, 20));
     cache.insert(Path::new("drawing"), small(1, 0));
-    let here = |name, least_side| cache.get(Path::new(name), &DecodeOptions { least_side, ..whole }).is_some();
-    assert!(here("photo", Some(6)) && here("photo", Some(10)) && !here("photo", Some(5)) && !here("photo", None));
+    let here = |name, least_side| {
+        cache.get(Path::new(name), &DecodeOptions { least_side, ..whole }).is_some()
+    };
+    assert!(
+        here("photo", Some(6))
+            && here("photo", Some(10))
+            && !here("photo", Some(5))
+            && !here("photo", None)
+    );
     assert!(here("drawing", Some(1)) && here("drawing", None));
 }
 
@@ -209,26 +256,32 @@ fn epochs_after_the_first_read_no_file_that_is_kept() {
     let picture_bytes: usize = (0..10).map(|place| (9 + place % 5) * (7 + place % 7) * 3).sum();
     for (limit, all_kept) in [(1 << 20, true), (picture_bytes / 2, false)] {
         let cache = Arc::new(DecodedCache::new(limit));
-        let of_epoch =
-            |epoch| LoaderOptions { cache: Some(Arc::clone(&cache)), ..options(Transform::Train { seed: 1, epoch }, 3) };
+        let of_epoch = |epoch| LoaderOptions {
+            cache: Some(Arc::clone(&cache)),
+            ..options(Transform::Train { seed: 1, epoch }, 3)
+        };
         all(&samples, &(0..10).collect::<Vec<_>>(), of_epoch(0));
         let (kept, bytes) = cache.size();
         assert!(bytes <= limit, "{bytes} of {limit} bytes");
         assert_eq!(kept == 10, all_kept);
         let away = folder.path().with_extension("away");
         std::fs::rename(folder.path(), &away).unwrap();
-        let second: Result<Vec<Batch>, _> = Loader::start(Arc::clone(&samples), (0..10).collect(), of_epoch(1)).collect();
+        let second: Result<Vec<Batch>, _> =
+            Loader::start(Arc::clone(&samples), (0..10).collect(), of_epoch(1)).collect();
         std::fs::rename(&away, folder.path()).unwrap();
         assert_eq!(second.is_ok(), all_kept, "limit {limit}");
     }
 }
 
-/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers and with or without a cache,
-/// and close to what the whole picture gives.
+/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers
+/// and with or without a cache, and close to what the whole picture gives.
 #[test]
 fn large_jpegs_are_reduced_alike_for_everyone() {
     let samples: Arc<[Sample]> = (0..6)
-        .map(|_| Sample { path: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large/photo_420.jpg"), label: 0 })
+        .map(|_| Sample {
+            path: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large/photo_420.jpg"),
+            label: 0,
+        })
         .collect();
     let preprocessing = preprocessing(SIDE, ResizeMode::Crop { short_side: 9 });
     let base = LoaderOptions { workers: 1, ..LoaderOptions::new(preprocessing, 4) };
@@ -237,15 +290,26 @@ fn large_jpegs_are_reduced_alike_for_everyone() {
     for transform in [Transform::Evaluate, Transform::Train { seed: 1, epoch: 0 }] {
         let reduced = all(&samples, &order, LoaderOptions { transform, ..base.clone() });
         for workers in [2, 5] {
-            assert_eq!(all(&samples, &order, LoaderOptions { transform, workers, ..base.clone() }), reduced);
+            assert_eq!(
+                all(&samples, &order, LoaderOptions { transform, workers, ..base.clone() }),
+                reduced
+            );
         }
         let cache = Some(Arc::new(DecodedCache::new(1 << 22)));
-        assert_eq!(all(&samples, &order, LoaderOptions { transform, cache, ..base.clone() }), reduced);
-        let whole = all(&samples, &order, LoaderOptions { transform, full_decode: true, ..base.clone() });
+        assert_eq!(
+            all(&samples, &order, LoaderOptions { transform, cache, ..base.clone() }),
+            reduced
+        );
+        let whole =
+            all(&samples, &order, LoaderOptions { transform, full_decode: true, ..base.clone() });
         assert_ne!(whole, reduced);
-        let pairs = whole.iter().zip(&reduced).flat_map(|(whole, reduced)| whole.pixels.iter().zip(&reduced.pixels));
+        let pairs = whole
+            .iter()
+            .zip(&reduced)
+            .flat_map(|(whole, reduced)| whole.pixels.iter().zip(&reduced.pixels));
         let count = pairs.clone().count() as f64;
-        means.push(pairs.map(|(left, right)| f64::from(left.abs_diff(*right))).sum::<f64>() / count);
+        means
+            .push(pairs.map(|(left, right)| f64::from(left.abs_diff(*right))).sum::<f64>() / count);
     }
     // The picture is harder than photographs: fine rings of another colour.
     assert!(means.iter().all(|&mean| mean < 2.0), "{means:?} levels in the mean");

@@ -1,4 +1,5 @@
-//! Which way up images are, whatever states it, against Pillow (files and answers by `fixtures/orientation.py`).
+//! Which way up images are, whatever states it, against Pillow (files and answers by
+//! `fixtures/orientation.py`).
 
 mod common;
 
@@ -11,7 +12,8 @@ use serde_json::Value;
 #[test]
 fn every_way_to_state_an_orientation_counts_as_in_pillow() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/orientation");
-    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/orientation.json")).unwrap();
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("fixtures/orientation.json")).unwrap();
     assert!(cases.len() >= 39);
     let mut failures = Vec::new();
     for case in &cases {
@@ -19,7 +21,8 @@ fn every_way_to_state_an_orientation_counts_as_in_pillow() {
         let image = decode(&folder.join(name), &DecodeOptions::default()).unwrap();
         let expected = (number(&case["width"]), number(&case["height"]));
         if (image.width, image.height) != expected {
-            failures.push(format!("{name}: is {} x {}, not {expected:?}", image.width, image.height));
+            failures
+                .push(format!("{name}: is {} x {}, not {expected:?}", image.width, image.height));
             continue;
         }
         let worst = worst(&image.pixels, &bytes(&case["pixels"]));

@@ -1,5 +1,5 @@
-//! Every file of a folder against Pillow, for images that cannot lie in the repository; see `fixtures/pillow_reference.py`. Prints
-//! a line for each file and then a table.
+//! Every file of a folder against Pillow, for images that cannot lie in the repository; see
+//! `fixtures/pillow_reference.py`. Prints a line for each file and then a table.
 
 mod common;
 
@@ -52,28 +52,41 @@ fn compare(case: &Value, folder: &Path) -> (Outcome, String) {
         (Ok(image), None) => {
             let size = (number(&case["width"]), number(&case["height"]));
             if (image.width, image.height) != size {
-                return (Outcome::Different, format!("{name}: is {} x {}, not {size:?}", image.width, image.height));
+                return (
+                    Outcome::Different,
+                    format!("{name}: is {} x {}, not {size:?}", image.width, image.height),
+                );
             }
             let expected = std::fs::read(folder.join(case["pixels"].as_str().unwrap())).unwrap();
             let worst = worst(&image.pixels, &expected);
-            let differences = image.pixels.iter().zip(&expected).map(|(left, right)| f64::from(left.abs_diff(*right)));
+            let differences = image
+                .pixels
+                .iter()
+                .zip(&expected)
+                .map(|(left, right)| f64::from(left.abs_diff(*right)));
             let mean = differences.sum::<f64>() / expected.len() as f64;
             let outcome = if worst == 0 { Outcome::Same } else { Outcome::Different };
             (outcome, format!("{name}: differs by {worst} levels at most, {mean:.3} in the mean"))
         }
-        (Ok(image), Some(error)) => {
-            (Outcome::PillowRefuses, format!("{name}: {} x {}, where Pillow says {error}", image.width, image.height))
-        }
+        (Ok(image), Some(error)) => (
+            Outcome::PillowRefuses,
+            format!("{name}: {} x {}, where Pillow says {error}", image.width, image.height),
+        ),
         (Err(error), theirs) => {
             let outcome = match (&error.reason, theirs) {
                 (DecodeReason::Panicked { .. }, _) => Outcome::Panicked,
                 (_, Some(_)) => Outcome::NeitherReads,
-                (DecodeReason::Unsupported { .. } | DecodeReason::NotAnImage { .. }, None) => Outcome::NotSupported,
+                (DecodeReason::Unsupported { .. } | DecodeReason::NotAnImage { .. }, None) => {
+                    Outcome::NotSupported
+                }
                 // libjpeg fills what it cannot read and only warns; we do so when asked to.
                 (DecodeReason::Damaged { .. }, None) => Outcome::Damaged,
                 _ => Outcome::OtherwiseRefused,
             };
-            (outcome, format!("{name}: {} (Pillow: {})", error.reason, theirs.unwrap_or("reads it")))
+            (
+                outcome,
+                format!("{name}: {} (Pillow: {})", error.reason, theirs.unwrap_or("reads it")),
+            )
         }
     }
 }

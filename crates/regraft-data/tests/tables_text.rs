@@ -23,25 +23,43 @@ fn refused(name: &str, content: impl AsRef<[u8]>, expected: &str) {
 fn listed(catalogue: &Catalogue) -> Vec<String> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let samples = catalogue.train.iter();
-    samples.map(|sample| format!("{} is {}", name(&sample.path), catalogue.classes[sample.label as usize])).collect()
+    samples
+        .map(|sample| {
+            format!("{} is {}", name(&sample.path), catalogue.classes[sample.label as usize])
+        })
+        .collect()
 }
 
 #[test]
 fn an_open_quote_is_named_with_its_line_instead_of_swallowing_rows() {
-    let rows: String = (0..12).map(|place| format!("{place}.jpg,{}\n", ["cat", "dog"][place % 2])).collect();
+    let rows: String =
+        (0..12).map(|place| format!("{place}.jpg,{}\n", ["cat", "dog"][place % 2])).collect();
     let open = rows.replace("3.jpg,dog", "3.jpg,\"dog");
-    refused("t.csv", format!("path,label\n{open}"), "t.csv, line 5: a quote opens a value here and never closes it");
+    refused(
+        "t.csv",
+        format!("path,label\n{open}"),
+        "t.csv, line 5: a quote opens a value here and never closes it",
+    );
     // Closed by the quote of a later row.
     let closed = open.replace("9.jpg,dog", "9.jpg,\"dog\"");
-    let expected = "line 5: a quote opens a value here, and text follows the quote that closes it in line 11";
+    let expected =
+        "line 5: a quote opens a value here, and text follows the quote that closes it in line 11";
     refused("t.csv", format!("path,label\n{closed}"), expected);
     // Closed at the end of a later row: valid CSV, but not a label.
     let closed = open.replace("9.jpg,dog", "9.jpg,dog\"");
-    refused("t.csv", format!("path,label\n{closed}"), "line 5: its label holds a line break (\"dog\\n4.jpg,cat");
+    refused(
+        "t.csv",
+        format!("path,label\n{closed}"),
+        "line 5: its label holds a line break (\"dog\\n4.jpg,cat",
+    );
     let open = rows.replace("3.jpg", "\"3.jpg").replace("9.jpg", "9.jpg\"");
     refused("t.csv", format!("path,label\n{open}"), "line 5: its path holds a line break");
     refused("t.csv", "\"path,label\na.jpg,cat\n", "line 1: a quote opens a value here");
-    refused("t.csv", "path,label\na.jpg,\"cat\" dog\n", "line 2: a quote opens a value here, and text follows");
+    refused(
+        "t.csv",
+        "path,label\na.jpg,\"cat\" dog\n",
+        "line 2: a quote opens a value here, and text follows",
+    );
 }
 
 #[test]
@@ -49,29 +67,42 @@ fn a_value_of_several_lines_in_another_column_is_a_note() {
     let catalogue = scanned("t.csv", "path,caption,label\na,\"one\ntwo\",cat\nb,x,dog\n").unwrap();
     assert_eq!(listed(&catalogue), ["a is cat", "b is dog"]);
     let notes = catalogue.notes.join("\n");
-    assert!(notes.contains("from line 2 on, values of the column \"caption\" take several lines"), "{notes}");
+    assert!(
+        notes.contains("from line 2 on, values of the column \"caption\" take several lines"),
+        "{notes}"
+    );
 }
 
 #[test]
 fn quotes_inside_a_value_are_text() {
-    let catalogue = scanned("t.csv", "path,label\na \"b\" c.jpg,5\" pipe\nd.jpg, \"cat, small\" \n").unwrap();
+    let catalogue =
+        scanned("t.csv", "path,label\na \"b\" c.jpg,5\" pipe\nd.jpg, \"cat, small\" \n").unwrap();
     assert_eq!(listed(&catalogue), ["a \"b\" c.jpg is 5\" pipe", "d.jpg is cat, small"]);
 }
 
 #[test]
 fn line_breaks_in_paths_and_labels_are_errors_in_every_kind_of_table() {
     refused("t.jsonl", r#"{"path": "a\nb", "label": "x"}"#, "line 1: its path holds a line break");
-    refused("t.jsonl", r#"{"path": "a", "label": "x\u2028y"}"#, "line 1: its label holds a line break");
+    refused(
+        "t.jsonl",
+        r#"{"path": "a", "label": "x\u2028y"}"#,
+        "line 1: its label holds a line break",
+    );
     refused("t.csv", "path,label\na,x\u{85}y\n", "line 2: its label holds a line break");
     refused("t.csv", "path,label\na\0,x\n", "line 2: its path holds a line break");
 }
 
 #[test]
 fn a_tsv_without_quoting_is_read_as_it_is() {
-    let text = "path\tcaption\tlabel\na.jpg\t\"Hello\" he said\tcat\nb.jpg\t\"open\tdog\n\"c \"\"d\"\".jpg\"\t5\"\t\"eel\"\n";
+    let text = "path\tcaption\tlabel\na.jpg\t\"Hello\" he said\tcat\nb.jpg\t\"open\tdog\n\"c \
+        \"\"d\"\".jpg\"\t5\"\t\"eel\"\n";
     let catalogue = scanned("t.tsv", text).unwrap();
     assert_eq!(listed(&catalogue), ["a.jpg is cat", "b.jpg is dog", "c \"d\".jpg is eel"]);
-    refused("t.tsv", "path\tlabel\na\t\"cat\nb\tdog\"\n", "line 2: a quote opens a value here and never closes it");
+    refused(
+        "t.tsv",
+        "path\tlabel\na\t\"cat\nb\tdog\"\n",
+        "line 2: a quote opens a value here and never closes it",
+    );
     refused("t.tsv", "path\tlabel\n\"a\tb\"\n", "line 2: has 1 of 2 values");
 }
 
@@ -94,7 +125,8 @@ fn lines_end_as_on_every_system() {
 
 #[test]
 fn rows_with_more_or_fewer_values_than_columns_are_errors() {
-    let expected = "line 2: has 3 values, but the first line names 2 columns; a value that holds a comma";
+    let expected =
+        "line 2: has 3 values, but the first line names 2 columns; a value that holds a comma";
     refused("t.csv", "path,label\na, b.jpg,cat\n", expected);
     refused("t.csv", "path,label,size\na.jpg,cat,1\nb.jpg\n", "line 3: has 1 of 3 values");
     // Without the value for the split the row would train.
@@ -114,13 +146,21 @@ fn other_delimiters_are_recognised_and_named() {
         let catalogue = scanned(name, content).unwrap();
         assert_eq!(listed(&catalogue), ["a.jpg is cat", "b;c.jpg is dog, small"], "{named}");
         let expected = format!("its columns are separated by {named}.");
-        assert!(catalogue.notes.iter().any(|note| note.ends_with(&expected)), "{:?}", catalogue.notes);
+        assert!(
+            catalogue.notes.iter().any(|note| note.ends_with(&expected)),
+            "{:?}",
+            catalogue.notes
+        );
     }
     // Excel names the delimiter in a line of its own; the lines of errors count it.
     let catalogue = scanned("t.csv", "sep=;\r\npath;label\r\na;x\r\nb;y\r\n").unwrap();
     assert_eq!(listed(&catalogue), ["a is x", "b is y"]);
     refused("t.csv", "sep=;\npath;label\na;x\nb;\n", "line 4: b has no label");
-    refused("t.csv", "name;kind\na;x\n", "has no column of paths; its first line must name the columns");
+    refused(
+        "t.csv",
+        "name;kind\na;x\n",
+        "has no column of paths; its first line must name the columns",
+    );
 }
 
 #[test]

@@ -54,7 +54,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), std::fs::read(&path).unwrap());
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_path_buf(),
+                    std::fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -68,7 +71,11 @@ fn unpacked(bytes: &[u8]) -> Result<BTreeMap<PathBuf, Vec<u8>>, ArchiveError> {
     let outcome = unpack(&path, &out, &LIMITS, &mut |_, _| {});
     let written: u64 = files(&out).values().map(|content| content.len() as u64).sum();
     assert!(written <= LIMITS.bytes + 1, "{written}");
-    assert_eq!(files(folder.path()).keys().filter(|path| !path.starts_with("deep/out")).count(), 1, "written elsewhere");
+    assert_eq!(
+        files(folder.path()).keys().filter(|path| !path.starts_with("deep/out")).count(),
+        1,
+        "written elsewhere"
+    );
     outcome.map(|_| files(&out))
 }
 
@@ -91,8 +98,12 @@ fn a_tar_archive_opens_as_a_zip_does() {
         file("photos/test/a/3.jpg", b"3"),
     ]);
     let cache = folder.path().join("cache");
-    for (name, bytes) in [("p.tar", bytes.clone()), ("p.tar.gz", compressed(&bytes)), ("p.tgz", compressed(&bytes)), ("p", bytes)]
-    {
+    for (name, bytes) in [
+        ("p.tar", bytes.clone()),
+        ("p.tar.gz", compressed(&bytes)),
+        ("p.tgz", compressed(&bytes)),
+        ("p", bytes),
+    ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let options = ScanOptions { cache: cache.clone(), ..ScanOptions::default() };
@@ -102,8 +113,19 @@ fn a_tar_archive_opens_as_a_zip_does() {
         assert_eq!(inner.classes, ["a", "b"], "{name}");
     }
     let names = std::fs::read_dir(cache.join("unpacked")).unwrap();
-    assert!(names.map(|name| name.unwrap().file_name().into_string().unwrap()).all(|name| name.starts_with("p-")));
-    for (name, stem) in [("a.tar.gz", "a"), ("a.b.TGZ", "a.b"), ("a.zip", "a"), ("a.tar", "a"), (".zip", ".zip"), ("a", "a")] {
+    assert!(
+        names
+            .map(|name| name.unwrap().file_name().into_string().unwrap())
+            .all(|name| name.starts_with("p-"))
+    );
+    for (name, stem) in [
+        ("a.tar.gz", "a"),
+        ("a.b.TGZ", "a.b"),
+        ("a.zip", "a"),
+        ("a.tar", "a"),
+        (".zip", ".zip"),
+        ("a", "a"),
+    ] {
         assert_eq!(ArchiveKind::stem(name), stem);
     }
 }
@@ -136,8 +158,12 @@ fn long_names_of_gnu_and_pax_and_every_header_are_read() {
     old.set_cksum();
     let bytes = [old.as_bytes(), &archive(&[file("a/1.jpg", b"1")])[..]].concat();
     assert_eq!(unpacked(&bytes).unwrap(), expected(&[("a/1.jpg", b"1")]));
-    // `git archive` begins with a global header; several gzip members follow each other (pigz, bgzip).
-    let bytes = archive(&[entry(EntryType::XGlobalHeader, b"pax_global_header", b"19 comment=0123456\n"), file("a", b"1")]);
+    // `git archive` begins with a global header; several gzip members follow each other (pigz,
+    // bgzip).
+    let bytes = archive(&[
+        entry(EntryType::XGlobalHeader, b"pax_global_header", b"19 comment=0123456\n"),
+        file("a", b"1"),
+    ]);
     assert_eq!(unpacked(&bytes).unwrap(), expected(&[("a", b"1")]));
     let members = [compressed(&bytes[..700]), compressed(&bytes[700..])].concat();
     assert_eq!(unpacked(&members).unwrap(), expected(&[("a", b"1")]));
@@ -150,9 +176,12 @@ fn nothing_is_written_elsewhere_and_links_and_devices_are_refused() {
     }
     let mut pax = Builder::new(Vec::new());
     pax.append_pax_extensions([("path", &b"../evil"[..])]).unwrap();
-    let bytes = [pax.into_inner().unwrap()[..1024].to_vec(), archive(&[file("good", b"x")])].concat();
+    let bytes =
+        [pax.into_inner().unwrap()[..1024].to_vec(), archive(&[file("good", b"x")])].concat();
     refused(&bytes, "leads out of the folder");
-    for kind in [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Block, EntryType::Fifo] {
+    for kind in
+        [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Block, EntryType::Fifo]
+    {
         let mut header = header(kind, 0);
         header.set_path("link").unwrap();
         header.set_link_name("/etc").unwrap();
@@ -160,7 +189,10 @@ fn nothing_is_written_elsewhere_and_links_and_devices_are_refused() {
         let bytes = archive(&[header.as_bytes().to_vec(), file("link/passwd", b"x")]);
         refused(&bytes, "\"link\" is a link or a device");
     }
-    refused(&archive(&[file("a", b"x"), entry(EntryType::new(b'V'), b"label", b"")]), "is neither a file nor a folder");
+    refused(
+        &archive(&[file("a", b"x"), entry(EntryType::new(b'V'), b"label", b"")]),
+        "is neither a file nor a folder",
+    );
     refused(&archive(&[file("a", b"x"), file("a", b"y")]), "occurs twice");
     refused(&archive(&[file("a", b"x"), file("a/b", b"y")]), "is both a file and a folder");
 }
@@ -172,7 +204,11 @@ fn names_that_are_not_utf_8_are_noted() {
     std::fs::write(&path, archive(&[entry(EntryType::Regular, b"gr\xFCn.jpg", b"x")])).unwrap();
     let notes = unpack(&path, &folder.path().join("out"), &LIMITS, &mut |_, _| {}).unwrap();
     assert!(notes[0].contains("that are not UTF-8 were read as code page 437 (1, "), "{notes:?}");
-    assert!(notes[0].contains("unpack it yourself with tar, convert the names") && !notes[0].contains("unzip"), "{notes:?}");
+    assert!(
+        notes[0].contains("unpack it yourself with tar, convert the names")
+            && !notes[0].contains("unzip"),
+        "{notes:?}"
+    );
     assert!(folder.path().join("out/gr\u{207f}n.jpg").is_file());
 }
 
@@ -197,7 +233,9 @@ fn sparse_files_have_their_holes_and_count_whole() {
         let mut header = header(EntryType::GNUSparse, 3);
         header.set_path("sparse").unwrap();
         let gnu = header.as_gnu_mut().unwrap();
-        let octal = |field: &mut [u8; 12], value: u64| field[..11].copy_from_slice(format!("{value:011o}").as_bytes());
+        let octal = |field: &mut [u8; 12], value: u64| {
+            field[..11].copy_from_slice(format!("{value:011o}").as_bytes())
+        };
         octal(&mut gnu.sparse[0].offset, size - 3);
         octal(&mut gnu.sparse[0].numbytes, 3);
         octal(&mut gnu.realsize, size);
@@ -211,8 +249,13 @@ fn sparse_files_have_their_holes_and_count_whole() {
     assert!(matches!(unpacked(&sparse(1 << 30)), Err(ArchiveError::TooLarge { .. })));
     // Another format of them, whose map would be taken for content.
     let mut pax = Builder::new(Vec::new());
-    pax.append_pax_extensions([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"a")]).unwrap();
-    let bytes = [pax.into_inner().unwrap()[..1024].to_vec(), archive(&[file("GNUSparseFile.0/a", b"1\n0\n3\n")])].concat();
+    pax.append_pax_extensions([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"a")])
+        .unwrap();
+    let bytes = [
+        pax.into_inner().unwrap()[..1024].to_vec(),
+        archive(&[file("GNUSparseFile.0/a", b"1\n0\n3\n")]),
+    ]
+    .concat();
     refused(&bytes, "is a sparse file in PAX format, which is not supported");
 }
 

@@ -1,4 +1,5 @@
-//! TIFFs of many kinds against Pillow (files and answers by `fixtures/tiff_kinds.py`), and kinds that are not supported.
+//! TIFFs of many kinds against Pillow (files and answers by `fixtures/tiff_kinds.py`), and kinds
+//! that are not supported.
 
 mod common;
 
@@ -24,11 +25,14 @@ fn every_kind_is_decoded_as_pillow_does() {
     assert_equal_to_pillow(&folder(), include_str!("fixtures/tiff.json"), 45);
 }
 
-/// The tags of a little-endian file whose directory follows the header: a tag's number and where its value is.
+/// The tags of a little-endian file whose directory follows the header: a tag's number and where
+/// its value is.
 fn value_of(bytes: &[u8], tag: u16) -> usize {
     let half = |place: usize| u16::from_le_bytes([bytes[place], bytes[place + 1]]);
     let start = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
-    let entry = (0..usize::from(half(start))).map(|number| start + 2 + 12 * number).find(|&entry| half(entry) == tag);
+    let entry = (0..usize::from(half(start)))
+        .map(|number| start + 2 + 12 * number)
+        .find(|&entry| half(entry) == tag);
     entry.unwrap_or_else(|| panic!("tag {tag}")) + 8
 }
 
@@ -70,7 +74,9 @@ fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
         (with_samples("tiff_ccitt.tif"), "fax compression of several samples"),
     ] {
         match reason(&bytes) {
-            DecodeReason::Unsupported { format: "TIFF", message } => assert!(message.contains(expected), "{message}"),
+            DecodeReason::Unsupported { format: "TIFF", message } => {
+                assert!(message.contains(expected), "{message}")
+            }
             other => panic!("{expected}: {other}"),
         }
     }
@@ -94,7 +100,10 @@ fn cut_files_are_errors() {
         for length in (0..bytes.len()).step_by((bytes.len() / 150).max(1)) {
             match decode_bytes(&bytes[..length], &DecodeOptions::default()) {
                 Ok(cut) => assert!(cut == whole, "{name} cut to {length} of {}", bytes.len()),
-                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name} cut to {length}: {reason}"),
+                Err(reason) => assert!(
+                    !matches!(reason, DecodeReason::Panicked { .. }),
+                    "{name} cut to {length}: {reason}"
+                ),
             }
         }
     }
@@ -111,23 +120,30 @@ fn damaged_files_do_no_harm() {
 
 #[test]
 fn jpeg_data_of_other_components_than_the_tags_say_are_damage() {
-    for (name, colour, samples) in
-        [("jpeg_grey.tif", 6, None), ("jpeg_grey.tif", 2, None), ("jpeg.tif", 1, Some(1)), ("jpeg_cmyk.tif", 2, Some(3))]
-    {
+    for (name, colour, samples) in [
+        ("jpeg_grey.tif", 6, None),
+        ("jpeg_grey.tif", 2, None),
+        ("jpeg.tif", 1, Some(1)),
+        ("jpeg_cmyk.tif", 2, Some(3)),
+    ] {
         let mut bytes = changed(name, 262, colour);
         if let Some(samples) = samples {
             let place = value_of(&bytes, 277);
             bytes[place..place + 2].copy_from_slice(&u16::to_le_bytes(samples));
         }
         let found = reason(&bytes);
-        assert!(found.to_string().contains("not those of its colours"), "{name} as {colour}: {found}");
+        assert!(
+            found.to_string().contains("not those of its colours"),
+            "{name} as {colour}: {found}"
+        );
     }
 }
 
 /// A grey file of strips of one row, all of which name the whole file as their data.
 fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8> {
     let (start, list) = (8 + data.len(), 8 + data.len() + 2 + 12 * 7 + 4);
-    let mut bytes = [&b"II\x2a\0"[..], &(start as u32).to_le_bytes(), data, &7u16.to_le_bytes()].concat();
+    let mut bytes =
+        [&b"II\x2a\0"[..], &(start as u32).to_le_bytes(), data, &7u16.to_le_bytes()].concat();
     let entries = [
         (256, 1, 1),
         (257, 1, u32::from(rows)),
@@ -139,7 +155,10 @@ fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8>
     ];
     for (tag, count, value) in entries {
         let kind = 4u16.to_le_bytes();
-        bytes.extend([&u16::to_le_bytes(tag)[..], &kind, &u32::to_le_bytes(count), &u32::to_le_bytes(value)].concat());
+        bytes.extend(
+            [&u16::to_le_bytes(tag)[..], &kind, &u32::to_le_bytes(count), &u32::to_le_bytes(value)]
+                .concat(),
+        );
     }
     bytes.extend([0; 4]);
     (0..rows).for_each(|_| bytes.extend(8u32.to_le_bytes()));
@@ -148,11 +167,13 @@ fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8>
 
 #[test]
 fn many_strips_of_the_same_data_do_not_read_all_of_it_each() {
-    // Run lengths that write nothing, many times, and then a pixel. Read 60,000 times, 16 MiB would take minutes.
+    // Run lengths that write nothing, many times, and then a pixel. Read 60,000 times, 16 MiB would
+    // take minutes.
     let few = strips_of_the_whole_file(32773, 2, &[&[0x80; 1000][..], &[0, 77]].concat());
     assert_eq!(decode_bytes(&few, &DecodeOptions::default()).unwrap().image.pixels, [77; 6]);
     let started = std::time::Instant::now();
-    let many = strips_of_the_whole_file(32773, 60_000, &[&vec![0x80; 16 << 20][..], &[0, 77]].concat());
+    let many =
+        strips_of_the_whole_file(32773, 60_000, &[&vec![0x80; 16 << 20][..], &[0, 77]].concat());
     assert!(matches!(reason(&many), DecodeReason::Damaged { .. } | DecodeReason::Truncated(_)));
     assert!(started.elapsed().as_secs() < 60);
 }

@@ -6,14 +6,19 @@ use common::{bytes, number, preprocessing, source};
 use regraft_base::random::{Draws, Purpose};
 use regraft_base::resample::Rectangle;
 use regraft_data::RgbImage;
-use regraft_data::augmentation::{Augmentation, AugmentationKind, random_crop, resized_crop, training_pixels};
+use regraft_data::augmentation::{
+    Augmentation, AugmentationKind, random_crop, resized_crop, training_pixels,
+};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 use serde_json::Value;
 
 fn cases(kind: &str) -> Vec<Value> {
-    let transforms: Vec<Value> = serde_json::from_str(include_str!("fixtures/transforms.json")).unwrap();
-    let crops: Vec<Value> = serde_json::from_str(include_str!("fixtures/random_crops.json")).unwrap();
-    let cases: Vec<Value> = transforms.into_iter().chain(crops).filter(|case| case["kind"] == kind).collect();
+    let transforms: Vec<Value> =
+        serde_json::from_str(include_str!("fixtures/transforms.json")).unwrap();
+    let crops: Vec<Value> =
+        serde_json::from_str(include_str!("fixtures/random_crops.json")).unwrap();
+    let cases: Vec<Value> =
+        transforms.into_iter().chain(crops).filter(|case| case["kind"] == kind).collect();
     assert!(!cases.is_empty(), "there are fixtures of kind {kind}");
     cases
 }
@@ -28,14 +33,16 @@ fn rectangle(value: &Value) -> Rectangle {
 }
 
 fn interpolated(case: &Value, resize: ResizeMode) -> Preprocessing {
-    let interpolation = serde_json::from_value::<Interpolation>(case["interpolation"].clone()).unwrap();
+    let interpolation =
+        serde_json::from_value::<Interpolation>(case["interpolation"].clone()).unwrap();
     Preprocessing { interpolation, ..preprocessing(number(&case["side"]), resize) }
 }
 
 #[test]
 fn evaluation_equals_resize_and_centre_crop() {
     for case in cases("evaluation") {
-        let preprocessing = interpolated(&case, ResizeMode::Crop { short_side: number(&case["short_side"]) });
+        let preprocessing =
+            interpolated(&case, ResizeMode::Crop { short_side: number(&case["short_side"]) });
         let square = evaluation_pixels(&picture(&case), &preprocessing);
         assert!(square.pixels == bytes(&case["pixels"]), "{:?} {preprocessing:?}", case["source"]);
     }
@@ -72,34 +79,58 @@ fn without_a_fitting_crop_the_centre_is_taken() {
             ..Augmentation::default()
         };
         let mut draws = Draws::new(1, Purpose::Augment, 0, 0);
-        let crop = random_crop(number(&case["size"][0]), number(&case["size"][1]), &augmentation, &mut draws);
+        let crop = random_crop(
+            number(&case["size"][0]),
+            number(&case["size"][1]),
+            &augmentation,
+            &mut draws,
+        );
         assert_eq!(crop, rectangle(&case["crop"]), "{case}");
     }
 }
 
-/// The mean and the spread of area, ratio and place agree with torchvision's to what so many draws can tell (five standard errors
-/// of each of the two samples).
+/// The mean and the spread of area, ratio and place agree with torchvision's to what so many draws
+/// can tell (five standard errors of each of the two samples).
 #[test]
 fn crops_are_distributed_as_torchvisions() {
     const COUNT: u32 = 40_000;
     for case in cases("distribution") {
         let (width, height) = (number(&case["size"][0]), number(&case["size"][1]));
         let crops: Vec<Rectangle> = (0..COUNT)
-            .map(|sample| random_crop(width, height, &Augmentation::default(), &mut Draws::new(3, Purpose::Augment, 1, sample)))
+            .map(|sample| {
+                random_crop(
+                    width,
+                    height,
+                    &Augmentation::default(),
+                    &mut Draws::new(3, Purpose::Augment, 1, sample),
+                )
+            })
             .collect();
         let (width, height) = (f64::from(width), f64::from(height));
         let figures = |crop: &Rectangle| {
             let (crop_width, crop_height) = (crop.width as f64, crop.height as f64);
             let area = crop_width * crop_height / (width * height);
-            [area, (crop_width / crop_height).ln(), crop.left as f64 / width, crop.top as f64 / height]
+            [
+                area,
+                (crop_width / crop_height).ln(),
+                crop.left as f64 / width,
+                crop.top as f64 / height,
+            ]
         };
         for (place, name) in ["area", "log_ratio", "left", "top"].into_iter().enumerate() {
             let values: Vec<f64> = crops.iter().map(|crop| figures(crop)[place]).collect();
             let mean = values.iter().sum::<f64>() / f64::from(COUNT);
-            let spread = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / f64::from(COUNT)).sqrt();
+            let spread = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+                / f64::from(COUNT))
+            .sqrt();
             let theirs = [0, 1].map(|place| case[name][place].as_f64().unwrap());
             let tolerance = 5.0 * theirs[1] * (2.0 / f64::from(COUNT)).sqrt();
-            assert!((mean - theirs[0]).abs() < tolerance, "{:?} {name}: mean {mean}, torchvision's {}", case["size"], theirs[0]);
+            assert!(
+                (mean - theirs[0]).abs() < tolerance,
+                "{:?} {name}: mean {mean}, torchvision's {}",
+                case["size"],
+                theirs[0]
+            );
             assert!(
                 (spread - theirs[1]).abs() < tolerance,
                 "{:?} {name}: spread {spread}, torchvision's {}",
@@ -118,7 +149,11 @@ fn half_of_the_training_pictures_are_mirrored() {
     let mirrored = (0..1000).filter(|&sample| {
         let draws = Draws::new(5, Purpose::Augment, 2, sample);
         let square = training_pixels(&image, &preprocessing, &augmentation, &mut draws.clone());
-        let mut plain = resized_crop(&image, random_crop(9, 8, &augmentation, &mut draws.clone()), &preprocessing);
+        let mut plain = resized_crop(
+            &image,
+            random_crop(9, 8, &augmentation, &mut draws.clone()),
+            &preprocessing,
+        );
         if square == plain {
             return false;
         }
@@ -135,7 +170,12 @@ fn without_augmentation_training_is_evaluation() {
     let image = source(2, 30, 20);
     let preprocessing = preprocessing(12, ResizeMode::Crop { short_side: 14 });
     let augmentation = Augmentation { kind: AugmentationKind::None, ..Augmentation::default() };
-    let square = training_pixels(&image, &preprocessing, &augmentation, &mut Draws::new(1, Purpose::Augment, 0, 0));
+    let square = training_pixels(
+        &image,
+        &preprocessing,
+        &augmentation,
+        &mut Draws::new(1, Purpose::Augment, 0, 0),
+    );
     assert_eq!(square, evaluation_pixels(&image, &preprocessing));
 }
 
@@ -147,25 +187,43 @@ fn a_letterbox_keeps_the_shape_and_fills_with_the_mean() {
     let mean: &[u8] = &[124, 116, 104];
     let inside: &[u8] = &[10, 20, 30];
     assert_eq!(rows, [vec![mean; 4], vec![inside; 8], vec![mean; 4]].concat());
-    let tall = evaluation_pixels(&RgbImage::filled(1, 500, [9; 3]), &preprocessing(7, ResizeMode::Letterbox));
-    assert_eq!(tall.pixels[..21].iter().filter(|&&level| level == 9).count(), 3, "a side never vanishes");
+    let tall = evaluation_pixels(
+        &RgbImage::filled(1, 500, [9; 3]),
+        &preprocessing(7, ResizeMode::Letterbox),
+    );
+    assert_eq!(
+        tall.pixels[..21].iter().filter(|&&level| level == 9).count(),
+        3,
+        "a side never vanishes"
+    );
 }
 
 #[test]
 fn a_letterboxed_side_of_a_half_pixel_is_rounded_up() {
     // 31.5, 59.5 and 115.5 rows, which products of f64 make a little less.
     for (height, rows) in [(45, 32), (85, 60), (165, 116)] {
-        let square = evaluation_pixels(&RgbImage::filled(320, height, [9; 3]), &preprocessing(224, ResizeMode::Letterbox));
-        assert_eq!(square.pixels.iter().filter(|&&level| level == 9).count(), rows * 224 * 3, "{height}");
+        let square = evaluation_pixels(
+            &RgbImage::filled(320, height, [9; 3]),
+            &preprocessing(224, ResizeMode::Letterbox),
+        );
+        assert_eq!(
+            square.pixels.iter().filter(|&&level| level == 9).count(),
+            rows * 224 * 3,
+            "{height}"
+        );
     }
 }
 
 #[test]
 fn preprocessing_is_stored_in_the_users_words() {
-    let stored = serde_json::to_value(preprocessing(224, ResizeMode::Crop { short_side: 256 })).unwrap();
+    let stored =
+        serde_json::to_value(preprocessing(224, ResizeMode::Crop { short_side: 256 })).unwrap();
     assert_eq!(stored["resize"], serde_json::json!({"crop": {"short_side": 256}}));
     assert_eq!(stored["interpolation"], "bilinear");
-    let squash = Preprocessing { interpolation: Interpolation::Bicubic, ..preprocessing(224, ResizeMode::Squash) };
+    let squash = Preprocessing {
+        interpolation: Interpolation::Bicubic,
+        ..preprocessing(224, ResizeMode::Squash)
+    };
     let stored = serde_json::to_string(&squash).unwrap();
     assert!(stored.contains("\"squash\"") && stored.contains("\"bicubic\""), "{stored}");
     assert_eq!(serde_json::from_str::<Preprocessing>(&stored).unwrap(), squash);

@@ -1,5 +1,5 @@
-//! Writes what `.ci/interop` gives to other programs: for each family of networks with generated weights, exported files, and what
-//! Regraft's engine reads and answers for generated images.
+//! Writes what `.ci/interop` gives to other programs: for each family of networks with generated
+//! weights, exported files, and what Regraft's engine reads and answers for generated images.
 //!
 //!     cargo run -p regraft-export --example interop -- FOLDER
 
@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 const SIZE: u32 = 64;
 /// Two of them are resized vertically first.
-const SHAPES: [(u32, u32); 8] = [(200, 150), (150, 200), (64, 64), (33, 45), (500, 90), (60, 400), (40, 30), (300, 900)];
+const SHAPES: [(u32, u32); 8] =
+    [(200, 150), (150, 200), (64, 64), (33, 45), (500, 90), (60, 400), (40, 30), (300, 900)];
 
 /// An architecture with a way to resize and a filter.
 const NETWORKS: [(&str, ResizeMode, Interpolation); 9] = [
@@ -37,7 +38,8 @@ const NETWORKS: [(&str, ResizeMode, Interpolation); 9] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("name the folder to write")?);
     fs::create_dir_all(&folder)?;
-    let images: Vec<_> = (0..).zip(SHAPES).map(|(number, (width, height))| image(width, height, number)).collect();
+    let images: Vec<_> =
+        (0..).zip(SHAPES).map(|(number, (width, height))| image(width, height, number)).collect();
     for (number, image) in images.iter().enumerate() {
         image::save_buffer(
             folder.join(format!("{number}.png")),
@@ -48,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
     }
     for (name, resize, interpolation) in NETWORKS {
-        let graph = architectures::find(name).ok_or("an unknown architecture")?.graph().with_classes(10);
+        let graph =
+            architectures::find(name).ok_or("an unknown architecture")?.graph().with_classes(10);
         let preprocessing = common::preprocessing(SIZE, resize, interpolation);
         let model = Model { preprocessing, ..model(graph, SIZE) };
         let mut inputs = Vec::new();
@@ -74,10 +77,14 @@ fn write(folder: &Path, model: &Model, inputs: &[f32]) -> Result<(), Box<dyn Err
     ] {
         fs::write(folder.join(name), to_bytes(model, OnnxOptions { input, weights })?)?;
     }
-    let facts = Facts { name: "interop".into(), licence: Some("apache-2.0".into()), ..Facts::default() };
+    let facts =
+        Facts { name: "interop".into(), licence: Some("apache-2.0".into()), ..Facts::default() };
     timm::write(model, &facts, &folder.join("timm"))?;
     let planes = channels_first(inputs, SIZE as usize);
-    fs::write(folder.join("inputs.f32"), planes.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+    fs::write(
+        folder.join("inputs.f32"),
+        planes.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>(),
+    )?;
     let answers = json!({
         "size": SIZE,
         "std": model.preprocessing.std,

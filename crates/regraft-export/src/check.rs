@@ -26,13 +26,15 @@ pub struct Agreement {
     pub probability_difference: f32,
     /// The largest difference of a logit.
     pub logit_difference: f32,
-    /// The largest difference of two logits of one image, which [`Agreement::logit_difference`] is compared with.
+    /// The largest difference of two logits of one image, which [`Agreement::logit_difference`] is
+    /// compared with.
     pub logit_range: f32,
     /// What is allowed.
     pub tolerance: Tolerance,
     /// Images that were left out of the check, with the reason.
     pub left_out: Vec<String>,
-    /// Large JPEGs, which `regraft predict` decodes at a part of their size; here both were given the whole image.
+    /// Large JPEGs, which `regraft predict` decodes at a part of their size; here both were given
+    /// the whole image.
     pub reducible: usize,
 }
 
@@ -80,9 +82,12 @@ pub enum CheckError {
     },
     /// It answers differently.
     #[error(
-        "the exported file does not answer as the model does, so it was not written: over {} images, probabilities differ by up to {:.1e} \
-         ({:.1e} is allowed), logits by up to {:.1e} of a range of {:.1} ({:.1e} is allowed), and {} images get another class{}",
-        .0.images, .0.probability_difference, .0.tolerance.probability, .0.logit_difference, .0.logit_range,
+        "the exported file does not answer as the model does, so it was not written: over {} \
+         images, probabilities differ by up to {:.1e} \
+         ({:.1e} is allowed), logits by up to {:.1e} of a range of {:.1} ({:.1e} is allowed), and \
+             {} images get another class{}",
+        .0.images, .0.probability_difference, .0.tolerance.probability, .0.logit_difference,
+            .0.logit_range,
         .0.tolerance.logit_share * .0.logit_range, .0.classes_differ, remedy(.0)
     )]
     Disagrees(Agreement),
@@ -99,9 +104,10 @@ fn remedy(found: &Agreement) -> &'static str {
 
 /// What answers may differ by.
 ///
-/// rten and Regraft sum in another order, and with the cubic filter a few pixels in 100,000 are a level off: that gives 1e-5 of
-/// the logits' range or so. Weights in f16 have 11 significant bits, which gives up to 4e-3. A mistake in the order of colours,
-/// their mean or the filter gives 2e-2 and more.
+/// rten and Regraft sum in another order, and with the cubic filter a few pixels in 100,000 are a
+/// level off: that gives 1e-5 of the logits' range or so. Weights in f16 have 11 significant bits,
+/// which gives up to 4e-3. A mistake in the order of colours, their mean or the filter gives 2e-2
+/// and more.
 #[must_use]
 pub fn tolerance(weights: StorageType) -> Tolerance {
     match weights {
@@ -110,11 +116,12 @@ pub fn tolerance(weights: StorageType) -> Tolerance {
     }
 }
 
-/// Runs `file`, written from `model` with `options`, on `images` with rten, and compares its answers with Regraft's engine in
-/// f32. `progress` is called with the images done.
+/// Runs `file`, written from `model` with `options`, on `images` with rten, and compares its
+/// answers with Regraft's engine in f32. `progress` is called with the images done.
 ///
 /// # Errors
-/// If the file does not run, its metadata or answers differ from the model's, or no image can be used.
+/// If the file does not run, its metadata or answers differ from the model's, or no image can be
+/// used.
 pub fn check(
     file: &[u8],
     model: &Model,
@@ -153,10 +160,14 @@ pub fn check(
         let image = decoded.image;
         if options.input == Input::Pixels && !fits(&image, &model.preprocessing) {
             let (width, height) = (image.width, image.height);
-            found.left_out.push(format!("{}: rten has no 64-bit numbers, which {width} x {height} pixels need", shown(path)));
+            found.left_out.push(format!(
+                "{}: rten has no 64-bit numbers, which {width} x {height} pixels need",
+                shown(path)
+            ));
             continue;
         }
-        found.reducible += usize::from(decoded.reducible_side / 2 >= least_side(&model.preprocessing));
+        found.reducible +=
+            usize::from(decoded.reducible_side / 2 >= least_side(&model.preprocessing));
         let ours = our_logits(&mut *engine, model, &image)?;
         let theirs = their_answers(&runtime, model, options.input, &image)?;
         found.add(&ours, &theirs);
@@ -178,10 +189,15 @@ impl Agreement {
         let probabilities = softmax(ours);
         self.images += 1;
         self.classes_differ += usize::from(first_largest(ours) != first_largest(&theirs.logits));
-        self.probability_difference = largest(self.probability_difference, differences(&probabilities, &theirs.probabilities));
+        self.probability_difference = largest(
+            self.probability_difference,
+            differences(&probabilities, &theirs.probabilities),
+        );
         self.logit_difference = largest(self.logit_difference, differences(ours, &theirs.logits));
-        let extreme = |start: f32, choose: fn(f32, f32) -> f32| ours.iter().copied().fold(start, choose);
-        self.logit_range = self.logit_range.max(extreme(f32::MIN, f32::max) - extreme(f32::MAX, f32::min));
+        let extreme =
+            |start: f32, choose: fn(f32, f32) -> f32| ours.iter().copied().fold(start, choose);
+        self.logit_range =
+            self.logit_range.max(extreme(f32::MIN, f32::max) - extreme(f32::MAX, f32::min));
     }
 }
 
@@ -193,25 +209,40 @@ fn differences<'a>(first: &'a [f32], second: &'a [f32]) -> impl Iterator<Item = 
 
 /// The largest number; NaN if there is one, which `f32::max` would hide.
 fn largest(start: f32, numbers: impl Iterator<Item = f32>) -> f32 {
-    numbers.fold(start, |largest, number| if largest.is_nan() || number <= largest { largest } else { number })
+    numbers.fold(
+        start,
+        |largest, number| if largest.is_nan() || number <= largest { largest } else { number },
+    )
 }
 
 fn first_largest(numbers: &[f32]) -> Option<usize> {
     (0..numbers.len()).rev().max_by(|&first, &second| numbers[first].total_cmp(&numbers[second]))
 }
 
-fn our_logits(engine: &mut dyn Engine, model: &Model, image: &RgbImage) -> Result<Vec<f32>, CheckError> {
+fn our_logits(
+    engine: &mut dyn Engine,
+    model: &Model,
+    image: &RgbImage,
+) -> Result<Vec<f32>, CheckError> {
     let square = evaluation_pixels(image, &model.preprocessing);
-    Ok(engine.evaluate(engine::Input::pixels(&square.pixels, model.preprocessing.normalisation()), 1)?)
+    Ok(engine
+        .evaluate(engine::Input::pixels(&square.pixels, model.preprocessing.normalisation()), 1)?)
 }
 
-fn their_answers(runtime: &Runtime, model: &Model, input: Input, image: &RgbImage) -> Result<Answers, RuntimeError> {
+fn their_answers(
+    runtime: &Runtime,
+    model: &Model,
+    input: Input,
+    image: &RgbImage,
+) -> Result<Answers, RuntimeError> {
     let size = model.preprocessing.image_size as usize;
     match input {
         Input::Pixels => runtime.pixels(image),
         Input::Tensor => {
             let normalised = normalised(model, image);
-            let planes = (0..3).flat_map(|channel| normalised.iter().copied().skip(channel).step_by(3)).collect();
+            let planes = (0..3)
+                .flat_map(|channel| normalised.iter().copied().skip(channel).step_by(3))
+                .collect();
             runtime.tensor(planes, size)
         }
     }
@@ -239,8 +270,12 @@ fn fits(image: &RgbImage, preprocessing: &Preprocessing) -> bool {
     let side = f64::from(preprocessing.image_size);
     let [to_width, to_height] = match preprocessing.resize {
         ResizeMode::Squash => [side, side],
-        ResizeMode::Crop { short_side } => [width, height].map(|length| length * f64::from(short_side) / width.min(height)),
-        ResizeMode::Letterbox => [width, height].map(|length| (length * side / width.max(height)).max(1.0)),
+        ResizeMode::Crop { short_side } => {
+            [width, height].map(|length| length * f64::from(short_side) / width.min(height))
+        }
+        ResizeMode::Letterbox => {
+            [width, height].map(|length| (length * side / width.max(height)).max(1.0))
+        }
     };
     let axis = |source: f64, target: f64| {
         let centres = 4.0 * source * target;
@@ -267,7 +302,8 @@ mod tests {
             left_out: Vec::new(),
             reducible: 0,
         };
-        let answers = |logits: [f32; 2]| Answers { logits: logits.to_vec(), probabilities: softmax(&logits) };
+        let answers =
+            |logits: [f32; 2]| Answers { logits: logits.to_vec(), probabilities: softmax(&logits) };
         agreement.add(&[1.0, 3.0], &answers([1.001, 3.0]));
         assert!(agreement.holds() && agreement.classes_differ == 0 && agreement.logit_range == 2.0);
         let mut nan = agreement.clone();
@@ -291,10 +327,16 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
         };
-        let fits = |width, height, resize| fits(&RgbImage { width, height, pixels: Vec::new() }, &preprocessing(resize));
-        let modes = [ResizeMode::Crop { short_side: 256 }, ResizeMode::Squash, ResizeMode::Letterbox];
+        let fits = |width, height, resize| {
+            fits(&RgbImage { width, height, pixels: Vec::new() }, &preprocessing(resize))
+        };
+        let modes =
+            [ResizeMode::Crop { short_side: 256 }, ResizeMode::Squash, ResizeMode::Letterbox];
         for mode in modes {
-            assert!(fits(1, 1, mode) && fits(6000, 8000, mode) && fits(3000, 400, mode), "{mode:?}");
+            assert!(
+                fits(1, 1, mode) && fits(6000, 8000, mode) && fits(3000, 400, mode),
+                "{mode:?}"
+            );
             assert!(!fits(60_000, 1, mode), "{mode:?}");
         }
     }

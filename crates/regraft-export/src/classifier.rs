@@ -1,4 +1,5 @@
-//! An exported ONNX file as a classifier: what it answers, run by rten, for files and for labelled folders.
+//! An exported ONNX file as a classifier: what it answers, run by rten, for files and for labelled
+//! folders.
 
 use crate::onnx::{INPUT_KEY, Input};
 use crate::runtime::{Runtime, RuntimeError};
@@ -36,7 +37,8 @@ pub enum ClassifierError {
         source: io::Error,
     },
     /// It is no ONNX file of ours.
-    #[error("{}: {reason}; only ONNX files that `regraft export` wrote can be used", path.display())]
+    #[error("{}: {reason}; only ONNX files that `regraft export` wrote can be used", path.display(
+        ))]
     NotOurs {
         /// The file.
         path: PathBuf,
@@ -94,17 +96,24 @@ impl Classifier {
         let not_ours = |reason: String| ClassifierError::NotOurs { path: path.to_owned(), reason };
         let file = named_file::read(path, MOST_BYTES).map_err(read)?;
         let runtime = Runtime::load(&file, threads).map_err(|error| not_ours(error.to_string()))?;
-        let entry =
-            |key: &str| runtime.metadata(key).map(str::to_owned).ok_or_else(|| not_ours(format!("its metadata has no {key}")));
-        let parsed = |key: &str, error: serde_json::Error| not_ours(format!("its metadata {key} cannot be read ({error})"));
+        let entry = |key: &str| {
+            runtime
+                .metadata(key)
+                .map(str::to_owned)
+                .ok_or_else(|| not_ours(format!("its metadata has no {key}")))
+        };
+        let parsed = |key: &str, error: serde_json::Error| {
+            not_ours(format!("its metadata {key} cannot be read ({error})"))
+        };
         let input = match entry(INPUT_KEY)?.as_str() {
             "pixels" => Input::Pixels,
             "tensor" => Input::Tensor,
             other => return Err(not_ours(format!("its metadata {INPUT_KEY} is {other:?}"))),
         };
-        let classes: Vec<String> = serde_json::from_str(&entry(keys::CLASSES)?).map_err(|error| parsed(keys::CLASSES, error))?;
-        let preprocessing: Preprocessing =
-            serde_json::from_str(&entry(keys::PREPROCESSING)?).map_err(|error| parsed(keys::PREPROCESSING, error))?;
+        let classes: Vec<String> = serde_json::from_str(&entry(keys::CLASSES)?)
+            .map_err(|error| parsed(keys::CLASSES, error))?;
+        let preprocessing: Preprocessing = serde_json::from_str(&entry(keys::PREPROCESSING)?)
+            .map_err(|error| parsed(keys::PREPROCESSING, error))?;
         preprocessing.check().map_err(|error| not_ours(error.to_string()))?;
         let architecture = entry(keys::ARCHITECTURE)?;
         Ok(Self { runtime, path: path.to_owned(), input, classes, preprocessing, architecture })
@@ -127,11 +136,15 @@ impl Classifier {
                 let square = evaluation_pixels(image, &self.preprocessing);
                 let mut normalised = vec![0.0; square.pixels.len()];
                 self.preprocessing.normalisation().apply(&square.pixels, &mut normalised);
-                let planes = (0..3).flat_map(|channel| normalised.iter().copied().skip(channel).step_by(3)).collect();
+                let planes = (0..3)
+                    .flat_map(|channel| normalised.iter().copied().skip(channel).step_by(3))
+                    .collect();
                 self.runtime.tensor(planes, self.preprocessing.image_size as usize)
             }
         };
-        let logits = answers.map_err(|source| ClassifierError::Runtime { path: self.path.clone(), source })?.logits;
+        let logits = answers
+            .map_err(|source| ClassifierError::Runtime { path: self.path.clone(), source })?
+            .logits;
         if logits.len() == self.classes.len() {
             return Ok(logits);
         }
@@ -139,10 +152,12 @@ impl Classifier {
         Err(ClassifierError::NotOurs { path: self.path.clone(), reason })
     }
 
-    /// The `top` most probable classes of each file, as [`regraft::predict::predict_files`] has them. Images are decoded whole.
+    /// The `top` most probable classes of each file, as [`regraft::predict::predict_files`] has
+    /// them. Images are decoded whole.
     ///
     /// # Errors
-    /// If a file cannot be read and the options say to stop, or the network gives no finite numbers.
+    /// If a file cannot be read and the options say to stop, or the network gives no finite
+    /// numbers.
     pub fn predict_files(
         &self,
         paths: &[PathBuf],
@@ -150,17 +165,22 @@ impl Classifier {
         options: &InferenceOptions,
         report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Predictions, ClassifierError> {
-        let (readable, Verified { unreadable: skipped, truncated, .. }) = self.check(paths, options, report)?;
+        let (readable, Verified { unreadable: skipped, truncated, .. }) =
+            self.check(paths, options, report)?;
         let mut predictions = Vec::with_capacity(readable.len());
         self.each(&readable, options, report, &mut |path, logits| {
             let guesses = top_k(&logits, top).into_iter();
-            let guesses = guesses.map(|(class, probability)| Guess { class: self.classes[class].clone(), probability });
+            let guesses = guesses.map(|(class, probability)| Guess {
+                class: self.classes[class].clone(),
+                probability,
+            });
             predictions.push(Prediction { path: path.clone(), top: guesses.collect() });
         })?;
         Ok(Predictions { predictions, skipped, truncated, reduced: 0 })
     }
 
-    /// Scores the file on a labelled folder, as [`regraft::evaluate_folder::evaluate_folder`] does. Images are decoded whole.
+    /// Scores the file on a labelled folder, as [`regraft::evaluate_folder::evaluate_folder`] does.
+    /// Images are decoded whole.
     ///
     /// # Errors
     /// If the folder or an image cannot be used, or a folder means no class of the file.
@@ -173,14 +193,21 @@ impl Classifier {
         let names = ClassNames { names: &self.classes, aliases: &[] };
         let mut listed = labelled_folder(folder, names).map_err(InferenceError::from)?;
         let paths: Vec<PathBuf> = listed.samples.iter().map(|sample| sample.path.clone()).collect();
-        let (readable, Verified { unreadable: skipped, truncated, .. }) = self.check(&paths, options, report)?;
+        let (readable, Verified { unreadable: skipped, truncated, .. }) =
+            self.check(&paths, options, report)?;
         let kept: HashSet<&PathBuf> = readable.iter().collect();
         listed.samples.retain(|sample| kept.contains(&sample.path));
         let mut scorer = Scorer::new(&self.classes);
         let mut samples = listed.samples.iter();
-        self.each(&readable, options, report, &mut |_, logits| scorer.add(&logits, samples.by_ref().take(1)))?;
+        self.each(&readable, options, report, &mut |_, logits| {
+            scorer.add(&logits, samples.by_ref().take(1))
+        })?;
         let scored = scorer.finish().map_err(InferenceError::from)?;
-        let notes = listed.notes.into_iter().chain(ignored_note(&listed.ignored)).chain(left_out_notes(&skipped));
+        let notes = listed
+            .notes
+            .into_iter()
+            .chain(ignored_note(&listed.ignored))
+            .chain(left_out_notes(&skipped));
         let notes = notes.chain(truncated_note(&truncated)).collect();
         Ok(FolderEvaluation { scored, skipped, notes, device: self.device() })
     }
@@ -204,10 +231,14 @@ impl Classifier {
         let report = Mutex::new(report);
         let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         let found = check(&all, &loading, options.on_bad_image, &|done, total| {
-            report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
+            report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking {
+                done,
+                total,
+            });
         });
         let found = found.map_err(InferenceError::from)?;
-        let bad: HashSet<&Path> = found.unreadable.iter().map(|error| error.path.as_path()).collect();
+        let bad: HashSet<&Path> =
+            found.unreadable.iter().map(|error| error.path.as_path()).collect();
         let readable = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
         Ok((readable, found))
     }
@@ -233,7 +264,11 @@ impl Classifier {
         match not_finite.first() {
             None => Ok(()),
             Some(first) => {
-                let error = EvaluateError::NotFinite { path: (*first).clone(), count: not_finite.len(), total: paths.len() };
+                let error = EvaluateError::NotFinite {
+                    path: (*first).clone(),
+                    count: not_finite.len(),
+                    total: paths.len(),
+                };
                 Err(InferenceError::from(error).into())
             }
         }

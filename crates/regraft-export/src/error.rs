@@ -25,13 +25,19 @@ pub enum ExportError {
         value: f32,
     },
     /// A weight is NaN or infinite.
-    #[error("{name} has an element that is not finite, so the model cannot classify; train again with a lower --lr")]
+    #[error(
+        "{name} has an element that is not finite, so the model cannot classify; train again with \
+         a lower --lr"
+    )]
     NotFinite {
         /// PyTorch's name of the tensor.
         name: String,
     },
     /// ONNX files end at 2 GiB.
-    #[error("the file would have {bytes} bytes, and ONNX files have at most 2 GiB; export with --weights f16")]
+    #[error(
+        "the file would have {bytes} bytes, and ONNX files have at most 2 GiB; export with \
+         --weights f16"
+    )]
     TooLarge {
         /// Length of the file.
         bytes: usize,

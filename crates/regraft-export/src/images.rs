@@ -8,14 +8,16 @@ use regraft::pictures;
 use regraft::run_folder::CONFIG;
 use std::path::{Path, PathBuf};
 
-/// How many images a check takes at most: enough to meet every kind of image of most folders, in a few seconds.
+/// How many images a check takes at most: enough to meet every kind of image of most folders, in a
+/// few seconds.
 pub const MOST_IMAGES: usize = 64;
 
 /// Why a run's images cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoImages {
     /// The model is not in a run folder.
-    #[error("{} is no run folder, so it does not say which images it was trained on", path.display())]
+    #[error("{} is no run folder, so it does not say which images it was trained on", path.display(
+        ))]
     NotARun {
         /// What was given.
         path: PathBuf,
@@ -28,8 +30,8 @@ pub enum NoImages {
     Catalogue(#[from] CatalogueError),
 }
 
-/// Up to [`MOST_IMAGES`] of a run's images, test images first in line, spread over all of them. `run` is the run folder or the
-/// model file in it.
+/// Up to [`MOST_IMAGES`] of a run's images, test images first in line, spread over all of them.
+/// `run` is the run folder or the model file in it.
 ///
 /// # Errors
 /// If it is no run, or its images are gone.
@@ -39,7 +41,8 @@ pub fn of_run(run: &Path) -> Result<Vec<PathBuf>, NoImages> {
     if !config.is_file() {
         return Err(NoImages::NotARun { path: run.to_owned() });
     }
-    let Catalogue { train, validation, test, .. } = pictures::list(&TrainConfig::read(&config)?, &|_| {})?;
+    let Catalogue { train, validation, test, .. } =
+        pictures::list(&TrainConfig::read(&config)?, &|_| {})?;
     let paths = [test, validation, train].into_iter().flatten().map(|sample| sample.path).collect();
     Ok(spread(paths))
 }

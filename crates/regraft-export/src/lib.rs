@@ -1,6 +1,7 @@
 //! Writes a classifier in formats that other programs read, and checks what it wrote.
 //!
-//! [`onnx::to_bytes`] makes an ONNX file, [`check::check`] runs it in an engine that is not ours and compares the answers.
+//! [`onnx::to_bytes`] makes an ONNX file, [`check::check`] runs it in an engine that is not ours
+//! and compares the answers.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! Protocol Buffers' wire format, as far as ONNX needs it: numbers, text, and messages in messages.
 //!
-//! Source: <https://protobuf.dev/programming-guides/encoding/>. An ONNX file needs a dozen message types of two or three
-//! fields each; with derived types for them (the crate `prost`) there would be more lines than here, and every weight would be
-//! copied once more.
+//! Source: <https://protobuf.dev/programming-guides/encoding/>. An ONNX file needs a dozen message
+//! types of two or three fields each; with derived types for them (the crate `prost`) there would
+//! be more lines than here, and every weight would be copied once more.
 
 /// A message in the making.
 #[derive(Clone, Debug, Default)]
@@ -104,8 +104,8 @@ pub(crate) enum Field<'a> {
     Fixed(&'a [u8]),
 }
 
-/// The fields of a message with their numbers, in the file's order. `None` in place of a field that is damaged, after which
-/// nothing comes.
+/// The fields of a message with their numbers, in the file's order. `None` in place of a field that
+/// is damaged, after which nothing comes.
 pub(crate) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u32, Field<'_>)>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
@@ -163,7 +163,12 @@ mod tests {
 
     #[test]
     fn fields_come_back_and_a_cut_message_ends_with_none() {
-        let bytes = Message::new().integer(1, 300).float(2, 1.5).text(1000, "a").integers(4, &[-1]).finish();
+        let bytes = Message::new()
+            .integer(1, 300)
+            .float(2, 1.5)
+            .text(1000, "a")
+            .integers(4, &[-1])
+            .finish();
         let found: Vec<_> = fields(&bytes).collect();
         let expected = [
             Some((1, Field::Integer(300))),
@@ -174,7 +179,10 @@ mod tests {
         assert_eq!(found, expected);
         for end in 0..bytes.len() {
             let cut = fields(&bytes[..end]).collect::<Vec<_>>();
-            assert!(cut.len() <= 4 && cut.iter().rev().skip(1).all(Option::is_some), "{end}: {cut:?}");
+            assert!(
+                cut.len() <= 4 && cut.iter().rev().skip(1).all(Option::is_some),
+                "{end}: {cut:?}"
+            );
         }
     }
 }

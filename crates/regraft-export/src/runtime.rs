@@ -47,7 +47,8 @@ impl Runtime {
     /// # Errors
     /// If rten cannot load it, or it is not one of ours.
     pub fn load(file: &[u8], threads: usize) -> Result<Self, RuntimeError> {
-        let file = widened(file).filter(|file| is_well_formed(file)).ok_or(RuntimeError::Damaged)?;
+        let file =
+            widened(file).filter(|file| is_well_formed(file)).ok_or(RuntimeError::Damaged)?;
         // A damaged file may make rten panic.
         let model = catch_unwind(|| Model::load(file)).map_err(|_| RuntimeError::Damaged)?;
         let model = model.map_err(|error| RuntimeError::Load(Box::new(error)))?;
@@ -81,7 +82,11 @@ impl Runtime {
         self.run(TENSOR, Value::from_shape(&[count, 3, size, size], images))
     }
 
-    fn run<E: std::fmt::Display>(&self, input: &'static str, value: Result<Value, E>) -> Result<Answers, RuntimeError> {
+    fn run<E: std::fmt::Display>(
+        &self,
+        input: &'static str,
+        value: Result<Value, E>,
+    ) -> Result<Answers, RuntimeError> {
         let failed = |error: &dyn std::fmt::Display| RuntimeError::Run(error.to_string());
         let value = value.map_err(|error| failed(&error))?;
         let input = self.model.find_node(input).ok_or(RuntimeError::NoNode(input))?;
@@ -91,7 +96,12 @@ impl Runtime {
         let run = AssertUnwindSafe(|| self.model.run_n(inputs, self.outputs, Some(options)));
         let outputs = catch_unwind(run).map_err(|_| failed(&"an operator panicked"))?;
         let [logits, probabilities] = outputs.map_err(|error| failed(&error))?;
-        let numbers = |value: Value| value.into_shape_vec::<f32, 2>().map(|(_, values)| values).map_err(|error| failed(&error));
+        let numbers = |value: Value| {
+            value
+                .into_shape_vec::<f32, 2>()
+                .map(|(_, values)| values)
+                .map_err(|error| failed(&error))
+        };
         Ok(Answers { logits: numbers(logits)?, probabilities: numbers(probabilities)? })
     }
 }

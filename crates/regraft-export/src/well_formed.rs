@@ -1,5 +1,5 @@
-//! Whether a file has the form of those that are written here. rten 0.24 never ends on some damaged files: on messages whose
-//! last field is cut off, and on nodes that read each other.
+//! Whether a file has the form of those that are written here. rten 0.24 never ends on some damaged
+//! files: on messages whose last field is cut off, and on nodes that read each other.
 
 use crate::protobuf::{Field, fields};
 use std::collections::HashSet;
@@ -15,8 +15,14 @@ enum Kind {
 use Kind::{Bytes, Float, Integer, Message};
 
 // The messages of `onnx.proto`, with the fields that `onnx::builder` writes.
-const MODEL: &[(u32, Kind)] =
-    &[(1, Integer), (2, Bytes), (3, Bytes), (MODEL_GRAPH, Message(GRAPH)), (8, Message(OPERATOR_SET)), (14, Message(ENTRY))];
+const MODEL: &[(u32, Kind)] = &[
+    (1, Integer),
+    (2, Bytes),
+    (3, Bytes),
+    (MODEL_GRAPH, Message(GRAPH)),
+    (8, Message(OPERATOR_SET)),
+    (14, Message(ENTRY)),
+];
 const OPERATOR_SET: &[(u32, Kind)] = &[(1, Bytes), (2, Integer)];
 const ENTRY: &[(u32, Kind)] = &[(1, Bytes), (2, Bytes)];
 const GRAPH: &[(u32, Kind)] = &[
@@ -26,8 +32,10 @@ const GRAPH: &[(u32, Kind)] = &[
     (GRAPH_INPUT, Message(VALUE)),
     (12, Message(VALUE)),
 ];
-const NODE: &[(u32, Kind)] = &[(NODE_INPUT, Bytes), (NODE_OUTPUT, Bytes), (3, Bytes), (4, Bytes), (5, Message(ATTRIBUTE))];
-const ATTRIBUTE: &[(u32, Kind)] = &[(1, Bytes), (2, Float), (3, Integer), (8, Integer), (20, Integer)];
+const NODE: &[(u32, Kind)] =
+    &[(NODE_INPUT, Bytes), (NODE_OUTPUT, Bytes), (3, Bytes), (4, Bytes), (5, Message(ATTRIBUTE))];
+const ATTRIBUTE: &[(u32, Kind)] =
+    &[(1, Bytes), (2, Float), (3, Integer), (8, Integer), (20, Integer)];
 const TENSOR: &[(u32, Kind)] = &[(1, Integer), (2, Integer), (TENSOR_NAME, Bytes), (9, Bytes)];
 const VALUE: &[(u32, Kind)] = &[(VALUE_NAME, Bytes), (2, Message(TYPE)), (3, Bytes)];
 const TYPE: &[(u32, Kind)] = &[(1, Message(TENSOR_TYPE))];
@@ -62,17 +70,19 @@ fn has_fields(message: &[u8], known: &[(u32, Kind)]) -> bool {
     })
 }
 
-/// Whether each node reads only inputs, initializers and what nodes before it give, all under one name each. `false` also for a
-/// damaged file.
+/// Whether each node reads only inputs, initializers and what nodes before it give, all under one
+/// name each. `false` also for a damaged file.
 fn is_in_order(file: &[u8]) -> bool {
     let mut graphs = messages(file, MODEL_GRAPH);
     let (Some(Some(graph)), None) = (graphs.next(), graphs.next()) else { return false };
     let Some(mut known) = given(graph) else { return false };
     messages(graph, GRAPH_NODE).all(|node| {
         node.is_some_and(|node| {
-            let reads_known =
-                messages(node, NODE_INPUT).all(|name| name.is_some_and(|name| name.is_empty() || known.contains(name)));
-            reads_known && messages(node, NODE_OUTPUT).all(|name| name.is_some_and(|name| known.insert(name)))
+            let reads_known = messages(node, NODE_INPUT)
+                .all(|name| name.is_some_and(|name| name.is_empty() || known.contains(name)));
+            reads_known
+                && messages(node, NODE_OUTPUT)
+                    .all(|name| name.is_some_and(|name| known.insert(name)))
         })
     })
 }

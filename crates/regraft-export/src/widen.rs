@@ -23,7 +23,11 @@ fn graph(bytes: &[u8]) -> Option<Message> {
 }
 
 /// A message with each message in `field` changed.
-fn rewritten(bytes: &[u8], field: u32, change: impl Fn(&[u8]) -> Option<Message>) -> Option<Message> {
+fn rewritten(
+    bytes: &[u8],
+    field: u32,
+    change: impl Fn(&[u8]) -> Option<Message>,
+) -> Option<Message> {
     fields(bytes).try_fold(Message::new(), |message, found| {
         let (number, value) = found?;
         Some(match value {
@@ -40,7 +44,8 @@ fn tensor(bytes: &[u8]) -> Option<Message> {
         Some(match value {
             Field::Integer(F16) if number == TENSOR_TYPE => message.integer(TENSOR_TYPE, F32),
             Field::Bytes(data) if is_half && number == TENSOR_DATA => {
-                let values = data.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32());
+                let values =
+                    data.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32());
                 let wide: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
                 message.bytes(TENSOR_DATA, &wide)
             }

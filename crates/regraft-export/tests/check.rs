@@ -1,4 +1,5 @@
-//! The check of an exported file: it passes what is right and catches what users of other programs report.
+//! The check of an exported file: it passes what is right and catches what users of other programs
+//! report.
 
 mod common;
 
@@ -22,14 +23,19 @@ struct Bench {
 
 impl Bench {
     fn new(interpolation: Interpolation) -> Self {
-        let mut model = model(architectures::find("resnet18").expect("known").graph().with_classes(4), SIZE);
-        model.preprocessing = common::preprocessing(SIZE, ResizeMode::Crop { short_side: 72 }, interpolation);
+        let mut model =
+            model(architectures::find("resnet18").expect("known").graph().with_classes(4), SIZE);
+        model.preprocessing =
+            common::preprocessing(SIZE, ResizeMode::Crop { short_side: 72 }, interpolation);
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (number, (width, height)) in
-            [(200, 150), (150, 200), (80, 80), (75, 300), (500, 90), (133, 90)].into_iter().enumerate()
+            [(200, 150), (150, 200), (80, 80), (75, 300), (500, 90), (133, 90)]
+                .into_iter()
+                .enumerate()
         {
             let pixels = image(width, height, number as u64).pixels;
-            let image = image::RgbImage::from_raw(width, height, pixels).expect("as many as the shape says");
+            let image = image::RgbImage::from_raw(width, height, pixels)
+                .expect("as many as the shape says");
             image.save(folder.path().join(format!("{number}.png"))).expect("a written file");
         }
         Self { model, folder }
@@ -65,7 +71,9 @@ impl Bench {
 
 fn all_options() -> impl Iterator<Item = OnnxOptions> {
     let weights = [StorageType::F32, StorageType::F16];
-    [Input::Pixels, Input::Tensor].into_iter().flat_map(move |input| weights.map(|weights| OnnxOptions { input, weights }))
+    [Input::Pixels, Input::Tensor]
+        .into_iter()
+        .flat_map(move |input| weights.map(|weights| OnnxOptions { input, weights }))
 }
 
 /// `file` with the first `old` after `mark` replaced.
@@ -94,7 +102,8 @@ fn a_right_file_passes_with_a_small_difference() {
             assert_eq!((found.images, found.classes_differ, found.left_out.len()), (6, 0, 0));
             let share = found.logit_difference / found.logit_range;
             assert!(
-                share < tolerance(options.weights).logit_share / 4.0 && (share > 1e-4) == (options.weights == StorageType::F16),
+                share < tolerance(options.weights).logit_share / 4.0
+                    && (share > 1e-4) == (options.weights == StorageType::F16),
                 "{share}"
             );
         }
@@ -141,11 +150,24 @@ fn a_wrong_resize_and_the_mean_of_another_colour_are_caught() {
             let mutant = patched(&mutant, b"vertical/support", b"\"\x03Max", b"\"\x03Min");
             assert!(bench.catches_file(&mutant, options), "{filter:?}");
             let [red, green, blue] = bench.model.preprocessing.mean;
-            let mutant = patched(&file, b"normalise.mean", &bytes([red, green, blue]), &bytes([red, green, green]));
+            let mutant = patched(
+                &file,
+                b"normalise.mean",
+                &bytes([red, green, blue]),
+                &bytes([red, green, green]),
+            );
             assert!(bench.catches_file(&mutant, options), "{filter:?}");
             let [red, green, blue] = bench.model.preprocessing.std;
-            let mutant = patched(&file, b"normalise.std", &bytes([red, green, blue]), &bytes([blue, green, red]));
-            assert!(bench.catches_file(&mutant, options) || weights == StorageType::F16, "{filter:?}");
+            let mutant = patched(
+                &file,
+                b"normalise.std",
+                &bytes([red, green, blue]),
+                &bytes([blue, green, red]),
+            );
+            assert!(
+                bench.catches_file(&mutant, options) || weights == StorageType::F16,
+                "{filter:?}"
+            );
             // The crop of a corner instead of the centre.
             let mutant = patched(&file, b"horizontal/Div_2", b"\"\x03Div", b"\"\x03Mod");
             assert!(bench.catches_file(&mutant, options), "{filter:?}");
@@ -163,8 +185,12 @@ fn a_check_without_images_is_an_error_and_unreadable_ones_are_told() {
     let found = bench.check(&file, options).expect("a right file");
     assert_eq!(found.images, 6);
     assert!(found.left_out[0].contains("broken.png"), "{:?}", found.left_out);
-    let error = check(&file, &bench.model, options, &[broken], 1, &mut |_| {}).expect_err("no image");
-    assert!(error.to_string().starts_with("none of the 1 images could be used for the check: "), "{error}");
+    let error =
+        check(&file, &bench.model, options, &[broken], 1, &mut |_| {}).expect_err("no image");
+    assert!(
+        error.to_string().starts_with("none of the 1 images could be used for the check: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -7,8 +7,9 @@ use regraft::model::Model;
 use regraft::nn::architectures;
 use regraft::nn::graph::{Graph, Node, Source};
 use regraft::nn::ops::{
-    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, LayerNorm,
-    LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation, Padding,
+    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool,
+    InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation,
+    Padding,
 };
 use regraft_export::onnx::{Input, OnnxOptions, StorageType, to_bytes};
 use regraft_export::runtime::Runtime;
@@ -17,7 +18,8 @@ fn options(weights: StorageType) -> OnnxOptions {
     OnnxOptions { input: Input::Tensor, weights }
 }
 
-/// The largest difference of logits between the exported file and our engine, as a share of the largest logit.
+/// The largest difference of logits between the exported file and our engine, as a share of the
+/// largest logit.
 fn difference(model: &Model, weights: StorageType) -> f32 {
     let size = model.preprocessing.image_size as usize;
     let images = noise(2, size);
@@ -25,16 +27,26 @@ fn difference(model: &Model, weights: StorageType) -> f32 {
     let largest = largest_difference(&expected, &vec![0.0; expected.len()]);
     assert!(largest > 0.05 && largest < 1e4, "the generated weights give logits of {largest}");
     let file = to_bytes(model, options(weights)).expect("an exportable model");
-    let answers = Runtime::load(&file, 1).expect("a file that rten takes").tensor(channels_first(&images, size), size);
+    let answers = Runtime::load(&file, 1)
+        .expect("a file that rten takes")
+        .tensor(channels_first(&images, size), size);
     let answers = answers.expect("a file that runs");
-    let sums = answers.probabilities.chunks_exact(model.classes.len()).map(|row| row.iter().sum::<f32>());
+    let sums =
+        answers.probabilities.chunks_exact(model.classes.len()).map(|row| row.iter().sum::<f32>());
     assert!(sums.into_iter().all(|sum| (sum - 1.0).abs() < 1e-5));
     largest_difference(&answers.logits, &expected) / largest
 }
 
 const CHANNELS: usize = 8;
 
-fn convolution(ins: usize, outs: usize, kernel: usize, stride: usize, padding: Padding, groups: usize) -> Operation {
+fn convolution(
+    ins: usize,
+    outs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+    groups: usize,
+) -> Operation {
     Operation::Convolution(Convolution {
         in_channels: ins,
         out_channels: outs,
@@ -53,12 +65,23 @@ fn linear(inputs: usize, outputs: usize, bias: bool) -> Operation {
 }
 
 fn norm() -> Operation {
-    Operation::BatchNorm(BatchNorm { channels: CHANNELS, epsilon: 1e-3, momentum: 0.1, statistics: NormStatistics::Batch })
+    Operation::BatchNorm(BatchNorm {
+        channels: CHANNELS,
+        epsilon: 1e-3,
+        momentum: 0.1,
+        statistics: NormStatistics::Batch,
+    })
 }
 
-/// A network of a convolution, `operations` one after the other (which end with as many channels), their mean, and a head.
+/// A network of a convolution, `operations` one after the other (which end with as many channels),
+/// their mean, and a head.
 fn chain(operations: Vec<Operation>) -> Graph {
-    let mut graph = Graph { architecture: "small".into(), input_channels: 3, image_size: 13, nodes: Vec::new() };
+    let mut graph = Graph {
+        architecture: "small".into(),
+        input_channels: 3,
+        image_size: 13,
+        nodes: Vec::new(),
+    };
     let stem = convolution(3, CHANNELS, 3, 1, Padding::Each(1), 1);
     let end = [Operation::GlobalAveragePool(GlobalAveragePool), linear(CHANNELS, 5, true)];
     for (place, operation) in std::iter::once(stem).chain(operations).chain(end).enumerate() {
@@ -70,9 +93,11 @@ fn chain(operations: Vec<Operation>) -> Graph {
 
 #[test]
 fn every_operation_is_exported() {
-    let activations = Function::ALL.map(|function| vec![Operation::Activation(Activation { function })]);
+    let activations =
+        Function::ALL.map(|function| vec![Operation::Activation(Activation { function })]);
     let pool = |kernel, stride, padding| MaxPool { kernel, stride, padding };
-    let average = |kernel, stride, padding| Operation::AveragePool(AveragePool { kernel, stride, padding });
+    let average =
+        |kernel, stride, padding| Operation::AveragePool(AveragePool { kernel, stride, padding });
     let layer_norm = || Operation::LayerNorm(LayerNorm { channels: CHANNELS, epsilon: 1e-6 });
     let scale = || Operation::LayerScale(LayerScale { channels: CHANNELS, initial: 1.0 });
     let same = Padding::Same;
@@ -90,7 +115,11 @@ fn every_operation_is_exported() {
         vec![Operation::MaxPool(pool(2, 2, same))],
         vec![average(3, 2, Padding::Each(1))],
         vec![average(2, 2, same)],
-        vec![Operation::GlobalAveragePool(GlobalAveragePool), layer_norm(), Operation::Dropout(Dropout { rate: 0.5, stream: 0 })],
+        vec![
+            Operation::GlobalAveragePool(GlobalAveragePool),
+            layer_norm(),
+            Operation::Dropout(Dropout { rate: 0.5, stream: 0 }),
+        ],
     ];
     cases.extend(activations);
     for operations in cases {
@@ -102,7 +131,12 @@ fn every_operation_is_exported() {
 
 #[test]
 fn branches_of_other_layouts_meet() {
-    let mut graph = Graph { architecture: "small".into(), input_channels: 3, image_size: 13, nodes: Vec::new() };
+    let mut graph = Graph {
+        architecture: "small".into(),
+        input_channels: 3,
+        image_size: 13,
+        nodes: Vec::new(),
+    };
     let mut add = |name: &str, inputs: &[Source], operation| {
         graph.nodes.push(Node { name: name.into(), inputs: inputs.to_vec(), operation });
         Source::Node(graph.nodes.len() - 1)
@@ -116,7 +150,8 @@ fn branches_of_other_layouts_meet() {
     let other = add("add2", &[stem, sum], addition());
     let pooled = add("pool", &[other], Operation::GlobalAveragePool(GlobalAveragePool));
     let vector = add("squeeze", &[pooled], linear(CHANNELS, CHANNELS, true));
-    let gate = add("gate", &[vector], Operation::Activation(Activation { function: Function::Sigmoid }));
+    let gate =
+        add("gate", &[vector], Operation::Activation(Activation { function: Function::Sigmoid }));
     let scaled = add("multiply", &[other, gate], Operation::Multiply(Multiply));
     let scaled = add("multiply2", &[scaled, pooled], Operation::Multiply(Multiply));
     let pooled = add("pool2", &[scaled], Operation::GlobalAveragePool(GlobalAveragePool));
@@ -143,7 +178,10 @@ fn every_architecture_is_exported() {
 
 #[test]
 fn files_are_as_large_as_their_weights_and_the_same_each_time() {
-    let model = model(architectures::find("efficientnet_lite0").expect("known").graph().with_classes(10), 64);
+    let model = model(
+        architectures::find("efficientnet_lite0").expect("known").graph().with_classes(10),
+        64,
+    );
     let weights = model.state.values().map(|values| values.len() * 4).sum::<usize>() as f64;
     for (storage, share) in [(StorageType::F32, 1.02), (StorageType::F16, 0.52)] {
         let file = to_bytes(&model, options(storage)).expect("an exportable model");
@@ -159,18 +197,24 @@ fn what_cannot_be_stored_is_an_error_that_names_the_tensor() {
         change(&mut model);
         to_bytes(&model, options(weights)).expect_err("not exportable").to_string()
     };
-    let set = |name: &'static str, value: f32| move |model: &mut Model| model.state.get_mut(name).expect("a tensor")[0] = value;
+    let set = |name: &'static str, value: f32| {
+        move |model: &mut Model| model.state.get_mut(name).expect("a tensor")[0] = value
+    };
     let error = message(&set("n3.weight", f32::NAN), StorageType::F32);
     assert!(error.contains("n3.weight") && error.contains("not finite"), "{error}");
     let error = message(&set("n3.weight", 1e5), StorageType::F16);
-    assert!(error.contains("1e5, an element of n3.weight") && error.contains("--weights f32"), "{error}");
+    assert!(
+        error.contains("1e5, an element of n3.weight") && error.contains("--weights f32"),
+        "{error}"
+    );
     let error = message(&|model| drop(model.state.remove("n1.running_mean")), StorageType::F32);
     assert!(error.contains("no tensor n1.running_mean with 8 elements"), "{error}");
 }
 
 #[test]
 fn a_changed_file_is_loaded_or_refused() {
-    let file = to_bytes(&model(chain(vec![norm()]), 13), options(StorageType::F16)).expect("an exportable model");
+    let file = to_bytes(&model(chain(vec![norm()]), 13), options(StorageType::F16))
+        .expect("an exportable model");
     let mut numbers = Numbers(5);
     let (mut loaded, mut refused) = (0, 0);
     for _ in 0..1_000 {

@@ -26,14 +26,23 @@ impl Reader {
     fn new(model: &Model) -> Self {
         let file = to_bytes(model, OPTIONS).expect("an exportable model");
         // Optimised, the value would be part of something else.
-        Self(ModelOptions::with_all_ops().enable_optimization(false).load(file).expect("a file that rten takes"))
+        Self(
+            ModelOptions::with_all_ops()
+                .enable_optimization(false)
+                .load(file)
+                .expect("a file that rten takes"),
+        )
     }
 
     fn read(&self, image: &RgbImage) -> Vec<f32> {
         let node = |name| self.0.node_id(name).expect("a node");
-        let pixels = Value::from_shape([1, image.height as usize, image.width as usize, 3], image.pixels.clone());
+        let pixels = Value::from_shape(
+            [1, image.height as usize, image.width as usize, 3],
+            image.pixels.clone(),
+        );
         let inputs = vec![(node(PIXELS), pixels.expect("as many as the shape says").into())];
-        let [found] = self.0.run_n(inputs, [node("normalise/Div_2_output")], None).expect("a file that runs");
+        let [found] =
+            self.0.run_n(inputs, [node("normalise/Div_2_output")], None).expect("a file that runs");
         found.into_shape_vec::<f32, 4>().expect("an image").1
     }
 }
@@ -45,10 +54,14 @@ fn differing(found: &[f32], image: &RgbImage, preprocessing: &Preprocessing) -> 
     preprocessing.normalisation().apply(&square.pixels, &mut expected);
     let size = preprocessing.image_size as usize;
     let expected = channels_first(&expected, size);
-    let levels =
-        |(at, (found, expected)): (usize, (&f32, &f32))| (found - expected).abs() * preprocessing.std[at / (size * size)] * 255.0;
+    let levels = |(at, (found, expected)): (usize, (&f32, &f32))| {
+        (found - expected).abs() * preprocessing.std[at / (size * size)] * 255.0
+    };
     let differences: Vec<f32> = found.iter().zip(&expected).enumerate().map(levels).collect();
-    (differences.iter().filter(|&&levels| levels > 0.01).count(), differences.into_iter().fold(0.0, f32::max))
+    (
+        differences.iter().filter(|&&levels| levels > 0.01).count(),
+        differences.into_iter().fold(0.0, f32::max),
+    )
 }
 
 fn preprocessings() -> Vec<Preprocessing> {
@@ -61,7 +74,10 @@ fn preprocessings() -> Vec<Preprocessing> {
         ResizeMode::Letterbox,
     ];
     let filters = [Interpolation::Bilinear, Interpolation::Bicubic];
-    modes.into_iter().flat_map(|mode| filters.map(|filter| common::preprocessing(32, mode, filter))).collect()
+    modes
+        .into_iter()
+        .flat_map(|mode| filters.map(|filter| common::preprocessing(32, mode, filter)))
+        .collect()
 }
 
 #[test]
@@ -88,9 +104,17 @@ fn pixels_are_those_that_our_engine_sees() {
             let image = image(width, height, u64::from(width * 1000 + height));
             let found = reader.read(&image);
             let (differ, levels) = differing(&found, &image, &preprocessing);
-            let what = format!("{width} x {height}, {preprocessing:?}: {differ} of {} by {levels}", found.len());
-            // The triangle filter's weights are exact; those of the cubic one are rounded to f32 before Pillow's 22 bits.
-            assert!(levels < 1.01 && (differ == 0 || preprocessing.interpolation == Interpolation::Bicubic), "{what}");
+            let what = format!(
+                "{width} x {height}, {preprocessing:?}: {differ} of {} by {levels}",
+                found.len()
+            );
+            // The triangle filter's weights are exact; those of the cubic one are rounded to f32
+            // before Pillow's 22 bits.
+            assert!(
+                levels < 1.01
+                    && (differ == 0 || preprocessing.interpolation == Interpolation::Bicubic),
+                "{what}"
+            );
             (total, count) = (total + found.len(), count + differ);
         }
     }
@@ -100,7 +124,11 @@ fn pixels_are_those_that_our_engine_sees() {
 
 #[test]
 fn large_images_are_shrunk_exactly_too() {
-    for (side, mode) in [(224, ResizeMode::Crop { short_side: 256 }), (224, ResizeMode::Letterbox), (96, ResizeMode::Squash)] {
+    for (side, mode) in [
+        (224, ResizeMode::Crop { short_side: 256 }),
+        (224, ResizeMode::Letterbox),
+        (96, ResizeMode::Squash),
+    ] {
         for filter in [Interpolation::Bilinear, Interpolation::Bicubic] {
             let preprocessing = common::preprocessing(side, mode, filter);
             let reader = Reader::new(&resnet(preprocessing.clone()));
@@ -109,7 +137,10 @@ fn large_images_are_shrunk_exactly_too() {
                 let image = image(width, height, 3);
                 let found = reader.read(&image);
                 let (differ, levels) = differing(&found, &image, &preprocessing);
-                let what = format!("{width} x {height}, {preprocessing:?}: {differ} of {} by {levels}", found.len());
+                let what = format!(
+                    "{width} x {height}, {preprocessing:?}: {differ} of {} by {levels}",
+                    found.len()
+                );
                 println!("{what}");
                 assert!(levels < 1.01 && differ * 10_000 <= found.len(), "{what}");
             }
@@ -117,7 +148,8 @@ fn large_images_are_shrunk_exactly_too() {
     }
 }
 
-/// The sizes of the resized image and the margins are whole numbers that must be the same for every shape.
+/// The sizes of the resized image and the margins are whole numbers that must be the same for every
+/// shape.
 #[test]
 fn an_image_of_any_shape_lies_where_it_should() {
     let image_of = |width, height| RgbImage::filled(width, height, [255, 255, 255]);
@@ -139,7 +171,8 @@ fn a_file_answers_for_an_image_of_any_size_as_the_engine_does() {
         common::preprocessing(64, ResizeMode::Letterbox, Interpolation::Bilinear),
     ] {
         let model = resnet(preprocessing);
-        let runtime = Runtime::load(&to_bytes(&model, OPTIONS).expect("an exportable model"), 1).expect("a file for rten");
+        let runtime = Runtime::load(&to_bytes(&model, OPTIONS).expect("an exportable model"), 1)
+            .expect("a file for rten");
         for (width, height) in [(91, 64), (200, 150), (64, 90), (64, 64)] {
             let image = image(width, height, 5);
             let answers = runtime.pixels(&image).expect("a file that runs");

@@ -1,12 +1,15 @@
-//! How near each layer's convolution comes to what the processor could do: forward, gradient of the input, gradient of the weights.
+//! How near each layer's convolution comes to what the processor could do: forward, gradient of the
+//! input, gradient of the weights.
 //!
 //!     cargo run --release -p regraft-kernels --example layers -- resnet18
-//!     cargo run --release -p regraft-kernels --example layers -- efficientnet_lite0 --precision bf16 --batch 32 --threads 2
+//!     cargo run --release -p regraft-kernels --example layers -- efficientnet_lite0 \
+//!         --precision bf16 --batch 32 --threads 2
 //!
-//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16 multiplications where the
-//! definition has 36, so its share of the peak may be over 100 %; depthwise convolutions are bound by memory. The peak is
-//! measured, on all threads at once: fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction
-//! set in use has them, on values that stay in registers.
+//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16
+//! multiplications where the definition has 36, so its share of the peak may be over 100 %;
+//! depthwise convolutions are bound by memory. The peak is measured, on all threads at once: fused
+//! multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction set in
+//! use has them, on values that stay in registers.
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::batch_norm::Statistics;
@@ -21,7 +24,8 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// `(layers of this shape, side of the input, channels in, channels out, kernel, stride, first padding, depthwise)`
+/// `(layers of this shape, side of the input, channels in, channels out, kernel, stride, first
+/// padding, depthwise)`
 type Layer = (usize, usize, usize, usize, usize, usize, usize, bool);
 
 /// The distinct convolutions of ResNet-18 for pictures of 224 x 224.
@@ -97,7 +101,9 @@ impl Options {
                         _ => return None,
                     };
                 }
-                "--batch" => options.batch = arguments.next()?.parse().ok().filter(|&batch| batch > 0)?,
+                "--batch" => {
+                    options.batch = arguments.next()?.parse().ok().filter(|&batch| batch > 0)?
+                }
                 "--threads" => options.threads = arguments.next()?.parse().ok()?,
                 _ => return None,
             }
@@ -108,7 +114,10 @@ impl Options {
 
 fn main() -> ExitCode {
     let Some(options) = Options::parse(std::env::args().skip(1)) else {
-        eprintln!("usage: layers [resnet18|efficientnet_lite0] [--precision f32|bf16] [--batch N] [--threads N]");
+        eprintln!(
+            "usage: layers [resnet18|efficientnet_lite0] [--precision f32|bf16] [--batch N] \
+             [--threads N]"
+        );
         return ExitCode::from(2);
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
@@ -133,13 +142,27 @@ fn report(options: &Options, set: InstructionSet) -> io::Result<()> {
     let peak = peak::gigaflops(set, multiplies_bf16);
     let threads = rayon::current_num_threads();
     let products = if multiplies_bf16 { "products of bf16" } else { "multiply-adds of f32" };
-    writeln!(output, "{}, {threads} threads, batch {}: {peak:.0} GFLOP/s of {products}", set.name(), options.batch)?;
-    writeln!(output, "                                            forward          input's gradient  weights' gradient  step")?;
-    writeln!(output, "layers  input             kernel  MFLOP    GFLOP/s  share    GFLOP/s  share    GFLOP/s  share       ms")?;
+    writeln!(
+        output,
+        "{}, {threads} threads, batch {}: {peak:.0} GFLOP/s of {products}",
+        set.name(),
+        options.batch
+    )?;
+    writeln!(
+        output,
+        "                                            forward          input's gradient  weights' \
+         gradient  step"
+    )?;
+    writeln!(
+        output,
+        "layers  input             kernel  MFLOP    GFLOP/s  share    GFLOP/s  share    GFLOP/s  \
+         share       ms"
+    )?;
     let mut total = 0.0;
     for layer in options.layers {
         let shape = shape(layer, options.batch);
-        let flop = 2.0 * (shape.output_length() * shape.weight_length() / shape.out_channels) as f64;
+        let flop =
+            2.0 * (shape.output_length() * shape.weight_length() / shape.out_channels) as f64;
         let seconds = if options.narrow { measure::<Bf16>(&shape) } else { measure::<f32>(&shape) };
         let rates = seconds.map(|seconds| {
             let rate = flop / seconds / 1e9;
@@ -147,11 +170,16 @@ fn report(options: &Options, set: InstructionSet) -> io::Result<()> {
         });
         let (count, milliseconds) = (layer.0, layer.0 as f64 * seconds.iter().sum::<f64>() * 1e3);
         total += milliseconds;
-        let input = format!("{0}x{0}x{1} to {2}", shape.in_height, shape.in_channels, shape.out_channels);
+        let input =
+            format!("{0}x{0}x{1} to {2}", shape.in_height, shape.in_channels, shape.out_channels);
         let kind = if layer.7 { "d" } else { " " };
         let kernel = format!("{0}x{0}/{1}{kind}", shape.kernel_height, shape.stride);
         let million = flop / options.batch as f64 / 1e6;
-        writeln!(output, "{count:>6}  {input:<17} {kernel:>7} {million:>6.1}   {}  {milliseconds:>7.2}", rates.join("   "))?;
+        writeln!(
+            output,
+            "{count:>6}  {input:<17} {kernel:>7} {million:>6.1}   {}  {milliseconds:>7.2}",
+            rates.join("   ")
+        )?;
     }
     writeln!(
         output,
@@ -183,27 +211,73 @@ fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {
 /// Seconds of a forward pass as in training, of the input's gradient and of the weights' gradient.
 fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
-    let mut map = |length: usize| -> Vec<E> { (0..length).map(|_| E::from_f32(draws.range(-1.0, 1.0))).collect() };
+    let mut map = |length: usize| -> Vec<E> {
+        (0..length).map(|_| E::from_f32(draws.range(-1.0, 1.0))).collect()
+    };
     let (input, gradient) = (map(shape.input_length()), map(shape.output_length()));
     let weights: Vec<f32> = map(shape.weight_length()).into_iter().map(E::to_f32).collect();
-    let (mut output, mut input_gradient) = (vec![E::default(); gradient.len()], vec![E::default(); input.len()]);
+    let (mut output, mut input_gradient) =
+        (vec![E::default(); gradient.len()], vec![E::default(); input.len()]);
     let mut weight_gradient = vec![0.0; weights.len()];
-    let (mut statistics, mut packed, mut partial) = (Statistics::default(), PackedWeights::default(), Vec::new());
-    let (mut scratch, mut weight_scratch) = (GradientScratch::default(), GradientScratch::default());
+    let (mut statistics, mut packed, mut partial) =
+        (Statistics::default(), PackedWeights::default(), Vec::new());
+    let (mut scratch, mut weight_scratch) =
+        (GradientScratch::default(), GradientScratch::default());
     if depthwise::handles(shape) {
         return [
-            fastest(|| depthwise::forward(shape, &input, &weights, &mut output, Finish::Statistics(&mut statistics))),
-            fastest(|| depthwise::backward_input(shape, &gradient, &weights, &mut input_gradient, false)),
-            fastest(|| depthwise::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut partial)),
+            fastest(|| {
+                depthwise::forward(
+                    shape,
+                    &input,
+                    &weights,
+                    &mut output,
+                    Finish::Statistics(&mut statistics),
+                )
+            }),
+            fastest(|| {
+                depthwise::backward_input(shape, &gradient, &weights, &mut input_gradient, false)
+            }),
+            fastest(|| {
+                depthwise::backward_weights(
+                    shape,
+                    &input,
+                    &gradient,
+                    &mut weight_gradient,
+                    &mut partial,
+                )
+            }),
         ];
     }
     [
         fastest(|| {
             packed.pack::<E>(shape, &weights);
-            convolution::forward(shape, &input, &packed, &mut output, Finish::Statistics(&mut statistics));
+            convolution::forward(
+                shape,
+                &input,
+                &packed,
+                &mut output,
+                Finish::Statistics(&mut statistics),
+            );
         }),
-        fastest(|| convolution::backward_input(shape, &gradient, &weights, &mut input_gradient, false, &mut scratch)),
-        fastest(|| convolution::backward_weights(shape, &input, &gradient, &mut weight_gradient, &mut weight_scratch)),
+        fastest(|| {
+            convolution::backward_input(
+                shape,
+                &gradient,
+                &weights,
+                &mut input_gradient,
+                false,
+                &mut scratch,
+            )
+        }),
+        fastest(|| {
+            convolution::backward_weights(
+                shape,
+                &input,
+                &gradient,
+                &mut weight_gradient,
+                &mut weight_scratch,
+            )
+        }),
     ]
 }
 
@@ -225,20 +299,22 @@ fn fastest(mut work: impl FnMut()) -> f64 {
 mod peak {
     use super::{Duration, Instant, InstructionSet, black_box};
 
-    /// Rounds of independent multiply-adds in a burst: about a millisecond, so that other work on the machine does not touch
-    /// every one.
+    /// Rounds of independent multiply-adds in a burst: about a millisecond, so that other work on
+    /// the machine does not touch every one.
     const ROUNDS: usize = 200_000;
-    /// Independent sums, enough to hide the latency of each. They begin with values that the compiler cannot know to be equal.
+    /// Independent sums, enough to hide the latency of each. They begin with values that the
+    /// compiler cannot know to be equal.
     const SUMS: usize = 16;
 
-    /// Of all threads of the current pool, at work at once, in 10^9 operations a second: the sum of what each reaches in its best
-    /// burst.
+    /// Of all threads of the current pool, at work at once, in 10^9 operations a second: the sum of
+    /// what each reaches in its best burst.
     pub fn gigaflops(set: InstructionSet, bf16: bool) -> f64 {
         let best = |_: rayon::BroadcastContext<'_>| {
             let (start, mut best) = (Instant::now(), 0.0f64);
             while start.elapsed() < Duration::from_millis(500) {
                 let burst = Instant::now();
-                best = best.max(work(set, bf16, ROUNDS) as f64 / burst.elapsed().as_secs_f64() / 1e9);
+                best =
+                    best.max(work(set, bf16, ROUNDS) as f64 / burst.elapsed().as_secs_f64() / 1e9);
             }
             best
         };
@@ -298,7 +374,8 @@ mod peak {
             #[repr(C, align(64))]
             struct Configuration([u8; 64]);
             let mut configuration = Configuration([0; 64]);
-            // Palette 1; rows of 64 bytes from byte 16 on, sixteen of them from byte 48 on, for each of eight tiles.
+            // Palette 1; rows of 64 bytes from byte 16 on, sixteen of them from byte 48 on, for
+            // each of eight tiles.
             configuration.0[0] = 1;
             for tile in 0..8 {
                 configuration.0[16 + 2 * tile] = 64;
@@ -320,7 +397,8 @@ mod peak {
                     "tilerelease",
                     configuration = in(reg) &raw const configuration,
                     rounds = inout(reg) rounds.max(1) => _,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+                        out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack, readonly),
                 );
             }
@@ -328,7 +406,8 @@ mod peak {
 
         #[target_feature(enable = "avx512f")]
         pub fn fused_512(rounds: usize) {
-            let (factor, mut sums) = (_mm512_set1_ps(black_box(0.999)), black_box([_mm512_set1_ps(1.0); SUMS]));
+            let (factor, mut sums) =
+                (_mm512_set1_ps(black_box(0.999)), black_box([_mm512_set1_ps(1.0); SUMS]));
             for _ in 0..rounds {
                 for sum in &mut sums {
                     *sum = _mm512_fmadd_ps(*sum, factor, factor);
@@ -340,7 +419,8 @@ mod peak {
         #[target_feature(enable = "avx2,fma")]
         pub fn fused_256(rounds: usize) {
             // Sixteen registers hold half the sums and the factor.
-            let (factor, mut sums) = (_mm256_set1_ps(black_box(0.999)), black_box([_mm256_set1_ps(1.0); SUMS / 2]));
+            let (factor, mut sums) =
+                (_mm256_set1_ps(black_box(0.999)), black_box([_mm256_set1_ps(1.0); SUMS / 2]));
             for _ in 0..2 * rounds {
                 for sum in &mut sums {
                     *sum = _mm256_fmadd_ps(*sum, factor, factor);
@@ -352,7 +432,8 @@ mod peak {
         #[target_feature(enable = "avx512f,avx512bf16")]
         pub fn pairs_512(rounds: usize) {
             let half = _mm512_set1_ps(black_box(0.5));
-            let (factor, mut sums) = (_mm512_cvtne2ps_pbh(half, half), black_box([_mm512_set1_ps(1.0); SUMS]));
+            let (factor, mut sums) =
+                (_mm512_cvtne2ps_pbh(half, half), black_box([_mm512_set1_ps(1.0); SUMS]));
             for _ in 0..rounds {
                 for sum in &mut sums {
                     *sum = _mm512_dpbf16_ps(*sum, factor, factor);

@@ -15,7 +15,8 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The least and greatest value that passes; outside, the function is constant and its gradient zero.
+    /// The least and greatest value that passes; outside, the function is constant and its gradient
+    /// zero.
     #[must_use]
     pub fn bounds(self) -> (f32, f32) {
         match self {
@@ -41,7 +42,8 @@ pub(crate) fn clamp(value: f32, low: f32, high: f32) -> f32 {
     if value > high { high } else { value }
 }
 
-/// What is done to a linear operation's output while it is still in the cache: `activation(output + bias + residual)`.
+/// What is done to a linear operation's output while it is still in the cache: `activation(output +
+/// bias + residual)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, E = f32> {
     /// One value a channel.
@@ -56,7 +58,8 @@ impl<E: Element> Epilogue<'_, E> {
     /// Nothing is done.
     pub const NONE: Self = Self { bias: None, residual: None, activation: Activation::Identity };
 
-    /// Applies to the sums `rows`, whole pixels of `channels` that begin `offset` elements into the output.
+    /// Applies to the sums `rows`, whole pixels of `channels` that begin `offset` elements into the
+    /// output.
     pub(crate) fn apply(&self, rows: &mut [f32], offset: usize, channels: usize) {
         let residual = self.residual.map(|residual| &residual[offset..offset + rows.len()]);
         let (low, high) = self.activation.bounds();
@@ -86,27 +89,47 @@ fn add_bias_body<const FUSED: bool>(rows: &mut [f32], bias: &[f32], low: f32, hi
     }
 }
 
-for_each_isa! { fn add_residual<E: Element>(rows: &mut [f32], residual: &[E], low: f32, high: f32) => add_residual_body }
+for_each_isa! { fn add_residual<E: Element>(rows: &mut [f32], residual: &[E], low: f32, high: f32)
+=> add_residual_body }
 #[inline(always)]
-fn add_residual_body<const FUSED: bool, E: Element>(rows: &mut [f32], residual: &[E], low: f32, high: f32) {
+fn add_residual_body<const FUSED: bool, E: Element>(
+    rows: &mut [f32],
+    residual: &[E],
+    low: f32,
+    high: f32,
+) {
     for (value, residual) in rows.iter_mut().zip(residual) {
         *value = clamp(*value + residual.to_f32(), low, high);
     }
 }
 
-for_each_isa! { fn add_both<E: Element>(rows: &mut [f32], bias: &[f32], residual: &[E], low: f32, high: f32) => add_both_body }
+for_each_isa! { fn add_both<E: Element>(
+rows: &mut [f32], bias: &[f32], residual: &[E], low: f32, high: f32) => add_both_body }
 #[inline(always)]
-fn add_both_body<const FUSED: bool, E: Element>(rows: &mut [f32], bias: &[f32], residual: &[E], low: f32, high: f32) {
-    for (row, residual) in rows.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len())) {
+fn add_both_body<const FUSED: bool, E: Element>(
+    rows: &mut [f32],
+    bias: &[f32],
+    residual: &[E],
+    low: f32,
+    high: f32,
+) {
+    for (row, residual) in rows.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len()))
+    {
         for ((value, bias), residual) in row.iter_mut().zip(bias).zip(residual) {
             *value = clamp(*value + bias + residual.to_f32(), low, high);
         }
     }
 }
 
-for_each_isa! { pub(crate) fn pass_between<E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) => pass_between_body }
+for_each_isa! { pub(crate) fn pass_between<E: Element>(
+gradient: &mut [E], output: &[E], low: f32, high: f32) => pass_between_body }
 #[inline(always)]
-fn pass_between_body<const FUSED: bool, E: Element>(gradient: &mut [E], output: &[E], low: f32, high: f32) {
+fn pass_between_body<const FUSED: bool, E: Element>(
+    gradient: &mut [E],
+    output: &[E],
+    low: f32,
+    high: f32,
+) {
     for (gradient, output) in gradient.iter_mut().zip(output) {
         let output = output.to_f32();
         *gradient = if output > low && output < high { *gradient } else { E::default() };

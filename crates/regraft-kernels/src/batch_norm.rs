@@ -1,4 +1,5 @@
-//! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes it in training.
+//! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes
+//! it in training.
 
 use crate::activation::{Activation, add_slices, clamp, pass_between};
 use crate::element::{Element, with_values};
@@ -26,9 +27,9 @@ impl Statistics {
         &mut self.partial
     }
 
-    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared deviations are exact to f32
-    /// rounding; blocks are combined in f64 and in order (Chan, Golub and LeVeque 1979), so neither a large mean nor the thread
-    /// count matters.
+    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared
+    /// deviations are exact to f32 rounding; blocks are combined in f64 and in order (Chan, Golub
+    /// and LeVeque 1979), so neither a large mean nor the thread count matters.
     pub(crate) fn combine(&mut self, blocks: &[usize], channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut pixels = 0;
@@ -49,8 +50,15 @@ impl Statistics {
         self.variance = squares.iter().map(|&squares| (squares / pixels as f64) as f32).collect();
     }
 
-    /// Moves running statistics towards these by `momentum` (PyTorch's sense). The running variance takes the unbiased variance.
-    pub fn update_running(&self, pixels: usize, momentum: f32, running_mean: &mut [f32], running_variance: &mut [f32]) {
+    /// Moves running statistics towards these by `momentum` (PyTorch's sense). The running variance
+    /// takes the unbiased variance.
+    pub fn update_running(
+        &self,
+        pixels: usize,
+        momentum: f32,
+        running_mean: &mut [f32],
+        running_variance: &mut [f32],
+    ) {
         let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
         for (running, mean) in running_mean.iter_mut().zip(&self.mean) {
             *running += momentum * (mean - *running);
@@ -61,7 +69,8 @@ impl Statistics {
     }
 }
 
-for_each_isa! { pub(crate) fn block_statistics(map: &[f32], partial: &mut [f32]) => block_statistics_body }
+for_each_isa! { pub(crate) fn block_statistics(map: &[f32], partial: &mut [f32])
+=> block_statistics_body }
 /// The mean and the sum of squared deviations of each channel.
 #[inline(always)]
 fn block_statistics_body<const FUSED: bool>(map: &[f32], partial: &mut [f32]) {
@@ -87,19 +96,25 @@ pub fn map_statistics<E: Element>(map: &[E], channels: usize, statistics: &mut S
     let block = PIXELS_PER_BLOCK * channels;
     let pixels: Vec<usize> = map.chunks(block).map(|block| block.len() / channels).collect();
     let partial = statistics.partial(pixels.len(), channels).par_chunks_exact_mut(2 * channels);
-    map.par_chunks(block).zip(partial).for_each(|(map, partial)| with_values(map, |map| block_statistics(map, partial)));
+    map.par_chunks(block)
+        .zip(partial)
+        .for_each(|(map, partial)| with_values(map, |map| block_statistics(map, partial)));
     statistics.combine(&pixels, channels);
 }
 
 /// `1 / sqrt(variance + epsilon)` of each channel.
 pub fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
-    variance.iter().map(|&variance| (1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()) as f32).collect()
+    variance
+        .iter()
+        .map(|&variance| (1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()) as f32)
+        .collect()
 }
 
 /// `output = activation(scale * input + shift + residual)`, channel by channel.
 ///
-/// `scale` is weight x inverse deviation, `shift` is bias - mean x scale. `keep` holds, for each picture, what the normalised
-/// value is multiplied with before the residual is added (drop-connect); its pictures have `pixels_per_image` pixels.
+/// `scale` is weight x inverse deviation, `shift` is bias - mean x scale. `keep` holds, for each
+/// picture, what the normalised value is multiplied with before the residual is added
+/// (drop-connect); its pictures have `pixels_per_image` pixels.
 pub fn normalize<E: Element>(
     input: &[E],
     scale: &[f32],
@@ -128,7 +143,8 @@ pub fn normalize<E: Element>(
 
 for_each_isa! {
     fn normalize_image_with<E: Element>(
-        input: &[E], scale: &[f32], shift: &[f32], residual: &[E], keep: f32, low: f32, high: f32, output: &mut [E]
+        input: &[E], scale: &[f32], shift: &[f32], residual: &[E], keep: f32, low: f32, high: f32,
+            output: &mut [E]
     ) => normalize_image_with_body
 }
 #[inline(always)]
@@ -143,9 +159,14 @@ fn normalize_image_with_body<const FUSED: bool, E: Element>(
     output: &mut [E],
 ) {
     let channels = scale.len();
-    let pixels = output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(residual.chunks_exact(channels));
+    let pixels = output
+        .chunks_exact_mut(channels)
+        .zip(input.chunks_exact(channels))
+        .zip(residual.chunks_exact(channels));
     for ((output, input), residual) in pixels {
-        for ((((output, input), residual), scale), shift) in output.iter_mut().zip(input).zip(residual).zip(scale).zip(shift) {
+        for ((((output, input), residual), scale), shift) in
+            output.iter_mut().zip(input).zip(residual).zip(scale).zip(shift)
+        {
             let normalized = keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift);
             *output = E::from_f32(clamp(normalized + residual.to_f32(), low, high));
         }
@@ -159,7 +180,8 @@ pub enum Mask<'a, E = f32> {
     None,
     /// The layer's output, and its activation.
     Output(&'a [E], Activation),
-    /// What [`normalize`] makes of the batch norm's input without residual and branch: the output need not be kept.
+    /// What [`normalize`] makes of the batch norm's input without residual and branch: the output
+    /// need not be kept.
     Input {
         /// As [`normalize`] had it.
         scale: &'a [f32],
@@ -181,15 +203,17 @@ pub struct BackwardPrologue<'a, E = f32> {
     pub keep: Option<&'a [f32]>,
 }
 
-/// Pixels of a block that the backward pass works on: its three maps together take less than half of a second-level cache.
+/// Pixels of a block that the backward pass works on: its three maps together take less than half
+/// of a second-level cache.
 fn backward_pixels(channels: usize) -> usize {
     (32_768 / channels).clamp(8, 256)
 }
 
-/// Goes back through activation, residual and drop-connect, in place, and computes the batch norm's parameter gradients of the
-/// result, each `[C]`: all while a block is in the cache.
+/// Goes back through activation, residual and drop-connect, in place, and computes the batch norm's
+/// parameter gradients of the result, each `[C]`: all while a block is in the cache.
 ///
-/// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels, in blocks added in order.
+/// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels,
+/// in blocks added in order.
 pub fn backward<E: Element>(
     prologue: BackwardPrologue<'_, E>,
     input: &[E],
@@ -212,7 +236,10 @@ pub fn backward<E: Element>(
     let block = backward_pixels(channels) * channels;
     let blocks = input.len().div_ceil(block);
     partial.resize(blocks * 2 * channels, 0.0);
-    let work = |index: usize, gradient: &mut [E], residual: Option<(&mut [E], bool)>, sums: &mut [f32]| {
+    let work = |index: usize,
+                gradient: &mut [E],
+                residual: Option<(&mut [E], bool)>,
+                sums: &mut [f32]| {
         let place = index * block..index * block + gradient.len();
         match mask {
             Mask::None => {}
@@ -222,7 +249,16 @@ pub fn backward<E: Element>(
             }
             Mask::Input { scale, shift, activation } => {
                 let (low, high) = activation.bounds();
-                return block_sums_between(&input[place], gradient, mean, scale, shift, low, high, sums);
+                return block_sums_between(
+                    &input[place],
+                    gradient,
+                    mean,
+                    scale,
+                    shift,
+                    low,
+                    high,
+                    sums,
+                );
             }
         }
         match residual {
@@ -238,13 +274,16 @@ pub fn backward<E: Element>(
         }
         block_sums(&input[place], gradient, mean, sums);
     };
-    let tasks = gradient.par_chunks_mut(block).zip(partial.par_chunks_exact_mut(2 * channels)).enumerate();
+    let tasks =
+        gradient.par_chunks_mut(block).zip(partial.par_chunks_exact_mut(2 * channels)).enumerate();
     match residual {
         Some((residual, accumulate)) => {
             assert_eq!(residual.len(), input.len());
-            tasks
-                .zip(residual.par_chunks_mut(block))
-                .for_each(|((index, (gradient, sums)), residual)| work(index, gradient, Some((residual, accumulate)), sums));
+            tasks.zip(residual.par_chunks_mut(block)).for_each(
+                |((index, (gradient, sums)), residual)| {
+                    work(index, gradient, Some((residual, accumulate)), sums)
+                },
+            );
         }
         None => tasks.for_each(|(index, (gradient, sums))| work(index, gradient, None, sums)),
     }
@@ -252,7 +291,12 @@ pub fn backward<E: Element>(
 }
 
 /// Adds the blocks' sums in order.
-fn add_up(partial: &[f32], inverse_deviation: &[f32], weight_gradient: &mut [f32], bias_gradient: &mut [f32]) {
+fn add_up(
+    partial: &[f32],
+    inverse_deviation: &[f32],
+    weight_gradient: &mut [f32],
+    bias_gradient: &mut [f32],
+) {
     let channels = inverse_deviation.len();
     let mut totals = vec![0.0f64; 2 * channels];
     for sums in partial.chunks_exact(2 * channels) {
@@ -264,10 +308,16 @@ fn add_up(partial: &[f32], inverse_deviation: &[f32], weight_gradient: &mut [f32
     }
 }
 
-for_each_isa! { fn block_sums<E: Element>(input: &[E], gradient: &[E], mean: &[f32], sums: &mut [f32]) => block_sums_body }
+for_each_isa! { fn block_sums<E: Element>(
+input: &[E], gradient: &[E], mean: &[f32], sums: &mut [f32]) => block_sums_body }
 /// The sums of gradient x (input - mean) and of gradient.
 #[inline(always)]
-fn block_sums_body<const FUSED: bool, E: Element>(input: &[E], gradient: &[E], mean: &[f32], sums: &mut [f32]) {
+fn block_sums_body<const FUSED: bool, E: Element>(
+    input: &[E],
+    gradient: &[E],
+    mean: &[f32],
+    sums: &mut [f32],
+) {
     let channels = mean.len();
     sums.fill(0.0);
     let (products, plain) = sums.split_at_mut(channels);
@@ -283,11 +333,12 @@ fn block_sums_body<const FUSED: bool, E: Element>(input: &[E], gradient: &[E], m
 
 for_each_isa! {
     fn block_sums_between<E: Element>(
-        input: &[E], gradient: &mut [E], mean: &[f32], scale: &[f32], shift: &[f32], low: f32, high: f32, sums: &mut [f32]
+        input: &[E], gradient: &mut [E], mean: &[f32], scale: &[f32], shift: &[f32], low: f32,
+            high: f32, sums: &mut [f32]
     ) => block_sums_between_body
 }
-/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's output was, lies between the
-/// bounds.
+/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's
+/// output was, lies between the bounds.
 #[inline(always)]
 fn block_sums_between_body<const FUSED: bool, E: Element>(
     input: &[E],
@@ -305,7 +356,9 @@ fn block_sums_between_body<const FUSED: bool, E: Element>(
     for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
         let parameters = mean.iter().zip(scale).zip(shift);
         let sums = products.iter_mut().zip(plain.iter_mut());
-        for ((((product, sum), input), gradient), ((mean, scale), shift)) in sums.zip(input).zip(gradient).zip(parameters) {
+        for ((((product, sum), input), gradient), ((mean, scale), shift)) in
+            sums.zip(input).zip(gradient).zip(parameters)
+        {
             let input = input.to_f32();
             let output = E::from_f32(multiply_add::<FUSED>(input, *scale, *shift)).to_f32();
             let passed = if output > low && output < high { gradient.to_f32() } else { 0.0 };
@@ -330,12 +383,14 @@ pub fn backward_input<E: Element>(
 ) {
     let channels = mean.len();
     let pixels = (input.len() / channels) as f64;
-    // scale * (g - mean(g) - normalised * mean(g * normalised)) = scale * g + slope * input + constant
+    // scale * (g - mean(g) - normalised * mean(g * normalised)) = scale * g + slope * input +
+    // constant
     let mut slope = vec![0.0f32; channels];
     let mut constant = vec![0.0f32; channels];
     for channel in 0..channels {
         let scale = f64::from(scale[channel]);
-        let change = -scale * f64::from(weight_gradient[channel]) / pixels * f64::from(inverse_deviation[channel]);
+        let change = -scale * f64::from(weight_gradient[channel]) / pixels
+            * f64::from(inverse_deviation[channel]);
         slope[channel] = change as f32;
         constant[channel] = (-scale * f64::from(bias_gradient[channel]) / pixels) as f32;
     }
@@ -346,7 +401,9 @@ pub fn backward_input<E: Element>(
 }
 
 for_each_isa! {
-    fn combine<E: Element>(gradient: &mut [E], input: &[E], scale: &[f32], mean: &[f32], slope: &[f32], constant: &[f32])
+    fn combine<E: Element>(
+        gradient: &mut [E], input: &[E], scale: &[f32], mean: &[f32], slope: &[f32],
+            constant: &[f32])
         => combine_body
 }
 #[inline(always)]
@@ -361,19 +418,25 @@ fn combine_body<const FUSED: bool, E: Element>(
     let channels = scale.len();
     for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
         let parameters = scale.iter().zip(mean).zip(slope).zip(constant);
-        for ((gradient, input), (((scale, mean), slope), constant)) in gradient.iter_mut().zip(input).zip(parameters) {
+        for ((gradient, input), (((scale, mean), slope), constant)) in
+            gradient.iter_mut().zip(input).zip(parameters)
+        {
             let rest = multiply_add::<FUSED>(input.to_f32() - mean, *slope, *constant);
             *gradient = E::from_f32(multiply_add::<FUSED>(gradient.to_f32(), *scale, rest));
         }
     }
 }
 
-/// As [`backward_input`], for statistics that do not depend on the input: the gradient is only scaled.
+/// As [`backward_input`], for statistics that do not depend on the input: the gradient is only
+/// scaled.
 pub fn backward_input_of_constants<E: Element>(gradient: &mut [E], scale: &[f32]) {
-    gradient.par_chunks_mut(PIXELS_PER_BLOCK * scale.len()).for_each(|gradient| scale_pixels(gradient, scale));
+    gradient
+        .par_chunks_mut(PIXELS_PER_BLOCK * scale.len())
+        .for_each(|gradient| scale_pixels(gradient, scale));
 }
 
-for_each_isa! { fn scale_pixels<E: Element>(gradient: &mut [E], scale: &[f32]) => scale_pixels_body }
+for_each_isa! { fn scale_pixels<E: Element>(gradient: &mut [E], scale: &[f32])
+=> scale_pixels_body }
 #[inline(always)]
 fn scale_pixels_body<const FUSED: bool, E: Element>(gradient: &mut [E], scale: &[f32]) {
     for pixel in gradient.chunks_exact_mut(scale.len()) {

@@ -14,19 +14,27 @@ fn block_length(channels: usize) -> usize {
 
 /// `output = map * vectors[image]`, `vectors` being `[N, C]`. If `accumulate`, it is added to what
 /// `output` held: then this is the gradient of a map.
-pub fn multiply<E: Element>(map: &[E], vectors: &[E], channels: usize, output: &mut [E], accumulate: bool) {
+pub fn multiply<E: Element>(
+    map: &[E],
+    vectors: &[E],
+    channels: usize,
+    output: &mut [E],
+    accumulate: bool,
+) {
     assert_eq!(map.len(), output.len());
     let images = vectors.len() / channels;
     let length = map.len() / images;
-    output.par_chunks_mut(length).zip(map.par_chunks(length)).zip(vectors.par_chunks_exact(channels)).for_each(
-        |((output, map), vector)| {
+    output
+        .par_chunks_mut(length)
+        .zip(map.par_chunks(length))
+        .zip(vectors.par_chunks_exact(channels))
+        .for_each(|((output, map), vector)| {
             with_values(vector, |vector| {
                 let block = block_length(channels);
                 let tasks = output.par_chunks_mut(block).zip(map.par_chunks(block));
                 tasks.for_each(|(output, map)| multiply_block(map, vector, accumulate, output));
             });
-        },
-    );
+        });
 }
 
 /// The gradient of [`multiply`]'s vectors: `sum over pixels of map * gradient`.
@@ -40,7 +48,10 @@ pub fn multiply_backward_vectors<E: Element>(
     assert_eq!(map.len(), gradient.len());
     let images = vector_gradients.len() / channels;
     let length = map.len() / images;
-    let tasks = vector_gradients.par_chunks_exact_mut(channels).zip(map.par_chunks(length)).zip(gradient.par_chunks(length));
+    let tasks = vector_gradients
+        .par_chunks_exact_mut(channels)
+        .zip(map.par_chunks(length))
+        .zip(gradient.par_chunks(length));
     tasks.for_each(|((target, map), gradient)| {
         with_sums(target, accumulate, |sums| {
             if !accumulate {
@@ -61,13 +72,21 @@ pub fn scale<E: Element>(map: &[E], scale: &[f32], output: &mut [E], accumulate:
 
 /// The gradient of [`scale`]'s scale: `sum over images and pixels of map * gradient`, in blocks
 /// that are added in order.
-pub fn scale_backward<E: Element>(map: &[E], gradient: &[E], scale_gradient: &mut [f32], partial: &mut Vec<f32>) {
+pub fn scale_backward<E: Element>(
+    map: &[E],
+    gradient: &[E],
+    scale_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
     assert_eq!(map.len(), gradient.len());
     let channels = scale_gradient.len();
     let block = block_length(channels);
     partial.clear();
     partial.resize(map.len().div_ceil(block) * channels, 0.0);
-    let tasks = partial.par_chunks_exact_mut(channels).zip(map.par_chunks(block)).zip(gradient.par_chunks(block));
+    let tasks = partial
+        .par_chunks_exact_mut(channels)
+        .zip(map.par_chunks(block))
+        .zip(gradient.par_chunks(block));
     tasks.for_each(|((sums, map), gradient)| add_products(map, gradient, sums));
     let mut totals = vec![0.0f64; channels];
     for sums in partial.chunks_exact(channels) {
@@ -77,10 +96,16 @@ pub fn scale_backward<E: Element>(map: &[E], gradient: &[E], scale_gradient: &mu
 }
 
 for_each_isa! {
-    fn multiply_block<E: Element>(map: &[E], vector: &[f32], accumulate: bool, output: &mut [E]) => multiply_block_body
+    fn multiply_block<E: Element>(map: &[E], vector: &[f32], accumulate: bool, output: &mut [E])
+        => multiply_block_body
 }
 #[inline(always)]
-fn multiply_block_body<const FUSED: bool, E: Element>(map: &[E], vector: &[f32], accumulate: bool, output: &mut [E]) {
+fn multiply_block_body<const FUSED: bool, E: Element>(
+    map: &[E],
+    vector: &[f32],
+    accumulate: bool,
+    output: &mut [E],
+) {
     for (output, map) in output.chunks_exact_mut(vector.len()).zip(map.chunks_exact(vector.len())) {
         for ((output, value), factor) in output.iter_mut().zip(map).zip(vector) {
             let before = if accumulate { output.to_f32() } else { 0.0 };

@@ -1,4 +1,5 @@
-//! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back ("col2im").
+//! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back
+//! ("col2im").
 
 use crate::activation::add_slices;
 use crate::element::{CopyFrom, Element};
@@ -17,10 +18,16 @@ impl<'a> Window<'a> {
     /// That of an output pixel, counted over the whole batch.
     fn at(shape: &'a ConvolutionShape, output_pixel: usize) -> Self {
         let rows = output_pixel / shape.out_width;
-        Self { shape, image: rows / shape.out_height, row: rows % shape.out_height, column: output_pixel % shape.out_width }
+        Self {
+            shape,
+            image: rows / shape.out_height,
+            row: rows % shape.out_height,
+            column: output_pixel % shape.out_width,
+        }
     }
 
-    /// Goes on to the next output pixel. (Dividing for each would take longer than copying a small patch.)
+    /// Goes on to the next output pixel. (Dividing for each would take longer than copying a small
+    /// patch.)
     #[inline(always)]
     fn advance(&mut self) {
         self.column += 1;
@@ -38,16 +45,20 @@ impl<'a> Window<'a> {
         let shape = self.shape;
         let left = self.column * shape.stride;
         let start = shape.padding_left.saturating_sub(left).min(shape.kernel_width);
-        let end = (shape.in_width + shape.padding_left).saturating_sub(left).clamp(start, shape.kernel_width);
+        let end = (shape.in_width + shape.padding_left)
+            .saturating_sub(left)
+            .clamp(start, shape.kernel_width);
         start..end
     }
 
-    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None` where that is outside the
-    /// picture.
+    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None`
+    /// where that is outside the picture.
     #[inline(always)]
     fn input_row(&self, kernel_row: usize) -> Option<usize> {
         let shape = self.shape;
-        let row = (self.row * shape.stride + kernel_row).checked_sub(shape.padding_top).filter(|&row| row < shape.in_height)?;
+        let row = (self.row * shape.stride + kernel_row)
+            .checked_sub(shape.padding_top)
+            .filter(|&row| row < shape.in_height)?;
         Some((self.image * shape.in_height + row) * shape.in_width)
     }
 
@@ -58,8 +69,9 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column, channel]`, of which only the
-/// columns in `part` are kept. Outside the picture they are zero. `group` says which group's channels are read.
+/// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column,
+/// channel]`, of which only the columns in `part` are kept. Outside the picture they are zero.
+/// `group` says which group's channels are read.
 pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &[E],
@@ -78,7 +90,8 @@ pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
             let row_start = kernel_row * row_length;
             let wanted = part.start.max(row_start)..part.end.min(row_start + row_length);
             let target = &mut target[wanted.start - part.start..wanted.end - part.start];
-            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty()) else {
+            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty())
+            else {
                 target.fill(O::default());
                 continue;
             };
@@ -98,7 +111,10 @@ pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
             } else {
                 for (at, value) in target.iter_mut().enumerate() {
                     let (place, channel) = ((offset + at) / channels, (offset + at) % channels);
-                    *value = O::from_f32(input[(pixel + place) * shape.in_channels + group * channels + channel].to_f32());
+                    *value = O::from_f32(
+                        input[(pixel + place) * shape.in_channels + group * channels + channel]
+                            .to_f32(),
+                    );
                 }
             }
         }
@@ -106,7 +122,8 @@ pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
     }
 }
 
-/// Adds rows of patches, as [`gather`] lays out whole ones, to the gradient of the input picture `image` that they were read from.
+/// Adds rows of patches, as [`gather`] lays out whole ones, to the gradient of the input picture
+/// `image` that they were read from.
 pub(crate) fn scatter_add(
     shape: &ConvolutionShape,
     columns: &[f32],
@@ -122,8 +139,12 @@ pub(crate) fn scatter_add(
     for source in columns.chunks_exact(shape.kernel_height * row_length).take(pixels.len()) {
         let inside = window.columns();
         for kernel_row in 0..shape.kernel_height {
-            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty()) else { continue };
-            let source = &source[kernel_row * row_length..][inside.start * channels..inside.end * channels];
+            let Some(input_row) = window.input_row(kernel_row).filter(|_| !inside.is_empty())
+            else {
+                continue;
+            };
+            let source =
+                &source[kernel_row * row_length..][inside.start * channels..inside.end * channels];
             let pixel = input_row + window.input_column(inside.start) - image_start;
             if shape.groups == 1 {
                 add_slices(&mut image_gradient[pixel * channels..][..source.len()], source);

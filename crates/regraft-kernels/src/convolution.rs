@@ -1,11 +1,13 @@
-//! Dense and grouped convolution on maps of `[N, H, W, C]`: forward, gradient of the input, gradient of the weights.
+//! Dense and grouped convolution on maps of `[N, H, W, C]`: forward, gradient of the input,
+//! gradient of the weights.
 //!
-//! Weights are `[out channel, kernel row, kernel column, in channel of the group]`. Patches of a block of pixels are gathered into
-//! the cache and multiplied there ([`crate::gemm`]); a 1x1 convolution of stride 1 reads its input in place. Every block is cut
-//! by the shape alone.
+//! Weights are `[out channel, kernel row, kernel column, in channel of the group]`. Patches of a
+//! block of pixels are gathered into the cache and multiplied there ([`crate::gemm`]); a 1x1
+//! convolution of stride 1 reads its input in place. Every block is cut by the shape alone.
 //!
-//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself where the processor multiplies
-//! it, else f32. Weights are rounded to `E` either way, so that a network in bf16 is the same network on every machine.
+//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself
+//! where the processor multiplies it, else f32. Weights are rounded to `E` either way, so that a
+//! network in bf16 is the same network on every machine.
 
 use crate::columns::{gather, scatter_add};
 use crate::element::{CopyFrom, with_sums};
@@ -21,8 +23,8 @@ use std::ops::Range;
 
 /// `output = convolution(input)`, finished as `finish` says.
 ///
-/// An input that is to be normalised as it is read must be one that [is read in place](ConvolutionShape::reads_in_place), in one
-/// group.
+/// An input that is to be normalised as it is read must be one that [is read in
+/// place](ConvolutionShape::reads_in_place), in one group.
 pub fn forward<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
@@ -43,7 +45,10 @@ pub fn forward<'a, E: MapElement>(
 /// Panics where the input cannot be normalised as it is read.
 fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
     let as_is = input.normalization.is_none();
-    assert!(as_is || (shape.reads_in_place() && shape.groups == 1), "{shape:?} does not normalise what it reads");
+    assert!(
+        as_is || (shape.reads_in_place() && shape.groups == 1),
+        "{shape:?} does not normalise what it reads"
+    );
 }
 
 fn forward_with<E: MapElement, O: PackedOperand + CopyFrom<E>>(
@@ -54,7 +59,9 @@ fn forward_with<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     finish: Finish<'_, E>,
 ) {
     match O::packing(weights) {
-        Packing::Winograd(weights) => winograd::forward(shape, input.values, weights, output, finish),
+        Packing::Winograd(weights) => {
+            winograd::forward(shape, input.values, weights, output, finish)
+        }
         Packing::Groups(weights) => {
             let pixels = shape.pixels_per_block::<E, O>();
             let blocks = output.chunks_mut(pixels * shape.out_channels).enumerate();
@@ -83,19 +90,32 @@ fn forward_block<E: MapElement, O: Operand + CopyFrom<E>>(
         assert_eq!(weights.shape(), (depth, group_channels), "weights packed for another shape");
         let result = &mut sums[group * group_channels..];
         if let Some(values) = in_place(shape, &input) {
-            let left = Left::rows(&values[pixels.start * shape.in_channels + group * depth..], shape.in_channels);
+            let left = Left::rows(
+                &values[pixels.start * shape.in_channels + group * depth..],
+                shape.in_channels,
+            );
             multiply(left, pixels.len(), weights, result, channels, accumulate);
         } else {
             with_scratch(pixels.len() * depth, |patches| {
                 patches_of(shape, &input, group, pixels.clone(), 0..depth, patches);
-                multiply(Left::<O>::rows(patches, depth), pixels.len(), weights, result, channels, accumulate);
+                multiply(
+                    Left::<O>::rows(patches, depth),
+                    pixels.len(),
+                    weights,
+                    result,
+                    channels,
+                    accumulate,
+                );
             });
         }
     }
 }
 
 /// The input as operands, where it is its own matrix of patches and they need nothing done to them.
-fn in_place<'a, E: MapElement, O: Operand + CopyFrom<E>>(shape: &ConvolutionShape, input: &Input<'a, E>) -> Option<&'a [O]> {
+fn in_place<'a, E: MapElement, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &Input<'a, E>,
+) -> Option<&'a [O]> {
     let as_is = input.normalization.is_none() && shape.reads_in_place();
     O::in_place(input.values).filter(|_| as_is)
 }
@@ -126,10 +146,11 @@ pub struct GradientScratch {
     partial: Vec<f32>,
 }
 
-/// The gradient of the input from that of the output; where `accumulate`, it is added to what `input_gradient` held.
+/// The gradient of the input from that of the output; where `accumulate`, it is added to what
+/// `input_gradient` held.
 ///
-/// At stride 1 this is itself a convolution, with the kernel turned by 180 degrees; at other strides the patches' gradients are
-/// multiplied out and added to the picture.
+/// At stride 1 this is itself a convolution, with the kernel turned by 180 degrees; at other
+/// strides the patches' gradients are multiplied out and added to the picture.
 pub fn backward_input<E: MapElement>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -139,7 +160,10 @@ pub fn backward_input<E: MapElement>(
     scratch: &mut GradientScratch,
 ) {
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
-    if shape.stride == 1 && shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width {
+    if shape.stride == 1
+        && shape.padding_top < shape.kernel_height
+        && shape.padding_left < shape.kernel_width
+    {
         scratch.packed.pack_transposed::<E>(shape, weights);
         let finish = Finish::added_where(accumulate);
         forward(&shape.transposed(), output_gradient, &scratch.packed, input_gradient, finish);
@@ -169,31 +193,45 @@ fn scatter_input<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     let image_pixels = shape.out_height * shape.out_width;
     let block = shape.pixels_per_block::<f32, f32>();
     let image_length = shape.in_height * shape.in_width * shape.in_channels;
-    input_gradient.par_chunks_exact_mut(image_length).enumerate().for_each(|(image, image_gradient)| {
-        with_sums(image_gradient, accumulate, |image_gradient| {
-            if !accumulate {
-                image_gradient.fill(0.0);
-            }
-            for start in (0..image_pixels).step_by(block) {
-                let count = block.min(image_pixels - start);
-                let pixels = image * image_pixels + start..image * image_pixels + start + count;
-                let gradient = &output_gradient[pixels.start * shape.out_channels..pixels.end * shape.out_channels];
-                with_operands(gradient, |gradient: &[O]| {
-                    for (group, weights) in packed.iter().enumerate() {
-                        let left = Left::rows(&gradient[group * group_channels..], shape.out_channels);
-                        with_scratch(count * depth, |patches| {
-                            multiply(left, count, weights, patches, depth, false);
-                            scatter_add(shape, patches, group, image, pixels.clone(), image_gradient);
-                        });
-                    }
-                });
-            }
-        });
-    });
+    input_gradient.par_chunks_exact_mut(image_length).enumerate().for_each(
+        |(image, image_gradient)| {
+            with_sums(image_gradient, accumulate, |image_gradient| {
+                if !accumulate {
+                    image_gradient.fill(0.0);
+                }
+                for start in (0..image_pixels).step_by(block) {
+                    let count = block.min(image_pixels - start);
+                    let pixels = image * image_pixels + start..image * image_pixels + start + count;
+                    let gradient = &output_gradient
+                        [pixels.start * shape.out_channels..pixels.end * shape.out_channels];
+                    with_operands(gradient, |gradient: &[O]| {
+                        for (group, weights) in packed.iter().enumerate() {
+                            let left =
+                                Left::rows(&gradient[group * group_channels..], shape.out_channels);
+                            with_scratch(count * depth, |patches| {
+                                multiply(left, count, weights, patches, depth, false);
+                                scatter_add(
+                                    shape,
+                                    patches,
+                                    group,
+                                    image,
+                                    pixels.clone(),
+                                    image_gradient,
+                                );
+                            });
+                        }
+                    });
+                }
+            });
+        },
+    );
 }
 
 /// Lends values as operands: themselves where they are, else a copy.
-fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(values: &[E], work: impl FnOnce(&[O]) -> R) -> R {
+fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(
+    values: &[E],
+    work: impl FnOnce(&[O]) -> R,
+) -> R {
     match O::in_place(values) {
         Some(values) => work(values),
         None => with_scratch(values.len(), |operands| {
@@ -207,11 +245,12 @@ fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(values: &[E], work:
 const WEIGHT_COLUMNS_PER_TASK: usize = 160;
 /// Output pixels whose patches a task of [`backward_weights`] holds at a time.
 const WEIGHT_PIXELS_PER_BLOCK: usize = 224;
-/// Where the columns make fewer tasks than this, the batch is cut too, and the parts' sums are added in order.
+/// Where the columns make fewer tasks than this, the batch is cut too, and the parts' sums are
+/// added in order.
 const WEIGHT_TASKS: usize = 8;
 
-/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of output gradient x patch`. The input
-/// as for [`forward`].
+/// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of
+/// output gradient x patch`. The input as for [`forward`].
 pub fn backward_weights<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
@@ -223,9 +262,21 @@ pub fn backward_weights<'a, E: MapElement>(
     check_input(shape, &input);
     shape.check(input.values.len(), weight_gradient.len(), output_gradient.len());
     if E::multiplies_natively() {
-        backward_weights_with::<E, E::Native>(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+        backward_weights_with::<E, E::Native>(
+            shape,
+            input,
+            output_gradient,
+            weight_gradient,
+            &mut scratch.partial,
+        );
     } else {
-        backward_weights_with::<E, f32>(shape, input, output_gradient, weight_gradient, &mut scratch.partial);
+        backward_weights_with::<E, f32>(
+            shape,
+            input,
+            output_gradient,
+            weight_gradient,
+            &mut scratch.partial,
+        );
     }
 }
 
@@ -237,15 +288,25 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
     partial: &mut Vec<f32>,
 ) {
     if winograd::handles(shape) {
-        return winograd::backward_weights::<E, O>(shape, input.values, output_gradient, weight_gradient, partial);
+        return winograd::backward_weights::<E, O>(
+            shape,
+            input.values,
+            output_gradient,
+            weight_gradient,
+            partial,
+        );
     }
     let depth = shape.patch_length();
     let group_channels = shape.out_channels / shape.groups;
     let pixels = shape.output_pixels();
     let column_tasks = depth.div_ceil(WEIGHT_COLUMNS_PER_TASK);
-    let slabs = WEIGHT_TASKS.div_ceil(column_tasks * shape.groups).min(pixels.div_ceil(WEIGHT_PIXELS_PER_BLOCK)).max(1);
+    let slabs = WEIGHT_TASKS
+        .div_ceil(column_tasks * shape.groups)
+        .min(pixels.div_ceil(WEIGHT_PIXELS_PER_BLOCK))
+        .max(1);
     let slab_pixels = pixels.div_ceil(slabs);
-    // A task's result is a matrix of its own [group, columns, slab]; they are put together below in a fixed order.
+    // A task's result is a matrix of its own [group, columns, slab]; they are put together below in
+    // a fixed order.
     let task_length = group_channels * WEIGHT_COLUMNS_PER_TASK.min(depth);
     partial.resize(shape.groups * column_tasks * slabs * task_length, 0.0);
     let columns_of = |task: usize| {
@@ -263,7 +324,8 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
         }
         for start in (first..end).step_by(WEIGHT_PIXELS_PER_BLOCK) {
             let count = WEIGHT_PIXELS_PER_BLOCK.min(end - start);
-            let gradient = &output_gradient[start * shape.out_channels..(start + count) * shape.out_channels];
+            let gradient =
+                &output_gradient[start * shape.out_channels..(start + count) * shape.out_channels];
             with_operands(gradient, |gradient: &[O]| {
                 let left = &gradient[group * group_channels..];
                 let width = columns.len();
@@ -284,10 +346,20 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
                     );
                 };
                 if let Some(values) = in_place(shape, &input) {
-                    product(&values[start * shape.in_channels + group * depth + columns.start..], shape.in_channels);
+                    product(
+                        &values[start * shape.in_channels + group * depth + columns.start..],
+                        shape.in_channels,
+                    );
                 } else {
                     with_scratch(count * width, |patches| {
-                        patches_of(shape, &input, group, start..start + count, columns.clone(), patches);
+                        patches_of(
+                            shape,
+                            &input,
+                            group,
+                            start..start + count,
+                            columns.clone(),
+                            patches,
+                        );
                         product(patches, width);
                     });
                 }
@@ -301,7 +373,8 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
             let columns = columns_of(task);
             let target = &mut row[columns.clone()];
             for slab in 0..slabs {
-                let start = ((group * column_tasks + task) * slabs + slab) * task_length + channel * columns.len();
+                let start = ((group * column_tasks + task) * slabs + slab) * task_length
+                    + channel * columns.len();
                 let source = &partial[start..start + columns.len()];
                 if slab == 0 {
                     target.copy_from_slice(source);

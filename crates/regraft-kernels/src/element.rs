@@ -4,10 +4,15 @@ use crate::isa::for_each_isa;
 use crate::scratch::with_scratch;
 pub use regraft_base::element::{Bf16, Element};
 
-/// Lends f32 memory for the sums that become `output`: the output itself if that is f32, or else this thread's scratch memory,
-/// rounded into the output afterwards. It holds the output's values at first if `keeps`, or else anything.
+/// Lends f32 memory for the sums that become `output`: the output itself if that is f32, or else
+/// this thread's scratch memory, rounded into the output afterwards. It holds the output's values
+/// at first if `keeps`, or else anything.
 #[inline]
-pub fn with_sums<E: Element, R>(output: &mut [E], keeps: bool, work: impl FnOnce(&mut [f32]) -> R) -> R {
+pub fn with_sums<E: Element, R>(
+    output: &mut [E],
+    keeps: bool,
+    work: impl FnOnce(&mut [f32]) -> R,
+) -> R {
     match E::as_f32_mut(output) {
         Ok(output) => work(output),
         Err(output) => with_scratch(output.len(), |sums: &mut [f32]| {
@@ -67,7 +72,8 @@ impl CopyFrom<Self> for Bf16 {
     }
 }
 
-/// As `copy_from_slice`, which is a call: too slow for the many short runs of a patch of few channels.
+/// As `copy_from_slice`, which is a call: too slow for the many short runs of a patch of few
+/// channels.
 #[inline]
 fn copy_short_run<T: Copy>(from: &[T], to: &mut [T]) {
     const WHOLE: usize = 8;

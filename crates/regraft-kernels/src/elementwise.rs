@@ -10,15 +10,34 @@ const PER_TASK: usize = 1 << 14;
 /// `output = left + right`.
 pub fn sum<E: Element>(left: &[E], right: &[E], output: &mut [E]) {
     assert!(left.len() == output.len() && right.len() == output.len());
-    let tasks = output.par_chunks_mut(PER_TASK).zip(left.par_chunks(PER_TASK)).zip(right.par_chunks(PER_TASK));
+    let tasks = output
+        .par_chunks_mut(PER_TASK)
+        .zip(left.par_chunks(PER_TASK))
+        .zip(right.par_chunks(PER_TASK));
     tasks.for_each(|((output, left), right)| sum_block(left, right, 1.0, output));
 }
 
 /// `output = factors[image] * branch + residual`, where each image has `length` values.
-pub fn scaled_sum<E: Element>(branch: &[E], factors: &[f32], residual: &[E], length: usize, output: &mut [E]) {
-    assert!(branch.len() == output.len() && residual.len() == output.len() && factors.len() * length == output.len());
-    let tasks = output.par_chunks_mut(length).zip(branch.par_chunks(length)).zip(residual.par_chunks(length)).zip(factors);
-    tasks.for_each(|(((output, branch), residual), factor)| sum_block(residual, branch, *factor, output));
+pub fn scaled_sum<E: Element>(
+    branch: &[E],
+    factors: &[f32],
+    residual: &[E],
+    length: usize,
+    output: &mut [E],
+) {
+    assert!(
+        branch.len() == output.len()
+            && residual.len() == output.len()
+            && factors.len() * length == output.len()
+    );
+    let tasks = output
+        .par_chunks_mut(length)
+        .zip(branch.par_chunks(length))
+        .zip(residual.par_chunks(length))
+        .zip(factors);
+    tasks.for_each(|(((output, branch), residual), factor)| {
+        sum_block(residual, branch, *factor, output)
+    });
 }
 
 /// Hands a gradient on: `target = factor * source`, added to what `target` held if `accumulate`.
@@ -36,10 +55,20 @@ pub fn give<E: Element>(source: &[E], factor: f32, target: &mut [E], accumulate:
 
 /// `target = factors * source`, one factor for each value, added to what `target` held if
 /// `accumulate`.
-pub fn multiply_values<E: Element>(source: &[E], factors: &[f32], target: &mut [E], accumulate: bool) {
+pub fn multiply_values<E: Element>(
+    source: &[E],
+    factors: &[f32],
+    target: &mut [E],
+    accumulate: bool,
+) {
     assert!(source.len() == target.len() && factors.len() == target.len());
-    let tasks = target.par_chunks_mut(PER_TASK).zip(source.par_chunks(PER_TASK)).zip(factors.par_chunks(PER_TASK));
-    tasks.for_each(|((target, source), factors)| multiply_block(source, factors, accumulate, target));
+    let tasks = target
+        .par_chunks_mut(PER_TASK)
+        .zip(source.par_chunks(PER_TASK))
+        .zip(factors.par_chunks(PER_TASK));
+    tasks.for_each(|((target, source), factors)| {
+        multiply_block(source, factors, accumulate, target)
+    });
 }
 
 /// The sum of each channel over all pixels, in blocks that are added in order: the gradient of a
@@ -49,7 +78,9 @@ pub fn channel_sums<E: Element>(map: &[E], sums: &mut [f32], partial: &mut Vec<f
     let block = PER_TASK.div_ceil(channels) * channels;
     let blocks = map.len().div_ceil(block);
     partial.resize(blocks * channels, 0.0);
-    map.par_chunks(block).zip(partial.par_chunks_exact_mut(channels)).for_each(|(map, partial)| sum_channels(map, partial));
+    map.par_chunks(block)
+        .zip(partial.par_chunks_exact_mut(channels))
+        .for_each(|(map, partial)| sum_channels(map, partial));
     let mut totals = vec![0.0f64; channels];
     for partial in partial.chunks_exact(channels) {
         totals.iter_mut().zip(partial).for_each(|(total, sum)| *total += f64::from(*sum));
@@ -58,22 +89,33 @@ pub fn channel_sums<E: Element>(map: &[E], sums: &mut [f32], partial: &mut Vec<f
 }
 
 for_each_isa! {
-    fn sum_block<E: Element>(left: &[E], right: &[E], factor: f32, output: &mut [E]) => sum_block_body
+    fn sum_block<E: Element>(left: &[E], right: &[E], factor: f32, output: &mut [E])
+        => sum_block_body
 }
 #[inline(always)]
-fn sum_block_body<const FUSED: bool, E: Element>(left: &[E], right: &[E], factor: f32, output: &mut [E]) {
+fn sum_block_body<const FUSED: bool, E: Element>(
+    left: &[E],
+    right: &[E],
+    factor: f32,
+    output: &mut [E],
+) {
     for ((output, left), right) in output.iter_mut().zip(left).zip(right) {
         *output = E::from_f32(multiply_add::<FUSED>(factor, right.to_f32(), left.to_f32()));
     }
 }
 
-for_each_isa! { fn set_block<E: Element>(source: &[E], factor: f32, target: &mut [E]) => set_block_body }
+for_each_isa! { fn set_block<E: Element>(source: &[E], factor: f32, target: &mut [E])
+=> set_block_body }
 #[inline(always)]
 fn set_block_body<const FUSED: bool, E: Element>(source: &[E], factor: f32, target: &mut [E]) {
-    target.iter_mut().zip(source).for_each(|(target, source)| *target = E::from_f32(factor * source.to_f32()));
+    target
+        .iter_mut()
+        .zip(source)
+        .for_each(|(target, source)| *target = E::from_f32(factor * source.to_f32()));
 }
 
-for_each_isa! { fn add_block<E: Element>(source: &[E], factor: f32, target: &mut [E]) => add_block_body }
+for_each_isa! { fn add_block<E: Element>(source: &[E], factor: f32, target: &mut [E])
+=> add_block_body }
 #[inline(always)]
 fn add_block_body<const FUSED: bool, E: Element>(source: &[E], factor: f32, target: &mut [E]) {
     for (target, source) in target.iter_mut().zip(source) {
@@ -82,10 +124,16 @@ fn add_block_body<const FUSED: bool, E: Element>(source: &[E], factor: f32, targ
 }
 
 for_each_isa! {
-    fn multiply_block<E: Element>(source: &[E], factors: &[f32], accumulate: bool, target: &mut [E]) => multiply_block_body
+    fn multiply_block<E: Element>(
+        source: &[E], factors: &[f32], accumulate: bool, target: &mut [E]) => multiply_block_body
 }
 #[inline(always)]
-fn multiply_block_body<const FUSED: bool, E: Element>(source: &[E], factors: &[f32], accumulate: bool, target: &mut [E]) {
+fn multiply_block_body<const FUSED: bool, E: Element>(
+    source: &[E],
+    factors: &[f32],
+    accumulate: bool,
+    target: &mut [E],
+) {
     for ((target, source), factor) in target.iter_mut().zip(source).zip(factors) {
         let before = if accumulate { target.to_f32() } else { 0.0 };
         *target = E::from_f32(multiply_add::<FUSED>(*factor, source.to_f32(), before));

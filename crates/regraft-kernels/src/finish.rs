@@ -25,12 +25,17 @@ impl<E: Element> Finish<'_, E> {
         if accumulate { Self::Add } else { Self::NOTHING }
     }
 
-    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in order, and are tasks of their
-    /// own.
+    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in
+    /// order, and are tasks of their own.
     ///
-    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether they are to be added to what is
-    /// there.
-    pub(crate) fn run<B: Send>(self, channels: usize, blocks: Vec<(B, &mut [E])>, compute: impl Fn(B, &mut [f32], bool) + Sync) {
+    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether
+    /// they are to be added to what is there.
+    pub(crate) fn run<B: Send>(
+        self,
+        channels: usize,
+        blocks: Vec<(B, &mut [E])>,
+        compute: impl Fn(B, &mut [f32], bool) + Sync,
+    ) {
         match self {
             Self::Epilogue(epilogue) => {
                 let mut end = 0;
@@ -51,8 +56,10 @@ impl<E: Element> Finish<'_, E> {
                 with_sums(output, true, |sums| compute(block, sums, true));
             }),
             Self::Statistics(statistics) => {
-                let pixels: Vec<usize> = blocks.iter().map(|(_, output)| output.len() / channels).collect();
-                let partial = statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
+                let pixels: Vec<usize> =
+                    blocks.iter().map(|(_, output)| output.len() / channels).collect();
+                let partial =
+                    statistics.partial(blocks.len(), channels).par_chunks_exact_mut(2 * channels);
                 blocks.into_par_iter().zip(partial).for_each(|((block, output), partial)| {
                     with_sums(output, false, |sums| {
                         compute(block, sums, false);

@@ -16,15 +16,22 @@ pub use regraft_base::function::Function;
 const PER_TASK: usize = 1 << 13;
 
 /// `output = function(input)`, over pixels of `channels` channels.
-pub fn forward<E: Element>(function: Function, input: Input<'_, E>, channels: usize, output: &mut [E]) {
+pub fn forward<E: Element>(
+    function: Function,
+    input: Input<'_, E>,
+    channels: usize,
+    output: &mut [E],
+) {
     assert_eq!(input.values.len(), output.len());
     let block = PER_TASK.div_ceil(channels) * channels;
-    output.par_chunks_mut(block).zip(input.values.par_chunks(block)).for_each(|(output, values)| {
-        with_sums(output, false, |sums| {
-            load(values, &input, channels, sums);
-            apply(function, sums);
-        });
-    });
+    output.par_chunks_mut(block).zip(input.values.par_chunks(block)).for_each(
+        |(output, values)| {
+            with_sums(output, false, |sums| {
+                load(values, &input, channels, sums);
+                apply(function, sums);
+            });
+        },
+    );
 }
 
 /// The gradient of [`forward`]'s input (as it is after the normalisation) from that of its output.
@@ -64,20 +71,30 @@ fn load<E: Element>(values: &[E], input: &Input<'_, E>, channels: usize, target:
 }
 
 for_each_isa! {
-    fn set_products<E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32]) => set_products_body
+    fn set_products<E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32])
+        => set_products_body
 }
 #[inline(always)]
-fn set_products_body<const FUSED: bool, E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32]) {
+fn set_products_body<const FUSED: bool, E: Element>(
+    target: &mut [f32],
+    gradient: &[E],
+    derivative: &[f32],
+) {
     for ((target, gradient), derivative) in target.iter_mut().zip(gradient).zip(derivative) {
         *target = gradient.to_f32() * derivative;
     }
 }
 
 for_each_isa! {
-    fn add_products<E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32]) => add_products_body
+    fn add_products<E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32])
+        => add_products_body
 }
 #[inline(always)]
-fn add_products_body<const FUSED: bool, E: Element>(target: &mut [f32], gradient: &[E], derivative: &[f32]) {
+fn add_products_body<const FUSED: bool, E: Element>(
+    target: &mut [f32],
+    gradient: &[E],
+    derivative: &[f32],
+) {
     for ((target, gradient), derivative) in target.iter_mut().zip(gradient).zip(derivative) {
         *target = multiply_add::<FUSED>(gradient.to_f32(), *derivative, *target);
     }
@@ -97,7 +114,9 @@ fn apply_body<const FUSED: bool>(function: Function, values: &mut [f32]) {
         Function::HardSigmoid => each(values, hard_sigmoid),
         Function::HardSwish => each(values, |x| x * hard_sigmoid(x)),
         Function::Gelu => each(values, |x| x * normal_distribution::<FUSED>(x)),
-        Function::GeluTanh => each(values, |x| x * sigmoid::<FUSED>(2.0 * tanh_argument::<FUSED>(x))),
+        Function::GeluTanh => {
+            each(values, |x| x * sigmoid::<FUSED>(2.0 * tanh_argument::<FUSED>(x)))
+        }
         Function::QuickGelu => each(values, |x| x * sigmoid::<FUSED>(QUICK * x)),
     }
 }
@@ -121,7 +140,9 @@ fn derive_body<const FUSED: bool>(function: Function, values: &mut [f32]) {
             s * (1.0 - s)
         }),
         Function::Silu => each(values, |x| gated(x, x, 1.0)),
-        Function::HardSigmoid => each(values, |x| if x > -3.0 && x < 3.0 { 1.0 / 6.0 } else { 0.0 }),
+        Function::HardSigmoid => {
+            each(values, |x| if x > -3.0 && x < 3.0 { 1.0 / 6.0 } else { 0.0 })
+        }
         Function::HardSwish => each(values, |x| {
             let inside = x / 3.0 + 0.5;
             if x <= -3.0 {
@@ -132,7 +153,9 @@ fn derive_body<const FUSED: bool>(function: Function, values: &mut [f32]) {
                 inside
             }
         }),
-        Function::Gelu => each(values, |x| normal_distribution::<FUSED>(x) + x * normal_density::<FUSED>(x)),
+        Function::Gelu => {
+            each(values, |x| normal_distribution::<FUSED>(x) + x * normal_density::<FUSED>(x))
+        }
         Function::GeluTanh => each(values, |x| {
             let slope = 2.0 * TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x);
             gated(x, 2.0 * tanh_argument::<FUSED>(x), slope)

@@ -46,7 +46,9 @@ impl<'a> Content<'a> {
     fn write(self, start: usize, output: &mut [f32]) {
         match self {
             Self::Values(values) => output.copy_from_slice(&values[start..][..output.len()]),
-            Self::Levels(levels, tables) => look_up(tables, &levels[start..][..output.len()], output),
+            Self::Levels(levels, tables) => {
+                look_up(tables, &levels[start..][..output.len()], output)
+            }
         }
     }
 }
@@ -62,11 +64,18 @@ pub struct ImageSize {
     pub channels: usize,
 }
 
-/// Writes some images of a batch to `output`, each mixed with the one before it as `mix` says, the batch's first with its last.
+/// Writes some images of a batch to `output`, each mixed with the one before it as `mix` says, the
+/// batch's first with its last.
 ///
 /// # Panics
 /// If the lengths do not fit together.
-pub fn load<E: Element>(content: Content<'_>, images: Range<usize>, mix: Option<Mix>, size: ImageSize, output: &mut [E]) {
+pub fn load<E: Element>(
+    content: Content<'_>,
+    images: Range<usize>,
+    mix: Option<Mix>,
+    size: ImageSize,
+    output: &mut [E],
+) {
     let row_length = size.width * size.channels;
     let length = size.height * row_length;
     assert!(length > 0 && content.len().is_multiple_of(length), "a batch has whole images");
@@ -83,9 +92,13 @@ pub fn load<E: Element>(content: Content<'_>, images: Range<usize>, mix: Option<
                     Some(Mix::Blend(kept)) => with_scratch(row_length, |others: &mut [f32]| {
                         other.write(start, others);
                         let pairs = output.iter_mut().zip(&*others);
-                        pairs.for_each(|(value, other)| *value = kept * *value + (1.0 - kept) * other);
+                        pairs.for_each(|(value, other)| {
+                            *value = kept * *value + (1.0 - kept) * other
+                        });
                     }),
-                    Some(Mix::Paste { top, left, bottom, right }) if (top..bottom).contains(&row) => {
+                    Some(Mix::Paste { top, left, bottom, right })
+                        if (top..bottom).contains(&row) =>
+                    {
                         let columns = left * size.channels..right * size.channels;
                         other.write(start + columns.start, &mut output[columns]);
                     }

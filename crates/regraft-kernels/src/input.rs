@@ -5,8 +5,8 @@ use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use std::ops::Range;
 
-/// The batch norm and activation of the layer that put a map out, to be applied as the map is read: then the normalised map need
-/// not be in memory.
+/// The batch norm and activation of the layer that put a map out, to be applied as the map is read:
+/// then the normalised map need not be in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalization<'a> {
     /// As [`crate::batch_norm::normalize`] takes it.
@@ -18,11 +18,27 @@ pub struct Normalization<'a> {
 }
 
 impl Normalization<'_> {
-    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some neighbouring channels of pixels that lie
-    /// `stride` elements apart. `output` has a row of these channels for each pixel.
-    pub(crate) fn apply<E: Element, O: Element>(&self, channels: Range<usize>, input: &[E], stride: usize, output: &mut [O]) {
+    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some
+    /// neighbouring channels of pixels that lie `stride` elements apart. `output` has a row of
+    /// these channels for each pixel.
+    pub(crate) fn apply<E: Element, O: Element>(
+        &self,
+        channels: Range<usize>,
+        input: &[E],
+        stride: usize,
+        output: &mut [O],
+    ) {
         let (low, high) = self.activation.bounds();
-        normalize_rows(input, stride, &self.scale[channels.clone()], &self.shift[channels], 1.0, low, high, output);
+        normalize_rows(
+            input,
+            stride,
+            &self.scale[channels.clone()],
+            &self.shift[channels],
+            1.0,
+            low,
+            high,
+            output,
+        );
     }
 }
 
@@ -49,10 +65,12 @@ impl<'a, E> From<&'a Vec<E>> for Input<'a, E> {
 
 for_each_isa! {
     pub(crate) fn normalize_rows<E: Element, O: Element>(
-        input: &[E], stride: usize, scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32, output: &mut [O]
+        input: &[E], stride: usize, scale: &[f32], shift: &[f32], keep: f32, low: f32, high: f32,
+            output: &mut [O]
     ) => normalize_rows_body
 }
-/// The channels of `scale` of pixels that lie `stride` elements apart, rounded to the input's type whatever the output's is.
+/// The channels of `scale` of pixels that lie `stride` elements apart, rounded to the input's type
+/// whatever the output's is.
 #[inline(always)]
 fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
     input: &[E],
@@ -66,8 +84,10 @@ fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
 ) {
     for (row, output) in output.chunks_exact_mut(scale.len()).enumerate() {
         let input = &input[row * stride..][..scale.len()];
-        for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift) {
-            let normalized = clamp(keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high);
+        for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift)
+        {
+            let normalized =
+                clamp(keep * multiply_add::<FUSED>(input.to_f32(), *scale, *shift), low, high);
             *output = O::from_f32(E::from_f32(normalized).to_f32());
         }
     }

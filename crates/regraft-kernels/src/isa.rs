@@ -23,7 +23,8 @@ pub enum InstructionSet {
 
 impl InstructionSet {
     /// Every instruction set, least capable first.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+    pub const ALL: [Self; 5] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The name that [`VARIABLE`] takes.
     #[must_use]
@@ -49,7 +50,8 @@ impl InstructionSet {
         }
     }
 
-    /// Whether the set multiplies bf16 itself. Elsewhere maps in bf16 are widened, and the arithmetic is that of f32.
+    /// Whether the set multiplies bf16 itself. Elsewhere maps in bf16 are widened, and the
+    /// arithmetic is that of f32.
     #[must_use]
     pub fn multiplies_bf16(self) -> bool {
         self >= Self::Avx512Bf16
@@ -85,7 +87,9 @@ pub enum IsaError {
 
 fn all_names() -> String {
     let names = InstructionSet::ALL.map(InstructionSet::name);
-    names.split_last().map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
+    names
+        .split_last()
+        .map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
 }
 
 /// The instruction set to use, given the variable's value: the forced one, or else the best.
@@ -111,7 +115,8 @@ pub fn select(forced: Option<&str>) -> Result<InstructionSet, IsaError> {
     }
 }
 
-/// The instruction set in use in this process, chosen at its first call from [`VARIABLE`] and the processor.
+/// The instruction set in use in this process, chosen at its first call from [`VARIABLE`] and the
+/// processor.
 ///
 /// # Errors
 /// As [`select`]: a program calls this once before any kernel, and shows the error to its user.
@@ -128,14 +133,16 @@ pub(crate) fn active() -> InstructionSet {
     in_use().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Compiles one generic, inlined body for each instruction set and defines the function that picks among them.
+/// Compiles one generic, inlined body for each instruction set and defines the function that picks
+/// among them.
 ///
-/// The body's first generic argument says whether fused multiply-add is one instruction there; then come the function's own
-/// types, and a constant after the body's name, such as a kernel's side.
+/// The body's first generic argument says whether fused multiply-add is one instruction there; then
+/// come the function's own types, and a constant after the body's name, such as a kernel's side.
 macro_rules! for_each_isa {
     (
         $(#[$meta:meta])*
-        $visibility:vis fn $name:ident $(<$($element:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?)
+        $visibility:vis fn $name:ident $(<$($element:ident: $bound:path),+>)?
+        ($($argument:ident: $type:ty),* $(,)?)
             => $body:ident $(, $constant:literal)?
     ) => {
         $(#[$meta])*
@@ -152,7 +159,8 @@ macro_rules! for_each_isa {
                 }
                 let set = $crate::isa::active();
                 if set >= $crate::isa::InstructionSet::Avx512 {
-                    // SAFETY: `active` returns a set only where all its features are there, and these are among them.
+                    // SAFETY: `active` returns a set only where all its features are there, and
+                    // these are among them.
                     return unsafe { avx512 $(::<$($element),+>)? ($($argument),*) };
                 }
                 if set >= $crate::isa::InstructionSet::Avx2 {

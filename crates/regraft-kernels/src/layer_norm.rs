@@ -32,7 +32,9 @@ pub fn forward<E: Element, O: Element>(
     let tasks = output.par_chunks_mut(pixels * channels).zip(input.par_chunks(pixels * channels));
     tasks.zip(saved.par_chunks_mut(pixels)).for_each(|((output, input), saved)| {
         with_values(input, |input| {
-            with_sums(output, false, |output| normalize_block(input, weight, bias, epsilon, output, saved));
+            with_sums(output, false, |output| {
+                normalize_block(input, weight, bias, epsilon, output, saved)
+            });
         });
     });
 }
@@ -55,14 +57,19 @@ pub fn backward<E: Element, O: Element>(
     let block = pixels * channels;
     partial.resize(input.len().div_ceil(block) * 2 * channels, 0.0);
     let tasks = partial.par_chunks_exact_mut(2 * channels).zip(input.par_chunks(block));
-    tasks.zip(output_gradient.par_chunks(block)).zip(saved.par_chunks(pixels)).for_each(|(((sums, input), gradient), saved)| {
-        with_values(input, |input| with_values(gradient, |gradient| parameter_block(input, gradient, saved, sums)));
-    });
+    tasks.zip(output_gradient.par_chunks(block)).zip(saved.par_chunks(pixels)).for_each(
+        |(((sums, input), gradient), saved)| {
+            with_values(input, |input| {
+                with_values(gradient, |gradient| parameter_block(input, gradient, saved, sums))
+            });
+        },
+    );
     let mut totals = vec![0.0f64; 2 * channels];
     for sums in partial.chunks_exact(2 * channels) {
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(*sum));
     }
-    let parts = weight_gradient.iter_mut().zip(bias_gradient).zip(totals.iter().zip(&totals[channels..]));
+    let parts =
+        weight_gradient.iter_mut().zip(bias_gradient).zip(totals.iter().zip(&totals[channels..]));
     for ((weight, bias), (product, sum)) in parts {
         (*weight, *bias) = (*product as f32, *sum as f32);
     }
@@ -72,7 +79,9 @@ pub fn backward<E: Element, O: Element>(
         |(((target, input), gradient), saved)| {
             with_values(input, |input| {
                 with_values(gradient, |gradient| {
-                    with_sums(target, accumulate, |target| input_block(input, gradient, weight, saved, accumulate, target));
+                    with_sums(target, accumulate, |target| {
+                        input_block(input, gradient, weight, saved, accumulate, target)
+                    });
                 });
             });
         },
@@ -96,7 +105,9 @@ fn row_sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
 }
 
 for_each_isa! {
-    fn normalize_block(input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [f32], saved: &mut [[f32; 2]])
+    fn normalize_block(
+        input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [f32],
+            saved: &mut [[f32; 2]])
         => normalize_block_body
 }
 #[inline(always)]
@@ -110,7 +121,9 @@ fn normalize_block_body<const FUSED: bool>(
 ) {
     let channels = weight.len();
     let share = 1.0 / channels as f32;
-    for ((output, input), saved) in output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(saved) {
+    for ((output, input), saved) in
+        output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(saved)
+    {
         let mean = share * row_sum(channels, |channel| input[channel]);
         let variance = share
             * row_sum(channels, |channel| {
@@ -119,18 +132,25 @@ fn normalize_block_body<const FUSED: bool>(
             });
         let inverse = 1.0 / (variance + epsilon).sqrt();
         *saved = [mean, inverse];
-        for (((output, input), weight), bias) in output.iter_mut().zip(input).zip(weight).zip(bias) {
+        for (((output, input), weight), bias) in output.iter_mut().zip(input).zip(weight).zip(bias)
+        {
             *output = multiply_add::<FUSED>((input - mean) * inverse, *weight, *bias);
         }
     }
 }
 
 for_each_isa! {
-    fn parameter_block(input: &[f32], gradient: &[f32], saved: &[[f32; 2]], sums: &mut [f32]) => parameter_block_body
+    fn parameter_block(input: &[f32], gradient: &[f32], saved: &[[f32; 2]], sums: &mut [f32])
+        => parameter_block_body
 }
 /// The sums of gradient x normalised and of gradient.
 #[inline(always)]
-fn parameter_block_body<const FUSED: bool>(input: &[f32], gradient: &[f32], saved: &[[f32; 2]], sums: &mut [f32]) {
+fn parameter_block_body<const FUSED: bool>(
+    input: &[f32],
+    gradient: &[f32],
+    saved: &[[f32; 2]],
+    sums: &mut [f32],
+) {
     let channels = sums.len() / 2;
     sums.fill(0.0);
     let (products, plain) = sums.split_at_mut(channels);
@@ -146,7 +166,8 @@ fn parameter_block_body<const FUSED: bool>(input: &[f32], gradient: &[f32], save
 
 for_each_isa! {
     fn input_block(
-        input: &[f32], gradient: &[f32], weight: &[f32], saved: &[[f32; 2]], accumulate: bool, target: &mut [f32]
+        input: &[f32], gradient: &[f32], weight: &[f32], saved: &[[f32; 2]], accumulate: bool,
+            target: &mut [f32]
     ) => input_block_body
 }
 #[inline(always)]
@@ -160,12 +181,19 @@ fn input_block_body<const FUSED: bool>(
 ) {
     let channels = weight.len();
     let share = 1.0 / channels as f32;
-    let pixels = target.chunks_exact_mut(channels).zip(input.chunks_exact(channels)).zip(gradient.chunks_exact(channels));
+    let pixels = target
+        .chunks_exact_mut(channels)
+        .zip(input.chunks_exact(channels))
+        .zip(gradient.chunks_exact(channels));
     for (((target, input), gradient), &[mean, inverse]) in pixels.zip(saved) {
         let average = share * row_sum(channels, |channel| gradient[channel] * weight[channel]);
-        let product =
-            share * row_sum(channels, |channel| gradient[channel] * weight[channel] * ((input[channel] - mean) * inverse));
-        for (((target, input), gradient), weight) in target.iter_mut().zip(input).zip(gradient).zip(weight) {
+        let product = share
+            * row_sum(channels, |channel| {
+                gradient[channel] * weight[channel] * ((input[channel] - mean) * inverse)
+            });
+        for (((target, input), gradient), weight) in
+            target.iter_mut().zip(input).zip(gradient).zip(weight)
+        {
             let normalized = (input - mean) * inverse;
             let value = inverse * (gradient * weight - average - normalized * product);
             *target = if accumulate { *target + value } else { value };

@@ -1,6 +1,8 @@
-//! CPU kernels of Regraft: matrix products, convolution, batch norm, pooling, losses, optimiser updates, the arithmetic of JPEG.
+//! CPU kernels of Regraft: matrix products, convolution, batch norm, pooling, losses, optimiser
+//! updates, the arithmetic of JPEG.
 
-// Kernels take their sizes and slices one by one: a struct for each call would hide which is written.
+// Kernels take their sizes and slices one by one: a struct for each call would hide which is
+// written.
 #![allow(clippy::too_many_arguments)]
 
 mod columns;

@@ -13,7 +13,9 @@ pub fn forward(input: &[f32], weights: &[f32], bias: &[f32], inputs: usize, outp
     assert_eq!(input.len() * outputs, output.len() * inputs);
     let mut packed = Packed::default();
     packed.pack(Matrix::Columns { data: weights, stride: inputs }, inputs, outputs);
-    let tasks = output.par_chunks_mut(ROWS_PER_TASK * outputs).zip(input.par_chunks(ROWS_PER_TASK * inputs));
+    let tasks = output
+        .par_chunks_mut(ROWS_PER_TASK * outputs)
+        .zip(input.par_chunks(ROWS_PER_TASK * inputs));
     tasks.for_each(|(output, input)| {
         output.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
         let rows = output.len() / outputs;
@@ -34,7 +36,19 @@ pub fn backward_parameters(
     assert_eq!(weight_gradient.len(), inputs * outputs);
     let mut packed = Packed::default();
     let (result, stride) = (weight_gradient, inputs);
-    f32::multiply_transposed(output_gradient, outputs, outputs, input, inputs, inputs, rows, result, stride, false, &mut packed);
+    f32::multiply_transposed(
+        output_gradient,
+        outputs,
+        outputs,
+        input,
+        inputs,
+        inputs,
+        rows,
+        result,
+        stride,
+        false,
+        &mut packed,
+    );
     bias_gradient.fill(0.0);
     for row in output_gradient.chunks_exact(outputs) {
         bias_gradient.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
@@ -42,11 +56,19 @@ pub fn backward_parameters(
 }
 
 /// The gradient of the input `[N, I]`.
-pub fn backward_input(output_gradient: &[f32], weights: &[f32], inputs: usize, input_gradient: &mut [f32], accumulate: bool) {
+pub fn backward_input(
+    output_gradient: &[f32],
+    weights: &[f32],
+    inputs: usize,
+    input_gradient: &mut [f32],
+    accumulate: bool,
+) {
     let outputs = weights.len() / inputs;
     let mut packed = Packed::default();
     packed.pack(Matrix::Rows { data: weights, stride: inputs }, outputs, inputs);
-    let tasks = input_gradient.par_chunks_mut(ROWS_PER_TASK * inputs).zip(output_gradient.par_chunks(ROWS_PER_TASK * outputs));
+    let tasks = input_gradient
+        .par_chunks_mut(ROWS_PER_TASK * inputs)
+        .zip(output_gradient.par_chunks(ROWS_PER_TASK * outputs));
     tasks.for_each(|(target, gradient)| {
         let left = Left::rows(gradient, outputs);
         multiply(left, target.len() / inputs, &packed, target, inputs, accumulate);

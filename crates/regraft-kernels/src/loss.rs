@@ -1,10 +1,10 @@
-//! Losses of outputs `[N, outputs]`: softmax cross-entropy as PyTorch's `CrossEntropyLoss`, sigmoid cross-entropy as its
-//! `BCEWithLogitsLoss`, squared error as its `MSELoss`.
+//! Losses of outputs `[N, outputs]`: softmax cross-entropy as PyTorch's `CrossEntropyLoss`, sigmoid
+//! cross-entropy as its `BCEWithLogitsLoss`, squared error as its `MSELoss`.
 
 /// Each row's loss and the gradient of `weight x loss` with respect to the logits.
 ///
-/// `label_smoothing` spreads that share of the target evenly over all classes. `weight` is 1 for the sum over the batch, 1 / N for
-/// the mean.
+/// `label_smoothing` spreads that share of the target evenly over all classes. `weight` is 1 for
+/// the sum over the batch, 1 / N for the mean.
 ///
 /// # Panics
 /// When a label is no class, or a slice's length does not fit.
@@ -20,15 +20,21 @@ pub fn cross_entropy(
     assert_eq!(logits.len(), labels.len() * classes);
     assert_eq!(losses.len(), labels.len());
     assert_eq!(gradient.len(), logits.len());
-    let rows = logits.chunks_exact(classes).zip(labels).zip(losses).zip(gradient.chunks_exact_mut(classes));
+    let rows = logits
+        .chunks_exact(classes)
+        .zip(labels)
+        .zip(losses)
+        .zip(gradient.chunks_exact_mut(classes));
     for (((logits, &label), loss), gradient) in rows {
-        let greatest = logits.iter().fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value));
+        let greatest =
+            logits.iter().fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value));
         let sum: f64 = logits.iter().map(|&value| f64::from(value - greatest).exp()).sum();
         let log_sum = sum.ln() + f64::from(greatest);
         let smoothing = f64::from(label_smoothing);
         let spread = smoothing / classes as f64;
         let mean: f64 = logits.iter().map(|&value| f64::from(value)).sum::<f64>() / classes as f64;
-        *loss = (log_sum - (1.0 - smoothing) * f64::from(logits[label as usize]) - smoothing * mean) as f32;
+        *loss = (log_sum - (1.0 - smoothing) * f64::from(logits[label as usize]) - smoothing * mean)
+            as f32;
         for (class, (gradient, &value)) in gradient.iter_mut().zip(logits).enumerate() {
             let target = spread + if class == label as usize { 1.0 - smoothing } else { 0.0 };
             *gradient = (f64::from(weight) * ((f64::from(value) - log_sum).exp() - target)) as f32;
@@ -36,8 +42,9 @@ pub fn cross_entropy(
     }
 }
 
-/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets` is `[N, classes]`, rows of
-/// sum 1. The share `label_smoothing` of every target is spread evenly over all classes.
+/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets`
+/// is `[N, classes]`, rows of sum 1. The share `label_smoothing` of every target is spread evenly
+/// over all classes.
 ///
 /// # Panics
 /// When a slice's length does not fit.
@@ -53,11 +60,15 @@ pub fn soft_cross_entropy(
     assert_eq!(logits.len(), losses.len() * classes);
     assert_eq!(targets.len(), logits.len());
     assert_eq!(gradient.len(), logits.len());
-    let rows =
-        logits.chunks_exact(classes).zip(targets.chunks_exact(classes)).zip(losses).zip(gradient.chunks_exact_mut(classes));
+    let rows = logits
+        .chunks_exact(classes)
+        .zip(targets.chunks_exact(classes))
+        .zip(losses)
+        .zip(gradient.chunks_exact_mut(classes));
     let smoothing = f64::from(label_smoothing);
     for (((logits, targets), loss), gradient) in rows {
-        let greatest = logits.iter().fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value));
+        let greatest =
+            logits.iter().fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value));
         let sum: f64 = logits.iter().map(|&value| f64::from(value - greatest).exp()).sum();
         let log_sum = sum.ln() + f64::from(greatest);
         let mut total = 0.0;
@@ -73,8 +84,9 @@ pub fn soft_cross_entropy(
     }
 }
 
-/// Each row's mean sigmoid cross-entropy and the gradient of `weight x loss`: for several labels of one image, each of which is
-/// there (1), is not (0), or anything between. `targets` is `[N, outputs]`.
+/// Each row's mean sigmoid cross-entropy and the gradient of `weight x loss`: for several labels of
+/// one image, each of which is there (1), is not (0), or anything between. `targets` is `[N,
+/// outputs]`.
 ///
 /// # Panics
 /// If a slice's length does not fit.
@@ -97,7 +109,14 @@ pub fn sigmoid_cross_entropy(
 ///
 /// # Panics
 /// If a slice's length does not fit.
-pub fn squared_error(values: &[f32], targets: &[f32], outputs: usize, weight: f32, losses: &mut [f32], gradient: &mut [f32]) {
+pub fn squared_error(
+    values: &[f32],
+    targets: &[f32],
+    outputs: usize,
+    weight: f32,
+    losses: &mut [f32],
+    gradient: &mut [f32],
+) {
     each_output(values, targets, outputs, weight, losses, gradient, |value, target| {
         let error = value - target;
         (error * error, 2.0 * error)
@@ -118,7 +137,9 @@ fn each_output(
     assert!(targets.len() == values.len() && gradient.len() == values.len());
     let share = 1.0 / outputs as f64;
     let rows = values.chunks_exact(outputs).zip(targets.chunks_exact(outputs));
-    for (((values, targets), loss), gradient) in rows.zip(losses).zip(gradient.chunks_exact_mut(outputs)) {
+    for (((values, targets), loss), gradient) in
+        rows.zip(losses).zip(gradient.chunks_exact_mut(outputs))
+    {
         let mut total = 0.0;
         for ((gradient, &value), &target) in gradient.iter_mut().zip(values).zip(targets) {
             let (loss, derivative) = loss_and_derivative(f64::from(value), f64::from(target));
@@ -139,12 +160,31 @@ mod tests {
         let (mut losses, mut gradient) = ([0.0; 2], [0.0; 6]);
         cross_entropy(&logits, &[2, 0], 3, 0.1, 0.5, &mut losses, &mut gradient);
         let (mut soft_losses, mut soft_gradient) = ([0.0; 2], [0.0; 6]);
-        soft_cross_entropy(&logits, &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0], 3, 0.1, 0.5, &mut soft_losses, &mut soft_gradient);
-        for (soft, usual) in soft_losses.iter().zip(&losses).chain(soft_gradient.iter().zip(&gradient)) {
+        soft_cross_entropy(
+            &logits,
+            &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+            3,
+            0.1,
+            0.5,
+            &mut soft_losses,
+            &mut soft_gradient,
+        );
+        for (soft, usual) in
+            soft_losses.iter().zip(&losses).chain(soft_gradient.iter().zip(&gradient))
+        {
             assert!((soft - usual).abs() < 1e-6, "{soft} {usual}");
         }
-        // torch.nn.functional.cross_entropy(logits, [[0.3, 0, 0.7], [0.5, 0.25, 0.25]], reduction="none", label_smoothing=0.2)
-        soft_cross_entropy(&logits, &[0.3, 0.0, 0.7, 0.5, 0.25, 0.25], 3, 0.2, 1.0, &mut soft_losses, &mut soft_gradient);
+        // torch.nn.functional.cross_entropy(logits, [[0.3, 0, 0.7], [0.5, 0.25, 0.25]],
+        // reduction="none", label_smoothing=0.2)
+        soft_cross_entropy(
+            &logits,
+            &[0.3, 0.0, 0.7, 0.5, 0.25, 0.25],
+            3,
+            0.2,
+            1.0,
+            &mut soft_losses,
+            &mut soft_gradient,
+        );
         let expected = [0.9092886497686992, 1.1008276555532595];
         for (found, expected) in soft_losses.iter().zip(expected) {
             assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");

@@ -1,4 +1,5 @@
-//! Memory of whole cache lines, seen as elements of either type: vectors and tiles that begin at a line load fastest.
+//! Memory of whole cache lines, seen as elements of either type: vectors and tiles that begin at a
+//! line load fastest.
 
 use regraft_base::element::Element;
 
@@ -24,9 +25,14 @@ pub const fn lines_for<E: Element>(count: usize) -> usize {
 /// When the lines hold fewer.
 #[must_use]
 pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
-    assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
-    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's size, and hold initialised bytes,
-    // of which every pattern is a value of the two types that have the trait, which is sealed.
+    assert!(
+        lines_for::<E>(count) <= lines.len(),
+        "{count} elements do not fit into {} lines",
+        lines.len()
+    );
+    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's
+    // size, and hold initialised bytes, of which every pattern is a value of the two types that
+    // have the trait, which is sealed.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<E>(), count) }
 }
 
@@ -36,8 +42,13 @@ pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
 /// When the lines hold fewer.
 #[must_use]
 pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [E] {
-    assert!(lines_for::<E>(count) <= lines.len(), "{count} elements do not fit into {} lines", lines.len());
-    // SAFETY: as in `elements`; the borrow is exclusive, and every element written leaves initialised bytes.
+    assert!(
+        lines_for::<E>(count) <= lines.len(),
+        "{count} elements do not fit into {} lines",
+        lines.len()
+    );
+    // SAFETY: as in `elements`; the borrow is exclusive, and every element written leaves
+    // initialised bytes.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<E>(), count) }
 }
 
@@ -48,11 +59,22 @@ mod tests {
 
     #[test]
     fn lines_hold_what_they_say() {
-        assert_eq!((lines_for::<f32>(16), lines_for::<f32>(17), lines_for::<Bf16>(32), lines_for::<Bf16>(0)), (1, 2, 1, 0));
+        assert_eq!(
+            (
+                lines_for::<f32>(16),
+                lines_for::<f32>(17),
+                lines_for::<Bf16>(32),
+                lines_for::<Bf16>(0)
+            ),
+            (1, 2, 1, 0)
+        );
         let mut lines = [CacheLine::ZERO; 2];
         elements_mut::<Bf16>(&mut lines, 33)[32] = Bf16::from_f32(1.5);
         assert_eq!(elements::<Bf16>(&lines, 33)[32].to_f32(), 1.5);
-        assert_eq!(elements::<f32>(&lines, 17)[16].to_bits(), u32::from(Bf16::from_f32(1.5).to_bits()));
+        assert_eq!(
+            elements::<f32>(&lines, 17)[16].to_bits(),
+            u32::from(Bf16::from_f32(1.5).to_bits())
+        );
     }
 
     #[test]

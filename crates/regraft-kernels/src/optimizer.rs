@@ -1,12 +1,13 @@
-//! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them, and what is done to gradients before.
+//! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them, and what
+//! is done to gradients before.
 
 use rayon::prelude::*;
 use regraft_base::adam::AdamSettings;
 
 const ELEMENTS_PER_TASK: usize = 1 << 15;
 
-/// The sum of the squares, in f64: it is finite where every element is, whatever their size. The order of the additions depends on
-/// the length alone.
+/// The sum of the squares, in f64: it is finite where every element is, whatever their size. The
+/// order of the additions depends on the length alone.
 #[must_use]
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     /// Sums side by side, so that the additions do not wait for each other.
@@ -29,7 +30,9 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
 
 /// Multiplies every element by `factor`.
 pub fn scale(values: &mut [f32], factor: f32) {
-    values.par_chunks_mut(ELEMENTS_PER_TASK).for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
+    values
+        .par_chunks_mut(ELEMENTS_PER_TASK)
+        .for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
 }
 
 /// Adds `addend` to `values`; an empty one is zero.
@@ -39,11 +42,13 @@ pub fn add(values: &mut [f32], addend: &[f32]) {
     }
     assert_eq!(values.len(), addend.len());
     let tasks = values.par_chunks_mut(ELEMENTS_PER_TASK).zip(addend.par_chunks(ELEMENTS_PER_TASK));
-    tasks.for_each(|(values, addend)| values.iter_mut().zip(addend).for_each(|(value, addend)| *value += addend));
+    tasks.for_each(|(values, addend)| {
+        values.iter_mut().zip(addend).for_each(|(value, addend)| *value += addend)
+    });
 }
 
-/// Moves a running average by `share` of its distance to `values`. An element that equals its value stays to the bit: a sum would
-/// make 0 of -0.
+/// Moves a running average by `share` of its distance to `values`. An element that equals its value
+/// stays to the bit: a sum would make 0 of -0.
 pub fn average(average: &mut [f32], values: &[f32], share: f32) {
     assert_eq!(average.len(), values.len());
     let tasks = average.par_chunks_mut(ELEMENTS_PER_TASK).zip(values.par_chunks(ELEMENTS_PER_TASK));
@@ -56,12 +61,20 @@ pub fn average(average: &mut [f32], values: &[f32], share: f32) {
     });
 }
 
-/// Stochastic gradient descent with momentum: `gradient += decay * parameter; velocity = momentum * velocity + gradient;
-/// parameter -= rate * velocity`. Without momentum `velocity` may be empty.
-pub fn sgd(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32], rate: f32, momentum: f32, decay: f32) {
+/// Stochastic gradient descent with momentum: `gradient += decay * parameter; velocity = momentum *
+/// velocity + gradient; parameter -= rate * velocity`. Without momentum `velocity` may be empty.
+pub fn sgd(
+    parameter: &mut [f32],
+    gradient: &[f32],
+    velocity: &mut [f32],
+    rate: f32,
+    momentum: f32,
+    decay: f32,
+) {
     assert_eq!(parameter.len(), gradient.len());
     if momentum == 0.0 {
-        let tasks = parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
+        let tasks =
+            parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
         return tasks.for_each(|(parameter, gradient)| {
             for (parameter, gradient) in parameter.iter_mut().zip(gradient) {
                 *parameter -= rate * (gradient + decay * *parameter);
@@ -69,13 +82,18 @@ pub fn sgd(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32], rate: 
         });
     }
     assert_eq!(parameter.len(), velocity.len());
-    let tasks = parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
-    tasks.zip(velocity.par_chunks_mut(ELEMENTS_PER_TASK)).for_each(|((parameter, gradient), velocity)| {
-        for ((parameter, gradient), velocity) in parameter.iter_mut().zip(gradient).zip(velocity) {
-            *velocity = momentum * *velocity + (gradient + decay * *parameter);
-            *parameter -= rate * *velocity;
-        }
-    });
+    let tasks =
+        parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
+    tasks.zip(velocity.par_chunks_mut(ELEMENTS_PER_TASK)).for_each(
+        |((parameter, gradient), velocity)| {
+            for ((parameter, gradient), velocity) in
+                parameter.iter_mut().zip(gradient).zip(velocity)
+            {
+                *velocity = momentum * *velocity + (gradient + decay * *parameter);
+                *parameter -= rate * *velocity;
+            }
+        },
+    );
 }
 
 /// AdamW (Loshchilov and Hutter 2019) at `step`, counted from 1.
@@ -89,19 +107,29 @@ pub fn adamw(
     decay: f32,
     settings: AdamSettings,
 ) {
-    assert!(parameter.len() == gradient.len() && parameter.len() == first.len() && parameter.len() == second.len());
+    assert!(
+        parameter.len() == gradient.len()
+            && parameter.len() == first.len()
+            && parameter.len() == second.len()
+    );
     let AdamSettings { beta1, beta2, epsilon } = settings;
     let exponent = i32::try_from(step).unwrap_or(i32::MAX);
     let step_size = (f64::from(rate) / (1.0 - f64::from(beta1).powi(exponent))) as f32;
     let root_correction = (1.0 - f64::from(beta2).powi(exponent)).sqrt() as f32;
     let keep = 1.0 - rate * decay;
-    let tasks = parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
-    let tasks = tasks.zip(first.par_chunks_mut(ELEMENTS_PER_TASK)).zip(second.par_chunks_mut(ELEMENTS_PER_TASK));
+    let tasks =
+        parameter.par_chunks_mut(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
+    let tasks = tasks
+        .zip(first.par_chunks_mut(ELEMENTS_PER_TASK))
+        .zip(second.par_chunks_mut(ELEMENTS_PER_TASK));
     tasks.for_each(|(((parameter, gradient), first), second)| {
-        for (((parameter, gradient), first), second) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+        for (((parameter, gradient), first), second) in
+            parameter.iter_mut().zip(gradient).zip(first).zip(second)
+        {
             *first += (1.0 - beta1) * (gradient - *first);
             *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
-            *parameter = *parameter * keep - step_size * *first / (second.sqrt() / root_correction + epsilon);
+            *parameter = *parameter * keep
+                - step_size * *first / (second.sqrt() / root_correction + epsilon);
         }
     });
 }

@@ -62,8 +62,8 @@ impl PackedOperand for Bf16 {
     }
 }
 
-/// A layer's weights as the forward and backward kernels of convolution read them, packed once for many calls: for
-/// whichever operands the maps' products have.
+/// A layer's weights as the forward and backward kernels of convolution read them, packed once for
+/// many calls: for whichever operands the maps' products have.
 #[derive(Clone, Debug, Default)]
 pub struct PackedWeights {
     pub(crate) f32: Packing<f32>,
@@ -75,7 +75,8 @@ pub struct PackedWeights {
 pub enum Packing<O> {
     /// A matrix `[patch, out channels of the group]` for each group.
     Groups(Vec<Packed<O>>),
-    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each frequency.
+    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each
+    /// frequency.
     Winograd(Vec<Packed<O>>),
 }
 
@@ -98,7 +99,10 @@ impl<O: Operand> Packing<O> {
             Self::Winograd(matrices)
         } else {
             let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
-            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns {
+                data: weights,
+                stride: depth,
+            });
             Self::Groups(matrices)
         };
     }
@@ -109,15 +113,26 @@ impl<O: Operand> Packing<O> {
         let transposed = shape.transposed();
         let (depth, columns) = (transposed.patch_length(), shape.in_channels / shape.groups);
         *self = if winograd::handles(&transposed) {
-            winograd::pack_transposed(&mut matrices, weights, shape.in_channels, shape.out_channels);
+            winograd::pack_transposed(
+                &mut matrices,
+                weights,
+                shape.in_channels,
+                shape.out_channels,
+            );
             Self::Winograd(matrices)
         } else if shape.kernel_height * shape.kernel_width == 1 {
-            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows { data: weights, stride: columns });
+            pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows {
+                data: weights,
+                stride: columns,
+            });
             Self::Groups(matrices)
         } else {
             with_scratch(weights.len(), |rotated| {
                 rotate(shape, weights, rotated);
-                pack_groups(&mut matrices, rotated, depth, columns, |weights| Matrix::Columns { data: weights, stride: depth });
+                pack_groups(&mut matrices, rotated, depth, columns, |weights| Matrix::Columns {
+                    data: weights,
+                    stride: depth,
+                });
             });
             Self::Groups(matrices)
         };
@@ -134,11 +149,15 @@ fn pack_groups<O: Operand>(
 ) {
     let groups = weights.par_chunks_exact(depth * columns);
     matrices.resize_with(groups.len(), Packed::default);
-    matrices.par_iter_mut().zip(groups).for_each(|(packed, weights)| packed.pack(matrix(weights), depth, columns));
+    matrices
+        .par_iter_mut()
+        .zip(groups)
+        .for_each(|(packed, weights)| packed.pack(matrix(weights), depth, columns));
 }
 
 impl PackedWeights {
-    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing memory.
+    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing
+    /// memory.
     pub fn pack<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
@@ -147,8 +166,13 @@ impl PackedWeights {
         }
     }
 
-    /// As [`Self::pack`], for the convolution that turns the output's gradient into the input's ([`ConvolutionShape::transposed`]).
-    pub(crate) fn pack_transposed<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+    /// As [`Self::pack`], for the convolution that turns the output's gradient into the input's
+    /// ([`ConvolutionShape::transposed`]).
+    pub(crate) fn pack_transposed<E: MapElement>(
+        &mut self,
+        shape: &ConvolutionShape,
+        weights: &[f32],
+    ) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack_transposed(shape, weights);
         } else {
@@ -168,7 +192,9 @@ fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut [f32]) {
     const CHANNELS: usize = 16;
     let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let taps = shape.kernel_height * shape.kernel_width;
-    for (weights, rotated) in weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins)) {
+    for (weights, rotated) in
+        weights.chunks_exact(outs * taps * ins).zip(rotated.chunks_exact_mut(outs * taps * ins))
+    {
         rotated.par_chunks_mut(CHANNELS * taps * outs).enumerate().for_each(|(block, rotated)| {
             for (tap, out) in (0..taps).flat_map(|tap| (0..outs).map(move |out| (tap, out))) {
                 let filter = &weights[(out * taps + tap) * ins + block * CHANNELS..];

@@ -5,11 +5,17 @@ use crate::isa::for_each_isa;
 use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
 
-/// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture nothing counts.
+/// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture
+/// nothing counts.
 ///
-/// Where `places` is given, it takes for each output the place of its maximum within the picture (row x width + column), the
-/// first in reading order where several are equal, as PyTorch does.
-pub fn max_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &mut [E], places: Option<&mut [u32]>) {
+/// Where `places` is given, it takes for each output the place of its maximum within the picture
+/// (row x width + column), the first in reading order where several are equal, as PyTorch does.
+pub fn max_forward<E: Element>(
+    shape: &ConvolutionShape,
+    input: &[E],
+    output: &mut [E],
+    places: Option<&mut [u32]>,
+) {
     assert_eq!(input.len(), shape.input_length());
     assert_eq!(output.len(), shape.output_length());
     let row_length = shape.out_width * shape.out_channels;
@@ -17,17 +23,26 @@ pub fn max_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &m
         Some(places) => {
             assert_eq!(places.len(), output.len());
             places.fill(0);
-            let tasks = output.par_chunks_exact_mut(row_length).zip(places.par_chunks_exact_mut(row_length)).enumerate();
-            tasks.for_each(|(index, (row, places))| max_row(shape, input, index, row, Some(places)));
+            let tasks = output
+                .par_chunks_exact_mut(row_length)
+                .zip(places.par_chunks_exact_mut(row_length))
+                .enumerate();
+            tasks
+                .for_each(|(index, (row, places))| max_row(shape, input, index, row, Some(places)));
         }
         None => {
-            output.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, row)| max_row(shape, input, index, row, None));
+            output
+                .par_chunks_exact_mut(row_length)
+                .enumerate()
+                .for_each(|(index, row)| max_row(shape, input, index, row, None));
         }
     }
 }
 
 for_each_isa! {
-    fn max_row<E: Element>(shape: &ConvolutionShape, input: &[E], index: usize, row: &mut [E], places: Option<&mut [u32]>)
+    fn max_row<E: Element>(
+        shape: &ConvolutionShape, input: &[E], index: usize, row: &mut [E],
+            places: Option<&mut [u32]>)
         => max_row_body
 }
 #[inline(always)]
@@ -49,14 +64,15 @@ fn max_row_body<const FUSED: bool, E: Element>(
                 continue;
             }
             for kernel_column in 0..shape.kernel_width {
-                let in_column = (column * shape.stride + kernel_column).wrapping_sub(shape.padding_left);
+                let in_column =
+                    (column * shape.stride + kernel_column).wrapping_sub(shape.padding_left);
                 if in_column >= shape.in_width {
                     continue;
                 }
                 let place = in_row * shape.in_width + in_column;
                 let values = &input[place * channels..(place + 1) * channels];
-                // Both values are written always, so that the loops have no branches. A NaN wins, as in PyTorch, so that a
-                // diverged training shows.
+                // Both values are written always, so that the loops have no branches. A NaN wins,
+                // as in PyTorch, so that a diverged training shows.
                 if let Some(places) = &mut places {
                     let places = &mut places[column * channels..(column + 1) * channels];
                     for ((best, value), chosen) in pixel.iter_mut().zip(values).zip(places) {
@@ -86,13 +102,17 @@ pub fn max_backward<E: Element>(
     let channels = shape.in_channels;
     let input_length = shape.in_height * shape.in_width * channels;
     let output_length = shape.out_height * shape.out_width * channels;
-    let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
+    let tasks = input_gradient
+        .par_chunks_exact_mut(input_length)
+        .zip(output_gradient.par_chunks_exact(output_length));
     tasks.zip(places.par_chunks_exact(output_length)).for_each(|((target, gradient), places)| {
         with_sums(target, accumulate, |sums| {
             if !accumulate {
                 sums.fill(0.0);
             }
-            for (gradient, places) in gradient.chunks_exact(channels).zip(places.chunks_exact(channels)) {
+            for (gradient, places) in
+                gradient.chunks_exact(channels).zip(places.chunks_exact(channels))
+            {
                 for (channel, (gradient, place)) in gradient.iter().zip(places).enumerate() {
                     sums[*place as usize * channels + channel] += gradient.to_f32();
                 }
@@ -102,13 +122,19 @@ pub fn max_backward<E: Element>(
 }
 
 /// The part of a window's side that lies within the map: from which place to which.
-fn inside(out: usize, stride: usize, padding: usize, kernel: usize, length: usize) -> std::ops::Range<usize> {
+fn inside(
+    out: usize,
+    stride: usize,
+    padding: usize,
+    kernel: usize,
+    length: usize,
+) -> std::ops::Range<usize> {
     let start = out * stride;
     start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(length)
 }
 
-/// Average pooling; `shape`'s channel counts are equal and its weights unused. What lies outside the image does not count, nor
-/// is it counted. A window outside altogether gives zero.
+/// Average pooling; `shape`'s channel counts are equal and its weights unused. What lies outside
+/// the image does not count, nor is it counted. A window outside altogether gives zero.
 pub fn window_average_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &mut [E]) {
     assert_eq!(input.len(), shape.input_length());
     assert_eq!(output.len(), shape.output_length());
@@ -116,14 +142,22 @@ pub fn window_average_forward<E: Element>(shape: &ConvolutionShape, input: &[E],
     output.par_chunks_exact_mut(shape.out_width * channels).enumerate().for_each(|(index, row)| {
         let (image, out_row) = (index / shape.out_height, index % shape.out_height);
         let input = &input[image * shape.in_height * shape.in_width * channels..];
-        let rows = inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
+        let rows =
+            inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
         with_sums(row, false, |sums| {
             sums.fill(0.0);
             for (column, sums) in sums.chunks_exact_mut(channels).enumerate() {
-                let columns = inside(column, shape.stride, shape.padding_left, shape.kernel_width, shape.in_width);
+                let columns = inside(
+                    column,
+                    shape.stride,
+                    shape.padding_left,
+                    shape.kernel_width,
+                    shape.in_width,
+                );
                 for in_row in rows.clone() {
                     for in_column in columns.clone() {
-                        let pixel = &input[(in_row * shape.in_width + in_column) * channels..][..channels];
+                        let pixel =
+                            &input[(in_row * shape.in_width + in_column) * channels..][..channels];
                         sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());
                     }
                 }
@@ -146,7 +180,9 @@ pub fn window_average_backward<E: Element>(
     let channels = shape.in_channels;
     let input_length = shape.in_height * shape.in_width * channels;
     let output_length = shape.out_height * shape.out_width * channels;
-    let tasks = input_gradient.par_chunks_exact_mut(input_length).zip(output_gradient.par_chunks_exact(output_length));
+    let tasks = input_gradient
+        .par_chunks_exact_mut(input_length)
+        .zip(output_gradient.par_chunks_exact(output_length));
     tasks.for_each(|(target, gradient)| {
         with_sums(target, accumulate, |sums| {
             if !accumulate {
@@ -154,13 +190,29 @@ pub fn window_average_backward<E: Element>(
             }
             for (place, gradient) in gradient.chunks_exact(channels).enumerate() {
                 let (out_row, out_column) = (place / shape.out_width, place % shape.out_width);
-                let rows = inside(out_row, shape.stride, shape.padding_top, shape.kernel_height, shape.in_height);
-                let columns = inside(out_column, shape.stride, shape.padding_left, shape.kernel_width, shape.in_width);
+                let rows = inside(
+                    out_row,
+                    shape.stride,
+                    shape.padding_top,
+                    shape.kernel_height,
+                    shape.in_height,
+                );
+                let columns = inside(
+                    out_column,
+                    shape.stride,
+                    shape.padding_left,
+                    shape.kernel_width,
+                    shape.in_width,
+                );
                 let scale = 1.0 / (rows.len() * columns.len()).max(1) as f32;
                 for in_row in rows {
                     for in_column in columns.clone() {
-                        let target = &mut sums[(in_row * shape.in_width + in_column) * channels..][..channels];
-                        target.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += scale * gradient.to_f32());
+                        let target = &mut sums[(in_row * shape.in_width + in_column) * channels..]
+                            [..channels];
+                        target
+                            .iter_mut()
+                            .zip(gradient)
+                            .for_each(|(sum, gradient)| *sum += scale * gradient.to_f32());
                     }
                 }
             }
@@ -169,18 +221,25 @@ pub fn window_average_backward<E: Element>(
 }
 
 /// Each channel's mean over a picture's pixels: `[N, H, W, C]` to `[N, C]`.
-pub fn average_forward<E: Element, F: Element>(input: &[E], pixels: usize, channels: usize, output: &mut [F]) {
+pub fn average_forward<E: Element, F: Element>(
+    input: &[E],
+    pixels: usize,
+    channels: usize,
+    output: &mut [F],
+) {
     assert_eq!(input.len(), output.len() * pixels);
     let scale = 1.0 / pixels as f32;
-    output.par_chunks_exact_mut(channels).zip(input.par_chunks_exact(pixels * channels)).for_each(|(output, input)| {
-        with_sums(output, false, |sums| {
-            sums.fill(0.0);
-            for pixel in input.chunks_exact(channels) {
-                sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());
-            }
-            sums.iter_mut().for_each(|sum| *sum *= scale);
-        });
-    });
+    output.par_chunks_exact_mut(channels).zip(input.par_chunks_exact(pixels * channels)).for_each(
+        |(output, input)| {
+            with_sums(output, false, |sums| {
+                sums.fill(0.0);
+                for pixel in input.chunks_exact(channels) {
+                    sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value.to_f32());
+                }
+                sums.iter_mut().for_each(|sum| *sum *= scale);
+            });
+        },
+    );
 }
 
 /// The gradient of [`average_forward`]'s input.
@@ -192,12 +251,15 @@ pub fn average_backward<E: Element, F: Element>(
     accumulate: bool,
 ) {
     let scale = 1.0 / pixels as f32;
-    let tasks = input_gradient.par_chunks_exact_mut(pixels * channels).zip(output_gradient.par_chunks_exact(channels));
+    let tasks = input_gradient
+        .par_chunks_exact_mut(pixels * channels)
+        .zip(output_gradient.par_chunks_exact(channels));
     tasks.for_each(|(target, gradient)| {
         for pixel in target.chunks_exact_mut(channels) {
             for (target, gradient) in pixel.iter_mut().zip(gradient) {
                 let gradient = gradient.to_f32() * scale;
-                *target = E::from_f32(if accumulate { target.to_f32() + gradient } else { gradient });
+                *target =
+                    E::from_f32(if accumulate { target.to_f32() + gradient } else { gradient });
             }
         }
     });

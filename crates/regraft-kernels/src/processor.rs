@@ -1,4 +1,5 @@
-//! What the processor has beyond its architecture's baseline, as the operating system lets us use it.
+//! What the processor has beyond its architecture's baseline, as the operating system lets us use
+//! it.
 
 /// AVX2 with fused multiply-add.
 pub(crate) fn has_avx2() -> bool {

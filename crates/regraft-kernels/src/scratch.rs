@@ -9,8 +9,8 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<CacheLine>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends this thread's scratch memory: `length` elements of unspecified value. Loans may be nested; memory grows to what each
-/// depth of nesting needs, and stays.
+/// Lends this thread's scratch memory: `length` elements of unspecified value. Loans may be nested;
+/// memory grows to what each depth of nesting needs, and stays.
 pub(crate) fn with_scratch<E: Element, R>(length: usize, work: impl FnOnce(&mut [E]) -> R) -> R {
     let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let needed = lines_for::<E>(length);

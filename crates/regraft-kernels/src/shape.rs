@@ -57,13 +57,21 @@ impl ConvolutionShape {
         // Equal sizes leave no room for padding below or on the right.
         let same_size = self.out_height == self.in_height && self.out_width == self.in_width;
         let no_padding = self.padding_top == 0 && self.padding_left == 0;
-        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && no_padding && same_size
+        self.kernel_height == 1
+            && self.kernel_width == 1
+            && self.stride == 1
+            && no_padding
+            && same_size
     }
 
-    /// Output pixels in a block: their patches, and their sums where those are not the output itself, take about half a mebibyte,
-    /// so that they stay in the second-level cache.
+    /// Output pixels in a block: their patches, and their sums where those are not the output
+    /// itself, take about half a mebibyte, so that they stay in the second-level cache.
     pub(crate) fn pixels_per_block<E: Element, O: Element>(&self) -> usize {
-        let sums = if size_of::<E>() < size_of::<f32>() { self.out_channels * size_of::<f32>() } else { 0 };
+        let sums = if size_of::<E>() < size_of::<f32>() {
+            self.out_channels * size_of::<f32>()
+        } else {
+            0
+        };
         (524_288 / (self.patch_length() * size_of::<O>() + sums).max(1)).clamp(56, 448)
     }
 
@@ -87,6 +95,10 @@ impl ConvolutionShape {
         assert_eq!(input, self.input_length(), "input of {self:?}");
         assert_eq!(weights, self.weight_length(), "weights of {self:?}");
         assert_eq!(output, self.output_length(), "output of {self:?}");
-        assert!(self.in_channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups), "{self:?}");
+        assert!(
+            self.in_channels.is_multiple_of(self.groups)
+                && self.out_channels.is_multiple_of(self.groups),
+            "{self:?}"
+        );
     }
 }

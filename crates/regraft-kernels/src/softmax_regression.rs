@@ -1,22 +1,27 @@
-//! Softmax regression: the cross-entropy of linear logits and its gradient, in one pass over the examples.
+//! Softmax regression: the cross-entropy of linear logits and its gradient, in one pass over the
+//! examples.
 //!
-//! Logits are computed, used and forgotten a block of examples at a time, so that memory does not grow with examples times
-//! classes: 50,000 examples of 10,000 classes would need 2 GB for them.
+//! Logits are computed, used and forgotten a block of examples at a time, so that memory does not
+//! grow with examples times classes: 50,000 examples of 10,000 classes would need 2 GB for them.
 
 use crate::gemm::{Left, Matrix, Packed, multiply};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Examples of a block. The backward product sums over them, and reads their features from the second-level cache.
+/// Examples of a block. The backward product sums over them, and reads their features from the
+/// second-level cache.
 const BLOCK: usize = 512;
 /// Examples that one task of the forward product takes.
 const ROWS_PER_TASK: usize = 56;
-/// Classes that one task of the backward product takes: a multiple of every tile kernel's rows but AVX2's half panels.
+/// Classes that one task of the backward product takes: a multiple of every tile kernel's rows but
+/// AVX2's half panels.
 const CLASSES_PER_TASK: usize = 84;
-/// Rows of the gradient from which on its tasks keep all threads busy. With fewer, blocks of examples are tasks too.
+/// Rows of the gradient from which on its tasks keep all threads busy. With fewer, blocks of
+/// examples are tasks too.
 const ENOUGH_CLASSES: usize = 8 * CLASSES_PER_TASK;
-/// Partial gradients that are summed at most. A fixed number, so that the sum does not depend on the number of threads.
+/// Partial gradients that are summed at most. A fixed number, so that the sum does not depend on
+/// the number of threads.
 const MOST_PARTS: usize = 8;
 
 /// A linear classifier.
@@ -51,7 +56,8 @@ impl<'a> Rows<'a> {
 /// Sees blocks of rows `[n, classes]`, each with the place of its first example.
 pub type Watch<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
-/// Whether [`loss_and_gradient`] takes the blocks of examples one after the other, so that they can be watched.
+/// Whether [`loss_and_gradient`] takes the blocks of examples one after the other, so that they can
+/// be watched.
 #[must_use]
 pub fn can_be_watched(classes: usize) -> bool {
     parts(classes) == 1
@@ -61,12 +67,14 @@ fn parts(classes: usize) -> usize {
     (ENOUGH_CLASSES / classes).clamp(1, MOST_PARTS)
 }
 
-/// The weighted sum of the cross-entropies of the examples in `ranges`. Writes its gradient: that of the weights `[classes,
-/// channels]`, then that of the biases. `watch` sees the slopes of the logits, by which the probabilities are known: a label's is
-/// what is left of 1, negative, any other's the probability, both times the weight of the label.
+/// The weighted sum of the cross-entropies of the examples in `ranges`. Writes its gradient: that
+/// of the weights `[classes, channels]`, then that of the biases. `watch` sees the slopes of the
+/// logits, by which the probabilities are known: a label's is what is left of 1, negative, any
+/// other's the probability, both times the weight of the label.
 ///
 /// # Panics
-/// When lengths do not fit together or a label is no class, or something watches although [`can_be_watched`] says no.
+/// When lengths do not fit together or a label is no class, or something watches although
+/// [`can_be_watched`] says no.
 pub fn loss_and_gradient(
     rows: &Rows<'_>,
     ranges: &[Range<usize>],
@@ -83,31 +91,41 @@ pub fn loss_and_gradient(
     let parts = parts(classes).min(blocks.len().max(1));
     assert!(watch.is_none() || can_be_watched(classes));
     let share = blocks.len().div_ceil(parts).max(1);
-    let of_part = |blocks: &[Range<usize>], gradient: &mut [f32], mut watch: Option<Watch<'_>>| -> f64 {
-        gradient.fill(0.0);
-        let mut logits = vec![0.0; BLOCK * classes];
-        let mut losses = vec![0.0; BLOCK];
-        let mut packed_features = Packed::default();
-        let mut sum = 0.0;
-        for block in blocks {
-            let (logits, losses) = (&mut logits[..block.len() * classes], &mut losses[..block.len()]);
-            let features = rows.of(block);
-            let labels = &rows.labels[block.clone()];
-            let tasks = logits.par_chunks_mut(ROWS_PER_TASK * classes).zip(features.par_chunks(ROWS_PER_TASK * channels));
-            let tasks = tasks.zip(labels.par_chunks(ROWS_PER_TASK)).zip(losses.par_chunks_mut(ROWS_PER_TASK));
-            tasks.for_each(|(((logits, features), labels), losses)| {
-                linear(features, channels, &packed, classifier.bias, logits);
-                losses_and_slopes(logits, labels, rows.class_weights, losses);
-            });
-            sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            if let Some(watch) = &mut watch {
-                watch(block.start, logits);
+    let of_part =
+        |blocks: &[Range<usize>], gradient: &mut [f32], mut watch: Option<Watch<'_>>| -> f64 {
+            gradient.fill(0.0);
+            let mut logits = vec![0.0; BLOCK * classes];
+            let mut losses = vec![0.0; BLOCK];
+            let mut packed_features = Packed::default();
+            let mut sum = 0.0;
+            for block in blocks {
+                let (logits, losses) =
+                    (&mut logits[..block.len() * classes], &mut losses[..block.len()]);
+                let features = rows.of(block);
+                let labels = &rows.labels[block.clone()];
+                let tasks = logits
+                    .par_chunks_mut(ROWS_PER_TASK * classes)
+                    .zip(features.par_chunks(ROWS_PER_TASK * channels));
+                let tasks = tasks
+                    .zip(labels.par_chunks(ROWS_PER_TASK))
+                    .zip(losses.par_chunks_mut(ROWS_PER_TASK));
+                tasks.for_each(|(((logits, features), labels), losses)| {
+                    linear(features, channels, &packed, classifier.bias, logits);
+                    losses_and_slopes(logits, labels, rows.class_weights, losses);
+                });
+                sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+                if let Some(watch) = &mut watch {
+                    watch(block.start, logits);
+                }
+                packed_features.pack(
+                    Matrix::Rows { data: features, stride: channels },
+                    block.len(),
+                    channels,
+                );
+                add_gradient(&packed_features, logits, classes, gradient);
             }
-            packed_features.pack(Matrix::Rows { data: features, stride: channels }, block.len(), channels);
-            add_gradient(&packed_features, logits, classes, gradient);
-        }
-        sum
-    };
+            sum
+        };
     if parts == 1 {
         return of_part(&blocks, gradient, watch);
     }
@@ -125,12 +143,17 @@ pub fn loss_and_gradient(
     sums.into_iter().sum()
 }
 
-/// The probabilities of the examples in `ranges`, handed to `take` a block at a time: the place of the block's first example, and
-/// its rows `[n, classes]`.
+/// The probabilities of the examples in `ranges`, handed to `take` a block at a time: the place of
+/// the block's first example, and its rows `[n, classes]`.
 ///
 /// # Panics
 /// When lengths do not fit together.
-pub fn probabilities(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Classifier<'_>, take: Watch<'_>) {
+pub fn probabilities(
+    rows: &Rows<'_>,
+    ranges: &[Range<usize>],
+    classifier: &Classifier<'_>,
+    take: Watch<'_>,
+) {
     let (classes, channels) = (classifier.bias.len(), rows.channels);
     assert_eq!(classifier.weight.len(), classes * channels);
     let packed = pack(classifier, channels);
@@ -138,17 +161,23 @@ pub fn probabilities(rows: &Rows<'_>, ranges: &[Range<usize>], classifier: &Clas
     for block in blocks(ranges) {
         let values = &mut values[..block.len() * classes];
         let tasks = values.par_chunks_mut(ROWS_PER_TASK * classes);
-        tasks.zip(rows.of(&block).par_chunks(ROWS_PER_TASK * channels)).for_each(|(values, features)| {
-            linear(features, channels, &packed, classifier.bias, values);
-            softmax_rows(values, classes);
-        });
+        tasks.zip(rows.of(&block).par_chunks(ROWS_PER_TASK * channels)).for_each(
+            |(values, features)| {
+                linear(features, channels, &packed, classifier.bias, values);
+                softmax_rows(values, classes);
+            },
+        );
         take(block.start, values);
     }
 }
 
 fn pack(classifier: &Classifier<'_>, channels: usize) -> Packed<f32> {
     let mut packed = Packed::default();
-    packed.pack(Matrix::Columns { data: classifier.weight, stride: channels }, channels, classifier.bias.len());
+    packed.pack(
+        Matrix::Columns { data: classifier.weight, stride: channels },
+        channels,
+        classifier.bias.len(),
+    );
     packed
 }
 
@@ -160,22 +189,32 @@ fn blocks(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
     ranges.iter().flat_map(of_range).collect()
 }
 
-fn linear(features: &[f32], channels: usize, packed: &Packed<f32>, bias: &[f32], logits: &mut [f32]) {
+fn linear(
+    features: &[f32],
+    channels: usize,
+    packed: &Packed<f32>,
+    bias: &[f32],
+    logits: &mut [f32],
+) {
     logits.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
     let rows = logits.len() / bias.len();
     multiply(Left::rows(features, channels), rows, packed, logits, bias.len(), true);
 }
 
-/// Adds what a block's slopes `[n, classes]` make of the gradient. Each task has its classes to itself. The features are packed
-/// once for all of them: as they lie, each would be on a page of its own.
+/// Adds what a block's slopes `[n, classes]` make of the gradient. Each task has its classes to
+/// itself. The features are packed once for all of them: as they lie, each would be on a page of
+/// its own.
 fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient: &mut [f32]) {
     let (_, channels) = features.shape();
     let count = slopes.len() / classes;
     let (weight, bias) = gradient.split_at_mut(classes * channels);
-    let tasks = weight.par_chunks_mut(CLASSES_PER_TASK * channels).zip(bias.par_chunks_mut(CLASSES_PER_TASK));
+    let tasks = weight
+        .par_chunks_mut(CLASSES_PER_TASK * channels)
+        .zip(bias.par_chunks_mut(CLASSES_PER_TASK));
     tasks.enumerate().for_each(|(task, (weight, bias))| {
         let (first, width) = (task * CLASSES_PER_TASK, bias.len());
-        // Side by side: in place, the slopes of one class lie so far apart that each would be on a page of its own.
+        // Side by side: in place, the slopes of one class lie so far apart that each would be on a
+        // page of its own.
         let mut own = vec![0.0; count * width];
         for (own, slopes) in own.chunks_exact_mut(width).zip(slopes.chunks_exact(classes)) {
             own.copy_from_slice(&slopes[first..first + width]);
@@ -188,16 +227,24 @@ fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient
 
 for_each_isa! {
     /// Turns logits into each row's weighted cross-entropy and its slopes by the logits.
-    fn losses_and_slopes(logits: &mut [f32], labels: &[u32], class_weights: &[f32], losses: &mut [f32]) => losses_and_slopes_body
+    fn losses_and_slopes(
+        logits: &mut [f32], labels: &[u32], class_weights: &[f32], losses: &mut [f32])
+            => losses_and_slopes_body
 }
 #[inline(always)]
-fn losses_and_slopes_body<const FUSED: bool>(logits: &mut [f32], labels: &[u32], class_weights: &[f32], losses: &mut [f32]) {
+fn losses_and_slopes_body<const FUSED: bool>(
+    logits: &mut [f32],
+    labels: &[u32],
+    class_weights: &[f32],
+    losses: &mut [f32],
+) {
     let rows = logits.chunks_exact_mut(class_weights.len());
     for ((row, &label), loss) in rows.zip(labels).zip(losses) {
         let (label, weight) = (label as usize, class_weights[label as usize]);
         let greatest = largest(row);
         let own = row[label] - greatest;
-        // The label's share is added last: what is left of 1 without it is its slope, whose digits `p - 1` would lose.
+        // The label's share is added last: what is left of 1 without it is its slope, whose digits
+        // `p - 1` would lose.
         row[label] = f32::NEG_INFINITY;
         let others = exponentials::<FUSED>(row, greatest);
         let sum = others + f64::from(exponential::<FUSED>(own));
@@ -254,8 +301,9 @@ fn exponentials<const FUSED: bool>(row: &mut [f32], greatest: f32) -> f64 {
     sum
 }
 
-/// `e` to the power of a number that is not positive, to about one unit in the last place: `x = n ln 2 + r`, a Taylor polynomial
-/// for the small `r`, and `n` in the exponent's bits. Below -86, near the end of f32, it is as of -86.
+/// `e` to the power of a number that is not positive, to about one unit in the last place: `x = n
+/// ln 2 + r`, a Taylor polynomial for the small `r`, and `n` in the exponent's bits. Below -86,
+/// near the end of f32, it is as of -86.
 #[inline(always)]
 fn exponential<const FUSED: bool>(x: f32) -> f32 {
     /// ln 2 in two parts, the first with so few bits that `n` times it is exact (Cody and Waite).
@@ -283,7 +331,10 @@ mod tests {
             let x = -86.0 * step as f32 / 20_000.0;
             let expected = f64::from(x).exp();
             for found in [exponential::<true>(x), exponential::<false>(x)] {
-                assert!((f64::from(found) - expected).abs() < 3e-7 * expected, "{x}: {found} {expected}");
+                assert!(
+                    (f64::from(found) - expected).abs() < 3e-7 * expected,
+                    "{x}: {found} {expected}"
+                );
             }
         }
         assert!(exponential::<true>(f32::NEG_INFINITY) < 1e-37);
@@ -291,17 +342,26 @@ mod tests {
     }
 
     /// Shapes around the sizes of blocks and tasks.
-    const SHAPES: [(usize, usize, usize); 6] = [(1, 1, 2), (57, 33, 3), (513, 40, 17), (1100, 5, 90), (600, 20, 700), (3, 64, 1)];
+    const SHAPES: [(usize, usize, usize); 6] =
+        [(1, 1, 2), (57, 33, 3), (513, 40, 17), (1100, 5, 90), (600, 20, 700), (3, 64, 1)];
 
     #[test]
     fn loss_gradient_and_probabilities_are_those_of_plain_loops() {
         for (count, channels, classes) in SHAPES {
             let mut draws = Draws::new(count as u64, Purpose::Fixture, 0, 0);
-            let mut normal = |length: usize| -> Vec<f32> { (0..length).map(|_| draws.normal()).collect() };
-            let (features, weight, bias) = (normal(count * channels), normal(classes * channels), normal(classes));
+            let mut normal =
+                |length: usize| -> Vec<f32> { (0..length).map(|_| draws.normal()).collect() };
+            let (features, weight, bias) =
+                (normal(count * channels), normal(classes * channels), normal(classes));
             let labels: Vec<u32> = (0..count as u32).map(|row| row * 7 % classes as u32).collect();
-            let class_weights: Vec<f32> = (0..classes).map(|class| 0.5 + class as f32 / classes as f32).collect();
-            let rows = Rows { features: &features, channels, labels: &labels, class_weights: &class_weights };
+            let class_weights: Vec<f32> =
+                (0..classes).map(|class| 0.5 + class as f32 / classes as f32).collect();
+            let rows = Rows {
+                features: &features,
+                channels,
+                labels: &labels,
+                class_weights: &class_weights,
+            };
             let ranges = [0..count / 3, count / 2..count];
             let classifier = Classifier { weight: &weight, bias: &bias };
             let mut gradient = vec![f32::NAN; classes * (channels + 1)];
@@ -315,12 +375,14 @@ mod tests {
                 let x = &features[row * channels..(row + 1) * channels];
                 let logit = |class: usize| -> f64 {
                     let row = weight[class * channels..].iter().zip(x);
-                    row.map(|(&weight, &value)| f64::from(weight) * f64::from(value)).sum::<f64>() + f64::from(bias[class])
+                    row.map(|(&weight, &value)| f64::from(weight) * f64::from(value)).sum::<f64>()
+                        + f64::from(bias[class])
                 };
                 let logits: Vec<f64> = (0..classes).map(logit).collect();
                 let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = logits.iter().map(|logit| (logit - greatest).exp()).sum();
-                let (label, counts) = (labels[row] as usize, f64::from(class_weights[labels[row] as usize]));
+                let (label, counts) =
+                    (labels[row] as usize, f64::from(class_weights[labels[row] as usize]));
                 expected_loss += counts * (sum.ln() + greatest - logits[label]);
                 for class in 0..classes {
                     let probability = (logits[class] - greatest).exp() / sum;
@@ -332,7 +394,10 @@ mod tests {
                     expected[classes * channels + class] += slope;
                 }
             }
-            assert!((loss - expected_loss).abs() < 1e-5 * expected_loss.max(1.0), "{loss} {expected_loss}");
+            assert!(
+                (loss - expected_loss).abs() < 1e-5 * expected_loss.max(1.0),
+                "{loss} {expected_loss}"
+            );
             let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
             for (found, expected) in gradient.iter().zip(&expected) {
                 assert!(

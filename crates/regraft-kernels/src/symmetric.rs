@@ -1,7 +1,8 @@
-//! Eigenvectors of a symmetric matrix: Householder's reduction to a tridiagonal matrix and the implicit QL algorithm (G. H. Golub
-//! and C. F. Van Loan, "Matrix Computations", 8.3), in f64.
+//! Eigenvectors of a symmetric matrix: Householder's reduction to a tridiagonal matrix and the
+//! implicit QL algorithm (G. H. Golub and C. F. Van Loan, "Matrix Computations", 8.3), in f64.
 //!
-//! The vectors are orthogonal to f64's precision whatever the matrix, so that a change to their coordinates is a rotation.
+//! The vectors are orthogonal to f64's precision whatever the matrix, so that a change to their
+//! coordinates is a rotation.
 
 use crate::isa::for_each_isa;
 use rayon::prelude::*;
@@ -15,8 +16,9 @@ const BATCH: usize = 1 << 15;
 /// Sweeps for one eigenvalue; more than about three are never needed.
 const MOST_SWEEPS: usize = 60;
 
-/// Replaces a symmetric matrix `[size, size]` by its eigenvectors, one in each row, and returns the eigenvalues, the largest
-/// first. Computes on the current rayon thread pool; the numbers do not depend on its size.
+/// Replaces a symmetric matrix `[size, size]` by its eigenvectors, one in each row, and returns the
+/// eigenvalues, the largest first. Computes on the current rayon thread pool; the numbers do not
+/// depend on its size.
 ///
 /// # Panics
 /// If the length is not that of a square.
@@ -29,15 +31,16 @@ pub fn eigenvectors(matrix: &mut [f64], size: usize) -> Vec<f64> {
     let mut vectors = product_of_reflections(matrix, size);
     diagonalise(&mut diagonal, &mut beside, &mut vectors, size);
     let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|&left, &right| diagonal[right].total_cmp(&diagonal[left]).then(left.cmp(&right)));
+    order
+        .sort_by(|&left, &right| diagonal[right].total_cmp(&diagonal[left]).then(left.cmp(&right)));
     for (target, &place) in matrix.chunks_exact_mut(size).zip(&order) {
         target.copy_from_slice(&vectors[place * size..][..size]);
     }
     order.into_iter().map(|place| diagonal[place]).collect()
 }
 
-/// Reduces the matrix by reflections `1 - v v'`, and leaves each step's `v` in its row, right of the diagonal. Returns the
-/// tridiagonal matrix: its diagonal, and what is beside it.
+/// Reduces the matrix by reflections `1 - v v'`, and leaves each step's `v` in its row, right of
+/// the diagonal. Returns the tridiagonal matrix: its diagonal, and what is beside it.
 fn reduce(matrix: &mut [f64], size: usize) -> (Vec<f64>, Vec<f64>) {
     let (mut diagonal, mut beside) = (vec![0.0; size], vec![0.0; size]);
     for step in 0..size {
@@ -63,16 +66,20 @@ fn reduce(matrix: &mut [f64], size: usize) -> (Vec<f64>, Vec<f64>) {
         v.iter_mut().for_each(|value| *value *= scale);
         let v = &*v;
         let mut product = vec![0.0; v.len()];
-        product.par_iter_mut().zip(below.par_chunks_exact(size)).with_min_len(64).for_each(|(product, row)| {
-            dot(&row[step + 1..], v, product);
-        });
+        product.par_iter_mut().zip(below.par_chunks_exact(size)).with_min_len(64).for_each(
+            |(product, row)| {
+                dot(&row[step + 1..], v, product);
+            },
+        );
         let mut half = 0.0;
         dot(&product, v, &mut half);
         product.iter_mut().zip(v).for_each(|(product, v)| *product -= 0.5 * half * v);
         let w = &product;
-        below.par_chunks_exact_mut(size).zip(v.par_iter().zip(w)).with_min_len(64).for_each(|(row, (&own_v, &own_w))| {
-            subtract_two(&mut row[step + 1..], own_v, w, own_w, v);
-        });
+        below.par_chunks_exact_mut(size).zip(v.par_iter().zip(w)).with_min_len(64).for_each(
+            |(row, (&own_v, &own_w))| {
+                subtract_two(&mut row[step + 1..], own_v, w, own_w, v);
+            },
+        );
     }
     (diagonal, beside)
 }
@@ -120,7 +127,8 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [f64], si
             // Wilkinson's shift.
             let half = (diagonal[first + 1] - diagonal[first]) / (2.0 * beside[first]);
             let root = half.hypot(1.0);
-            let mut g = diagonal[last] - diagonal[first] + beside[first] / (half + root.copysign(half));
+            let mut g =
+                diagonal[last] - diagonal[first] + beside[first] / (half + root.copysign(half));
             let (mut sine, mut cosine, mut shift) = (1.0, 1.0, 0.0);
             let mut whole = true;
             for place in (first..last).rev() {
@@ -159,9 +167,13 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [f64], si
 /// Rotates the rows of the vectors in turn, some of their columns in each task.
 fn rotate(rotations: &[Rotation], vectors: &mut [f64], size: usize) {
     // Each task gets its columns of all rows.
-    let mut tasks: Vec<Vec<&mut [f64]>> = (0..size.div_ceil(COLUMNS_PER_TASK)).map(|_| Vec::with_capacity(size)).collect();
+    let mut tasks: Vec<Vec<&mut [f64]>> =
+        (0..size.div_ceil(COLUMNS_PER_TASK)).map(|_| Vec::with_capacity(size)).collect();
     for row in vectors.chunks_exact_mut(size) {
-        tasks.iter_mut().zip(row.chunks_mut(COLUMNS_PER_TASK)).for_each(|(task, columns)| task.push(columns));
+        tasks
+            .iter_mut()
+            .zip(row.chunks_mut(COLUMNS_PER_TASK))
+            .for_each(|(task, columns)| task.push(columns));
     }
     tasks.into_par_iter().for_each(|mut rows| rotate_rows(rotations, &mut rows));
 }
@@ -187,7 +199,8 @@ for_each_isa! {
 }
 #[inline(always)]
 fn dot_body<const FUSED: bool>(left: &[f64], right: &[f64], result: &mut f64) {
-    let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
+    let ((left, left_rest), (right, right_rest)) =
+        (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
     for (left, right) in left.iter().zip(right) {
         for ((lane, &left), &right) in lanes.iter_mut().zip(left).zip(right) {
@@ -209,10 +222,17 @@ fn add_scaled_body<const FUSED: bool>(target: &mut [f64], factor: f64, source: &
 
 for_each_isa! {
     /// `target -= first x w + second x v`.
-    fn subtract_two(target: &mut [f64], first: f64, w: &[f64], second: f64, v: &[f64]) => subtract_two_body
+    fn subtract_two(target: &mut [f64], first: f64, w: &[f64], second: f64, v: &[f64])
+        => subtract_two_body
 }
 #[inline(always)]
-fn subtract_two_body<const FUSED: bool>(target: &mut [f64], first: f64, w: &[f64], second: f64, v: &[f64]) {
+fn subtract_two_body<const FUSED: bool>(
+    target: &mut [f64],
+    first: f64,
+    w: &[f64],
+    second: f64,
+    v: &[f64],
+) {
     for ((target, w), v) in target.iter_mut().zip(w).zip(v) {
         *target -= first * w + second * v;
     }
@@ -228,7 +248,8 @@ mod tests {
         let mut draws = Draws::new(size as u64, Purpose::Fixture, 0, rank as u32);
         let mut matrix = vec![0.0; size * size];
         for place in 0..rank {
-            let vector: Vec<f64> = (0..size).map(|_| f64::from(draws.normal()) / (1 + place) as f64).collect();
+            let vector: Vec<f64> =
+                (0..size).map(|_| f64::from(draws.normal()) / (1 + place) as f64).collect();
             for (row, left) in matrix.chunks_exact_mut(size).zip(&vector) {
                 row.iter_mut().zip(&vector).for_each(|(value, right)| *value += left * right);
             }
@@ -238,7 +259,9 @@ mod tests {
 
     #[test]
     fn vectors_are_orthogonal_and_are_only_stretched() {
-        for (size, rank) in [(1, 1), (2, 2), (3, 1), (7, 7), (40, 12), (131, 131), (200, 60), (64, 0)] {
+        for (size, rank) in
+            [(1, 1), (2, 2), (3, 1), (7, 7), (40, 12), (131, 131), (200, 60), (64, 0)]
+        {
             let matrix = covariance(size, rank);
             let mut vectors = matrix.clone();
             let values = eigenvectors(&mut vectors, size);
@@ -246,12 +269,20 @@ mod tests {
             let scale = values[0].abs().max(1e-30);
             for (place, vector) in vectors.chunks_exact(size).enumerate() {
                 for (other, row) in vectors.chunks_exact(size).enumerate() {
-                    let product: f64 = vector.iter().zip(row).map(|(left, right)| left * right).sum();
-                    assert!((product - f64::from(u8::from(place == other))).abs() < 1e-12, "{size}: {place} {other} {product}");
+                    let product: f64 =
+                        vector.iter().zip(row).map(|(left, right)| left * right).sum();
+                    assert!(
+                        (product - f64::from(u8::from(place == other))).abs() < 1e-12,
+                        "{size}: {place} {other} {product}"
+                    );
                 }
                 for (row, own) in matrix.chunks_exact(size).zip(vector) {
-                    let product: f64 = row.iter().zip(vector).map(|(left, right)| left * right).sum();
-                    assert!((product - values[place] * own).abs() < 1e-12 * scale * size as f64, "{size}: {product}");
+                    let product: f64 =
+                        row.iter().zip(vector).map(|(left, right)| left * right).sum();
+                    assert!(
+                        (product - values[place] * own).abs() < 1e-12 * scale * size as f64,
+                        "{size}: {product}"
+                    );
                 }
             }
         }

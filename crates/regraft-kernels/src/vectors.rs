@@ -24,7 +24,8 @@ pub fn dot(left: &[f32], right: &[f32]) -> f64 {
     if left.len() <= PER_TASK {
         return of_task((left, right));
     }
-    let sums: Vec<f64> = left.par_chunks(PER_TASK).zip(right.par_chunks(PER_TASK)).map(of_task).collect();
+    let sums: Vec<f64> =
+        left.par_chunks(PER_TASK).zip(right.par_chunks(PER_TASK)).map(of_task).collect();
     sums.into_iter().sum()
 }
 
@@ -88,7 +89,8 @@ for_each_isa! {
 fn dot_body<const FUSED: bool>(left: &[f32], right: &[f32], result: &mut f64) {
     *result = 0.0;
     for (left, right) in left.chunks(IN_SINGLE).zip(right.chunks(IN_SINGLE)) {
-        let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
+        let ((left, left_rest), (right, right_rest)) =
+            (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
         let mut lanes = [0.0; LANES];
         for (left, right) in left.iter().zip(right) {
             for ((lane, &left), &right) in lanes.iter_mut().zip(left).zip(right) {
@@ -96,7 +98,11 @@ fn dot_body<const FUSED: bool>(left: &[f32], right: &[f32], result: &mut f64) {
             }
         }
         *result += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-        *result += left_rest.iter().zip(right_rest).map(|(&left, &right)| f64::from(left) * f64::from(right)).sum::<f64>();
+        *result += left_rest
+            .iter()
+            .zip(right_rest)
+            .map(|(&left, &right)| f64::from(left) * f64::from(right))
+            .sum::<f64>();
     }
 }
 
@@ -121,11 +127,22 @@ mod tests {
             let mut draws = Draws::new(length as u64, Purpose::Fixture, 0, 0);
             let mut normal = || -> Vec<f32> { (0..length).map(|_| draws.normal()).collect() };
             let (mut left, right) = (normal(), normal());
-            let expected: f64 = left.iter().zip(&right).map(|(&left, &right)| f64::from(left) * f64::from(right)).sum();
-            assert!((dot(&left, &right) - expected).abs() < 1e-5 * (length as f64).sqrt(), "{length}");
-            let sums: Vec<f32> = left.iter().zip(&right).map(|(left, right)| left - 0.5 * right).collect();
+            let expected: f64 = left
+                .iter()
+                .zip(&right)
+                .map(|(&left, &right)| f64::from(left) * f64::from(right))
+                .sum();
+            assert!(
+                (dot(&left, &right) - expected).abs() < 1e-5 * (length as f64).sqrt(),
+                "{length}"
+            );
+            let sums: Vec<f32> =
+                left.iter().zip(&right).map(|(left, right)| left - 0.5 * right).collect();
             add_scaled(&mut left, -0.5, &right);
-            assert!(left.iter().zip(&sums).all(|(found, expected)| (found - expected).abs() < 1e-6), "{length}");
+            assert!(
+                left.iter().zip(&sums).all(|(found, expected)| (found - expected).abs() < 1e-6),
+                "{length}"
+            );
         }
     }
 
@@ -139,7 +156,10 @@ mod tests {
             for column in 0..columns {
                 let mean = start.iter().skip(column).step_by(columns).sum::<f32>() / rows as f32;
                 let pairs = start.iter().zip(&found).skip(column).step_by(columns);
-                assert!(pairs.into_iter().all(|(start, found)| (start - mean - found).abs() < 1e-5), "{rows} {columns}");
+                assert!(
+                    pairs.into_iter().all(|(start, found)| (start - mean - found).abs() < 1e-5),
+                    "{rows} {columns}"
+                );
             }
         }
     }

@@ -12,7 +12,8 @@ use regraft_kernels::element::{Bf16, Element};
 use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, multiply};
 use regraft_kernels::isa::InstructionSet;
 
-/// `(rows, depth, columns)`: below, at and above the sides of one tile and of two, several blocks of the depth, ends of all kinds.
+/// `(rows, depth, columns)`: below, at and above the sides of one tile and of two, several blocks
+/// of the depth, ends of all kinds.
 const SIZES: [(usize, usize, usize); 22] = [
     (1, 1, 1),
     (1, 33, 16),
@@ -48,23 +49,33 @@ fn assert_near(found: &[f32], expected: &[f64], what: &str) {
 
 #[test]
 fn products_of_all_sizes_stay_within_their_operands() {
-    on_instruction_sets(&[InstructionSet::Amx], "products_of_all_sizes_stay_within_their_operands", || {
-        for (rows, depth, columns) in SIZES {
-            for side in [Side::End, Side::Start] {
-                let before = regraft_amx_emulator::products();
-                check(rows, depth, columns, side);
-                let emulated = common::is_emulated() && rows * depth > 0;
-                assert_eq!(regraft_amx_emulator::products() > before, emulated, "products are those of tiles");
+    on_instruction_sets(
+        &[InstructionSet::Amx],
+        "products_of_all_sizes_stay_within_their_operands",
+        || {
+            for (rows, depth, columns) in SIZES {
+                for side in [Side::End, Side::Start] {
+                    let before = regraft_amx_emulator::products();
+                    check(rows, depth, columns, side);
+                    let emulated = common::is_emulated() && rows * depth > 0;
+                    assert_eq!(
+                        regraft_amx_emulator::products() > before,
+                        emulated,
+                        "products are those of tiles"
+                    );
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 fn check(rows: usize, depth: usize, columns: usize, side: Side) {
     let what = format!("{rows}x{depth}x{columns}, guarded at its {side:?}");
     // Rows lie further apart than they are long; the last one ends where its values do.
     let (left_stride, stride, result_stride) = (depth + 6, rows + 3, columns + 5);
-    let end = |count: usize, stride: usize, length: usize| if count == 0 { 0 } else { (count - 1) * stride + length };
+    let end = |count: usize, stride: usize, length: usize| {
+        if count == 0 { 0 } else { (count - 1) * stride + length }
+    };
     let left: Vec<Bf16> = to(&draw(1, end(rows, left_stride, depth)));
     let right: Vec<f32> = to(&to::<Bf16>(&draw(2, depth * columns)));
     let start = draw(3, end(rows, result_stride, columns));
@@ -78,14 +89,24 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
     let (left, transposed) = (Guarded::new(&left, side), Guarded::new(&transposed, side));
     for accumulate in [false, true] {
         let mut expected: Vec<f64> = start.iter().map(|&value| f64::from(value)).collect();
-        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            let product =
-                |k: usize| f64::from(left.get()[row * left_stride + k].to_f32()) * f64::from(right[k * columns + column]);
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)))
+        {
+            let product = |k: usize| {
+                f64::from(left.get()[row * left_stride + k].to_f32())
+                    * f64::from(right[k * columns + column])
+            };
             let sum = &mut expected[row * result_stride + column];
             *sum = (0..depth).map(product).sum::<f64>() + if accumulate { *sum } else { 0.0 };
         }
         let mut result = Guarded::new(&start, side);
-        multiply(Left::rows(left.get(), left_stride), rows, &packed, result.get_mut(), result_stride, accumulate);
+        multiply(
+            Left::rows(left.get(), left_stride),
+            rows,
+            &packed,
+            result.get_mut(),
+            result_stride,
+            accumulate,
+        );
         assert_near(result.get(), &expected, &what);
 
         let mut same = Guarded::new(&start, side);
@@ -110,8 +131,19 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
         for row in 0..rows {
             let mut alone = Guarded::new(&start[row * result_stride..][..columns], side);
             let left = Guarded::new(&left.get()[row * left_stride..][..depth], side);
-            multiply(Left::rows(left.get(), depth), 1, &packed, alone.get_mut(), columns, accumulate);
-            assert_eq!(alone.get(), &result.get()[row * result_stride..][..columns], "{what}: row {row} alone");
+            multiply(
+                Left::rows(left.get(), depth),
+                1,
+                &packed,
+                alone.get_mut(),
+                columns,
+                accumulate,
+            );
+            assert_eq!(
+                alone.get(),
+                &result.get()[row * result_stride..][..columns],
+                "{what}: row {row} alone"
+            );
         }
     }
 }
@@ -119,32 +151,46 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
 /// A value that is not a number makes its own row's sums so, or its own column's, and no other.
 #[test]
 fn what_is_not_a_number_stays_in_its_row_or_column() {
-    on_instruction_sets(&[InstructionSet::Amx], "what_is_not_a_number_stays_in_its_row_or_column", || {
-        let (rows, depth, columns) = (35, 45, 37);
-        let spoil = |values: Vec<f32>, place: Option<usize>| {
-            let mut values = values;
-            if let Some(place) = place {
-                values[place] = f32::NAN;
+    on_instruction_sets(
+        &[InstructionSet::Amx],
+        "what_is_not_a_number_stays_in_its_row_or_column",
+        || {
+            let (rows, depth, columns) = (35, 45, 37);
+            let spoil = |values: Vec<f32>, place: Option<usize>| {
+                let mut values = values;
+                if let Some(place) = place {
+                    values[place] = f32::NAN;
+                }
+                values
+            };
+            for (row, column) in
+                [(Some(33), None), (None, Some(36)), (Some(0), Some(16)), (None, None)]
+            {
+                let left: Vec<Bf16> =
+                    to(&spoil(draw(1, rows * depth), row.map(|row| row * depth + 44)));
+                let right =
+                    spoil(draw(2, depth * columns), column.map(|column| 44 * columns + column));
+                let mut packed = Packed::<Bf16>::default();
+                let mut result = vec![f32::NAN; rows * columns];
+                // Leaves no place of the scratch memory that is filled up with zeros a number.
+                let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
+                packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
+                multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
+                packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
+                multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, false);
+                for (at, sum) in result.iter().enumerate() {
+                    let spoilt = Some(at / columns) == row || Some(at % columns) == column;
+                    assert_eq!(
+                        sum.is_nan(),
+                        spoilt,
+                        "at {}, {} with {row:?}, {column:?}",
+                        at / columns,
+                        at % columns
+                    );
+                }
             }
-            values
-        };
-        for (row, column) in [(Some(33), None), (None, Some(36)), (Some(0), Some(16)), (None, None)] {
-            let left: Vec<Bf16> = to(&spoil(draw(1, rows * depth), row.map(|row| row * depth + 44)));
-            let right = spoil(draw(2, depth * columns), column.map(|column| 44 * columns + column));
-            let mut packed = Packed::<Bf16>::default();
-            let mut result = vec![f32::NAN; rows * columns];
-            // Leaves no place of the scratch memory that is filled up with zeros a number.
-            let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
-            packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
-            multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
-            packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
-            multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, false);
-            for (at, sum) in result.iter().enumerate() {
-                let spoilt = Some(at / columns) == row || Some(at % columns) == column;
-                assert_eq!(sum.is_nan(), spoilt, "at {}, {} with {row:?}, {column:?}", at / columns, at % columns);
-            }
-        }
-    });
+        },
+    );
 }
 
 /// What stands against AMX is known, and forcing it says that.

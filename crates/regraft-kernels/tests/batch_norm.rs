@@ -1,5 +1,5 @@
-//! Batch norm beyond PyTorch's cases: statistics of maps with a large mean, and the way back through activation, residual and
-//! drop-connect, against plain loops in f64.
+//! Batch norm beyond PyTorch's cases: statistics of maps with a large mean, and the way back
+//! through activation, residual and drop-connect, against plain loops in f64.
 
 mod common;
 
@@ -23,8 +23,8 @@ fn map_tolerance<E: Element>() -> f64 {
 fn statistics_are_exact_whatever_the_mean() {
     on_every_instruction_set("statistics_are_exact_whatever_the_mean", || {
         for (pixels, channels) in [(1, 3), (2, 17), (127, 5), (128, 16), (129, 33), (1000, 7)] {
-            // Around 1000 a block's mean is rounded to some 1e-4. (The mean of squares less the square of the mean, in f32, would
-            // be off by a tenth.)
+            // Around 1000 a block's mean is rounded to some 1e-4. (The mean of squares less the
+            // square of the mean, in f32, would be off by a tenth.)
             for (mean, tolerance) in [(0.0, TOLERANCE), (1.0, TOLERANCE), (1000.0, 1e-4)] {
                 let map = draw_as(1, pixels * channels, |u| 2.0 * u - 1.0 + mean);
                 let statistics = statistics(&map, channels);
@@ -34,7 +34,12 @@ fn statistics_are_exact_whatever_the_mean() {
                 if pixels == 1 {
                     assert_eq!(statistics.variance, vec![0.0; channels], "{what}");
                 } else {
-                    assert_close(&format!("{what}: variance"), &statistics.variance, &variance, tolerance);
+                    assert_close(
+                        &format!("{what}: variance"),
+                        &statistics.variance,
+                        &variance,
+                        tolerance,
+                    );
                 }
             }
         }
@@ -68,20 +73,33 @@ struct Case {
     residual: Option<bool>,
 }
 
-fn expected<E: Element>(case: &Case, values: &[Vec<E>; 4], mean: &[f32], inverse: &[f32]) -> Expected {
+fn expected<E: Element>(
+    case: &Case,
+    values: &[Vec<E>; 4],
+    mean: &[f32],
+    inverse: &[f32],
+) -> Expected {
     let [input, output, gradient, residual] = values.each_ref().map(|values| to::<f32>(values));
     let (low, high) = case.activation.bounds();
-    let masked: Vec<f64> =
-        gradient.iter().zip(&output).map(|(&g, &o)| if o > low && o < high { f64::from(g) } else { 0.0 }).collect();
+    let masked: Vec<f64> = gradient
+        .iter()
+        .zip(&output)
+        .map(|(&g, &o)| if o > low && o < high { f64::from(g) } else { 0.0 })
+        .collect();
     let added = case.residual == Some(true);
     let start = residual.iter().map(|&value| if added { f64::from(value) } else { 0.0 });
     let residual = start.zip(&masked).map(|(start, gradient)| start + gradient).collect();
-    let keep = |at: usize| case.keep.as_ref().map_or(1.0, |keep| f64::from(keep[at / case.channels / case.pixels]));
-    let gradient: Vec<f64> = masked.iter().enumerate().map(|(at, gradient)| gradient * keep(at)).collect();
+    let keep = |at: usize| {
+        case.keep.as_ref().map_or(1.0, |keep| f64::from(keep[at / case.channels / case.pixels]))
+    };
+    let gradient: Vec<f64> =
+        masked.iter().enumerate().map(|(at, gradient)| gradient * keep(at)).collect();
     let (mut weight, mut bias) = (vec![0.0; case.channels], vec![0.0; case.channels]);
     for (at, gradient) in gradient.iter().enumerate() {
         let channel = at % case.channels;
-        weight[channel] += gradient * (f64::from(input[at]) - f64::from(mean[channel])) * f64::from(inverse[channel]);
+        weight[channel] += gradient
+            * (f64::from(input[at]) - f64::from(mean[channel]))
+            * f64::from(inverse[channel]);
         bias[channel] += gradient;
     }
     Expected { gradient, residual, weight, bias }
@@ -90,11 +108,14 @@ fn expected<E: Element>(case: &Case, values: &[Vec<E>; 4], mean: &[f32], inverse
 #[test]
 fn the_way_back_passes_activation_residual_and_branch() {
     on_every_instruction_set("the_way_back_passes_activation_residual_and_branch", || {
-        for (images, pixels, channels) in [(1, 1, 1), (3, 7, 17), (5, 130, 33), (2, 300, 3), (4, 9, 5000)] {
+        for (images, pixels, channels) in
+            [(1, 1, 1), (3, 7, 17), (5, 130, 33), (2, 300, 3), (4, 9, 5000)]
+        {
             for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
                 for residual in [None, Some(false), Some(true)] {
                     for drops in [false, true] {
-                        let keep = drops.then(|| (0..images).map(|image| [1.25, 0.0][image % 2]).collect());
+                        let keep = drops
+                            .then(|| (0..images).map(|image| [1.25, 0.0][image % 2]).collect());
                         let case = Case { images, pixels, channels, activation, keep, residual };
                         check::<f32>(&case);
                         check::<Bf16>(&case);
@@ -109,28 +130,55 @@ fn check<E: Element>(case: &Case) {
     let Case { images, pixels, channels, activation, keep, residual } = case;
     let length = images * pixels * channels;
     let function = |u: f32| activation.apply(12.0 * u - 3.0);
-    let values = [draw(1, length), draw_as(2, length, function), draw(3, length), draw(4, length)].map(|values| to::<E>(&values));
+    let values = [draw(1, length), draw_as(2, length, function), draw(3, length), draw(4, length)]
+        .map(|values| to::<E>(&values));
     let (mean, inverse) = (draw(5, *channels), draw_as(6, *channels, |u| 0.5 + u));
     let expected = expected(case, &values, &mean, &inverse);
     let [input, output, mut gradient, mut residual_gradient] = values;
     let (mut weight, mut bias) = (vec![f32::NAN; *channels], vec![f32::NAN; *channels]);
     let prologue = BackwardPrologue {
-        mask: if *activation == Activation::Identity { Mask::None } else { Mask::Output(&output, *activation) },
+        mask: if *activation == Activation::Identity {
+            Mask::None
+        } else {
+            Mask::Output(&output, *activation)
+        },
         residual: residual.map(|accumulate| (&mut residual_gradient[..], accumulate)),
         keep: keep.as_deref(),
     };
     // What the scratch memory held before must not matter.
     let mut partial = vec![f32::NAN; 7];
-    batch_norm::backward(prologue, &input, &mut gradient, &mean, &inverse, &mut weight, &mut bias, &mut partial);
-    let what =
-        |result: &str| format!("{} {result}: {images} x {pixels} x {channels} {activation:?} {residual:?} {keep:?}", E::NAME);
+    batch_norm::backward(
+        prologue,
+        &input,
+        &mut gradient,
+        &mean,
+        &inverse,
+        &mut weight,
+        &mut bias,
+        &mut partial,
+    );
+    let what = |result: &str| {
+        format!(
+            "{} {result}: {images} x {pixels} x {channels} {activation:?} {residual:?} {keep:?}",
+            E::NAME
+        )
+    };
     assert_close(&what("gradient"), &gradient, &expected.gradient, map_tolerance::<E>());
     // What drop-connect scales is rounded before it is added up.
-    let sum_tolerance = if keep.is_some() { (3.0 * map_tolerance::<E>()).max(SUM_TOLERANCE) } else { SUM_TOLERANCE };
+    let sum_tolerance = if keep.is_some() {
+        (3.0 * map_tolerance::<E>()).max(SUM_TOLERANCE)
+    } else {
+        SUM_TOLERANCE
+    };
     assert_close(&what("weight gradient"), &weight, &expected.weight, sum_tolerance);
     assert_close(&what("bias gradient"), &bias, &expected.bias, sum_tolerance);
     if residual.is_some() {
-        assert_close(&what("residual gradient"), &residual_gradient, &expected.residual, map_tolerance::<E>());
+        assert_close(
+            &what("residual gradient"),
+            &residual_gradient,
+            &expected.residual,
+            map_tolerance::<E>(),
+        );
     }
 }
 
@@ -146,12 +194,14 @@ fn the_mask_of_an_output_that_was_not_kept_is_the_same() {
     });
 }
 
-/// The mask from the input passes what the mask from [`batch_norm::normalize`]'s output passes, to the bit, and so do the sums.
+/// The mask from the input passes what the mask from [`batch_norm::normalize`]'s output passes, to
+/// the bit, and so do the sums.
 fn check_without_output<E: Element>(pixels: usize, channels: usize, activation: Activation) {
     let length = pixels * channels;
     let [input, gradient] = [1, 2].map(|key| to::<E>(&draw(key, length)));
     // Outputs below, in and above the bounds.
-    let (scale, shift) = (draw_as(3, channels, |u| 4.0 + 8.0 * u), draw_as(4, channels, |u| 6.0 * u));
+    let (scale, shift) =
+        (draw_as(3, channels, |u| 4.0 + 8.0 * u), draw_as(4, channels, |u| 6.0 * u));
     let (mean, inverse) = (draw(5, channels), draw_as(6, channels, |u| 0.5 + u));
     let mut output = vec![E::default(); length];
     batch_norm::normalize(&input, &scale, &shift, None, None, activation, pixels, &mut output);
@@ -159,7 +209,16 @@ fn check_without_output<E: Element>(pixels: usize, channels: usize, activation: 
         let mut gradient = gradient.clone();
         let (mut weight, mut bias) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
         let prologue = BackwardPrologue { mask, residual: None, keep: None };
-        batch_norm::backward(prologue, &input, &mut gradient, &mean, &inverse, &mut weight, &mut bias, &mut Vec::new());
+        batch_norm::backward(
+            prologue,
+            &input,
+            &mut gradient,
+            &mean,
+            &inverse,
+            &mut weight,
+            &mut bias,
+            &mut Vec::new(),
+        );
         (to::<f32>(&gradient), weight, bias)
     };
     let kept = run(Mask::Output(&output, activation));

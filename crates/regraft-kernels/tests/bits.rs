@@ -1,4 +1,5 @@
-//! What results may depend on, to the bit: not on the number of threads, and in a forward pass not on the rest of the batch.
+//! What results may depend on, to the bit: not on the number of threads, and in a forward pass not
+//! on the rest of the batch.
 
 mod common;
 
@@ -12,8 +13,8 @@ use regraft_kernels::optimizer::{adamw, sgd};
 use regraft_kernels::packing::MapElement;
 use regraft_kernels::{batch_norm, linear, pooling};
 
-/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of both kernels and at both
-/// strides.
+/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of
+/// both kernels and at both strides.
 fn shapes(batch: usize) -> Vec<ConvolutionShape> {
     vec![
         convolution_shape([batch, 19, 18, 20], 33, [3, 3], 1, [1; 4], 1),
@@ -36,9 +37,12 @@ fn everything() -> Vec<(String, Vec<f32>)> {
 /// What is computed of maps of `E`.
 fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
-    let mut keep = |name: String, values: &[f32]| results.push((format!("{} {name}", E::NAME), values.to_vec()));
+    let mut keep = |name: String, values: &[f32]| {
+        results.push((format!("{} {name}", E::NAME), values.to_vec()))
+    };
     for shape in shapes(5) {
-        let (input, gradient) = (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(3, shape.output_length())));
+        let (input, gradient) =
+            (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(3, shape.output_length())));
         for kernels in Kernels::of(&shape) {
             let weights = kernels.to_kernel_order(&shape, &draw(2, shape.weight_length()));
             let name = |what: &str| format!("{what} by {kernels:?} of {shape:?}");
@@ -46,8 +50,14 @@ fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
             let (_, statistics) = kernels.forward_with_statistics(&shape, &input, &weights);
             keep(name("mean of the output"), &statistics.mean);
             keep(name("variance of the output"), &statistics.variance);
-            keep(name("input gradient"), &to(&kernels.backward_input(&shape, &gradient, &weights, None)));
-            keep(name("input gradient, added"), &to(&kernels.backward_input(&shape, &gradient, &weights, Some(&input))));
+            keep(
+                name("input gradient"),
+                &to(&kernels.backward_input(&shape, &gradient, &weights, None)),
+            );
+            keep(
+                name("input gradient, added"),
+                &to(&kernels.backward_input(&shape, &gradient, &weights, Some(&input))),
+            );
             keep(name("weight gradient"), &kernels.backward_weights(&shape, &input, &gradient));
         }
     }
@@ -61,17 +71,44 @@ fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     let inverse = batch_norm::inverse_deviation(&statistics.variance, 1e-3);
     let (mut weight_gradient, mut bias_gradient) = (vec![0.0; channels], vec![0.0; channels]);
     let mean = &statistics.mean;
-    let plain = batch_norm::BackwardPrologue { mask: batch_norm::Mask::None, residual: None, keep: None };
+    let plain =
+        batch_norm::BackwardPrologue { mask: batch_norm::Mask::None, residual: None, keep: None };
     let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
-    batch_norm::backward(plain, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
+    batch_norm::backward(
+        plain,
+        &map,
+        &mut gradient,
+        mean,
+        &inverse,
+        weights,
+        bias,
+        &mut Vec::new(),
+    );
     keep("batch norm's weight gradient".into(), &weight_gradient);
     keep("batch norm's bias gradient".into(), &bias_gradient);
     let mut output = vec![E::default(); map.len()];
     let branch = [1.25, 0.0, 1.25, 1.25, 0.0];
     let residual = to::<E>(&draw(3, map.len()));
-    batch_norm::normalize(&map, &inverse, mean, Some(&residual), Some(&branch), Activation::Relu6, pixels, &mut output);
+    batch_norm::normalize(
+        &map,
+        &inverse,
+        mean,
+        Some(&residual),
+        Some(&branch),
+        Activation::Relu6,
+        pixels,
+        &mut output,
+    );
     keep("normalised".into(), &to(&output));
-    batch_norm::backward_input(&map, &mut gradient, mean, &inverse, &inverse, &weight_gradient, &bias_gradient);
+    batch_norm::backward_input(
+        &map,
+        &mut gradient,
+        mean,
+        &inverse,
+        &inverse,
+        &weight_gradient,
+        &bias_gradient,
+    );
     keep("gradient before batch norm".into(), &to(&gradient));
     let mut residual_gradient = residual.clone();
     let prologue = batch_norm::BackwardPrologue {
@@ -80,13 +117,23 @@ fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
         keep: Some(&branch),
     };
     let (weights, bias) = (&mut weight_gradient, &mut bias_gradient);
-    batch_norm::backward(prologue, &map, &mut gradient, mean, &inverse, weights, bias, &mut Vec::new());
+    batch_norm::backward(
+        prologue,
+        &map,
+        &mut gradient,
+        mean,
+        &inverse,
+        weights,
+        bias,
+        &mut Vec::new(),
+    );
     keep("gradient behind activation and branch".into(), &to(&gradient));
     keep("residual gradient".into(), &to(&residual_gradient));
     keep("batch norm's weight gradient behind them".into(), &weight_gradient);
 
     let shape = convolution_shape([5, 20, 19, 35], 35, [3, 3], 2, [1; 4], 1);
-    let (map, gradient) = (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(2, shape.output_length())));
+    let (map, gradient) =
+        (to::<E>(&draw(1, shape.input_length())), to::<E>(&draw(2, shape.output_length())));
     let (mut output, mut places) = (vec![E::default(); gradient.len()], vec![0; gradient.len()]);
     pooling::max_forward(&shape, &map, &mut output, Some(&mut places));
     keep("maxima".into(), &to(&output));
@@ -106,12 +153,19 @@ fn of_parameters() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
     let mut keep = |name: String, values: &[f32]| results.push((name, values.to_vec()));
     let (inputs, outputs, rows) = (70, 45, 60);
-    let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
+    let (features, weights, bias) =
+        (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
     let mut logits = vec![0.0; rows * outputs];
     linear::forward(&features, &weights, &bias, inputs, &mut logits);
     keep("logits".into(), &logits);
     let (mut weight_gradient, mut bias_gradient) = (vec![0.0; weights.len()], vec![0.0; outputs]);
-    linear::backward_parameters(&features, &logits, inputs, &mut weight_gradient, &mut bias_gradient);
+    linear::backward_parameters(
+        &features,
+        &logits,
+        inputs,
+        &mut weight_gradient,
+        &mut bias_gradient,
+    );
     keep("linear weight gradient".into(), &weight_gradient);
     keep("linear bias gradient".into(), &bias_gradient);
     let mut input_gradient = vec![0.0; features.len()];
@@ -121,7 +175,16 @@ fn of_parameters() -> Vec<(String, Vec<f32>)> {
     let count = 100_003;
     let (mut parameter, gradient) = (draw(1, count), draw(2, count));
     let (mut first, mut second) = (vec![0.0; count], vec![0.0; count]);
-    adamw(&mut parameter, &gradient, &mut first, &mut second, 1, 1e-2, 1e-2, AdamSettings::default());
+    adamw(
+        &mut parameter,
+        &gradient,
+        &mut first,
+        &mut second,
+        1,
+        1e-2,
+        1e-2,
+        AdamSettings::default(),
+    );
     sgd(&mut parameter, &gradient, &mut first, 1e-2, 0.9, 1e-2);
     sgd(&mut parameter, &gradient, &mut [], 1e-2, 0.0, 1e-2);
     keep("parameter".into(), &parameter);
@@ -132,7 +195,8 @@ fn of_parameters() -> Vec<(String, Vec<f32>)> {
 fn results_do_not_depend_on_the_number_of_threads() {
     on_every_instruction_set("results_do_not_depend_on_the_number_of_threads", || {
         let on_threads = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             pool.install(everything)
         };
         let expected = on_threads(1);
@@ -147,16 +211,32 @@ fn results_do_not_depend_on_the_number_of_threads() {
 fn alone_and_together<E: MapElement>() {
     for (one, five) in shapes(1).into_iter().zip(shapes(5)) {
         let input = to::<E>(&draw(1, five.input_length()));
-        let (bias, residual) = (draw(4, five.out_channels), to::<E>(&draw(5, five.output_length())));
+        let (bias, residual) =
+            (draw(4, five.out_channels), to::<E>(&draw(5, five.output_length())));
         for kernels in Kernels::of(&one) {
             let weights = kernels.to_kernel_order(&one, &draw(2, one.weight_length()));
             let run = |shape: &ConvolutionShape, input: &[E], residual: &[E]| {
-                let epilogue = Epilogue { bias: Some(&bias), residual: Some(residual), activation: Activation::Relu6 };
+                let epilogue = Epilogue {
+                    bias: Some(&bias),
+                    residual: Some(residual),
+                    activation: Activation::Relu6,
+                };
                 kernels.forward_with(shape, input, &weights, Finish::Epilogue(epilogue))
             };
-            let (inputs, outputs) = (input.chunks_exact(one.input_length()), residual.chunks_exact(one.output_length()));
-            let alone: Vec<E> = inputs.zip(outputs).flat_map(|(input, residual)| run(&one, input, residual)).collect();
-            assert_eq!(bits(&alone), bits(&run(&five, &input, &residual)), "{} {kernels:?} of {five:?}", E::NAME);
+            let (inputs, outputs) = (
+                input.chunks_exact(one.input_length()),
+                residual.chunks_exact(one.output_length()),
+            );
+            let alone: Vec<E> = inputs
+                .zip(outputs)
+                .flat_map(|(input, residual)| run(&one, input, residual))
+                .collect();
+            assert_eq!(
+                bits(&alone),
+                bits(&run(&five, &input, &residual)),
+                "{} {kernels:?} of {five:?}",
+                E::NAME
+            );
         }
     }
 }
@@ -168,7 +248,8 @@ fn a_picture_gives_the_same_alone_and_in_a_batch() {
         alone_and_together::<Bf16>();
 
         let (inputs, outputs, rows) = (600, 37, 70);
-        let (features, weights, bias) = (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
+        let (features, weights, bias) =
+            (draw(1, rows * inputs), draw(2, outputs * inputs), draw(3, outputs));
         let run = |features: &[f32]| {
             let mut logits = vec![0.0; features.len() / inputs * outputs];
             linear::forward(features, &weights, &bias, inputs, &mut logits);
@@ -190,12 +271,36 @@ fn not_a_number_passes_through() {
             let weights = draw(2, shape.weight_length());
             let (bias, residual) = (draw(3, 40), draw(4, shape.output_length()));
             let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), activation };
-            let output = Kernels::Convolution.forward_with(&shape, &input, &weights, Finish::Epilogue(epilogue));
-            let found: Vec<bool> = output.chunks_exact(40).map(|pixel| pixel.iter().all(|value| value.is_nan())).collect();
-            assert_eq!(found, (0..16).map(|pixel| pixel == 3).collect::<Vec<_>>(), "{activation:?}");
+            let output = Kernels::Convolution.forward_with(
+                &shape,
+                &input,
+                &weights,
+                Finish::Epilogue(epilogue),
+            );
+            let found: Vec<bool> = output
+                .chunks_exact(40)
+                .map(|pixel| pixel.iter().all(|value| value.is_nan()))
+                .collect();
+            assert_eq!(
+                found,
+                (0..16).map(|pixel| pixel == 3).collect::<Vec<_>>(),
+                "{activation:?}"
+            );
             let mut normalized = vec![0.0; output.len()];
-            batch_norm::normalize(&output, &bias, &bias, None, None, activation, 16, &mut normalized);
-            assert!(normalized[3 * 40..4 * 40].iter().all(|value| value.is_nan()), "{activation:?}");
+            batch_norm::normalize(
+                &output,
+                &bias,
+                &bias,
+                None,
+                None,
+                activation,
+                16,
+                &mut normalized,
+            );
+            assert!(
+                normalized[3 * 40..4 * 40].iter().all(|value| value.is_nan()),
+                "{activation:?}"
+            );
         }
         for place in 0..9 {
             let shape = convolution_shape([1, 3, 3, 1], 1, [3, 3], 1, [0; 4], 1);

@@ -13,7 +13,8 @@ use regraft_kernels::input::{Input, Normalization};
 fn erf(x: f64) -> f64 {
     let root = std::f64::consts::PI.sqrt();
     if x.abs() > 2.5 {
-        let fraction = (1..=80).rev().fold(x.abs(), |below, k| x.abs() + f64::from(k) / 2.0 / below);
+        let fraction =
+            (1..=80).rev().fold(x.abs(), |below, k| x.abs() + f64::from(k) / 2.0 / below);
         return (1.0 - (-x * x).exp() / root / fraction).copysign(x);
     }
     let mut term = x;
@@ -67,7 +68,8 @@ fn tolerance<E: Element>() -> f64 {
 fn check<E: Element>() {
     for function in Function::ALL {
         for (pixels, channels) in [(1, 5), (2500, 5), (700, 16), (13, 33)] {
-            let what = format!("{function:?} of {pixels} pixels of {channels} channels in {}", E::NAME);
+            let what =
+                format!("{function:?} of {pixels} pixels of {channels} channels in {}", E::NAME);
             let count = pixels * channels;
             let drawn: Vec<f32> = draw_as(1, count, |u| away_from_kinks(16.0 * u - 8.0));
             let input: Vec<E> = to(&drawn);
@@ -79,7 +81,11 @@ fn check<E: Element>() {
 
             let gradient: Vec<E> = to(&draw_as(2, count, |u| 2.0 * u - 1.0));
             let slopes = exact.iter().map(|&x| slope(function, x));
-            let expected: Vec<f64> = wide(&gradient).iter().zip(slopes).map(|(gradient, slope)| gradient * slope).collect();
+            let expected: Vec<f64> = wide(&gradient)
+                .iter()
+                .zip(slopes)
+                .map(|(gradient, slope)| gradient * slope)
+                .collect();
             let mut found = vec![nan::<E>(); count];
             backward(function, Input::from(&input), channels, &gradient, &mut found, false);
             // bf16 may round a value onto a kink.
@@ -117,16 +123,31 @@ fn normalising_on_the_way_changes_no_bit() {
         let activation = Activation::Identity;
         let mut normalized = vec![nan::<E>(); input.len()];
         let pixels_per_image = pixels;
-        regraft_kernels::batch_norm::normalize(&input, &scale, &shift, None, None, activation, pixels_per_image, &mut normalized);
+        regraft_kernels::batch_norm::normalize(
+            &input,
+            &scale,
+            &shift,
+            None,
+            None,
+            activation,
+            pixels_per_image,
+            &mut normalized,
+        );
         let normalization = Some(Normalization { scale: &scale, shift: &shift, activation });
         let gradient: Vec<E> = to(&rounded::<E>(&draw_as(7, input.len(), |u| u - 0.5)));
         let run = |input: Input<'_, E>| {
-            let (mut output, mut found) = (vec![nan::<E>(); gradient.len()], vec![nan::<E>(); gradient.len()]);
+            let (mut output, mut found) =
+                (vec![nan::<E>(); gradient.len()], vec![nan::<E>(); gradient.len()]);
             forward(Function::Silu, input, channels, &mut output);
             backward(Function::Silu, input, channels, &gradient, &mut found, false);
             (bits(&output), bits(&found))
         };
-        assert_eq!(run(Input { values: &input, normalization }), run(Input::from(&normalized)), "{}", E::NAME);
+        assert_eq!(
+            run(Input { values: &input, normalization }),
+            run(Input::from(&normalized)),
+            "{}",
+            E::NAME
+        );
     }
     on_every_instruction_set("normalising_on_the_way_changes_no_bit", || {
         check::<f32>();
@@ -136,8 +157,14 @@ fn normalising_on_the_way_changes_no_bit() {
 
 /// torch.nn.functional in f64: silu(1.3), hardswish(1.3), hardsigmoid(-1.1), gelu(-0.7), gelu(-0.7,
 /// approximate="tanh"), sigmoid(0.4).
-const TORCH: [f64; 6] =
-    [1.0215854779553264, 0.9316666666666666, 0.31666666666666665, -0.1693745565561511, -0.16942986529488321, 0.598687660112452];
+const TORCH: [f64; 6] = [
+    1.0215854779553264,
+    0.9316666666666666,
+    0.31666666666666665,
+    -0.1693745565561511,
+    -0.16942986529488321,
+    0.598687660112452,
+];
 
 #[test]
 fn the_plain_functions_are_pytorchs() {

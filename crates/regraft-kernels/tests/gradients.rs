@@ -1,16 +1,21 @@
-//! Gradients against finite differences in f64: of the plain loops that other tests trust, and of kernels, by the definition of
-//! what they compute.
+//! Gradients against finite differences in f64: of the plain loops that other tests trust, and of
+//! kernels, by the definition of what they compute.
 
 mod common;
 
-use common::{assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, reference, statistics, wide};
+use common::{
+    assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, reference,
+    statistics, wide,
+};
 use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::{linear, loss, pooling};
 
-/// How far kernels of f32 may be off, of the largest value of a gradient; the differences themselves are off by about 1e-8.
+/// How far kernels of f32 may be off, of the largest value of a gradient; the differences
+/// themselves are off by about 1e-8.
 const TOLERANCE: f64 = 2e-6;
-/// How far the plain loops may be off: they are linear in each argument, so differences are exact but for f64's rounding.
+/// How far the plain loops may be off: they are linear in each argument, so differences are exact
+/// but for f64's rounding.
 const EXACT: f64 = 1e-9;
 
 /// The derivatives of `function` by each of its arguments, as central differences.
@@ -30,7 +35,8 @@ fn differences(arguments: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f64> 
     derivatives
 }
 
-/// The sum of `values`, each as often as `weights` says: what a gradient of `weights` at the output belongs to.
+/// The sum of `values`, each as often as `weights` says: what a gradient of `weights` at the output
+/// belongs to.
 fn weighted(values: &[f64], weights: &[f64]) -> f64 {
     values.iter().zip(weights).map(|(value, weight)| value * weight).sum()
 }
@@ -55,8 +61,9 @@ fn the_plain_convolutions_gradients_are_its_derivatives() {
         ([1, 3, 4, 2], 3, [1, 3], 1, [0, 0, 1, 1], 1),
     ] {
         let shape = convolution_shape(input, out_channels, kernel, stride, padding, groups);
-        let [input, weights, gradient] = [(1, shape.input_length()), (2, shape.weight_length()), (3, shape.output_length())]
-            .map(|(sample, count)| wide(&draw(sample, count)));
+        let [input, weights, gradient] =
+            [(1, shape.input_length()), (2, shape.weight_length()), (3, shape.output_length())]
+                .map(|(sample, count)| wide(&draw(sample, count)));
         let found = reference::convolution(&shape, &input, &weights, &gradient);
         let output = |input: &[f64], weights: &[f64]| {
             weighted(&reference::convolution(&shape, input, weights, &gradient).output, &gradient)
@@ -68,7 +75,8 @@ fn the_plain_convolutions_gradients_are_its_derivatives() {
     }
 }
 
-/// A layer behind its convolution: batch norm with the batch's statistics, drop-connect, residual, activation.
+/// A layer behind its convolution: batch norm with the batch's statistics, drop-connect, residual,
+/// activation.
 struct Behind {
     channels: usize,
     epsilon: f64,
@@ -83,10 +91,15 @@ impl Behind {
         let per_image = input.len() / self.keep.len();
         let value = |at: usize| {
             let channel = at % self.channels;
-            let normalized = (input[at] - mean[channel]) / (variance[channel] + self.epsilon).sqrt();
-            let value = self.keep[at / per_image] * (weight[channel] * normalized + bias[channel]) + residual[at];
+            let normalized =
+                (input[at] - mean[channel]) / (variance[channel] + self.epsilon).sqrt();
+            let value = self.keep[at / per_image] * (weight[channel] * normalized + bias[channel])
+                + residual[at];
             // Differences mean nothing across a bend.
-            assert!([low, high].iter().all(|&bend| (value - f64::from(bend)).abs() > 1e-3), "a value on a bend");
+            assert!(
+                [low, high].iter().all(|&bend| (value - f64::from(bend)).abs() > 1e-3),
+                "a value on a bend"
+            );
             value.clamp(f64::from(low), f64::from(high))
         };
         (0..input.len()).map(value).collect()
@@ -104,16 +117,32 @@ fn batch_norms_gradients_are_derivatives_of_the_whole_layer() {
             let bias = draw_as(5, channels, |u| 6.0 * u - 1.0);
             let keep = [1.25, 0.0, 1.25];
             let epsilon = 1e-3;
-            let layer = Behind { channels, epsilon: f64::from(epsilon), activation, keep: keep.map(f64::from).to_vec() };
+            let layer = Behind {
+                channels,
+                epsilon: f64::from(epsilon),
+                activation,
+                keep: keep.map(f64::from).to_vec(),
+            };
             let [wide_input, wide_weight, wide_bias, wide_residual, weights] =
                 [&input, &weight, &bias, &residual, &gradient].map(|values| wide(values));
 
             let statistics = statistics(&input, channels);
             let inverse = batch_norm::inverse_deviation(&statistics.variance, epsilon);
-            let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse).collect();
-            let shift: Vec<f32> = (0..channels).map(|at| bias[at] - statistics.mean[at] * scale[at]).collect();
+            let scale: Vec<f32> =
+                weight.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse).collect();
+            let shift: Vec<f32> =
+                (0..channels).map(|at| bias[at] - statistics.mean[at] * scale[at]).collect();
             let mut output = vec![f32::NAN; length];
-            batch_norm::normalize(&input, &scale, &shift, Some(&residual), Some(&keep), activation, pixels, &mut output);
+            batch_norm::normalize(
+                &input,
+                &scale,
+                &shift,
+                Some(&residual),
+                Some(&keep),
+                activation,
+                pixels,
+                &mut output,
+            );
             let expected = layer.output(&wide_input, &wide_weight, &wide_bias, &wide_residual);
             assert_close("output", &output, &expected, TOLERANCE);
 
@@ -121,22 +150,44 @@ fn batch_norms_gradients_are_derivatives_of_the_whole_layer() {
             let (mut by_weight, mut by_bias) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             let mut by_residual = vec![f32::NAN; length];
             let mask = Mask::Output(&output, activation);
-            let prologue = BackwardPrologue { mask, residual: Some((&mut by_residual, false)), keep: Some(&keep) };
+            let prologue = BackwardPrologue {
+                mask,
+                residual: Some((&mut by_residual, false)),
+                keep: Some(&keep),
+            };
             let (mean, partial) = (&statistics.mean, &mut Vec::new());
-            batch_norm::backward(prologue, &input, &mut found, mean, &inverse, &mut by_weight, &mut by_bias, partial);
-            batch_norm::backward_input(&input, &mut found, mean, &inverse, &scale, &by_weight, &by_bias);
+            batch_norm::backward(
+                prologue,
+                &input,
+                &mut found,
+                mean,
+                &inverse,
+                &mut by_weight,
+                &mut by_bias,
+                partial,
+            );
+            batch_norm::backward_input(
+                &input, &mut found, mean, &inverse, &scale, &by_weight, &by_bias,
+            );
 
             let what = |argument: &str| format!("{activation:?}, by {argument}");
             let of = |input: &[f64], weight: &[f64], bias: &[f64], residual: &[f64]| {
                 weighted(&layer.output(input, weight, bias, residual), &weights)
             };
-            let expected = differences(&wide_input, |input| of(input, &wide_weight, &wide_bias, &wide_residual));
+            let expected = differences(&wide_input, |input| {
+                of(input, &wide_weight, &wide_bias, &wide_residual)
+            });
             assert_close(&what("input"), &found, &expected, TOLERANCE);
-            let expected = differences(&wide_weight, |weight| of(&wide_input, weight, &wide_bias, &wide_residual));
+            let expected = differences(&wide_weight, |weight| {
+                of(&wide_input, weight, &wide_bias, &wide_residual)
+            });
             assert_close(&what("weight"), &by_weight, &expected, TOLERANCE);
-            let expected = differences(&wide_bias, |bias| of(&wide_input, &wide_weight, bias, &wide_residual));
+            let expected =
+                differences(&wide_bias, |bias| of(&wide_input, &wide_weight, bias, &wide_residual));
             assert_close(&what("bias"), &by_bias, &expected, TOLERANCE);
-            let expected = differences(&wide_residual, |residual| of(&wide_input, &wide_weight, &wide_bias, residual));
+            let expected = differences(&wide_residual, |residual| {
+                of(&wide_input, &wide_weight, &wide_bias, residual)
+            });
             assert_close(&what("residual"), &by_residual, &expected, TOLERANCE);
         }
     });
@@ -152,30 +203,63 @@ fn the_losses_gradients_are_derivatives() {
         let sum: f32 = row.iter().sum();
         row.iter_mut().for_each(|target| *target /= sum);
     });
-    let of_labels: Vec<f32> =
-        (0..rows * classes).map(|at| if at % classes == labels[at / classes] as usize { 1.0 } else { 0.0 }).collect();
+    let of_labels: Vec<f32> = (0..rows * classes)
+        .map(|at| if at % classes == labels[at / classes] as usize { 1.0 } else { 0.0 })
+        .collect();
     for (targets, name) in [(&of_labels, "labels"), (&targets, "targets")] {
         let definition = |logits: &[f64]| -> f64 {
             let row = |(logits, targets): (&[f64], &[f32])| -> f64 {
                 let logarithm = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
-                let smooth = |target: f32| f64::from(1.0 - smoothing) * f64::from(target) + f64::from(smoothing) / classes as f64;
-                logits.iter().zip(targets).map(|(logit, &target)| smooth(target) * (logarithm - logit)).sum()
+                let smooth = |target: f32| {
+                    f64::from(1.0 - smoothing) * f64::from(target)
+                        + f64::from(smoothing) / classes as f64
+                };
+                logits
+                    .iter()
+                    .zip(targets)
+                    .map(|(logit, &target)| smooth(target) * (logarithm - logit))
+                    .sum()
             };
-            f64::from(scale) * logits.chunks_exact(classes).zip(targets.chunks_exact(classes)).map(row).sum::<f64>()
+            f64::from(scale)
+                * logits
+                    .chunks_exact(classes)
+                    .zip(targets.chunks_exact(classes))
+                    .map(row)
+                    .sum::<f64>()
         };
         let (mut losses, mut gradient) = (vec![f32::NAN; rows], vec![f32::NAN; rows * classes]);
         match name {
-            "labels" => loss::cross_entropy(&logits, &labels, classes, smoothing, scale, &mut losses, &mut gradient),
-            _ => loss::soft_cross_entropy(&logits, targets, classes, smoothing, scale, &mut losses, &mut gradient),
+            "labels" => loss::cross_entropy(
+                &logits,
+                &labels,
+                classes,
+                smoothing,
+                scale,
+                &mut losses,
+                &mut gradient,
+            ),
+            _ => loss::soft_cross_entropy(
+                &logits,
+                targets,
+                classes,
+                smoothing,
+                scale,
+                &mut losses,
+                &mut gradient,
+            ),
         }
         let sum = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(scale);
         let expected = definition(&wide(&logits));
-        assert!((sum - expected).abs() < TOLERANCE * expected, "{name}: {sum} instead of {expected}");
+        assert!(
+            (sum - expected).abs() < TOLERANCE * expected,
+            "{name}: {sum} instead of {expected}"
+        );
         assert_close(name, &gradient, &differences(&wide(&logits), definition), TOLERANCE);
     }
 }
 
-/// A kernel of losses that are means over single outputs: values, targets, outputs, weight, losses, gradient.
+/// A kernel of losses that are means over single outputs: values, targets, outputs, weight, losses,
+/// gradient.
 type SingleLoss = fn(&[f32], &[f32], usize, f32, &mut [f32], &mut [f32]);
 
 /// A loss that is a mean over single outputs, against the definition of one and its differences.
@@ -184,7 +268,11 @@ fn check_single(name: &str, of_one: fn(f64, f64) -> f64, kernel: SingleLoss) {
     let values = draw_as(1, rows * outputs, |u| 6.0 * u - 3.0);
     let targets = draw_as(2, rows * outputs, |u| u);
     let definition = |values: &[f64]| -> f64 {
-        let sum: f64 = values.iter().zip(&targets).map(|(&value, &target)| of_one(value, f64::from(target))).sum();
+        let sum: f64 = values
+            .iter()
+            .zip(&targets)
+            .map(|(&value, &target)| of_one(value, f64::from(target)))
+            .sum();
         f64::from(scale) * sum / outputs as f64
     };
     let (mut losses, mut gradient) = (vec![f32::NAN; rows], vec![f32::NAN; rows * outputs]);
@@ -203,9 +291,17 @@ fn the_gradients_of_losses_of_single_outputs_are_derivatives() {
     };
     check_single("sigmoid cross-entropy", sigmoid, loss::sigmoid_cross_entropy);
     check_single("squared error", |value, target| (value - target).powi(2), loss::squared_error);
-    // torch.nn.functional.binary_cross_entropy_with_logits of [1000, -1000, 0] with targets [0, 0, 1]: 1000, 0, ln 2.
+    // torch.nn.functional.binary_cross_entropy_with_logits of [1000, -1000, 0] with targets [0, 0,
+    // 1]: 1000, 0, ln 2.
     let (mut losses, mut gradient) = ([0.0; 3], [0.0; 3]);
-    loss::sigmoid_cross_entropy(&[1000.0, -1000.0, 0.0], &[0.0, 0.0, 1.0], 1, 1.0, &mut losses, &mut gradient);
+    loss::sigmoid_cross_entropy(
+        &[1000.0, -1000.0, 0.0],
+        &[0.0, 0.0, 1.0],
+        1,
+        1.0,
+        &mut losses,
+        &mut gradient,
+    );
     assert_eq!(losses, [1000.0, 0.0, std::f32::consts::LN_2]);
     assert_eq!(gradient, [1.0, 0.0, -0.5]);
 }
@@ -215,7 +311,9 @@ fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
     on_every_instruction_set("the_gradients_of_pooling_and_of_the_head_are_derivatives", || {
         let shape = convolution_shape([2, 7, 6, 3], 3, [3, 3], 2, [1; 4], 1);
         // All different, in no order, further apart than a difference's step.
-        let input: Vec<f32> = (0..shape.input_length()).map(|at| (at * 101 % shape.input_length()) as f32 / 16.0 - 8.0).collect();
+        let input: Vec<f32> = (0..shape.input_length())
+            .map(|at| (at * 101 % shape.input_length()) as f32 / 16.0 - 8.0)
+            .collect();
         let gradient = draw(1, shape.output_length());
         let maximum = |input: &[f64]| -> f64 {
             let output = |at: usize| {
@@ -229,7 +327,10 @@ fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
                 for tap in 0..9 {
                     let (y, x) = (row * 2 + tap / 3, column * 2 + tap % 3);
                     if (1..=shape.in_height).contains(&y) && (1..=shape.in_width).contains(&x) {
-                        largest = largest.max(input[((image * shape.in_height + y - 1) * shape.in_width + x - 1) * 3 + channel]);
+                        largest = largest.max(
+                            input[((image * shape.in_height + y - 1) * shape.in_width + x - 1) * 3
+                                + channel],
+                        );
                     }
                 }
                 largest
@@ -247,17 +348,24 @@ fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
         let mean = |input: &[f64]| -> f64 {
             let value = |at: usize| {
                 let (image, channel) = (at / channels, at % channels);
-                let values = (0..pixels).map(|pixel| input[(image * pixels + pixel) * channels + channel]);
+                let values =
+                    (0..pixels).map(|pixel| input[(image * pixels + pixel) * channels + channel]);
                 values.sum::<f64>() / pixels as f64
             };
             weighted(&(0..images * channels).map(value).collect::<Vec<_>>(), &wide(&gradient))
         };
         let mut found = vec![f32::NAN; images * pixels * channels];
         pooling::average_backward(&gradient, pixels, channels, &mut found, false);
-        assert_close("average pooling", &found, &differences(&wide(&draw(3, found.len())), mean), TOLERANCE);
+        assert_close(
+            "average pooling",
+            &found,
+            &differences(&wide(&draw(3, found.len())), mean),
+            TOLERANCE,
+        );
 
         let (rows, inputs, outputs) = (4, 7, 3);
-        let (features, weights, bias) = (draw(4, rows * inputs), draw(5, outputs * inputs), draw(6, outputs));
+        let (features, weights, bias) =
+            (draw(4, rows * inputs), draw(5, outputs * inputs), draw(6, outputs));
         let gradient = draw(7, rows * outputs);
         let head = |features: &[f64], weights: &[f64], bias: &[f64]| -> f64 {
             let value = |at: usize| {
@@ -266,8 +374,10 @@ fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
             };
             weighted(&(0..rows * outputs).map(value).collect::<Vec<_>>(), &wide(&gradient))
         };
-        let [wide_features, wide_weights, wide_bias] = [&features, &weights, &bias].map(|values| wide(values));
-        let (mut by_weights, mut by_bias) = (vec![f32::NAN; weights.len()], vec![f32::NAN; outputs]);
+        let [wide_features, wide_weights, wide_bias] =
+            [&features, &weights, &bias].map(|values| wide(values));
+        let (mut by_weights, mut by_bias) =
+            (vec![f32::NAN; weights.len()], vec![f32::NAN; outputs]);
         linear::backward_parameters(&features, &gradient, inputs, &mut by_weights, &mut by_bias);
         assert_close(
             "weights",
@@ -275,7 +385,12 @@ fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
             &differences(&wide_weights, |weights| head(&wide_features, weights, &wide_bias)),
             TOLERANCE,
         );
-        assert_close("bias", &by_bias, &differences(&wide_bias, |bias| head(&wide_features, &wide_weights, bias)), TOLERANCE);
+        assert_close(
+            "bias",
+            &by_bias,
+            &differences(&wide_bias, |bias| head(&wide_features, &wide_weights, bias)),
+            TOLERANCE,
+        );
         let mut by_features = vec![f32::NAN; features.len()];
         linear::backward_input(&gradient, &weights, inputs, &mut by_features, false);
         assert_close(

@@ -1,4 +1,5 @@
-//! Batches as the first layer reads them: torchvision's mixing, and pixels as their normalised numbers.
+//! Batches as the first layer reads them: torchvision's mixing, and pixels as their normalised
+//! numbers.
 
 use regraft_base::mix::Mix;
 use regraft_base::normalisation::Normalisation;
@@ -25,16 +26,23 @@ fn loaded<E: Element>(content: Content<'_>, images: Range<usize>, mix: Option<Mi
 /// The mixing of `fixtures/augmentation.py`.
 #[test]
 fn mixed_images_are_torchvisions() {
-    let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("fixtures/mixing.json")).expect("JSON");
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("fixtures/mixing.json")).expect("JSON");
     assert_eq!(cases.len(), 4);
     for case in &cases {
         let numbers = |name: &str| -> Vec<f64> {
-            case[name].as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number")).collect()
+            case[name]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|value| value.as_f64().expect("a number"))
+                .collect()
         };
         let mix = match case["kind"].as_str() {
             Some("mixup") => Mix::Blend(case["kept"].as_f64().expect("a number") as f32),
             _ => {
-                let [left, top, right, bottom] = [0, 1, 2, 3].map(|side| numbers("box")[side] as usize);
+                let [left, top, right, bottom] =
+                    [0, 1, 2, 3].map(|side| numbers("box")[side] as usize);
                 Mix::Paste { top, left, bottom, right }
             }
         };
@@ -44,12 +52,16 @@ fn mixed_images_are_torchvisions() {
         assert!(found != images, "something is mixed");
         let expected = numbers("images");
         assert_eq!(found.len(), expected.len());
-        let worst = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
+        let worst = found
+            .iter()
+            .zip(&expected)
+            .map(|(found, expected)| (f64::from(*found) - expected).abs());
         assert!(worst.fold(0.0, f64::max) < 2e-7, "{}", case["kind"]);
     }
 }
 
-/// Normalising and mixing as they load gives the bits of doing one after the other, in f32, and rounding at the end.
+/// Normalising and mixing as they load gives the bits of doing one after the other, in f32, and
+/// rounding at the end.
 #[test]
 fn pixels_are_loaded_to_the_bits_of_their_numbers() {
     let normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
@@ -65,7 +77,10 @@ fn pixels_are_loaded_to_the_bits_of_their_numbers() {
             let expected: Vec<f32> = loaded(Content::Values(&values), 0..count, mix);
             assert_eq!(wide, expected, "{mix:?} of {count}");
             let narrow: Vec<Bf16> = loaded(levels, 0..count, mix);
-            assert!(narrow.iter().zip(&wide).all(|(narrow, wide)| *narrow == Bf16::from_f32(*wide)), "{mix:?} of {count}");
+            assert!(
+                narrow.iter().zip(&wide).all(|(narrow, wide)| *narrow == Bf16::from_f32(*wide)),
+                "{mix:?} of {count}"
+            );
         }
     }
 }
@@ -76,7 +91,9 @@ fn a_part_of_a_batch_is_mixed_as_in_the_whole() {
     let mut draws = Draws::new(2, Purpose::Fixture, 0, 0);
     let values: Vec<f32> = (0..5 * LENGTH).map(|_| draws.uniform()).collect();
     for mix in [Mix::Blend(0.75), paste()] {
-        let part = |images: Range<usize>| -> Vec<f32> { loaded(Content::Values(&values), images, Some(mix)) };
+        let part = |images: Range<usize>| -> Vec<f32> {
+            loaded(Content::Values(&values), images, Some(mix))
+        };
         assert_eq!([part(0..2), part(2..5)].concat(), part(0..5));
     }
 }

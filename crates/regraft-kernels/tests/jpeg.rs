@@ -27,7 +27,9 @@ fn blocks(groups: usize, frequencies: usize) -> Vec<Blocks> {
 /// The inverse transform of one block by its definition, with `side` of eight frequencies each way.
 fn by_definition(block: &[f64; 64], side: usize) -> Vec<f64> {
     let scale = |frequency: usize| if frequency == 0 { 0.5f64.sqrt() } else { 1.0 };
-    let angle = |sample: usize, frequency: usize| PI * (2 * sample + 1) as f64 * frequency as f64 / (2 * side) as f64;
+    let angle = |sample: usize, frequency: usize| {
+        PI * (2 * sample + 1) as f64 * frequency as f64 / (2 * side) as f64
+    };
     let mut samples = Vec::new();
     for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
         let mut sum = 0.0;
@@ -51,18 +53,25 @@ fn blocks_become_the_samples_of_their_frequencies() {
                 let stride = groups * LANES * side + 5;
                 let mut output = vec![77; side * stride];
                 inverse(&blocks, &steps, side, &mut output, stride);
-                for (place, lane) in (0..groups).flat_map(|place| (0..LANES).map(move |lane| (place, lane))) {
-                    let frequency = |at: usize| f64::from(blocks[place][at][lane]) * f64::from(steps[at]);
+                for (place, lane) in
+                    (0..groups).flat_map(|place| (0..LANES).map(move |lane| (place, lane)))
+                {
+                    let frequency =
+                        |at: usize| f64::from(blocks[place][at][lane]) * f64::from(steps[at]);
                     let expected = by_definition(&std::array::from_fn(frequency), side);
                     for (at, expected) in expected.iter().enumerate() {
-                        let sample = output[at / side * stride + (place * LANES + lane) * side + at % side];
+                        let sample =
+                            output[at / side * stride + (place * LANES + lane) * side + at % side];
                         // Both round; the whole transform also rounds between its passes.
                         let bound = if side == 8 { 0.75 } else { 0.502 };
                         let difference = (f64::from(sample) - expected).abs();
                         assert!(difference <= bound, "side {side}: {sample} for {expected}");
                     }
                 }
-                assert!(output[stride - 5..stride].iter().all(|&level| level == 77), "nothing beyond the blocks");
+                assert!(
+                    output[stride - 5..stride].iter().all(|&level| level == 77),
+                    "nothing beyond the blocks"
+                );
             }
         }
     });
@@ -78,7 +87,13 @@ fn extreme_frequencies_do_no_harm() {
             *value = [i16::MIN, i16::MAX, 0, draws.next_u32() as i16][draws.below(4) as usize];
         }
         for side in [8, 4, 2, 1] {
-            inverse(&extreme, &[u16::MAX; 64], side, &mut vec![0; side * 2 * LANES * side], 2 * LANES * side);
+            inverse(
+                &extreme,
+                &[u16::MAX; 64],
+                side,
+                &mut vec![0; side * 2 * LANES * side],
+                2 * LANES * side,
+            );
         }
     });
 }
@@ -97,7 +112,10 @@ fn chroma_is_enlarged_by_a_triangle_filter() {
             for bias in [1, 2] {
                 let mut output = vec![0; length];
                 upsample::double_height(&near, &far, bias, &mut output);
-                let expected = near.iter().zip(&far).map(|(&near, &far)| ((three(near, far) + u32::from(bias)) / 4) as u8);
+                let expected = near
+                    .iter()
+                    .zip(&far)
+                    .map(|(&near, &far)| ((three(near, far) + u32::from(bias)) / 4) as u8);
                 assert!(output.into_iter().eq(expected), "double height of {length}, bias {bias}");
             }
             let mut output = vec![0; 2 * length];
@@ -107,7 +125,10 @@ fn chroma_is_enlarged_by_a_triangle_filter() {
             let expected: Vec<u8> = (0..length)
                 .flat_map(|at| {
                     let (left, right) = neighbours(at);
-                    [((three(near[at], near[left]) + 1) / 4) as u8, ((three(near[at], near[right]) + 2) / 4) as u8]
+                    [
+                        ((three(near[at], near[left]) + 1) / 4) as u8,
+                        ((three(near[at], near[right]) + 2) / 4) as u8,
+                    ]
                 })
                 .collect();
             assert_eq!(output, expected, "double width of {length}");
@@ -116,7 +137,10 @@ fn chroma_is_enlarged_by_a_triangle_filter() {
             let expected: Vec<u8> = (0..length)
                 .flat_map(|at| {
                     let (left, right) = neighbours(at);
-                    [((3 * sum(at) + sum(left) + 8) / 16) as u8, ((3 * sum(at) + sum(right) + 7) / 16) as u8]
+                    [
+                        ((3 * sum(at) + sum(left) + 8) / 16) as u8,
+                        ((3 * sum(at) + sum(right) + 7) / 16) as u8,
+                    ]
                 })
                 .collect();
             assert_eq!(output, expected, "double both of {length}");

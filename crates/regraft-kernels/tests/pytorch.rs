@@ -1,10 +1,15 @@
-//! Every kernel against PyTorch's values in `fixtures/kernels.json`, which `fixtures/kernels.py` of the repository makes.
+//! Every kernel against PyTorch's values in `fixtures/kernels.json`, which `fixtures/kernels.py` of
+//! the repository makes.
 //!
-//! PyTorch computed them in float64 from the same float32 inputs, so the bounds hold rounding in f32 and nothing else.
+//! PyTorch computed them in float64 from the same float32 inputs, so the bounds hold rounding in
+//! f32 and nothing else.
 
 mod common;
 
-use common::{Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus, statistics};
+use common::{
+    Kernels, assert_close, convolution_shape, draw, draw_as, on_every_instruction_set, plus,
+    statistics,
+};
 use regraft_base::adam::AdamSettings;
 use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{BackwardPrologue, Mask};
@@ -28,7 +33,12 @@ fn number(case: &Value, key: &str) -> f64 {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|value| value.as_f64().expect("a list of numbers")).collect()
+    value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|value| value.as_f64().expect("a list of numbers"))
+        .collect()
 }
 
 fn count(case: &Value, key: &str) -> usize {
@@ -63,9 +73,18 @@ fn convolutions_match() {
         for case in cases("convolution") {
             let [out_channels, _, height, width] = sizes(&case, "weight");
             let (stride, groups) = (count(&case, "stride"), count(&case, "groups"));
-            let shape =
-                convolution_shape(sizes(&case, "input"), out_channels, [height, width], stride, sizes(&case, "padding"), groups);
-            assert_eq!([shape.batch, shape.out_height, shape.out_width, out_channels], sizes(&case, "output_shape"));
+            let shape = convolution_shape(
+                sizes(&case, "input"),
+                out_channels,
+                [height, width],
+                stride,
+                sizes(&case, "padding"),
+                groups,
+            );
+            assert_eq!(
+                [shape.batch, shape.out_height, shape.out_width, out_channels],
+                sizes(&case, "output_shape")
+            );
             let input = draw(sample(&case, 0), shape.input_length());
             let weights = draw(sample(&case, 1), shape.weight_length());
             let gradient = draw(sample(&case, 2), shape.output_length());
@@ -73,11 +92,19 @@ fn convolutions_match() {
                 println!("case {}: {kernels:?}", case["case"]);
                 let weights = kernels.to_kernel_order(&shape, &weights);
                 check(&case, "output", &kernels.forward(&shape, &input, &weights));
-                check(&case, "input_gradient", &kernels.backward_input(&shape, &gradient, &weights, None));
+                check(
+                    &case,
+                    "input_gradient",
+                    &kernels.backward_input(&shape, &gradient, &weights, None),
+                );
                 let added = kernels.backward_input(&shape, &gradient, &weights, Some(&input));
                 check_added(&case, "input_gradient", &input, &added);
                 let weight_gradient = kernels.backward_weights(&shape, &input, &gradient);
-                check(&case, "weight_gradient", &kernels.to_pytorch_order(&shape, &weight_gradient));
+                check(
+                    &case,
+                    "weight_gradient",
+                    &kernels.to_pytorch_order(&shape, &weight_gradient),
+                );
                 runs += 1;
             }
         }
@@ -92,7 +119,8 @@ fn batch_norms_match() {
             let [batch, height, width, channels]: [usize; 4] = sizes(&case, "input");
             let (pixels, length) = (batch * height * width, batch * height * width * channels);
             let input = draw(sample(&case, 0), length);
-            let [weight, bias, mut running_mean] = [1, 2, 3].map(|which| draw(sample(&case, which), channels));
+            let [weight, bias, mut running_mean] =
+                [1, 2, 3].map(|which| draw(sample(&case, which), channels));
             let mut running_variance = draw_as(sample(&case, 4), channels, |u| 0.5 + u);
             let mut gradient = draw(sample(&case, 5), length);
             let training = case["training"].as_bool().expect("a flag");
@@ -100,22 +128,41 @@ fn batch_norms_match() {
             let mut statistics = statistics(&input, channels);
             if training {
                 let momentum = number(&case, "momentum") as f32;
-                statistics.update_running(pixels, momentum, &mut running_mean, &mut running_variance);
+                statistics.update_running(
+                    pixels,
+                    momentum,
+                    &mut running_mean,
+                    &mut running_variance,
+                );
             } else {
-                (statistics.mean, statistics.variance) = (running_mean.clone(), running_variance.clone());
+                (statistics.mean, statistics.variance) =
+                    (running_mean.clone(), running_variance.clone());
             }
             check(&case, "running_mean", &running_mean);
             check(&case, "running_var", &running_variance);
 
-            let inverse = batch_norm::inverse_deviation(&statistics.variance, number(&case, "eps") as f32);
-            let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse).collect();
-            let shift: Vec<f32> =
-                (0..channels).map(|channel| bias[channel] - statistics.mean[channel] * scale[channel]).collect();
+            let inverse =
+                batch_norm::inverse_deviation(&statistics.variance, number(&case, "eps") as f32);
+            let scale: Vec<f32> =
+                weight.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse).collect();
+            let shift: Vec<f32> = (0..channels)
+                .map(|channel| bias[channel] - statistics.mean[channel] * scale[channel])
+                .collect();
             let mut output = vec![f32::NAN; length];
-            batch_norm::normalize(&input, &scale, &shift, None, None, Activation::Identity, height * width, &mut output);
+            batch_norm::normalize(
+                &input,
+                &scale,
+                &shift,
+                None,
+                None,
+                Activation::Identity,
+                height * width,
+                &mut output,
+            );
             check(&case, "output", &output);
 
-            let (mut weight_gradient, mut bias_gradient) = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
+            let (mut weight_gradient, mut bias_gradient) =
+                (vec![f32::NAN; channels], vec![f32::NAN; channels]);
             batch_norm::backward(
                 BackwardPrologue { mask: Mask::None, residual: None, keep: None },
                 &input,
@@ -130,7 +177,15 @@ fn batch_norms_match() {
             check(&case, "bias_gradient", &bias_gradient);
             if training {
                 let mean = &statistics.mean;
-                batch_norm::backward_input(&input, &mut gradient, mean, &inverse, &scale, &weight_gradient, &bias_gradient);
+                batch_norm::backward_input(
+                    &input,
+                    &mut gradient,
+                    mean,
+                    &inverse,
+                    &scale,
+                    &weight_gradient,
+                    &bias_gradient,
+                );
             } else {
                 batch_norm::backward_input_of_constants(&mut gradient, &scale);
             }
@@ -146,10 +201,19 @@ fn pooling_matches() {
             let input_shape @ [_, _, _, channels] = sizes(&case, "input");
             let kernel = count(&case, "kernel");
             let padding = [count(&case, "padding"); 4];
-            let shape = convolution_shape(input_shape, channels, [kernel; 2], count(&case, "stride"), padding, 1);
-            let input = draw_as(sample(&case, 0), shape.input_length(), |u| (4.0 * u).floor() - 3.0);
+            let shape = convolution_shape(
+                input_shape,
+                channels,
+                [kernel; 2],
+                count(&case, "stride"),
+                padding,
+                1,
+            );
+            let input =
+                draw_as(sample(&case, 0), shape.input_length(), |u| (4.0 * u).floor() - 3.0);
             let gradient = draw(sample(&case, 1), shape.output_length());
-            let (mut output, mut places) = (vec![f32::NAN; gradient.len()], vec![u32::MAX; gradient.len()]);
+            let (mut output, mut places) =
+                (vec![f32::NAN; gradient.len()], vec![u32::MAX; gradient.len()]);
             pooling::max_forward(&shape, &input, &mut output, None);
             check(&case, "output", &output);
             output.fill(f32::NAN);
@@ -195,10 +259,23 @@ fn activations_match() {
             let output: Vec<f32> = input.iter().map(|&value| function.apply(value)).collect();
             check(&case, "output", &output);
             // The way back through an activation is the first part of batch norm's.
-            let prologue = BackwardPrologue { mask: Mask::Output(&output, function), residual: None, keep: None };
+            let prologue = BackwardPrologue {
+                mask: Mask::Output(&output, function),
+                residual: None,
+                keep: None,
+            };
             let (constants, mut sums) = ([0.0], [[0.0]; 2]);
             let [weights, bias] = &mut sums;
-            batch_norm::backward(prologue, &input, &mut gradient, &constants, &constants, weights, bias, &mut Vec::new());
+            batch_norm::backward(
+                prologue,
+                &input,
+                &mut gradient,
+                &constants,
+                &constants,
+                weights,
+                bias,
+                &mut Vec::new(),
+            );
             check(&case, "input_gradient", &gradient);
         }
     });
@@ -208,7 +285,8 @@ fn activations_match() {
 fn linear_layers_match() {
     on_every_instruction_set("linear_layers_match", || {
         for case in cases("linear") {
-            let [rows, inputs, outputs] = ["rows", "inputs", "outputs"].map(|key| count(&case, key));
+            let [rows, inputs, outputs] =
+                ["rows", "inputs", "outputs"].map(|key| count(&case, key));
             let input = draw(sample(&case, 0), rows * inputs);
             let weights = draw(sample(&case, 1), outputs * inputs);
             let bias = draw(sample(&case, 2), outputs);
@@ -216,8 +294,15 @@ fn linear_layers_match() {
             let mut output = vec![f32::NAN; rows * outputs];
             linear::forward(&input, &weights, &bias, inputs, &mut output);
             check(&case, "output", &output);
-            let (mut weight_gradient, mut bias_gradient) = (vec![f32::NAN; weights.len()], vec![f32::NAN; outputs]);
-            linear::backward_parameters(&input, &gradient, inputs, &mut weight_gradient, &mut bias_gradient);
+            let (mut weight_gradient, mut bias_gradient) =
+                (vec![f32::NAN; weights.len()], vec![f32::NAN; outputs]);
+            linear::backward_parameters(
+                &input,
+                &gradient,
+                inputs,
+                &mut weight_gradient,
+                &mut bias_gradient,
+            );
             check(&case, "weight_gradient", &weight_gradient);
             check(&case, "bias_gradient", &bias_gradient);
             let mut input_gradient = vec![f32::NAN; input.len()];
@@ -236,7 +321,8 @@ fn losses_match() {
         for case in cases("cross_entropy") {
             let (rows, classes) = (count(&case, "rows"), count(&case, "classes"));
             let logits = draw_as(sample(&case, 0), rows * classes, |u| 8.0 * u - 4.0);
-            let labels: Vec<u32> = numbers(&case["labels"]).into_iter().map(|label| label as u32).collect();
+            let labels: Vec<u32> =
+                numbers(&case["labels"]).into_iter().map(|label| label as u32).collect();
             let weight = match case["reduction"].as_str() {
                 Some("mean") => 1.0 / rows as f32,
                 Some("sum") => 1.0,
@@ -244,7 +330,15 @@ fn losses_match() {
             };
             let (mut losses, mut gradient) = (vec![f32::NAN; rows], vec![f32::NAN; logits.len()]);
             let smoothing = number(&case, "label_smoothing") as f32;
-            loss::cross_entropy(&logits, &labels, classes, smoothing, weight, &mut losses, &mut gradient);
+            loss::cross_entropy(
+                &logits,
+                &labels,
+                classes,
+                smoothing,
+                weight,
+                &mut losses,
+                &mut gradient,
+            );
             check(&case, "losses", &losses);
             check(&case, "gradient", &gradient);
             let reduced: f32 = losses.iter().map(|loss| loss * weight).sum();
@@ -268,9 +362,19 @@ fn optimizers_match() {
                 if case.get("betas").is_some() {
                     let [beta1, beta2] = numbers(&case["betas"])[..] else { panic!("two betas") };
                     let epsilon = number(&case, "eps") as f32;
-                    let settings = AdamSettings { beta1: beta1 as f32, beta2: beta2 as f32, epsilon };
+                    let settings =
+                        AdamSettings { beta1: beta1 as f32, beta2: beta2 as f32, epsilon };
                     let number = u64::from(step) + 1;
-                    adamw(&mut parameter, &gradient, &mut first, &mut second, number, rate, decay, settings);
+                    adamw(
+                        &mut parameter,
+                        &gradient,
+                        &mut first,
+                        &mut second,
+                        number,
+                        rate,
+                        decay,
+                        settings,
+                    );
                 } else {
                     let momentum = number(&case, "momentum") as f32;
                     let velocity = if momentum == 0.0 { &mut [][..] } else { &mut first[..] };
@@ -283,7 +387,8 @@ fn optimizers_match() {
     });
 }
 
-/// The fixture's gradients are far larger than its epsilon. At the first step AdamW moves by `rate x g / (|g| + epsilon)`.
+/// The fixture's gradients are far larger than its epsilon. At the first step AdamW moves by `rate
+/// x g / (|g| + epsilon)`.
 #[test]
 fn adamw_adds_epsilon_to_the_root() {
     let settings = AdamSettings { epsilon: 1e-3, ..AdamSettings::default() };

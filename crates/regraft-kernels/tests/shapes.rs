@@ -1,9 +1,13 @@
-//! Convolutions of odd shapes, whose tiles, vectors and borders do not come out even, against plain loops in f64.
+//! Convolutions of odd shapes, whose tiles, vectors and borders do not come out even, against plain
+//! loops in f64.
 
 mod common;
 
 use common::reference::{self, Reference};
-use common::{Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded, to, wide};
+use common::{
+    Kernels, assert_close, bits, convolution_shape, draw, on_every_instruction_set, plus, rounded,
+    to, wide,
+};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::convolution::ConvolutionShape;
 use regraft_kernels::element::{Bf16, Element};
@@ -11,7 +15,8 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::packing::MapElement;
 use regraft_kernels::winograd;
 
-/// How far results may be off, of the largest value of a result. Inputs are rounded to the maps' type first.
+/// How far results may be off, of the largest value of a result. Inputs are rounded to the maps'
+/// type first.
 struct Tolerance {
     /// Of maps.
     map: f64,
@@ -23,11 +28,11 @@ struct Tolerance {
 
 /// A few units in the last place of f32. The worst measured is 5.9e-7.
 const F32: Tolerance = Tolerance { map: 1e-6, weights: 1e-6, statistics: 4e-6 };
-/// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in f32, and so are sums but for
-/// f32's own rounding.
+/// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in
+/// f32, and so are sums but for f32's own rounding.
 const BF16: Tolerance = Tolerance { map: 4e-3, weights: 1e-6, statistics: 4e-6 };
-/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights, are rounded before they are
-/// multiplied.
+/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights,
+/// are rounded before they are multiplied.
 const BF16_WINOGRAD: Tolerance = Tolerance { map: 1.5e-2, weights: 1e-2, statistics: 1e-2 };
 
 /// The bounds for maps of `E`.
@@ -89,7 +94,8 @@ const CONVOLUTIONS: &[Case] = &[
     ([3, 20, 20, 3], 5, [3, 3], 1, [1; 4], 1),
     ([2, 41, 23, 3], 15, [5, 5], 2, [2; 4], 1),
     ([4, 12, 11, 24], 17, [3, 3], 2, [1; 4], 1),
-    // Tiles of Winograd's algorithm: even and odd ends, several blocks, every border it takes, one it leaves to the others.
+    // Tiles of Winograd's algorithm: even and odd ends, several blocks, every border it takes, one
+    // it leaves to the others.
     ([1, 1, 1, 16], 16, [3, 3], 1, [1; 4], 1),
     ([2, 2, 3, 16], 32, [3, 3], 1, [1; 4], 1),
     ([3, 7, 7, 48], 16, [3, 3], 1, [1; 4], 1),
@@ -147,8 +153,8 @@ struct Values<E> {
 
 fn values<E: MapElement>(shape: &ConvolutionShape) -> Values<E> {
     let weights = rounded::<E>(&draw(2, shape.weight_length()));
-    let [input, gradient] =
-        [(1, shape.input_length()), (3, shape.output_length())].map(|(sample, count)| to(&draw(sample, count)));
+    let [input, gradient] = [(1, shape.input_length()), (3, shape.output_length())]
+        .map(|(sample, count)| to(&draw(sample, count)));
     let expected = reference::convolution(shape, &wide(&input), &wide(&weights), &wide(&gradient));
     Values { input, weights, gradient, expected }
 }
@@ -169,8 +175,14 @@ fn check<E: MapElement>(shape: &ConvolutionShape) {
         let found = kernels.backward_input(shape, &gradient, &weights, None);
         assert_close(&what("input gradient"), &found, &expected.input_gradient, all.map);
         let found = kernels.backward_input(shape, &gradient, &weights, Some(&input));
-        assert_close(&what("input gradient, added"), &found, &plus(&expected.input_gradient, &input), all.map);
-        let found = kernels.to_pytorch_order(shape, &kernels.backward_weights(shape, &input, &gradient));
+        assert_close(
+            &what("input gradient, added"),
+            &found,
+            &plus(&expected.input_gradient, &input),
+            all.map,
+        );
+        let found =
+            kernels.to_pytorch_order(shape, &kernels.backward_weights(shape, &input, &gradient));
         assert_close(&what("weight gradient"), &found, &expected.weight_gradient, all.weights);
         let mut added = gradient.clone();
         kernels.forward_into(shape, &input, &weights, &mut added, Finish::Add);
@@ -195,7 +207,8 @@ fn depthwise_convolutions_of_odd_shapes() {
         for &([batch, height, width], kernel, stride, padding) in DEPTHWISE {
             for channels in CHANNELS {
                 let input = [batch, height, width, channels];
-                let shape = convolution_shape(input, channels, [kernel; 2], stride, padding, channels);
+                let shape =
+                    convolution_shape(input, channels, [kernel; 2], stride, padding, channels);
                 assert_eq!(Kernels::of(&shape).len(), 2, "{shape:?}");
                 check::<f32>(&shape);
                 check::<Bf16>(&shape);
@@ -223,8 +236,10 @@ fn epilogues_add_bias_and_residual_before_the_activation() {
 fn check_epilogues<E: MapElement>(shape: &ConvolutionShape) {
     let Values { input, weights, expected, .. } = values::<E>(shape);
     // So large that ReLU6 cuts on both sides.
-    let bias: Vec<f32> = draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
-    let residual: Vec<E> = draw(5, shape.output_length()).iter().map(|value| E::from_f32(8.0 * value)).collect();
+    let bias: Vec<f32> =
+        draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
+    let residual: Vec<E> =
+        draw(5, shape.output_length()).iter().map(|value| E::from_f32(8.0 * value)).collect();
     for (activation, with_bias, with_residual) in [
         (Activation::Identity, true, true),
         (Activation::Relu6, true, true),
@@ -240,17 +255,24 @@ fn check_epilogues<E: MapElement>(shape: &ConvolutionShape) {
             expected.output[at] + f64::from(bias) + f64::from(residual)
         };
         let unlimited: Vec<f64> = (0..expected.output.len()).map(value).collect();
-        let limited: Vec<f64> = unlimited.iter().map(|value| value.clamp(f64::from(low), f64::from(high))).collect();
+        let limited: Vec<f64> =
+            unlimited.iter().map(|value| value.clamp(f64::from(low), f64::from(high))).collect();
         if activation == Activation::Relu6 && with_bias && with_residual {
             let cut = |bound: f64| limited.iter().filter(|value| **value == bound).count();
             assert!(cut(0.0) > 5 && cut(6.0) > 5, "both bounds are met");
         }
-        let epilogue =
-            Epilogue { bias: with_bias.then_some(&bias[..]), residual: with_residual.then_some(&residual[..]), activation };
+        let epilogue = Epilogue {
+            bias: with_bias.then_some(&bias[..]),
+            residual: with_residual.then_some(&residual[..]),
+            activation,
+        };
         for kernels in Kernels::of(shape) {
             let weights = kernels.to_kernel_order(shape, &weights);
             let found = kernels.forward_with(shape, &input, &weights, Finish::Epilogue(epilogue));
-            let what = format!("{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual {with_residual}");
+            let what = format!(
+                "{kernels:?} of {shape:?}, {activation:?}, bias {with_bias}, residual \
+                 {with_residual}"
+            );
             assert_close(&what, &found, &limited, tolerance::<E>(shape).map);
         }
     }

@@ -10,7 +10,11 @@ fn the_weights_are_the_file_that_the_notice_describes() {
     let digest: String = Sha256::digest(WEIGHTS).iter().map(|byte| format!("{byte:02x}")).collect();
     let notice = include_str!("../NOTICE");
     assert!(notice.contains(&format!("sha256 {digest}")), "sha256 of the weights: {digest}");
-    assert!(notice.contains(&format!("{} bytes", WEIGHTS.len())), "length of the weights: {}", WEIGHTS.len());
+    assert!(
+        notice.contains(&format!("{} bytes", WEIGHTS.len())),
+        "length of the weights: {}",
+        WEIGHTS.len()
+    );
 }
 
 #[test]
@@ -28,8 +32,14 @@ fn the_weights_are_a_whole_efficientnet_lite0() {
     }
     assert_eq!(parameters, 4_652_008);
 
-    // Blocks of each stage; the first stage has depthwise-separable blocks, the others inverted residuals.
-    let mut layers = vec!["conv_stem".to_string(), "bn1".to_string(), "conv_head".to_string(), "bn2".to_string()];
+    // Blocks of each stage; the first stage has depthwise-separable blocks, the others inverted
+    // residuals.
+    let mut layers = vec![
+        "conv_stem".to_string(),
+        "bn1".to_string(),
+        "conv_head".to_string(),
+        "bn2".to_string(),
+    ];
     for (stage, blocks) in [1, 2, 2, 3, 3, 4, 1].into_iter().enumerate() {
         let inside: &[&str] = match stage {
             0 => &["conv_dw", "bn1", "conv_pw", "bn2"],
@@ -40,9 +50,14 @@ fn the_weights_are_a_whole_efficientnet_lite0() {
         }
     }
     let is_norm = |layer: &str| layer.rsplit('.').next().unwrap_or(layer).starts_with("bn");
-    let mut expected: BTreeSet<String> = ["classifier.weight", "classifier.bias"].map(String::from).into();
+    let mut expected: BTreeSet<String> =
+        ["classifier.weight", "classifier.bias"].map(String::from).into();
     for layer in layers {
-        let parameters: &[&str] = if is_norm(&layer) { &["weight", "bias", "running_mean", "running_var"] } else { &["weight"] };
+        let parameters: &[&str] = if is_norm(&layer) {
+            &["weight", "bias", "running_mean", "running_var"]
+        } else {
+            &["weight"]
+        };
         expected.extend(parameters.iter().map(|parameter| format!("{layer}.{parameter}")));
     }
     assert_eq!(names, expected);
@@ -74,10 +89,13 @@ fn the_words_are_of_the_classes_and_of_the_kinds_above_them() {
     let identifiers: Vec<&str> = lines.iter().map(|fields| fields[0]).collect();
     assert_eq!(identifiers[..1000], synsets());
     assert_eq!(identifiers.iter().collect::<BTreeSet<_>>().len(), lines.len(), "each synset once");
-    for (line, name) in lines.iter().zip(class_names().into_iter().map(Some).chain(std::iter::repeat(None))) {
+    for (line, name) in
+        lines.iter().zip(class_names().into_iter().map(Some).chain(std::iter::repeat(None)))
+    {
         let [_, words, parents] = line[..] else { panic!("{line:?}") };
         assert!(parents.split_whitespace().all(|parent| identifiers.contains(&parent)), "{line:?}");
-        let words: Vec<&str> = words.split(';').map(|word| word.split('#').next().unwrap_or(word)).collect();
+        let words: Vec<&str> =
+            words.split(';').map(|word| word.split('#').next().unwrap_or(word)).collect();
         if let Some(name) = name {
             let first = name.split(", ").next().and_then(|first| first.split(" (").next()).unwrap();
             assert!(words.contains(&first), "{name}: {words:?}");

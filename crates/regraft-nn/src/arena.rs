@@ -86,7 +86,8 @@ mod tests {
             let arena = Arena::new(&tensors, graph.nodes.len());
             let mut ends = [0_usize; 2];
             for (index, info) in tensors.iter().enumerate() {
-                let (place, end) = (arena.place(index), &mut ends[usize::from(info.role.is_learned())]);
+                let (place, end) =
+                    (arena.place(index), &mut ends[usize::from(info.role.is_learned())]);
                 let begins = (*end).next_multiple_of(ALIGNMENT);
                 assert_eq!((place.start, place.len()), (begins, info.length()), "{}", info.name);
                 *end = place.end;
@@ -96,7 +97,10 @@ mod tests {
                     assert_eq!(arena.from_node(info.node), node.start);
                 }
             }
-            assert_eq!([arena.running(), arena.learned()], ends.map(|end| end.next_multiple_of(ALIGNMENT)));
+            assert_eq!(
+                [arena.running(), arena.learned()],
+                ends.map(|end| end.next_multiple_of(ALIGNMENT))
+            );
             assert_eq!(arena.nodes(0..graph.nodes.len()), 0..arena.learned());
         }
     }

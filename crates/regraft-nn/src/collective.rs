@@ -3,7 +3,9 @@
 //! Each is a rank with a share of every batch. Sums are taken in the order of the ranks, so that as
 //! many ranks give the same bits again.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 /// One rank's connection to the others. All ranks make the same calls in the same order, each of
 /// which waits for all.
@@ -49,7 +51,8 @@ impl Collective for Alone {
 /// A rank of one process, which makes its calls in a thread of its own.
 ///
 /// # Panics
-/// Its calls panic if another rank was seen to panic ([`Watch`]), so that none waits for what never comes.
+/// Its calls panic if another rank was seen to panic ([`Watch`]), so that none waits for what never
+/// comes.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
@@ -81,7 +84,12 @@ impl Threads {
     #[must_use]
     pub fn new(size: usize) -> Vec<Self> {
         let memory = || (0..size).map(|_| RwLock::default()).collect();
-        let shared = Shared { given: memory(), parts: memory(), meeting: Mutex::default(), all_here: Condvar::new() };
+        let shared = Shared {
+            given: memory(),
+            parts: memory(),
+            meeting: Mutex::default(),
+            all_here: Condvar::new(),
+        };
         let shared = Arc::new(shared);
         (0..size).map(|rank| Self { rank, shared: Arc::clone(&shared) }).collect()
     }
@@ -103,7 +111,8 @@ impl Threads {
         } else {
             let number = meeting.number;
             while meeting.number == number && !meeting.is_over {
-                meeting = self.shared.all_here.wait(meeting).unwrap_or_else(PoisonError::into_inner);
+                meeting =
+                    self.shared.all_here.wait(meeting).unwrap_or_else(PoisonError::into_inner);
             }
         }
         let is_over = meeting.is_over;
@@ -112,7 +121,8 @@ impl Threads {
     }
 }
 
-/// Tells the other ranks if it is dropped by a panic. A thread that makes a rank's calls holds one meanwhile.
+/// Tells the other ranks if it is dropped by a panic. A thread that makes a rank's calls holds one
+/// meanwhile.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
 
@@ -200,10 +210,16 @@ impl Collective for Threads {
 mod tests {
     use super::*;
 
-    fn run<R: Send>(size: usize, work: impl Fn(&mut Threads) -> R + Sync) -> Vec<std::thread::Result<R>> {
+    fn run<R: Send>(
+        size: usize,
+        work: impl Fn(&mut Threads) -> R + Sync,
+    ) -> Vec<std::thread::Result<R>> {
         std::thread::scope(|scope| {
             let work = &work;
-            let ranks: Vec<_> = Threads::new(size).into_iter().map(|mut rank| scope.spawn(move || work(&mut rank))).collect();
+            let ranks: Vec<_> = Threads::new(size)
+                .into_iter()
+                .map(|mut rank| scope.spawn(move || work(&mut rank)))
+                .collect();
             ranks.into_iter().map(|rank| rank.join()).collect()
         })
     }
@@ -212,7 +228,10 @@ mod tests {
     fn sums_are_taken_in_the_order_of_the_ranks_on_all_of_them() {
         for size in 1..=5 {
             for length in [0, 1, 3, 1000] {
-                let of = |rank: usize| (0..length).map(move |at| ((rank * 7 + at * 3) % 11) as f32 * 1e-3 + 1e6 * rank as f32);
+                let of = |rank: usize| {
+                    (0..length)
+                        .map(move |at| ((rank * 7 + at * 3) % 11) as f32 * 1e-3 + 1e6 * rank as f32)
+                };
                 let found = run(size, |rank| {
                     let mut values: Vec<f32> = of(rank.rank()).collect();
                     rank.sum(&mut values);
@@ -221,8 +240,13 @@ mod tests {
                     values
                 });
                 let mut expected: Vec<f32> = of(0).collect();
-                (1..size).for_each(|rank| expected.iter_mut().zip(of(rank)).for_each(|(sum, value)| *sum += value));
-                assert!(found.into_iter().all(|values| values.is_ok_and(|values| values == expected)), "{size} ranks, {length}");
+                (1..size).for_each(|rank| {
+                    expected.iter_mut().zip(of(rank)).for_each(|(sum, value)| *sum += value)
+                });
+                assert!(
+                    found.into_iter().all(|values| values.is_ok_and(|values| values == expected)),
+                    "{size} ranks, {length}"
+                );
             }
         }
     }
@@ -235,7 +259,11 @@ mod tests {
             let is_last = rank.rank() == 2;
             (values, rank.any(false), rank.any(is_last))
         });
-        assert!(found.into_iter().all(|found| found.is_ok_and(|found| found == ([5.0; 2], false, true))));
+        assert!(
+            found
+                .into_iter()
+                .all(|found| found.is_ok_and(|found| found == ([5.0; 2], false, true)))
+        );
     }
 
     #[test]

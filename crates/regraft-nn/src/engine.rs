@@ -50,8 +50,8 @@ pub struct LossSettings {
 pub enum Target<'a> {
     /// `[N]`: each image's class, for the cross-entropies.
     Labels(&'a [u32]),
-    /// `[N, outputs]`: for softmax cross-entropy rows of sum 1, for sigmoid cross-entropy how much of each label is there, from 0
-    /// to 1, for squared error the numbers.
+    /// `[N, outputs]`: for softmax cross-entropy rows of sum 1, for sigmoid cross-entropy how much
+    /// of each label is there, from 0 to 1, for squared error the numbers.
     Values(&'a [f32]),
 }
 
@@ -107,7 +107,13 @@ impl<'a> Input<'a> {
         let [first, end] = self.part.unwrap_or([0, count]);
         // A part lies within whole images; otherwise all elements are read.
         let expected = match self.part {
-            Some(_) if end.checked_sub(first) == Some(count) && found.is_multiple_of(length) && found >= end * length => found,
+            Some(_)
+                if end.checked_sub(first) == Some(count)
+                    && found.is_multiple_of(length)
+                    && found >= end * length =>
+            {
+                found
+            }
             Some(_) => end * length,
             None => count * length,
         };
@@ -135,7 +141,8 @@ pub struct TrainBatch<'a> {
     pub input: Input<'a>,
     /// What the network is to make of them.
     pub target: Target<'a>,
-    /// `[N]`: what each image's gradient is multiplied by; 1 unless given. The losses that are handed back stay as they are.
+    /// `[N]`: what each image's gradient is multiplied by; 1 unless given. The losses that are
+    /// handed back stay as they are.
     pub weights: Option<&'a [f32]>,
     /// Seed of dropout and stochastic depth.
     pub seed: u64,
@@ -179,7 +186,8 @@ pub struct Update<'a> {
 pub struct StepPart {
     /// Pictures of the whole step, over which [`Reduction::Mean`] takes its mean.
     pub step_images: usize,
-    /// Whether the gradients are added to those of the step's earlier parts, instead of replacing what was there.
+    /// Whether the gradients are added to those of the step's earlier parts, instead of replacing
+    /// what was there.
     pub accumulate: bool,
     /// Whether no part follows: the gradients are then the step's, and several ranks sum them.
     pub is_last: bool,
@@ -220,7 +228,8 @@ pub enum EngineError {
     },
     /// The system gives no memory for a batch.
     #[error(
-        "a batch of {batch} images of {image_size} x {image_size} pixels takes {bytes} bytes, which the system refuses; choose a smaller batch \
+        "a batch of {batch} images of {image_size} x {image_size} pixels takes {bytes} bytes, \
+         which the system refuses; choose a smaller batch \
          or image size"
     )]
     Memory {
@@ -244,7 +253,10 @@ pub enum EngineError {
     #[error("another engine of this run could not make its share of the step")]
     Peer,
     /// The system started no thread for a rank.
-    #[error("cannot start a thread for each device ({0}): the system limits processes or memory; raise the limit")]
+    #[error(
+        "cannot start a thread for each device ({0}): the system limits processes or memory; \
+         raise the limit"
+    )]
     NoThread(String),
     /// An engine of several ranks that is to be one of several.
     #[error("an engine on several devices cannot be one of several engines")]
@@ -268,7 +280,11 @@ impl EngineError {
     /// # Errors
     /// [`EngineError::Length`].
     pub fn check_length(what: &str, found: usize, expected: usize) -> Result<(), Self> {
-        if found == expected { Ok(()) } else { Err(Self::Length { what: what.to_owned(), found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(Self::Length { what: what.to_owned(), found, expected })
+        }
     }
 }
 
@@ -299,13 +315,15 @@ pub trait Engine: Send {
     /// All tensors of the network, in the order of its nodes.
     fn parameters(&self) -> &[ParameterInfo];
 
-    /// Freezes the first `nodes` of the graph, rounded down to whole layers (see [`Graph::layers`]), or as many as come before
-    /// the head: they run as in evaluation, take no gradient and cost no backward pass.
+    /// Freezes the first `nodes` of the graph, rounded down to whole layers (see
+    /// [`Graph::layers`]), or as many as come before the head: they run as in evaluation, take no
+    /// gradient and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
 
-    /// Makes it one of several ranks that train one network together, each on its share of every batch. From then on, the last part
-    /// of a step leaves the sum of all ranks' gradients in each of them. The share may be empty. Batch norms that follow their
-    /// batches take their own share's statistics; the running ones become the ranks' mean, weighted by images.
+    /// Makes it one of several ranks that train one network together, each on its share of every
+    /// batch. From then on, the last part of a step leaves the sum of all ranks' gradients in each
+    /// of them. The share may be empty. Batch norms that follow their batches take their own
+    /// share's statistics; the running ones become the ranks' mean, weighted by images.
     ///
     /// # Errors
     /// If it stands for several ranks itself.
@@ -317,14 +335,20 @@ pub trait Engine: Send {
     /// How many nodes, from the start, are frozen.
     fn frozen(&self) -> usize;
 
-    /// Forward, loss and backward: the gradient of every parameter that is not frozen. Parameters stay as they are; running
-    /// statistics of batch norms that follow their batches move.
+    /// Forward, loss and backward: the gradient of every parameter that is not frozen. Parameters
+    /// stay as they are; running statistics of batch norms that follow their batches move.
     ///
     /// # Errors
     /// When the batch does not fit the network.
-    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError>;
+    fn gradients(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+    ) -> Result<StepOutput, EngineError>;
 
-    /// The Euclidean norm of all gradients together, as PyTorch's `clip_grad_norm_` takes it; not finite where any of them is not.
+    /// The Euclidean norm of all gradients together, as PyTorch's `clip_grad_norm_` takes it; not
+    /// finite where any of them is not.
     fn gradient_norm(&mut self) -> f64;
 
     /// Moves every parameter that is not frozen by the gradients that are there.
@@ -333,20 +357,31 @@ pub trait Engine: Send {
     /// When a learning rate is missing or no gradients have been computed.
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError>;
 
-    /// A whole step without a look at losses and gradients in between: [`Engine::gradients`], then [`Engine::update`].
+    /// A whole step without a look at losses and gradients in between: [`Engine::gradients`], then
+    /// [`Engine::update`].
     ///
     /// # Errors
     /// When the batch or the update does not fit the network.
-    fn train_step(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, update: &Update<'_>) -> Result<StepOutput, EngineError> {
+    fn train_step(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        update: &Update<'_>,
+    ) -> Result<StepOutput, EngineError> {
         let rates = update.learning_rates.len();
         EngineError::check_length("the list of learning rates", rates, self.graph().nodes.len())?;
-        let output = self.gradients(batch, loss, StepPart::whole(batch.target.images(self.graph().classes())))?;
+        let output = self.gradients(
+            batch,
+            loss,
+            StepPart::whole(batch.target.images(self.graph().classes())),
+        )?;
         self.update(update)?;
         Ok(output)
     }
 
-    /// Moves the running average of all tensors towards the network: it keeps the share `decay` of itself. The first call makes it
-    /// a copy of the network. (Polyak and Juditsky 1992; exponential as in Mean Teacher, Tarvainen and Valpola 2017.)
+    /// Moves the running average of all tensors towards the network: it keeps the share `decay` of
+    /// itself. The first call makes it a copy of the network. (Polyak and Juditsky 1992;
+    /// exponential as in Mean Teacher, Tarvainen and Valpola 2017.)
     fn follow_average(&mut self, decay: f32);
 
     /// Whether a running average is kept.
@@ -361,7 +396,8 @@ pub trait Engine: Send {
     /// When a tensor is missing or of another length.
     fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError>;
 
-    /// The first tensor by name, of the running average and then of the network, with a value that is not finite, and that value.
+    /// The first tensor by name, of the running average and then of the network, with a value that
+    /// is not finite, and that value.
     fn first_not_finite(&self) -> Option<(String, f32)>;
 
     /// The logits `[N, classes]` with running statistics and without dropout.
@@ -377,7 +413,12 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// When the pictures do not fit the network.
-    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError>;
+    fn features(
+        &mut self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError>;
 
     /// Every tensor of the network, by name.
     fn state(&self) -> State;
@@ -388,7 +429,8 @@ pub trait Engine: Send {
     /// When one is missing or of another length.
     fn load_state(&mut self, state: &State) -> Result<(), EngineError>;
 
-    /// The optimiser's memory: `NAME.momentum`, or `NAME.first` and `NAME.second`, where a step has been made.
+    /// The optimiser's memory: `NAME.momentum`, or `NAME.first` and `NAME.second`, where a step has
+    /// been made.
     fn optimizer_state(&self) -> State;
 
     /// Replaces the optimiser's memory.

@@ -38,7 +38,11 @@ impl Node {
     /// The outermost layer that its name belongs to: the first part, with the number of the stage
     /// after `blocks` and `stages`.
     fn outermost(&self) -> &str {
-        let parts = if self.name.starts_with("blocks.") || self.name.starts_with("stages.") { 2 } else { 1 };
+        let parts = if self.name.starts_with("blocks.") || self.name.starts_with("stages.") {
+            2
+        } else {
+            1
+        };
         let end = self.name.match_indices('.').nth(parts - 1).map_or(self.name.len(), |(at, _)| at);
         &self.name[..end]
     }
@@ -58,7 +62,10 @@ pub struct Layer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// The image is too small for a layer.
-    #[error("images of {size}x{size} are too small for {architecture}: nothing is left at {node}; choose a larger --image-size")]
+    #[error(
+        "images of {size}x{size} are too small for {architecture}: nothing is left at {node}; \
+         choose a larger --image-size"
+    )]
     TooSmall {
         /// The architecture.
         architecture: String,
@@ -69,7 +76,8 @@ pub enum GraphError {
     },
     /// No layer or group of layers has the name.
     #[error(
-        "{architecture} has no layer {name}; its layers are {known} and those below them (see `regraft inspect {architecture}`)"
+        "{architecture} has no layer {name}; its layers are {known} and those below them (see \
+         `regraft inspect {architecture}`)"
     )]
     NoSuchLayer {
         /// The architecture.
@@ -130,7 +138,11 @@ impl Graph {
     /// What the head reads: the features.
     #[must_use]
     pub fn head_input(&self) -> Source {
-        self.nodes.get(self.backbone()).and_then(|node| node.inputs.first()).copied().unwrap_or(Source::Image)
+        self.nodes
+            .get(self.backbone())
+            .and_then(|node| node.inputs.first())
+            .copied()
+            .unwrap_or(Source::Image)
     }
 
     /// The same network with a head of `classes` logits.
@@ -161,9 +173,15 @@ impl Graph {
             Source::Node(node) if *node >= head => Source::Node(node - head),
             _ => Source::Image,
         };
-        let nodes =
-            self.nodes[head..].iter().map(|node| Node { inputs: node.inputs.iter().map(moved).collect(), ..node.clone() });
-        Self { architecture: self.architecture.clone(), input_channels: self.features(), image_size: 1, nodes: nodes.collect() }
+        let nodes = self.nodes[head..]
+            .iter()
+            .map(|node| Node { inputs: node.inputs.iter().map(moved).collect(), ..node.clone() });
+        Self {
+            architecture: self.architecture.clone(),
+            input_channels: self.features(),
+            image_size: 1,
+            nodes: nodes.collect(),
+        }
     }
 
     /// The network up to and with a node.
@@ -182,7 +200,8 @@ impl Graph {
         }
     }
 
-    /// The share of images for which training leaves out each residual branch becomes `scale` times what it is; 0 keeps all.
+    /// The share of images for which training leaves out each residual branch becomes `scale` times
+    /// what it is; 0 keeps all.
     pub fn scale_stochastic_depth(&mut self, scale: f32) {
         for node in &mut self.nodes {
             if let Operation::Add(add) = &mut node.operation {
@@ -207,8 +226,13 @@ impl Graph {
     pub fn shapes(&self, size: usize) -> Result<Vec<MapShape>, GraphError> {
         let mut shapes: Vec<MapShape> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let shape = node.operation.rules().output_shape(&self.input_shapes(&shapes, node, size));
-            let too_small = || GraphError::TooSmall { architecture: self.architecture.clone(), size, node: node.name.clone() };
+            let shape =
+                node.operation.rules().output_shape(&self.input_shapes(&shapes, node, size));
+            let too_small = || GraphError::TooSmall {
+                architecture: self.architecture.clone(),
+                size,
+                node: node.name.clone(),
+            };
             shapes.push(shape.filter(|shape| shape.pixels() > 0).ok_or_else(too_small)?);
         }
         Ok(shapes)
@@ -275,7 +299,9 @@ impl Graph {
     /// If there is no such layer.
     pub fn nodes_through(&self, name: &str) -> Result<usize, GraphError> {
         let layers = self.layers();
-        let last = layers.iter().rfind(|layer| self.nodes[layer.nodes.clone()].iter().any(|node| node.is_within(name)));
+        let last = layers
+            .iter()
+            .rfind(|layer| self.nodes[layer.nodes.clone()].iter().any(|node| node.is_within(name)));
         last.map(|layer| layer.nodes.end).ok_or_else(|| GraphError::NoSuchLayer {
             architecture: self.architecture.clone(),
             name: name.to_owned(),
@@ -293,7 +319,8 @@ impl Graph {
     /// The names of the outermost layers, in order.
     #[must_use]
     pub fn outermost_layers(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.layers().iter().map(|layer| self.stage(layer).to_owned()).collect();
+        let mut names: Vec<String> =
+            self.layers().iter().map(|layer| self.stage(layer).to_owned()).collect();
         names.dedup();
         names
     }

@@ -41,8 +41,9 @@ pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) ->
         HeadInitialization::PyTorch => bias_bound,
     };
     let mut draws = Draws::new(seed, Purpose::Head, 0, 0);
-    let mut uniform =
-        |parameter: &ParameterInfo, bound: f32| (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect();
+    let mut uniform = |parameter: &ParameterInfo, bound: f32| {
+        (0..parameter.length()).map(|_| draws.range(-bound, bound)).collect()
+    };
     let head = graph.backbone();
     let of_head = parameters(graph).into_iter().filter(|parameter| parameter.node >= head);
     of_head
@@ -65,12 +66,18 @@ mod tests {
         let state = from_scratch(&graph, 3, HeadInitialization::Xavier);
         assert_eq!(state.len(), parameters(&graph).len());
         let weights = &state["layer2.0.conv2.weight"];
-        let deviation = (weights.iter().map(|value| f64::from(value * value)).sum::<f64>() / weights.len() as f64).sqrt();
+        let deviation = (weights.iter().map(|value| f64::from(value * value)).sum::<f64>()
+            / weights.len() as f64)
+            .sqrt();
         assert!((deviation - (2.0f64 / (128.0 * 9.0)).sqrt()).abs() < 2e-4, "{deviation}");
         let bound = (6.0f32 / 522.0).sqrt();
-        let greatest = state["fc.weight"].iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+        let greatest =
+            state["fc.weight"].iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
         assert!(greatest < bound && greatest > 0.99 * bound);
-        assert!(state["fc.bias"].iter().all(|value| value.abs() < 1.0 / 512f32.sqrt()) && state["fc.bias"][0] != 0.0);
+        assert!(
+            state["fc.bias"].iter().all(|value| value.abs() < 1.0 / 512f32.sqrt())
+                && state["fc.bias"][0] != 0.0
+        );
         let other = new_head(&graph, 4, HeadInitialization::PyTorch);
         assert_ne!(other["fc.weight"][0], state["fc.weight"][0]);
         assert!(other["fc.weight"].iter().all(|value| value.abs() < 1.0 / 512f32.sqrt()));

@@ -29,7 +29,12 @@ impl ParameterInfo {
 pub fn parameters(graph: &Graph) -> Vec<ParameterInfo> {
     let of_node = |(node, description): (usize, &crate::graph::Node)| {
         let tensors = description.operation.rules().tensors(&description.name, graph.image_size);
-        tensors.into_iter().map(move |Tensor { name, role, shape }| ParameterInfo { name, node, role, shape })
+        tensors.into_iter().map(move |Tensor { name, role, shape }| ParameterInfo {
+            name,
+            node,
+            role,
+            shape,
+        })
     };
     graph.nodes.iter().enumerate().flat_map(of_node).collect()
 }

@@ -21,7 +21,8 @@ pub enum Role {
 
 impl Role {
     /// The roles of learned tensors.
-    pub const LEARNED: [Self; 5] = [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
+    pub const LEARNED: [Self; 5] =
+        [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
 
     /// Whether gradients change it. Running statistics are not learned and not counted as
     /// parameters.

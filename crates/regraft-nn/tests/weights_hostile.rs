@@ -1,9 +1,9 @@
-//! Weight files that were made to do harm, or that chance has changed: each is read or refused, in bounded memory and time, and
-//! never ends the program.
+//! Weight files that were made to do harm, or that chance has changed: each is read or refused, in
+//! bounded memory and time, and never ends the program.
 //!
-//! Everything runs in a process of its own whose memory is limited, since a file that makes a reader ask for too much would
-//! otherwise pass unseen. `REGRAFT_MUTATIONS=100000 cargo test -p regraft-nn --test weights_hostile -- --nocapture` changes each
-//! file as many times.
+//! Everything runs in a process of its own whose memory is limited, since a file that makes a
+//! reader ask for too much would otherwise pass unseen. `REGRAFT_MUTATIONS=100000 cargo test -p
+//! regraft-nn --test weights_hostile -- --nocapture` changes each file as many times.
 
 use regraft_nn::weights::{ExpectedTensor, WeightError, WeightFile, match_to, non_finite, read};
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a process that reads a small file may take, in KiB: the program itself, its threads' stacks, and the largest pickle that
-/// is let through.
+/// What a process that reads a small file may take, in KiB: the program itself, its threads'
+/// stacks, and the largest pickle that is let through.
 const MEMORY_KIB: u32 = 600_000;
 /// What reading a small file may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,13 +25,27 @@ fn in_bounded_memory(test: &str) {
     }
     let program = std::env::current_exe().expect("this program");
     let output = std::process::Command::new("sh")
-        .args(["-c", &format!("ulimit -v {MEMORY_KIB}; exec \"$0\" --exact {test} --ignored --nocapture --test-threads 1")])
+        .args([
+            "-c",
+            &format!(
+                "ulimit -v {MEMORY_KIB}; exec \"$0\" --exact {test} --ignored \
+            --nocapture --test-threads 1"
+            ),
+        ])
         .arg(program)
         .output()
         .expect("a shell");
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    println!("{}", stdout.lines().filter(|line| line.contains(": ")).collect::<Vec<_>>().join("\n"));
-    assert!(output.status.success() && stdout.contains("1 passed"), "{test}: {}\n{stdout}\n{stderr}", output.status);
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    println!(
+        "{}",
+        stdout.lines().filter(|line| line.contains(": ")).collect::<Vec<_>>().join("\n")
+    );
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{test}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
 }
 
 #[test]
@@ -73,11 +87,14 @@ fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
 /// CRC-32 as ZIP has it.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 }
+        })
     })
 }
 
-/// A ZIP archive of stored entries. `repeats` times over, its directory lists the last entry again, under other names.
+/// A ZIP archive of stored entries. `repeats` times over, its directory lists the last entry again,
+/// under other names.
 fn zip(entries: &[(&str, &[u8])], repeats: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut directory = Vec::new();
@@ -117,25 +134,41 @@ fn zip(entries: &[(&str, &[u8])], repeats: usize) -> Vec<u8> {
 
 /// A checkpoint with this pickle.
 fn checkpoint(pickle: &[u8]) -> Vec<u8> {
-    zip(&[("archive/data.pkl", pickle), ("archive/version", b"3\n"), ("archive/data/0", &[0; 64])], 0)
+    zip(
+        &[("archive/data.pkl", pickle), ("archive/version", b"3\n"), ("archive/data/0", &[0; 64])],
+        0,
+    )
 }
 
 /// A pickle of a dict of 1000 tensors, each of a storage of its own of `elements` floats.
 fn many_tensors(elements: u32) -> Vec<u8> {
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let text =
+        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let number = |number: u32| [b"J", &number.to_le_bytes()[..]].concat();
     let mut pickle = b"\x80\x02}(".to_vec();
     for place in 0..1000 {
         pickle.extend(text(&format!("tensor{place}")));
         pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         pickle.extend(
-            [text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text(&place.to_string()), text("cpu"), number(elements)]
-                .concat(),
+            [
+                text("storage"),
+                b"ctorch\nFloatStorage\n".to_vec(),
+                text(&place.to_string()),
+                text("cpu"),
+                number(elements),
+            ]
+            .concat(),
         );
         pickle.extend(b"tQ");
         pickle.extend(
-            [number(0), number(elements), b"\x85".to_vec(), number(1), b"\x85\x89ccollections\nOrderedDict\n)RtR".to_vec()]
-                .concat(),
+            [
+                number(0),
+                number(elements),
+                b"\x85".to_vec(),
+                number(1),
+                b"\x85\x89ccollections\nOrderedDict\n)RtR".to_vec(),
+            ]
+            .concat(),
         );
     }
     [pickle, b"u.".to_vec()].concat()
@@ -158,13 +191,21 @@ fn lies() {
     );
     let nested = format!(r#"{{"a":{}"#, "[".repeat(1 << 20));
     refused("a header of nested lists", &safetensors(&nested, &[]), "damaged");
-    let flat = format!(r#"{{"a":{{"dtype":"F32","shape":[{}1],"data_offsets":[0,4]}}}}"#, "1,".repeat(1 << 20));
-    assert_eq!(scratch.read(&safetensors(&flat, &[0; 4])).expect("a million dimensions of 1").tensors[0].values, [0.0]);
+    let flat = format!(
+        r#"{{"a":{{"dtype":"F32","shape":[{}1],"data_offsets":[0,4]}}}}"#,
+        "1,".repeat(1 << 20)
+    );
+    assert_eq!(
+        scratch.read(&safetensors(&flat, &[0; 4])).expect("a million dimensions of 1").tensors[0]
+            .values,
+        [0.0]
+    );
     let wide = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#;
     refused("a shape whose product overflows", &safetensors(wide, &[0; 4]), "damaged");
     let wide = r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2,0],"data_offsets":[0,0]}}"#;
     refused("an empty shape whose product overflows", &safetensors(wide, &[]), "damaged");
-    let past = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,18446744073709551615]}}"#;
+    let past = r#"{"a":{"dtype":"F32","shape":[1],
+        "data_offsets":[18446744073709551612,18446744073709551615]}}"#;
     refused("offsets past the end", &safetensors(past, &[0; 4]), "damaged");
 
     refused(
@@ -173,7 +214,10 @@ fn lies() {
         "does not list 2 entries of different names",
     );
     // Any number of names for one storage, all of them asked for.
-    let overlapping = zip(&[("archive/data.pkl", &many_tensors(1 << 18)), ("archive/data/0", &vec![0; 1 << 20])], 999);
+    let overlapping = zip(
+        &[("archive/data.pkl", &many_tensors(1 << 18)), ("archive/data/0", &vec![0; 1 << 20])],
+        999,
+    );
     refused("a storage under a thousand names", &overlapping, "claims more than");
     let mut endless = checkpoint(b"\x80\x02}.");
     let end = endless.len() - 22;
@@ -182,7 +226,8 @@ fn lies() {
     // The extension for large archives, which lists 2^60 entries of 2^62 bytes.
     let mut large = endless[..end].to_vec();
     let place = large.len() as u64;
-    large.extend(b"PK\x06\x06\x2c\x00\x00\x00\x00\x00\x00\x00\x2d\x00\x2d\x00\x00\x00\x00\x00\x00\x00\x00\x00");
+    large.extend(b"PK\x06\x06\x2c\x00\x00\x00\x00\x00\x00\x00");
+    large.extend(b"\x2d\x00\x2d\x00\x00\x00\x00\x00\x00\x00\x00\x00");
     [1_u64 << 60, 1 << 60, 1 << 62, 0].iter().for_each(|word| large.extend(word.to_le_bytes()));
     large.extend(b"PK\x06\x07\x00\x00\x00\x00");
     large.extend(place.to_le_bytes());
@@ -192,21 +237,45 @@ fn lies() {
 
     // Lists of lists: each level holds the one before twice.
     let mut laughs = b"\x80\x02]q\x00".to_vec();
-    (0..200_u8)
-        .for_each(|level| laughs.extend([b'0', b']', b'q', level + 1, b'h', level, b'a', b'h', level, b'a', b'q', level + 1]));
+    (0..200_u8).for_each(|level| {
+        laughs.extend([
+            b'0',
+            b']',
+            b'q',
+            level + 1,
+            b'h',
+            level,
+            b'a',
+            b'h',
+            level,
+            b'a',
+            b'q',
+            level + 1,
+        ])
+    });
     refused("lists that double", &checkpoint(&[&laughs[..], b"."].concat()), "damaged");
     let deep = [b"\x80\x02N".to_vec(), vec![0x85; 400_000], b".".to_vec()].concat();
     refused("tuples in tuples", &checkpoint(&deep), "damaged");
     let flat = [b"\x80\x02".to_vec(), vec![b']'; 499_000], b".".to_vec()].concat();
     assert!(scratch.read(&checkpoint(&flat)).is_err(), "half a million lists");
-    let copies = [b"\x80\x02X\x00\x00\x10\x00".to_vec(), vec![b'a'; 1 << 20], vec![b'2'; 400_000], b".".to_vec()].concat();
+    let copies = [
+        b"\x80\x02X\x00\x00\x10\x00".to_vec(),
+        vec![b'a'; 1 << 20],
+        vec![b'2'; 400_000],
+        b".".to_vec(),
+    ]
+    .concat();
     refused("a long text, copied over and over", &checkpoint(&copies), "damaged");
     refused(
         "too many operations",
         &checkpoint(&[b"\x80\x02".to_vec(), vec![b'N'; 600_000], b".".to_vec()].concat()),
         "operations",
     );
-    refused("a call", &checkpoint(b"\x80\x02}(U\x01acposix\nsystem\nU\x02id\x85Ru."), "posix.system");
+    refused(
+        "a call",
+        &checkpoint(b"\x80\x02}(U\x01acposix\nsystem\nU\x02id\x85Ru."),
+        "posix.system",
+    );
     refused("a number of 2^31 digits", &checkpoint(b"\x80\x02\x8b\xff\xff\xff\x7f."), "ends early");
 
     // Not a number: it is read as it is, and no network takes it.
@@ -237,7 +306,8 @@ impl Chance {
 }
 
 /// Numbers that readers trip over.
-const WORDS: [u64; 8] = [0, 1, 0x7f, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
+const WORDS: [u64; 8] =
+    [0, 1, 0x7f, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
 
 /// Changes a file in one of the ways in which files go wrong, or are made to.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
@@ -246,7 +316,8 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
         0 => bytes[place] ^= 1 << chance.below(8),
         1 => bytes[place] = chance.next() as u8,
         2 => {
-            let (word, length) = (WORDS[chance.below(WORDS.len())].to_le_bytes(), 1 << chance.below(4));
+            let (word, length) =
+                (WORDS[chance.below(WORDS.len())].to_le_bytes(), 1 << chance.below(4));
             bytes.iter_mut().skip(place).zip(word).take(length).for_each(|(byte, new)| *byte = new);
         }
         3 => bytes.truncate(place),
@@ -263,7 +334,10 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
         }
         // In text, numbers of many digits; in a pickle, an operation more.
         7 => match bytes[place..].iter().position(u8::is_ascii_digit) {
-            Some(digit) => drop(bytes.splice(place + digit..=place + digit, b"99999999999999999999".iter().copied())),
+            Some(digit) => drop(
+                bytes
+                    .splice(place + digit..=place + digit, b"99999999999999999999".iter().copied()),
+            ),
             None => bytes.insert(place, b'9'),
         },
         _ => bytes.insert(place, b"(]}2R\x81\x85\x86\x87hqjrNtlde0b\x93\x94Q"[chance.below(23)]),
@@ -274,22 +348,33 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
 }
 
 #[test]
-#[ignore = "run with limited memory by files_that_chance_has_changed_are_read_or_refused_in_bounded_memory"]
+#[ignore = "run with limited memory by \
+    files_that_chance_has_changed_are_read_or_refused_in_bounded_memory"]
 fn mutations() {
-    let rounds: usize =
-        std::env::var("REGRAFT_MUTATIONS").map_or(250, |text| text.parse().expect("REGRAFT_MUTATIONS is a number"));
+    let rounds: usize = std::env::var("REGRAFT_MUTATIONS")
+        .map_or(250, |text| text.parse().expect("REGRAFT_MUTATIONS is a number"));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights");
-    let mut names: Vec<PathBuf> =
-        std::fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("a fixture").path()).collect();
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("fixtures")
+        .map(|entry| entry.expect("a fixture").path())
+        .collect();
     names.sort();
-    let files: Vec<Vec<u8>> =
-        names.iter().map(|path| std::fs::read(path).expect("a fixture")).filter(|bytes| !bytes.is_empty()).collect();
+    let files: Vec<Vec<u8>> = names
+        .iter()
+        .map(|path| std::fs::read(path).expect("a fixture"))
+        .filter(|bytes| !bytes.is_empty())
+        .collect();
     let scratch = Scratch::new();
     let mut chance = Chance(1);
-    // A parser's panic is caught and becomes the file's error; that it happened is worth a report to its authors.
+    // A parser's panic is caught and becomes the file's error; that it happened is worth a report
+    // to its authors.
     static CAUGHT: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     std::panic::set_hook(Box::new(|panic| {
-        *CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).entry(panic.to_string()).or_default() += 1;
+        *CAUGHT
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(panic.to_string())
+            .or_default() += 1;
         eprintln!("{panic}");
     }));
     let (mut taken, mut refused, mut slowest) = (0, 0, Duration::ZERO);
@@ -304,7 +389,9 @@ fn mutations() {
             match scratch.read(&bytes) {
                 Ok(file) => {
                     taken += 1;
-                    assert!(file.tensors.iter().all(|tensor| tensor.shape.iter().product::<usize>() == tensor.values.len()));
+                    assert!(file.tensors.iter().all(
+                        |tensor| tensor.shape.iter().product::<usize>() == tensor.values.len()
+                    ));
                 }
                 Err(error) => {
                     refused += 1;
@@ -314,9 +401,19 @@ fn mutations() {
             slowest = slowest.max(started.elapsed());
         }
     }
-    println!("{} files changed {rounds} times: {taken} read, {refused} refused, the slowest in {slowest:?}", files.len());
+    println!(
+        "{} files changed {rounds} times: {taken} read, {refused} refused, the slowest in \
+         {slowest:?}",
+        files.len()
+    );
     let caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("panics caught: {} in all, {} different", caught.values().sum::<usize>(), caught.len());
-    caught.iter().for_each(|(panic, count)| println!("{count} times: {}", panic.replace('\n', " ")));
+    println!(
+        "panics caught: {} in all, {} different",
+        caught.values().sum::<usize>(),
+        caught.len()
+    );
+    caught
+        .iter()
+        .for_each(|(panic, count)| println!("{count} times: {}", panic.replace('\n', " ")));
     assert!(taken > 0 && refused > taken);
 }

@@ -1,7 +1,9 @@
-//! Matching weight files to an architecture: prefixes, old names, heads of another class count, and what is refused.
+//! Matching weight files to an architecture: prefixes, old names, heads of another class count, and
+//! what is refused.
 
 use regraft_nn::weights::{
-    ExpectedTensor, HeadMatch, Matched, NamedTensor, WeightError, WeightFile, WeightFormat, match_to, read,
+    ExpectedTensor, HeadMatch, Matched, NamedTensor, WeightError, WeightFile, WeightFormat,
+    match_to, read,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,8 +61,12 @@ fn names(matched: &Matched) -> Vec<&str> {
 #[test]
 fn prefixes_are_taken_off() {
     let plain = match_to(read_fixture("zip.pth"), &tiny_expected(3)).unwrap();
-    assert_eq!((plain.head, plain.prefix_stripped.as_str(), plain.names_translated), (HeadMatch::Same, "", false));
-    for (name, prefix) in [("prefixed.pth", "module."), ("prefixed_twice.pth", "module.backbone.")] {
+    assert_eq!(
+        (plain.head, plain.prefix_stripped.as_str(), plain.names_translated),
+        (HeadMatch::Same, "", false)
+    );
+    for (name, prefix) in [("prefixed.pth", "module."), ("prefixed_twice.pth", "module.backbone.")]
+    {
         let matched = match_to(read_fixture(name), &tiny_expected(3)).unwrap();
         assert_eq!(matched.prefix_stripped, prefix);
         assert_eq!(matched.tensors, plain.tensors, "{name}");
@@ -70,9 +76,12 @@ fn prefixes_are_taken_off() {
 #[test]
 fn a_prefix_that_few_names_have_stays_and_one_that_makes_names_equal_is_refused() {
     let expectation = [expected("a", &[1]), expected("b", &[1]), expected("module.c", &[1])];
-    let matched = match_to(file_of(&[("a", &[1]), ("b", &[1]), ("module.c", &[1])]), &expectation).unwrap();
+    let matched =
+        match_to(file_of(&[("a", &[1]), ("b", &[1]), ("module.c", &[1])]), &expectation).unwrap();
     assert_eq!(names(&matched), ["a", "b", "module.c"]);
-    let error = match_to(file_of(&[("module.a", &[1]), ("module.b", &[1]), ("a", &[1])]), &expectation).unwrap_err();
+    let error =
+        match_to(file_of(&[("module.a", &[1]), ("module.b", &[1]), ("a", &[1])]), &expectation)
+            .unwrap_err();
     assert!(matches!(error, WeightError::Duplicate { name, .. } if name == "a"));
 }
 
@@ -92,7 +101,8 @@ fn a_head_of_another_class_count_is_returned_as_found() {
 
 #[test]
 fn a_head_that_disagrees_with_itself_or_takes_other_features_is_refused() {
-    // A weight for four classes with a bias for five; a weight over three features; a weight without its bias.
+    // A weight for four classes with a bias for five; a weight over three features; a weight
+    // without its bias.
     for head in [
         &[("fc.weight", &[4, 2][..]), ("fc.bias", &[5])][..],
         &[("fc.weight", &[4, 3]), ("fc.bias", &[4])],
@@ -120,7 +130,9 @@ fn everything_wrong_in_the_trunk_is_listed_by_name() {
     ]);
     let error = match_to(file, &tiny_expected(3)).unwrap_err();
     let message = error.to_string();
-    let WeightError::Mismatch { missing, unexpected, wrong_shape, .. } = error else { panic!("{message}") };
+    let WeightError::Mismatch { missing, unexpected, wrong_shape, .. } = error else {
+        panic!("{message}")
+    };
     assert_eq!(missing, ["bn1.bias"]);
     assert_eq!(unexpected, ["layer9.weight"]);
     assert_eq!(wrong_shape.len(), 1);
@@ -129,29 +141,38 @@ fn everything_wrong_in_the_trunk_is_listed_by_name() {
         "made.pth does not fit the model:\n\
          1 missing from the file:\n  bn1.bias\n\
          1 in the file but not in the model:\n  layer9.weight\n\
-         1 of the wrong shape:\n  conv1.weight: [2, 3, 3, 3] in the file, [2, 3, 1, 2] in the model\n\
+         1 of the wrong shape:\n  conv1.weight: [2, 3, 3, 3] in the file, [2, 3, 1, 2] in the \
+             model\n\
          choose the architecture that the file was made for, or the file made for this architecture"
     );
 }
 
 #[test]
 fn a_long_list_is_cut_in_print_and_whole_in_the_error() {
-    let expectation: Vec<ExpectedTensor> = (0..50).map(|number| expected(&format!("layer{number:02}"), &[1])).collect();
+    let expectation: Vec<ExpectedTensor> =
+        (0..50).map(|number| expected(&format!("layer{number:02}"), &[1])).collect();
     let error = match_to(file_of(&[]), &expectation).unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("50 missing") && message.contains("layer19\n  and 30 more"), "{message}");
+    assert!(
+        message.contains("50 missing") && message.contains("layer19\n  and 30 more"),
+        "{message}"
+    );
     assert!(matches!(error, WeightError::Mismatch { missing, .. } if missing.len() == 50));
 }
 
 #[test]
 fn old_efficientnet_names_become_timms() {
     let mut layers: Vec<(String, Vec<usize>)> = Vec::new();
-    let mut convolution = |name: &str, shape: &[usize]| layers.push((format!("{name}.weight"), shape.to_vec()));
-    // Stage 0: one depthwise-separable block. Stage 1: one inverted residual. Stage 2: two of the same width.
+    let mut convolution =
+        |name: &str, shape: &[usize]| layers.push((format!("{name}.weight"), shape.to_vec()));
+    // Stage 0: one depthwise-separable block. Stage 1: one inverted residual. Stage 2: two of the
+    // same width.
     convolution("conv_stem", &[2, 3, 1, 1]);
     convolution("blocks.0.0.conv_dw", &[2, 1, 1, 1]);
     convolution("blocks.0.0.conv_pw", &[1, 2, 1, 1]);
-    for (block, given, wide, out) in [("blocks.1.0", 1, 2, 3), ("blocks.2.0", 3, 6, 4), ("blocks.2.1", 4, 8, 4)] {
+    for (block, given, wide, out) in
+        [("blocks.1.0", 1, 2, 3), ("blocks.2.0", 3, 6, 4), ("blocks.2.1", 4, 8, 4)]
+    {
         convolution(&format!("{block}.conv_pw"), &[wide, given, 1, 1]);
         convolution(&format!("{block}.conv_dw"), &[wide, 1, 1, 1]);
         convolution(&format!("{block}.conv_pwl"), &[out, wide, 1, 1]);
@@ -179,7 +200,8 @@ fn old_efficientnet_names_become_timms() {
     }
     layers.push(("classifier.weight".to_string(), vec![3, 5]));
     layers.push(("classifier.bias".to_string(), vec![3]));
-    let expectation: Vec<ExpectedTensor> = layers.iter().map(|(name, shape)| expected(name, shape)).collect();
+    let expectation: Vec<ExpectedTensor> =
+        layers.iter().map(|(name, shape)| expected(name, shape)).collect();
 
     let matched = match_to(read_fixture("old_efficientnet.pth"), &expectation).unwrap();
     assert!(matched.names_translated);
@@ -187,15 +209,18 @@ fn old_efficientnet_names_become_timms() {
     assert_eq!(matched.tensors["blocks.1.0.bn3.weight"].values, [-1.0, -0.875, -0.75]);
 }
 
-/// `fixtures/torchvision_names.py` of the repository proves the pairs of names by computing with both.
+/// `fixtures/torchvision_names.py` of the repository proves the pairs of names by computing with
+/// both.
 #[test]
 fn torchvisions_names_are_translated_to_timms() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/torchvision_names.json");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/torchvision_names.json");
     let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let networks = record.as_object().unwrap();
     assert_eq!(networks.len(), 3);
     for (architecture, pairs) in networks {
-        let pairs: Vec<(String, Vec<usize>, String)> = serde_json::from_value(pairs.clone()).unwrap();
+        let pairs: Vec<(String, Vec<usize>, String)> =
+            serde_json::from_value(pairs.clone()).unwrap();
         // Each tensor is full of its own number, by which it is known after the translation.
         let tensors = pairs.iter().zip(0u16..).map(|((name, shape, _), number)| NamedTensor {
             name: name.clone(),
@@ -204,16 +229,22 @@ fn torchvisions_names_are_translated_to_timms() {
         });
         let file = WeightFile { tensors: tensors.collect(), ..file_of(&[]) };
         let graph = regraft_nn::architectures::find(architecture).unwrap().graph();
-        let expected = regraft_nn::parameters::parameters(&graph).into_iter().map(|parameter| ExpectedTensor {
-            head: parameter.node >= graph.backbone(),
-            name: parameter.name,
-            shape: parameter.shape,
+        let expected = regraft_nn::parameters::parameters(&graph).into_iter().map(|parameter| {
+            ExpectedTensor {
+                head: parameter.node >= graph.backbone(),
+                name: parameter.name,
+                shape: parameter.shape,
+            }
         });
         let matched = match_to(file, &expected.collect::<Vec<_>>()).unwrap();
         assert!(matched.names_translated && matched.head == HeadMatch::Same, "{architecture}");
         assert_eq!(matched.tensors.len(), pairs.len());
         for ((name, _, timm), number) in pairs.iter().zip(0u16..) {
-            assert_eq!(matched.tensors[timm].values[0], f32::from(number), "{architecture}: {name}");
+            assert_eq!(
+                matched.tensors[timm].values[0],
+                f32::from(number),
+                "{architecture}: {name}"
+            );
         }
     }
 }
@@ -223,6 +254,7 @@ fn torchvisions_names_are_translated_to_timms() {
 fn other_networks_names_are_left_alone() {
     let names = ["features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"];
     let expectation = names.map(|name| expected(name, &[1]));
-    let matched = match_to(file_of(&names.map(|name| (name, &[1usize][..]))), &expectation).unwrap();
+    let matched =
+        match_to(file_of(&names.map(|name| (name, &[1usize][..]))), &expectation).unwrap();
     assert!(!matched.names_translated);
 }

@@ -1,6 +1,8 @@
 //! Reading weight files that PyTorch and safetensors wrote. `fixtures/weights.py` makes them.
 
-use regraft_nn::weights::{NamedTensor, WeightError, WeightFile, WeightFormat, read, read_safetensors};
+use regraft_nn::weights::{
+    NamedTensor, WeightError, WeightFile, WeightFormat, read, read_safetensors,
+};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -17,7 +19,11 @@ fn ramp(count: usize) -> Vec<f32> {
 }
 
 fn ramp_tensor(name: &str, shape: &[usize]) -> NamedTensor {
-    NamedTensor { name: name.to_string(), shape: shape.to_vec(), values: ramp(shape.iter().product()) }
+    NamedTensor {
+        name: name.to_string(),
+        shape: shape.to_vec(),
+        values: ramp(shape.iter().product()),
+    }
 }
 
 /// The script's `tiny_state_dict`, sorted, without its integer counter.
@@ -56,14 +62,18 @@ fn a_state_dict_reads_the_same_from_every_container_and_nesting() {
 
 #[test]
 fn a_running_average_is_preferred_to_raw_weights_and_named() {
-    for (name, prefix, chosen, other) in
-        [("average_timm.pth", "", "state_dict_ema", "state_dict"), ("average_torchvision.pth", "module.", "model_ema", "model")]
-    {
+    for (name, prefix, chosen, other) in [
+        ("average_timm.pth", "", "state_dict_ema", "state_dict"),
+        ("average_torchvision.pth", "module.", "model_ema", "model"),
+    ] {
         let file = read_fixture(name);
-        let expected = tiny().into_iter().map(|tensor| NamedTensor { name: format!("{prefix}{}", tensor.name), ..tensor });
+        let expected = tiny()
+            .into_iter()
+            .map(|tensor| NamedTensor { name: format!("{prefix}{}", tensor.name), ..tensor });
         assert_eq!(file.tensors, expected.collect::<Vec<_>>(), "{name}");
         let [note] = &file.notes[..] else { panic!("{:?}", file.notes) };
-        let words = format!("{chosen}, a running average, is used, as timm does, and {other} is not");
+        let words =
+            format!("{chosen}, a running average, is used, as timm does, and {other} is not");
         assert!(note.contains(name) && note.contains(&words), "{note}");
     }
     let file = read_fixture("average_none.pth");
@@ -90,7 +100,11 @@ fn a_second_complete_set_of_weights_is_named_whatever_its_key() {
 #[test]
 fn the_extension_decides_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    for (source, name) in [("plain.safetensors", "weights.pth"), ("legacy.pth", "weights.safetensors"), ("zip.pth", "weights")] {
+    for (source, name) in [
+        ("plain.safetensors", "weights.pth"),
+        ("legacy.pth", "weights.safetensors"),
+        ("zip.pth", "weights"),
+    ] {
         let path = folder.path().join(name);
         std::fs::copy(fixture(source), &path).unwrap();
         assert_eq!(read(&path).unwrap().tensors, tiny(), "{source}");
@@ -113,7 +127,8 @@ fn every_float_type_becomes_f32_and_integers_are_named() {
         let file = read_fixture(name);
         let expected = ["bfloat16", "float16", "float64"].map(|name| ramp_tensor(name, &[2, 3]));
         assert_eq!(file.tensors, expected, "{name}");
-        let lowercase: Vec<String> = file.ignored.iter().map(|entry| entry.to_lowercase()).collect();
+        let lowercase: Vec<String> =
+            file.ignored.iter().map(|entry| entry.to_lowercase()).collect();
         assert_eq!(lowercase, ["bool (bool)", "int64 (i64)"], "{name}");
     }
 }
@@ -122,17 +137,23 @@ fn every_float_type_becomes_f32_and_integers_are_named() {
 fn views_are_gathered_in_row_major_order() {
     for name in ["views.pth", "views_legacy.pth"] {
         let file = read_fixture(name);
-        let tensor = |wanted: &str| file.tensors.iter().find(|tensor| tensor.name == wanted).unwrap();
+        let tensor =
+            |wanted: &str| file.tensors.iter().find(|tensor| tensor.name == wanted).unwrap();
         let at = |place: usize| place as f32 / 8.0 - 1.0;
         let expect = |wanted: &str, shape: &[usize], values: Vec<f32>| {
             assert_eq!(tensor(wanted).shape, shape, "{name}: {wanted}");
             assert_eq!(tensor(wanted).values, values, "{name}: {wanted}");
         };
         expect("whole", &[4, 6], ramp(24));
-        expect("transposed", &[6, 4], (0..6).flat_map(|i| (0..4).map(move |j| at(6 * j + i))).collect());
+        expect(
+            "transposed",
+            &[6, 4],
+            (0..6).flat_map(|i| (0..4).map(move |j| at(6 * j + i))).collect(),
+        );
         expect("offset", &[6], (12..18).map(at).collect());
         expect("stepped", &[3, 3], (1..4).flat_map(|i| [0, 2, 4].map(|j| at(6 * i + j))).collect());
-        let permuted = (0..4).flat_map(|k| (0..2).flat_map(move |i| (0..3).map(move |j| at(12 * i + 4 * j + k))));
+        let permuted = (0..4)
+            .flat_map(|k| (0..2).flat_map(move |i| (0..3).map(move |j| at(12 * i + 4 * j + k))));
         expect("permuted", &[4, 2, 3], permuted.collect());
         expect("channels_last", &[1, 2, 2, 3], ramp(12));
         expect("scalar", &[], vec![2.5]);
@@ -144,7 +165,10 @@ fn views_are_gathered_in_row_major_order() {
 fn a_call_in_a_pickle_is_refused_and_not_run() {
     for name in ["calls_system.pth", "calls_system_legacy.pth"] {
         let error = read(&fixture(name)).unwrap_err();
-        assert!(matches!(&error, WeightError::Hostile { callable, .. } if callable == "posix.system"), "{name}: {error}");
+        assert!(
+            matches!(&error, WeightError::Hostile { callable, .. } if callable == "posix.system"),
+            "{name}: {error}"
+        );
         let message = error.to_string();
         assert!(message.contains(name) && message.contains("nothing was run"), "{message}");
     }
@@ -167,7 +191,10 @@ fn refused(name: &str, kind: Kind, part: &str) {
         Kind::Unsupported => matches!(error, WeightError::Unsupported { .. }),
     };
     let message = error.to_string();
-    assert!(fits && message.contains(part) && message.contains(name), "{name}: {error:?}\n{message}");
+    assert!(
+        fits && message.contains(part) && message.contains(name),
+        "{name}: {error:?}\n{message}"
+    );
 }
 
 #[test]
@@ -205,7 +232,8 @@ fn a_flipped_byte_never_brings_the_program_down() {
             refusals += usize::from(read(&path).is_err());
         }
     }
-    // A flipped weight in a format without checksums stays unseen; most of these small files is structure.
+    // A flipped weight in a format without checksums stays unseen; most of these small files is
+    // structure.
     assert!(refusals > 150, "{refusals}");
 }
 
@@ -246,7 +274,10 @@ fn models_of_other_frameworks_are_not_supported_rather_than_damaged() {
     for (start, name) in starts {
         std::fs::write(&path, [start, &[0; 300]].concat()).unwrap();
         let error = read(&path).unwrap_err();
-        assert!(matches!(error, WeightError::Unsupported { .. } | WeightError::NotWeights { .. }), "{error:?}");
+        assert!(
+            matches!(error, WeightError::Unsupported { .. } | WeightError::NotWeights { .. }),
+            "{error:?}"
+        );
         let message = error.to_string();
         assert!(message.contains(name) && !message.contains("damaged"), "{message}");
     }
@@ -258,13 +289,26 @@ fn strangers_are_named() {
     refused("pointer.safetensors", Kind::NotWeights, "git lfs pull");
     refused("empty.pth", Kind::NotWeights, "empty file");
     refused("script.pt", Kind::Unsupported, "TorchScript");
-    refused("exported_2_5.pt2", Kind::Unsupported, "a torch.export program; save the model's state_dict()");
-    refused("exported_2_8.pt2", Kind::Unsupported, "a torch.export program; save the model's state_dict()");
+    refused(
+        "exported_2_5.pt2",
+        Kind::Unsupported,
+        "a torch.export program; save the model's state_dict()",
+    );
+    refused(
+        "exported_2_8.pt2",
+        Kind::Unsupported,
+        "a torch.export program; save the model's state_dict()",
+    );
     refused("archive.zip", Kind::NotWeights, "torch.save did not write");
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(read(folder.path()), Err(WeightError::NotWeights { found, .. }) if found == "a folder"));
+    assert!(
+        matches!(read(folder.path()), Err(WeightError::NotWeights { found, .. }) if found == "a \
+            folder")
+    );
     let absent = read(&folder.path().join("absent.pth")).unwrap_err();
-    assert!(matches!(absent, WeightError::Read { .. }) && absent.to_string().contains("absent.pth"));
+    assert!(
+        matches!(absent, WeightError::Read { .. }) && absent.to_string().contains("absent.pth")
+    );
 }
 
 /// Reads a file that must not block, in a thread that is left behind if it does.
@@ -277,15 +321,23 @@ fn pipes_and_devices_are_refused_without_waiting() {
     for path in [pipe, PathBuf::from("/dev/zero")] {
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || sender.send(Box::new(read(&path))).is_ok());
-        let outcome = receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not block");
-        assert!(matches!(*outcome, Err(WeightError::NotWeights { found, .. }) if found == "a pipe, a socket or a device"));
+        let outcome =
+            receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not block");
+        assert!(
+            matches!(*outcome, Err(WeightError::NotWeights { found, .. }) if found == "a pipe, a \
+                socket or a device")
+        );
     }
 }
 
 #[test]
 fn a_file_of_gigabytes_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, part) in [("plain.safetensors", "4294967296"), ("zip.pth", "4294967296"), ("empty.pth", "zeros only")] {
+    for (name, part) in [
+        ("plain.safetensors", "4294967296"),
+        ("zip.pth", "4294967296"),
+        ("empty.pth", "zeros only"),
+    ] {
         let path = folder.path().join(name);
         std::fs::copy(fixture(name), &path).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 << 30).unwrap();

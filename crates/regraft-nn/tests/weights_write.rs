@@ -1,7 +1,9 @@
 //! Writing safetensors and converting to it.
 
 use half::f16;
-use regraft_nn::weights::{NamedTensor, StorageType, WeightError, WeightFormat, convert, read, write_safetensors};
+use regraft_nn::weights::{
+    NamedTensor, StorageType, WeightError, WeightFormat, convert, read, write_safetensors,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -35,7 +37,9 @@ fn what_is_written_reads_back() {
     let mut sorted = tensors.to_vec();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let bits = |tensors: &[NamedTensor]| -> Vec<(String, Vec<usize>, Vec<u32>)> {
-        let entry = |t: &NamedTensor| (t.name.clone(), t.shape.clone(), t.values.iter().map(|v| v.to_bits()).collect());
+        let entry = |t: &NamedTensor| {
+            (t.name.clone(), t.shape.clone(), t.values.iter().map(|v| v.to_bits()).collect())
+        };
         tensors.iter().map(entry).collect()
     };
     assert_eq!(bits(&file.tensors), bits(&sorted));
@@ -53,15 +57,23 @@ fn half_storage_rounds_matrices_and_keeps_vectors() {
     assert_eq!(file.tensors[1].values, values.map(|value| f16::from_f32(value).to_f32()));
     // 8 for the header's length, the padded header, 4 × 4 bytes of bias, 4 × 2 of weight.
     let header_bytes = u64::from_le_bytes(*std::fs::read(&path).unwrap().first_chunk().unwrap());
-    assert_eq!((header_bytes % 8, std::fs::metadata(&path).unwrap().len()), (0, 8 + header_bytes + 24));
+    assert_eq!(
+        (header_bytes % 8, std::fs::metadata(&path).unwrap().len()),
+        (0, 8 + header_bytes + 24)
+    );
 }
 
 #[test]
 fn the_bytes_depend_on_the_content_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let keys: Vec<(String, String)> = (0..20).map(|number| (format!("key {number}"), format!("{number}"))).collect();
+    let keys: Vec<(String, String)> =
+        (0..20).map(|number| (format!("key {number}"), format!("{number}"))).collect();
     let about: BTreeMap<String, String> = keys.into_iter().collect();
-    let mut tensors = vec![tensor("b", &[1, 2], &[1.0, 2.0]), tensor("a", &[2], &[3.0, 4.0]), tensor("c", &[1], &[5.0])];
+    let mut tensors = vec![
+        tensor("b", &[1, 2], &[1.0, 2.0]),
+        tensor("a", &[2], &[3.0, 4.0]),
+        tensor("c", &[1], &[5.0]),
+    ];
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     write_safetensors(&first, &tensors, &about, StorageType::F16).unwrap();
     tensors.reverse();
@@ -79,13 +91,22 @@ fn a_value_beyond_f16_is_refused_by_name_and_the_old_file_stays() {
     std::fs::write(&path, "the old file").unwrap();
     for value in [65520.0, -1e9, f32::INFINITY, f32::NAN] {
         let tensors = [tensor("layer.weight", &[1, 2], &[0.0, value])];
-        let error = write_safetensors(&path, &tensors, &BTreeMap::new(), StorageType::F16).unwrap_err();
-        assert!(matches!(&error, WeightError::HalfRange { name, .. } if name == "layer.weight"), "{error}");
+        let error =
+            write_safetensors(&path, &tensors, &BTreeMap::new(), StorageType::F16).unwrap_err();
+        assert!(
+            matches!(&error, WeightError::HalfRange { name, .. } if name == "layer.weight"),
+            "{error}"
+        );
         assert!(error.to_string().contains("store it as f32"), "{error}");
     }
     assert_eq!(std::fs::read(&path).unwrap(), b"the old file");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing half-written is left behind");
-    write_safetensors(&path, &[tensor("a", &[1], &[1.0])], &BTreeMap::new(), StorageType::F32).unwrap();
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing half-written is left behind"
+    );
+    write_safetensors(&path, &[tensor("a", &[1], &[1.0])], &BTreeMap::new(), StorageType::F32)
+        .unwrap();
     assert_eq!(read(&path).unwrap().tensors.len(), 1);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -106,11 +127,18 @@ fn a_new_file_has_the_permissions_of_any_new_file() {
 fn tensors_that_make_no_file_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
-    let write = |tensors: &[NamedTensor]| write_safetensors(&path, tensors, &BTreeMap::new(), StorageType::F32);
+    let write = |tensors: &[NamedTensor]| {
+        write_safetensors(&path, tensors, &BTreeMap::new(), StorageType::F32)
+    };
     let twice = [tensor("a", &[1], &[0.0]), tensor("a", &[1], &[0.0])];
     assert!(matches!(write(&twice), Err(WeightError::Duplicate { .. })));
     assert!(matches!(write(&[tensor("a", &[2], &[0.0])]), Err(WeightError::ValueCount { .. })));
-    let nowhere = write_safetensors(&folder.path().join("absent/model"), &[], &BTreeMap::new(), StorageType::F32);
+    let nowhere = write_safetensors(
+        &folder.path().join("absent/model"),
+        &[],
+        &BTreeMap::new(),
+        StorageType::F32,
+    );
     assert!(matches!(nowhere, Err(WeightError::Write { path, .. }) if path.contains("absent")));
     assert!(!path.exists());
 }
@@ -119,7 +147,13 @@ fn tensors_that_make_no_file_are_refused() {
 fn converting_translates_rounds_and_reports() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("converted.safetensors");
-    let report = convert(&fixture("old_efficientnet.pth"), &path, StorageType::F16, &metadata(&[("made", "here")])).unwrap();
+    let report = convert(
+        &fixture("old_efficientnet.pth"),
+        &path,
+        StorageType::F16,
+        &metadata(&[("made", "here")]),
+    )
+    .unwrap();
     assert_eq!((report.format, report.names_translated), (WeightFormat::TorchZip, true));
     assert_eq!(report.bytes, std::fs::metadata(&path).unwrap().len());
     // The fixture's values are exact in f16.
@@ -128,8 +162,12 @@ fn converting_translates_rounds_and_reports() {
     assert_eq!(converted.metadata, metadata(&[("made", "here")]));
     assert_eq!(converted.tensors.len(), report.tensors);
     assert!(converted.tensors.iter().any(|tensor| tensor.name == "blocks.2.1.conv_pwl.weight"));
-    let parameters: usize =
-        converted.tensors.iter().filter(|tensor| !tensor.name.contains("running_")).map(|tensor| tensor.values.len()).sum();
+    let parameters: usize = converted
+        .tensors
+        .iter()
+        .filter(|tensor| !tensor.name.contains("running_"))
+        .map(|tensor| tensor.values.len())
+        .sum();
     assert_eq!(report.parameters, parameters);
 
     // A second conversion keeps the first one's metadata and finds nothing left to translate.
@@ -140,7 +178,8 @@ fn converting_translates_rounds_and_reports() {
 
     // 0.1 lies between two f16 values 2^-14 apart.
     let source = folder.path().join("source.safetensors");
-    let tensors = [tensor("module.weight", &[1, 2], &[0.1, 0.5]), tensor("module.bias", &[1], &[0.1])];
+    let tensors =
+        [tensor("module.weight", &[1, 2], &[0.1, 0.5]), tensor("module.bias", &[1], &[0.1])];
     write_safetensors(&source, &tensors, &BTreeMap::new(), StorageType::F32).unwrap();
     let report = convert(&source, &path, StorageType::F16, &BTreeMap::new()).unwrap();
     let error = (f16::from_f32(0.1).to_f32() - 0.1f32).abs();

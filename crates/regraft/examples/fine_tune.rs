@@ -1,5 +1,5 @@
-//! Fine-tunes the embedded model on a folder, then asks the result about a picture:
-//! `cargo run --release -p regraft --example fine_tune -- sample/fashion sample/fashion/test/bag/00030.png`.
+//! Fine-tunes the embedded model on a folder, then asks the result about a picture: `cargo run
+//! --release -p regraft --example fine_tune -- sample/fashion sample/fashion/test/bag/00030.png`.
 
 use regraft::config::{Freeze, PrecisionChoice, Recipe, TrainConfig};
 use regraft::data::loader::LoaderOptions;
@@ -15,13 +15,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = arguments.next().ok_or("give a folder of pictures")?;
     let picture = arguments.next().ok_or("give a picture")?;
 
-    // The default recipe fits the head; from there on, the layers above `blocks.5` learn for two epochs.
+    // The default recipe fits the head; from there on, the layers above `blocks.5` learn for two
+    // epochs.
     let freeze = Some(Freeze::Through("blocks.5".into()));
-    let config = TrainConfig { freeze, epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
+    let config =
+        TrainConfig { freeze, epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
     let output = Output { parent: "runs".into(), ..Output::default() };
     let outcome = train(&config, &output, &mut |event| {
         if let Event::Epoch { row, .. } = event {
-            println!("epoch {}: loss {:.3}, validation accuracy {:?}", row.epoch, row.train_loss, row.validation_accuracy);
+            println!(
+                "epoch {}: loss {:.3}, validation accuracy {:?}",
+                row.epoch, row.train_loss, row.validation_accuracy
+            );
         }
     })?;
     println!("test accuracy {:?}, in {}", outcome.summary.test_accuracy, outcome.folder.display());

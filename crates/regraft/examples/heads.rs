@@ -1,5 +1,6 @@
 //! Times the fitted head. Either on made-up features, by number of classes and images of each:
-//! `cargo run --release -p regraft --example heads -- 1000 10`, or on those of a file that `--features` names.
+//! `cargo run --release -p regraft --example heads -- 1000 10`, or on those of a file that
+//! `--features` names.
 
 use regraft::logistic_regression::{CrossValidationOptions, Examples, cross_validate_and_solve};
 use regraft_base::random::{Draws, Purpose};
@@ -21,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         [path] => {
             let bytes = std::fs::read(path)?;
-            let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word)).collect();
+            let words: Vec<u32> =
+                bytes.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word)).collect();
             let count = words[0] as usize;
             let features = words[3 + count..].iter().map(|&word| f32::from_bits(word)).collect();
             (features, words[3..3 + count].to_vec(), words[2] as usize)
@@ -45,10 +47,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         ControlFlow::Continue(())
     };
-    let (found, solution) = cross_validate_and_solve(examples, &CrossValidationOptions::new(0), &mut progress)?;
+    let (found, solution) =
+        cross_validate_and_solve(examples, &CrossValidationOptions::new(0), &mut progress)?;
     eprintln!();
     println!(
-        "{} examples of {classes} classes: {:.1} s, strength {:.4}, {} + {} evaluations, loss {:.6}, peak memory {} MiB",
+        "{} examples of {classes} classes: {:.1} s, strength {:.4}, {} + {} evaluations, loss \
+         {:.6}, peak memory {} MiB",
         labels.len(),
         started.elapsed().as_secs_f64(),
         found.strength,
@@ -58,12 +62,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         peak_memory().unwrap_or(0) / 1024,
     );
     for trial in &found.trials {
-        println!("  strength {:9.4}: loss {:.6}, accuracy {:.4}", trial.strength, trial.loss, trial.accuracy);
+        println!(
+            "  strength {:9.4}: loss {:.6}, accuracy {:.4}",
+            trial.strength, trial.loss, trial.accuracy
+        );
     }
     Ok(())
 }
 
-/// Features as a backbone gives them: none negative, correlated, with means far from zero, in a cluster for each class.
+/// Features as a backbone gives them: none negative, correlated, with means far from zero, in a
+/// cluster for each class.
 fn made_up(classes: usize, images: usize) -> (Vec<f32>, Vec<u32>) {
     let normals = |part: u32, length: usize| -> Vec<f32> {
         let mut draws = Draws::new(1, Purpose::Fixture, 0, part);
@@ -75,7 +83,8 @@ fn made_up(classes: usize, images: usize) -> (Vec<f32>, Vec<u32>) {
         let size = 4.0 / ((place + 1) as f32 * DIRECTIONS as f32).sqrt();
         direction.iter_mut().for_each(|value| *value *= size);
     }
-    let labels: Vec<u32> = (0..(classes * images) as u32).map(|example| example % classes as u32).collect();
+    let labels: Vec<u32> =
+        (0..(classes * images) as u32).map(|example| example % classes as u32).collect();
     let centres = normals(1, classes * DIRECTIONS);
     let mut features = Vec::with_capacity(labels.len() * CHANNELS);
     for (example, &label) in labels.iter().enumerate() {
@@ -83,9 +92,13 @@ fn made_up(classes: usize, images: usize) -> (Vec<f32>, Vec<u32>) {
         let own = row.split_off(CHANNELS);
         row.iter_mut().for_each(|value| *value *= 0.35);
         let centre = &centres[label as usize * DIRECTIONS..][..DIRECTIONS];
-        for ((own, centre), direction) in own.iter().zip(centre).zip(directions.chunks_exact(CHANNELS)) {
+        for ((own, centre), direction) in
+            own.iter().zip(centre).zip(directions.chunks_exact(CHANNELS))
+        {
             let share = own + 0.5 * centre;
-            row.iter_mut().zip(direction).for_each(|(value, direction)| *value += share * direction);
+            row.iter_mut()
+                .zip(direction)
+                .for_each(|(value, direction)| *value += share * direction);
         }
         features.extend(row.iter().map(|value| (0.6 * value + 0.1).max(0.0)));
     }
@@ -95,5 +108,11 @@ fn made_up(classes: usize, images: usize) -> (Vec<f32>, Vec<u32>) {
 /// The most memory that this process has held, in KiB, where Linux tells.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }

@@ -1,7 +1,7 @@
 //! Files that are either the old one or the whole new one, whatever happens in between.
 //!
-//! A file is written under another name in the same folder, synced to the disk, and renamed. A crash, a full disk or a
-//! reader at the wrong moment never meets half a file.
+//! A file is written under another name in the same folder, synced to the disk, and renamed. A
+//! crash, a full disk or a reader at the wrong moment never meets half a file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How names of files in the making end.
 const UNFINISHED: &str = ".unfinished";
 
-/// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be removed where nothing is being
-/// written.
+/// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be
+/// removed where nothing is being written.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }
 
 /// A file that could not be written; what was there before still is.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}; check that its folder exists, may be written to and has space left", path = path.display())]
+#[error("cannot write {path}: {source}; check that its folder exists, may be written to and has \
+    space left", path = path.display())]
 pub struct AtomicFileError {
     /// The file that was to be written.
     pub path: PathBuf,
@@ -27,15 +28,18 @@ pub struct AtomicFileError {
     pub source: io::Error,
 }
 
-/// Writes `contents` to `path`, replacing a file that is there. A symbolic link is kept and the file it points to replaced.
+/// Writes `contents` to `path`, replacing a file that is there. A symbolic link is kept and the
+/// file it points to replaced.
 ///
 /// # Errors
-/// [`AtomicFileError`] where a step fails or `path` is something else than a file. The old file is then untouched.
+/// [`AtomicFileError`] where a step fails or `path` is something else than a file. The old file is
+/// then untouched.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), AtomicFileError> {
     write_with(path, |file| file.write_all(contents))
 }
 
-/// As [`write()`], with the contents written piece by piece, for files that are better not held in memory whole.
+/// As [`write()`], with the contents written piece by piece, for files that are better not held in
+/// memory whole.
 ///
 /// # Errors
 /// As [`write()`]; an error of `write_contents` is one of them.
@@ -43,10 +47,14 @@ pub fn write_with(
     path: &Path,
     write_contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), AtomicFileError> {
-    replace(path, write_contents).map_err(|source| AtomicFileError { path: path.to_owned(), source })
+    replace(path, write_contents)
+        .map_err(|source| AtomicFileError { path: path.to_owned(), source })
 }
 
-fn replace(path: &Path, write_contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    write_contents: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let target = match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => fs::canonicalize(path)?,
         Ok(_) => path.to_owned(),
@@ -60,19 +68,27 @@ fn replace(path: &Path, write_contents: impl FnOnce(&mut BufWriter<File>) -> io:
     let unfinished = unfinished_path(&target)?;
     let outcome = write_and_rename(&unfinished, &target, write_contents);
     if outcome.is_err() {
-        // The first error is the one to report; a left-over that cannot be removed either adds nothing to it.
+        // The first error is the one to report; a left-over that cannot be removed either adds
+        // nothing to it.
         let _ = fs::remove_file(&unfinished);
     }
     outcome
 }
 
-/// A name in the same folder (a rename cannot cross file systems) that no other write uses at the same time.
+/// A name in the same folder (a rename cannot cross file systems) that no other write uses at the
+/// same time.
 fn unfinished_path(target: &Path) -> io::Result<PathBuf> {
     static WRITES: AtomicU64 = AtomicU64::new(0);
-    let file_name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let file_name = target
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut name = std::ffi::OsString::from(".");
     name.push(file_name);
-    name.push(format!(".{}-{}{UNFINISHED}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
+    name.push(format!(
+        ".{}-{}{UNFINISHED}",
+        std::process::id(),
+        WRITES.fetch_add(1, Ordering::Relaxed)
+    ));
     Ok(target.with_file_name(name))
 }
 
@@ -92,7 +108,8 @@ fn write_and_rename(
     sync_folder_of(target)
 }
 
-/// Makes what was renamed to `target`, or the folder made there, durable. Only Unix lets a folder be opened for this.
+/// Makes what was renamed to `target`, or the folder made there, durable. Only Unix lets a folder
+/// be opened for this.
 #[cfg(unix)]
 pub(crate) fn sync_folder_of(target: &Path) -> io::Result<()> {
     let folder = match target.parent() {
@@ -100,11 +117,14 @@ pub(crate) fn sync_folder_of(target: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Some network file systems do not offer it, and a folder may be closed to readers; the file itself is in place.
+        // Some network file systems do not offer it, and a folder may be closed to readers; the
+        // file itself is in place.
         Err(error)
             if matches!(
                 error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                io::ErrorKind::InvalidInput
+                    | io::ErrorKind::Unsupported
+                    | io::ErrorKind::PermissionDenied
             ) =>
         {
             Ok(())
@@ -123,7 +143,10 @@ mod tests {
     use super::*;
 
     fn names_in(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -149,7 +172,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot write {}: the disk is full; check that its folder exists, may be written to and has space left",
+                "cannot write {}: the disk is full; check that its folder exists, may be written \
+                 to and has space left",
                 path.display()
             )
         );

@@ -8,7 +8,9 @@ use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
 use regraft_base::random::{Draws, Purpose as DrawPurpose};
-use regraft_nn::engine::{EngineError, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
+use regraft_nn::engine::{
+    EngineError, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update,
+};
 use regraft_nn::graph::GraphError;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use serde::Serialize;
@@ -107,10 +109,14 @@ pub enum BenchError {
 /// Times steps on random pictures of the architecture's own size.
 ///
 /// # Errors
-/// If the architecture or a layer is unknown, a count is out of range, or the batch does not fit into memory.
+/// If the architecture or a layer is unknown, a count is out of range, or the batch does not fit
+/// into memory.
 pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
-    let counts =
-        [("batch", options.batch, MOST_BATCH), ("steps", options.steps, MOST_STEPS), ("classes", options.classes, MOST_CLASSES)];
+    let counts = [
+        ("batch", options.batch, MOST_BATCH),
+        ("steps", options.steps, MOST_STEPS),
+        ("classes", options.classes, MOST_CLASSES),
+    ];
     for (option, value, most) in counts {
         if !(1..=most).contains(&value) {
             return Err(BenchError::Count { option, value, most });
@@ -128,15 +134,26 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,
     };
-    check_batch(&*engine, source_preprocessing(named).image_size, options.batch, purpose, "--batch")?;
+    check_batch(
+        &*engine,
+        source_preprocessing(named).image_size,
+        options.batch,
+        purpose,
+        "--batch",
+    )?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);
     let mut draws = Draws::new(0, DrawPurpose::Fixture, 0, 0);
-    let pixels: Vec<u8> = (0..options.batch * size * size * 3).map(|_| (draws.next_u32() >> 24) as u8).collect();
+    let pixels: Vec<u8> =
+        (0..options.batch * size * size * 3).map(|_| (draws.next_u32() >> 24) as u8).collect();
     let input = Input::pixels(&pixels, source_preprocessing(named).normalisation());
-    let labels: Vec<u32> = (0..options.batch).map(|place| (place % options.classes) as u32).collect();
-    let loss = LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, reduction: Reduction::Mean };
+    let labels: Vec<u32> =
+        (0..options.batch).map(|place| (place % options.classes) as u32).collect();
+    let loss = LossSettings {
+        loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+        reduction: Reduction::Mean,
+    };
     let mut seconds = Vec::with_capacity(options.steps);
     for step in 0..options.steps + 2 {
         let start = Instant::now();

@@ -29,7 +29,8 @@ pub enum ClassNameError {
         all: bool,
     },
     /// Several classes share the name.
-    #[error("{name:?} means more than one class: {}; use the class's full name", .classes.join("; "))]
+    #[error("{name:?} means more than one class: {}; use the class's full name", .classes.join(
+        "; "))]
     Ambiguous {
         /// The name.
         name: String,
@@ -44,8 +45,10 @@ pub enum LabelledFolderError {
     /// The folder cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A folder that is named like a split but holds no class folders, and that is no class of the model either.
-    #[error("{}: {source}; if the folder is a split, put its images into a folder for each class", shown(.path))]
+    /// A folder that is named like a split but holds no class folders, and that is no class of the
+    /// model either.
+    #[error("{}: {source}; if the folder is a split, put its images into a folder for each class",
+        shown(.path))]
     Split {
         /// The folder.
         path: PathBuf,
@@ -82,14 +85,20 @@ const LEAST_SIMILARITY: f64 = 0.5;
 fn suggestions(close: &[String], all: bool) -> String {
     match (all, close) {
         (true, _) => format!("its classes are {}", close.join("; ")),
-        (false, []) => "none has a similar name; `regraft inspect MODEL --json` lists all classes".to_owned(),
-        (false, _) => format!("similar are {}; `regraft inspect MODEL --json` lists all classes", close.join("; ")),
+        (false, []) => {
+            "none has a similar name; `regraft inspect MODEL --json` lists all classes".to_owned()
+        }
+        (false, _) => format!(
+            "similar are {}; `regraft inspect MODEL --json` lists all classes",
+            close.join("; ")
+        ),
     }
 }
 
 impl ClassNames<'_> {
-    /// The index of the class that `name` means: the class of exactly that name; or else of that name in another letter case or
-    /// Unicode form (NFC, NFD), or with `_` for spaces; or else the only one that has it among its other names.
+    /// The index of the class that `name` means: the class of exactly that name; or else of that
+    /// name in another letter case or Unicode form (NFC, NFD), or with `_` for spaces; or else the
+    /// only one that has it among its other names.
     ///
     /// # Errors
     /// When there is no such class, or more than one.
@@ -99,8 +108,11 @@ impl ClassNames<'_> {
         }
         let wanted = normalised(name);
         let of_name = self.all_that(|class| normalised(&self.names[class]) == wanted);
-        let is_alias =
-            |class: usize| self.aliases.get(class).is_some_and(|all| all.iter().any(|alias| normalised(alias) == wanted));
+        let is_alias = |class: usize| {
+            self.aliases
+                .get(class)
+                .is_some_and(|all| all.iter().any(|alias| normalised(alias) == wanted))
+        };
         let found = if of_name.is_empty() { self.all_that(is_alias) } else { of_name };
         match found[..] {
             [class] => Ok(class),
@@ -118,7 +130,11 @@ impl ClassNames<'_> {
 
     fn unknown(&self, name: &str, wanted: &str) -> ClassNameError {
         if self.names.len() <= LISTED {
-            return ClassNameError::Unknown { name: name.to_owned(), close: self.names.to_vec(), all: true };
+            return ClassNameError::Unknown {
+                name: name.to_owned(),
+                close: self.names.to_vec(),
+                all: true,
+            };
         }
         let mut ranking: Vec<(f64, &String)> = self
             .names
@@ -126,7 +142,10 @@ impl ClassNames<'_> {
             .enumerate()
             .map(|(class, full)| {
                 let aliases = self.aliases.get(class).into_iter().flatten();
-                let best = aliases.chain([full]).map(|known| similarity(wanted, &normalised(known))).fold(0.0, f64::max);
+                let best = aliases
+                    .chain([full])
+                    .map(|known| similarity(wanted, &normalised(known)))
+                    .fold(0.0, f64::max);
                 (best, full)
             })
             .filter(|&(similarity, _)| similarity >= LEAST_SIMILARITY)
@@ -138,19 +157,26 @@ impl ClassNames<'_> {
     }
 }
 
-/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the classes that the names mean.
-/// Classes may be absent, and two names may mean the same class.
+/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the
+/// classes that the names mean. Classes may be absent, and two names may mean the same class.
 ///
 /// # Errors
 /// When the folder cannot be used, holds no picture, or a folder that means no class.
-pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<EvaluationFolder, LabelledFolderError> {
+pub fn labelled_folder(
+    folder: &Path,
+    classes: ClassNames<'_>,
+) -> Result<EvaluationFolder, LabelledFolderError> {
     let mut listed = catalogue::scan_labelled(folder, &unpack_folder())?;
     let mut labels = Vec::with_capacity(listed.names.len());
     for (at, (name, origin)) in listed.names.iter().zip(&listed.origins).enumerate() {
         match classes.find(name) {
             Ok(class) => labels.push(class as u32),
             Err(source) if at < listed.lines.len() => {
-                return Err(LabelledFolderError::Label { path: origin.clone(), line: listed.lines[at], source });
+                return Err(LabelledFolderError::Label {
+                    path: origin.clone(),
+                    line: listed.lines[at],
+                    source,
+                });
             }
             Err(source) if Split::of(name).is_some() => {
                 return Err(LabelledFolderError::Split { path: origin.clone(), source });
@@ -173,17 +199,20 @@ pub fn labelled_folder(folder: &Path, classes: ClassNames<'_>) -> Result<Evaluat
 /// Says which folders were matched to classes of another name.
 fn other_names_note(taken: &[(&str, &str)]) -> Option<String> {
     let (first, rest) = taken.split_at(taken.len().min(SIMILAR));
-    let pairs: Vec<String> = first.iter().map(|(name, class)| format!("{name:?} is {class:?}")).collect();
+    let pairs: Vec<String> =
+        first.iter().map(|(name, class)| format!("{name:?} is {class:?}")).collect();
     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-    (!pairs.is_empty()).then(|| format!("folders matched to classes by another name: {}{more}", pairs.join(", ")))
+    (!pairs.is_empty())
+        .then(|| format!("folders matched to classes by another name: {}{more}", pairs.join(", ")))
 }
 
 fn normalised(name: &str) -> String {
     composed(name).replace('_', " ").to_lowercase()
 }
 
-/// How alike two names are, from 0 to 1: 1 less the share of letters that must change (Levenshtein's distance), or what part of
-/// the longer name the shorter one is where it lies within it.
+/// How alike two names are, from 0 to 1: 1 less the share of letters that must change
+/// (Levenshtein's distance), or what part of the longer name the shorter one is where it lies
+/// within it.
 fn similarity(left: &str, right: &str) -> f64 {
     let [left, right]: [Vec<char>; 2] = [left.chars().collect(), right.chars().collect()];
     let (short, long) = if left.len() < right.len() { (left, right) } else { (right, left) };
@@ -222,9 +251,20 @@ mod tests {
 
     /// Names as ImageNet's: a class's words, and one word that two classes share.
     fn imagenet() -> (Vec<String>, Vec<Vec<String>>) {
-        let names = ["hotdog, hot dog, red hot", "crane (bird)", "crane (machine)", "maillot", "maillot, tank suit"];
-        let aliases =
-            [&["hotdog", "hot dog", "red hot", "n07697537"][..], &["crane"], &["crane"], &["maillot"], &["maillot", "tank suit"]];
+        let names = [
+            "hotdog, hot dog, red hot",
+            "crane (bird)",
+            "crane (machine)",
+            "maillot",
+            "maillot, tank suit",
+        ];
+        let aliases = [
+            &["hotdog", "hot dog", "red hot", "n07697537"][..],
+            &["crane"],
+            &["crane"],
+            &["maillot"],
+            &["maillot", "tank suit"],
+        ];
         (strings(&names), aliases.map(strings).to_vec())
     }
 
@@ -246,7 +286,11 @@ mod tests {
         // The full name of one class is stronger than a word of another.
         assert_eq!(classes.find("maillot"), Ok(3));
         let error = classes.find("crane").expect_err("two classes").to_string();
-        assert_eq!(error, "\"crane\" means more than one class: crane (bird); crane (machine); use the class's full name");
+        assert_eq!(
+            error,
+            "\"crane\" means more than one class: crane (bird); crane (machine); use the class's \
+             full name"
+        );
     }
 
     #[test]
@@ -262,18 +306,29 @@ mod tests {
         let names = strings(&["caf\u{e9}", "na\u{69}\u{308}f"]);
         let classes = ClassNames { names: &names, aliases: &[] };
         assert_eq!(classes.find("cafe\u{301}"), Ok(0));
-        assert_eq!(classes.find("na\u{ef}f"), Ok(1), "a model of an earlier version may have a decomposed name");
+        assert_eq!(
+            classes.find("na\u{ef}f"),
+            Ok(1),
+            "a model of an earlier version may have a decomposed name"
+        );
     }
 
     #[test]
     fn what_is_no_class_is_told_what_is_like_it() {
         let (names, aliases) = imagenet();
-        let few = ClassNames { names: &names, aliases: &aliases }.find("bus").expect_err("no class").to_string();
+        let few = ClassNames { names: &names, aliases: &aliases }
+            .find("bus")
+            .expect_err("no class")
+            .to_string();
         assert!(
-            few.starts_with("\"bus\" is no class of the model: its classes are hotdog, hot dog, red hot; crane (bird);"),
+            few.starts_with(
+                "\"bus\" is no class of the model: its classes are hotdog, hot dog, \
+                red hot; crane (bird);"
+            ),
             "{few}"
         );
-        let many: Vec<String> = (0..20).map(|number| format!("filler number {number}")).chain(names).collect();
+        let many: Vec<String> =
+            (0..20).map(|number| format!("filler number {number}")).chain(names).collect();
         let classes = ClassNames { names: &many, aliases: &[] };
         let error = classes.find("crane bird").expect_err("no class").to_string();
         assert!(error.contains("similar are crane (bird)"), "{error}");

@@ -27,7 +27,8 @@ pub enum EvaluateError {
     Stopped,
     /// The network's output is NaN or infinite.
     #[error(
-        "the network gives no finite numbers for {count} of {total} images, such as {}: its weights are too large or its training \
+        "the network gives no finite numbers for {count} of {total} images, such as {}: its \
+         weights are too large or its training \
          diverged; use another model, or train again with a lower --lr",
         shown(path)
     )]
@@ -67,14 +68,24 @@ impl<'a> Scorer<'a> {
     /// One that has seen no image, for a network with these classes.
     #[must_use]
     pub fn new(classes: &'a [String]) -> Self {
-        Self { classes, evaluator: Evaluator::new(classes.to_vec()), predictions: Vec::new(), losses: Vec::new() }
+        Self {
+            classes,
+            evaluator: Evaluator::new(classes.to_vec()),
+            predictions: Vec::new(),
+            losses: Vec::new(),
+        }
     }
 
     /// Adds a batch's logits `[N, classes]`.
     pub fn add<'b>(&mut self, logits: &[f32], samples: impl Iterator<Item = &'b Sample>) {
         let mut labels = Vec::new();
         for (row, sample) in logits.chunks_exact(self.classes.len()).zip(samples) {
-            self.predictions.push(Prediction::new(&sample.path, sample.label as usize, row, self.classes));
+            self.predictions.push(Prediction::new(
+                &sample.path,
+                sample.label as usize,
+                row,
+                self.classes,
+            ));
             labels.push(sample.label);
             self.losses.push(cross_entropy(row, sample.label as usize).unwrap_or(f64::NAN));
         }
@@ -91,11 +102,14 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// Refuses images for which the network gave no finite numbers. Takes each image's path and whether it is one.
+/// Refuses images for which the network gave no finite numbers. Takes each image's path and whether
+/// it is one.
 ///
 /// # Errors
 /// [`EvaluateError::NotFinite`].
-pub(crate) fn check_finite<'a>(images: impl Iterator<Item = (&'a Path, bool)>) -> Result<(), EvaluateError> {
+pub(crate) fn check_finite<'a>(
+    images: impl Iterator<Item = (&'a Path, bool)>,
+) -> Result<(), EvaluateError> {
     let (mut total, mut count, mut first) = (0, 0, None);
     for (path, is_one) in images {
         total += 1;
@@ -110,7 +124,8 @@ pub(crate) fn check_finite<'a>(images: impl Iterator<Item = (&'a Path, bool)>) -
     }
 }
 
-/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures done and says whether to go on.
+/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures
+/// done and says whether to go on.
 ///
 /// # Errors
 /// When a picture cannot be read, there is none, or `progress` says to stop.
@@ -131,10 +146,12 @@ pub fn evaluate(
     scorer.finish()
 }
 
-/// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and says whether to go on.
+/// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and
+/// says whether to go on.
 pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 'a;
 
-/// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`, labels and places in `samples`.
+/// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`,
+/// labels and places in `samples`.
 ///
 /// # Errors
 /// When a picture cannot be read, or `take` says to stop.
@@ -149,7 +166,8 @@ pub fn for_each_batch(
     let mut loader = Loader::start(Arc::clone(samples), order, options);
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        let logits = engine.evaluate(Input::pixels(&batch.pixels, normalisation), batch.labels.len())?;
+        let logits =
+            engine.evaluate(Input::pixels(&batch.pixels, normalisation), batch.labels.len())?;
         let flow = take(&logits, &batch.labels, &batch.indices);
         loader.recycle(batch);
         if flow.is_break() {

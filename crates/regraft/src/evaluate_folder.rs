@@ -25,8 +25,9 @@ pub struct FolderEvaluation {
     pub device: String,
 }
 
-/// Scores a model on a folder that holds a folder for each class (see [`ClassNames::find`](crate::class_names::ClassNames::find)
-/// for what the folders may be called). All files are checked before the network runs.
+/// Scores a model on a folder that holds a folder for each class (see
+/// [`ClassNames::find`](crate::class_names::ClassNames::find) for what the folders may be called).
+/// All files are checked before the network runs.
 ///
 /// # Errors
 /// When the folder or a file cannot be used, or a class folder means no class of the model.
@@ -39,7 +40,8 @@ pub fn evaluate_folder(
     let mut listed = labelled_folder(folder, model.class_names())?;
     let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
-    let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &paths, options, report)?;
+    let (Verified { unreadable: skipped, truncated, reduced }, loading) =
+        inference::check(model, &paths, options, report)?;
     let bad = inference::unreadable(&skipped);
     listed.samples.retain(|sample| !bad.contains(sample.path.as_path()));
     let samples: Arc<[Sample]> = listed.samples.into();
@@ -49,7 +51,9 @@ pub fn evaluate_folder(
         ControlFlow::Continue(())
     };
     let scored = evaluate(&mut *engine, &samples, &model.classes, loading, &mut progress)?;
-    check_finite(scored.predictions.iter().map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
+    check_finite(
+        scored.predictions.iter().map(|row| (Path::new(&row.path), row.predicted.is_none())),
+    )?;
     let notes = model.notes.iter().cloned().chain(listed.notes);
     let notes = notes
         .chain(ignored_note(&listed.ignored))

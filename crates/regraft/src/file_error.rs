@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Something that could not be done with a file or folder. What to do about it is said by the errors that contain this one.
+/// Something that could not be done with a file or folder. What to do about it is said by the
+/// errors that contain this one.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}", path = path.display())]
 pub struct FileError {

@@ -3,7 +3,10 @@
 use sha2::{Digest, Sha256};
 
 /// Adds tensors' names and elements to a hash.
-pub(crate) fn hash_tensors<'a>(hash: &mut Sha256, tensors: impl IntoIterator<Item = (&'a String, &'a Vec<f32>)>) {
+pub(crate) fn hash_tensors<'a>(
+    hash: &mut Sha256,
+    tensors: impl IntoIterator<Item = (&'a String, &'a Vec<f32>)>,
+) {
     for (name, values) in tensors {
         hash.update(name);
         hash_values(hash, values);

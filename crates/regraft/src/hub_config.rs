@@ -1,5 +1,5 @@
-//! The `config.json` that timm writes beside a weight file for the Hugging Face Hub. It names the network, how images are prepared
-//! for it, and its classes.
+//! The `config.json` that timm writes beside a weight file for the Hugging Face Hub. It names the
+//! network, how images are prepared for it, and its classes.
 //!
 //! The fields and their defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`).
 
@@ -9,9 +9,11 @@ use regraft_nn::architectures::{self, Architecture};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// The names of a hub's weight files, in the order in which timm looks for them in a folder. A `config.json` is used only beside
-/// one of these: beside any other file it may be about something else.
-pub(crate) const WEIGHT_NAMES: [&str; 4] = ["model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"];
+/// The names of a hub's weight files, in the order in which timm looks for them in a folder. A
+/// `config.json` is used only beside one of these: beside any other file it may be about something
+/// else.
+pub(crate) const WEIGHT_NAMES: [&str; 4] =
+    ["model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"];
 
 const CONFIG_NAME: &str = "config.json";
 
@@ -28,7 +30,8 @@ const HARMLESS_ARGUMENTS: [&str; 6] =
 /// A `config.json` that contradicts the weights beside it or cannot be followed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} cannot be followed: {reason}; use other weights, or, if the file is about something else, move the weight file away from it",
+    "{} cannot be followed: {reason}; use other weights, or, if the file is about something else, \
+     move the weight file away from it",
     path.display()
 )]
 pub struct HubConfigError {
@@ -56,17 +59,22 @@ impl HubConfig {
     /// The configuration beside a hub's weight file; `None` if there is none.
     ///
     /// # Errors
-    /// [`HubConfigError`] if it cannot be read or used, or is of a network that is not available here.
+    /// [`HubConfigError`] if it cannot be read or used, or is of a network that is not available
+    /// here.
     pub fn beside(weights: &Path) -> Result<Option<Self>, HubConfigError> {
-        let is_named = weights.file_name().is_some_and(|name| WEIGHT_NAMES.iter().any(|&known| name == known));
+        let is_named =
+            weights.file_name().is_some_and(|name| WEIGHT_NAMES.iter().any(|&known| name == known));
         let path = weights.with_file_name(CONFIG_NAME);
         if !is_named || !path.exists() {
             return Ok(None);
         }
         let failed = |reason: String| HubConfigError { path: path.clone(), reason };
-        let text = read_text(&path, MAX_OPTIONS_BYTES).map_err(|error| failed(error.to_string()))?;
-        let json: Map<String, Value> = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        // The libraries that write neither of timm's fields name the tensors in another way, which is found later.
+        let text =
+            read_text(&path, MAX_OPTIONS_BYTES).map_err(|error| failed(error.to_string()))?;
+        let json: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        // The libraries that write neither of timm's fields name the tensors in another way, which
+        // is found later.
         if !json.contains_key("architecture") && !json.contains_key("pretrained_cfg") {
             return Ok(None);
         }
@@ -77,9 +85,15 @@ impl HubConfig {
     ///
     /// # Errors
     /// [`HubConfigError`] if the head is for another number of classes than the configuration says.
-    pub fn class_names(&mut self, head_classes: usize) -> Result<Option<Vec<String>>, HubConfigError> {
+    pub fn class_names(
+        &mut self,
+        head_classes: usize,
+    ) -> Result<Option<Vec<String>>, HubConfigError> {
         if let Some(classes) = self.classes.filter(|&classes| classes != head_classes) {
-            let reason = format!("it says num_classes {classes}, but the head of the weight file is for {head_classes}");
+            let reason = format!(
+                "it says num_classes {classes}, but the head of the weight file is for \
+                 {head_classes}"
+            );
             return Err(HubConfigError { path: self.path.clone(), reason });
         }
         let names = std::mem::take(&mut self.class_names);
@@ -87,7 +101,10 @@ impl HubConfig {
             return Ok(Some(names).filter(|names| !names.is_empty()));
         }
         let path = self.path.display();
-        self.notes.push(format!("{path}: label_names has {} names for {head_classes} classes; they are not used", names.len()));
+        self.notes.push(format!(
+            "{path}: label_names has {} names for {head_classes} classes; they are not used",
+            names.len()
+        ));
         Ok(None)
     }
 }
@@ -98,13 +115,18 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
     let pretrained = nested.unwrap_or(json);
     // Values at the top win.
     let either = |name: &str| given(json, name).or_else(|| given(pretrained, name));
-    let name = either("architecture").and_then(Value::as_str).ok_or("it has no architecture, which must be text")?;
+    let name = either("architecture")
+        .and_then(Value::as_str)
+        .ok_or("it has no architecture, which must be text")?;
     let architecture = architecture_of(name)?;
     check_arguments(json, name)?;
     let mut notes = Vec::new();
     let preprocessing = preprocessing(path, pretrained, &mut notes)?;
-    let classes = either("num_classes").map(|value| value.as_u64().ok_or("num_classes must be a whole number")).transpose()?;
-    let labels = either("label_names").or_else(|| nested.is_none().then(|| given(json, "labels")).flatten());
+    let classes = either("num_classes")
+        .map(|value| value.as_u64().ok_or("num_classes must be a whole number"))
+        .transpose()?;
+    let labels =
+        either("label_names").or_else(|| nested.is_none().then(|| given(json, "labels")).flatten());
     let class_names = labels.map(class_names).unwrap_or(Ok(Vec::new())).unwrap_or_else(|reason| {
         notes.push(format!("{}: label_names {reason}; they are not used", path.display()));
         Vec::new()
@@ -117,7 +139,10 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
     };
     notes.insert(
         0,
-        format!("{} says how images are prepared: {size}, {interpolation}, mean {mean:?}, std {std:?}", path.display()),
+        format!(
+            "{} says how images are prepared: {size}, {interpolation}, mean {mean:?}, std {std:?}",
+            path.display()
+        ),
     );
     Ok(HubConfig {
         path: path.to_owned(),
@@ -140,16 +165,25 @@ fn architecture_of(name: &str) -> Result<&'static Architecture, String> {
         "tf_efficientnet_lite0" => architectures::find("efficientnet_lite0"),
         // Its maps are padded alike on all sides, those of TensorFlow's network are not.
         "efficientnet_lite0" => {
-            return Err("timm's efficientnet_lite0 is another network than the efficientnet_lite0 here, which timm calls \
+            return Err(
+                "timm's efficientnet_lite0 is another network than the efficientnet_lite0 \
+                here, which timm calls \
                         tf_efficientnet_lite0"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         plain => architectures::find(plain),
     }
-    .ok_or_else(|| format!("the weights are of {name}, which is not among the architectures that `regraft models` lists"))
+    .ok_or_else(|| {
+        format!(
+            "the weights are of {name}, which is not among the architectures that \
+        `regraft models` lists"
+        )
+    })
 }
 
-/// Refuses arguments that make another network of the architecture, whose tensors may have the same names and shapes.
+/// Refuses arguments that make another network of the architecture, whose tensors may have the same
+/// names and shapes.
 fn check_arguments(json: &Map<String, Value>, name: &str) -> Result<(), String> {
     let arguments = given(json, "model_args").and_then(Value::as_object);
     let changed = |(argument, value): &(&String, &Value)| match argument.as_str() {
@@ -158,48 +192,70 @@ fn check_arguments(json: &Map<String, Value>, name: &str) -> Result<(), String> 
     };
     let pool = given(json, "global_pool").filter(|pool| *pool != "avg");
     let pool = pool.map(|pool| ("global_pool".to_owned(), pool));
-    let found = arguments.into_iter().flatten().find(changed).map(|(argument, value)| (argument.clone(), value));
+    let found = arguments
+        .into_iter()
+        .flatten()
+        .find(changed)
+        .map(|(argument, value)| (argument.clone(), value));
     match found.or(pool) {
-        Some((argument, value)) => Err(format!("{argument} {value} makes another network of {name} than the one here")),
+        Some((argument, value)) => {
+            Err(format!("{argument} {value} makes another network of {name} than the one here"))
+        }
         None => Ok(()),
     }
 }
 
-fn preprocessing(path: &Path, pretrained: &Map<String, Value>, notes: &mut Vec<String>) -> Result<Preprocessing, String> {
+fn preprocessing(
+    path: &Path,
+    pretrained: &Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Preprocessing, String> {
     let mut differs = |what: String| notes.push(format!("{}: {what}", path.display()));
     let image_size = match given(pretrained, "input_size") {
         None => DEFAULT_SIZE,
-        Some(value) => square(value).ok_or_else(|| format!("input_size is {value}, and must be [3, SIDE, SIDE]"))?,
+        Some(value) => square(value)
+            .ok_or_else(|| format!("input_size is {value}, and must be [3, SIDE, SIDE]"))?,
     };
     let crop = match given(pretrained, "crop_pct") {
         None => DEFAULT_CROP,
-        Some(value) => value
-            .as_f64()
-            .filter(|share| *share > 0.0 && *share <= 1.0)
-            .ok_or_else(|| format!("crop_pct is {value}, and must be a share above 0 and up to 1"))?,
-    };
-    let interpolation = match given(pretrained, "interpolation").map(|value| value.as_str().unwrap_or("")) {
-        None | Some("bicubic") => Interpolation::Bicubic,
-        Some("bilinear") => Interpolation::Bilinear,
-        Some(other) => {
-            differs(format!("the interpolation {other:?} is not available; bicubic is used instead"));
-            Interpolation::Bicubic
+        Some(value) => {
+            value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| {
+                format!("crop_pct is {value}, and must be a share above 0 and up to 1")
+            })?
         }
     };
+    let interpolation =
+        match given(pretrained, "interpolation").map(|value| value.as_str().unwrap_or("")) {
+            None | Some("bicubic") => Interpolation::Bicubic,
+            Some("bilinear") => Interpolation::Bilinear,
+            Some(other) => {
+                differs(format!(
+                    "the interpolation {other:?} is not available; bicubic is used instead"
+                ));
+                Interpolation::Bicubic
+            }
+        };
     let short_side = (f64::from(image_size) / crop).floor() as u32;
     let resize = match given(pretrained, "crop_mode").map(|value| value.as_str().unwrap_or("")) {
         None | Some("center") => ResizeMode::Crop { short_side },
         Some(mode @ ("squash" | "border")) => {
             if short_side != image_size {
-                differs(format!("crop_mode {mode} with crop_pct {crop} is not available; the whole image is used"));
+                differs(format!(
+                    "crop_mode {mode} with crop_pct {crop} is not available; the whole image is \
+                     used"
+                ));
             }
             if mode == "squash" { ResizeMode::Squash } else { ResizeMode::Letterbox }
         }
-        Some(other) => return Err(format!("crop_mode is {other:?}, and must be center, squash or border")),
+        Some(other) => {
+            return Err(format!("crop_mode is {other:?}, and must be center, squash or border"));
+        }
     };
     let colour = |name: &str, default: [f32; 3]| match given(pretrained, name) {
         None => Ok(default),
-        Some(value) => three(value).ok_or_else(|| format!("{name} is {value}, and must be three numbers")),
+        Some(value) => {
+            three(value).ok_or_else(|| format!("{name} is {value}, and must be three numbers"))
+        }
     };
     let (mean, std) = (colour("mean", DEFAULT_MEAN)?, colour("std", DEFAULT_STD)?);
     let found = Preprocessing { image_size, resize, interpolation, mean, std };
@@ -211,24 +267,32 @@ fn preprocessing(path: &Path, pretrained: &Map<String, Value>, notes: &mut Vec<S
 fn square(value: &Value) -> Option<u32> {
     let [channels, height, width] = &value.as_array()?[..] else { return None };
     let side = u32::try_from(height.as_u64()?).ok()?;
-    (channels.as_u64() == Some(3) && width.as_u64() == Some(u64::from(side)) && side > 0).then_some(side)
+    (channels.as_u64() == Some(3) && width.as_u64() == Some(u64::from(side)) && side > 0)
+        .then_some(side)
 }
 
 fn three(value: &Value) -> Option<[f32; 3]> {
-    let numbers: Option<Vec<f32>> = value.as_array()?.iter().map(|number| number.as_f64().map(|number| number as f32)).collect();
+    let numbers: Option<Vec<f32>> = value
+        .as_array()?
+        .iter()
+        .map(|number| number.as_f64().map(|number| number as f32))
+        .collect();
     numbers?.try_into().ok()
 }
 
-/// Names by class: a list, or an object whose keys are the classes' numbers without a gap. Otherwise, or if a name occurs twice,
-/// the reason why they are of no use.
+/// Names by class: a list, or an object whose keys are the classes' numbers without a gap.
+/// Otherwise, or if a name occurs twice, the reason why they are of no use.
 fn class_names(labels: &Value) -> Result<Vec<String>, String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let names: Option<Vec<String>> = match labels {
         Value::Array(names) => names.iter().map(text).collect(),
-        Value::Object(names) => (0..names.len()).map(|class| names.get(&class.to_string()).and_then(text)).collect(),
+        Value::Object(names) => {
+            (0..names.len()).map(|class| names.get(&class.to_string()).and_then(text)).collect()
+        }
         _ => None,
     };
-    let names = names.ok_or("is neither a list of names nor an object with a name for each class")?;
+    let names =
+        names.ok_or("is neither a list of names nor an object with a name for each class")?;
     let mut seen = std::collections::HashSet::new();
     match names.iter().find(|name| !seen.insert(*name)) {
         Some(name) => Err(format!("has the name {name:?} twice")),
@@ -246,9 +310,12 @@ mod tests {
 
     #[test]
     fn fields_and_defaults_are_timms() {
-        let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": ["cat", "dog"], "global_pool": "avg",
-            "pretrained_cfg": {"tag": "a1_in1k", "num_classes": 1000, "input_size": [3, 224, 224], "test_input_size": [3, 288, 288],
-            "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}}"#;
+        let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": ["cat",
+            "dog"], "global_pool": "avg",
+            "pretrained_cfg": {"tag": "a1_in1k", "num_classes": 1000, "input_size": [3, 224,
+            224], "test_input_size": [3, 288, 288],
+            "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center", "mean": [0.5,
+            0.4, 0.3], "std": [0.2, 0.2, 0.1]}}"#;
         let mut config = parsed(text).expect("a configuration");
         let expected = Preprocessing {
             image_size: 224,
@@ -259,7 +326,8 @@ mod tests {
         };
         assert_eq!((config.architecture.name, &config.preprocessing), ("resnet50", &expected));
         assert!(
-            config.notes[0].contains("hub/config.json") && config.notes[0].contains("short side of 235"),
+            config.notes[0].contains("hub/config.json")
+                && config.notes[0].contains("short side of 235"),
             "{:?}",
             config.notes
         );
@@ -267,7 +335,8 @@ mod tests {
         assert_eq!(names, Some(vec!["cat".to_owned(), "dog".to_owned()]));
 
         // The old form, with nothing but what it must have.
-        let config = parsed(r#"{"architecture": "resnet18", "mean": null, "labels": ["a", "b"]}"#).expect("a configuration");
+        let config = parsed(r#"{"architecture": "resnet18", "mean": null, "labels": ["a", "b"]}"#)
+            .expect("a configuration");
         let expected = Preprocessing {
             image_size: 224,
             resize: ResizeMode::Crop { short_side: 256 },
@@ -275,18 +344,25 @@ mod tests {
             mean: DEFAULT_MEAN,
             std: DEFAULT_STD,
         };
-        assert_eq!((config.preprocessing, config.class_names), (expected, vec!["a".to_owned(), "b".to_owned()]));
-        let squashed = r#"{"architecture": "resnet18", "crop_mode": "squash", "crop_pct": 1.0, "input_size": [3, 96, 96]}"#;
+        assert_eq!(
+            (config.preprocessing, config.class_names),
+            (expected, vec!["a".to_owned(), "b".to_owned()])
+        );
+        let squashed = r#"{"architecture": "resnet18", "crop_mode": "squash", "crop_pct": 1.0,
+            "input_size": [3, 96, 96]}"#;
         let squashed = parsed(squashed).expect("a configuration");
         assert_eq!((squashed.preprocessing.resize, squashed.notes.len()), (ResizeMode::Squash, 1));
     }
 
     #[test]
     fn no_text_makes_the_parser_panic() {
-        let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": {"0": "cat", "1": "dog"}, "model_args": {},
-            "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "squash",
+        let text = r#"{"architecture": "resnet50", "num_classes": 2, "label_names": {"0": "cat",
+            "1": "dog"}, "model_args": {},
+            "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic",
+            "crop_pct": 0.95, "crop_mode": "squash",
             "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}}"#;
-        let mut draws = regraft_base::random::Draws::new(1, regraft_base::random::Purpose::Fixture, 0, 0);
+        let mut draws =
+            regraft_base::random::Draws::new(1, regraft_base::random::Purpose::Fixture, 0, 0);
         let replacements = b"0123456789.-+e\"[]{}:,nul";
         let (mut read, mut refused) = (0, 0);
         for _ in 0..20_000 {
@@ -309,14 +385,27 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_as_in_timm_is_said() {
-        let notes = |fields: &str| parsed(&format!(r#"{{"architecture": "resnet18", {fields}}}"#)).expect("possible").notes;
-        assert!(notes(r#""interpolation": "lanczos""#)[1].contains("\"lanczos\" is not available; bicubic is used"));
-        assert!(notes(r#""crop_mode": "border", "crop_pct": 0.9"#)[1].contains("border with crop_pct 0.9 is not available"));
+        let notes = |fields: &str| {
+            parsed(&format!(r#"{{"architecture": "resnet18", {fields}}}"#)).expect("possible").notes
+        };
+        assert!(
+            notes(r#""interpolation": "lanczos""#)[1]
+                .contains("\"lanczos\" is not available; bicubic is used")
+        );
+        assert!(
+            notes(r#""crop_mode": "border", "crop_pct": 0.9"#)[1]
+                .contains("border with crop_pct 0.9 is not available")
+        );
         let error = |text: &str| parsed(text).expect_err("impossible");
         assert!(error(r#"{"pretrained_cfg": {}}"#).contains("no architecture"));
         assert!(error(r#"{"architecture": "vit_base"}"#).contains("the weights are of vit_base"));
-        assert!(error(r#"{"architecture": "efficientnet_lite0"}"#).contains("tf_efficientnet_lite0"));
-        let name = parsed(r#"{"architecture": "tf_efficientnet_lite0.in1k"}"#).expect("known").architecture.name;
+        assert!(
+            error(r#"{"architecture": "efficientnet_lite0"}"#).contains("tf_efficientnet_lite0")
+        );
+        let name = parsed(r#"{"architecture": "tf_efficientnet_lite0.in1k"}"#)
+            .expect("known")
+            .architecture
+            .name;
         assert_eq!(name, "efficientnet_lite0");
         for (fields, part) in [
             (r#""input_size": [3, 224, 256]"#, "input_size"),
@@ -330,13 +419,31 @@ mod tests {
             let error = error(&format!(r#"{{"architecture": "resnet18", {fields}}}"#));
             assert!(error.contains(part), "{error}");
         }
-        parsed(r#"{"architecture": "resnet18", "model_args": {"drop_rate": 0.1, "global_pool": "avg"}}"#).expect("harmless");
-        let mut config = parsed(r#"{"architecture": "resnet18", "label_names": ["a"]}"#).expect("possible");
+        parsed(
+            r#"{"architecture": "resnet18", "model_args": {"drop_rate": 0.1,
+            "global_pool": "avg"}}"#,
+        )
+        .expect("harmless");
+        let mut config =
+            parsed(r#"{"architecture": "resnet18", "label_names": ["a"]}"#).expect("possible");
         assert_eq!(config.class_names(2).expect("no number of classes is given"), None);
         assert!(config.notes[1].contains("1 names for 2 classes"));
-        assert!(notes(r#""label_names": ["crane", "dog", "crane"]"#)[1].contains("has the name \"crane\" twice"));
-        assert!(notes(r#""label_names": {"0": "cat", "2": "dog"}"#)[1].contains("neither a list of names"));
-        let mut config = parsed(r#"{"architecture": "resnet18", "num_classes": 3}"#).expect("possible");
-        assert!(config.class_names(2).expect_err("another number").to_string().contains("num_classes 3"));
+        assert!(
+            notes(r#""label_names": ["crane", "dog", "crane"]"#)[1]
+                .contains("has the name \"crane\" twice")
+        );
+        assert!(
+            notes(r#""label_names": {"0": "cat", "2": "dog"}"#)[1]
+                .contains("neither a list of names")
+        );
+        let mut config =
+            parsed(r#"{"architecture": "resnet18", "num_classes": 3}"#).expect("possible");
+        assert!(
+            config
+                .class_names(2)
+                .expect_err("another number")
+                .to_string()
+                .contains("num_classes 3")
+        );
     }
 }

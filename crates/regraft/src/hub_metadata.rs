@@ -5,15 +5,18 @@ use crate::model::{Model, json, keys};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Metadata for a conversion of `weights`, and notes for the user. Both are empty without a `config.json` beside the weights.
+/// Metadata for a conversion of `weights`, and notes for the user. Both are empty without a
+/// `config.json` beside the weights.
 ///
-/// A conversion writes a single file, so architecture, preprocessing and class names would be lost without this. If the
-/// `config.json` cannot be followed, the metadata is empty and a note says what the converted file lacks.
+/// A conversion writes a single file, so architecture, preprocessing and class names would be lost
+/// without this. If the `config.json` cannot be followed, the metadata is empty and a note says
+/// what the converted file lacks.
 #[must_use]
 pub fn hub_metadata(weights: &Path) -> (BTreeMap<String, String>, Vec<String>) {
     let lost = |reason: String| {
         let note = format!(
-            "the converted file lacks the architecture, image size, crop, mean, std and class names of the config.json beside {}: \
+            "the converted file lacks the architecture, image size, crop, mean, std and class \
+             names of the config.json beside {}: \
              {reason}",
             weights.display()
         );
@@ -28,7 +31,8 @@ pub fn hub_metadata(weights: &Path) -> (BTreeMap<String, String>, Vec<String>) {
         Ok(model) => model,
         Err(error) => return lost(error.to_string()),
     };
-    // A file that names its architecture has metadata of its own, which counts instead of the config.json.
+    // A file that names its architecture has metadata of its own, which counts instead of the
+    // config.json.
     if model.metadata.contains_key(keys::ARCHITECTURE) {
         return (BTreeMap::new(), Vec::new());
     }

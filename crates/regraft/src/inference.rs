@@ -1,4 +1,5 @@
-//! What scoring and predicting have in common: a finished model on this machine, and files that are checked first.
+//! What scoring and predicting have in common: a finished model on this machine, and files that are
+//! checked first.
 
 use crate::class_names::LabelledFolderError;
 use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
@@ -31,7 +32,8 @@ pub struct InferenceOptions {
     pub on_bad_image: OnBadImage,
     /// What is taken for a readable picture.
     pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than the network sees.
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
+    /// than the network sees.
     pub full_decode: bool,
     /// How much memory decoded pictures may take.
     pub cache_images: CacheImages,
@@ -83,7 +85,11 @@ impl InferenceError {
         matches!(
             self,
             Self::Engine(_)
-                | Self::Evaluate(EvaluateError::Loader(_) | EvaluateError::Engine(_) | EvaluateError::NotFinite { .. })
+                | Self::Evaluate(
+                    EvaluateError::Loader(_)
+                        | EvaluateError::Engine(_)
+                        | EvaluateError::NotFinite { .. }
+                )
         )
     }
 }
@@ -99,7 +105,13 @@ pub fn engine(
     precision: PrecisionChoice,
 ) -> Result<Box<dyn Engine>, InferenceError> {
     let image_size = model.preprocessing.image_size;
-    let mut engine = engines::open(device, model.graph.clone(), image_size as usize, precision.resolve(), threads)?;
+    let mut engine = engines::open(
+        device,
+        model.graph.clone(),
+        image_size as usize,
+        precision.resolve(),
+        threads,
+    )?;
     check_batch(&*engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
     engine.load_state(&model.state)?;
     Ok(engine)
@@ -110,8 +122,8 @@ pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
     skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
-/// Decodes every file once and returns what was found, with how to load those that can be read. What was decoded is kept as far
-/// as it fits.
+/// Decodes every file once and returns what was found, with how to load those that can be read.
+/// What was decoded is kept as far as it fits.
 pub(crate) fn check(
     model: &Model,
     paths: &[&Path],

@@ -1,4 +1,5 @@
-//! A network described layer by layer: what `regraft inspect` shows and `--freeze` takes. All of it follows from the graph.
+//! A network described layer by layer: what `regraft inspect` shows and `--freeze` takes. All of it
+//! follows from the graph.
 
 use regraft_nn::graph::{self, Graph, GraphError, Source};
 use regraft_nn::parameters::parameters;
@@ -34,7 +35,8 @@ pub struct Stage {
     pub parameters: usize,
     /// Multiply-adds for one picture.
     pub multiply_adds: u64,
-    /// Parameters that still learn when everything up to and with this stage is frozen. The head always learns.
+    /// Parameters that still learn when everything up to and with this stage is frozen. The head
+    /// always learns.
     pub parameters_after: usize,
 }
 
@@ -45,8 +47,8 @@ pub struct Layer {
     pub name: String,
     /// The stage it belongs to.
     pub stage: String,
-    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `average pool`, `global average pool`, `layer norm` or
-    /// `linear`.
+    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `average pool`,
+    /// `global average pool`, `layer norm` or `linear`.
     pub operation: &'static str,
     /// The layer that it reads; null for the picture.
     pub input: Option<String>,
@@ -89,7 +91,8 @@ pub fn describe(graph: &Graph, image_size: usize) -> Result<Description, GraphEr
         let nodes = &graph.nodes[part.nodes.clone()];
         let main = &graph.nodes[part.main];
         let window = main.operation.rules().window();
-        let residual = nodes.iter().find_map(|node| Some(node.inputs[node.operation.rules().residual()?]));
+        let residual =
+            nodes.iter().find_map(|node| Some(node.inputs[node.operation.rules().residual()?]));
         let output = shapes[part.nodes.end - 1];
         Layer {
             name: main.name.clone(),
@@ -151,14 +154,22 @@ mod tests {
             assert_eq!(description.multiply_adds, graph.multiply_adds(96).expect("large enough"));
             let sum: usize = description.stages.iter().map(|stage| stage.parameters).sum();
             assert_eq!(sum, description.parameters);
-            let names: Vec<&str> = description.stages.iter().map(|stage| stage.name.as_str()).collect();
+            let names: Vec<&str> =
+                description.stages.iter().map(|stage| stage.name.as_str()).collect();
             assert_eq!(names, graph.outermost_layers());
             for stage in &description.stages {
-                let frozen = frozen_nodes(&graph, &Freeze::Through(stage.name.clone()), 0).expect("a stage's name is taken");
-                assert_eq!(parameter_counts(&graph, frozen).0, stage.parameters_after, "{name} through {}", stage.name);
+                let frozen = frozen_nodes(&graph, &Freeze::Through(stage.name.clone()), 0)
+                    .expect("a stage's name is taken");
+                assert_eq!(
+                    parameter_counts(&graph, frozen).0,
+                    stage.parameters_after,
+                    "{name} through {}",
+                    stage.name
+                );
             }
             for layer in &description.layers {
-                frozen_nodes(&graph, &Freeze::Through(layer.name.clone()), 0).expect("a layer's name is taken");
+                frozen_nodes(&graph, &Freeze::Through(layer.name.clone()), 0)
+                    .expect("a layer's name is taken");
             }
         }
     }
@@ -167,8 +178,15 @@ mod tests {
     fn a_block_of_resnet18() {
         let graph = architecture("resnet18").expect("a known name").graph();
         let description = describe(&graph, 224).expect("large enough");
-        let layer = description.layers.iter().find(|layer| layer.name == "layer2.0.conv1").expect("it is there");
-        assert_eq!((layer.output, layer.kernel, layer.stride, layer.groups), ([28, 28, 128], Some(3), Some(2), Some(1)));
+        let layer = description
+            .layers
+            .iter()
+            .find(|layer| layer.name == "layer2.0.conv1")
+            .expect("it is there");
+        assert_eq!(
+            (layer.output, layer.kernel, layer.stride, layer.groups),
+            ([28, 28, 128], Some(3), Some(2), Some(1))
+        );
         // 64 * 128 * 9 weights and a scale and a shift for each of 128 channels.
         assert_eq!((layer.parameters, layer.multiply_adds), (73_984, 28 * 28 * 64 * 128 * 9));
         assert_eq!(description.layers[0].input, None);

@@ -1,6 +1,8 @@
-//! Fine-tunes pretrained image classifiers: a source model's head is replaced, and trunk and head learn from a folder of pictures.
+//! Fine-tunes pretrained image classifiers: a source model's head is replaced, and trunk and head
+//! learn from a folder of pictures.
 //!
-//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers; [`evaluate_folder`] and [`predict`] use them.
+//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers;
+//! [`evaluate_folder`] and [`predict`] use them.
 
 #![forbid(unsafe_code)]
 

@@ -3,12 +3,14 @@
 use regraft_data::memory;
 use regraft_nn::engine::{Engine, Mode};
 
-/// Batches of images that are in memory at a time: the one in use and those that the loader prepares.
+/// Batches of images that are in memory at a time: the one in use and those that the loader
+/// prepares.
 pub(crate) const LOADED_BATCHES: u64 = 3;
 
 /// More memory than the machine has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} takes about {}, but this machine has {}; {advice}", gibibytes(*needed), gibibytes(*total))]
+#[error("{what} takes about {}, but this machine has {}; {advice}", gibibytes(*needed), gibibytes(
+    *total))]
 pub struct TooLittleMemory {
     /// What takes it.
     pub what: String,
@@ -30,8 +32,8 @@ pub(crate) enum Purpose {
     Evaluate,
 }
 
-/// Refuses a batch of `batch` images if the network's maps and the loader's images would not fit into this machine's memory.
-/// `smaller` is what may be chosen smaller, such as a flag.
+/// Refuses a batch of `batch` images if the network's maps and the loader's images would not fit
+/// into this machine's memory. `smaller` is what may be chosen smaller, such as a flag.
 ///
 /// # Errors
 /// [`TooLittleMemory`].
@@ -54,8 +56,8 @@ pub(crate) fn check_batch(
     check(what, needed, format!("choose a smaller {smaller}{or_size}"))
 }
 
-/// Refuses what takes more than the whole of the machine's memory. What is free at the moment does not count, since the system
-/// makes room by dropping files that it keeps in memory.
+/// Refuses what takes more than the whole of the machine's memory. What is free at the moment does
+/// not count, since the system makes room by dropping files that it keeps in memory.
 ///
 /// # Errors
 /// [`TooLittleMemory`].

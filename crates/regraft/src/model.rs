@@ -1,5 +1,5 @@
-//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file; and where source models come
-//! from.
+//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file;
+//! and where source models come from.
 
 use crate::class_names::ClassNames;
 use crate::config::Weights;
@@ -11,7 +11,9 @@ use regraft_nn::engine::State;
 use regraft_nn::graph::Graph;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use regraft_nn::parameters::parameters;
-use regraft_nn::weights::{self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile};
+use regraft_nn::weights::{
+    self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +57,8 @@ pub struct Model {
     pub graph: Graph,
     /// Every tensor, by PyTorch's name.
     pub state: State,
-    /// Class names in the order of the logits. Empty where the weight file did not say (torchvision's and timm's do not).
+    /// Class names in the order of the logits. Empty where the weight file did not say
+    /// (torchvision's and timm's do not).
     pub classes: Vec<String>,
     /// Other names of each class, by which its folder may be called; empty where no class has any.
     pub aliases: Vec<Vec<String>>,
@@ -82,8 +85,10 @@ pub enum ModelError {
     },
     /// The architecture's weights are not inside the program.
     #[error(
-        "{architecture} needs --weights: its ImageNet weights are not inside the program. Take torchvision's file ({hint}; \
-         from https://download.pytorch.org/models/) or timm's (model.safetensors from https://huggingface.co/timm), or train from \
+        "{architecture} needs --weights: its ImageNet weights are not inside the program. Take \
+         torchvision's file ({hint}; \
+         from https://download.pytorch.org/models/) or timm's (model.safetensors from \
+             https://huggingface.co/timm), or train from \
          scratch with --weights none"
     )]
     NoWeights {
@@ -94,12 +99,14 @@ pub enum ModelError {
     },
     /// The program was built without its embedded model.
     #[error(
-        "this build has no embedded weights for efficientnet_lite0 (feature `embedded`); give --weights FILE or --weights none"
+        "this build has no embedded weights for efficientnet_lite0 (feature `embedded`); give \
+         --weights FILE or --weights none"
     )]
     NotEmbedded,
     /// A weight file of the world does not say of which architecture it is.
     #[error(
-        "{origin} does not say of which architecture it is; name both: --model NAME --weights {origin}, where NAME is one of {}",
+        "{origin} does not say of which architecture it is; name both: --model NAME --weights \
+         {origin}, where NAME is one of {}",
         architecture_names()
     )]
     NoArchitecture {
@@ -107,7 +114,10 @@ pub enum ModelError {
         origin: String,
     },
     /// A model file is of another architecture than the one asked for.
-    #[error("{origin} is a {found}, but --model asks for {asked}; leave --model out or name another file")]
+    #[error(
+        "{origin} is a {found}, but --model asks for {asked}; leave --model out or name another \
+         file"
+    )]
     OtherArchitecture {
         /// The file.
         origin: String,
@@ -121,7 +131,8 @@ pub enum ModelError {
     HubConfig(#[from] HubConfigError),
     /// A folder is no run folder.
     #[error(
-        "{} holds no {}: name a run folder, whose training has finished an epoch, a model file, or a folder from the Hugging Face \
+        "{} holds no {}: name a run folder, whose training has finished an epoch, a model file, \
+         or a folder from the Hugging Face \
          Hub",
         path.display(),
         run_folder::MODEL
@@ -141,7 +152,10 @@ pub enum ModelError {
         reason: String,
     },
     /// The file has no head that could classify.
-    #[error("{origin} has no head: it can be a source for `regraft train`, but classifies nothing itself")]
+    #[error(
+        "{origin} has no head: it can be a source for `regraft train`, but classifies nothing \
+         itself"
+    )]
     NoHead {
         /// The file.
         origin: String,
@@ -168,7 +182,8 @@ fn architecture_names() -> String {
 /// # Errors
 /// When there is none.
 pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
-    architectures::find(name).ok_or_else(|| ModelError::UnknownArchitecture { name: name.to_owned() })
+    architectures::find(name)
+        .ok_or_else(|| ModelError::UnknownArchitecture { name: name.to_owned() })
 }
 
 /// How the source model of an architecture prepares its pictures.
@@ -191,15 +206,22 @@ impl Model {
     ///
     /// # Errors
     /// When the name is unknown, no weights are to be had for it, or the weight file is wrong.
-    pub fn source(model: Option<&str>, weights: Option<&Weights>, seed: u64) -> Result<Self, ModelError> {
+    pub fn source(
+        model: Option<&str>,
+        weights: Option<&Weights>,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
         let named = architecture(model.unwrap_or(DEFAULT_ARCHITECTURE))?;
         match weights {
             Some(Weights::File(path)) => Self::load(path, model),
             Some(Weights::None) => Ok(Self::scratch(named, seed)),
-            Some(Weights::Embedded) | None if named.name == DEFAULT_ARCHITECTURE => Self::embedded(),
-            Some(Weights::Embedded) | None => {
-                Err(ModelError::NoWeights { architecture: named.name.into(), hint: named.weights.replace("--weights ", "") })
+            Some(Weights::Embedded) | None if named.name == DEFAULT_ARCHITECTURE => {
+                Self::embedded()
             }
+            Some(Weights::Embedded) | None => Err(ModelError::NoWeights {
+                architecture: named.name.into(),
+                hint: named.weights.replace("--weights ", ""),
+            }),
         }
     }
 
@@ -210,7 +232,8 @@ impl Model {
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Result<Self, ModelError> {
         let named = architecture(DEFAULT_ARCHITECTURE)?;
-        let file = weights::read_safetensors(regraft_lite0::WEIGHTS, "the embedded efficientnet_lite0")?;
+        let file =
+            weights::read_safetensors(regraft_lite0::WEIGHTS, "the embedded efficientnet_lite0")?;
         let mut model = Self::from_file(file, named, None)?;
         model.classes = regraft_lite0::class_names().into_iter().map(str::to_owned).collect();
         model.aliases = imagenet_aliases();
@@ -242,11 +265,13 @@ impl Model {
         }
     }
 
-    /// Loads a weight file of torchvision or timm, a model file of Regraft, a run folder's model, or the weights in a folder that
-    /// timm made for the Hugging Face Hub, whose `config.json` is followed.
+    /// Loads a weight file of torchvision or timm, a model file of Regraft, a run folder's model,
+    /// or the weights in a folder that timm made for the Hugging Face Hub, whose `config.json` is
+    /// followed.
     ///
     /// # Errors
-    /// If the file cannot be read, does not fit `model`, or does not say its architecture and `model` does not either.
+    /// If the file cannot be read, does not fit `model`, or does not say its architecture and
+    /// `model` does not either.
     pub fn load(path: &Path, model: Option<&str>) -> Result<Self, ModelError> {
         let file_path = model_path(path);
         if path.is_dir() && !file_path.exists() {
@@ -254,13 +279,18 @@ impl Model {
         }
         let file = weights::read(&file_path)?;
         let asked = model.map(architecture).transpose()?;
-        let said = file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
+        let said =
+            file.metadata.get(keys::ARCHITECTURE).map(|name| architecture(name)).transpose()?;
         let hub = if said.is_some() { None } else { HubConfig::beside(&file_path)? };
         let found = said.or(hub.as_ref().map(|hub| hub.architecture));
         let origin = || file.origin.clone();
         match (asked, found) {
             (Some(asked), Some(found)) if asked.name != found.name => {
-                Err(ModelError::OtherArchitecture { origin: origin(), asked: asked.name.into(), found: found.name.into() })
+                Err(ModelError::OtherArchitecture {
+                    origin: origin(),
+                    asked: asked.name.into(),
+                    found: found.name.into(),
+                })
             }
             (Some(named), _) | (None, Some(named)) => Self::from_file(file, named, hub),
             (None, None) => Err(ModelError::NoArchitecture { origin: origin() }),
@@ -268,9 +298,14 @@ impl Model {
     }
 
     /// Fits a weight file, with the hub's configuration beside it, to an architecture.
-    fn from_file(file: WeightFile, architecture: &'static Architecture, mut hub: Option<HubConfig>) -> Result<Self, ModelError> {
+    fn from_file(
+        file: WeightFile,
+        architecture: &'static Architecture,
+        mut hub: Option<HubConfig>,
+    ) -> Result<Self, ModelError> {
         let graph = architecture.graph();
-        let (origin, metadata, mut notes) = (file.origin.clone(), file.metadata.clone(), file.notes.clone());
+        let (origin, metadata, mut notes) =
+            (file.origin.clone(), file.metadata.clone(), file.notes.clone());
         let matched = weights::match_to(file, &expected_tensors(&graph))?;
         let mut classes: Option<Vec<String>> = from_metadata(&metadata, keys::CLASSES, &origin)?;
         let head_classes = match matched.head {
@@ -284,7 +319,8 @@ impl Model {
             let reason = format!("names {} classes where the head has {count}", classes.len());
             return Err(ModelError::Metadata { origin, key: keys::CLASSES, reason });
         }
-        let preprocessing: Option<Preprocessing> = from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
+        let preprocessing: Option<Preprocessing> =
+            from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
         if let (Some(hub), Some(count), None) = (&mut hub, head_classes, &classes) {
             classes = hub.class_names(count)?;
         }
@@ -292,10 +328,16 @@ impl Model {
             .or_else(|| hub.as_ref().map(|hub| hub.preprocessing.clone()))
             .unwrap_or_else(|| source_preprocessing(architecture));
         notes.extend(hub.into_iter().flat_map(|hub| hub.notes));
-        preprocessing.check().map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
+        preprocessing
+            .check()
+            .map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
         Ok(Self {
             graph: graph.with_classes(head_classes.unwrap_or(0)),
-            state: matched.tensors.into_iter().map(|(name, tensor)| (name, tensor.values)).collect(),
+            state: matched
+                .tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.values))
+                .collect(),
             classes: classes.unwrap_or_default(),
             aliases: Vec::new(),
             preprocessing,
@@ -318,7 +360,8 @@ impl Model {
         ClassNames { names: &self.classes, aliases: &self.aliases }
     }
 
-    /// The model as a classifier: with a head, and a name for every class (its number where the file had none).
+    /// The model as a classifier: with a head, and a name for every class (its number where the
+    /// file had none).
     ///
     /// # Errors
     /// When it has no head.
@@ -327,7 +370,8 @@ impl Model {
             return Err(ModelError::NoHead { origin: self.origin });
         }
         if self.classes.is_empty() {
-            self.classes = (0..self.graph.classes()).map(|class| format!("class {class}")).collect();
+            self.classes =
+                (0..self.graph.classes()).map(|class| format!("class {class}")).collect();
         }
         Ok(self)
     }
@@ -365,15 +409,17 @@ impl Model {
     }
 }
 
-/// What ImageNet's classes are called besides: each of a class's words, without what tells it from a namesake in brackets, and its
-/// WordNet identifier.
+/// What ImageNet's classes are called besides: each of a class's words, without what tells it from
+/// a namesake in brackets, and its WordNet identifier.
 #[cfg(feature = "embedded")]
 fn imagenet_aliases() -> Vec<Vec<String>> {
     let classes = regraft_lite0::class_names().into_iter().zip(regraft_lite0::synsets());
     let words = |class: &str| -> Vec<String> {
         class.split(", ").map(|word| word.split(" (").next().unwrap_or(word).to_owned()).collect()
     };
-    classes.map(|(class, synset)| words(class).into_iter().chain([synset.to_owned()]).collect()).collect()
+    classes
+        .map(|(class, synset)| words(class).into_iter().chain([synset.to_owned()]).collect())
+        .collect()
 }
 
 /// The tensors that a weight file of this architecture has.
@@ -390,7 +436,8 @@ pub fn expected_tensors(graph: &Graph) -> Vec<ExpectedTensor> {
 
 /// JSON of a value that always has one.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("plain data has a form in JSON: {error}"))
+    serde_json::to_string(value)
+        .unwrap_or_else(|error| unreachable!("plain data has a form in JSON: {error}"))
 }
 
 fn from_metadata<T: serde::de::DeserializeOwned>(
@@ -398,7 +445,11 @@ fn from_metadata<T: serde::de::DeserializeOwned>(
     key: &'static str,
     origin: &str,
 ) -> Result<Option<T>, ModelError> {
-    let damaged = |error: serde_json::Error| ModelError::Metadata { origin: origin.into(), key, reason: error.to_string() };
+    let damaged = |error: serde_json::Error| ModelError::Metadata {
+        origin: origin.into(),
+        key,
+        reason: error.to_string(),
+    };
     metadata.get(key).map(|text| serde_json::from_str(text)).transpose().map_err(damaged)
 }
 

@@ -1,4 +1,5 @@
-//! The pictures of a run: the catalogue of the folder, every file checked once, and what is left out.
+//! The pictures of a run: the catalogue of the folder, every file checked once, and what is left
+//! out.
 
 use crate::config::{OnBadImage, TrainConfig};
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
@@ -89,27 +90,36 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
     text
 }
 
-/// Lists the images of a run, with what is held out as the configuration says. No file is opened. `progress` is called from any
-/// thread.
+/// Lists the images of a run, with what is held out as the configuration says. No file is opened.
+/// `progress` is called from any thread.
 ///
 /// # Errors
 /// If the folder is not laid out as it should be.
-pub fn list(config: &TrainConfig, progress: &(dyn Fn(Preparing) + Sync)) -> Result<Catalogue, CatalogueError> {
-    let split = SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
+pub fn list(
+    config: &TrainConfig,
+    progress: &(dyn Fn(Preparing) + Sync),
+) -> Result<Catalogue, CatalogueError> {
+    let split =
+        SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
     let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
-    catalogue::scan_with(&config.data, &options, &mut |found| progress(Preparing::Listing { found }))
+    catalogue::scan_with(&config.data, &options, &mut |found| {
+        progress(Preparing::Listing { found })
+    })
 }
 
-/// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any thread.
+/// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any
+/// thread.
 ///
 /// # Errors
-/// When the folder is not laid out as it should be, or a file cannot be read and the configuration says to stop.
+/// When the folder is not laid out as it should be, or a file cannot be read and the configuration
+/// says to stop.
 pub fn prepare(
     config: &TrainConfig,
     loading: &LoaderOptions,
     progress: &(dyn Fn(Preparing) + Sync),
 ) -> Result<Pictures, PicturesError> {
-    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } = list(config, progress)?;
+    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
+        list(config, progress)?;
     notes.extend(ignored_note(&ignored));
     let total = train.len() + validation.len() + test.len();
     let mut verified = Verified::default();
@@ -121,15 +131,19 @@ pub fn prepare(
     ] {
         let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
         let loading = LoaderOptions { transform, ..loading.clone() };
-        let found = verify_for(&paths, &loading, &|done| progress(Preparing::Checking { done: before + done, total }));
+        let found = verify_for(&paths, &loading, &|done| {
+            progress(Preparing::Checking { done: before + done, total })
+        });
         verified.extend(found);
         before += paths.len();
     }
-    let Verified { unreadable: skipped, truncated, reduced } = stop_or_skip(verified, config.on_bad_image)?;
+    let Verified { unreadable: skipped, truncated, reduced } =
+        stop_or_skip(verified, config.on_bad_image)?;
     notes.extend(truncated_note(&truncated));
     notes.extend(reduced_note(reduced));
     if !skipped.is_empty() {
-        let bad: HashMap<&Path, &DecodeError> = skipped.iter().map(|error| (error.path.as_path(), error)).collect();
+        let bad: HashMap<&Path, &DecodeError> =
+            skipped.iter().map(|error| (error.path.as_path(), error)).collect();
         let all = train.clone();
         for part in [&mut train, &mut validation, &mut test] {
             part.retain(|sample| !bad.contains_key(sample.path.as_path()));
@@ -144,11 +158,18 @@ pub fn prepare(
         }
         notes.extend(left_out_notes(&skipped));
     }
-    Ok(Pictures { classes, train: train.into(), validation: validation.into(), test: test.into(), skipped, notes })
+    Ok(Pictures {
+        classes,
+        train: train.into(),
+        validation: validation.into(),
+        test: test.into(),
+        skipped,
+        notes,
+    })
 }
 
-/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are kept in its cache. `progress` is
-/// called with the files done and their number, from any thread.
+/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are
+/// kept in its cache. `progress` is called with the files done and their number, from any thread.
 ///
 /// # Errors
 /// When a file cannot be read and `on_bad_image` says to stop.
@@ -161,13 +182,19 @@ pub fn check(
     stop_or_skip(verify_for(paths, loading, &|done| progress(done, paths.len())), on_bad_image)
 }
 
-fn verify_for(paths: &[&Path], loading: &LoaderOptions, progress: &(dyn Fn(usize) + Sync)) -> Verified {
+fn verify_for(
+    paths: &[&Path],
+    loading: &LoaderOptions,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Verified {
     verify(paths, loading.workers, &loading.decode_options(), loading.cache.as_deref(), progress)
 }
 
 fn stop_or_skip(verified: Verified, on_bad_image: OnBadImage) -> Result<Verified, UnreadableFiles> {
     match on_bad_image {
-        OnBadImage::Stop if !verified.unreadable.is_empty() => Err(UnreadableFiles(verified.unreadable)),
+        OnBadImage::Stop if !verified.unreadable.is_empty() => {
+            Err(UnreadableFiles(verified.unreadable))
+        }
         _ => Ok(verified),
     }
 }
@@ -181,7 +208,8 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
 #[must_use]
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
     let names = truncated.iter().map(|path| shown(path).to_string());
-    some_of(names).map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
+    some_of(names)
+        .map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
 }
 
 /// One note on pictures that are not decoded whole.
@@ -189,7 +217,8 @@ pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
 pub fn reduced_note(reduced: usize) -> Option<String> {
     (reduced > 0).then(|| {
         format!(
-            "{reduced} large JPEG{} decoded at a half, a quarter or an eighth of the size, which leaves more detail than the network sees \
+            "{reduced} large JPEG{} decoded at a half, a quarter or an eighth of the size, which \
+             leaves more detail than the network sees \
              (--full-decode decodes whole)",
             if reduced == 1 { " is" } else { "s are" }
         )
@@ -199,7 +228,8 @@ pub fn reduced_note(reduced: usize) -> Option<String> {
 /// One note that names what was ignored in a folder.
 #[must_use]
 pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
-    let names = ignored.iter().map(|ignored| format!("{} ({})", shown(&ignored.path), ignored.reason));
+    let names =
+        ignored.iter().map(|ignored| format!("{} ({})", shown(&ignored.path), ignored.reason));
     some_of(names).map(|names| format!("ignored: {names}"))
 }
 

@@ -29,7 +29,8 @@ pub struct Prediction {
     /// The file. In JSON, what is not Unicode in its name is replaced.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
-    /// The most probable classes, the most probable first. Empty where the network's output is not finite.
+    /// The most probable classes, the most probable first. Empty where the network's output is not
+    /// finite.
     pub top: Vec<Guess>,
 }
 
@@ -63,13 +64,18 @@ pub fn predict_files(
 ) -> Result<Predictions, InferenceError> {
     let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-    let (Verified { unreadable: skipped, truncated, reduced }, loading) = inference::check(model, &all, options, report)?;
+    let (Verified { unreadable: skipped, truncated, reduced }, loading) =
+        inference::check(model, &all, options, report)?;
     let bad = inference::unreadable(&skipped);
-    let readable: Vec<PathBuf> = paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
+    let readable: Vec<PathBuf> =
+        paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
     let mut progress = |done| report(Progress::Running { done, total });
-    let predictions = predict(&mut *engine, &readable, &model.classes, top, loading, &mut progress)?;
-    check_finite(predictions.iter().map(|prediction| (prediction.path.as_path(), prediction.top.is_empty())))?;
+    let predictions =
+        predict(&mut *engine, &readable, &model.classes, top, loading, &mut progress)?;
+    check_finite(
+        predictions.iter().map(|prediction| (prediction.path.as_path(), prediction.top.is_empty())),
+    )?;
     Ok(Predictions { predictions, skipped, truncated, reduced })
 }
 
@@ -85,12 +91,15 @@ pub fn predict(
     options: LoaderOptions,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Prediction>, EvaluateError> {
-    let samples: Arc<[Sample]> = paths.iter().map(|path| Sample { path: path.clone(), label: 0 }).collect();
+    let samples: Arc<[Sample]> =
+        paths.iter().map(|path| Sample { path: path.clone(), label: 0 }).collect();
     let mut predictions = Vec::with_capacity(paths.len());
     for_each_batch(engine, &samples, options, &mut |logits, _, indices| {
         for (row, &index) in logits.chunks_exact(classes.len()).zip(indices) {
             let guesses = top_k(row, top).into_iter();
-            let top = guesses.map(|(class, probability)| Guess { class: classes[class].clone(), probability }).collect();
+            let top = guesses
+                .map(|(class, probability)| Guess { class: classes[class].clone(), probability })
+                .collect();
             predictions.push(Prediction { path: paths[index as usize].clone(), top });
         }
         progress(predictions.len());

@@ -83,7 +83,8 @@ pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), 
 /// [`PredictionsError::Read`].
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, PredictionsError> {
     let failed = |source| PredictionsError::Read { path: path.to_owned(), source };
-    let mut reader = csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?);
+    let mut reader =
+        csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?);
     reader.deserialize().collect::<Result<_, _>>().map_err(failed)
 }
 
@@ -104,10 +105,18 @@ mod tests {
         assert_eq!(rows.each_ref().map(Prediction::is_right), [true, false, false]);
         write_predictions(&path, &rows).expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
-        assert!(text.starts_with("path,class,predicted,probability\n\"test/a,b.jpg\",\"hot, \"\"dog\"\"\","), "{text}");
+        assert!(
+            text.starts_with(
+                "path,class,predicted,probability\n\"test/a,b.jpg\",\"hot, \"\"dog\"\"\","
+            ),
+            "{text}"
+        );
         assert_eq!(read_predictions(&path).expect("read"), rows);
         std::fs::write(&path, "a,b\n1,2\n").expect("written");
         let error = read_predictions(&path).expect_err("other columns").to_string();
-        assert!(error.starts_with(&format!("{} is no file of predictions: ", path.display())), "{error}");
+        assert!(
+            error.starts_with(&format!("{} is no file of predictions: ", path.display())),
+            "{error}"
+        );
     }
 }

@@ -20,16 +20,19 @@ pub const CURVES: &str = "curves.svg";
 pub const SUMMARY: &str = "summary.json";
 /// Every picture that the run was given, with a hash of its content.
 pub const DATA: &str = "data.csv";
-/// What the finished model says of each test picture (of each validation picture, where there are none).
+/// What the finished model says of each test picture (of each validation picture, where there are
+/// none).
 pub const PREDICTIONS: &str = "predictions.csv";
-/// What heads that did not see a training image say of it, for a fitted head of a run that holds nothing out.
+/// What heads that did not see a training image say of it, for a fitted head of a run that holds
+/// nothing out.
 pub const OUT_OF_FOLD: &str = "predictions_out_of_fold.csv";
 /// Every file that a run writes, and so every file that `--force` may replace.
-pub const WRITTEN_FILES: [&str; 8] = [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS, OUT_OF_FOLD];
+pub const WRITTEN_FILES: [&str; 8] =
+    [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS, OUT_OF_FOLD];
 /// The folder of what an interrupted run goes on from.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a file of the same name in
-/// between.
+/// The file that a run locks while it goes on. It stays, empty, so that no other process can lock a
+/// file of the same name in between.
 pub const LOCK: &str = ".lock";
 
 /// Why there is no folder for a run.
@@ -37,7 +40,8 @@ pub const LOCK: &str = ".lock";
 pub enum RunFolderError {
     /// The named folder holds something already.
     #[error(
-        "the output folder {path} is not empty: name another with --output, or replace an earlier run's files in it with --force",
+        "the output folder {path} is not empty: name another with --output, or replace an earlier \
+         run's files in it with --force",
         path = path.display()
     )]
     NotEmpty {
@@ -45,31 +49,36 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// Something that is not a folder has its name.
-    #[error("{path} is not a folder, so no run can be written there: name another with --output", path = path.display())]
+    #[error("{path} is not a folder, so no run can be written there: name another with --output",
+        path = path.display())]
     NotAFolder {
         /// What is in the way.
         path: PathBuf,
     },
     /// A folder (or a device, a pipe) has the name of a file that the run writes.
-    #[error("{path} is in the way of a file that the run writes and is not a file: move it away", path = path.display())]
+    #[error("{path} is in the way of a file that the run writes and is not a file: move it away",
+        path = path.display())]
     NotAFile {
         /// What is in the way.
         path: PathBuf,
     },
     /// Another process writes to it.
-    #[error("{path} is in use by another run: wait until it has ended, or name another folder with --output", path = path.display())]
+    #[error("{path} is in use by another run: wait until it has ended, or name another folder \
+        with --output", path = path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
     /// What should go on is not there.
-    #[error("{path} is no run folder: it has no {CONFIG}; name the folder that `regraft train` wrote", path = path.display())]
+    #[error("{path} is no run folder: it has no {CONFIG}; name the folder that `regraft train` \
+        wrote", path = path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
     },
     /// The data folder has no name of its own that a run could take.
-    #[error("{path} has no name that the run could take: name its folder with --output", path = path.display())]
+    #[error("{path} has no name that the run could take: name its folder with --output",
+        path = path.display())]
     NoName {
         /// The data folder.
         path: PathBuf,
@@ -88,12 +97,17 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Finds the folder's faults early, before anything is read or trained, and creates nothing. `explicit` is the folder
-    /// that the user named, if any; `parent` the one that gets a numbered folder otherwise.
+    /// Finds the folder's faults early, before anything is read or trained, and creates nothing.
+    /// `explicit` is the folder that the user named, if any; `parent` the one that gets a numbered
+    /// folder otherwise.
     ///
     /// # Errors
     /// What [`RunFolder::create`] would refuse as things stand now.
-    pub fn check(parent: &Path, explicit: Option<&Path>, force: bool) -> Result<(), RunFolderError> {
+    pub fn check(
+        parent: &Path,
+        explicit: Option<&Path>,
+        force: bool,
+    ) -> Result<(), RunFolderError> {
         let Some(folder) = explicit else {
             return folder_or_nothing(parent).map(|_| ());
         };
@@ -103,17 +117,22 @@ impl RunFolder {
         if force {
             return earlier_files(folder).map(|_| ());
         }
-        if is_empty(folder)? { Ok(()) } else { Err(RunFolderError::NotEmpty { path: folder.to_owned() }) }
+        if is_empty(folder)? {
+            Ok(())
+        } else {
+            Err(RunFolderError::NotEmpty { path: folder.to_owned() })
+        }
     }
 
-    /// Makes the folder of a run. To be called right before training, once every input has been checked, so that a run
-    /// refused leaves no empty folder behind.
+    /// Makes the folder of a run. To be called right before training, once every input has been
+    /// checked, so that a run refused leaves no empty folder behind.
     ///
-    /// `explicit`, the folder the user named, is made where missing and must be empty; with `force` it may hold anything, an
-    /// earlier run's [`WRITTEN_FILES`] are removed (so that files of two runs never stand side by side) and everything else is
-    /// kept. Without it the run gets `parent/name`, or the first free one of `parent/name-2`, `parent/name-3` and so on, in
-    /// which case a note for the user comes along. Two runs started together get two folders: creating it decides. The folder is
-    /// locked until the run ends, so that no other run writes to it.
+    /// `explicit`, the folder the user named, is made where missing and must be empty; with `force`
+    /// it may hold anything, an earlier run's [`WRITTEN_FILES`] are removed (so that files of two
+    /// runs never stand side by side) and everything else is kept. Without it the run gets
+    /// `parent/name`, or the first free one of `parent/name-2`, `parent/name-3` and so on, in which
+    /// case a note for the user comes along. Two runs started together get two folders: creating it
+    /// decides. The folder is locked until the run ends, so that no other run writes to it.
     ///
     /// # Errors
     /// [`RunFolderError`]; nothing has been removed then unless a removal itself failed.
@@ -145,8 +164,8 @@ impl RunFolder {
         Self { path: path.to_owned(), _lock: None }
     }
 
-    /// A run's folder that is there already, to go on in. It is locked as that of a new run, and what writes that were cut off left
-    /// behind is removed.
+    /// A run's folder that is there already, to go on in. It is locked as that of a new run, and
+    /// what writes that were cut off left behind is removed.
     ///
     /// # Errors
     /// When it is no run's folder, or a run is writing to it.
@@ -157,9 +176,12 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Removes what writes that were cut off left behind. The folder must be locked: nothing is being written then.
+    /// Removes what writes that were cut off left behind. The folder must be locked: nothing is
+    /// being written then.
     fn remove_unfinished(&self) -> Result<(), RunFolderError> {
-        [self.path.clone(), self.checkpoints()].iter().try_for_each(|folder| remove_unfinished(folder))
+        [self.path.clone(), self.checkpoints()]
+            .iter()
+            .try_for_each(|folder| remove_unfinished(folder))
     }
 
     /// Whether a run could go on in a folder, which nothing is done to.
@@ -176,18 +198,24 @@ impl RunFolder {
     /// The folder, locked by this process.
     pub(crate) fn locked(folder: &Path) -> Result<Self, RunFolderError> {
         let path = folder.join(LOCK);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = options.map_err(FileError::when("create the file", &path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunFolderError::Busy { path: folder.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(RunFolderError::Busy { path: folder.to_owned() });
+            }
             // Some network file systems have no locks; a run there is better than none.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(FileError::when("lock", &path)(error).into()),
+            Err(TryLockError::Error(error)) => {
+                return Err(FileError::when("lock", &path)(error).into());
+            }
         }
         // A power cut must not take the folder away from the files in it.
         for made in folder.ancestors().take(2) {
-            atomic_file::sync_folder_of(made).map_err(FileError::when("sync the folder of", made))?;
+            atomic_file::sync_folder_of(made)
+                .map_err(FileError::when("sync the folder of", made))?;
         }
         Ok(Self { path: folder.to_owned(), _lock: Some(Arc::new(file)) })
     }
@@ -199,10 +227,13 @@ impl RunFolder {
     pub fn create_checkpoints(&self) -> Result<(), RunFolderError> {
         let folder = self.checkpoints();
         match fs::create_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {
+                return Ok(());
+            }
             made => made.map_err(FileError::when("create the folder", &folder))?,
         }
-        atomic_file::sync_folder_of(&folder).map_err(FileError::when("sync the folder of", &folder))?;
+        atomic_file::sync_folder_of(&folder)
+            .map_err(FileError::when("sync the folder of", &folder))?;
         Ok(())
     }
 
@@ -257,8 +288,9 @@ impl RunFolder {
     }
 }
 
-/// The name of a run on this data folder: the folder's own, also where it is given as `.` or `photos/..`; of a table or archive,
-/// the name without its extension. What is not Unicode in it is replaced.
+/// The name of a run on this data folder: the folder's own, also where it is given as `.` or
+/// `photos/..`; of a table or archive, the name without its extension. What is not Unicode in it is
+/// replaced.
 ///
 /// # Errors
 /// [`RunFolderError`] where the folder cannot be found or is the root.
@@ -273,7 +305,10 @@ pub fn run_name(data: &Path) -> Result<String, RunFolderError> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<String>), RunFolderError> {
+fn create_numbered(
+    parent: &Path,
+    name: &str,
+) -> Result<(RunFolder, Option<String>), RunFolderError> {
     fs::create_dir_all(parent).map_err(FileError::when("create the folder", parent))?;
     let wanted = parent.join(name);
     let mut folder = wanted.clone();
@@ -288,12 +323,18 @@ fn create_numbered(parent: &Path, name: &str) -> Result<(RunFolder, Option<Strin
             Err(error) => return Err(FileError::when("create the folder", &folder)(error).into()),
         }
     }
-    let note =
-        (number > 1).then(|| format!("{} is there already: this run is written to {}", wanted.display(), folder.display()));
+    let note = (number > 1).then(|| {
+        format!(
+            "{} is there already: this run is written to {}",
+            wanted.display(),
+            folder.display()
+        )
+    });
     Ok((RunFolder::locked(&folder)?, note))
 }
 
-/// Whether a folder holds nothing but what a run leaves that was killed before it had written a file.
+/// Whether a folder holds nothing but what a run leaves that was killed before it had written a
+/// file.
 fn is_empty(folder: &Path) -> Result<bool, RunFolderError> {
     for entry in fs::read_dir(folder).map_err(FileError::when("read the folder", folder))? {
         let name = entry.map_err(FileError::when("read the folder", folder))?.file_name();
@@ -316,7 +357,8 @@ fn unfinished_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
 /// Removes what writes that were cut off left in a folder, in which nothing is being written.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), RunFolderError> {
     for unfinished in unfinished_files(folder)? {
-        fs::remove_file(&unfinished).map_err(FileError::when("remove the left-over", &unfinished))?;
+        fs::remove_file(&unfinished)
+            .map_err(FileError::when("remove the left-over", &unfinished))?;
     }
     Ok(())
 }
@@ -347,8 +389,8 @@ fn folder_or_nothing(path: &Path) -> Result<bool, RunFolderError> {
     }
 }
 
-/// The checkpoints in a folder, oldest first; none where there is no folder. Their names tell how far the run was, so that no
-/// clock decides which is the newest.
+/// The checkpoints in a folder, oldest first; none where there is no folder. Their names tell how
+/// far the run was, so that no clock decides which is the newest.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -368,11 +410,13 @@ pub fn checkpoint_name(epochs: u32, images: usize) -> String {
 #[must_use]
 pub fn checkpoint_place(path: &Path) -> Option<(u32, usize)> {
     let name = path.file_name()?.to_str()?;
-    let (epochs, images) = name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.split_once("-image-")?;
+    let (epochs, images) =
+        name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.split_once("-image-")?;
     Some((epochs.parse().ok()?, images.parse().ok()?))
 }
 
-/// The files of an earlier run that a folder holds; an error where something else has the name of one.
+/// The files of an earlier run that a folder holds; an error where something else has the name of
+/// one.
 fn earlier_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     let mut found = Vec::new();
     for name in WRITTEN_FILES {
@@ -393,8 +437,10 @@ mod tests {
     use super::*;
 
     fn names_in(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -407,12 +453,22 @@ mod tests {
         assert_eq!((first.path(), note), (&*parent.join("photos"), None));
         let (second, note) = RunFolder::create(&parent, "photos", None, false).unwrap();
         assert_eq!(second.path(), parent.join("photos-2"));
-        let expected = format!("{} is there already: this run is written to {}", first.path().display(), second.path().display());
+        let expected = format!(
+            "{} is there already: this run is written to {}",
+            first.path().display(),
+            second.path().display()
+        );
         assert_eq!(note, Some(expected));
         fs::remove_dir_all(second.path()).unwrap();
         fs::write(parent.join("photos-3"), "a file in the way counts as taken").unwrap();
-        assert_eq!(RunFolder::create(&parent, "photos", None, false).unwrap().0.path(), parent.join("photos-2"));
-        assert_eq!(RunFolder::create(&parent, "photos", None, true).unwrap().0.path(), parent.join("photos-4"));
+        assert_eq!(
+            RunFolder::create(&parent, "photos", None, false).unwrap().0.path(),
+            parent.join("photos-2")
+        );
+        assert_eq!(
+            RunFolder::create(&parent, "photos", None, true).unwrap().0.path(),
+            parent.join("photos-4")
+        );
     }
 
     #[test]
@@ -433,7 +489,8 @@ mod tests {
         let named = folder.path().join("a").join("b");
         for _ in 0..2 {
             // The second time it holds the lock's file alone.
-            let (run, note) = RunFolder::create(Path::new("unused"), "unused", Some(&named), false).unwrap();
+            let (run, note) =
+                RunFolder::create(Path::new("unused"), "unused", Some(&named), false).unwrap();
             assert_eq!((run.path(), note), (&*named, None));
         }
         assert_eq!(RunFolder::existing(&named).summary(), named.join("summary.json"));
@@ -453,11 +510,13 @@ mod tests {
     fn a_folder_with_anything_in_it_is_refused_without_force() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let error = RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), false).unwrap_err();
+        let error = RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), false)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
-                "the output folder {} is not empty: name another with --output, or replace an earlier run's files in it with --force",
+                "the output folder {} is not empty: name another with --output, or replace an \
+                 earlier run's files in it with --force",
                 folder.path().display()
             )
         );
@@ -479,7 +538,10 @@ mod tests {
         RunFolder::check(Path::new("unused"), Some(folder.path()), true).unwrap();
         assert_eq!(names_in(folder.path()).len(), WRITTEN_FILES.len() + 4);
         RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), true).unwrap();
-        assert_eq!(names_in(folder.path()), [LOCK, CHECKPOINTS, "model.safetensors.bak", "notes.txt", "pictures"]);
+        assert_eq!(
+            names_in(folder.path()),
+            [LOCK, CHECKPOINTS, "model.safetensors.bak", "notes.txt", "pictures"]
+        );
         assert_eq!(names_in(&checkpoints), ["epoch-1.safetensors", "mine.safetensors"]);
     }
 
@@ -508,9 +570,13 @@ mod tests {
         }
         assert_eq!(names_in(folder.path()), [""; 0]);
         fs::create_dir(folder.path().join(CHECKPOINTS)).unwrap();
-        for name in
-            [CONFIG, ".metrics.csv.17-3.unfinished", ".regraft-Ab3.partial", "checkpoints/.regraft-x.partial", "checkpoints/mine"]
-        {
+        for name in [
+            CONFIG,
+            ".metrics.csv.17-3.unfinished",
+            ".regraft-Ab3.partial",
+            "checkpoints/.regraft-x.partial",
+            "checkpoints/mine",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         RunFolder::resume(folder.path()).unwrap();
@@ -526,7 +592,8 @@ mod tests {
         for (epochs, images) in places {
             fs::write(folder.path().join(checkpoint_name(epochs, images)), "").unwrap();
         }
-        fs::write(folder.path().join(".epoch-000001-image-000000000.safetensors.partial"), "").unwrap();
+        fs::write(folder.path().join(".epoch-000001-image-000000000.safetensors.partial"), "")
+            .unwrap();
         let files = checkpoint_files(folder.path()).unwrap();
         let found: Vec<_> = files.iter().filter_map(|path| checkpoint_place(path)).collect();
         assert_eq!(found, [(0, 128), (1, 64), (1, 1_000_000_000), (2, 0), (10, 0)]);
@@ -537,7 +604,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MODEL), "old").unwrap();
         fs::create_dir(folder.path().join(SUMMARY)).unwrap();
-        let error = RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), true).unwrap_err();
+        let error = RunFolder::create(Path::new("unused"), "unused", Some(folder.path()), true)
+            .unwrap_err();
         assert!(matches!(error, RunFolderError::NotAFile { path } if path.ends_with(SUMMARY)));
         assert_eq!(names_in(folder.path()), [MODEL, SUMMARY]);
     }

@@ -2,7 +2,8 @@
 
 use crate::config::Schedule;
 
-/// The factor on the learning rate at `step` (from 0) of `steps`: a linear rise over `warmup_steps`, then the schedule.
+/// The factor on the learning rate at `step` (from 0) of `steps`: a linear rise over
+/// `warmup_steps`, then the schedule.
 #[must_use]
 pub fn factor(schedule: Schedule, step: u64, steps: u64, warmup_steps: u64) -> f32 {
     if step < warmup_steps {

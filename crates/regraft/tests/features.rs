@@ -7,7 +7,9 @@ use regraft::data::augmentation::Augmentation;
 use regraft::data::catalogue::Sample;
 use regraft::data::loader::{Loader, LoaderOptions, Transform};
 use regraft::engines::DeviceChoice;
-use regraft::features::{FeatureStore, Features, LIMIT_BYTES, StoreError, features, trunk_fingerprint, trunk_output};
+use regraft::features::{
+    FeatureStore, Features, LIMIT_BYTES, StoreError, features, trunk_fingerprint, trunk_output,
+};
 use regraft::model::Model;
 use regraft::nn::engine::{Engine, Input};
 use std::fs;
@@ -16,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Five small pictures, an engine with the embedded model at 32 pixels, and a folder to keep features in.
+/// Five small pictures, an engine with the embedded model at 32 pixels, and a folder to keep
+/// features in.
 struct Bench {
     folder: TempDir,
     samples: Arc<[Sample]>,
@@ -36,13 +39,16 @@ impl Bench {
             .collect();
         let mut model = Model::embedded().expect("it is built in");
         model.preprocessing.image_size = 32;
-        let engine = regraft::inference::engine(&model, &DeviceChoice::Auto, 1, PrecisionChoice::F32).expect("an engine");
+        let engine =
+            regraft::inference::engine(&model, &DeviceChoice::Auto, 1, PrecisionChoice::F32)
+                .expect("an engine");
         let loading = LoaderOptions { workers: 1, ..LoaderOptions::new(model.preprocessing, 2) };
         Self { folder, samples: samples.into(), engine, loading }
     }
 
     fn store(&mut self, limit: u64) -> FeatureStore {
-        let fingerprint = trunk_fingerprint(&mut *self.engine, &self.loading.preprocessing).expect("it fits");
+        let fingerprint =
+            trunk_fingerprint(&mut *self.engine, &self.loading.preprocessing).expect("it fits");
         FeatureStore::new(&self.kept(), fingerprint, limit)
     }
 
@@ -51,18 +57,30 @@ impl Bench {
     }
 
     fn features(&mut self, store: Option<&mut FeatureStore>) -> Features {
-        features(&mut *self.engine, &self.samples, &self.loading, store, &mut |_| ControlFlow::Continue(()))
-            .expect("readable pictures")
+        features(&mut *self.engine, &self.samples, &self.loading, store, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("readable pictures")
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let folders = fs::read_dir(self.kept().join("features")).into_iter().flatten().flatten().map(|entry| entry.path());
-        folders.flat_map(|folder| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())).collect()
+        let folders = fs::read_dir(self.kept().join("features"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        folders
+            .flat_map(|folder| {
+                fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+            })
+            .collect()
     }
 }
 
 fn write_picture(path: &Path, number: u32) {
-    let color = |x: u32, y: u32| Rgb([(x * 5 + number * 40) as u8, (y * 4) as u8, (x * y * (number + 1) / 7) as u8]);
+    let color = |x: u32, y: u32| {
+        Rgb([(x * 5 + number * 40) as u8, (y * 4) as u8, (x * y * (number + 1) / 7) as u8])
+    };
     RgbImage::from_fn(40 + number, 36, color).save(path).expect("a picture");
 }
 
@@ -71,7 +89,10 @@ fn features_are_what_the_trunk_gives_and_are_found_again() {
     let mut bench = Bench::new();
     let (node, channels) = trunk_output(bench.engine.graph()).expect("a trunk");
     let computed = bench.features(None);
-    assert_eq!((computed.channels, computed.values.len(), computed.found), (channels, 5 * channels, 0));
+    assert_eq!(
+        (computed.channels, computed.values.len(), computed.found),
+        (channels, 5 * channels, 0)
+    );
     let mut loader = Loader::start(Arc::clone(&bench.samples), vec![3], bench.loading.clone());
     let picture = loader.next().expect("a batch").expect("readable");
     let input = Input::pixels(&picture.pixels, bench.loading.preprocessing.normalisation());
@@ -110,16 +131,21 @@ fn a_view_is_kept_with_its_draws_and_a_trunk_with_its_weights() {
         let other = view(&mut bench, seed, epoch, Augmentation::default());
         assert!(other.found == 0 && other.values != first.values, "seed {seed}, view {epoch}");
     }
-    let wider = view(&mut bench, 1, 0, Augmentation { crop_scale: [0.5, 1.0], ..Augmentation::default() });
+    let wider =
+        view(&mut bench, 1, 0, Augmentation { crop_scale: [0.5, 1.0], ..Augmentation::default() });
     assert!(wider.found == 0 && wider.values != first.values);
     let again = view(&mut bench, 1, 0, Augmentation::default());
     assert!(again.found == 5 && again.values == first.values);
     // Training pictures that are not varied are those of evaluation.
-    let plain = Augmentation { kind: regraft::data::augmentation::AugmentationKind::None, ..Augmentation::default() };
+    let plain = Augmentation {
+        kind: regraft::data::augmentation::AugmentationKind::None,
+        ..Augmentation::default()
+    };
     let plain = view(&mut bench, 3, 2, plain);
     assert!(plain.found == 5 && plain.values == evaluated.values);
 
-    let before = trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits");
+    let before =
+        trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits");
     let mut state = bench.engine.state();
     state.get_mut("classifier.bias").expect("a head")[0] += 1.0;
     bench.engine.load_state(&state).expect("it fits");
@@ -130,7 +156,10 @@ fn a_view_is_kept_with_its_draws_and_a_trunk_with_its_weights() {
     );
     state.get_mut("blocks.6.0.bn3.bias").expect("a trunk")[0] += 1e-6;
     bench.engine.load_state(&state).expect("it fits");
-    assert_ne!(trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"), before);
+    assert_ne!(
+        trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"),
+        before
+    );
 }
 
 #[test]
@@ -138,7 +167,9 @@ fn damage_is_noticed_and_mended() {
     let mut bench = Bench::new();
     let mut store = bench.store(LIMIT_BYTES);
     let expected = bench.features(Some(&mut store)).values;
-    let [file] = &bench.files()[..] else { panic!("one pass leaves one file: {:?}", bench.files()) };
+    let [file] = &bench.files()[..] else {
+        panic!("one pass leaves one file: {:?}", bench.files())
+    };
     let whole = fs::read(file).expect("a file");
     let flipped = |place: usize| {
         let mut bytes = whole.clone();
@@ -146,17 +177,29 @@ fn damage_is_noticed_and_mended() {
         bytes
     };
     let last = whole.len() - 1;
-    // The start, the header's numbers and keys, a value and a checksum; cut off; empty; with a number of rows beyond all memory.
+    // The start, the header's numbers and keys, a value and a checksum; cut off; empty; with a
+    // number of rows beyond all memory.
     let mut enormous = whole.clone();
     enormous[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
-    let cases =
-        [flipped(0), flipped(16), flipped(40), flipped(last - 100), flipped(last), whole[..last].to_vec(), Vec::new(), enormous];
+    let cases = [
+        flipped(0),
+        flipped(16),
+        flipped(40),
+        flipped(last - 100),
+        flipped(last),
+        whole[..last].to_vec(),
+        Vec::new(),
+        enormous,
+    ];
     for (case, bytes) in cases.into_iter().enumerate() {
         fs::write(file, bytes).expect("written");
         let found = bench.features(Some(&mut store));
         assert!(found.values == expected && found.found < 5, "case {case}");
         let errors = store.take_errors();
-        assert!(matches!(&errors[..], [StoreError::Damaged { path, .. }] if path == file), "case {case}: {errors:?}");
+        assert!(
+            matches!(&errors[..], [StoreError::Damaged { path, .. }] if path == file),
+            "case {case}: {errors:?}"
+        );
         // What was missing is kept again.
         assert_eq!(bench.features(Some(&mut store)).found, 5 - found.found, "case {case}");
         bench.files().iter().for_each(|file| fs::remove_file(file).expect("removed"));

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What the server does with one request: it is given the byte from which the client wants the file, and writes its answer.
+/// What the server does with one request: it is given the byte from which the client wants the
+/// file, and writes its answer.
 type Answer = Box<dyn Fn(&mut TcpStream, Option<usize>) + Send>;
 
 /// Answers the requests one after another, and keeps their ranges.
@@ -56,13 +57,18 @@ fn part(content: &[u8], sent: usize) -> Answer {
     Box::new(move |stream, start| {
         let begin = start.unwrap_or(0);
         let (status, range) = match start {
-            Some(_) => {
-                ("206 Partial Content", format!("Content-Range: bytes {begin}-{}/{}\r\n", content.len() - 1, content.len()))
-            }
+            Some(_) => (
+                "206 Partial Content",
+                format!("Content-Range: bytes {begin}-{}/{}\r\n", content.len() - 1, content.len()),
+            ),
             None => ("200 OK", String::new()),
         };
         let rest = &content[begin..];
-        let _ = write!(stream, "HTTP/1.1 {status}\r\n{range}Content-Length: {}\r\nConnection: close\r\n\r\n", rest.len());
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{range}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            rest.len()
+        );
         let _ = stream.write_all(&rest[..sent.min(rest.len())]);
     })
 }
@@ -71,7 +77,11 @@ fn part(content: &[u8], sent: usize) -> Answer {
 fn whole(content: &[u8]) -> Answer {
     let content = content.to_vec();
     Box::new(move |stream, _| {
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            content.len()
+        );
         let _ = stream.write_all(&content);
     })
 }
@@ -84,7 +94,8 @@ fn status(line: &'static str) -> Answer {
 
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, content) in entries {
         writer.start_file(*name, stored).unwrap();
         writer.write_all(content).unwrap();
@@ -94,7 +105,11 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn photos() -> Vec<u8> {
     let large = vec![7; 300_000];
-    archive(&[("photos/train/a/1.jpg", &large), ("photos/train/b/2.jpg", b"two"), ("photos/test/a/3.jpg", b"three")])
+    archive(&[
+        ("photos/train/a/1.jpg", &large),
+        ("photos/train/b/2.jpg", b"two"),
+        ("photos/test/a/3.jpg", b"three"),
+    ])
 }
 
 fn options(server: &Server, content: &[u8], output: &Path) -> FetchOptions {
@@ -113,8 +128,10 @@ fn run(options: &FetchOptions) -> Result<Fetched, FetchError> {
 
 /// What lies in a folder, in order.
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -131,7 +148,9 @@ fn an_archive_becomes_its_folder() {
     let content = photos();
     let server = Server::new(vec![part(&content, usize::MAX)]);
     let mut reports = Vec::new();
-    let fetched = fetch(&options(&server, &content, &output), &mut |progress| reports.push(progress)).unwrap();
+    let fetched =
+        fetch(&options(&server, &content, &output), &mut |progress| reports.push(progress))
+            .unwrap();
     assert_eq!((fetched.files, fetched.bytes, fetched.resumed_bytes), (3, content.len() as u64, 0));
     assert_eq!(names(&output), ["test", "train"]);
     assert_eq!(names(folder.path()), ["photos"], "nothing is left beside it");
@@ -145,7 +164,8 @@ fn an_archive_becomes_its_folder() {
 
 #[test]
 fn a_tar_archive_becomes_its_folder_too() {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut tar =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, content) in [("photos/train/a/1.jpg", b"one"), ("photos/train/b/2.jpg", b"two")] {
         let mut header = tar::Header::new_gnu();
         header.set_size(3);
@@ -228,7 +248,11 @@ fn what_is_left_of_another_file_does_no_harm() {
     std::fs::write(folder.path().join("photos.part"), vec![1; 5000]).unwrap();
     let server = Server::new(vec![part(&content, usize::MAX), part(&content, usize::MAX)]);
     run(&options(&server, &content, &output)).unwrap();
-    assert_eq!(server.asked(), [Some(5000), None], "the hash is wrong, so once more from the start");
+    assert_eq!(
+        server.asked(),
+        [Some(5000), None],
+        "the hash is wrong, so once more from the start"
+    );
 
     // A whole file is left, of which the server has nothing more to send.
     let (folder, output) = place();
@@ -252,11 +276,17 @@ fn another_file_than_was_meant_is_refused_and_removed() {
 fn refusals_and_wrong_addresses_are_told_at_once() {
     let (_folder, output) = place();
     let server = Server::new(vec![status("404 Not Found")]);
-    assert!(matches!(run(&options(&server, b"", &output)), Err(FetchError::Status { status: 404, .. })));
+    assert!(matches!(
+        run(&options(&server, b"", &output)),
+        Err(FetchError::Status { status: 404, .. })
+    ));
     for url in ["ftp:/x", "http://", "http:// /x", "no address"] {
         let options = FetchOptions { url: url.to_owned(), ..options(&server, b"", &output) };
         let error = run(&options).unwrap_err();
-        assert!(matches!(error, FetchError::Address { .. } | FetchError::Broken { .. }), "{url}: {error}");
+        assert!(
+            matches!(error, FetchError::Address { .. } | FetchError::Broken { .. }),
+            "{url}: {error}"
+        );
     }
     let nameless = FetchOptions { output: None, ..options(&server, b"", &output) };
     let nameless = FetchOptions { url: format!("{}/", server.address), ..nameless };
@@ -267,7 +297,10 @@ fn refusals_and_wrong_addresses_are_told_at_once() {
 fn no_more_comes_than_is_allowed() {
     let content = photos();
     let announced = |stream: &mut TcpStream, _: Option<usize>| {
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\nConnection: close\r\n\r\n");
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\nConnection: close\r\n\r\n"
+        );
     };
     let endless = |stream: &mut TcpStream, _: Option<usize>| {
         let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");

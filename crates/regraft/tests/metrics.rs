@@ -49,9 +49,11 @@ fn evaluations_are_those_of_scikit_learn() {
     let cases = fixture().cases;
     assert!(!cases.is_empty());
     for case in cases {
-        let mut evaluator = Evaluator::new((0..case.class_count).map(|class| class.to_string()).collect());
+        let mut evaluator =
+            Evaluator::new((0..case.class_count).map(|class| class.to_string()).collect());
         // Batches of seven with a smaller last one.
-        for (logits, labels) in case.logits.chunks(7 * case.class_count).zip(case.labels.chunks(7)) {
+        for (logits, labels) in case.logits.chunks(7 * case.class_count).zip(case.labels.chunks(7))
+        {
             evaluator.add(logits, labels);
         }
         let evaluation = evaluator.finish().unwrap();
@@ -61,10 +63,16 @@ fn evaluations_are_those_of_scikit_learn() {
         assert_eq!(evaluation.confusion, case.confusion, "{}", case.name);
         assert_eq!(evaluation.images_without_prediction, 0, "{}", case.name);
         assert_close(&what("accuracy"), evaluation.accuracy, case.accuracy);
-        for (value, expected) in evaluation.accuracy_interval_95.into_iter().zip(case.accuracy_interval_95) {
+        for (value, expected) in
+            evaluation.accuracy_interval_95.into_iter().zip(case.accuracy_interval_95)
+        {
             assert_close(&what("interval"), value, expected);
         }
-        assert_close(&what("balanced accuracy"), evaluation.balanced_accuracy, case.balanced_accuracy);
+        assert_close(
+            &what("balanced accuracy"),
+            evaluation.balanced_accuracy,
+            case.balanced_accuracy,
+        );
         assert_close_where_defined(&what("top-5"), evaluation.top5_accuracy, case.top5_accuracy);
         assert_close_where_defined(&what("loss"), evaluation.loss, Some(case.loss));
         for (class, report) in evaluation.per_class.iter().enumerate() {
@@ -102,7 +110,9 @@ fn batch_sizes_change_nothing() {
     for case in fixture().cases {
         let evaluation = |batch: usize| {
             let mut evaluator = Evaluator::new(vec![String::new(); case.class_count]);
-            for (logits, labels) in case.logits.chunks(batch * case.class_count).zip(case.labels.chunks(batch)) {
+            for (logits, labels) in
+                case.logits.chunks(batch * case.class_count).zip(case.labels.chunks(batch))
+            {
                 evaluator.add(logits, labels);
             }
             evaluator.finish().unwrap()

@@ -16,15 +16,24 @@ use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 /// Pixels of 0 to 1, so that what a loader hands out can be compared with pixels.
 fn preprocessing(image_size: u32) -> Preprocessing {
     let resize = ResizeMode::Crop { short_side: image_size * 8 / 7 };
-    Preprocessing { image_size, resize, interpolation: Interpolation::Bicubic, mean: [0.0; 3], std: [1.0; 3] }
+    Preprocessing {
+        image_size,
+        resize,
+        interpolation: Interpolation::Bicubic,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    }
 }
 
 /// A picture of the fixture stream: large patches, so that crops and mirror images differ.
 fn picture(number: u32, width: u32, height: u32) -> RgbImage {
     let mut draws = Draws::new(3, Purpose::Fixture, 0, number);
-    let patches: Vec<[u8; 3]> = (0..16).map(|_| std::array::from_fn(|_| draws.next_u32() as u8)).collect();
-    let patch = |row: u32, column: u32| patches[(row * 4 / height * 4 + column * 4 / width) as usize];
-    let pixels = (0..height).flat_map(|row| (0..width).flat_map(move |column| patch(row, column))).collect();
+    let patches: Vec<[u8; 3]> =
+        (0..16).map(|_| std::array::from_fn(|_| draws.next_u32() as u8)).collect();
+    let patch =
+        |row: u32, column: u32| patches[(row * 4 / height * 4 + column * 4 / width) as usize];
+    let pixels =
+        (0..height).flat_map(|row| (0..width).flat_map(move |column| patch(row, column))).collect();
     RgbImage { width, height, pixels }
 }
 
@@ -48,11 +57,15 @@ fn part(image: &RgbImage, area: Rectangle) -> Vec<u8> {
     rows.flat_map(|row| row[area.left * 3..(area.left + area.width) * 3].to_vec()).collect()
 }
 
-/// Every cell of a grid that shows pixels one to one is what evaluation and training make of the picture.
+/// Every cell of a grid that shows pixels one to one is what evaluation and training make of the
+/// picture.
 fn check_cells(grid: &Grid, preprocessing: &Preprocessing, options: &ShowOptions) {
     for shown in grid.shown.iter().flat_map(|class| &class.shown) {
         let image = decode(&shown.path, &DecodeOptions::default()).unwrap();
-        assert_eq!(part(&grid.image, shown.evaluation), evaluation_pixels(&image, preprocessing).pixels);
+        assert_eq!(
+            part(&grid.image, shown.evaluation),
+            evaluation_pixels(&image, preprocessing).pixels
+        );
         let mut draws = Draws::new(options.seed, Purpose::Augment, options.epoch, shown.sample);
         let expected = training_pixels(&image, preprocessing, &Augmentation::default(), &mut draws);
         assert_eq!(part(&grid.image, shown.augmented.unwrap()), expected.pixels);
@@ -65,8 +78,20 @@ fn cells_are_the_pixels_of_evaluation_and_training() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 5), ("dog", 3)]);
     let preprocessing = preprocessing(112);
     let options = ShowOptions { per_class: 4, seed: 9, epoch: 2, ..ShowOptions::default() };
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
-    let summary: Vec<_> = grid.shown.iter().map(|class| (class.class.as_str(), class.pictures, class.shown.len())).collect();
+    let grid = grid(
+        &samples,
+        &classes,
+        &preprocessing,
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
+    let summary: Vec<_> = grid
+        .shown
+        .iter()
+        .map(|class| (class.class.as_str(), class.pictures, class.shown.len()))
+        .collect();
     assert_eq!(summary, [("cat", 5, 4), ("dog", 3, 3)]);
     assert!(grid.unreadable.is_empty() && grid.left_out_classes.is_empty());
     for (class, label) in grid.shown.iter().zip(0..) {
@@ -74,7 +99,10 @@ fn cells_are_the_pixels_of_evaluation_and_training() {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), class.shown.len(), "no picture is shown twice");
-        assert!(class.shown.iter().all(|shown| samples[shown.sample as usize] == Sample { path: shown.path.clone(), label }));
+        assert!(
+            class.shown.iter().all(|shown| samples[shown.sample as usize]
+                == Sample { path: shown.path.clone(), label })
+        );
     }
     check_cells(&grid, &preprocessing, &options);
 }
@@ -85,7 +113,15 @@ fn augmented_cells_are_what_the_loader_hands_to_training() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 3), ("dog", 3)]);
     let preprocessing = preprocessing(112);
     let options = ShowOptions { per_class: 3, seed: 5, epoch: 1, ..ShowOptions::default() };
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
+    let grid = grid(
+        &samples,
+        &classes,
+        &preprocessing,
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
     let transform = Transform::Train { seed: 5, epoch: 1 };
     let loading = LoaderOptions { transform, workers: 1, ..LoaderOptions::new(preprocessing, 6) };
     let batch = Loader::start(samples.into(), (0..6).collect(), loading).next().unwrap().unwrap();
@@ -105,17 +141,27 @@ fn cells_do_not_overlap_and_lie_within_the_grid() {
     let grid_of = |image_size, per_class| {
         let options = ShowOptions { per_class, ..ShowOptions::default() };
         let (preprocessing, augmentation) = (preprocessing(image_size), Augmentation::default());
-        grid(&samples, &classes, &preprocessing, &augmentation, &options, &DecodeOptions::default()).unwrap()
+        grid(&samples, &classes, &preprocessing, &augmentation, &options, &DecodeOptions::default())
+            .unwrap()
     };
     for (image_size, per_class) in [(224, 8), (224, 1), (32, 2)] {
         let grid = grid_of(image_size, per_class);
-        assert!(grid.image.width <= 1920 && grid.image.height <= 1320, "{} x {}", grid.image.width, grid.image.height);
+        assert!(
+            grid.image.width <= 1920 && grid.image.height <= 1320,
+            "{} x {}",
+            grid.image.width,
+            grid.image.height
+        );
         let shown = grid.shown.iter().flat_map(|class| &class.shown);
-        let cells: Vec<Rectangle> = shown.flat_map(|shown| [shown.evaluation, shown.augmented.unwrap()]).collect();
+        let cells: Vec<Rectangle> =
+            shown.flat_map(|shown| [shown.evaluation, shown.augmented.unwrap()]).collect();
         assert_eq!(cells.len(), 20 * per_class.min(2));
         for (place, cell) in cells.iter().enumerate() {
             assert!(cell.width == cell.height && (72..=160).contains(&cell.width), "{cell:?}");
-            assert!(cell.left + cell.width < grid.image.width as usize && cell.top + cell.height < grid.image.height as usize);
+            assert!(
+                cell.left + cell.width < grid.image.width as usize
+                    && cell.top + cell.height < grid.image.height as usize
+            );
             let apart = |other: &Rectangle| {
                 let beside = |start: usize, other: usize| start.abs_diff(other) > cell.width;
                 beside(cell.left, other.left) || beside(cell.top, other.top)
@@ -123,7 +169,11 @@ fn cells_do_not_overlap_and_lie_within_the_grid() {
             assert!(cells[..place].iter().all(apart), "{cell:?} overlaps another");
         }
     }
-    assert_eq!(grid_of(32, 2).shown[0].shown[0].evaluation.width % 32, 0, "small pictures are enlarged a whole number of times");
+    assert_eq!(
+        grid_of(32, 2).shown[0].shown[0].evaluation.width % 32,
+        0,
+        "small pictures are enlarged a whole number of times"
+    );
 }
 
 #[test]
@@ -132,13 +182,30 @@ fn large_pictures_are_reduced_with_pillows_filter() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 1), ("dog", 1)]);
     let preprocessing = preprocessing(224);
     let options = ShowOptions::default();
-    let grid = grid(&samples, &classes, &preprocessing, &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
+    let grid = grid(
+        &samples,
+        &classes,
+        &preprocessing,
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
     let shown = &grid.shown[1].shown[0];
-    let square = evaluation_pixels(&decode(&shown.path, &DecodeOptions::default()).unwrap(), &preprocessing);
+    let square =
+        evaluation_pixels(&decode(&shown.path, &DecodeOptions::default()).unwrap(), &preprocessing);
     let side = shown.evaluation.width;
     let (whole, outcome) = (Rectangle::whole(224, 224), Rectangle::whole(side, side));
     let mut expected = vec![0; side * side * 3];
-    resize_rgb(&square.pixels, (224, 224), whole, (side, side), outcome, Filter::Bilinear, &mut expected);
+    resize_rgb(
+        &square.pixels,
+        (224, 224),
+        whole,
+        (side, side),
+        outcome,
+        Filter::Bilinear,
+        &mut expected,
+    );
     assert_eq!(side, 160);
     assert_eq!(part(&grid.image, shown.evaluation), expected);
 }
@@ -149,9 +216,19 @@ fn the_same_arguments_give_the_same_grid_and_fewer_pictures_are_some_of_more() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 12), ("dog", 12)]);
     let grid_of = |per_class, seed, epoch| {
         let options = ShowOptions { per_class, seed, epoch, ..ShowOptions::default() };
-        grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap()
+        grid(
+            &samples,
+            &classes,
+            &preprocessing(80),
+            &Augmentation::default(),
+            &options,
+            &DecodeOptions::default(),
+        )
+        .unwrap()
     };
-    let places = |grid: &Grid| -> Vec<u32> { grid.shown[0].shown.iter().map(|shown| shown.sample).collect() };
+    let places = |grid: &Grid| -> Vec<u32> {
+        grid.shown[0].shown.iter().map(|shown| shown.sample).collect()
+    };
     let first = grid_of(6, 0, 0);
     assert_eq!(first, grid_of(6, 0, 0));
     assert_eq!(places(&grid_of(3, 0, 0)), places(&first)[..3]);
@@ -160,7 +237,10 @@ fn the_same_arguments_give_the_same_grid_and_fewer_pictures_are_some_of_more() {
     assert_eq!(places(&later), places(&first));
     let (shown, same) = (&first.shown[0].shown[0], &later.shown[0].shown[0]);
     assert_eq!(part(&first.image, shown.evaluation), part(&later.image, same.evaluation));
-    assert_ne!(part(&first.image, shown.augmented.unwrap()), part(&later.image, same.augmented.unwrap()));
+    assert_ne!(
+        part(&first.image, shown.augmented.unwrap()),
+        part(&later.image, same.augmented.unwrap())
+    );
 }
 
 #[test]
@@ -171,17 +251,38 @@ fn unreadable_files_are_grey_cells_and_listed() {
     std::fs::write(&samples[1].path, &intact[..intact.len() / 2]).unwrap();
     std::fs::remove_file(&samples[4].path).unwrap();
     let options = ShowOptions::default();
-    let grid =
-        grid(&samples, &classes, &preprocessing(112), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
+    let grid = grid(
+        &samples,
+        &classes,
+        &preprocessing(112),
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
     let unreadable: Vec<&Path> = grid.unreadable.iter().map(|error| error.path.as_path()).collect();
     assert_eq!(unreadable, [samples[1].path.as_path(), samples[4].path.as_path()]);
-    assert!(matches!(grid.unreadable[1].reason, DecodeReason::Unreadable(_)), "{}", grid.unreadable[1]);
+    assert!(
+        matches!(grid.unreadable[1].reason, DecodeReason::Unreadable(_)),
+        "{}",
+        grid.unreadable[1]
+    );
     for shown in grid.shown.iter().flat_map(|class| &class.shown) {
-        for cell in [shown.evaluation, shown.augmented.unwrap()].map(|area| part(&grid.image, area)) {
-            let is_grey = cell.as_chunks::<3>().0.iter().all(|[red, green, blue]| red == green && green == blue);
+        for cell in [shown.evaluation, shown.augmented.unwrap()].map(|area| part(&grid.image, area))
+        {
+            let is_grey = cell
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .all(|[red, green, blue]| red == green && green == blue);
             let background = cell.iter().filter(|&&level| level == 214).count();
             let has_text = background > cell.len() / 2 && background < cell.len();
-            assert_eq!(is_grey && has_text, unreadable.contains(&shown.path.as_path()), "{}", shown.path.display());
+            assert_eq!(
+                is_grey && has_text,
+                unreadable.contains(&shown.path.as_path()),
+                "{}",
+                shown.path.display()
+            );
         }
     }
 }
@@ -192,24 +293,54 @@ fn pictures_beyond_the_limit_are_unreadable() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 2), ("dog", 1)]);
     let limit = 60 * 90;
     let decode = DecodeOptions { max_pixels: limit, ..DecodeOptions::default() };
-    let grid = grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &ShowOptions::default(), &decode).unwrap();
+    let grid = grid(
+        &samples,
+        &classes,
+        &preprocessing(80),
+        &Augmentation::default(),
+        &ShowOptions::default(),
+        &decode,
+    )
+    .unwrap();
     assert_eq!(grid.unreadable.len(), 1);
-    assert_eq!(grid.unreadable[0].reason, DecodeReason::TooLarge { width: 70, height: 90, max_pixels: limit });
+    assert_eq!(
+        grid.unreadable[0].reason,
+        DecodeReason::TooLarge { width: 70, height: 90, max_pixels: limit }
+    );
 }
 
 #[test]
 fn classes_beyond_the_limit_are_named_and_those_without_pictures_shown_as_such() {
     let folder = tempfile::tempdir().unwrap();
-    let (samples, classes) = folder_of(folder.path(), &[("ant", 1), ("bee", 0), ("cat", 2), ("dog", 1)]);
+    let (samples, classes) =
+        folder_of(folder.path(), &[("ant", 1), ("bee", 0), ("cat", 2), ("dog", 1)]);
     let options = ShowOptions { classes: 2, ..ShowOptions::default() };
-    let limited =
-        grid(&samples, &classes, &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
+    let limited = grid(
+        &samples,
+        &classes,
+        &preprocessing(80),
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
     assert_eq!(limited.left_out_classes, ["cat", "dog"]);
-    let summary: Vec<_> = limited.shown.iter().map(|class| (class.class.as_str(), class.pictures, class.shown.len())).collect();
+    let summary: Vec<_> = limited
+        .shown
+        .iter()
+        .map(|class| (class.class.as_str(), class.pictures, class.shown.len()))
+        .collect();
     assert_eq!(summary, [("ant", 1, 1), ("bee", 0, 0)]);
     let two = &samples[..1];
-    let whole =
-        grid(two, &classes[..2], &preprocessing(80), &Augmentation::default(), &options, &DecodeOptions::default()).unwrap();
+    let whole = grid(
+        two,
+        &classes[..2],
+        &preprocessing(80),
+        &Augmentation::default(),
+        &options,
+        &DecodeOptions::default(),
+    )
+    .unwrap();
     assert_eq!(whole.shown, limited.shown);
     assert!(whole.image.height < limited.image.height, "a line at the foot names what is left out");
 }
@@ -220,10 +351,23 @@ fn without_augmentation_there_is_one_row() {
     let (samples, classes) = folder_of(folder.path(), &[("cat", 2), ("dog", 2)]);
     let none = Augmentation { kind: AugmentationKind::None, ..Augmentation::default() };
     let unwanted = ShowOptions { augmented: false, ..ShowOptions::default() };
-    for (augmentation, options) in [(none, ShowOptions::default()), (Augmentation::default(), unwanted)] {
-        let grid = grid(&samples, &classes, &preprocessing(80), &augmentation, &options, &DecodeOptions::default()).unwrap();
-        assert!(grid.shown.iter().flat_map(|class| &class.shown).all(|shown| shown.augmented.is_none()));
-        let [first, second] = [&grid.shown[0], &grid.shown[1]].map(|class| class.shown[0].evaluation);
+    for (augmentation, options) in
+        [(none, ShowOptions::default()), (Augmentation::default(), unwanted)]
+    {
+        let grid = grid(
+            &samples,
+            &classes,
+            &preprocessing(80),
+            &augmentation,
+            &options,
+            &DecodeOptions::default(),
+        )
+        .unwrap();
+        assert!(
+            grid.shown.iter().flat_map(|class| &class.shown).all(|shown| shown.augmented.is_none())
+        );
+        let [first, second] =
+            [&grid.shown[0], &grid.shown[1]].map(|class| class.shown[0].evaluation);
         assert!(second.top > first.top + first.height && second.top < first.top + 2 * first.height);
     }
 }
@@ -233,20 +377,34 @@ fn what_cannot_be_shown_is_an_error() {
     let sample = |label| Sample { path: "a.png".into(), label };
     let many: Vec<Sample> = (0..20_000).map(|_| sample(0)).collect();
     let classes = ["cat".to_owned(), "dog".to_owned()];
-    let error = |samples: &[Sample], preprocessing: &Preprocessing, augmentation: &Augmentation, options: &ShowOptions| {
-        grid(samples, &classes, preprocessing, augmentation, options, &DecodeOptions::default()).unwrap_err()
+    let error = |samples: &[Sample],
+                 preprocessing: &Preprocessing,
+                 augmentation: &Augmentation,
+                 options: &ShowOptions| {
+        grid(samples, &classes, preprocessing, augmentation, options, &DecodeOptions::default())
+            .unwrap_err()
     };
-    let (good, basic, options) = (preprocessing(80), Augmentation::default(), ShowOptions::default());
+    let (good, basic, options) =
+        (preprocessing(80), Augmentation::default(), ShowOptions::default());
     assert_eq!(error(&[], &good, &basic, &options), ShowError::NoPictures);
-    let nothing = [ShowOptions { per_class: 0, ..options.clone() }, ShowOptions { classes: 0, ..options.clone() }];
+    let nothing = [
+        ShowOptions { per_class: 0, ..options.clone() },
+        ShowOptions { classes: 0, ..options.clone() },
+    ];
     for options in nothing {
         assert_eq!(error(&[sample(0)], &good, &basic, &options), ShowError::NothingAskedFor);
     }
     let message = error(&[sample(2)], &good, &basic, &options).to_string();
     assert_eq!(message, "a.png: its label is 2, but there are only 2 classes");
     let too_many = ShowOptions { per_class: usize::MAX, ..options.clone() };
-    assert!(matches!(error(&many, &good, &basic, &too_many), ShowError::TooLarge { width: 1_500_000.., .. }));
-    assert!(matches!(error(&[sample(0)], &preprocessing(0), &basic, &options), ShowError::Preprocessing(_)));
+    assert!(matches!(
+        error(&many, &good, &basic, &too_many),
+        ShowError::TooLarge { width: 1_500_000.., .. }
+    ));
+    assert!(matches!(
+        error(&[sample(0)], &preprocessing(0), &basic, &options),
+        ShowError::Preprocessing(_)
+    ));
     let backwards = Augmentation { crop_scale: [1.0, 0.5], ..basic };
     assert!(matches!(error(&[sample(0)], &good, &backwards, &options), ShowError::Augmentation(_)));
 }

@@ -12,7 +12,8 @@ Examples:
   regraft audit photos/ --fix-list out.csv && regraft train photos/ --exclude out.csv
   regraft audit photos/ --strict --files-only --json
 
-Exit codes: 0 done, 1 failed under way, or --strict and leakage or label conflicts, 2 wrong usage or bad input";
+Exit codes: 0 done, 1 failed under way, or --strict and leakage or label conflicts, 2 wrong usage \
+or bad input";
 
 /// Flags of `regraft audit`.
 #[derive(Debug, Args)]
@@ -23,8 +24,9 @@ pub struct AuditArguments {
     /// Write a page with the pictures of each finding
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write a CSV of the files that training does better without, for `regraft train --exclude`: what cannot be read or is
-    /// blank, all but one of copies, training copies of pictures that are scored on, pictures under several classes
+    /// Write a CSV of the files that training does better without, for `regraft train --exclude`:
+    /// what cannot be read or is blank, all but one of copies, training copies of pictures that are
+    /// scored on, pictures under several classes
     #[arg(long, value_name = "FILE")]
     pub fix_list: Option<PathBuf>,
     /// Fail where a picture stands in two parts or under two classes

@@ -77,18 +77,22 @@ pub struct LoadArguments {
     /// Labelled pictures, as for `regraft train`; those that would train are loaded
     pub data: PathBuf,
     /// Pictures in a batch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_BATCH as i64), default_value = "128")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(
+        1..=MOST_BATCH as i64), default_value = "128")]
     pub batch: u32,
     /// Passes over the pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_EPOCHS)), default_value = "2")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(
+        1..=i64::from(MOST_EPOCHS)), default_value = "2")]
     pub epochs: u32,
     /// Side of the network's input in pixels
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096), default_value = "224")]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096),
+        default_value = "224")]
     pub image_size: u32,
     /// Threads; 0 is one for each core
     #[arg(long, value_name = "N", value_parser = threads, default_value = "0")]
     pub workers: usize,
-    /// Memory for decoded pictures: off, auto (a quarter of what is available), or a size such as 512M
+    /// Memory for decoded pictures: off, auto (a quarter of what is available), or a size such as
+    /// 512M
     #[arg(long, value_name = "SIZE", value_parser = text::<CacheImages, _>, default_value = "off")]
     pub cache_images: CacheImages,
     #[command(flatten)]

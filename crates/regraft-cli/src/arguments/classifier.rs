@@ -1,6 +1,9 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{BadImageArguments, CacheArguments, DeviceArguments, PrecisionArguments, ReadingArguments, ThreadArguments};
+use super::shared::{
+    BadImageArguments, CacheArguments, DeviceArguments, PrecisionArguments, ReadingArguments,
+    ThreadArguments,
+};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::config::{CacheImages, OnBadImage, PrecisionChoice, Weights};
@@ -29,14 +32,16 @@ Examples:
 #[command(
     after_help = EVALUATE_EXAMPLES,
     allow_missing_positional = true,
-    override_usage = "regraft evaluate [OPTIONS] MODEL FOLDER\n       regraft evaluate [OPTIONS] --model NAME [--weights FILE] FOLDER"
+    override_usage = "regraft evaluate [OPTIONS] MODEL FOLDER\n       regraft evaluate [OPTIONS] \
+        --model NAME [--weights FILE] FOLDER"
 )]
 pub struct EvaluateArguments {
     /// Run folder, model file, or an ONNX file that `regraft export` wrote (it runs in rten)
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
-    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns path and label, or an
-    /// archive (.zip, .tar, .tar.gz) of either; classes may be absent. Of a folder of splits, the test set is scored
+    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns
+    /// path and label, or an archive (.zip, .tar, .tar.gz) of either; classes may be absent. Of a
+    /// folder of splits, the test set is scored
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
@@ -54,11 +59,13 @@ pub struct EvaluateArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = PREDICT_EXAMPLES,
-    override_usage = "regraft predict [OPTIONS] MODEL PICTURES...\n       regraft predict [OPTIONS] --model NAME [--weights FILE] PICTURES..."
+    override_usage = "regraft predict [OPTIONS] MODEL PICTURES...\n       regraft predict \
+        [OPTIONS] --model NAME [--weights FILE] PICTURES..."
 )]
 pub struct PredictArguments {
-    /// Run folder, model file or exported ONNX file (unless --model or --weights names the model), then files, folders,
-    /// patterns such as '*.jpg', lists (.txt with a path on each line) and archives (.zip, .tar, .tar.gz)
+    /// Run folder, model file or exported ONNX file (unless --model or --weights names the model),
+    /// then files, folders, patterns such as '*.jpg', lists (.txt with a path on each line) and
+    /// archives (.zip, .tar, .tar.gz)
     #[arg(value_name = "MODEL PICTURES", required = true)]
     pub words: Vec<PathBuf>,
     /// How many classes are listed, the most probable first [default: 5]
@@ -67,7 +74,8 @@ pub struct PredictArguments {
     /// Print a list as JSON on standard output, and everything else on standard error
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
-    /// Print path, rank, class and probability as CSV on standard output, and everything else on standard error
+    /// Print path, rank, class and probability as CSV on standard output, and everything else on
+    /// standard error
     #[arg(long)]
     pub csv: bool,
     #[command(flatten)]

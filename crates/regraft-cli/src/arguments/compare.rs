@@ -16,7 +16,8 @@ Examples:
   regraft compare --print-arms > arms.toml        the arms as a file to change
   regraft compare photos/ --arms arms.toml        arms of your own
 
-Goes on where it was stopped, and runs only what is new: give the same command again. An arm that fails is listed as failed, and the
+Goes on where it was stopped, and runs only what is new: give the same command again. An arm that \
+fails is listed as failed, and the
 others go on.";
 
 /// Flags of `regraft compare`.
@@ -26,15 +27,16 @@ pub struct CompareArguments {
     /// Folder of pictures, as for `regraft train`
     #[arg(required_unless_present = "print_arms")]
     pub data: Option<PathBuf>,
-    /// File of arms: a table [[arm]] for each, with a name and any options of a run's config.toml [default: the textbook's and
-    /// ours]
+    /// File of arms: a table [[arm]] for each, with a name and any options of a run's config.toml
+    /// [default: the textbook's and ours]
     #[arg(long, value_name = "FILE")]
     pub arms: Option<PathBuf>,
     /// Print the arms that are compared unless --arms names others, and do nothing else
     #[arg(long)]
     pub print_arms: bool,
     /// Runs of each arm, with seeds from 0 up
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(
+        u64).range(1..=1000))]
     pub seeds: u64,
     /// Folder for the runs and the outcome [default: runs/NAME-compare, after DATA]
     #[arg(long, value_name = "DIR")]
@@ -66,7 +68,10 @@ impl CompareArguments {
     /// The comparison that the flags stand for.
     pub fn resolve(&self, data: &Path, stop: Arc<AtomicBool>) -> Result<CompareConfig, Failure> {
         if !(0.0..=1.0).contains(&self.target_accuracy) {
-            let message = format!("--target-accuracy {} is not possible; use a share from 0 to 1", self.target_accuracy);
+            let message = format!(
+                "--target-accuracy {} is not possible; use a share from 0 to 1",
+                self.target_accuracy
+            );
             return Err(Failure::input(anyhow::anyhow!(message)));
         }
         Ok(CompareConfig {
@@ -85,7 +90,10 @@ impl CompareArguments {
             common.defaults.insert("model".to_owned(), toml::Value::String(model.clone()));
         }
         if let Some(weights) = self.source.weights() {
-            common.defaults.insert("weights".to_owned(), toml::Value::try_from(weights).map_err(Failure::input)?);
+            common.defaults.insert(
+                "weights".to_owned(),
+                toml::Value::try_from(weights).map_err(Failure::input)?,
+            );
         }
         let number = |value: u64| toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
         let numbers = [
@@ -94,9 +102,14 @@ impl CompareArguments {
             ("threads", self.threads.threads.map(|count| count as u64)),
             ("workers", self.threads.workers.map(|count| count as u64)),
         ];
-        common.options.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?)))));
+        common.options.extend(
+            numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?)))),
+        );
         if let Some(precision) = self.precision.precision {
-            common.options.insert("precision".to_owned(), toml::Value::try_from(precision).map_err(Failure::input)?);
+            common.options.insert(
+                "precision".to_owned(),
+                toml::Value::try_from(precision).map_err(Failure::input)?,
+            );
         }
         if let Some(device) = &self.device.device {
             common.options.insert("device".to_owned(), toml::Value::String(device.to_string()));

@@ -17,7 +17,8 @@ Examples:
 
 The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. \
 Before it is written, another engine (rten) runs it on up to 64 of the run's images. \
-If an answer differs from Regraft's, nothing is written and the exit code is 1. See docs/export.md.";
+If an answer differs from Regraft's, nothing is written and the exit code is 1. See \
+docs/export.md.";
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -45,23 +46,27 @@ pub struct ExportArguments {
     /// The file to write, or the folder
     #[arg(long, short, value_name = "PATH")]
     pub output: PathBuf,
-    /// What is written: onnx (a file), or timm (a folder for timm, transformers and the Hugging Face Hub, with a model card)
+    /// What is written: onnx (a file), or timm (a folder for timm, transformers and the Hugging
+    /// Face Hub, with a model card)
     #[arg(long, value_parser = one_of::<ExportFormat>(&["onnx", "timm"]), default_value = "onnx")]
     pub format: ExportFormat,
-    /// What an ONNX file takes: pixels (uint8 [N, H, W, 3], RGB, any size) or tensor (float32 [N, 3, S, S], resized and normalised)
-    /// [default: pixels]
+    /// What an ONNX file takes: pixels (uint8 [N, H, W, 3], RGB, any size) or tensor (float32 [N,
+    /// 3, S, S], resized and normalised) [default: pixels]
     #[arg(long, value_parser = one_of::<ExportInput>(&["pixels", "tensor"]))]
     pub input: Option<ExportInput>,
-    /// How an ONNX file stores weights; with f16, biases stay f32, and so does the arithmetic [default: f32]
+    /// How an ONNX file stores weights; with f16, biases stay f32, and so does the arithmetic
+    /// [default: f32]
     #[arg(long, value_parser = one_of::<StoredType>(&["f32", "f16"]))]
     pub weights: Option<StoredType>,
-    /// Check the ONNX file on these images: a file, a folder, a pattern, a list or an archive [default: the run's images]
+    /// Check the ONNX file on these images: a file, a folder, a pattern, a list or an archive
+    /// [default: the run's images]
     #[arg(long, value_name = "IMAGES")]
     pub check: Option<PathBuf>,
     /// Architecture of a weight file that does not say it (see `regraft models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Licence that the model card of --format timm names, by the Hub's identifier, such as apache-2.0
+    /// Licence that the model card of --format timm names, by the Hub's identifier, such as
+    /// apache-2.0
     #[arg(long, value_name = "ID")]
     pub license: Option<String>,
     /// Replace what is at PATH

@@ -9,7 +9,8 @@ const EXAMPLES: &str = "\
 Examples:
   regraft fetch hotdog                     -> hotdog/train, hotdog/test
   regraft fetch hotdog --output data/hotdog
-  regraft fetch https://example.org/photos.zip --sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  regraft fetch https://example.org/photos.zip --sha256 \
+      9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 
 A download that broke off goes on where it was when the same command is given again.";
 
@@ -23,7 +24,8 @@ pub struct FetchArguments {
     /// What the file must hash to; needed with an address (`sha256sum FILE` prints it)
     #[arg(long, value_name = "DIGITS")]
     pub sha256: Option<String>,
-    /// Folder (for a .zip, .tar or .tar.gz archive) or file to make [default: the file's name, in the current folder]
+    /// Folder (for a .zip, .tar or .tar.gz archive) or file to make [default: the file's name, in
+    /// the current folder]
     #[arg(long, short, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Take a known data set from this address instead; its hash stays
@@ -44,8 +46,12 @@ impl FetchArguments {
         let known = KNOWN.iter().find(|known| known.name == self.source);
         let (url, checksum) = match (known, &self.sha256) {
             (Some(known), None) => (self.mirror.as_deref().unwrap_or(known.url), known.checksum),
-            (Some(_), Some(_)) => return wrong(format!("the hash of {} is known; leave --sha256 out", self.source)),
-            (None, _) if self.mirror.is_some() => return wrong("--mirror is for data sets that are known by name".to_owned()),
+            (Some(_), Some(_)) => {
+                return wrong(format!("the hash of {} is known; leave --sha256 out", self.source));
+            }
+            (None, _) if self.mirror.is_some() => {
+                return wrong("--mirror is for data sets that are known by name".to_owned());
+            }
             (None, _) if !self.source.contains("://") => {
                 let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
                 return wrong(format!(
@@ -56,13 +62,20 @@ impl FetchArguments {
             }
             (None, None) => {
                 return wrong(format!(
-                    "--sha256 is needed with an address, so that what comes is what was meant; whoever offers {} should name it",
+                    "--sha256 is needed with an address, so that what comes is what was meant; \
+                     whoever offers {} should name it",
                     self.source
                 ));
             }
-            (None, Some(digits)) => (self.source.as_str(), Checksum::sha256(digits).map_err(Failure::input)?),
+            (None, Some(digits)) => {
+                (self.source.as_str(), Checksum::sha256(digits).map_err(Failure::input)?)
+            }
         };
         let output = self.output.clone().or_else(|| known.map(|known| known.name.into()));
-        Ok(FetchOptions { output, max_bytes: self.max_size.saturating_mul(1 << 30), ..FetchOptions::new(url, checksum) })
+        Ok(FetchOptions {
+            output,
+            max_bytes: self.max_size.saturating_mul(1 << 30),
+            ..FetchOptions::new(url, checksum)
+        })
     }
 }

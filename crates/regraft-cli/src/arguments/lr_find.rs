@@ -9,7 +9,8 @@ Examples:
   regraft lr-find photos/ --freeze none
   regraft lr-find photos/ --head new                   a new head on the frozen trunk
   regraft lr-find photos/ --freeze none --from 1e-5 --to 10 --steps 200
-  regraft lr-find photos/ --model resnet18 --weights resnet18-f37072fd.pth --freeze none --picture resnet18.svg";
+  regraft lr-find photos/ --model resnet18 --weights resnet18-f37072fd.pth --freeze none \
+      --picture resnet18.svg";
 
 /// Flags of `regraft lr-find`: those of `regraft train`, and how the rate rises.
 #[derive(Debug, Args)]
@@ -25,7 +26,8 @@ pub struct LrFindArguments {
     #[arg(long, value_name = "RATE", default_value_t = 1.0, help_heading = "Range test")]
     pub to: f32,
     /// Steps, between which the rate grows by the same factor
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=1_000_000), help_heading = "Range test")]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(
+        u64).range(10..=1_000_000), help_heading = "Range test")]
     pub steps: u64,
     #[command(flatten)]
     pub train: TrainArguments,

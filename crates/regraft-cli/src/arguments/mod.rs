@@ -17,7 +17,9 @@ mod train;
 
 pub use audit::AuditArguments;
 pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
-pub use classifier::{EvaluateArguments, InferenceArguments, NamedModelArguments, PredictArguments};
+pub use classifier::{
+    EvaluateArguments, InferenceArguments, NamedModelArguments, PredictArguments,
+};
 pub use compare::CompareArguments;
 #[cfg(feature = "export")]
 pub use export::{ExportArguments, ExportFormat, ExportInput};
@@ -27,8 +29,8 @@ pub use lr_find::LrFindArguments;
 pub use run_options::Use;
 pub use show::ShowArguments;
 pub use tools::{
-    CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments, StoredType, WeightsArguments,
-    WeightsCommand,
+    CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments,
+    StoredType, WeightsArguments, WeightsCommand,
 };
 pub use train::TrainArguments;
 
@@ -46,11 +48,13 @@ Examples:
   regraft evaluate runs/photos photos/test  score the model that training left
   regraft predict runs/photos a.jpg b.png   use it
 
-Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input, 130 or 143 a training ended by Ctrl-C or SIGTERM and saved";
+Exit codes: 0 done, 1 failed under way, 2 wrong usage or bad input, 130 or 143 a training ended \
+by Ctrl-C or SIGTERM and saved";
 
 /// Fine-tune a pretrained image classifier on your own folder of pictures.
 #[derive(Debug, Parser)]
-#[command(name = "regraft", version, arg_required_else_help = true, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "regraft", version, arg_required_else_help = true, max_term_width = 110,
+    after_help = EXAMPLES)]
 pub struct Regraft {
     #[command(subcommand)]
     pub command: Command,
@@ -108,16 +112,19 @@ fn text<T: TryFrom<String, Error = E>, E: std::fmt::Display>(text: &str) -> Resu
     T::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// A parser for a number that the library keeps in 32 bits. One that would become another number is refused: the library's own
-/// checks would name that other number.
+/// A parser for a number that the library keeps in 32 bits. One that would become another number is
+/// refused: the library's own checks would name that other number.
 fn number(text: &str) -> Result<f32, String> {
     let given: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     let kept = given as f32;
     match kept {
         0.0 if given != 0.0 => Err("it is too close to 0 for a 32-bit number".into()),
         1.0 if given < 1.0 => Err("it is too close to 1 for a 32-bit number".into()),
-        _ if given.is_finite() && kept.is_infinite() => Err("it is too large for a 32-bit number".into()),
-        // Parsing twice rounds once: by way of f64 a number halfway between two may end at the other one.
+        _ if given.is_finite() && kept.is_infinite() => {
+            Err("it is too large for a 32-bit number".into())
+        }
+        // Parsing twice rounds once: by way of f64 a number halfway between two may end at the
+        // other one.
         _ => text.parse().map_err(|_| "it is not a number".to_owned()),
     }
 }

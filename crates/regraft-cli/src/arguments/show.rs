@@ -11,8 +11,8 @@ Examples:
   regraft show photos/ -o grid.png --resize letterbox --augment none
   regraft show -o grid.png --config runs/photos/config.toml --epoch 3";
 
-/// Flags of `regraft show`: options of `regraft train`, and what is drawn. With the same options, the images and random crops are
-/// exactly those of training.
+/// Flags of `regraft show`: options of `regraft train`, and what is drawn. With the same options,
+/// the images and random crops are exactly those of training.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ShowArguments {
@@ -29,7 +29,8 @@ pub struct ShowArguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub classes: usize,
     /// Epoch whose augmentation is drawn
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(
+        u32).range(1..))]
     pub epoch: u32,
     #[command(flatten)]
     pub options: RunOptions,

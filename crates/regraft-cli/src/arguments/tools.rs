@@ -54,7 +54,8 @@ pub struct InspectArguments {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Side of the square pictures that shapes and multiply-adds are for [default: the model's]
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SIDE)))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(
+        1..=i64::from(MAX_SIDE)))]
     pub image_size: Option<u32>,
     /// Print everything as JSON
     #[arg(long)]

@@ -46,7 +46,9 @@ pub fn open(
     inference: &InferenceArguments,
 ) -> Result<Box<dyn Answering>, Failure> {
     #[cfg(feature = "export")]
-    if let Some(path) = saved.filter(|path| path.extension().is_some_and(|name| name.eq_ignore_ascii_case("onnx"))) {
+    if let Some(path) =
+        saved.filter(|path| path.extension().is_some_and(|name| name.eq_ignore_ascii_case("onnx")))
+    {
         return exported::open(path, inference);
     }
     Ok(Box::new(named.classifier(saved)?))
@@ -96,7 +98,8 @@ impl Answering for Model {
 #[cfg(feature = "export")]
 mod exported {
     use super::{
-        Answering, Failure, FolderEvaluation, InferenceArguments, InferenceOptions, Path, PathBuf, Predictions, Progress,
+        Answering, Failure, FolderEvaluation, InferenceArguments, InferenceOptions, Path, PathBuf,
+        Predictions, Progress,
     };
     use regraft::config::PrecisionChoice;
     use regraft::engines::{Device, DeviceChoice};
@@ -109,16 +112,23 @@ mod exported {
         notes: Vec<String>,
     }
 
-    pub fn open(path: &Path, inference: &InferenceArguments) -> Result<Box<dyn Answering>, Failure> {
+    pub fn open(
+        path: &Path,
+        inference: &InferenceArguments,
+    ) -> Result<Box<dyn Answering>, Failure> {
         let options = inference.options();
         let on_processor = [DeviceChoice::Auto, DeviceChoice::Listed(vec![Device::Cpu])];
         if !on_processor.contains(&options.device) {
             let path = path.display();
-            return Err(Failure::input(anyhow::anyhow!("{path} runs on the processor: leave --device out")));
+            return Err(Failure::input(anyhow::anyhow!(
+                "{path} runs on the processor: leave --device out"
+            )));
         }
         if options.precision != PrecisionChoice::F32 {
             let path = path.display();
-            return Err(Failure::input(anyhow::anyhow!("{path} computes in f32, whatever it stores: leave --precision out")));
+            return Err(Failure::input(anyhow::anyhow!(
+                "{path} computes in f32, whatever it stores: leave --precision out"
+            )));
         }
         let classifier = Classifier::open(path, options.threads).map_err(failure)?;
         let notes = vec![format!("{} runs in rten, with images decoded whole", path.display())];
@@ -166,7 +176,8 @@ mod exported {
             options: &InferenceOptions,
             report: &mut (dyn FnMut(Progress) + Send),
         ) -> Result<FolderEvaluation, Failure> {
-            let mut found = self.classifier.evaluate_folder(folder, options, report).map_err(failure)?;
+            let mut found =
+                self.classifier.evaluate_folder(folder, options, report).map_err(failure)?;
             found.notes.splice(..0, self.notes.iter().cloned());
             Ok(found)
         }

@@ -19,7 +19,8 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
     found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if let Some(path) = &arguments.html {
-        atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes()).map_err(Failure::under_way)?;
+        atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes())
+            .map_err(Failure::under_way)?;
         output::aside(format!("wrote {}", path.display()));
     }
     if let Some(path) = &arguments.fix_list {
@@ -27,7 +28,8 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
         atomic_file::write(path, list.csv.as_bytes()).map_err(Failure::under_way)?;
         for file in &list.unwritable {
             output::aside(format!(
-                "note: {file:?} is not on the list, because its name is not UTF-8 or holds a line break; rename or remove it"
+                "note: {file:?} is not on the list, because its name is not UTF-8 or holds a line \
+                 break; rename or remove it"
             ));
         }
         output::aside(format!(
@@ -44,7 +46,9 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     }
     let (leaks, conflicts) = (found.leakage.len(), found.label_conflicts.len());
     if arguments.strict && leaks + conflicts > 0 {
-        return Err(Failure::under_way(anyhow::anyhow!("the audit found leaks ({leaks}) and label conflicts ({conflicts})")));
+        return Err(Failure::under_way(anyhow::anyhow!(
+            "the audit found leaks ({leaks}) and label conflicts ({conflicts})"
+        )));
     }
     Ok(())
 }

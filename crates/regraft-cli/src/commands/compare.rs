@@ -7,7 +7,9 @@ use crate::output;
 use crate::progress::{Narration, duration};
 use crate::signals::Signals;
 use regraft::compare::arms::DEFAULT_ARMS;
-use regraft::compare::{CompareError, CompareEvent, PAGE, PICTURE, RESULT, compare, comparison_table};
+use regraft::compare::{
+    CompareError, CompareEvent, PAGE, PICTURE, RESULT, compare, comparison_table,
+};
 use regraft::report::table::printable;
 use regraft::run_folder::run_name;
 use regraft::train::Event;
@@ -22,11 +24,17 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
     let config = arguments.resolve(&data, signals.stop())?;
     let folder = match &arguments.output {
         Some(folder) => folder.clone(),
-        None => PathBuf::from("runs").join(format!("{}-compare", run_name(&data).map_err(Failure::input)?)),
+        None => PathBuf::from("runs")
+            .join(format!("{}-compare", run_name(&data).map_err(Failure::input)?)),
     };
     signals.catch()?;
     let mut narration = Narration::new(arguments.json);
-    narration.say(format!("{} arms, {} runs each, in {}", config.arms.len(), config.seeds.len(), folder.display()));
+    narration.say(format!(
+        "{} arms, {} runs each, in {}",
+        config.arms.len(),
+        config.seeds.len(),
+        folder.display()
+    ));
     let outcome = compare(&config, &folder, &mut |event| match event {
         CompareEvent::Run { arm, seed, number: (number, total) } => {
             narration.say(format!("\nrun {number} of {total}: {}, seed {seed}", printable(arm)));
@@ -36,7 +44,8 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
         CompareEvent::Training(event) => show_training(event, &mut narration),
         CompareEvent::Finished { arm, seed, run, earlier } => {
             let accuracy = run.summary.test_accuracy.or(run.summary.val_accuracy);
-            let accuracy = accuracy.map_or_else(String::new, |accuracy| format!(", accuracy {accuracy:.4}"));
+            let accuracy =
+                accuracy.map_or_else(String::new, |accuracy| format!(", accuracy {accuracy:.4}"));
             let before = if earlier { " (finished earlier)" } else { "" };
             let seconds = duration(run.summary.wall_seconds);
             narration.say(format!("{}, seed {seed}: {seconds}{accuracy}{before}", printable(arm)));
@@ -58,6 +67,7 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
     output::line(format!("\n{}", comparison_table(&outcome).trim_end()))?;
     let folder = folder.display();
     output::line(format!(
-        "\n{folder}/{PAGE} is the page to read; {folder}/{PICTURE} and {folder}/{RESULT} have its picture and its numbers"
+        "\n{folder}/{PAGE} is the page to read; {folder}/{PICTURE} and {folder}/{RESULT} have its \
+         picture and its numbers"
     ))
 }

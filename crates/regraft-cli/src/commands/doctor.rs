@@ -36,7 +36,9 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
     let Processor { instruction_sets, in_use, forced_by, amx } = engines::processor();
     let (usable, unusable): (Vec<Listed>, Vec<Listed>) =
         engines::devices().into_iter().partition(|found| found.unusable.is_none());
-    let unusable = unusable.into_iter().filter_map(|Listed { device, unusable }| Some(Unusable { device, why: unusable? }));
+    let unusable = unusable
+        .into_iter()
+        .filter_map(|Listed { device, unusable }| Some(Unusable { device, why: unusable? }));
     let report = Report {
         regraft_version: env!("CARGO_PKG_VERSION"),
         operating_system: std::env::consts::OS,
@@ -54,21 +56,32 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
     if arguments.json {
         return output::json(&report);
     }
-    let how = forced_by.map_or_else(|| "the best".to_owned(), |variable| format!("forced by {variable}"));
-    let unusable: String =
-        report.unusable_devices.iter().map(|Unusable { device, why }| format!("; not {device}: {why}")).collect();
-    let embedded = report.embedded_model.as_deref().unwrap_or("none (built without the feature `embedded`)");
+    let how =
+        forced_by.map_or_else(|| "the best".to_owned(), |variable| format!("forced by {variable}"));
+    let unusable: String = report
+        .unusable_devices
+        .iter()
+        .map(|Unusable { device, why }| format!("; not {device}: {why}"))
+        .collect();
+    let embedded =
+        report.embedded_model.as_deref().unwrap_or("none (built without the feature `embedded`)");
     for line in [
         format!("regraft          {}", report.regraft_version),
         format!("system           {}, {}", report.operating_system, report.processor),
-        format!("cores            {} usable, all used unless --threads and --workers say otherwise", report.cores),
+        format!(
+            "cores            {} usable, all used unless --threads and --workers say otherwise",
+            report.cores
+        ),
         format!(
             "instructions     {} usable; {} in use ({how})",
             report.instruction_sets.join(", "),
             report.instruction_set_in_use
         ),
         format!("AMX              {}", report.amx),
-        format!("precision        f32 unless --precision says otherwise; --precision auto is {} here", report.precision_auto),
+        format!(
+            "precision        f32 unless --precision says otherwise; --precision auto is {} here",
+            report.precision_auto
+        ),
         format!("devices          {}{unusable}", report.devices.join(", ")),
         format!("embedded model   {embedded}"),
     ] {

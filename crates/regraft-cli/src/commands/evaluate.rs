@@ -30,13 +30,15 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
         (Some(path), true) => {
             let path = path.display();
             return Err(Failure::input(anyhow::anyhow!(
-                "the model is named twice, by {path} and by --model or --weights; give a weight file as --weights {path}"
+                "the model is named twice, by {path} and by --model or --weights; give a weight \
+                 file as --weights {path}"
             )));
         }
         (None, false) => {
             let folder = arguments.folder.display();
             return Err(Failure::input(anyhow::anyhow!(
-                "which model is to be scored on {folder}? Name a run folder or model file before it, or --model NAME"
+                "which model is to be scored on {folder}? Name a run folder or model file before \
+                 it, or --model NAME"
             )));
         }
         (saved, _) => saved.as_deref(),
@@ -44,7 +46,9 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
     let model = answering::open(saved, &arguments.named, &arguments.inference)?;
     let mut bars = Bars::default();
     let outcome =
-        model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| show_progress(&mut bars, progress));
+        model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| {
+            show_progress(&mut bars, progress)
+        });
     bars.clear();
     let outcome = outcome?;
     if let Some(path) = &arguments.predictions {
@@ -60,7 +64,11 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
             architecture: model.architecture(),
             image_size: model.image_size(),
             device: &outcome.device,
-            skipped_images: outcome.skipped.iter().map(|error| error.path.display().to_string()).collect(),
+            skipped_images: outcome
+                .skipped
+                .iter()
+                .map(|error| error.path.display().to_string())
+                .collect(),
             notes: &outcome.notes,
             regraft_version: env!("CARGO_PKG_VERSION"),
         });

@@ -14,7 +14,9 @@ pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
             let kib = |bytes: u64| (bytes >> 10) as usize;
             bars.show("fetching KiB", kib(bytes), kib(total.unwrap_or(bytes)), String::new());
         }
-        FetchProgress::Unpacking { done, total } => bars.show("unpacking", done, total, String::new()),
+        FetchProgress::Unpacking { done, total } => {
+            bars.show("unpacking", done, total, String::new())
+        }
     });
     bars.clear();
     let fetched = outcome.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;

@@ -7,7 +7,10 @@ use crate::output;
 use regraft::data::augmentation::Augmentation;
 use regraft::data::preprocessing::{Preprocessing, ResizeMode};
 use regraft::inspect::{Description, describe};
-use regraft::model::{DEFAULT_ARCHITECTURE, HAS_EMBEDDED, Metrics, Model, ModelError, architecture, keys, source_preprocessing};
+use regraft::model::{
+    DEFAULT_ARCHITECTURE, HAS_EMBEDDED, Metrics, Model, ModelError, architecture, keys,
+    source_preprocessing,
+};
 use regraft::nn::architectures::{self, Architecture};
 use regraft::nn::graph::Graph;
 use regraft::report::table::{aligned, printable};
@@ -62,13 +65,19 @@ pub fn run(arguments: &InspectArguments) -> Result<(), Failure> {
         millions(description.multiply_adds),
         size = description.image_size
     ))?;
-    output::line(format!("\nlayers in order; --freeze through=LAYER takes their names\n{}", layers(description)))?;
-    output::line(format!("stages; --freeze through=STAGE freezes everything up to and with one\n{}", stages(description)))?;
+    output::line(format!(
+        "\nlayers in order; --freeze through=LAYER takes their names\n{}",
+        layers(description)
+    ))?;
+    output::line(format!(
+        "stages; --freeze through=STAGE freezes everything up to and with one\n{}",
+        stages(description)
+    ))?;
     about(&report).iter().try_for_each(output::line)
 }
 
-/// The architecture of that name, or else the model at that path. (A file that is called as an architecture is named as
-/// `./resnet18`.)
+/// The architecture of that name, or else the model at that path. (A file that is called as an
+/// architecture is named as `./resnet18`.)
 fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
     let path = &arguments.subject;
     // A path that is not UTF-8 is no architecture's name.
@@ -77,12 +86,17 @@ fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
         Some(_) if arguments.model.is_some() => Err(Failure::input(anyhow::anyhow!(
             "{word} is an architecture itself: leave --model out, or name the file as ./{word}"
         ))),
-        Some(named) if named.name == DEFAULT_ARCHITECTURE && HAS_EMBEDDED => {
-            Ok(Subject { file: None, ..Subject::of_model(Model::embedded().map_err(Failure::under_way)?) })
-        }
+        Some(named) if named.name == DEFAULT_ARCHITECTURE && HAS_EMBEDDED => Ok(Subject {
+            file: None,
+            ..Subject::of_model(Model::embedded().map_err(Failure::under_way)?)
+        }),
         Some(named) => Ok(Subject::of_architecture(named)),
-        None if is_like_a_name(path) => architecture(word).map(Subject::of_architecture).map_err(Failure::input),
-        None => Model::load(path, arguments.model.as_deref()).map(Subject::of_model).map_err(Failure::input),
+        None if is_like_a_name(path) => {
+            architecture(word).map(Subject::of_architecture).map_err(Failure::input)
+        }
+        None => Model::load(path, arguments.model.as_deref())
+            .map(Subject::of_model)
+            .map_err(Failure::input),
     }
 }
 
@@ -101,14 +115,27 @@ impl Subject {
     fn of_architecture(architecture: &Architecture) -> Self {
         let preprocessing = source_preprocessing(architecture);
         let graph = architecture.graph();
-        Self { graph, preprocessing, file: None, has_head: true, classes: Vec::new(), metadata: BTreeMap::new() }
+        Self {
+            graph,
+            preprocessing,
+            file: None,
+            has_head: true,
+            classes: Vec::new(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     /// Takes an entry that is JSON out of the metadata.
     fn take<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, Failure> {
         let parsed = self.metadata.remove(key).map(|text| serde_json::from_str(&text)).transpose();
         let origin = || self.file.clone().unwrap_or_default();
-        parsed.map_err(|error| Failure::input(ModelError::Metadata { origin: origin(), key, reason: error.to_string() }))
+        parsed.map_err(|error| {
+            Failure::input(ModelError::Metadata {
+                origin: origin(),
+                key,
+                reason: error.to_string(),
+            })
+        })
     }
 }
 
@@ -137,7 +164,17 @@ fn report(mut subject: Subject, image_size: Option<u32>) -> Result<Report, Failu
 }
 
 fn layers(description: &Description) -> String {
-    let header = ["layer", "operation", "output", "kernel", "stride", "groups", "parameters", "multiply-adds", "adds"];
+    let header = [
+        "layer",
+        "operation",
+        "output",
+        "kernel",
+        "stride",
+        "groups",
+        "parameters",
+        "multiply-adds",
+        "adds",
+    ];
     let number = |value: Option<usize>| value.map_or(String::new(), |value| value.to_string());
     let rows = description.layers.iter().map(|layer| {
         vec![
@@ -156,7 +193,8 @@ fn layers(description: &Description) -> String {
 }
 
 fn stages(description: &Description) -> String {
-    let header = ["stage", "layers", "output", "parameters", "multiply-adds", "still learn after it"];
+    let header =
+        ["stage", "layers", "output", "parameters", "multiply-adds", "still learn after it"];
     let rows = description.stages.iter().map(|stage| {
         vec![
             stage.name.clone(),
@@ -174,25 +212,41 @@ fn stages(description: &Description) -> String {
 fn about(report: &Report) -> Vec<String> {
     let head = &report.head;
     let mut lines = vec![if head.present {
-        format!("head           {}: {} features to {} classes", head.name, head.features, head.classes)
+        format!(
+            "head           {}: {} features to {} classes",
+            head.name, head.features, head.classes
+        )
     } else {
         "head           none: the file is a trunk alone".to_owned()
     }];
     if let Some(classes) = &report.classes {
-        lines.push(format!("classes        {}", shortened(classes.iter().map(|class| printable(class)))));
+        lines.push(format!(
+            "classes        {}",
+            shortened(classes.iter().map(|class| printable(class)))
+        ));
     }
     lines.push(format!("preprocessing  {}", preparation(&report.preprocessing)));
     if let Some(augmentation) = &report.augmentation {
         let [low, high] = augmentation.crop_scale;
-        lines.push(format!("augmentation   {}, crops of {low} to {high} of the area", word(&augmentation.kind)));
+        lines.push(format!(
+            "augmentation   {}, crops of {low} to {high} of the area",
+            word(&augmentation.kind)
+        ));
     }
     if let Some(metrics) = &report.metrics {
-        let shown = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.4}"));
-        let accuracies = shown("val acc", metrics.val_accuracy) + &shown("test acc", metrics.test_accuracy);
+        let shown = |name: &str, value: Option<f64>| {
+            value.map_or(String::new(), |value| format!(", {name} {value:.4}"))
+        };
+        let accuracies =
+            shown("val acc", metrics.val_accuracy) + &shown("test acc", metrics.test_accuracy);
         lines.push(format!("metrics        epoch {}{accuracies}", metrics.epoch));
     }
     lines.extend(report.file.iter().map(|file| format!("file           {}", printable(file))));
-    lines.extend(report.metadata.iter().map(|(key, value)| format!("metadata       {} = {}", printable(key), printable(value))));
+    lines.extend(
+        report.metadata.iter().map(|(key, value)| {
+            format!("metadata       {} = {}", printable(key), printable(value))
+        }),
+    );
     lines
 }
 
@@ -206,14 +260,18 @@ fn preparation(preprocessing: &Preprocessing) -> String {
     let [red, green, blue] = preprocessing.mean;
     let [red_std, green_std, blue_std] = preprocessing.std;
     format!(
-        "{side} x {side} pixels, {resize} ({}), mean {red:.3} {green:.3} {blue:.3}, std {red_std:.3} {green_std:.3} {blue_std:.3}",
+        "{side} x {side} pixels, {resize} ({}), mean {red:.3} {green:.3} {blue:.3}, std \
+         {red_std:.3} {green_std:.3} {blue_std:.3}",
         word(&preprocessing.interpolation)
     )
 }
 
 /// The word for a value in files and on the command line.
 fn word<T: Serialize>(value: &T) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn map([height, width, channels]: [usize; 3]) -> String {
@@ -225,7 +283,11 @@ fn count(number: u64) -> String {
     if number == 0 { String::new() } else { thousands(number) }
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, left_aligned: &[usize]) -> String {
+fn table(
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+    left_aligned: &[usize],
+) -> String {
     let header = header.iter().map(|&cell| cell.to_owned()).collect();
     aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), left_aligned)
 }

@@ -17,30 +17,45 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
     }
     if train.output.is_some() || train.resume.is_some() || train.force || train.budget.is_some() {
         return Err(Failure::input(anyhow::anyhow!(
-            "lr-find leaves no run folder, so that --output, --force, --resume and --budget mean nothing here; --picture names its file"
+            "lr-find leaves no run folder, so that --output, --force, --resume and --budget mean \
+             nothing here; --picture names its file"
         )));
     }
     let config = train.resolve()?;
     let mut bars = Bars::default();
     let mut made = 0;
-    let found = lr_find(&config, RateTest { from: *from, to: *to, steps: *steps }, &mut |event| match event {
-        Event::Note(note) => {
-            bars.clear();
-            output::aside(format!("note: {note}"));
-        }
-        Event::Listing { found } => bars.show("listing", found, found, String::new()),
-        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
-        Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
-        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
-        Event::Step(step) => {
-            made += 1;
-            bars.show("steps", made, *steps as usize, format!("loss {:.3}", step.loss));
-        }
-        _ => {}
-    });
+    let found =
+        lr_find(
+            &config,
+            RateTest { from: *from, to: *to, steps: *steps },
+            &mut |event| match event {
+                Event::Note(note) => {
+                    bars.clear();
+                    output::aside(format!("note: {note}"));
+                }
+                Event::Listing { found } => bars.show("listing", found, found, String::new()),
+                Event::Checking { done, total } => {
+                    bars.show("checking", done, total, String::new())
+                }
+                Event::Fitting { done, total } => {
+                    bars.show("fitting the head", done, total, String::new())
+                }
+                Event::Features { part, done, total } => {
+                    bars.show(&format!("{part} features"), done, total, String::new())
+                }
+                Event::Step(step) => {
+                    made += 1;
+                    bars.show("steps", made, *steps as usize, format!("loss {:.3}", step.loss));
+                }
+                _ => {}
+            },
+        );
     bars.clear();
     let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
-    let name = config.data.file_name().map_or_else(|| "lr-find".into(), |name| name.to_string_lossy().into_owned());
+    let name = config
+        .data
+        .file_name()
+        .map_or_else(|| "lr-find".into(), |name| name.to_string_lossy().into_owned());
     write_rates(picture, &name, &found).map_err(Failure::under_way)?;
     if train.json {
         return output::json(&found);
@@ -50,7 +65,9 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
     output::line(format!("{} steps up to a rate of {last:.1e}{ended}", found.points.len()))?;
     match (found.suggestion, found.minimum) {
         (Some(suggestion), Some(minimum)) => {
-            output::line(format!("the loss falls fastest at --lr {suggestion:.1e}, and is smallest at {minimum:.1e}"))?;
+            output::line(format!(
+                "the loss falls fastest at --lr {suggestion:.1e}, and is smallest at {minimum:.1e}"
+            ))?;
         }
         _ => output::line("the loss falls at no rate; try a smaller --from or a larger --to")?,
     }

@@ -53,7 +53,8 @@ fn millions(multiply_adds: u64) -> String {
     format!("{:.1} M", multiply_adds as f64 / 1e6)
 }
 
-/// The first names of a list, and how many more there are. Between them stand semicolons: a name may have commas.
+/// The first names of a list, and how many more there are. Between them stand semicolons: a name
+/// may have commas.
 fn shortened(names: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 20;
     let more = names.len().saturating_sub(SHOWN);
@@ -70,7 +71,10 @@ mod tests {
         assert_eq!([0, 999, 1000, 4_652_008].map(thousands), ["0", "999", "1,000", "4,652,008"]);
         assert_eq!(shortened(["a", "b"].map(str::to_owned).into_iter()), "a; b");
         assert!(
-            shortened((0..25).map(|number: i32| number.to_string()).collect::<Vec<_>>().into_iter()).ends_with("19; and 5 more")
+            shortened(
+                (0..25).map(|number: i32| number.to_string()).collect::<Vec<_>>().into_iter()
+            )
+            .ends_with("19; and 5 more")
         );
     }
 }

@@ -26,16 +26,19 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     if let (Some(saved), true) = (saved, pictures.is_empty()) {
         let saved = saved.display();
         return Err(Failure::input(anyhow::anyhow!(
-            "no picture is named: `regraft predict {saved} PICTURES...` uses the model {saved}, and `regraft predict --model NAME \
+            "no picture is named: `regraft predict {saved} PICTURES...` uses the model {saved}, \
+             and `regraft predict --model NAME \
              {saved}` says what is on {saved}"
         )));
     }
-    let model = answering::open(saved.map(PathBuf::as_path), &arguments.named, &arguments.inference)?;
+    let model =
+        answering::open(saved.map(PathBuf::as_path), &arguments.named, &arguments.inference)?;
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
     let mut bars = Bars::default();
     let options = arguments.inference.options();
-    let outcome = model.predict(&inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
+    let outcome = model
+        .predict(&inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
     bars.clear();
     let outcome = outcome?;
     let notes = model.notes().iter().cloned().chain(inputs.notes);
@@ -57,7 +60,12 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
 /// The file's name, and a line for each class below it.
 fn lines(prediction: &Prediction) -> String {
     let mut lines = vec![printable(&shown(&prediction.path).to_string())];
-    lines.extend(prediction.top.iter().map(|guess| format!("  {:.4}  {}", guess.probability, printable(&guess.class))));
+    lines.extend(
+        prediction
+            .top
+            .iter()
+            .map(|guess| format!("  {:.4}  {}", guess.probability, printable(&guess.class))),
+    );
     lines.join("\n")
 }
 
@@ -83,11 +91,17 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {
-        let top =
-            vec![Guess { class: "hotdog, hot dog".into(), probability: 0.75 }, Guess { class: "cat".into(), probability: 0.25 }];
+        let top = vec![
+            Guess { class: "hotdog, hot dog".into(), probability: 0.75 },
+            Guess { class: "cat".into(), probability: 0.25 },
+        ];
         let cat = vec![Guess { class: "cat".into(), probability: 1.0 }];
-        let predictions = [Prediction { path: "a \"b\".png".into(), top }, Prediction { path: "a\nb.png".into(), top: cat }];
-        let expected = "path,rank,class,probability\n\"a \"\"b\"\".png\",1,\"hotdog, hot dog\",0.75\n\
+        let predictions = [
+            Prediction { path: "a \"b\".png".into(), top },
+            Prediction { path: "a\nb.png".into(), top: cat },
+        ];
+        let expected = "path,rank,class,probability\n\"a \"\"b\"\".png\",1,\"hotdog, hot \
+            dog\",0.75\n\
                         \"a \"\"b\"\".png\",2,cat,0.25\n\"a\nb.png\",1,cat,1.0\n";
         assert_eq!(csv_table(&predictions).ok().as_deref(), Some(expected));
     }

@@ -11,7 +11,11 @@ use regraft::train::Event;
 use regraft::train::preview::{Preview, preview};
 
 pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
-    if let Some(folder) = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+    if let Some(folder) = arguments
+        .output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
         let folder = folder.display();
         return Err(Failure::input(anyhow::anyhow!(
             "{folder}: there is no such folder to write into; make it, or name another --output"
@@ -26,7 +30,8 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     });
     bars.clear();
     let found = found.map_err(Failure::input)?;
-    let LoaderOptions { preprocessing, augmentation, decode, full_decode, transform, .. } = &found.loading;
+    let LoaderOptions { preprocessing, augmentation, decode, full_decode, transform, .. } =
+        &found.loading;
     let (seed, epoch) = match *transform {
         Transform::Train { seed, epoch } => (seed, epoch),
         Transform::Evaluate => (found.config.seed, arguments.epoch - 1),
@@ -42,7 +47,10 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     let drawn = grid(&found.train, &found.classes, preprocessing, augmentation, &options, decode);
     let drawn = drawn.map_err(|error: ShowError| Failure::input(error))?;
     write_png(&arguments.output, &drawn.image).map_err(Failure::under_way)?;
-    let unreadable = drawn.unreadable.iter().map(|error| format!("cannot be read, so that training would stop: {error}"));
+    let unreadable = drawn
+        .unreadable
+        .iter()
+        .map(|error| format!("cannot be read, so that training would stop: {error}"));
     let notes = found.notes.iter().cloned().chain(training_notes(&found)).chain(unreadable);
     notes.for_each(|note| output::aside(format!("note: {note}")));
     let pictures: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
@@ -55,7 +63,10 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
         drawn.image.height
     ))?;
     if !drawn.left_out_classes.is_empty() {
-        output::line(format!("not shown (see --classes): {}", super::shortened(drawn.left_out_classes.into_iter())))?;
+        output::line(format!(
+            "not shown (see --classes): {}",
+            super::shortened(drawn.left_out_classes.into_iter())
+        ))?;
     }
     Ok(())
 }
@@ -64,9 +75,13 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
 fn training_notes(found: &Preview) -> Vec<String> {
     let config = &found.config;
     let mut notes = Vec::new();
-    if config.augment != AugmentationKind::None && config.epoch_count() == 0 && config.views.is_none() {
+    if config.augment != AugmentationKind::None
+        && config.epoch_count() == 0
+        && config.views.is_none()
+    {
         notes.push(
-            "with these options no epoch is trained, so that training sees the upper row of each class alone; --epochs, --views or \
+            "with these options no epoch is trained, so that training sees the upper row of each \
+             class alone; --epochs, --views or \
              --head new makes use of the lower row"
                 .to_owned(),
         );

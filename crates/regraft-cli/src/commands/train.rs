@@ -39,10 +39,13 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let outcome = outcome.map_err(|error| match error {
         TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
         // Resuming would end the same way.
-        TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. }) => Failure::under_way(error),
-        error if error.is_failure_under_way() => match folder.filter(|folder| has_checkpoint(folder)) {
+        TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. })
+            => Failure::under_way(error),
+        error if error.is_failure_under_way()
+            => match folder.filter(|folder| has_checkpoint(folder)) {
             Some(folder) => Failure::under_way(anyhow::anyhow!(
-                "{error}\nwhat was done up to the last checkpoint is kept; when that is mended, go on with: regraft train --resume {}",
+                "{error}\nwhat was done up to the last checkpoint is kept; when that is mended, \
+                 go on with: regraft train --resume {}",
                 folder.display()
             )),
             None => Failure::under_way(error),
@@ -60,7 +63,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
             epochs => format!("its {epochs} epochs"),
         };
         output::aside(format!(
-            "note: {folder} is complete, with {epochs}: nothing to resume (with a constant schedule, a larger --epochs trains longer)"
+            "note: {folder} is complete, with {epochs}: nothing to resume (with a constant \
+             schedule, a larger --epochs trains longer)"
         ));
     }
     if arguments.json {
@@ -74,7 +78,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         output::line(format!("\ntest pictures, scored {weights}:"))?;
         output::line(evaluation_table(test).trim_end())?;
     }
-    let test = summary.test_accuracy.map_or(String::new(), |accuracy| format!(", test acc {accuracy:.3}"));
+    let test =
+        summary.test_accuracy.map_or(String::new(), |accuracy| format!(", test acc {accuracy:.3}"));
     let validation = match summary.val_accuracy {
         Some(accuracy) => format!(", val acc {accuracy:.3}"),
         None => String::new(),
@@ -91,7 +96,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
 }
 
 fn has_checkpoint(folder: &Path) -> bool {
-    checkpoint_files(&RunFolder::existing(folder).checkpoints()).is_ok_and(|files| !files.is_empty())
+    checkpoint_files(&RunFolder::existing(folder).checkpoints())
+        .is_ok_and(|files| !files.is_empty())
 }
 
 /// Shows what happens in a run.
@@ -117,8 +123,12 @@ pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
             bars.show(&title, step.images.0, step.images.1, message);
         }
         Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
-        Event::Features { part, done, total } => bars.show(&format!("{part} features"), done, total, String::new()),
-        Event::Trial { done, total } => bars.show("trial of all layers", done, total, String::new()),
+        Event::Features { part, done, total } => {
+            bars.show(&format!("{part} features"), done, total, String::new())
+        }
+        Event::Trial { done, total } => {
+            bars.show("trial of all layers", done, total, String::new())
+        }
         Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
         Event::Epoch { row, epochs, kept } => narration.say(epoch_line(row, epochs, kept)),
     }
@@ -128,10 +138,17 @@ fn describe(start: &Start) -> String {
     let [train, validation, test] = start.images;
     let (trained, all) = start.parameters;
     format!(
-        "{} classes: {}\n{train} pictures to train on, {validation} to pick the epoch, {test} to test\n{}; {trained} of {all} \
+        "{} classes: {}\n{train} pictures to train on, {validation} to pick the epoch, {test} to \
+         test\n{}; {trained} of {all} \
          parameters learn, on {}\nwriting to {}",
         start.classes.len(),
-        shortened(start.classes.iter().enumerate().map(|(number, class)| format!("{number} {}", printable(class)))),
+        shortened(
+            start
+                .classes
+                .iter()
+                .enumerate()
+                .map(|(number, class)| format!("{number} {}", printable(class)))
+        ),
         start.source,
         start.device,
         start.folder.display()
@@ -139,8 +156,14 @@ fn describe(start: &Start) -> String {
 }
 
 fn epoch_line(row: &EpochRow, epochs: u32, kept: bool) -> String {
-    let shown = |name: &str, value: Option<f64>| value.map_or(String::new(), |value| format!(", {name} {value:.3}"));
-    let name = if row.epoch == 0 { "fitted head".to_owned() } else { format!("epoch {}/{epochs}", row.epoch) };
+    let shown = |name: &str, value: Option<f64>| {
+        value.map_or(String::new(), |value| format!(", {name} {value:.3}"))
+    };
+    let name = if row.epoch == 0 {
+        "fitted head".to_owned()
+    } else {
+        format!("epoch {}/{epochs}", row.epoch)
+    };
     format!(
         "{name}: loss {:.3}, train acc {:.3}{}{}{}, {:.1} images/s, {}{}",
         row.train_loss,

@@ -1,19 +1,33 @@
-//! Every family of architectures goes through a whole run: from scratch, and as the source of the next one.
+//! Every family of architectures goes through a whole run: from scratch, and as the source of the
+//! next one.
 
 use crate::workspace::Workspace;
 
 #[test]
 fn every_family_trains_from_scratch_and_is_grafted() {
-    for (model, stage) in [("efficientnet_b0", "blocks.5"), ("mobilenet_v3_large", "blocks.4"), ("convnext_tiny", "stages.2")] {
+    for (model, stage) in [
+        ("efficientnet_b0", "blocks.5"),
+        ("mobilenet_v3_large", "blocks.4"),
+        ("convnext_tiny", "stages.2"),
+    ] {
         let workspace = Workspace::with_photos();
         // So deep a network of random weights has huge gradients on small batches, in PyTorch too.
         let scratch = "--weights none --image-size 64 --epochs 1 --batch-size 10 --lr 1e-7";
-        workspace.regraft(&format!("train photos --model {model} {scratch} --output first")).succeeded();
-        assert_eq!(workspace.regraft("inspect first --json").succeeded().json()["architecture"], model);
-        // A head fitted to the backbone's features, then layers above a stage: what is frozen is the source's to the bit.
+        workspace
+            .regraft(&format!("train photos --model {model} {scratch} --output first"))
+            .succeeded();
+        assert_eq!(
+            workspace.regraft("inspect first --json").succeeded().json()["architecture"],
+            model
+        );
+        // A head fitted to the backbone's features, then layers above a stage: what is frozen is
+        // the source's to the bit.
         workspace.regraft("train photos --weights first --output fitted").succeeded();
-        let flags = format!("--head new --epochs 1 --batch-size 4 --lr 1e-6 --freeze through={stage}");
-        workspace.regraft(&format!("train photos --weights first {flags} --output second")).succeeded();
+        let flags =
+            format!("--head new --epochs 1 --batch-size 4 --lr 1e-6 --freeze through={stage}");
+        workspace
+            .regraft(&format!("train photos --weights first {flags} --output second"))
+            .succeeded();
         let proof = &workspace.json("second/summary.json")["frozen"];
         assert!(proof["tensors"].as_u64() > Some(10), "{model}: {proof}");
         workspace.regraft("evaluate second photos/test --precision bf16").succeeded();

@@ -7,7 +7,8 @@ use image::imageops::{FilterType, crop_imm, flip_horizontal, resize};
 use image::{Rgb, RgbImage};
 use serde_json::json;
 
-/// A picture with shapes of its own for each number: what perceptual hashes are made for, where noise is not.
+/// A picture with shapes of its own for each number: what perceptual hashes are made for, where
+/// noise is not.
 fn scene(number: u32) -> RgbImage {
     let mut state = 1 + number;
     let mut draw = move |most: u32| {
@@ -29,9 +30,15 @@ fn scene(number: u32) -> RgbImage {
 
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
-    for (part, class, first) in [("train", "a", 0), ("train", "b", 20), ("test", "a", 40), ("test", "b", 60)] {
+    for (part, class, first) in
+        [("train", "a", 0), ("train", "b", 20), ("test", "a", 40), ("test", "b", 60)]
+    {
         for number in 0..6 {
-            save(&workspace, &format!("photos/{part}/{class}/{number}.png"), &scene(first + number));
+            save(
+                &workspace,
+                &format!("photos/{part}/{class}/{number}.png"),
+                &scene(first + number),
+            );
         }
     }
     workspace
@@ -47,12 +54,21 @@ fn save(workspace: &Workspace, name: &str, picture: &RgbImage) {
 fn a_clean_folder_has_no_findings() {
     let workspace = workspace();
     let run = workspace.regraft("audit photos --files-only --strict").succeeded();
-    assert_says(&run.stdout, &["class  train  val  test\na          6    0     6\n", "24 files audited: nothing was found"]);
+    assert_says(
+        &run.stdout,
+        &[
+            "class  train  val  test\na          6    0     6\n",
+            "24 files audited: nothing was found",
+        ],
+    );
     let report = workspace.regraft("audit photos --files-only --json").succeeded().json();
     assert_eq!(report["counts"][1], json!({"class": "b", "train": 6, "val": 0, "test": 6}));
-    for (field, none) in
-        [("duplicates", json!([])), ("leakage", json!([])), ("suspect_labels", json!(null)), ("imbalance", json!(1.0))]
-    {
+    for (field, none) in [
+        ("duplicates", json!([])),
+        ("leakage", json!([])),
+        ("suspect_labels", json!(null)),
+        ("imbalance", json!(1.0)),
+    ] {
         assert_eq!(report[field], none, "{field}");
     }
 }
@@ -60,7 +76,8 @@ fn a_clean_folder_has_no_findings() {
 #[test]
 fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it() {
     let workspace = workspace();
-    // Mirrored, cropped by a tenth at one side and less at the others, made smaller, and lossy: all at once.
+    // Mirrored, cropped by a tenth at one side and less at the others, made smaller, and lossy: all
+    // at once.
     let leaked = flip_horizontal(&crop_imm(&scene(41), 20, 5, 176, 147).to_image());
     save(&workspace, "photos/train/a/leaked.jpg", &resize(&leaked, 120, 100, FilterType::Triangle));
     workspace.write("photos/train/a/same.png", workspace.read("photos/test/a/2.png"));
@@ -68,9 +85,13 @@ fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it()
     workspace.write("photos/train/b/again.png", workspace.read("photos/train/b/0.png"));
     workspace.write("photos/train/b/broken.jpg", "no picture");
 
-    let run = workspace.regraft("audit photos --files-only --json --strict --fix-list out.csv --html page.html");
+    let run = workspace
+        .regraft("audit photos --files-only --json --strict --fix-list out.csv --html page.html");
     assert_eq!(run.code, Some(1), "{}", run.stderr);
-    assert_says(&run.stderr, &["error: the audit found leaks (2) and label conflicts (1)", "wrote out.csv"]);
+    assert_says(
+        &run.stderr,
+        &["error: the audit found leaks (2) and label conflicts (1)", "wrote out.csv"],
+    );
     let report = run.json();
     assert_eq!(
         report["leakage"],
@@ -81,28 +102,43 @@ fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it()
     );
     assert_eq!(
         report["label_conflicts"],
-        json!([{"paths": ["photos/train/a/3.png", "photos/train/b/conflict.jpg"], "labels": ["a", "b"], "kind": "near"}])
+        json!([{"paths": ["photos/train/a/3.png", "photos/train/b/conflict.jpg"],
+            "labels": ["a", "b"], "kind": "near"}])
     );
     assert_eq!(report["duplicates"].as_array().map(Vec::len), Some(4));
     assert_eq!(report["unreadable"][0]["path"], "photos/train/b/broken.jpg");
     assert_says(&report["unreadable"].to_string(), &["is a file of an unknown format"]);
 
     let list = workspace.text("out.csv");
-    let mut excluded: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split('"').nth(1)).collect();
+    let mut excluded: Vec<&str> =
+        list.lines().skip(1).filter_map(|line| line.split('"').nth(1)).collect();
     excluded.sort_unstable();
-    let wanted = ["a/3.png", "a/leaked.jpg", "a/same.png", "b/again.png", "b/broken.jpg", "b/conflict.jpg"];
+    let wanted =
+        ["a/3.png", "a/leaked.jpg", "a/same.png", "b/again.png", "b/broken.jpg", "b/conflict.jpg"];
     assert_eq!(excluded, wanted.map(|name| format!("photos/train/{name}")));
     workspace.regraft("audit photos --files-only --strict --exclude out.csv").succeeded();
     let train = workspace.regraft(&format!("train photos {QUICK} --exclude out.csv")).succeeded();
     assert!(!train.stdout.contains("see `regraft audit`"), "{}", train.stdout);
     let page = workspace.text("page.html");
-    assert_says(&page, &["leakage (2)", "label conflicts (1)", "photos/train/a/leaked.jpg", "data:image/jpeg;base64,"]);
+    assert_says(
+        &page,
+        &[
+            "leakage (2)",
+            "label conflicts (1)",
+            "photos/train/a/leaked.jpg",
+            "data:image/jpeg;base64,",
+        ],
+    );
     assert!(!page.contains("http"), "the page needs nothing from elsewhere");
 
     let table = workspace.regraft("audit photos --files-only").succeeded().stdout;
     assert_says(
         &table,
-        &["leakage: 2\n  photos/train/a/leaked.jpg\n    = photos/test/a/1.png  (near)", "unreadable: 1", "29 files audited"],
+        &[
+            "leakage: 2\n  photos/train/a/leaked.jpg\n    = photos/test/a/1.png  (near)",
+            "unreadable: 1",
+            "29 files audited",
+        ],
     );
 }
 
@@ -120,8 +156,10 @@ fn odd_pictures_are_named_with_what_is_odd() {
         json!([
             {"path": "photos/train/a/blank.png", "kind": "blank", "detail": "one colour"},
             {"path": "photos/train/a/small.png", "kind": "tiny", "detail": "24 x 20 pixels"},
-            {"path": "photos/train/b/liar.jpg", "kind": "wrong extension", "detail": "is PNG, not jpg"},
-            {"path": "photos/train/b/long.png", "kind": "extreme ratio", "detail": "240 x 40 pixels"},
+            {"path": "photos/train/b/liar.jpg", "kind": "wrong extension", "detail": "is PNG, not \
+                jpg"},
+            {"path": "photos/train/b/long.png", "kind": "extreme ratio", "detail": "240 x 40 \
+                pixels"},
         ])
     );
 }
@@ -159,7 +197,15 @@ fn training_says_what_hashes_and_counts_tell() {
 fn a_fix_list_finds_any_name_that_can_be_written_and_names_the_others() {
     use std::os::unix::ffi::OsStringExt;
     let workspace = workspace();
-    let listed = ["a, b.png", "q\"uote\".png", " lead.png", "trail.png ", "\"whole\"", "back\\slash.png", "\u{fffd}.png"];
+    let listed = [
+        "a, b.png",
+        "q\"uote\".png",
+        " lead.png",
+        "trail.png ",
+        "\"whole\"",
+        "back\\slash.png",
+        "\u{fffd}.png",
+    ];
     for name in listed {
         workspace.write(&format!("photos/train/a/{name}"), "no picture");
     }
@@ -170,7 +216,10 @@ fn a_fix_list_finds_any_name_that_can_be_written_and_names_the_others() {
     let run = workspace.regraft("audit photos --files-only --json --fix-list out.csv").succeeded();
     assert_eq!(run.json()["unreadable"].as_array().map(Vec::len), Some(listed.len() + 2));
     for name in ["\"photos/train/a/b\u{fffd}d.png\"", "\"photos/train/a/two\\nlines.png\""] {
-        assert_says(&run.stderr, &[&format!("note: {name} is not on the list, because its name is not UTF-8 or holds")]);
+        assert_says(
+            &run.stderr,
+            &[&format!("note: {name} is not on the list, because its name is not UTF-8 or holds")],
+        );
     }
     let run = workspace.regraft("audit photos --files-only --json --exclude out.csv").succeeded();
     assert_says(&run.stdout, &["7 images are left out as out.csv says"]);

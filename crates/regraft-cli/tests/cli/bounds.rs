@@ -9,7 +9,10 @@ const MEMORY_KIB: u64 = 4_000_000;
 fn limited(workspace: &Workspace, arguments: &str) -> Outcome {
     let cache = workspace.path("cache");
     // `timeout` has exit code 124 if it ends the program.
-    workspace.shell(&format!("ulimit -v {MEMORY_KIB}; REGRAFT_CACHE='{}' timeout 60 \"$REGRAFT\" {arguments}", cache.display()))
+    workspace.shell(&format!(
+        "ulimit -v {MEMORY_KIB}; REGRAFT_CACHE='{}' timeout 60 \"$REGRAFT\" {arguments}",
+        cache.display()
+    ))
 }
 
 /// A refusal that names the option.
@@ -54,8 +57,14 @@ fn counts_out_of_range_are_refused_by_name() {
         let name = option.trim_start_matches('-');
         for value in HUGE.into_iter().chain(["-1", "nan", "1.5", ""]) {
             let value = if value.is_empty() { "''" } else { value };
-            let command = command.replace(" --epochs 2", "").replace("train photos --image-size 32", "train photos");
-            refused(&workspace, &format!("{command} {option}={value}"), &name.replace("image-size", "size"));
+            let command = command
+                .replace(" --epochs 2", "")
+                .replace("train photos --image-size 32", "train photos");
+            refused(
+                &workspace,
+                &format!("{command} {option}={value}"),
+                &name.replace("image-size", "size"),
+            );
         }
         if !is_zero_possible {
             refused(
@@ -89,15 +98,31 @@ fn rates_and_shares_out_of_range_are_refused_by_name() {
         "--val-fraction",
     ] {
         for value in ["-1", "nan", "inf", "1e39"] {
-            let outcome = limited(&workspace, &format!("train photos {QUICK} {option}={value}").replace(" --lr 1e-3", ""));
+            let outcome = limited(
+                &workspace,
+                &format!("train photos {QUICK} {option}={value}").replace(" --lr 1e-3", ""),
+            );
             assert_eq!(outcome.code, Some(2), "{option} {value}\n{}", outcome.stderr);
             assert!(!outcome.stderr.contains("panicked"), "{option} {value}\n{}", outcome.stderr);
         }
     }
-    refused(&workspace, &format!("train photos {QUICK} --seed 18446744073709551615"), "--seed 18446744073709551615");
-    for command in [&*format!("train photos {QUICK}"), "predict run photos", "evaluate run photos", "audit photos"] {
+    refused(
+        &workspace,
+        &format!("train photos {QUICK} --seed 18446744073709551615"),
+        "--seed 18446744073709551615",
+    );
+    for command in [
+        &*format!("train photos {QUICK}"),
+        "predict run photos",
+        "evaluate run photos",
+        "audit photos",
+    ] {
         for pixels in ["4294967297", "18446744073709551614"] {
-            refused(&workspace, &format!("{command} --max-pixels {pixels}"), "is not in 1..=4294967296");
+            refused(
+                &workspace,
+                &format!("{command} --max-pixels {pixels}"),
+                "is not in 1..=4294967296",
+            );
         }
     }
     for value in ["nan,1", "0,1", "1,0.5", "-1,1", "0.5,2", "1e39,1"] {
@@ -114,19 +139,35 @@ fn what_the_machine_has_no_memory_for_is_refused_before_it_is_taken() {
         "train photos --freeze none --head new --image-size 16384 --resize squash",
         "16384 x 16384 pixels takes about",
     );
-    refused(&workspace, "bench step --batch 65536", "choose a smaller --batch or a smaller image size");
-    refused(&workspace, "bench step --mode eval --batch 65536 --model resnet152", "a batch of 65536 images");
+    refused(
+        &workspace,
+        "bench step --batch 65536",
+        "choose a smaller --batch or a smaller image size",
+    );
+    refused(
+        &workspace,
+        "bench step --mode eval --batch 65536 --model resnet152",
+        "a batch of 65536 images",
+    );
 }
 
 #[test]
 fn a_batch_larger_than_the_data_set_takes_no_more_than_the_data_set() {
     let workspace = Workspace::with_photos();
-    for options in ["--batch-size 65536", "--batch-size 65536 --accumulate 65536", "--batch-size 1 --accumulate 65536"] {
+    for options in [
+        "--batch-size 65536",
+        "--batch-size 65536 --accumulate 65536",
+        "--batch-size 1 --accumulate 65536",
+    ] {
         limited(&workspace, &format!("train photos {QUICK} {options}")).succeeded();
     }
     limited(&workspace, "train photos --budget 60s --batch-size 65536 --image-size 64").succeeded();
     limited(&workspace, "bench load photos --batch 65536 --epochs 1 --image-size 4096").succeeded();
-    limited(&workspace, "lr-find photos --freeze none --head new --image-size 32 --steps 10 --batch-size 65536").succeeded();
+    limited(
+        &workspace,
+        "lr-find photos --freeze none --head new --image-size 32 --steps 10 --batch-size 65536",
+    )
+    .succeeded();
 }
 
 #[test]
@@ -146,8 +187,13 @@ fn extreme_numbers_that_mean_something_work() {
     ] {
         limited(&workspace, &format!("train photos {QUICK} {options}")).succeeded();
     }
-    limited(&workspace, "predict runs/photos photos/test --top 4294967295 --max-pixels 4294967296").succeeded();
-    limited(&workspace, "show photos -o grid.png --per-class 18446744073709551615 --classes 18446744073709551615").succeeded();
+    limited(&workspace, "predict runs/photos photos/test --top 4294967295 --max-pixels 4294967296")
+        .succeeded();
+    limited(
+        &workspace,
+        "show photos -o grid.png --per-class 18446744073709551615 --classes 18446744073709551615",
+    )
+    .succeeded();
     limited(&workspace, "show photos -o grid.png --epoch 4294967295 --seed 7").succeeded();
     limited(&workspace, "audit photos --files-only --seed 18446744073709551615").succeeded();
     let outcome = limited(&workspace, "train photos --budget 1ms --image-size 32").failed(2);
@@ -172,7 +218,8 @@ fn a_number_out_of_range_is_named_as_it_was_given() {
     }
 }
 
-/// The system refuses a thread whose stack would be larger than the address space, as it does beyond a limit on processes.
+/// The system refuses a thread whose stack would be larger than the address space, as it does
+/// beyond a limit on processes.
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_that_the_system_refuses_are_an_error_that_says_so() {
@@ -184,8 +231,17 @@ fn threads_that_the_system_refuses_are_an_error_that_says_so() {
         "bench step",
         "bench load photos",
     ] {
-        let error = workspace.regraft_with(command, &[("RUST_MIN_STACK", "140737488355328")]).failed(2);
-        assert_says(&error, &["error: cannot start ", " thread", "the system limits processes or memory", "raise the limit"]);
+        let error =
+            workspace.regraft_with(command, &[("RUST_MIN_STACK", "140737488355328")]).failed(2);
+        assert_says(
+            &error,
+            &[
+                "error: cannot start ",
+                " thread",
+                "the system limits processes or memory",
+                "raise the limit",
+            ],
+        );
     }
     assert!(!workspace.path("run").exists());
 }

@@ -18,7 +18,8 @@ name = \"slow\"
 lr = 1e-6
 ";
 
-const COMPARE: &str = "compare photos --arms arms.toml --image-size 32 --epochs 2 --seeds 2 --output compared";
+const COMPARE: &str =
+    "compare photos --arms arms.toml --image-size 32 --epochs 2 --seeds 2 --output compared";
 
 #[test]
 fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
@@ -36,13 +37,20 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
         for run in arm["runs"].as_array().expect("a list") {
             let folder = run["folder"].as_str().expect("a path");
             let summary: serde_json::Value =
-                serde_json::from_slice(&workspace.read(&format!("{folder}/summary.json"))).expect("JSON");
+                serde_json::from_slice(&workspace.read(&format!("{folder}/summary.json")))
+                    .expect("JSON");
             assert_eq!(summary["test_accuracy"], run["test_accuracy"]);
-            let predictions = String::from_utf8(workspace.read(&format!("{folder}/predictions.csv"))).expect("text");
+            let predictions =
+                String::from_utf8(workspace.read(&format!("{folder}/predictions.csv")))
+                    .expect("text");
             assert_eq!(predictions.lines().count(), 7, "{predictions}");
         }
-        let accuracies: Vec<f64> =
-            arm["runs"].as_array().expect("a list").iter().map(|run| run["test_accuracy"].as_f64().expect("a number")).collect();
+        let accuracies: Vec<f64> = arm["runs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|run| run["test_accuracy"].as_f64().expect("a number"))
+            .collect();
         let mean = accuracies.iter().sum::<f64>() / 2.0;
         assert!((arm["test_accuracy_mean"].as_f64().expect("a number") - mean).abs() < 1e-12);
         let deviation = ((accuracies[0] - mean).powi(2) + (accuracies[1] - mean).powi(2)).sqrt();
@@ -50,9 +58,13 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
     }
     assert_eq!(json["paired_tests"].as_array().map(Vec::len), Some(1));
     let page = String::from_utf8(workspace.read("compared/compare.html")).expect("text");
-    assert!(page.contains("fast &lt;b&gt;") && !page.contains("fast <b>") && page.contains("<svg"), "{page}");
+    assert!(
+        page.contains("fast &lt;b&gt;") && !page.contains("fast <b>") && page.contains("<svg"),
+        "{page}"
+    );
 
-    // Again: nothing is trained, and the outcome is the same. A third arm is the only one that runs.
+    // Again: nothing is trained, and the outcome is the same. A third arm is the only one that
+    // runs.
     let model = workspace.read("compared/arms/slow/seed-1/model.safetensors");
     let again = workspace.regraft(&format!("{COMPARE} --json")).succeeded();
     assert_eq!(again.json(), json);
@@ -67,17 +79,23 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
     // The same arm with other options is not passed over.
     workspace.write("arms.toml", ARMS.replace("1e-6", "2e-6"));
     let error = workspace.regraft(COMPARE).failed(2);
-    assert_says(&error, &["arm \"slow\" with other options (lr 2e-6 instead of 1e-6)", "a name of its own"]);
+    assert_says(
+        &error,
+        &["arm \"slow\" with other options (lr 2e-6 instead of 1e-6)", "a name of its own"],
+    );
 }
 
 #[test]
 fn a_precision_is_that_of_all_arms() {
     let workspace = Workspace::with_photos();
     workspace.write("arms.toml", ARMS);
-    let command = "compare photos --arms arms.toml --image-size 32 --epochs 1 --precision bf16 --output compared --json";
+    let command = "compare photos --arms arms.toml --image-size 32 --epochs 1 --precision bf16 \
+        --output compared --json";
     workspace.regraft(command).succeeded();
     for arm in ["fast-b", "slow"] {
-        let config = String::from_utf8(workspace.read(&format!("compared/arms/{arm}/seed-0/config.toml"))).expect("text");
+        let config =
+            String::from_utf8(workspace.read(&format!("compared/arms/{arm}/seed-0/config.toml")))
+                .expect("text");
         assert_says(&config, &["precision = \"bf16\""]);
     }
 }
@@ -85,16 +103,32 @@ fn a_precision_is_that_of_all_arms() {
 #[test]
 fn an_arm_that_fails_does_not_lose_the_others() {
     let workspace = Workspace::with_photos();
-    workspace.write("arms.toml", format!("{ARMS}\n[[arm]]\nname = \"lost\"\nweights = \"nowhere.pth\"\nmodel = \"resnet18\"\n"));
+    workspace.write(
+        "arms.toml",
+        format!(
+            "{ARMS}\n[[arm]]\nname = \"lost\"\nweights = \"nowhere.pth\"\nmodel = \"resnet18\"\n"
+        ),
+    );
     let run = workspace.regraft(COMPARE).succeeded();
-    assert_says(&run.stdout, &["lost, seed 0, failed: ", "nowhere.pth", "fast <b>", "compare.html is the page to read"]);
-    let json: serde_json::Value = serde_json::from_slice(&workspace.read("compared/compare.json")).expect("JSON");
+    assert_says(
+        &run.stdout,
+        &["lost, seed 0, failed: ", "nowhere.pth", "fast <b>", "compare.html is the page to read"],
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&workspace.read("compared/compare.json")).expect("JSON");
     assert_eq!(json["arms"][2]["seeds"], 0);
-    assert!(json["arms"][2]["runs"][0]["error"].as_str().is_some_and(|error| error.contains("nowhere.pth")));
+    assert!(
+        json["arms"][2]["runs"][0]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("nowhere.pth"))
+    );
     assert_eq!(json["arms"][2]["test_accuracy_mean"], serde_json::Value::Null);
 
     // An arm that can run now does, and a comparison of which nothing runs has failed.
-    workspace.write("none.toml", "[[arm]]\nname = \"lost\"\nweights = \"nowhere.pth\"\nmodel = \"resnet18\"\n");
+    workspace.write(
+        "none.toml",
+        "[[arm]]\nname = \"lost\"\nweights = \"nowhere.pth\"\nmodel = \"resnet18\"\n",
+    );
     let error = workspace.regraft("compare photos --arms none.toml --output nothing").failed(1);
     assert_says(&error, &["no run of the comparison finished", "nowhere.pth"]);
 }
@@ -103,7 +137,10 @@ fn an_arm_that_fails_does_not_lose_the_others() {
 fn arms_can_be_printed_changed_and_are_checked() {
     let workspace = Workspace::with_photos();
     let printed = workspace.regraft("compare --print-arms").succeeded().stdout;
-    assert_says(&printed, &["[[arm]]", "name = \"from scratch\"", "name = \"head reuse\"", "name = \"fitted head\""]);
+    assert_says(
+        &printed,
+        &["[[arm]]", "name = \"from scratch\"", "name = \"head reuse\"", "name = \"fitted head\""],
+    );
     workspace.write("wrong.toml", printed.replace("epochs = 10", "epoch = 10"));
     let error = workspace.regraft("compare photos --arms wrong.toml").failed(2);
     assert_says(&error, &["wrong.toml, arm \"frozen trunk\"", "epoch"]);

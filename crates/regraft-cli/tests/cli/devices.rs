@@ -26,27 +26,42 @@ fn devices_that_cannot_be_used_are_refused_with_the_reason() {
         }
     }
     let error = workspace.regraft("train photos --device cuda").failed(2);
-    assert_says(&error, &["device cuda is not known; use auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or cpu*2"]);
+    assert_says(
+        &error,
+        &["device cuda is not known; use auto, cpu, gpu, gpu:N, all, or a list such as \
+             gpu:0,gpu:1 or cpu*2"],
+    );
     let report = workspace.regraft("doctor --json").succeeded().json();
     assert_eq!(report["unusable_devices"][0]["device"], json!("gpu"));
-    assert_says(&workspace.regraft("doctor").succeeded().stdout, &["devices          cpu; not gpu: this build has no engine"]);
+    assert_says(
+        &workspace.regraft("doctor").succeeded().stdout,
+        &["devices          cpu; not gpu: this build has no engine"],
+    );
 }
 
 #[test]
 fn two_engines_train_one_network_and_score_as_one_does() {
     let workspace = Workspace::with_photos();
-    let flags = "--image-size 32 --head new --freeze through=blocks.5 --epochs 2 --batch-size 5 --lr 1e-3";
+    let flags =
+        "--image-size 32 --head new --freeze through=blocks.5 --epochs 2 --batch-size 5 --lr 1e-3";
     for run in ["one", "two"] {
-        workspace.regraft(&format!("train photos {flags} --device cpu*2 --output {run}")).succeeded();
+        workspace
+            .regraft(&format!("train photos {flags} --device cpu*2 --output {run}"))
+            .succeeded();
     }
     assert_says(&workspace.text("one/config.toml"), &["device = \"cpu*2\""]);
     assert!(
-        workspace.json("one/summary.json")["device"].as_str().is_some_and(|device| device.starts_with("2 engines, each cpu ("))
+        workspace.json("one/summary.json")["device"]
+            .as_str()
+            .is_some_and(|device| device.starts_with("2 engines, each cpu ("))
     );
     let [one, two] = ["one", "two"].map(|run| workspace.read(&format!("{run}/model.safetensors")));
     assert!(one == two, "the same bits again");
     let [alone, shared] = ["cpu", "cpu*2"].map(|device| {
-        let mut scores = workspace.regraft(&format!("evaluate one photos/test --json --device {device}")).succeeded().json();
+        let mut scores = workspace
+            .regraft(&format!("evaluate one photos/test --json --device {device}"))
+            .succeeded()
+            .json();
         scores["device"].take();
         scores
     });

@@ -15,7 +15,10 @@ fn serve(content: Vec<u8>, requests: usize) -> String {
             let (mut stream, _) = listener.accept().expect("a request");
             let lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
             lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                content.len()
+            );
             // The program may have seen enough.
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content));
         }
@@ -27,7 +30,8 @@ fn serve(content: Vec<u8>, requests: usize) -> String {
 fn a_fetched_archive_can_be_trained_on() {
     let workspace = Workspace::new();
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (class, look) in [("blue", Look::Blue), ("striped", Look::Striped)] {
         write_pictures(&workspace.path("made"), look, 5);
         for name in workspace.names("made") {
@@ -41,16 +45,29 @@ fn a_fetched_archive_can_be_trained_on() {
     // What is not known is said with the right one.
     let wrong = "0".repeat(64);
     let error = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {wrong}")).failed(1);
-    let digits = error.split("has the SHA-256 ").nth(1).and_then(|rest| rest.get(..64)).expect("the file's hash").to_owned();
+    let digits = error
+        .split("has the SHA-256 ")
+        .nth(1)
+        .and_then(|rest| rest.get(..64))
+        .expect("the file's hash")
+        .to_owned();
     assert!(!workspace.path("set").exists() && !workspace.path("set.part").exists());
     let run = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {digits}")).succeeded();
-    assert_says(&run.stdout, &["set: 10 files", "SHA-256 as it should be", "ready: regraft train set"]);
+    assert_says(
+        &run.stdout,
+        &["set: 10 files", "SHA-256 as it should be", "ready: regraft train set"],
+    );
     workspace.regraft(&format!("train set {QUICK}")).succeeded();
     let error = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {digits}")).failed(2);
     assert_says(&error, &["set: is there already"]);
-    let run = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {digits} --output other --json")).succeeded();
+    let run = workspace
+        .regraft(&format!("fetch {address}/set.zip --sha256 {digits} --output other --json"))
+        .succeeded();
     let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!((&report["path"], &report["files"]), (&serde_json::json!("other"), &serde_json::json!(10)));
+    assert_eq!(
+        (&report["path"], &report["files"]),
+        (&serde_json::json!("other"), &serde_json::json!(10))
+    );
 }
 
 #[test]
@@ -68,7 +85,10 @@ fn what_is_asked_for_must_be_clear() {
     for (words, expected) in [
         ("fetch http://127.0.0.1:1/a.zip", "--sha256 is needed with an address"),
         ("fetch http://127.0.0.1:1/a.zip --sha256 abc", "64 hexadecimal digits are needed"),
-        ("fetch hamburger", "hamburger: no known data set has this name, and it is no address; known are hotdog"),
+        (
+            "fetch hamburger",
+            "hamburger: no known data set has this name, and it is no address; known are hotdog",
+        ),
         ("fetch hotdog --sha256 abc", "leave --sha256 out"),
     ] {
         assert_says(&workspace.regraft(words).failed(2), &[expected]);

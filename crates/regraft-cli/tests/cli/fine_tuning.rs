@@ -7,13 +7,25 @@ use crate::workspace::Workspace;
 #[test]
 fn the_rate_is_measured_and_the_head_is_fitted_again_after_each_epoch() {
     let workspace = Workspace::with_photos();
-    let run = workspace.regraft("train photos --image-size 32 --freeze none --epochs 2 --output run").succeeded();
-    assert_says(&run.stdout, &["fitted head: loss ", "the learning rate is ", "the curvature of the loss is ", "epoch 2/2: "]);
+    let run = workspace
+        .regraft("train photos --image-size 32 --freeze none --epochs 2 --output run")
+        .succeeded();
+    assert_says(
+        &run.stdout,
+        &[
+            "fitted head: loss ",
+            "the learning rate is ",
+            "the curvature of the loss is ",
+            "epoch 2/2: ",
+        ],
+    );
     let config = workspace.text("run/config.toml");
     assert_says(&config, &["freeze = \"none\"", "head_dropout = 0.0"]);
     assert!(!config.contains("\nlr = "), "a measured rate is measured again: {config}");
     workspace.regraft("train --config run/config.toml --output repeated").succeeded();
-    assert!(workspace.read("run/model.safetensors") == workspace.read("repeated/model.safetensors"));
+    assert!(
+        workspace.read("run/model.safetensors") == workspace.read("repeated/model.safetensors")
+    );
     let rate = |run: &str| {
         let notes = workspace.json(&format!("{run}/summary.json"))["notes"].to_string();
         notes.split("the learning rate is ").nth(1).map(|rest| rest[..6].to_owned())
@@ -27,8 +39,14 @@ fn the_rate_is_measured_and_the_head_is_fitted_again_after_each_epoch() {
     let tensor = |run: &str, name: &str| state(&workspace, run)[name].clone();
     workspace.regraft("train photos --image-size 32 --output fitted").succeeded();
     let (backbone, head) = ("blocks.6.0.conv_pwl.weight", "classifier.weight");
-    assert!(tensor("last", backbone) == tensor("again", backbone) && tensor("last", backbone) != tensor("fitted", backbone));
-    assert!(tensor("last", head) == tensor("again", head) && tensor("last", head) != tensor("fitted", head));
+    assert!(
+        tensor("last", backbone) == tensor("again", backbone)
+            && tensor("last", backbone) != tensor("fitted", backbone)
+    );
+    assert!(
+        tensor("last", head) == tensor("again", head)
+            && tensor("last", head) != tensor("fitted", head)
+    );
 
     // A rate that is given is taken.
     let given = "train photos --image-size 32 --freeze none --epochs 1 --lr 1e-5 --output given";

@@ -13,11 +13,21 @@ use sha2::{Digest, Sha256};
 const RUNS: [(&str, [&str; 2]); 6] = [
     ("", ["3ef68da446f833a5", "791b44ae0b4ea6e5"]),
     ("--recipe d2l --epochs 1 --batch-size 4", ["36826de476f4d24c", "c8fac4856f778c44"]),
-    ("--head new --freeze none --epochs 1 --batch-size 4", ["c2821ef3e6a9f1f9", "fd4c23916fc8fb74"]),
-    ("--head reuse --freeze through=blocks.5 --epochs 1 --batch-size 4", ["c57473b8b27d473e", "47178de57ad21f4c"]),
-    ("--model resnet18 --weights none --epochs 1 --batch-size 4 --lr 1e-4", ["f70620064cb13a5c", "3dd58183a563ca68"]),
     (
-        "--head new --freeze none --epochs 1 --batch-size 4 --ema 0.99 --mixup 0.2 --cutmix 1 --accumulate 2 --clip-gradient 1",
+        "--head new --freeze none --epochs 1 --batch-size 4",
+        ["c2821ef3e6a9f1f9", "fd4c23916fc8fb74"],
+    ),
+    (
+        "--head reuse --freeze through=blocks.5 --epochs 1 --batch-size 4",
+        ["c57473b8b27d473e", "47178de57ad21f4c"],
+    ),
+    (
+        "--model resnet18 --weights none --epochs 1 --batch-size 4 --lr 1e-4",
+        ["f70620064cb13a5c", "3dd58183a563ca68"],
+    ),
+    (
+        "--head new --freeze none --epochs 1 --batch-size 4 --ema 0.99 --mixup 0.2 --cutmix 1 \
+         --accumulate 2 --clip-gradient 1",
         ["497d9ede0fa4195d", "0b1e36eb9cf3ebb8"],
     ),
 ];
@@ -56,7 +66,9 @@ fn fixed_runs_leave_the_same_bits_on_every_machine() {
     for (number, (flags, _)) in RUNS.iter().enumerate() {
         found.push(["f32", "bf16"].map(|precision| {
             let run = format!("{precision}-{number}");
-            let arguments = format!("train photos --image-size 32 --precision {precision} {flags} --output {run}");
+            let arguments = format!(
+                "train photos --image-size 32 --precision {precision} {flags} --output {run}"
+            );
             workspace.regraft_with(&arguments, &[("REGRAFT_ISA", "avx2")]).succeeded();
             hash(&workspace.read(&format!("{run}/model.safetensors")))
         }));

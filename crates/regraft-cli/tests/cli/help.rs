@@ -25,7 +25,11 @@ const COMMANDS: [&str; 15] = [
 fn every_command_has_help_with_examples() {
     let workspace = Workspace::new();
     let help = workspace.regraft("--help").succeeded().stdout;
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
+    let listed = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next());
     let listed: Vec<&str> = listed.filter(|command| *command != "help").collect();
     assert_eq!(listed, COMMANDS);
     for command in COMMANDS.into_iter().chain(["weights convert", "bench step", "bench load"]) {
@@ -38,9 +42,16 @@ fn every_command_has_help_with_examples() {
 #[test]
 fn wrong_usage_is_told_from_failure() {
     let workspace = Workspace::new();
-    for wrong in
-        ["", "trian", "train", "train photos --epochs many", "train photos --augment some", "evaluate", "predict", "inspect"]
-    {
+    for wrong in [
+        "",
+        "trian",
+        "train",
+        "train photos --epochs many",
+        "train photos --augment some",
+        "evaluate",
+        "predict",
+        "inspect",
+    ] {
         assert_eq!(workspace.regraft(wrong).code, Some(2), "regraft {wrong}");
     }
     let error = workspace.regraft("train photos --head new --epochs 0").failed(2);

@@ -44,7 +44,8 @@ fn a_hub_folder_predicts_as_its_configuration_says_and_says_so() {
         assert_eq!(found.json(), expected.json(), "{model}");
         assert_says(
             &found.stderr,
-            &["note: hub/config.json says how images are prepared: 32 pixels, the centre of a short side of 37"],
+            &["note: hub/config.json says how images are prepared: 32 pixels, the centre of a \
+                 short side of 37"],
         );
     }
     let scored = workspace.regraft("evaluate hub photos/test --json").succeeded();
@@ -59,7 +60,9 @@ fn a_hub_folder_predicts_as_its_configuration_says_and_says_so() {
     let found = workspace.regraft("predict hub photos/test --json").succeeded();
     assert_ne!(found.json(), expected.json());
     // A run from it keeps its preparation, and the note.
-    let run = workspace.regraft("train photos --weights hub --head new --epochs 1 --output next").succeeded();
+    let run = workspace
+        .regraft("train photos --weights hub --head new --epochs 1 --output next")
+        .succeeded();
     assert_says(&run.stdout, &["note: hub/config.json says how images are prepared: 32 pixels"]);
     assert_says(&workspace.text("next/summary.json"), &["hub/config.json says how"]);
     let inspected = workspace.regraft("inspect next --json").succeeded();
@@ -75,14 +78,30 @@ fn a_configuration_that_contradicts_the_weights_is_an_error() {
         workspace.write("hub/config.json", config.to_string());
         workspace.regraft("predict hub photos/test").failed(2)
     };
-    assert_says(&error(&|config| config["num_classes"] = json!(3)), &["hub/config.json", "num_classes 3", "for 2"]);
-    assert_says(&error(&|config| config["architecture"] = json!("efficientnet_lite0")), &["tf_efficientnet_lite0"]);
+    assert_says(
+        &error(&|config| config["num_classes"] = json!(3)),
+        &["hub/config.json", "num_classes 3", "for 2"],
+    );
+    assert_says(
+        &error(&|config| config["architecture"] = json!("efficientnet_lite0")),
+        &["tf_efficientnet_lite0"],
+    );
     assert_says(&error(&|config| config["architecture"] = json!("vgg16")), &["of vgg16"]);
-    assert_says(&error(&|config| config["model_args"] = json!({"output_stride": 16})), &["output_stride"]);
+    assert_says(
+        &error(&|config| config["model_args"] = json!({"output_stride": 16})),
+        &["output_stride"],
+    );
     workspace.write("hub/config.json", "{");
-    assert_says(&workspace.regraft("predict hub photos/test").failed(2), &["hub/config.json cannot be followed"]);
+    assert_says(
+        &workspace.regraft("predict hub photos/test").failed(2),
+        &["hub/config.json cannot be followed"],
+    );
     // Beside a file of another name it means nothing.
-    std::fs::rename(workspace.path("hub/model.safetensors"), workspace.path("hub/mine.safetensors")).expect("renamed");
+    std::fs::rename(
+        workspace.path("hub/model.safetensors"),
+        workspace.path("hub/mine.safetensors"),
+    )
+    .expect("renamed");
     let error = workspace.regraft("predict hub/mine.safetensors photos/test").failed(2);
     assert_says(&error, &["does not say of which architecture it is"]);
     let error = workspace.regraft("predict hub photos/test").failed(2);
@@ -94,23 +113,42 @@ fn a_conversion_keeps_what_the_configuration_says_or_names_what_is_lost() {
     let workspace = with_hub_weights();
     workspace.write("hub/config.json", config().to_string());
     let expected = workspace.regraft("predict hub photos/test --json").succeeded();
-    let converted = workspace.regraft("weights convert hub/model.safetensors out.safetensors --dtype f32").succeeded();
-    assert_says(&converted.stderr, &["note: hub/config.json says how", "note: the converted file keeps this in its metadata"]);
-    assert_eq!(workspace.regraft("predict out.safetensors photos/test --json").succeeded().json(), expected.json());
+    let converted = workspace
+        .regraft("weights convert hub/model.safetensors out.safetensors --dtype f32")
+        .succeeded();
+    assert_says(
+        &converted.stderr,
+        &["note: hub/config.json says how", "note: the converted file keeps this in its metadata"],
+    );
+    assert_eq!(
+        workspace.regraft("predict out.safetensors photos/test --json").succeeded().json(),
+        expected.json()
+    );
 
     let mut other = config();
     other["architecture"] = json!("vit_base_patch16_224");
     workspace.write("hub/config.json", other.to_string());
-    let converted = workspace.regraft("weights convert hub/model.safetensors lost.safetensors --dtype f32").succeeded();
-    assert_says(&converted.stderr, &["note: the converted file lacks the architecture, image size", "vit_base_patch16_224"]);
+    let converted = workspace
+        .regraft("weights convert hub/model.safetensors lost.safetensors --dtype f32")
+        .succeeded();
+    assert_says(
+        &converted.stderr,
+        &["note: the converted file lacks the architecture, image size", "vit_base_patch16_224"],
+    );
 }
 
 #[test]
 fn a_run_with_another_size_says_so_and_a_std_of_zero_is_the_configurations_fault() {
     let workspace = with_hub_weights();
     workspace.write("hub/config.json", config().to_string());
-    let run = workspace.regraft(&format!("train photos --weights hub {QUICK} --resize squash")).succeeded();
-    assert_says(&run.stdout, &["this run prepares images with 32 pixels, squashed, not with the source's 32 pixels, the centre"]);
+    let run = workspace
+        .regraft(&format!("train photos --weights hub {QUICK} --resize squash"))
+        .succeeded();
+    assert_says(
+        &run.stdout,
+        &["this run prepares images with 32 pixels, squashed, not with the source's 32 pixels, \
+             the centre"],
+    );
     let mut other = config();
     other["pretrained_cfg"]["std"] = json!([0.0, 0.5, 0.5]);
     workspace.write("hub/config.json", other.to_string());

@@ -17,8 +17,10 @@ fn memory_does_not_grow_over_two_hundred_epochs() {
         return;
     }
     let workspace = Workspace::with_photos();
-    let mut child =
-        workspace.start("train photos --image-size 32 --head new --epochs 200 --batch-size 4 --schedule constant --output run");
+    let mut child = workspace.start(
+        "train photos --image-size 32 --head new --epochs 200 --batch-size 4 \
+            --schedule constant --output run",
+    );
     let epochs = || {
         let text = std::fs::read_to_string(workspace.path("run/metrics.csv")).unwrap_or_default();
         text.lines().count().saturating_sub(1)
@@ -36,9 +38,17 @@ fn memory_does_not_grow_over_two_hundred_epochs() {
     assert!(child.wait().expect("it ends").success());
     assert_eq!(epochs(), 200);
     let largest = |range: std::ops::Range<usize>| {
-        sizes.iter().filter(|(epoch, _)| range.contains(epoch)).map(|&(_, size)| size).max().expect("a size")
+        sizes
+            .iter()
+            .filter(|(epoch, _)| range.contains(epoch))
+            .map(|&(_, size)| size)
+            .max()
+            .expect("a size")
     };
     let (early, late) = (largest(20..60), largest(160..201));
     println!("resident: at most {early} KiB in epochs 20 to 60, {late} KiB in epochs 160 to 200");
-    assert!(late < early + early / 20, "{early} KiB in epochs 20 to 60, {late} KiB in epochs 160 to 200");
+    assert!(
+        late < early + early / 20,
+        "{early} KiB in epochs 20 to 60, {late} KiB in epochs 160 to 200"
+    );
 }

@@ -1,4 +1,5 @@
-//! Ways to fine-tune: fitted and used-again heads, kept features, freezing by and by, rates by depth.
+//! Ways to fine-tune: fitted and used-again heads, kept features, freezing by and by, rates by
+//! depth.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -44,14 +45,26 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     assert!(trials.iter().any(|trial| trial["strength"] == fit["strength"]), "{fit}");
     let source = Model::embedded().expect("it is built in").state;
     let fitted = state(&workspace, "runs/photos");
-    assert!(source.iter().filter(|(name, _)| !name.starts_with("classifier")).all(|(name, values)| values == &fitted[name]));
+    assert!(
+        source
+            .iter()
+            .filter(|(name, _)| !name.starts_with("classifier"))
+            .all(|(name, values)| values == &fitted[name])
+    );
 
     assert_says(&workspace.text("runs/photos/config.toml"), &["head = \"fit\"\n", "epochs = 0\n"]);
-    assert_says(&workspace.text("runs/photos/curves.svg"), &["photos: fitted with strength ", "strength of the regression (C)"]);
+    assert_says(
+        &workspace.text("runs/photos/curves.svg"),
+        &["photos: fitted with strength ", "strength of the regression (C)"],
+    );
 
     // The same from kept features, without them, and with another number of threads.
-    for (flags, output) in [("", "again"), ("--no-feature-cache", "anew"), ("--threads 1 --workers 1", "alone")] {
-        let run = workspace.regraft(&format!("train photos --head fit --image-size 32 {flags} --output {output}")).succeeded();
+    for (flags, output) in
+        [("", "again"), ("--no-feature-cache", "anew"), ("--threads 1 --workers 1", "alone")]
+    {
+        let run = workspace
+            .regraft(&format!("train photos --head fit --image-size 32 {flags} --output {output}"))
+            .succeeded();
         assert!(run.stdout.contains("fitted head"), "{}", run.stdout);
         assert!(state(&workspace, output) == fitted, "{output}");
     }
@@ -64,7 +77,10 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     assert!(state(&workspace, "views") == state(&workspace, "views2"));
     // All layers learn, from the fitted head.
     let run = workspace
-        .regraft("train photos --head fit --image-size 32 --freeze none --lr 1e-4 --epochs 2 --output further")
+        .regraft(
+            "train photos --head fit --image-size 32 --freeze none --lr 1e-4 --epochs 2 \
+            --output further",
+        )
         .succeeded();
     assert_says(&run.stdout, &["fitted head: loss ", "epoch 1/2: loss ", "epoch 2/2: loss "]);
     assert_eq!(workspace.text("further/metrics.csv").lines().count(), 4);
@@ -77,8 +93,13 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     assert_eq!(workspace.json("on/summary.json")["val_images"], 2);
     // What would have no effect is an error, from a configuration too.
     let error = workspace.regraft("train photos --lr 0.1 --weight-decay 1e-3").failed(2);
-    assert_says(&error, &["--lr, --weight-decay would change nothing", "--epochs 5", "--freeze none", "--head new"]);
-    let error = workspace.regraft("train --config again/config.toml --freeze none --output other").failed(2);
+    assert_says(
+        &error,
+        &["--lr, --weight-decay would change nothing", "--epochs 5", "--freeze none", "--head new"],
+    );
+    let error = workspace
+        .regraft("train --config again/config.toml --freeze none --output other")
+        .failed(2);
     assert_says(&error, &["--freeze would change nothing"]);
     let error = workspace.regraft("train photos --head new --epochs 0").failed(2);
     assert_says(&error, &["--epochs 0 is not possible", "--head fit"]);
@@ -108,7 +129,8 @@ fn kept_features_change_no_bit() {
     ] {
         let flags = format!("{SMALL} --batch-size 4 --seed 3 {flags}");
         let name = flags.replace(' ', "_");
-        let plain = trained(&workspace, &format!("{flags} --no-feature-cache"), &format!("plain{name}"));
+        let plain =
+            trained(&workspace, &format!("{flags} --no-feature-cache"), &format!("plain{name}"));
         let first = trained(&workspace, &flags, &format!("first{name}"));
         let second = trained(&workspace, &flags, &format!("second{name}"));
         assert!(plain == first, "{flags}: computed once");
@@ -122,9 +144,13 @@ fn kept_features_change_no_bit() {
     // Views are what makes the difference between epochs.
     let flags = format!("{SMALL} --batch-size 4 --epochs 3 --lr 1e-2");
     assert!(
-        trained(&workspace, &format!("{flags} --views 1"), "one") != trained(&workspace, &format!("{flags} --views 2"), "two")
+        trained(&workspace, &format!("{flags} --views 1"), "one")
+            != trained(&workspace, &format!("{flags} --views 2"), "two")
     );
-    assert!(trained(&workspace, &format!("{flags} --views 3"), "three") == trained(&workspace, &flags, "each"));
+    assert!(
+        trained(&workspace, &format!("{flags} --views 3"), "three")
+            == trained(&workspace, &flags, "each")
+    );
     assert!(workspace.names("cache").contains(&"features".to_owned()));
 }
 
@@ -140,7 +166,8 @@ fn damaged_features_are_noticed_and_mended() {
         bytes[place] ^= 1;
         workspace.write(&name, bytes);
     }
-    let run = workspace.regraft("train photos --image-size 32 --head fit --output second").succeeded();
+    let run =
+        workspace.regraft("train photos --image-size 32 --head fit --output second").succeeded();
     assert_says(&run.stdout, &["is damaged (the checksum of its row ", "computed anew"]);
     assert!(first == state(&workspace, "second"));
 }
@@ -153,21 +180,30 @@ fn rows_of_the_sources_head_are_used_again() {
     }
     // Rates so small that the head stays where it started.
     let still = "--image-size 32 --freeze backbone --epochs 1 --lr 1e-30 --weight-decay 0";
-    let run = workspace.regraft(&format!("train photos {still} --head reuse --output run --json")).succeeded();
+    let run = workspace
+        .regraft(&format!("train photos {still} --head reuse --output run --json"))
+        .succeeded();
     assert_says(
         &run.stderr,
         &[
             "the head's row of \"apples\" starts from \"Granny Smith\" (of this kind)",
-            "the head's row of \"hot_dog\" starts from \"hotdog, hot dog, red hot\" (called so too)",
+            "the head's row of \"hot_dog\" starts from \"hotdog, hot dog, red hot\" (called so \
+             too)",
             "the head's row of \"not-hotdog\" is new: no class of the source is called so",
         ],
     );
     let reuse = &run.json()["head_reuse"];
-    assert_eq!(reuse[0], json!({"class": "apples", "source_names": ["Granny Smith"], "reason": "kind"}));
+    assert_eq!(
+        reuse[0],
+        json!({"class": "apples", "source_names": ["Granny Smith"], "reason": "kind"})
+    );
     assert_eq!(reuse[2]["reason"], json!(null));
     let source = Model::embedded().expect("it is built in");
-    let row = |state: &State, class: usize| state["classifier.weight"][class * 1280..(class + 1) * 1280].to_vec();
-    let place = |name: &str| source.classes.iter().position(|class| class == name).expect("a class");
+    let row = |state: &State, class: usize| {
+        state["classifier.weight"][class * 1280..(class + 1) * 1280].to_vec()
+    };
+    let place =
+        |name: &str| source.classes.iter().position(|class| class == name).expect("a class");
     let reused = state(&workspace, "run");
     assert!(row(&reused, 0) == row(&source.state, place("Granny Smith")));
     assert!(row(&reused, 1) == row(&source.state, place("hotdog, hot dog, red hot")));
@@ -176,33 +212,52 @@ fn rows_of_the_sources_head_are_used_again() {
 
     // By hand, and the map goes into config.toml.
     workspace.write("map.toml", "\"not-hotdog\" = [\"pretzel\", \"bagel\"]\n");
-    let run = workspace.regraft(&format!("train photos {still} --head-map map.toml --output map")).succeeded();
+    let run = workspace
+        .regraft(&format!("train photos {still} --head-map map.toml --output map"))
+        .succeeded();
     assert_says(
         &run.stdout,
-        &["the head's row of \"not-hotdog\" starts from the mean of 2 rows of the source's: ", "(by --head-map)"],
+        &[
+            "the head's row of \"not-hotdog\" starts from the mean of 2 rows of the source's: ",
+            "(by --head-map)",
+        ],
     );
     std::fs::remove_file(workspace.path("map.toml")).expect("removed");
     workspace.regraft("train --config map/config.toml --output map2").succeeded();
-    assert!(state(&workspace, "map") == state(&workspace, "map2") && row(&state(&workspace, "map"), 0) == row(&new, 0));
+    assert!(
+        state(&workspace, "map") == state(&workspace, "map2")
+            && row(&state(&workspace, "map"), 0) == row(&new, 0)
+    );
     workspace.write("map.toml", "\"nothing\" = [\"pretzel\"]\n");
     assert_says(
         &workspace.regraft(&format!("train photos {still} --head-map map.toml")).failed(2),
         &["\"nothing\"", "apples, hot_dog"],
     );
     workspace.write("map.toml", "pretzel\n");
-    assert_says(&workspace.regraft(&format!("train photos {still} --head-map map.toml")).failed(2), &["map.toml is no head map"]);
+    assert_says(
+        &workspace.regraft(&format!("train photos {still} --head-map map.toml")).failed(2),
+        &["map.toml is no head map"],
+    );
 
     // A model of one's own whose classes overlap in part.
     workspace.pictures("fruit/apple", Look::Green, 3);
     workspace.pictures("fruit/pear", Look::Blue, 3);
-    let run = workspace.regraft(&format!("train fruit {still} --weights run --head reuse --output fruit-run")).succeeded();
+    let run = workspace
+        .regraft(&format!("train fruit {still} --weights run --head reuse --output fruit-run"))
+        .succeeded();
     assert_says(&run.stdout, &["\"pear\" is new", "\"apple\" is new"]);
     workspace.pictures("orchard/apples", Look::Green, 3);
     workspace.pictures("orchard/pear", Look::Blue, 3);
-    workspace.regraft(&format!("train orchard {still} --weights run --head reuse --output orchard-run")).succeeded();
+    workspace
+        .regraft(&format!("train orchard {still} --weights run --head reuse --output orchard-run"))
+        .succeeded();
     assert!(row(&state(&workspace, "orchard-run"), 0) == row(&reused, 0));
-    let scratch = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 --head reuse";
-    assert_says(&workspace.regraft(scratch).failed(2), &["--head reuse", "from scratch has none", "--head new"]);
+    let scratch =
+        "train photos --model resnet18 --weights none --image-size 32 --epochs 1 --head reuse";
+    assert_says(
+        &workspace.regraft(scratch).failed(2),
+        &["--head reuse", "from scratch has none", "--head new"],
+    );
 }
 
 #[test]
@@ -215,11 +270,14 @@ fn stages_learn_one_after_the_other_from_the_head_down() {
     for (epochs, learning) in [(1, 0), (2, 1), (3, 2)] {
         let run = format!("run{epochs}");
         // All that is held out is not to choose among the epochs.
-        let summary =
-            workspace.regraft(&format!("train photos {flags} --recipe d2l --loss mean --epochs {epochs} --output {run} --json"));
+        let summary = workspace.regraft(&format!(
+            "train photos {flags} --recipe d2l --loss mean --epochs {epochs} --output {run} --json"
+        ));
         let summary = summary.succeeded().json();
         let trained = state(&workspace, &run);
-        let moved = |stage: &str| source.iter().any(|(name, values)| name.starts_with(stage) && values != &trained[name]);
+        let moved = |stage: &str| {
+            source.iter().any(|(name, values)| name.starts_with(stage) && values != &trained[name])
+        };
         let stages = ["conv_head.", "blocks.6.", "blocks.5.", "blocks.4."];
         for (place, stage) in stages.iter().enumerate() {
             assert_eq!(moved(stage), place < learning, "{stage} after {epochs} epochs");
@@ -233,20 +291,29 @@ fn stages_learn_one_after_the_other_from_the_head_down() {
 #[test]
 fn what_is_frozen_is_proved_to_be_the_sources() {
     let workspace = Workspace::with_photos();
-    let summary = workspace.regraft(&format!("train photos {SMALL} --epochs 1 --json")).succeeded().json();
+    let summary =
+        workspace.regraft(&format!("train photos {SMALL} --epochs 1 --json")).succeeded().json();
     let source = Model::embedded().expect("it is built in").state;
     let trunk = source.iter().filter(|(name, _)| !name.starts_with("classifier"));
-    let (tensors, values) = trunk.fold((0, 0), |(tensors, values), (_, tensor)| (tensors + 1, values + tensor.len()));
+    let (tensors, values) =
+        trunk.fold((0, 0), |(tensors, values), (_, tensor)| (tensors + 1, values + tensor.len()));
     assert_eq!(summary["frozen"], json!({"tensors": tensors, "values": values}));
     let flags = "--image-size 32 --head new --epochs 1 --freeze none --lr 1e-3";
-    // Statistics that stay are proved where layers learn; where they move, there is nothing to prove.
-    let kept = workspace.regraft(&format!("train photos {flags} --output kept --json")).succeeded().json();
+    // Statistics that stay are proved where layers learn; where they move, there is nothing to
+    // prove.
+    let kept =
+        workspace.regraft(&format!("train photos {flags} --output kept --json")).succeeded().json();
     let statistics = source.keys().filter(|name| name.contains("running")).count();
     assert_eq!(kept["frozen"]["tensors"], statistics);
-    let moved = workspace.regraft(&format!("train photos {flags} --batch-norm batch --output moved --json")).succeeded().json();
+    let moved = workspace
+        .regraft(&format!("train photos {flags} --batch-norm batch --output moved --json"))
+        .succeeded()
+        .json();
     assert_eq!(moved["frozen"], json!(null));
     // A run that replaces its own source says that it cannot be compared.
-    let run = workspace.regraft(&format!("train photos {SMALL} --epochs 1 --weights kept --output kept --force")).succeeded();
+    let run = workspace
+        .regraft(&format!("train photos {SMALL} --epochs 1 --weights kept --output kept --force"))
+        .succeeded();
     assert_says(&run.stdout, &["the run has replaced its source"]);
 }
 
@@ -254,23 +321,39 @@ fn what_is_frozen_is_proved_to_be_the_sources() {
 fn stages_learn_the_slower_the_deeper_they_lie_and_biases_need_not_decay() {
     let workspace = Workspace::with_photos();
     let source = Model::embedded().expect("it is built in").state;
-    let flags = "--image-size 32 --head new --epochs 1 --batch-size 10 --freeze none --lr 1e-3 --warmup 0 --schedule constant --weight-decay 0";
+    let flags = "--image-size 32 --head new --epochs 1 --batch-size 10 --freeze none --lr 1e-3 \
+        --warmup 0 --schedule constant --weight-decay 0";
     let even = trained(&workspace, flags, "even");
     let decayed = trained(&workspace, &format!("{flags} --layer-decay 0.5"), "decayed");
-    // One step of plain descent: how far a stage moves is its rate. conv_head lies uppermost, then blocks.6 and so on.
+    // One step of plain descent: how far a stage moves is its rate. conv_head lies uppermost, then
+    // blocks.6 and so on.
     let distance = |state: &State, name: &str| -> f64 {
-        state[name].iter().zip(&source[name]).map(|(after, before)| f64::from(after - before).powi(2)).sum::<f64>().sqrt()
+        state[name]
+            .iter()
+            .zip(&source[name])
+            .map(|(after, before)| f64::from(after - before).powi(2))
+            .sum::<f64>()
+            .sqrt()
     };
-    for (name, factor) in [("conv_head.weight", 1.0), ("blocks.6.0.conv_pw.weight", 0.5), ("blocks.4.1.conv_pw.weight", 0.125)] {
+    for (name, factor) in [
+        ("conv_head.weight", 1.0),
+        ("blocks.6.0.conv_pw.weight", 0.5),
+        ("blocks.4.1.conv_pw.weight", 0.125),
+    ] {
         let ratio = distance(&decayed, name) / distance(&even, name);
         assert!((ratio - factor).abs() < 0.05 * factor, "{name}: {ratio}");
     }
-    assert_says(&workspace.regraft("train photos --layer-decay 1.5").failed(2), &["--layer-decay 1.5 is not possible"]);
+    assert_says(
+        &workspace.regraft("train photos --layer-decay 1.5").failed(2),
+        &["--layer-decay 1.5 is not possible"],
+    );
 
     let flags = "--image-size 32 --head new --epochs 1 --freeze none --lr 1e-3 --weight-decay 0.5";
     let all = trained(&workspace, flags, "all");
     let weights = trained(&workspace, &format!("{flags} --no-decay-bias-norm"), "weights");
-    let size = |state: &State, name: &str| state[name].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let size = |state: &State, name: &str| {
+        state[name].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+    };
     for name in ["blocks.5.0.bn1.weight", "bn2.weight"] {
         assert!(size(&all, name) < 0.9999 * size(&weights, name), "{name}");
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// What no command that is refused may take. Today's machines need a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs bash's script, in which `$REGRAFT` is the program, in a process group that is killed after [`PATIENCE`].
+/// Runs bash's script, in which `$REGRAFT` is the program, in a process group that is killed after
+/// [`PATIENCE`].
 fn bash(workspace: &Workspace, script: &str) -> Outcome {
     let mut command = Command::new("bash");
     command.current_dir(workspace.path("")).args(["-c", script]).env("REGRAFT", REGRAFT);
@@ -21,7 +22,9 @@ fn bash(workspace: &Workspace, script: &str) -> Outcome {
 /// Runs the program with arguments that need not be text.
 fn regraft(workspace: &Workspace, arguments: &[&[u8]]) -> Outcome {
     let mut command = Command::new(REGRAFT);
-    command.current_dir(workspace.path("")).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
+    command
+        .current_dir(workspace.path(""))
+        .args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
     run(command.env("REGRAFT_CACHE", workspace.path("cache")), &format!("{arguments:?}"))
 }
 
@@ -63,7 +66,16 @@ fn with_run() -> Workspace {
 #[test]
 fn a_named_pipe_is_refused_wherever_a_file_is_named() {
     let workspace = with_run();
-    for name in ["pipe", "pipe.csv", "pipe.txt", "pipe.jsonl", "pipe.zip", "pipe.jpg", "pipe.safetensors", "pipe.toml"] {
+    for name in [
+        "pipe",
+        "pipe.csv",
+        "pipe.txt",
+        "pipe.jsonl",
+        "pipe.zip",
+        "pipe.jpg",
+        "pipe.safetensors",
+        "pipe.toml",
+    ] {
         mkfifo(&workspace, name);
     }
     workspace.write("list.txt", "photos/test/blue/0.jpg\npipe.jpg\n");
@@ -101,7 +113,12 @@ fn a_named_pipe_is_refused_wherever_a_file_is_named() {
         "bench load table.csv",
     ] {
         let outcome = bash(&workspace, &format!("$REGRAFT {arguments}"));
-        assert!([Some(1), Some(2)].contains(&outcome.code), "{arguments}: {:?}\n{}", outcome.code, outcome.stderr);
+        assert!(
+            [Some(1), Some(2)].contains(&outcome.code),
+            "{arguments}: {:?}\n{}",
+            outcome.code,
+            outcome.stderr
+        );
         assert_says(&outcome.stderr, &["pipe"]);
         assert!(!outcome.stderr.contains("panicked"), "{arguments}: {}", outcome.stderr);
     }
@@ -121,11 +138,14 @@ fn a_device_that_never_ends_is_refused() {
         "predict --model resnet18 --weights /dev/zero photos/test/blue/0.jpg",
         "inspect /dev/urandom",
     ] {
-        let outcome = bash(&workspace, &format!("ulimit -v 8000000; $REGRAFT {arguments}")).failed(2);
+        let outcome =
+            bash(&workspace, &format!("ulimit -v 8000000; $REGRAFT {arguments}")).failed(2);
         assert_says(&outcome, &["/dev/", "device"]);
     }
     // A stream that the user passes is read, but not without end.
-    let outcome = bash(&workspace, "ulimit -v 8000000; $REGRAFT predict run /dev/stdin < /dev/zero").failed(2);
+    let outcome =
+        bash(&workspace, "ulimit -v 8000000; $REGRAFT predict run /dev/stdin < /dev/zero")
+            .failed(2);
     assert_says(&outcome, &["/dev/stdin", "nothing but zeros"]);
 }
 
@@ -133,10 +153,20 @@ fn a_device_that_never_ends_is_refused() {
 fn streams_that_a_shell_passes_are_read() {
     let workspace = with_run();
     let cases = [
-        ("$REGRAFT predict run --csv --top 1 /dev/stdin < photos/test/blue/0.jpg", "/dev/stdin,1,blue,"),
-        ("cat photos/test/blue/0.jpg | $REGRAFT predict run --csv --top 1 /dev/stdin", "/dev/stdin,1,blue,"),
+        (
+            "$REGRAFT predict run --csv --top 1 /dev/stdin < photos/test/blue/0.jpg",
+            "/dev/stdin,1,blue,",
+        ),
+        (
+            "cat photos/test/blue/0.jpg | $REGRAFT predict run --csv --top 1 /dev/stdin",
+            "/dev/stdin,1,blue,",
+        ),
         ("$REGRAFT predict run --csv --top 1 <(cat photos/test/blue/0.jpg)", ",1,blue,"),
-        ("ln -s /dev/stdin here; cat photos/test/blue/0.jpg | $REGRAFT predict run --csv --top 1 here", "here,1,blue,"),
+        (
+            "ln -s /dev/stdin here; cat photos/test/blue/0.jpg | $REGRAFT predict run --csv --top \
+             1 here",
+            "here,1,blue,",
+        ),
     ];
     for (script, expected) in cases {
         let outcome = bash(&workspace, script).succeeded();
@@ -146,7 +176,9 @@ fn streams_that_a_shell_passes_are_read() {
     let script = format!("$REGRAFT train photos {QUICK} --output left --exclude <(cat out.txt)");
     let outcome = bash(&workspace, &script).succeeded();
     assert_says(&outcome.stdout, &["1 image is left out as /dev/fd/"]);
-    let outcome = bash(&workspace, "$REGRAFT train photos --output again --config <(cat run/config.toml)").succeeded();
+    let outcome =
+        bash(&workspace, "$REGRAFT train photos --output again --config <(cat run/config.toml)")
+            .succeeded();
     assert_says(&outcome.stdout, &["again/model.safetensors is ready"]);
 }
 
@@ -159,7 +191,8 @@ fn a_file_of_gigabytes_is_not_read_whole() {
     }
     // One that begins as a picture does is too long for any that --max-pixels allows.
     let start = workspace.read("photos/test/blue/0.jpg");
-    let mut file = std::fs::OpenOptions::new().write(true).open(workspace.path("photo.jpg")).expect("a file");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).open(workspace.path("photo.jpg")).expect("a file");
     std::io::Write::write_all(&mut file, &start).expect("written");
     for (arguments, words) in [
         ("predict run zeros.jpg", "a file of nothing but zeros"),
@@ -171,7 +204,8 @@ fn a_file_of_gigabytes_is_not_read_whole() {
         ("inspect zeros.safetensors", "zeros only"),
     ] {
         let name = if arguments.contains("photo.jpg") { "photo.jpg" } else { "zeros." };
-        let outcome = bash(&workspace, &format!("ulimit -v 4000000; $REGRAFT {arguments}")).failed(2);
+        let outcome =
+            bash(&workspace, &format!("ulimit -v 4000000; $REGRAFT {arguments}")).failed(2);
         assert_says(&outcome, &[name, words]);
     }
 }
@@ -182,11 +216,16 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
     let data = workspace.path("").join(OsStr::from_bytes(b"f\xFF%tos"));
     std::fs::rename(workspace.path("photos"), &data).expect("renamed");
     // Class folders are text, files in them need not be.
-    std::fs::rename(data.join("test/blue/0.jpg"), data.join(OsStr::from_bytes(b"test/blue/\xFE.jpg"))).expect("renamed");
+    std::fs::rename(
+        data.join("test/blue/0.jpg"),
+        data.join(OsStr::from_bytes(b"test/blue/\xFE.jpg")),
+    )
+    .expect("renamed");
     let exclude = OsStr::from_bytes(b"out\xFF.txt");
     std::fs::write(workspace.path("").join(exclude), "train/striped/0.jpg\n").expect("written");
     let quick: Vec<&[u8]> = QUICK.split(' ').map(str::as_bytes).collect();
-    let train: [&[u8]; 6] = [b"train", b"f\xFF%tos", b"--output", b"r\xFFn", b"--exclude", b"out\xFF.txt"];
+    let train: [&[u8]; 6] =
+        [b"train", b"f\xFF%tos", b"--output", b"r\xFFn", b"--exclude", b"out\xFF.txt"];
     let outcome = regraft(&workspace, &[&train[..], &quick].concat()).succeeded();
     assert_says(&outcome.stdout, &["9 pictures to train on"]);
     let run = workspace.path("").join(OsStr::from_bytes(b"r\xFFn"));
@@ -197,24 +236,47 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
     assert_says(&outcome.stderr, &["is complete"]);
     let again: [&[u8]; 5] = [b"train", b"--config", b"r\xFFn/config.toml", b"--output", b"again"];
     regraft(&workspace, &again).succeeded();
-    assert_eq!(std::fs::read(run.join("data.csv")).expect("a list"), workspace.read("again/data.csv"));
+    assert_eq!(
+        std::fs::read(run.join("data.csv")).expect("a list"),
+        workspace.read("again/data.csv")
+    );
 
-    let json = regraft(&workspace, &[b"evaluate", b"r\xFFn", b"f\xFF%tos/test", b"--json"]).succeeded();
+    let json =
+        regraft(&workspace, &[b"evaluate", b"r\xFFn", b"f\xFF%tos/test", b"--json"]).succeeded();
     assert_says(&json.stdout, &["\"images\":6", "f\u{FFFD}%tos/test"]);
-    let csv = regraft(&workspace, &[b"predict", b"r\xFFn", b"f\xFF%tos/test", b"--csv", b"--top", b"1"]).succeeded();
+    let csv =
+        regraft(&workspace, &[b"predict", b"r\xFFn", b"f\xFF%tos/test", b"--csv", b"--top", b"1"])
+            .succeeded();
     assert_says(&csv.stdout, &["blue/\u{FFFD}.jpg,1,blue"]);
-    regraft(&workspace, &[b"predict", b"r\xFFn", b"f\xFF%tos/test/blue/\xFE.jpg", b"--json"]).succeeded();
+    regraft(&workspace, &[b"predict", b"r\xFFn", b"f\xFF%tos/test/blue/\xFE.jpg", b"--json"])
+        .succeeded();
     regraft(&workspace, &[b"inspect", b"r\xFFn"]).succeeded();
     regraft(&workspace, &[b"show", b"f\xFF%tos", b"-o", b"g\xFF.png"]).succeeded();
-    let audit: [&[u8]; 7] = [b"audit", b"f\xFF%tos", b"--files-only", b"--html", b"a\xFF.html", b"--fix-list", b"a\xFF.csv"];
+    let audit: [&[u8]; 7] = [
+        b"audit",
+        b"f\xFF%tos",
+        b"--files-only",
+        b"--html",
+        b"a\xFF.html",
+        b"--fix-list",
+        b"a\xFF.csv",
+    ];
     let audited = regraft(&workspace, &audit).succeeded();
-    assert_says(&(audited.stdout + &audited.stderr), &["20 paths are not UTF-8, so that a fix list cannot name"]);
+    assert_says(
+        &(audited.stdout + &audited.stderr),
+        &["20 paths are not UTF-8, so that a fix list cannot name"],
+    );
     // A model file's path as a source is stored too.
-    let source: [&[u8]; 6] = [b"train", b"f\xFF%tos", b"--weights", b"r\xFFn", b"--output", b"next"];
+    let source: [&[u8]; 6] =
+        [b"train", b"f\xFF%tos", b"--weights", b"r\xFFn", b"--output", b"next"];
     regraft(&workspace, &[&source[..], &quick].concat()).succeeded();
     assert_says(&workspace.text("next/config.toml"), &["escaped = \"r%FFn\""]);
     regraft(&workspace, &[b"train", b"--resume", b"next"]).succeeded();
-    for arguments in [&[&b"predict"[..], b"r\xFFn", b"no\xFF.jpg"][..], &[b"inspect", b"no\xFF"], &[b"train", b"no\xFF"]] {
+    for arguments in [
+        &[&b"predict"[..], b"r\xFFn", b"no\xFF.jpg"][..],
+        &[b"inspect", b"no\xFF"],
+        &[b"train", b"no\xFF"],
+    ] {
         let outcome = regraft(&workspace, arguments).failed(2);
         assert_says(&outcome, &["no\u{FFFD}"]);
     }
@@ -224,7 +286,8 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
 fn a_table_that_links_lead_to_is_read() {
     let workspace = with_run();
     workspace.pictures("more/blue", Look::Blue, 1);
-    std::os::unix::fs::symlink("photos/test/blue/0.jpg", workspace.path("link.jpg")).expect("a link");
+    std::os::unix::fs::symlink("photos/test/blue/0.jpg", workspace.path("link.jpg"))
+        .expect("a link");
     let outcome = bash(&workspace, "$REGRAFT predict run link.jpg --csv --top 1").succeeded();
     assert_says(&outcome.stdout, &["link.jpg,1,blue"]);
 }

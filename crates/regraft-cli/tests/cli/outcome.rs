@@ -25,22 +25,41 @@ impl Outcome {
     /// Itself, where the exit code is 0.
     #[track_caller]
     pub fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "regraft {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "regraft {}\n{}\n{}",
+            self.arguments,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
     /// The error message, where the exit code is this one.
     #[track_caller]
     pub fn failed(self, code: i32) -> String {
-        assert_eq!(self.code, Some(code), "regraft {}\n{}\n{}", self.arguments, self.stdout, self.stderr);
-        assert!(self.stderr.starts_with("error: ") || self.stderr.contains("\nerror: "), "{}", self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "regraft {}\n{}\n{}",
+            self.arguments,
+            self.stdout,
+            self.stderr
+        );
+        assert!(
+            self.stderr.starts_with("error: ") || self.stderr.contains("\nerror: "),
+            "{}",
+            self.stderr
+        );
         self.stderr
     }
 
     /// All of standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 

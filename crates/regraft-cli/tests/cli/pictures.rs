@@ -19,7 +19,9 @@ pub fn write_pictures(folder: &Path, look: Look, count: u32) {
     std::fs::create_dir_all(folder).expect("a folder");
     for number in 0..count {
         let extension = if number % 2 == 0 { "jpg" } else { "png" };
-        picture(look, number).save(folder.join(format!("{number}.{extension}"))).expect("a picture");
+        picture(look, number)
+            .save(folder.join(format!("{number}.{extension}")))
+            .expect("a picture");
     }
 }
 
@@ -27,7 +29,8 @@ pub fn write_pictures(folder: &Path, look: Look, count: u32) {
 pub fn picture(look: Look, number: u32) -> RgbImage {
     let mut state = 17 + number;
     let mut noise = move || {
-        // Numerical Recipes' linear congruential generator; its upper bits are good enough for noise.
+        // Numerical Recipes' linear congruential generator; its upper bits are good enough for
+        // noise.
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8 / 4
     };

@@ -1,4 +1,5 @@
-//! A run that goes on: what is compared, what is refused, and that nothing of it differs from a run in one go.
+//! A run that goes on: what is compared, what is refused, and that nothing of it differs from a run
+//! in one go.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -7,9 +8,10 @@ use crate::workspace::Workspace;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A training in which everything takes part that a checkpoint has to hold: an optimiser with memory, batch norms that follow their
-/// batches, dropout and drop-connect, and a best epoch.
-pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --head new --freeze through=blocks.5 --batch-norm batch --optimizer adamw \
+/// A training in which everything takes part that a checkpoint has to hold: an optimiser with
+/// memory, batch norms that follow their batches, dropout and drop-connect, and a best epoch.
+pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --head new --freeze \
+    through=blocks.5 --batch-norm batch --optimizer adamw \
                          --lr 1e-3 --batch-size 4 --seed 5 --threads 1 --workers 1";
 
 /// With a checkpoint after each step.
@@ -68,12 +70,22 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
         .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
         .collect();
     // The last two; the one after the last epoch is also the last between two epochs.
-    assert_eq!(names, ["epoch-000003-image-000000008.safetensors", "epoch-000004-image-000000000.safetensors"]);
+    assert_eq!(
+        names,
+        ["epoch-000003-image-000000008.safetensors", "epoch-000004-image-000000000.safetensors"]
+    );
 
     rewind(&workspace, "run", 1);
     let resumed = workspace.regraft("train --resume run").succeeded();
-    assert_says(&resumed.stdout, &["note: run goes on in epoch 4/4, after 8 pictures", "epoch 4/4: "]);
-    assert!(!resumed.stdout.contains("epoch 3/4: "), "only what was left is done: {}", resumed.stdout);
+    assert_says(
+        &resumed.stdout,
+        &["note: run goes on in epoch 4/4, after 8 pictures", "epoch 4/4: "],
+    );
+    assert!(
+        !resumed.stdout.contains("epoch 3/4: "),
+        "only what was left is done: {}",
+        resumed.stdout
+    );
     assert_same_run(&workspace, "run", "whole");
 
     // Wherever a byte differs: in the tensors, in the header.
@@ -84,7 +96,11 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
         let resumed = workspace.regraft("train --resume run").succeeded();
         assert_says(
             &resumed.stdout,
-            &["note: the checkpoint run/checkpoints/epoch-000004-", "is damaged", "the one before it is used"],
+            &[
+                "note: the checkpoint run/checkpoints/epoch-000004-",
+                "is damaged",
+                "the one before it is used",
+            ],
         );
         assert_same_run(&workspace, "run", "whole");
     }
@@ -98,7 +114,9 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     assert_same_run(&workspace, "run", "whole");
     rewind(&workspace, "run", 0);
     let [older, newer] = &checkpoints(&workspace, "run")[..] else { panic!("two checkpoints") };
-    let touch = |path: &PathBuf, time| std::fs::File::open(path).and_then(|file| file.set_modified(time)).expect("a time");
+    let touch = |path: &PathBuf, time| {
+        std::fs::File::open(path).and_then(|file| file.set_modified(time)).expect("a time")
+    };
     touch(older, SystemTime::now() + Duration::from_secs(3600));
     touch(newer, SystemTime::now() - Duration::from_secs(365 * 24 * 3600));
     let resumed = workspace.regraft("train --resume run").succeeded();
@@ -111,7 +129,12 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     let error = workspace.regraft("train --resume run").failed(2);
     assert_says(
         &error,
-        &["every checkpoint of run/checkpoints is damaged", "epoch-000003-", "epoch-000004-", "to start the run over"],
+        &[
+            "every checkpoint of run/checkpoints is damaged",
+            "epoch-000003-",
+            "epoch-000004-",
+            "to start the run over",
+        ],
     );
     assert!(workspace.read("run/model.safetensors") == workspace.read("whole/model.safetensors"));
 }
@@ -129,12 +152,18 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     assert!(workspace.read("whole/model.safetensors") == model);
 
     let error = workspace.regraft("train --resume whole --lr 0.5").failed(2);
-    assert_says(&error, &["whole cannot go on, for it would not be the same run:", "--lr was 0.001 and is 0.5"]);
+    assert_says(
+        &error,
+        &["whole cannot go on, for it would not be the same run:", "--lr was 0.001 and is 0.5"],
+    );
 
     workspace.regraft(&format!("train photos {quick} --output run")).succeeded();
     rewind(&workspace, "run", 2);
     let over = workspace.regraft("train --resume run").succeeded();
-    assert_says(&over.stdout, &["note: run has no checkpoint yet: the run starts over", "epoch 1/2: ", "epoch 2/2: "]);
+    assert_says(
+        &over.stdout,
+        &["note: run has no checkpoint yet: the run starts over", "epoch 1/2: ", "epoch 2/2: "],
+    );
     assert_same_run(&workspace, "run", "whole");
 
     for (wrong, parts) in [
@@ -150,12 +179,21 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
 #[test]
 fn other_options_and_other_pictures_are_refused_and_listed() {
     let workspace = Workspace::with_photos();
-    workspace.regraft("train photos --image-size 32 --head new --epochs 2 --lr 1e-3 --output run").succeeded();
+    workspace
+        .regraft("train photos --image-size 32 --head new --epochs 2 --lr 1e-3 --output run")
+        .succeeded();
     rewind(&workspace, "run", 1);
-    let state =
-        || (workspace.read("run/model.safetensors"), workspace.names("run/checkpoints"), workspace.text("run/config.toml"));
+    let state = || {
+        (
+            workspace.read("run/model.safetensors"),
+            workspace.names("run/checkpoints"),
+            workspace.text("run/config.toml"),
+        )
+    };
     let before = state();
-    let error = workspace.regraft("train --resume run --lr 1e-2 --batch-size 8 --epochs 3 --optimizer adamw").failed(2);
+    let error = workspace
+        .regraft("train --resume run --lr 1e-2 --batch-size 8 --epochs 3 --optimizer adamw")
+        .failed(2);
     assert_says(
         &error,
         &[
@@ -168,10 +206,19 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
     );
     assert!(state() == before, "nothing was touched");
 
-    std::fs::rename(workspace.path("photos/train/blue/1.png"), workspace.path("photos/train/striped/new.png")).expect("moved");
-    std::fs::rename(workspace.path("photos/test/blue/0.jpg"), workspace.path("photos/train/blue/0b.jpg")).expect("moved");
+    std::fs::rename(
+        workspace.path("photos/train/blue/1.png"),
+        workspace.path("photos/train/striped/new.png"),
+    )
+    .expect("moved");
+    std::fs::rename(
+        workspace.path("photos/test/blue/0.jpg"),
+        workspace.path("photos/train/blue/0b.jpg"),
+    )
+    .expect("moved");
     workspace.pictures("other", Look::Green, 1);
-    std::fs::copy(workspace.path("other/0.jpg"), workspace.path("photos/val/blue/0.jpg")).expect("copied");
+    std::fs::copy(workspace.path("other/0.jpg"), workspace.path("photos/val/blue/0.jpg"))
+        .expect("copied");
     let error = workspace.regraft("train --resume run").failed(2);
     assert_says(
         &error,
@@ -195,7 +242,12 @@ fn threads_workers_and_a_moved_folder_are_no_other_run() {
     rewind(&workspace, "run", 1);
     std::fs::rename(workspace.path("photos"), workspace.path("pictures")).expect("moved");
     std::fs::rename(workspace.path("run"), workspace.path("moved")).expect("moved");
-    workspace.regraft("train pictures --resume moved --threads 3 --workers 2 --checkpoint-every 1h --on-nan retry").succeeded();
+    workspace
+        .regraft(
+            "train pictures --resume moved --threads 3 --workers 2 --checkpoint-every \
+        1h --on-nan retry",
+        )
+        .succeeded();
     assert_same_run(&workspace, "moved", "whole");
 }
 
@@ -208,7 +260,10 @@ fn a_constant_schedule_can_train_longer() {
     let error = workspace.regraft("train --resume run --epochs 1").failed(2);
     assert_says(&error, &["--epochs was 2 and is 1, but 2 are done"]);
     let longer = workspace.regraft("train --resume run --epochs 4").succeeded();
-    assert_says(&longer.stdout, &["note: run goes on after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "]);
+    assert_says(
+        &longer.stdout,
+        &["note: run goes on after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "],
+    );
     assert_same_run(&workspace, "run", "whole");
     assert_says(&workspace.text("run/config.toml"), &["epochs = 4"]);
     let ended = workspace.regraft("train --resume run").succeeded();
@@ -224,8 +279,10 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         "--head fit --freeze none --epochs 2",
         "--head new --views 2 --epochs 3 --label-smoothing 0.1",
         "--freeze none --layer-decay 0.5 --epochs 2 --recipe d2l",
-        "--head new --freeze through=blocks.5 --ema 0.9 --mixup 0.2 --cutmix 1 --random-erasing 0.5 --head-dropout 0.3 --epochs 2",
-        "--head new --freeze through=blocks.5 --clip-gradient 0.5 --balance weights --optimizer adamw --epochs 2",
+        "--head new --freeze through=blocks.5 --ema 0.9 --mixup 0.2 --cutmix 1 --random-erasing \
+         0.5 --head-dropout 0.3 --epochs 2",
+        "--head new --freeze through=blocks.5 --clip-gradient 0.5 --balance weights --optimizer \
+         adamw --epochs 2",
     ]
     .into_iter()
     .enumerate()
@@ -233,7 +290,10 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         let (whole, run) = (format!("whole{place}"), format!("run{place}"));
         for output in [&whole, &run] {
             workspace
-                .regraft(&format!("train photos {way} --image-size 32 --batch-size 4 {OFTEN} --output {output}"))
+                .regraft(&format!(
+                    "train photos {way} --image-size 32 --batch-size 4 {OFTEN} \
+                    --output {output}"
+                ))
                 .succeeded();
         }
         rewind(&workspace, &run, 1);
@@ -246,8 +306,10 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
 #[test]
 fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
     let workspace = Workspace::with_photos();
-    let accumulate =
-        format!("--image-size 32 --head new --freeze through=blocks.5 --batch-size 2 --accumulate 2 --epochs 2 {OFTEN}");
+    let accumulate = format!(
+        "--image-size 32 --head new --freeze through=blocks.5 --batch-size 2 --accumulate 2 \
+         --epochs 2 {OFTEN}"
+    );
     let patience = "--image-size 32 --head new --lr 1e-9 --epochs 9 --patience 2";
     for (way, name) in [(&*accumulate, "accumulate"), (patience, "patience")] {
         let (whole, run) = (format!("{name}-whole"), format!("{name}-run"));
@@ -268,13 +330,17 @@ fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
 fn another_instruction_set_is_said_and_stands_in_the_summary() {
     let workspace = Workspace::with_photos();
     let quick = "--image-size 32 --head new --epochs 2 --lr 1e-3 --output run";
-    workspace.regraft_with(&format!("train photos {quick}"), &[("REGRAFT_ISA", "portable")]).succeeded();
+    workspace
+        .regraft_with(&format!("train photos {quick}"), &[("REGRAFT_ISA", "portable")])
+        .succeeded();
     assert_eq!(workspace.json("run/summary.json")["instruction_set"], "portable");
     rewind(&workspace, "run", 1);
     let resumed = workspace.regraft("train --resume run").succeeded();
     let summary = workspace.json("run/summary.json");
     if summary["instruction_set"] == "portable" {
-        eprintln!("SKIPPED: another_instruction_set...: this machine has none but the portable one");
+        eprintln!(
+            "SKIPPED: another_instruction_set...: this machine has none but the portable one"
+        );
         return;
     }
     let said = "the run began with the instruction set portable and goes on with ";

@@ -34,21 +34,38 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
         ],
     );
     // The line that the textbook prints.
-    let last = run.stdout.lines().find(|line| line.starts_with("loss ") && line.contains("train acc")).expect("a last line");
+    let last = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("loss ") && line.contains("train acc"))
+        .expect("a last line");
     assert_says(last, &["train acc ", "val acc ", "test acc "]);
-    assert!(!run.stdout.contains('\u{1b}') && run.stderr.is_empty(), "not a terminal, so plain lines: {}", run.stderr);
+    assert!(
+        !run.stdout.contains('\u{1b}') && run.stderr.is_empty(),
+        "not a terminal, so plain lines: {}",
+        run.stderr
+    );
 
     assert_eq!(workspace.names("runs/photos"), FILES);
     let summary = workspace.json("runs/photos/summary.json");
     let expected = json!({
-        "seed": 7, "classes": ["blue", "striped"], "architecture": "efficientnet_lite0", "image_size": 32, "epochs": 2,
-        "train_images": 10, "val_images": 4, "test_images": 6, "trained_parameters": 2562, "total_parameters": 3_373_570,
+        "seed": 7, "classes": ["blue", "striped"], "architecture": "efficientnet_lite0",
+            "image_size": 32, "epochs": 2,
+        "train_images": 10, "val_images": 4, "test_images": 6, "trained_parameters": 2562,
+            "total_parameters": 3_373_570,
         "optimizer_steps": 2, "skipped_images": [], "regraft_version": env!("CARGO_PKG_VERSION"),
     });
     for (key, value) in expected.as_object().expect("an object") {
         assert_eq!(&summary[key], value, "{key}");
     }
-    for key in ["train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "images_per_second", "wall_seconds"] {
+    for key in [
+        "train_loss",
+        "train_accuracy",
+        "val_accuracy",
+        "test_accuracy",
+        "images_per_second",
+        "wall_seconds",
+    ] {
         assert!(summary[key].is_f64(), "{key} is {}", summary[key]);
     }
     assert!([1, 2].contains(&summary["best_epoch"].as_u64().expect("a number")));
@@ -57,10 +74,19 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
     assert!(workspace.text("runs/photos/curves.svg").starts_with("<svg"));
 
     let again = workspace.regraft("train --config runs/photos/config.toml").succeeded();
-    assert_says(&again.stdout, &["runs/photos is there already: this run is written to runs/photos-2"]);
+    assert_says(
+        &again.stdout,
+        &["runs/photos is there already: this run is written to runs/photos-2"],
+    );
     assert_eq!(workspace.names("runs"), ["photos", "photos-2"]);
-    assert!(workspace.read("runs/photos/model.safetensors") == workspace.read("runs/photos-2/model.safetensors"));
-    assert_eq!(workspace.text("runs/photos/config.toml"), workspace.text("runs/photos-2/config.toml"));
+    assert!(
+        workspace.read("runs/photos/model.safetensors")
+            == workspace.read("runs/photos-2/model.safetensors")
+    );
+    assert_eq!(
+        workspace.text("runs/photos/config.toml"),
+        workspace.text("runs/photos-2/config.toml")
+    );
 
     // A flag beside --config wins.
     workspace.regraft("train --config runs/photos/config.toml --epochs 1 --output one").succeeded();
@@ -112,17 +138,28 @@ fn the_textbooks_recipe_shows_the_test_pictures_each_epoch_and_trains_on_everyth
     let place = |name: &str| header.split(',').position(|column| column == name).expect("a column");
     for row in rows.lines() {
         let cells: Vec<&str> = row.split(',').collect();
-        assert!(cells[place("validation_accuracy")].is_empty() && !cells[place("test_accuracy")].is_empty(), "{row}");
+        assert!(
+            cells[place("validation_accuracy")].is_empty()
+                && !cells[place("test_accuracy")].is_empty(),
+            "{row}"
+        );
     }
-    assert_says(&workspace.text("runs/photos/config.toml"), &["recipe = \"d2l\"", "loss = \"sum\"", "keep = \"last\""]);
+    assert_says(
+        &workspace.text("runs/photos/config.toml"),
+        &["recipe = \"d2l\"", "loss = \"sum\"", "keep = \"last\""],
+    );
 }
 
 #[test]
 fn a_training_that_diverges_says_so_and_fails() {
     let workspace = Workspace::with_photos();
-    let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 --batch-size 4 --lr 1e30 --warmup 0";
+    let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 \
+        --batch-size 4 --lr 1e30 --warmup 0";
     let error = workspace.regraft(run).failed(1);
-    assert_says(&error, &["the training diverged in epoch 1, step 2: the ", "Lower --lr (it is 1e30)"]);
+    assert_says(
+        &error,
+        &["the training diverged in epoch 1, step 2: the ", "Lower --lr (it is 1e30)"],
+    );
     let pictures = error.lines().filter(|line| line.starts_with("  photos/train/")).count();
     assert_eq!(pictures, 4, "the pictures of the step: {error}");
     assert!(!workspace.path("runs/photos/model.safetensors").exists(), "no epoch was finished");
@@ -131,9 +168,11 @@ fn a_training_that_diverges_says_so_and_fails() {
 #[test]
 fn a_last_batch_of_one_picture_is_a_batch() {
     let workspace = Workspace::with_photos();
-    // Ten pictures: three batches of three and one of one. At 32 pixels the last stage's maps are one pixel, so that its
-    // batch norms see a single value for each channel, which PyTorch refuses.
-    let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 --batch-size 3 --lr 1e-3";
+    // Ten pictures: three batches of three and one of one. At 32 pixels the last stage's maps are
+    // one pixel, so that its batch norms see a single value for each channel, which PyTorch
+    // refuses.
+    let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 \
+        --batch-size 3 --lr 1e-3";
     workspace.regraft(run).succeeded();
     let summary = workspace.json("runs/photos/summary.json");
     assert_eq!(summary["optimizer_steps"], 4);

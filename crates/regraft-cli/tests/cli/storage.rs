@@ -1,4 +1,5 @@
-//! Disks that are full, folders that may not be written to or are gone: a clear error, and the last good checkpoint intact.
+//! Disks that are full, folders that may not be written to or are gone: a clear error, and the last
+//! good checkpoint intact.
 
 #![cfg(unix)]
 
@@ -12,7 +13,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What a failed run says where something is left to go on from.
-const GO_ON: &str = "what was done up to the last checkpoint is kept; when that is mended, go on with: regraft train --resume ";
+const GO_ON: &str = "what was done up to the last checkpoint is kept; when that is mended, go on \
+    with: regraft train --resume ";
 
 /// The user that has no rights.
 const NOBODY: u32 = 65534;
@@ -22,7 +24,10 @@ fn assert_intact(workspace: &Workspace, run: &str) {
     assert!(!paths.is_empty(), "{run} has checkpoints");
     paths.iter().for_each(|path| drop(Checkpoint::read(path).expect("intact")));
     let names = [workspace.names(run), workspace.names(&format!("{run}/checkpoints"))].concat();
-    assert!(names.iter().all(|name| !name.ends_with(".partial") && !name.ends_with(".unfinished")), "left-overs: {names:?}");
+    assert!(
+        names.iter().all(|name| !name.ends_with(".partial") && !name.ends_with(".unfinished")),
+        "left-overs: {names:?}"
+    );
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -35,10 +40,11 @@ fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
     let whole = whole_of(4);
     workspace.regraft(&format!("train photos {whole} --output whole")).succeeded();
     workspace.regraft(&format!("train photos {} --output run", whole_of(2))).succeeded();
-    // The model's file is 13.5 MB long, a checkpoint 16 MB; a shell's unit is 512 bytes. The first limit stops the model, the
-    // second the checkpoint.
+    // The model's file is 13.5 MB long, a checkpoint 16 MB; a shell's unit is 512 bytes. The first
+    // limit stops the model, the second the checkpoint.
     for (blocks, file) in [(2_000, "model.safetensors"), (28_000, "checkpoints/epoch-")] {
-        let outcome = workspace.shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
+        let outcome = workspace
+            .shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
         let error = outcome.failed(1);
         assert_says(&error, &["cannot write the weight file run/", file, "File too large"]);
         assert_eq!(error.contains(GO_ON), file.starts_with("checkpoints"), "it had begun: {error}");
@@ -53,19 +59,28 @@ fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
 #[test]
 fn a_full_disk_is_an_error_and_the_run_goes_on_when_there_is_room() {
     let workspace = Workspace::with_photos();
-    let mount = "unshare --map-root-user --mount sh -c 'mkdir -p disk && mount -t tmpfs -o size=40m tmpfs disk";
+    let mount = "unshare --map-root-user --mount sh -c 'mkdir -p disk && mount -t tmpfs -o \
+        size=40m tmpfs disk";
     if workspace.shell(&format!("{mount}'")).code != Some(0) {
-        eprintln!("SKIPPED: a_full_disk...: no file system can be mounted here (unshare --map-root-user --mount)");
+        eprintln!(
+            "SKIPPED: a_full_disk...: no file system can be mounted here (unshare --map-root-user \
+             --mount)"
+        );
         return;
     }
     workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
     let script = format!(
-        "{mount}; \"$REGRAFT\" train photos {WHOLE} {OFTEN} --output disk/run 2>full.txt; echo $? >full.code; cp -r disk/run full; \
-         mount -o remount,size=400m disk; \"$REGRAFT\" train --resume disk/run && cp -r disk/run run'"
+        "{mount}; \"$REGRAFT\" train photos {WHOLE} {OFTEN} --output disk/run 2>full.txt; echo $? \
+         >full.code; cp -r disk/run full; \
+         mount -o remount,size=400m disk; \"$REGRAFT\" train --resume disk/run && cp -r disk/run \
+             run'"
     );
     workspace.shell(&script).succeeded();
     assert_eq!(workspace.text("full.code").trim(), "1");
-    assert_says(&workspace.text("full.txt"), &["error: cannot write the weight file disk/run/", "No space left on device"]);
+    assert_says(
+        &workspace.text("full.txt"),
+        &["error: cannot write the weight file disk/run/", "No space left on device"],
+    );
     assert_intact(&workspace, "full");
     assert_same_run(&workspace, "run", "whole");
 }
@@ -76,7 +91,9 @@ fn what_another_user_may_not_write_to_is_refused_by_name() {
     workspace.regraft("train photos --image-size 32 --epochs 1 --output run").succeeded();
     let before = workspace.read("run/model.safetensors");
     std::fs::create_dir(workspace.path("closed")).expect("a folder");
-    let Some(user) = OtherUser::new(&workspace, &["closed", "run", "run/checkpoints"]) else { return };
+    let Some(user) = OtherUser::new(&workspace, &["closed", "run", "run/checkpoints"]) else {
+        return;
+    };
     let quick = "--image-size 32 --head new --epochs 1";
     for (arguments, path) in [
         (format!("train photos {quick} --output closed/run"), "closed/run"),
@@ -85,7 +102,15 @@ fn what_another_user_may_not_write_to_is_refused_by_name() {
         ("train --resume run --schedule constant".to_owned(), "run/.lock"),
     ] {
         let error = user.regraft(&workspace, &arguments).failed(2);
-        assert_says(&error, &["cannot create the f", path, "Permission denied", "name another folder with --output"]);
+        assert_says(
+            &error,
+            &[
+                "cannot create the f",
+                path,
+                "Permission denied",
+                "name another folder with --output",
+            ],
+        );
     }
     assert!(workspace.read("run/model.safetensors") == before);
     assert_eq!(workspace.names("closed"), [""; 0]);
@@ -100,7 +125,8 @@ fn a_folder_that_becomes_read_only_stops_the_run_and_leaves_its_checkpoints() {
     let Some(user) = OtherUser::new(&workspace, &[]) else { return };
     user.give(&workspace.path("mine"));
     let mut command = user.command(&workspace, &format!("train photos {whole} --output mine/run"));
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let child =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
     wait_for_a_checkpoint(&workspace, "mine/run");
     let folder = workspace.path("mine/run/checkpoints");
     set_mode(&folder, 0o555);
@@ -108,7 +134,9 @@ fn a_folder_that_becomes_read_only_stops_the_run_and_leaves_its_checkpoints() {
     let error = outcome.failed(1);
     assert_says(&error, &["mine/run/checkpoints", "Permission denied"]);
     set_mode(&folder, 0o755);
-    checkpoints(&workspace, "mine/run").iter().for_each(|path| drop(Checkpoint::read(path).expect("intact")));
+    checkpoints(&workspace, "mine/run")
+        .iter()
+        .for_each(|path| drop(Checkpoint::read(path).expect("intact")));
     user.regraft(&workspace, "train --resume mine/run").succeeded();
     assert_same_run(&workspace, "mine/run", "whole");
 }
@@ -144,7 +172,8 @@ fn a_picture_that_is_removed_under_a_run_is_an_error_and_the_steps_before_are_ke
     assert_same_run(&workspace, "run", "whole");
 }
 
-/// A user without rights: for root that is `nobody`, for anyone else it is oneself, with the folders closed.
+/// A user without rights: for root that is `nobody`, for anyone else it is oneself, with the
+/// folders closed.
 struct OtherUser {
     is_nobody: bool,
     program: String,
@@ -165,9 +194,14 @@ impl OtherUser {
             .or_else(|_| std::fs::copy(REGRAFT, &program).map(drop))
             .expect("the program is copied");
         let user = Self { is_nobody: true, program: program.display().to_string() };
-        let works = user.command(workspace, "--version").output().is_ok_and(|output| output.status.success());
+        let works = user
+            .command(workspace, "--version")
+            .output()
+            .is_ok_and(|output| output.status.success());
         if !works {
-            eprintln!("SKIPPED: a test of permissions: root cannot become another user here (setpriv)");
+            eprintln!(
+                "SKIPPED: a test of permissions: root cannot become another user here (setpriv)"
+            );
         }
         works.then_some(user)
     }
@@ -181,13 +215,24 @@ impl OtherUser {
     fn command(&self, workspace: &Workspace, arguments: &str) -> Command {
         let mut command = Command::new(if self.is_nobody { "setpriv" } else { &self.program });
         if self.is_nobody {
-            command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", &self.program]);
+            command.args([
+                &format!("--reuid={NOBODY}"),
+                &format!("--regid={NOBODY}"),
+                "--clear-groups",
+                &self.program,
+            ]);
         }
-        command.current_dir(workspace.path("")).args(arguments.split_whitespace()).stdin(Stdio::null());
+        command
+            .current_dir(workspace.path(""))
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::null());
         command
     }
 
     fn regraft(&self, workspace: &Workspace, arguments: &str) -> Outcome {
-        Outcome::of(arguments, self.command(workspace, arguments).output().expect("the program runs"))
+        Outcome::of(
+            arguments,
+            self.command(workspace, arguments).output().expect("the program runs"),
+        )
     }
 }

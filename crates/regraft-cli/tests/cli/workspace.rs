@@ -15,7 +15,8 @@ pub const SMALL: &str = "--image-size 32 --freeze backbone --head new";
 /// A whole training that takes a fraction of a second.
 pub const QUICK: &str = "--image-size 32 --freeze backbone --head new --epochs 2 --lr 1e-3";
 
-/// The sample's training images: 600 in ten classes, of which a head fitted at 32 pixels gets a quarter wrong.
+/// The sample's training images: 600 in ten classes, of which a head fitted at 32 pixels gets a
+/// quarter wrong.
 pub const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample/fashion/train");
 
 /// An empty folder, removed at the end.
@@ -29,7 +30,8 @@ impl Workspace {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// One with `photos/train`, `photos/val` and `photos/test`, each with the classes `blue` and `striped`.
+    /// One with `photos/train`, `photos/val` and `photos/test`, each with the classes `blue` and
+    /// `striped`.
     pub fn with_photos() -> Self {
         let workspace = Self::new();
         for (part, count) in [("train", 5), ("val", 2), ("test", 3)] {
@@ -52,7 +54,8 @@ impl Workspace {
     /// Writes a file; its folder is made.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
-        std::fs::create_dir_all(path.parent().expect("it lies in the workspace")).expect("a folder");
+        std::fs::create_dir_all(path.parent().expect("it lies in the workspace"))
+            .expect("a folder");
         std::fs::write(path, content).expect("a file");
     }
 
@@ -75,8 +78,9 @@ impl Workspace {
     /// The names in a folder, in byte order.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).expect("a folder");
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .collect();
         names.sort();
         names
     }
@@ -93,7 +97,8 @@ impl Workspace {
         Outcome::of(arguments, command.output().expect("the program runs"))
     }
 
-    /// Starts the program; nobody reads its standard output, and what it writes to standard error waits to be read.
+    /// Starts the program; nobody reads its standard output, and what it writes to standard error
+    /// waits to be read.
     pub fn start(&self, arguments: &str) -> Child {
         let mut command = command(self.folder.path(), arguments);
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs")
@@ -102,14 +107,23 @@ impl Workspace {
     /// Runs a shell's script in which `$REGRAFT` is the program.
     pub fn shell(&self, script: &str) -> Outcome {
         let mut command = Command::new("sh");
-        command.current_dir(self.folder.path()).arg("-c").arg(script).env("REGRAFT", REGRAFT).stdin(Stdio::null());
+        command
+            .current_dir(self.folder.path())
+            .arg("-c")
+            .arg(script)
+            .env("REGRAFT", REGRAFT)
+            .stdin(Stdio::null());
         Outcome::of(script, command.output().expect("a shell"))
     }
 
     /// Runs the program with nobody reading its standard output.
     pub fn regraft_into_closed_pipe(&self, arguments: &str) -> Outcome {
         let mut command = command(self.folder.path(), arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
         drop(child.stdout.take());
         Outcome::of(arguments, child.wait_with_output().expect("the program ends"))
     }

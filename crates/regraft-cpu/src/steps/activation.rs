@@ -22,7 +22,8 @@ impl ActivationStep {
 impl Compute for ActivationStep {
     fn forward(&mut self, run: Forward<'_>) {
         with_element!(run.precision, E => {
-            let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
+            let [input, output] = disjoint(run.memory,
+                [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
             let input = Input { values: &*input, normalization: run.normalization };
             functions::forward(self.function, input, run.output_shape.channels, output);
         });
@@ -34,7 +35,8 @@ impl Compute for ActivationStep {
             let places = [run.inputs[0].clone(), run.gradient, place];
             let [input, gradient, target] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
             let input = Input { values: &*input, normalization: run.normalization };
-            functions::backward(self.function, input, run.output_shape.channels, gradient, target, accumulate);
+            functions::backward(self.function, input, run.output_shape.channels, gradient, target,
+                accumulate);
         });
     }
 }

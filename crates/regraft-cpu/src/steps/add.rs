@@ -36,7 +36,8 @@ impl Compute for AddStep {
         let residual = if shared { Place::NOWHERE } else { run.inputs[1].clone() };
         with_element!(run.precision, E => {
             let places = [run.inputs[0].clone(), residual, run.output];
-            let [branch, residual, output] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
+            let [branch, residual, output] = disjoint(run.memory,
+                places).map(|slot| slot.of::<E>());
             let residual: &[E] = if shared { branch } else { residual };
             if self.keep.is_empty() {
                 sum(residual, branch, output);
@@ -50,11 +51,13 @@ impl Compute for AddStep {
         let length = run.output_shape.length();
         with_element!(run.precision, E => {
             if let Some((place, accumulate)) = run.targets[1].clone() {
-                let [gradient, target] = disjoint(run.memory, [run.gradient.clone(), place]).map(|slot| slot.of::<E>());
+                let [gradient, target] = disjoint(run.memory,
+                    [run.gradient.clone(), place]).map(|slot| slot.of::<E>());
                 give(gradient, 1.0, target, accumulate);
             }
             if let Some((place, accumulate)) = run.targets[0].clone() {
-                let [gradient, target] = disjoint(run.memory, [run.gradient, place]).map(|slot| slot.of::<E>());
+                let [gradient, target] = disjoint(run.memory,
+                    [run.gradient, place]).map(|slot| slot.of::<E>());
                 if self.keep.is_empty() {
                     give(gradient, 1.0, target, accumulate);
                 }

@@ -31,7 +31,8 @@ impl Compute for AveragePoolStep {
     fn forward(&mut self, run: Forward<'_>) {
         let shape = self.shape(run.batch, run.input_shapes[0], run.output_shape);
         let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]);
-        with_element!(run.precision, E => pooling::window_average_forward(&shape, input.of::<E>(), output.of::<E>()));
+        with_element!(run.precision, E =>
+            pooling::window_average_forward(&shape, input.of::<E>(), output.of::<E>()));
     }
 
     fn backward(&mut self, run: Backward<'_>) {
@@ -39,7 +40,8 @@ impl Compute for AveragePoolStep {
         let Some((place, accumulate)) = run.targets[0].clone() else { return };
         let [gradient, target] = disjoint(run.memory, [run.gradient, place]);
         with_element!(run.precision, E => {
-            pooling::window_average_backward(&shape, gradient.of::<E>(), target.of::<E>(), accumulate);
+            pooling::window_average_backward(&shape, gradient.of::<E>(), target.of::<E>(),
+                accumulate);
         });
     }
 }

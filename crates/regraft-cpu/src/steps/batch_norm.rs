@@ -30,7 +30,8 @@ impl Compute for BatchNormStep {
         let pixels_per_image = run.output_shape.pixels();
         let pixels = run.batch * pixels_per_image;
         with_element!(run.precision, E => {
-            let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
+            let [input, output] = disjoint(run.memory,
+                [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
             let (scale, shift) = if run.training.is_some() {
                 norm.begin(pixels);
                 if norm.normalizes_batch {
@@ -41,18 +42,21 @@ impl Compute for BatchNormStep {
             } else {
                 norm.folded(run.tensors)
             };
-            normalize(input, &scale, &shift, None, None, Activation::Identity, pixels_per_image, output);
+            normalize(input, &scale, &shift, None, None, Activation::Identity, pixels_per_image,
+                output);
         });
     }
 
     fn backward(&mut self, run: Backward<'_>) {
         let Backward { gradients, memory, gradient, targets, inputs, partial, .. } = run;
         with_element!(run.precision, E => {
-            let [slot, input] = disjoint(memory, [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
+            let [slot, input] = disjoint(memory,
+                [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
             let NormState { weight, bias, statistics, inverse_deviation, .. } = &self.norm;
             let (weight, bias) = gradients.of_two(&weight.place, &bias.place);
             let prologue = BackwardPrologue { mask: Mask::None, residual: None, keep: None };
-            batch_norm::backward(prologue, input, slot, &statistics.mean, inverse_deviation, weight, bias, partial);
+            batch_norm::backward(prologue, input, slot, &statistics.mean, inverse_deviation, weight,
+                bias, partial);
             if let Some((place, accumulate)) = targets[0].clone() {
                 self.norm.backward_input(gradients, input, slot);
                 let [slot, target] = disjoint(memory, [gradient, place]).map(|slot| slot.of::<E>());

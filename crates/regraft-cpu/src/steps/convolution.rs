@@ -39,10 +39,12 @@ impl Compute for ConvolutionStep {
         let places = [run.inputs[0].clone(), run.output];
         with_element!(run.precision, E => {
             let [input, output] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
-            let finish = Finish::Epilogue(Epilogue { bias, residual: None, activation: Activation::Identity });
+            let finish = Finish::Epilogue(Epilogue { bias, residual: None,
+                activation: Activation::Identity });
             match run.training {
                 None => {
-                    let prepared = prepared.get_or_insert_with(|| filter.prepare::<E>(tensors, &shape, None));
+                    let prepared = prepared.get_or_insert_with(|| filter.prepare::<E>(tensors,
+                        &shape, None));
                     Filter::infer(&shape, prepared, input, output, finish);
                 }
                 Some(_) => {
@@ -54,10 +56,21 @@ impl Compute for ConvolutionStep {
     }
 
     fn backward(&mut self, run: Backward<'_>) {
-        let Backward { tensors, gradients, memory, gradient, targets, inputs, scratch, partial, .. } = run;
+        let Backward {
+            tensors,
+            gradients,
+            memory,
+            gradient,
+            targets,
+            inputs,
+            scratch,
+            partial,
+            ..
+        } = run;
         let shape = self.filter.shape(run.batch, run.input_shapes[0], run.output_shape);
         with_element!(run.precision, E => {
-            let [slot, input] = disjoint(memory, [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
+            let [slot, input] = disjoint(memory,
+                [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
             if let Some(bias) = &self.bias {
                 channel_sums(slot, bias.gradient(gradients), partial);
             }

@@ -59,7 +59,13 @@ struct Places {
 
 impl ConvolutionNorm {
     pub fn new(convolution: Convolution, norm: BatchNorm, tail: Tail) -> Self {
-        Self { filter: Filter::new(convolution), norm: NormState::new(norm), tail, folded: None, keep: Vec::new() }
+        Self {
+            filter: Filter::new(convolution),
+            norm: NormState::new(norm),
+            tail,
+            folded: None,
+            keep: Vec::new(),
+        }
     }
 
     pub fn facts(&self) -> Facts {
@@ -96,7 +102,8 @@ impl ConvolutionNorm {
             let (scale, shift) = norm.folded(tensors);
             (filter.prepare::<E>(tensors, shape, Some(&scale)), shift)
         });
-        let finish = Finish::Epilogue(Epilogue { bias: Some(bias), residual, activation: tail.activation });
+        let finish =
+            Finish::Epilogue(Epilogue { bias: Some(bias), residual, activation: tail.activation });
         Filter::infer(shape, weights, input, output, finish);
     }
 
@@ -113,7 +120,11 @@ impl ConvolutionNorm {
         let pixels_per_image = shape.out_height * shape.out_width;
         let pixels = shape.batch * pixels_per_image;
         norm.begin(pixels);
-        let finish = if norm.normalizes_batch { Finish::Statistics(&mut norm.statistics) } else { Finish::NOTHING };
+        let finish = if norm.normalizes_batch {
+            Finish::Statistics(&mut norm.statistics)
+        } else {
+            Finish::NOTHING
+        };
         filter.train(tensors, shape, input, convolved, finish);
         norm.finish(pixels, tensors);
         // Without an output the step that reads this one normalises.
@@ -121,7 +132,16 @@ impl ConvolutionNorm {
             return;
         }
         let keep = (!keep.is_empty()).then_some(keep.as_slice());
-        normalize(convolved, &norm.scale, &norm.shift, residual, keep, tail.activation, pixels_per_image, output);
+        normalize(
+            convolved,
+            &norm.scale,
+            &norm.shift,
+            residual,
+            keep,
+            tail.activation,
+            pixels_per_image,
+            output,
+        );
     }
 
     /// Goes back to the gradient of the convolution's output, in place, and gives the residual's.
@@ -135,10 +155,12 @@ impl ConvolutionNorm {
         let (residual_place, accumulate) = places.residual.unwrap_or((Place::NOWHERE, false));
         let has_residual = residual_place != Place::NOWHERE;
         let [gradient, output, convolved, residual_gradient] =
-            disjoint(memory, [places.gradient, places.output, places.convolved, residual_place]).map(|slot| slot.of::<E>());
+            disjoint(memory, [places.gradient, places.output, places.convolved, residual_place])
+                .map(|slot| slot.of::<E>());
         let activation = self.tail.activation;
         let mask_source = self.mask_source();
-        let NormState { weight, bias, statistics, inverse_deviation, scale, shift, .. } = &self.norm;
+        let NormState { weight, bias, statistics, inverse_deviation, scale, shift, .. } =
+            &self.norm;
         let prologue = BackwardPrologue {
             mask: match mask_source {
                 MaskSource::None => Mask::None,
@@ -149,7 +171,16 @@ impl ConvolutionNorm {
             keep: (!self.keep.is_empty()).then_some(self.keep.as_slice()),
         };
         let (weight, bias) = gradients.of_two(&weight.place, &bias.place);
-        batch_norm::backward(prologue, convolved, gradient, &statistics.mean, inverse_deviation, weight, bias, partial);
+        batch_norm::backward(
+            prologue,
+            convolved,
+            gradient,
+            &statistics.mean,
+            inverse_deviation,
+            weight,
+            bias,
+            partial,
+        );
         self.norm.backward_input(gradients, convolved, gradient);
     }
 }
@@ -160,14 +191,17 @@ impl Compute for ConvolutionNorm {
         // Input and residual may be one map; then it is borrowed once.
         let has_residual = run.inputs.len() > 1;
         let shared = has_residual && run.inputs[0] == run.inputs[1];
-        let residual_place = if has_residual && !shared { run.inputs[1].clone() } else { Place::NOWHERE };
+        let residual_place =
+            if has_residual && !shared { run.inputs[1].clone() } else { Place::NOWHERE };
         let places = [run.inputs[0].clone(), residual_place, run.output, run.convolved];
         if let (Some(training), Some(add)) = (run.training, &self.tail.add) {
             branch_factors(add.drop_rate, add.stream, run.batch, training, &mut self.keep);
         }
         with_element!(run.precision, E => {
-            let [input, residual, output, convolved] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
-            let residual: Option<&[E]> = has_residual.then_some(if shared { &*input } else { &*residual });
+            let [input, residual, output, convolved] = disjoint(run.memory,
+                places).map(|slot| slot.of::<E>());
+            let residual: &[E] = if shared { &*input } else { &*residual };
+            let residual = has_residual.then_some(residual);
             match run.training {
                 None => self.infer(run.tensors, &shape, input, residual, output),
                 Some(_) => {
@@ -179,13 +213,29 @@ impl Compute for ConvolutionNorm {
     }
 
     fn backward(&mut self, run: Backward<'_>) {
-        let Backward { tensors, gradients, memory, gradient, targets, inputs, scratch, partial, .. } = run;
+        let Backward {
+            tensors,
+            gradients,
+            memory,
+            gradient,
+            targets,
+            inputs,
+            scratch,
+            partial,
+            ..
+        } = run;
         let residual = targets.get(1).cloned().flatten();
-        let places = Places { gradient: gradient.clone(), output: run.output, convolved: run.convolved, residual };
+        let places = Places {
+            gradient: gradient.clone(),
+            output: run.output,
+            convolved: run.convolved,
+            residual,
+        };
         let shape = self.filter.shape(run.batch, run.input_shapes[0], run.output_shape);
         with_element!(run.precision, E => {
             self.backward_norm::<E>(gradients, memory, places, partial);
-            let [slot, input] = disjoint(memory, [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
+            let [slot, input] = disjoint(memory,
+                [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
             let input = Input { values: input, normalization: run.normalization };
             self.filter.backward_weights(gradients, &shape, input, slot, scratch, partial);
             if let Some((place, accumulate)) = targets[0].clone() {

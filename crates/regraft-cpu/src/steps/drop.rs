@@ -12,11 +12,22 @@ fn factor(draws: &mut Draws, rate: f32) -> f32 {
 
 /// What each image's branch is multiplied with: nothing, or so much more that the mean stays. Empty
 /// if the rate is zero.
-pub(super) fn branch_factors(rate: f32, stream: u32, batch: usize, training: &TrainBatch<'_>, factors: &mut Vec<f32>) {
+pub(super) fn branch_factors(
+    rate: f32,
+    stream: u32,
+    batch: usize,
+    training: &TrainBatch<'_>,
+    factors: &mut Vec<f32>,
+) {
     factors.clear();
     if rate > 0.0 {
         factors.extend((0..batch as u32).map(|place| {
-            let draws = Draws::new(training.seed, Purpose::DropConnect, training.epoch, training.position + place);
+            let draws = Draws::new(
+                training.seed,
+                Purpose::DropConnect,
+                training.epoch,
+                training.position + place,
+            );
             factor(&mut draws.at_block(stream), rate)
         }));
     }
@@ -34,7 +45,12 @@ pub(super) fn value_factors(
     factors.clear();
     if rate > 0.0 {
         for place in 0..batch as u32 {
-            let draws = Draws::new(training.seed, Purpose::Dropout, training.epoch, training.position + place);
+            let draws = Draws::new(
+                training.seed,
+                Purpose::Dropout,
+                training.epoch,
+                training.position + place,
+            );
             let mut draws = draws.at_block(stream.wrapping_mul(DROPOUT_BLOCKS));
             factors.extend((0..length).map(|_| factor(&mut draws, rate)));
         }

@@ -27,10 +27,18 @@ impl Compute for DropoutStep {
         let Dropout { rate, stream } = self.operation;
         self.factors.clear();
         if let Some(training) = run.training {
-            value_factors(rate, stream, run.batch, run.output_shape.length(), training, &mut self.factors);
+            value_factors(
+                rate,
+                stream,
+                run.batch,
+                run.output_shape.length(),
+                training,
+                &mut self.factors,
+            );
         }
         with_element!(run.precision, E => {
-            let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
+            let [input, output] = disjoint(run.memory,
+                [run.inputs[0].clone(), run.output]).map(|slot| slot.of::<E>());
             if self.factors.is_empty() {
                 output.copy_from_slice(input);
             } else {
@@ -42,7 +50,8 @@ impl Compute for DropoutStep {
     fn backward(&mut self, run: Backward<'_>) {
         let Some((place, accumulate)) = run.targets[0].clone() else { return };
         with_element!(run.precision, E => {
-            let [gradient, target] = disjoint(run.memory, [run.gradient, place]).map(|slot| slot.of::<E>());
+            let [gradient, target] = disjoint(run.memory,
+                [run.gradient, place]).map(|slot| slot.of::<E>());
             if self.factors.is_empty() {
                 give(gradient, 1.0, target, accumulate);
             } else {

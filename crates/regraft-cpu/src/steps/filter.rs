@@ -62,7 +62,8 @@ impl Filter {
     /// The order of the weights' elements. Depthwise kernels of other sides run as grouped
     /// convolutions and read those' order.
     pub fn layout(&self) -> Layout {
-        let handled = self.operation.is_depthwise() && depthwise::KERNELS.contains(&self.operation.kernel);
+        let handled =
+            self.operation.is_depthwise() && depthwise::KERNELS.contains(&self.operation.kernel);
         if handled { Layout::Depthwise } else { Layout::ChannelsLast }
     }
 
@@ -70,7 +71,9 @@ impl Filter {
     pub fn reading(&self) -> Reading {
         let Convolution { kernel, stride, padding, groups, .. } = self.operation;
         let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
-        if kernel == 1 && stride == 1 && groups == 1 && !has_border || self.layout() == Layout::Depthwise {
+        if kernel == 1 && stride == 1 && groups == 1 && !has_border
+            || self.layout() == Layout::Depthwise
+        {
             Reading::Normalizes
         } else if groups == 1 && kernel > 1 {
             Reading::Recomputed
@@ -86,7 +89,12 @@ impl Filter {
 
     /// The weights with each output channel's multiplied by its `scale`, as the forward kernels
     /// take them.
-    pub fn prepare<E: MapElement>(&self, tensors: &Tensors, shape: &ConvolutionShape, scale: Option<&[f32]>) -> Prepared {
+    pub fn prepare<E: MapElement>(
+        &self,
+        tensors: &Tensors,
+        shape: &ConvolutionShape,
+        scale: Option<&[f32]>,
+    ) -> Prepared {
         let mut prepared = Prepared::default();
         let mut weights = self.weight.value(tensors).to_vec();
         if depthwise::handles(shape) {
@@ -98,7 +106,9 @@ impl Filter {
             prepared.depthwise = weights;
         } else {
             if let Some(scale) = scale {
-                for (filter, scale) in weights.chunks_exact_mut(shape.weight_length() / shape.out_channels).zip(scale) {
+                for (filter, scale) in
+                    weights.chunks_exact_mut(shape.weight_length() / shape.out_channels).zip(scale)
+                {
                     filter.iter_mut().for_each(|weight| *weight *= scale);
                 }
             }

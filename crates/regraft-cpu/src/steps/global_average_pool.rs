@@ -18,7 +18,8 @@ impl Compute for GlobalAveragePoolStep {
         let (from, to) = (run.inputs[0].precision, run.output.precision);
         let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]);
         with_element!(from, E => with_element!(to, F => {
-            pooling::average_forward(input.of::<E>(), shape.pixels(), shape.channels, output.of::<F>());
+            pooling::average_forward(input.of::<E>(), shape.pixels(), shape.channels,
+                output.of::<F>());
         }));
     }
 
@@ -28,7 +29,8 @@ impl Compute for GlobalAveragePoolStep {
         let (from, to) = (run.gradient.precision, place.precision);
         let [gradient, target] = disjoint(run.memory, [run.gradient, place]);
         with_element!(from, F => with_element!(to, E => {
-            pooling::average_backward(gradient.of::<F>(), shape.pixels(), shape.channels, target.of::<E>(), accumulate);
+            pooling::average_backward(gradient.of::<F>(), shape.pixels(), shape.channels,
+                target.of::<E>(), accumulate);
         }));
     }
 }

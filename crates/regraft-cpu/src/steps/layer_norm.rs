@@ -18,7 +18,12 @@ pub(crate) struct LayerNormStep {
 
 impl LayerNormStep {
     pub fn new(norm: LayerNorm) -> Self {
-        Self { epsilon: norm.epsilon, weight: Parameter::default(), bias: Parameter::default(), saved: Vec::new() }
+        Self {
+            epsilon: norm.epsilon,
+            weight: Parameter::default(),
+            bias: Parameter::default(),
+            saved: Vec::new(),
+        }
     }
 
     pub fn facts(gives_vector: bool) -> Facts {
@@ -41,14 +46,16 @@ impl Compute for LayerNormStep {
         let (from, to) = (run.inputs[0].precision, run.gradient.precision);
         let target = run.targets[0].clone();
         let (place, accumulate) = target.clone().unwrap_or((Place::NOWHERE, false));
-        let [input, gradient, slot] = disjoint(run.memory, [run.inputs[0].clone(), run.gradient, place]);
+        let [input, gradient, slot] =
+            disjoint(run.memory, [run.inputs[0].clone(), run.gradient, place]);
         let Self { weight, bias, saved, .. } = self;
         let values = weight.value(run.tensors);
         let (weight_gradient, bias_gradient) = run.gradients.of_two(&weight.place, &bias.place);
         with_element!(from, E => with_element!(to, O => {
             let target = target.is_some().then_some((slot.of::<E>(), accumulate));
             let (input, gradient) = (input.of::<E>(), gradient.of::<O>());
-            layer_norm::backward(input, gradient, values, saved, weight_gradient, bias_gradient, target, run.partial);
+            layer_norm::backward(input, gradient, values, saved, weight_gradient, bias_gradient,
+                target, run.partial);
         }));
     }
 

@@ -72,7 +72,13 @@ impl Compute for LinearStep {
         slot.read(|gradient| {
             input.read(|input| {
                 let input = if mask.is_empty() { input } else { dropped };
-                linear::backward_parameters(input, gradient, *inputs, weight_gradient, bias_gradient);
+                linear::backward_parameters(
+                    input,
+                    gradient,
+                    *inputs,
+                    weight_gradient,
+                    bias_gradient,
+                );
             });
         });
         let Some((place, accumulate)) = run.targets[0].clone() else { return };

@@ -37,7 +37,8 @@ impl Compute for MaxPoolStep {
             self.places.as_mut_slice()
         });
         let [input, output] = disjoint(run.memory, [run.inputs[0].clone(), run.output]);
-        with_element!(run.precision, E => pooling::max_forward(&shape, input.of::<E>(), output.of::<E>(), places));
+        with_element!(run.precision, E =>
+            pooling::max_forward(&shape, input.of::<E>(), output.of::<E>(), places));
     }
 
     fn backward(&mut self, run: Backward<'_>) {
@@ -45,7 +46,8 @@ impl Compute for MaxPoolStep {
         let Some((place, accumulate)) = run.targets[0].clone() else { return };
         let [gradient, target] = disjoint(run.memory, [run.gradient, place]);
         with_element!(run.precision, E => {
-            pooling::max_backward(&shape, gradient.of::<E>(), &self.places, target.of::<E>(), accumulate);
+            pooling::max_backward(&shape, gradient.of::<E>(), &self.places, target.of::<E>(),
+                accumulate);
         });
     }
 }

@@ -28,12 +28,14 @@ impl Compute for MultiplyStep {
         with_element!(run.precision, E => {
             if let Some((place, accumulate)) = run.targets[1].clone() {
                 let places = [run.inputs[0].clone(), run.gradient.clone(), place];
-                let [map, gradient, target] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
+                let [map, gradient, target] = disjoint(run.memory,
+                    places).map(|slot| slot.of::<E>());
                 channelwise::multiply_backward_vectors(map, gradient, channels, target, accumulate);
             }
             if let Some((place, accumulate)) = run.targets[0].clone() {
                 let places = [run.inputs[1].clone(), run.gradient, place];
-                let [vectors, gradient, target] = disjoint(run.memory, places).map(|slot| slot.of::<E>());
+                let [vectors, gradient, target] = disjoint(run.memory,
+                    places).map(|slot| slot.of::<E>());
                 channelwise::multiply(gradient, vectors, channels, target, accumulate);
             }
         });

@@ -26,7 +26,8 @@ pub(super) struct NormState {
 
 impl NormState {
     pub fn new(operation: BatchNorm) -> Self {
-        let [weight, bias, running_mean, running_variance] = std::array::from_fn(|_| Parameter::default());
+        let [weight, bias, running_mean, running_variance] =
+            std::array::from_fn(|_| Parameter::default());
         Self {
             operation,
             weight,
@@ -43,13 +44,20 @@ impl NormState {
 
     /// Scale and shift with running statistics.
     pub fn folded(&self, tensors: &Tensors) -> (Vec<f32>, Vec<f32>) {
-        let inverse = inverse_deviation(self.running_variance.running(tensors), self.operation.epsilon);
+        let inverse =
+            inverse_deviation(self.running_variance.running(tensors), self.operation.epsilon);
         self.scale_and_shift(tensors, &inverse, self.running_mean.running(tensors))
     }
 
-    fn scale_and_shift(&self, tensors: &Tensors, inverse: &[f32], mean: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    fn scale_and_shift(
+        &self,
+        tensors: &Tensors,
+        inverse: &[f32],
+        mean: &[f32],
+    ) -> (Vec<f32>, Vec<f32>) {
         let weights = self.weight.value(tensors).iter();
-        let scale: Vec<f32> = weights.zip(inverse).map(|(weight, inverse)| weight * inverse).collect();
+        let scale: Vec<f32> =
+            weights.zip(inverse).map(|(weight, inverse)| weight * inverse).collect();
         let biases = self.bias.value(tensors).iter().zip(mean).zip(&scale);
         let shift = biases.map(|((bias, mean), scale)| bias - mean * scale).collect();
         (scale, shift)
@@ -70,17 +78,22 @@ impl NormState {
     pub fn finish(&mut self, pixels: usize, tensors: &mut Tensors) {
         if self.normalizes_batch {
             let momentum = self.operation.momentum;
-            let (mean, variance) = tensors.running.of_two(&self.running_mean.place, &self.running_variance.place);
+            let (mean, variance) =
+                tensors.running.of_two(&self.running_mean.place, &self.running_variance.place);
             self.statistics.update_running(pixels, momentum, mean, variance);
         } else {
             let Statistics { mean, variance, .. } = &mut self.statistics;
-            for (statistic, running) in [(mean, &self.running_mean), (variance, &self.running_variance)] {
+            for (statistic, running) in
+                [(mean, &self.running_mean), (variance, &self.running_variance)]
+            {
                 statistic.clear();
                 statistic.extend_from_slice(running.running(tensors));
             }
         }
-        self.inverse_deviation = inverse_deviation(&self.statistics.variance, self.operation.epsilon);
-        (self.scale, self.shift) = self.scale_and_shift(tensors, &self.inverse_deviation, &self.statistics.mean);
+        self.inverse_deviation =
+            inverse_deviation(&self.statistics.variance, self.operation.epsilon);
+        (self.scale, self.shift) =
+            self.scale_and_shift(tensors, &self.inverse_deviation, &self.statistics.mean);
     }
 
     /// Turns the gradient of the normalised values into that of the values, in place, given the
@@ -89,7 +102,15 @@ impl NormState {
         let Self { statistics, inverse_deviation, scale, weight, bias, .. } = self;
         if self.normalizes_batch {
             let (weight, bias) = (gradients.of(&weight.place), gradients.of(&bias.place));
-            batch_norm::backward_input(input, gradient, &statistics.mean, inverse_deviation, scale, weight, bias);
+            batch_norm::backward_input(
+                input,
+                gradient,
+                &statistics.mean,
+                inverse_deviation,
+                scale,
+                weight,
+                bias,
+            );
         } else {
             batch_norm::backward_input_of_constants(gradient, scale);
         }

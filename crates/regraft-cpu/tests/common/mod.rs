@@ -1,5 +1,5 @@
-//! What the tests of networks share: the generator of weights and pictures that `fixtures/networks.py` of the repository
-//! describes, and its reference values.
+//! What the tests of networks share: the generator of weights and pictures that
+//! `fixtures/networks.py` of the repository describes, and its reference values.
 
 // Every file of tests compiles this module for itself and uses its part of it.
 #![allow(dead_code)]
@@ -51,7 +51,9 @@ pub fn engine(graph: Graph, image_size: usize, threads: usize) -> CpuEngine {
 pub fn generated_state(graph: &Graph) -> State {
     let mut tensors = parameters(graph);
     tensors.sort_by(|first, second| first.name.as_bytes().cmp(second.name.as_bytes()));
-    let generate = |(place, tensor): (u32, &ParameterInfo)| (tensor.name.clone(), generated(graph, tensor, stream(place)));
+    let generate = |(place, tensor): (u32, &ParameterInfo)| {
+        (tensor.name.clone(), generated(graph, tensor, stream(place)))
+    };
     (0..).zip(&tensors).map(generate).collect()
 }
 
@@ -59,9 +61,13 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
     let (name, shape) = (tensor.name.as_str(), &tensor.shape);
     let lite = graph.architecture == "efficientnet_lite0";
     let convnext = graph.architecture.starts_with("convnext");
-    let timm =
-        convnext || ["efficientnet_b", "tf_efficientnet_b", "mobilenet"].iter().any(|name| graph.architecture.starts_with(name));
-    let mut values = |change: &dyn Fn(f32) -> f32| (0..tensor.length()).map(|_| change(draws.uniform())).collect();
+    let timm = convnext
+        || ["efficientnet_b", "tf_efficientnet_b", "mobilenet"]
+            .iter()
+            .any(|name| graph.architecture.starts_with(name));
+    let mut values = |change: &dyn Fn(f32) -> f32| {
+        (0..tensor.length()).map(|_| change(draws.uniform())).collect()
+    };
     if shape.len() > 1 {
         let numerator = match shape.len() {
             _ if timm && !convnext => 5.0,
@@ -80,12 +86,17 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
         values(&|u| (0.5 + u) * scale)
     } else {
         let in_block = lite && name.starts_with("blocks.");
-        let shift = if in_block && (name.ends_with("bn1.bias") || name.ends_with("bn2.bias")) { 1.0 } else { 0.0 };
+        let shift = if in_block && (name.ends_with("bn1.bias") || name.ends_with("bn2.bias")) {
+            1.0
+        } else {
+            0.0
+        };
         values(&|u| (u - 0.5) * 0.2 + shift)
     }
 }
 
-/// Whether the batch norm's weight ends a residual branch, as the generator counts it: by its name alone.
+/// Whether the batch norm's weight ends a residual branch, as the generator counts it: by its name
+/// alone.
 fn ends_residual_branch(architecture: &str, name: &str) -> bool {
     match architecture {
         "efficientnet_lite0" => name.ends_with(".bn3.weight") && !name.ends_with(".0.bn3.weight"),
@@ -95,13 +106,21 @@ fn ends_residual_branch(architecture: &str, name: &str) -> bool {
     }
 }
 
-/// Values drawn as `[picture, channel, row, column]`, changed by `change(u, picture, row)`, as `[picture, row, column, channel]`.
-pub fn drawn_pictures(sample: u32, count: usize, size: usize, change: impl Fn(f32, usize, usize) -> f32) -> Vec<f32> {
+/// Values drawn as `[picture, channel, row, column]`, changed by `change(u, picture, row)`, as
+/// `[picture, row, column, channel]`.
+pub fn drawn_pictures(
+    sample: u32,
+    count: usize,
+    size: usize,
+    change: impl Fn(f32, usize, usize) -> f32,
+) -> Vec<f32> {
     let mut draws = stream(sample);
     let mut pictures = vec![0.0; count * 3 * size * size];
     for at in 0..pictures.len() {
-        let (column, row, channel, picture) = (at % size, at / size % size, at / size / size % 3, at / size / size / 3);
-        pictures[((picture * size + row) * size + column) * 3 + channel] = change(draws.uniform(), picture, row);
+        let (column, row, channel, picture) =
+            (at % size, at / size % size, at / size / size % 3, at / size / size / 3);
+        pictures[((picture * size + row) * size + column) * 3 + channel] =
+            change(draws.uniform(), picture, row);
     }
     pictures
 }
@@ -142,15 +161,20 @@ pub fn numbers(value: &Value) -> Vec<f64> {
 pub fn relative_difference(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-    let differences = found.iter().zip(expected).map(|(&found, &expected)| (f64::from(found) - expected).abs());
+    let differences =
+        found.iter().zip(expected).map(|(&found, &expected)| (f64::from(found) - expected).abs());
     // `max` would hide a NaN.
-    differences.fold(0.0, |worst, difference| if difference <= worst { worst } else { difference }) / largest
+    differences.fold(0.0, |worst, difference| if difference <= worst { worst } else { difference })
+        / largest
 }
 
 /// `||found - expected|| / ||expected||`
 pub fn norm_difference(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let differences = found.iter().zip(expected).map(|(found, expected)| (f64::from(*found) - f64::from(*expected)).powi(2));
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (f64::from(*found) - f64::from(*expected)).powi(2));
     differences.sum::<f64>().sqrt() / norm(expected)
 }
 

@@ -2,14 +2,19 @@
 
 use super::{drawn_pictures, number, numbers};
 use regraft_base::adam::AdamSettings;
-use regraft_nn::engine::{Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepOutput, Target, TrainBatch, Update};
+use regraft_nn::engine::{
+    Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepOutput, Target, TrainBatch, Update,
+};
 use serde_json::Value;
 
 /// The mean cross-entropy.
-pub const MEAN: LossSettings =
-    LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 }, reduction: Reduction::Mean };
+pub const MEAN: LossSettings = LossSettings {
+    loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+    reduction: Reduction::Mean,
+};
 
-/// The generator's striped pictures, `[N, H, W, 3]`, and their labels: a class is a width of stripes.
+/// The generator's striped pictures, `[N, H, W, 3]`, and their labels: a class is a width of
+/// stripes.
 pub fn pictures(count: usize, size: usize, classes: usize) -> (Vec<f32>, Vec<u32>) {
     let images = drawn_pictures(2_000_000, count, size, |u, picture, row| {
         let stripe = row >> (picture % classes + 1);
@@ -60,12 +65,25 @@ impl Run {
     }
 
     /// Makes step number `step`, counted from 1, with the pictures `chosen` of `images`.
-    pub fn step(&self, engine: &mut impl Engine, images: &[f32], labels: &[u32], chosen: &[usize], step: u64) -> StepOutput {
+    pub fn step(
+        &self,
+        engine: &mut impl Engine,
+        images: &[f32],
+        labels: &[u32],
+        chosen: &[usize],
+        step: u64,
+    ) -> StepOutput {
         let length = images.len() / labels.len();
-        let batch: Vec<f32> = chosen.iter().flat_map(|&picture| &images[picture * length..][..length]).copied().collect();
+        let batch: Vec<f32> = chosen
+            .iter()
+            .flat_map(|&picture| &images[picture * length..][..length])
+            .copied()
+            .collect();
         let labels: Vec<u32> = chosen.iter().map(|&picture| labels[picture]).collect();
         let mut rates = vec![self.rate; engine.graph().nodes.len()];
-        rates[engine.graph().backbone()..].iter_mut().for_each(|rate| *rate *= self.head_multiplier);
+        rates[engine.graph().backbone()..]
+            .iter_mut()
+            .for_each(|rate| *rate *= self.head_multiplier);
         let batch = TrainBatch {
             input: Input::values(&batch),
             target: Target::Labels(&labels),

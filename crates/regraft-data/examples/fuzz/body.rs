@@ -1,4 +1,5 @@
-//! The way from a file's bytes to the network's input, with checks of what must hold whatever the bytes are.
+//! The way from a file's bytes to the network's input, with checks of what must hold whatever the
+//! bytes are.
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::{Augmentation, training_pixels};
@@ -8,8 +9,8 @@ use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, eval
 /// Pictures of more pixels are refused, so that a run tries many.
 const MAX_PIXELS: u64 = 1 << 20;
 
-/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason where a decoder panicked, which a
-/// user sees as that file's error.
+/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason
+/// where a decoder panicked, which a user sees as that file's error.
 ///
 /// # Panics
 ///
@@ -37,7 +38,10 @@ pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
         assert!(pixels > 0 && pixels <= MAX_PIXELS, "{} x {} pixels", image.width, image.height);
         assert_eq!(image.pixels.len() as u64, pixels * 3, "three levels for each pixel");
         assert!(decoded.reduction.is_power_of_two() && decoded.reduction <= 8);
-        assert!(options.allow_truncated || !decoded.truncated, "nothing is cut off unless that is allowed");
+        assert!(
+            options.allow_truncated || !decoded.truncated,
+            "nothing is cut off unless that is allowed"
+        );
         match (&whole, options.least_side) {
             // What is decoded at a part of its size has that part of the size.
             (Some((width, height)), Some(_)) => {
@@ -55,8 +59,13 @@ pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
 
 fn to_tensor(image: &regraft_data::RgbImage) {
     for resize in [ResizeMode::Crop { short_side: 18 }, ResizeMode::Squash, ResizeMode::Letterbox] {
-        let preprocessing =
-            Preprocessing { image_size: 16, resize, interpolation: Interpolation::Bicubic, mean: [0.485; 3], std: [0.229; 3] };
+        let preprocessing = Preprocessing {
+            image_size: 16,
+            resize,
+            interpolation: Interpolation::Bicubic,
+            mean: [0.485; 3],
+            std: [0.229; 3],
+        };
         let mut draws = Draws::new(1, Purpose::Augment, 0, image.width);
         let squares = [
             evaluation_pixels(image, &preprocessing),

@@ -29,7 +29,9 @@ pub fn table(bytes: &[u8], folder: &Path) {
                 let parts = [&catalogue.train, &catalogue.validation, &catalogue.test];
                 parts.into_iter().for_each(|part| right(part, &catalogue.classes));
             }
-            Err(error) => assert!(error.to_string().starts_with(table.to_str().expect("text")), "{error}"),
+            Err(error) => {
+                assert!(error.to_string().starts_with(table.to_str().expect("text")), "{error}")
+            }
         }
         if let Ok(labelled) = scan_labelled(&table, &options.cache) {
             right(&labelled.samples, &labelled.names);
@@ -38,8 +40,8 @@ pub fn table(bytes: &[u8], folder: &Path) {
     }
 }
 
-/// Unpacks `bytes` in the empty folder `folder`: nothing may be written outside of a folder inside it, nor
-/// more than the limit.
+/// Unpacks `bytes` in the empty folder `folder`: nothing may be written outside of a folder inside
+/// it, nor more than the limit.
 ///
 /// # Panics
 ///

@@ -1,13 +1,16 @@
-//! Changed copies of test images, tables or archives, read for as long as you like, with any toolchain:
+//! Changed copies of test images, tables or archives, read for as long as you like, with any
+//! toolchain:
 //!
 //! ```sh
-//! cargo run --release -p regraft-data --example fuzz -- [--kind images|tables|archives] [--seconds 60] [--seed 0] \
+//! cargo run --release -p regraft-data --example fuzz -- \
+//!     [--kind images|tables|archives] [--seconds 60] [--seed 0] \
 //!     [--keep FOLDER] [MORE FILES...]
 //! ```
 //!
-//! It stops at what must not happen: a panic outside an image decoder, pixels that do not fit their image, a label without a
-//! class, a file outside its folder. Decoders' panics and slow files are kept in `--keep` and counted. (`fuzz/` has the same for
-//! `cargo fuzz`, which is guided by coverage.)
+//! It stops at what must not happen: a panic outside an image decoder, pixels that do not fit their
+//! image, a label without a class, a file outside its folder. Decoders' panics and slow files are
+//! kept in `--keep` and counted. (`fuzz/` has the same for `cargo fuzz`, which is guided by
+//! coverage.)
 
 mod body;
 mod data_files;
@@ -21,7 +24,8 @@ use std::time::{Duration, Instant};
 /// A file that takes longer is worth a look.
 const SLOW: Duration = Duration::from_secs(2);
 /// Values that sit at the edges of what headers hold.
-const EDGES: [u32; 12] = [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF];
+const EDGES: [u32; 12] =
+    [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -31,7 +35,8 @@ enum Kind {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut kind, mut seconds, mut seed, mut keep) = (Kind::Images, 60.0, 0u64, std::env::temp_dir());
+    let (mut kind, mut seconds, mut seed, mut keep) =
+        (Kind::Images, 60.0, 0u64, std::env::temp_dir());
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -42,7 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     "images" => Kind::Images,
                     "tables" => Kind::Tables,
                     "archives" => Kind::Archives,
-                    other => return Err(format!("{other}: is none of images, tables and archives").into()),
+                    other => {
+                        return Err(
+                            format!("{other}: is none of images, tables and archives").into()
+                        );
+                    }
                 }
             }
             "--seconds" => seconds = value()?.parse()?,
@@ -66,7 +75,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if kind == Kind::Archives && draws.below(2) == 0 {
             seeds::mend_tar(&mut bytes);
             if draws.below(2) == 0 {
-                let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut packed =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 packed.write_all(&bytes)?;
                 bytes = packed.finish()?;
             }
@@ -80,7 +90,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 if let Some(reason) = body::bytes_to_tensors(&bytes) {
                     panics += 1;
                     println!("round {round}: {reason}");
-                    std::fs::copy(&current, keep.join(format!("regraft-fuzz-panic-{seed}-{round}")))?;
+                    std::fs::copy(
+                        &current,
+                        keep.join(format!("regraft-fuzz-panic-{seed}-{round}")),
+                    )?;
                 }
             }
             Kind::Tables => data_files::table(&bytes, folder.path()),
@@ -98,7 +111,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         round += 1;
     }
-    println!("{round} files, {panics} decoders' panics, {slow} slow files (kept in {})", keep.display());
+    println!(
+        "{round} files, {panics} decoders' panics, {slow} slow files (kept in {})",
+        keep.display()
+    );
     Ok(())
 }
 
@@ -132,7 +148,8 @@ fn changed(seeds: &[Vec<u8>], draws: &mut Draws) -> Vec<u8> {
             2 => bytes[place] = EDGES[draws.below(7) as usize] as u8,
             3 => {
                 let edge = EDGES[draws.below(EDGES.len() as u32) as usize];
-                let word = if draws.below(2) == 0 { edge.to_be_bytes() } else { edge.to_le_bytes() };
+                let word =
+                    if draws.below(2) == 0 { edge.to_be_bytes() } else { edge.to_le_bytes() };
                 let width = if draws.below(2) == 0 { 2 } else { 4 };
                 for (target, byte) in bytes[place..].iter_mut().zip(&word[4 - width..]) {
                     *target = *byte;

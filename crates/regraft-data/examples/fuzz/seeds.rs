@@ -10,7 +10,8 @@ use zip::write::SimpleFileOptions;
 const TABLES: [&str; 8] = [
     "path,label,split\na.jpg,cat,train\n\"b, c.jpg\",dog,\nv.jpg,cat,val\nt.jpg,dog,test\n",
     "\u{feff}Split\tImage\tclass\r\ntraining\tb/1.jpg\tdog\r\n\t\"a \"\"2\"\".jpg\"\tcat\r\n",
-    "{\"path\": \"a.jpg\", \"label\": \"cat\"}\n{\"file_name\": \"b.jpg\", \"class\": 3, \"fold\": null}\n",
+    "{\"path\": \"a.jpg\", \"label\": \"cat\"}\n{\"file_name\": \"b.jpg\", \"class\": 3, \
+     \"fold\": null}\n",
     "filename, cat, dog\na.jpg, 0, 1\nb.jpg, 1.0, 0.0\n",
     "sep=;\r\npath;label;is_valid\r\n a.jpg ;x;0\r\n\"b.jpg \";\"y\ny\";1\r\n",
     "path,caption,label\ra,\"one\r\ntwo\",nan\rb,\"\",0\rc,x,0.0\r",
@@ -68,8 +69,11 @@ fn tar_archive() -> Result<Vec<u8>, Error> {
 /// Puts the right sums into all headers of a tar archive, so that what was changed in them is read.
 pub fn mend_tar(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
-        let sum: u32 =
-            block.iter().enumerate().map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) }).sum();
+        let sum: u32 = block
+            .iter()
+            .enumerate()
+            .map(|(at, &byte)| if (148..156).contains(&at) { 32 } else { u32::from(byte) })
+            .sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     }
 }

@@ -17,7 +17,8 @@ pub enum ArchiveError {
         message: String,
     },
     /// Not an archive, or a damaged one.
-    #[error("{}: is not an archive that can be read ({message}); get it again, or unpack it yourself and name the folder", .path.display())]
+    #[error("{}: is not an archive that can be read ({message}); get it again, or unpack it \
+        yourself and name the folder", .path.display())]
     Damaged {
         /// The archive.
         path: PathBuf,
@@ -25,7 +26,8 @@ pub enum ArchiveError {
         message: String,
     },
     /// An intact archive that uses what is not supported.
-    #[error("{}: its entry {entry:?} is {what}, which is not supported; unpack it yourself and name the folder", .path.display())]
+    #[error("{}: its entry {entry:?} is {what}, which is not supported; unpack it yourself and \
+        name the folder", .path.display())]
     Unsupported {
         /// The archive.
         path: PathBuf,
@@ -34,7 +36,8 @@ pub enum ArchiveError {
         /// What it is, such as `encrypted`.
         what: String,
     },
-    /// An entry that would be written somewhere else, or over another, or is neither file nor folder.
+    /// An entry that would be written somewhere else, or over another, or is neither file nor
+    /// folder.
     #[error("{}: its entry {entry:?} {why}; nothing of it is used", .path.display())]
     Entry {
         /// The archive.
@@ -46,7 +49,8 @@ pub enum ArchiveError {
     },
     /// Too much.
     #[error(
-        "{}: unpacks to more than {} MiB or {} entries, which no archive of images of its size does; unpack it yourself if you trust it",
+        "{}: unpacks to more than {} MiB or {} entries, which no archive of images of its size \
+         does; unpack it yourself if you trust it",
         .path.display(),
         .limits.bytes >> 20,
         .limits.entries

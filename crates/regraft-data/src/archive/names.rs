@@ -5,33 +5,42 @@ use std::path::{Component, Path, PathBuf};
 
 /// The upper half of code page 437, in which ZIP archives write names unless they say UTF-8
 /// (APPNOTE.TXT, appendix D).
-const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+const CP437: &str = "\
+    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»\
+    ░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
-/// A name as text, and whether its encoding is a guess. Names are UTF-8 if they can be, whatever the
-/// archive says: macOS writes UTF-8 and does not say so. Others are read as code page 437, in which
-/// different bytes stay different names. They may well be Shift JIS, GBK or Latin-1, which bytes
-/// alone do not tell.
+/// A name as text, and whether its encoding is a guess. Names are UTF-8 if they can be, whatever
+/// the archive says: macOS writes UTF-8 and does not say so. Others are read as code page 437, in
+/// which different bytes stay different names. They may well be Shift JIS, GBK or Latin-1, which
+/// bytes alone do not tell.
 pub fn decode(name: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(name) {
         Ok(name) => (Cow::Borrowed(name), false),
         Err(_) => {
             let upper: Vec<char> = CP437.chars().collect();
-            let decoded = |&byte: &u8| if byte < 0x80 { char::from(byte) } else { upper[usize::from(byte - 0x80)] };
+            let decoded = |&byte: &u8| {
+                if byte < 0x80 { char::from(byte) } else { upper[usize::from(byte - 0x80)] }
+            };
             (Cow::Owned(name.iter().map(decoded).collect()), true)
         }
     }
 }
 
-/// An entry's name as a path inside a folder, or why it is none. A backslash separates folders on every system, since archives are
-/// written on Windows too. A colon is part of a name, except on Windows, where it ends a drive or begins an alternate stream.
+/// An entry's name as a path inside a folder, or why it is none. A backslash separates folders on
+/// every system, since archives are written on Windows too. A colon is part of a name, except on
+/// Windows, where it ends a drive or begins an alternate stream.
 pub fn inside(name: &str) -> Result<PathBuf, &'static str> {
     const COLON: &str = "has a colon in its name, which no file on Windows may have";
     let name = name.replace('\\', "/");
     let mut path = PathBuf::new();
     for component in Path::new(&name).components() {
         match component {
-            Component::Normal(part) if part.as_encoded_bytes().contains(&0) => return Err("has a zero byte in its name"),
-            Component::Normal(part) if cfg!(windows) && part.as_encoded_bytes().contains(&b':') => return Err(COLON),
+            Component::Normal(part) if part.as_encoded_bytes().contains(&0) => {
+                return Err("has a zero byte in its name");
+            }
+            Component::Normal(part) if cfg!(windows) && part.as_encoded_bytes().contains(&b':') => {
+                return Err(COLON);
+            }
             Component::Normal(part) => path.push(part),
             Component::CurDir => {}
             _ => return Err("leads out of the folder that it is unpacked into"),

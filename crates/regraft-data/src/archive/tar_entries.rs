@@ -12,8 +12,8 @@ use super::error::{ArchiveError, file_error};
 use super::target::Target;
 use crate::named_file;
 
-/// Bytes of headers before one entry: long names and PAX records are read into memory. Linux's paths
-/// have at most 4,096 bytes.
+/// Bytes of headers before one entry: long names and PAX records are read into memory. Linux's
+/// paths have at most 4,096 bytes.
 const HEADERS: u64 = 1 << 20;
 /// Tar archives are written in blocks of 512 bytes and end with two blocks of zeros.
 const BLOCK: usize = 512;
@@ -24,8 +24,10 @@ pub fn unpack(
     target: &mut Target<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ArchiveError> {
-    let file = BufReader::new(named_file::open(archive).map_err(|error| file_error(archive, &error))?);
-    let content: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let file =
+        BufReader::new(named_file::open(archive).map_err(|error| file_error(archive, &error))?);
+    let content: Box<dyn Read> =
+        if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let allowed = Rc::new(Cell::new(HEADERS));
     let ended = Rc::new(Cell::new(false));
     let content = Bounded { content, allowed: Rc::clone(&allowed), ended: Rc::clone(&ended) };
@@ -39,7 +41,8 @@ pub fn unpack(
         let mut content = content.map_err(|error| damaged(target, error))?;
         let kind = content.header().entry_type();
         if kind == EntryType::XGlobalHeader {
-            // `git archive` writes the commit there. Its bytes are skipped, within the bound for headers.
+            // `git archive` writes the commit there. Its bytes are skipped, within the bound for
+            // headers.
             continue;
         }
         let entry = target.entry(&content.path_bytes())?;
@@ -49,17 +52,25 @@ pub fn unpack(
         allowed.set(u64::MAX);
         match kind {
             // Archives from before POSIX mark a folder by its name alone.
-            EntryType::Regular if entry.name.ends_with('/') && content.size() == 0 => target.folder(&entry)?,
+            EntryType::Regular if entry.name.ends_with('/') && content.size() == 0 => {
+                target.folder(&entry)?
+            }
             EntryType::Directory => target.folder(&entry)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let size = content.size();
                 let mut counted = Counted { content: &mut content, bytes: 0 };
                 target.file(&entry, &mut counted)?;
                 if counted.bytes < size {
-                    return Err(target.damaged(format!("{}: the archive ends inside it", entry.name)));
+                    return Err(
+                        target.damaged(format!("{}: the archive ends inside it", entry.name))
+                    );
                 }
             }
-            EntryType::Link | EntryType::Symlink | EntryType::Char | EntryType::Block | EntryType::Fifo => {
+            EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Fifo => {
                 return Err(target.refused(&entry.name, "is a link or a device"));
             }
             _ => return Err(target.refused(&entry.name, "is neither a file nor a folder")),
@@ -78,14 +89,18 @@ pub fn unpack(
         match rest.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) if buffer[..length].iter().all(|&byte| byte == 0) => {}
-            Ok(_) => return Err(target.damaged("there is more after its end mark (several archives in one?)".to_owned())),
+            Ok(_) => {
+                return Err(target.damaged(
+                    "there is more after its end mark (several archives in one?)".to_owned(),
+                ));
+            }
             Err(error) => return Err(target.damaged(error.to_string())),
         }
     }
 }
 
-/// Whether the entry's content is a map of its holes followed by its data, as GNU tar writes it with
-/// `--sparse --format=pax`. The `tar` crate would take both for the content.
+/// Whether the entry's content is a map of its holes followed by its data, as GNU tar writes it
+/// with `--sparse --format=pax`. The `tar` crate would take both for the content.
 fn has_pax_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
     let Some(records) = entry.pax_extensions()? else { return Ok(false) };
     for record in records {

@@ -10,8 +10,10 @@ use super::names;
 use super::{ArchiveKind, UnpackLimits};
 
 /// Two entries that the file system takes for one.
-const SAME: &str = "is the same file or folder as another entry on this file system, which does not tell \
-                    their names apart (letter case or the form of accents); rename one, or unpack it elsewhere";
+const SAME: &str = "is the same file or folder as another entry on this file system, which does \
+    not tell \
+                    their names apart (letter case or the form of accents); rename one, or unpack \
+                        it elsewhere";
 
 /// Bytes of a name: more than any system opens (`PATH_MAX` of Linux).
 const MAX_NAME: usize = 4096;
@@ -37,10 +39,23 @@ pub struct Entry {
 }
 
 impl<'a> Target<'a> {
-    pub fn new(archive: &'a Path, folder: &'a Path, limits: &'a UnpackLimits) -> Result<Self, ArchiveError> {
+    pub fn new(
+        archive: &'a Path,
+        folder: &'a Path,
+        limits: &'a UnpackLimits,
+    ) -> Result<Self, ArchiveError> {
         fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
         let (files, folders) = (HashSet::new(), HashSet::new());
-        Ok(Self { archive, folder, limits, left: limits.bytes, entries: 0, files, folders, guessed: (0, String::new()) })
+        Ok(Self {
+            archive,
+            folder,
+            limits,
+            left: limits.bytes,
+            entries: 0,
+            files,
+            folders,
+            guessed: (0, String::new()),
+        })
     }
 
     pub fn damaged(&self, message: String) -> ArchiveError {
@@ -52,7 +67,11 @@ impl<'a> Target<'a> {
     }
 
     pub fn unsupported(&self, entry: &str, what: String) -> ArchiveError {
-        ArchiveError::Unsupported { path: self.archive.to_path_buf(), entry: entry.to_owned(), what }
+        ArchiveError::Unsupported {
+            path: self.archive.to_path_buf(),
+            entry: entry.to_owned(),
+            what,
+        }
     }
 
     pub fn too_large(&self) -> ArchiveError {
@@ -85,8 +104,8 @@ impl<'a> Target<'a> {
         self.make(entry, &entry.relative)
     }
 
-    /// Each folder is made by itself: one that is there without having been made is another entry's, under
-    /// a name that the file system takes for the same.
+    /// Each folder is made by itself: one that is there without having been made is another
+    /// entry's, under a name that the file system takes for the same.
     fn make(&mut self, entry: &Entry, relative: &Path) -> Result<(), ArchiveError> {
         let known = |path: &&Path| !path.as_os_str().is_empty() && !self.folders.contains(*path);
         let missing: Vec<&Path> = relative.ancestors().take_while(known).collect();
@@ -97,7 +116,9 @@ impl<'a> Target<'a> {
             let path = self.folder.join(relative);
             match fs::create_dir(&path) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.refused(&entry.name, SAME)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(self.refused(&entry.name, SAME));
+                }
                 Err(error) => return Err(file_error(&path, &error)),
             }
             self.folders.insert(relative.to_path_buf());
@@ -121,11 +142,14 @@ impl<'a> Target<'a> {
         let path = self.folder.join(relative);
         let file = match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.refused(&entry.name, SAME)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(self.refused(&entry.name, SAME));
+            }
             Err(error) => return Err(file_error(&path, &error)),
         };
         let mut writer = BufWriter::new(file);
-        let (written, read_failed) = copy(content, &mut writer, self.left).map_err(|error| file_error(&path, &error))?;
+        let (written, read_failed) =
+            copy(content, &mut writer, self.left).map_err(|error| file_error(&path, &error))?;
         writer.flush().map_err(|error| file_error(&path, &error))?;
         if let Some(error) = read_failed {
             return Err(self.damaged(format!("{}: {error}", entry.name)));
@@ -137,16 +161,20 @@ impl<'a> Target<'a> {
     /// What to tell the user, a sentence each.
     pub fn notes(self, kind: ArchiveKind) -> Vec<String> {
         let advice = match kind {
-            ArchiveKind::Zip => "unpack it yourself (`unzip -O GBK`, `unzip -O SHIFT_JIS`) and name the folder",
+            ArchiveKind::Zip => {
+                "unpack it yourself (`unzip -O GBK`, `unzip -O SHIFT_JIS`) and name the folder"
+            }
             // No tar program converts names.
             ArchiveKind::Tar | ArchiveKind::TarGz => {
-                "unpack it yourself with tar, convert the names (`convmv -r --notest -f latin1 -t utf8 FOLDER`) and name the folder"
+                "unpack it yourself with tar, convert the names (`convmv -r --notest -f latin1 -t \
+                 utf8 FOLDER`) and name the folder"
             }
         };
         match self.guessed {
             (0, _) => Vec::new(),
             (count, first) => vec![format!(
-                "Names in {} that are not UTF-8 were read as code page 437 ({count}, such as {first:?}). If they \
+                "Names in {} that are not UTF-8 were read as code page 437 ({count}, such as \
+                 {first:?}). If they \
                  look wrong, {advice}.",
                 self.archive.display()
             )],
@@ -154,8 +182,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Copies at most one byte more than `limit`. Returns the bytes written, and the error of the source if it failed.
-fn copy(source: &mut dyn Read, target: &mut dyn Write, limit: u64) -> io::Result<(u64, Option<io::Error>)> {
+/// Copies at most one byte more than `limit`. Returns the bytes written, and the error of the
+/// source if it failed.
+fn copy(
+    source: &mut dyn Read,
+    target: &mut dyn Write,
+    limit: u64,
+) -> io::Result<(u64, Option<io::Error>)> {
     let mut source = source.take(limit.saturating_add(1));
     let mut buffer = [0; 1 << 14];
     let mut written = 0;

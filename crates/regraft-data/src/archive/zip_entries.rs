@@ -13,9 +13,14 @@ use super::names;
 use super::target::Target;
 use crate::named_file;
 
-pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<(), ArchiveError> {
+pub fn unpack(
+    archive: &Path,
+    target: &mut Target<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(), ArchiveError> {
     let file = named_file::open(archive).map_err(|error| file_error(archive, &error))?;
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
+    let mut zip =
+        ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
     // The reader keeps the last of several entries with one name.
     if zip.has_duplicate_names() {
         return Err(match name_twice(archive, &zip) {
@@ -43,7 +48,8 @@ pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(
             let mut content = match zip.by_index(place) {
                 Ok(content) => content,
                 Err(ZipError::UnsupportedArchive(message)) => {
-                    return Err(target.unsupported(&entry.name, format!("stored in another way ({message})")));
+                    return Err(target
+                        .unsupported(&entry.name, format!("stored in another way ({message})")));
                 }
                 Err(error) => return Err(target.damaged(format!("{}: {error}", entry.name))),
             };
@@ -54,7 +60,8 @@ pub fn unpack(archive: &Path, target: &mut Target<'_>, progress: &mut dyn FnMut(
     Ok(())
 }
 
-/// The first name that occurs a second time in the central directory (APPNOTE.TXT, 4.3.12). `None` if it cannot be read.
+/// The first name that occurs a second time in the central directory (APPNOTE.TXT, 4.3.12). `None`
+/// if it cannot be read.
 fn name_twice(archive: &Path, zip: &ZipArchive<BufReader<File>>) -> Option<String> {
     let mut file = BufReader::new(named_file::open(archive).ok()?);
     file.seek(SeekFrom::Start(zip.central_directory_start())).ok()?;
@@ -78,7 +85,8 @@ fn name_twice(archive: &Path, zip: &ZipArchive<BufReader<File>>) -> Option<Strin
 
 /// The name of a method that is not read, by the numbers of APPNOTE.TXT, 4.4.5.
 fn other_method(method: CompressionMethod) -> Option<String> {
-    // The number of a method that `zip` was built without is in a variant that it wants nobody to make.
+    // The number of a method that `zip` was built without is in a variant that it wants nobody to
+    // make.
     #[allow(deprecated)]
     let number = match method {
         CompressionMethod::Stored | CompressionMethod::Deflated => return None,

@@ -59,12 +59,13 @@ pub enum CopyProgress {
     },
 }
 
-/// Pairs whose pixels are compared before it is looked again which of the others already belong together.
+/// Pairs whose pixels are compared before it is looked again which of the others already belong
+/// together.
 const ROUND: usize = 256;
 
-/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them; blank pictures only where the
-/// files are the same. Groups are ordered by their first file. The outcome does not depend on `workers`. `progress` is called
-/// from any thread.
+/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them;
+/// blank pictures only where the files are the same. Groups are ordered by their first file. The
+/// outcome does not depend on `workers`. `progress` is called from any thread.
 #[must_use]
 pub fn copies(
     paths: &[&Path],
@@ -75,7 +76,9 @@ pub fn copies(
 ) -> Vec<CopyGroup> {
     let mut groups = Groups::new(facts.len());
     let mut first_of: HashMap<[u8; 32], usize> = HashMap::new();
-    for (place, hash) in facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.sha256?))) {
+    for (place, hash) in
+        facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.sha256?)))
+    {
         groups.join(*first_of.entry(hash).or_insert(place), place);
     }
     let exact_root: Vec<usize> = (0..facts.len()).map(|place| groups.root(place)).collect();
@@ -86,12 +89,16 @@ pub fn copies(
         .filter(|(_, thumbnail)| thumbnail.deviation() >= BLANK_DEVIATION)
         .unzip();
     let total = thumbnails.len();
-    let found = candidates(&thumbnails, workers, &|done| progress(CopyProgress::LookingUp { done, total }));
+    let found =
+        candidates(&thumbnails, workers, &|done| progress(CopyProgress::LookingUp { done, total }));
     let mut likely = likely_pairs(&found, &thumbnails, workers);
     // The likeliest first: they join what need not be compared again.
     likely.sort_by(|(left, left_fit), (right, right_fit)| {
         let places = |candidate: &Candidate| (candidate.whole, candidate.crop);
-        right_fit.correlation.total_cmp(&left_fit.correlation).then(places(left).cmp(&places(right)))
+        right_fit
+            .correlation
+            .total_cmp(&left_fit.correlation)
+            .then(places(left).cmp(&places(right)))
     });
 
     let options = decode_options(options);
@@ -100,7 +107,9 @@ pub fn copies(
     for round in likely.chunks(ROUND) {
         let open: Vec<&(Candidate, Alignment)> = round
             .iter()
-            .filter(|(pair, _)| groups.root(places[pair.whole as usize]) != groups.root(places[pair.crop as usize]))
+            .filter(|(pair, _)| {
+                groups.root(places[pair.whole as usize]) != groups.root(places[pair.crop as usize])
+            })
             .collect();
         let compared = parallel::map(
             open.len(),
@@ -134,19 +143,37 @@ pub fn copies(
     found
 }
 
-fn likely_pairs(found: &[Candidate], thumbnails: &[&Thumbnail], workers: usize) -> Vec<(Candidate, Alignment)> {
-    let coarse = parallel::map(thumbnails.len(), workers, &|place| coarse_details(thumbnails[place]), &|_| {});
+fn likely_pairs(
+    found: &[Candidate],
+    thumbnails: &[&Thumbnail],
+    workers: usize,
+) -> Vec<(Candidate, Alignment)> {
+    let coarse = parallel::map(
+        thumbnails.len(),
+        workers,
+        &|place| coarse_details(thumbnails[place]),
+        &|_| {},
+    );
     let fit = |place: usize| {
         let Candidate { whole, crop, is_mirrored } = found[place];
         let pair = [whole as usize, crop as usize];
-        align_thumbnails(pair.map(|picture| thumbnails[picture]), pair.map(|picture| &coarse[picture]), is_mirrored)
+        align_thumbnails(
+            pair.map(|picture| thumbnails[picture]),
+            pair.map(|picture| &coarse[picture]),
+            is_mirrored,
+        )
     };
     let fits = parallel::map(found.len(), workers, &fit, &|_| {});
     found.iter().zip(fits).filter_map(|(&candidate, fit)| Some((candidate, fit?))).collect()
 }
 
 /// A file that has become unreadable meanwhile is no copy.
-fn agreement(paths: [&Path; 2], pair: &Candidate, fit: &Alignment, options: &DecodeOptions) -> Option<Agreement> {
+fn agreement(
+    paths: [&Path; 2],
+    pair: &Candidate,
+    fit: &Alignment,
+    options: &DecodeOptions,
+) -> Option<Agreement> {
     let [whole, crop] = paths.map(|path| decode(path, options));
     Some(compare(&whole.ok()?, &crop.ok()?, fit.margins, pair.is_mirrored))
 }
@@ -182,7 +209,8 @@ mod tests {
     use std::path::PathBuf;
     use tempfile::TempDir;
 
-    /// Shop pictures of 28 x 28 pixels, grey on black, three kinds of clothes that resemble each other, sorted by name.
+    /// Shop pictures of 28 x 28 pixels, grey on black, three kinds of clothes that resemble each
+    /// other, sorted by name.
     fn clothes() -> Vec<PathBuf> {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/fashion/train");
         let mut paths: Vec<PathBuf> = ["coat", "pullover", "shirt"]
@@ -199,8 +227,11 @@ mod tests {
         let mut paths = clothes();
         assert_eq!(paths.len(), 180);
         let folder = TempDir::new().expect("a folder");
-        let (mirrored, brighter, exact) =
-            (folder.path().join("mirrored.png"), folder.path().join("brighter.png"), folder.path().join("exact.png"));
+        let (mirrored, brighter, exact) = (
+            folder.path().join("mirrored.png"),
+            folder.path().join("brighter.png"),
+            folder.path().join("exact.png"),
+        );
         let open = |place: usize| image::open(&paths[place]).expect("a picture").to_luma8();
         image::imageops::flip_horizontal(&open(7)).save(&mirrored).expect("saved");
         image::imageops::brighten(&open(130), 12).save(&brighter).expect("saved");
@@ -210,7 +241,8 @@ mod tests {
         let options = DecodeOptions::default();
         let facts = inspect(&paths, 2, &options, &|_| {});
 
-        let thumbnails: Vec<&Thumbnail> = facts.iter().filter_map(|facts| facts.thumbnail.as_ref()).collect();
+        let thumbnails: Vec<&Thumbnail> =
+            facts.iter().filter_map(|facts| facts.thumbnail.as_ref()).collect();
         let found = candidates(&thumbnails, 2, &|_| {});
         assert!(found.len() <= 16 * paths.len(), "{} candidates", found.len());
         // Files are opened for these alone.
@@ -219,7 +251,11 @@ mod tests {
 
         let groups = copies(&paths, &facts, 2, &options, &|_| {});
         let group = |files: [usize; 2], kind| CopyGroup { files: files.to_vec(), kind };
-        let planted = [group([7, 180], CopyKind::Near), group([130, 181], CopyKind::Near), group([150, 182], CopyKind::Exact)];
+        let planted = [
+            group([7, 180], CopyKind::Near),
+            group([130, 181], CopyKind::Near),
+            group([150, 182], CopyKind::Exact),
+        ];
         assert_eq!(groups, planted);
     }
 }

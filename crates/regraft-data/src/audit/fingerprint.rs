@@ -1,17 +1,20 @@
 //! A perceptual hash of a picture and of all its slight crops.
 //!
-//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (Zauner 2010, "Implementation and
-//! benchmarking of perceptual image hash functions", calls it pHash). A crop changes it, so a picture is looked up by the hashes
-//! of 25 windows of it: of every crop of up to a tenth at each edge, one lies within a fortieth at each edge. A mirrored picture
-//! needs no hash of its own: mirroring changes the sign of the odd horizontal frequencies.
+//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (Zauner 2010,
+//! "Implementation and benchmarking of perceptual image hash functions", calls it pHash). A crop
+//! changes it, so a picture is looked up by the hashes of 25 windows of it: of every crop of up to
+//! a tenth at each edge, one lies within a fortieth at each edge. A mirrored picture needs no hash
+//! of its own: mirroring changes the sign of the odd horizontal frequencies.
 
 use std::f32::consts::PI;
 use std::sync::LazyLock;
 
 /// Side of the grey copy in pixels.
 pub const SIDE: usize = 64;
-/// Margins of the windows along one axis, at its two ends, as parts of its length. The first is the whole axis.
-pub const MARGINS: [(f32, f32); 5] = [(0.0, 0.0), (0.025, 0.025), (0.025, 0.075), (0.075, 0.025), (0.075, 0.075)];
+/// Margins of the windows along one axis, at its two ends, as parts of its length. The first is the
+/// whole axis.
+pub const MARGINS: [(f32, f32); 5] =
+    [(0.0, 0.0), (0.025, 0.025), (0.025, 0.075), (0.075, 0.025), (0.075, 0.075)];
 /// Parts of a hash that tables are kept of, of 16 bits each.
 pub const CHUNKS: usize = 4;
 /// The least certain bits of a chunk, which a look-up tries both ways.
@@ -49,7 +52,8 @@ impl Thumbnail {
     pub fn deviation(&self) -> f32 {
         let count = self.grey.len() as f32;
         let mean = self.grey.iter().map(|&level| f32::from(level)).sum::<f32>() / count;
-        (self.grey.iter().map(|&level| (f32::from(level) - mean).powi(2)).sum::<f32>() / count).sqrt()
+        (self.grey.iter().map(|&level| (f32::from(level) - mean).powi(2)).sum::<f32>() / count)
+            .sqrt()
     }
 
     /// The hash of the whole picture.
@@ -65,20 +69,23 @@ impl Thumbnail {
         (0..MARGINS.len())
             .flat_map(|vertical| {
                 let rows = transform.rows(&centred, vertical);
-                (0..MARGINS.len()).map(move |horizontal| transform.hash(&rows, (horizontal, vertical)))
+                (0..MARGINS.len())
+                    .map(move |horizontal| transform.hash(&rows, (horizontal, vertical)))
             })
             .collect()
     }
 
     fn centred(&self) -> Vec<f32> {
-        let mean = self.grey.iter().map(|&level| f32::from(level)).sum::<f32>() / self.grey.len() as f32;
+        let mean =
+            self.grey.iter().map(|&level| f32::from(level)).sum::<f32>() / self.grey.len() as f32;
         self.grey.iter().map(|&level| f32::from(level) - mean).collect()
     }
 }
 
 /// What the hashes of all pictures share.
 struct Transform {
-    /// For each of [`MARGINS`] `[FREQUENCIES, SIDE]`: cosines over the window, zero outside, without mean.
+    /// For each of [`MARGINS`] `[FREQUENCIES, SIDE]`: cosines over the window, zero outside,
+    /// without mean.
     cosines: Vec<Vec<f32>>,
     /// Horizontal and vertical frequency of each bit.
     frequencies: Vec<(usize, usize)>,
@@ -87,26 +94,44 @@ struct Transform {
 }
 
 static TRANSFORM: LazyLock<Transform> = LazyLock::new(|| {
-    let mut frequencies: Vec<(usize, usize)> =
-        (0..FREQUENCIES * FREQUENCIES).skip(1).map(|place| (place % FREQUENCIES, place / FREQUENCIES)).collect();
+    let mut frequencies: Vec<(usize, usize)> = (0..FREQUENCIES * FREQUENCIES)
+        .skip(1)
+        .map(|place| (place % FREQUENCIES, place / FREQUENCIES))
+        .collect();
     frequencies.sort_by_key(|&(x, y)| (x * x + y * y, x));
     frequencies.truncate(64);
     // Every chunk gets low and high frequencies.
-    let frequencies: Vec<(usize, usize)> = (0..64).map(|bit| frequencies[bit % 16 * CHUNKS + bit / 16]).collect();
-    let odd = frequencies.iter().enumerate().filter(|(_, (x, _))| x % 2 == 1).map(|(bit, _)| 1 << bit).sum();
-    Transform { cosines: MARGINS.iter().map(|&margins| cosines(margins)).collect(), frequencies, odd }
+    let frequencies: Vec<(usize, usize)> =
+        (0..64).map(|bit| frequencies[bit % 16 * CHUNKS + bit / 16]).collect();
+    let odd = frequencies
+        .iter()
+        .enumerate()
+        .filter(|(_, (x, _))| x % 2 == 1)
+        .map(|(bit, _)| 1 << bit)
+        .sum();
+    Transform {
+        cosines: MARGINS.iter().map(|&margins| cosines(margins)).collect(),
+        frequencies,
+        odd,
+    }
 });
 
 fn cosines((before, after): (f32, f32)) -> Vec<f32> {
     let (start, length) = (before * SIDE as f32, (1.0 - before - after) * SIDE as f32);
     let end = start + length;
     // How much of each pixel lies in the window.
-    let covered: Vec<f32> =
-        (0..SIDE).map(|pixel| ((pixel as f32 + 1.0).min(end) - (pixel as f32).max(start)).clamp(0.0, 1.0)).collect();
+    let covered: Vec<f32> = (0..SIDE)
+        .map(|pixel| ((pixel as f32 + 1.0).min(end) - (pixel as f32).max(start)).clamp(0.0, 1.0))
+        .collect();
     let mut rows = Vec::with_capacity(FREQUENCIES * SIDE);
     for frequency in 0..FREQUENCIES {
-        let wave = |pixel: usize| (PI * frequency as f32 * (pixel as f32 + 0.5 - start) / length).cos();
-        let mean = if frequency == 0 { 0.0 } else { (0..SIDE).map(|pixel| covered[pixel] * wave(pixel)).sum::<f32>() / length };
+        let wave =
+            |pixel: usize| (PI * frequency as f32 * (pixel as f32 + 0.5 - start) / length).cos();
+        let mean = if frequency == 0 {
+            0.0
+        } else {
+            (0..SIDE).map(|pixel| covered[pixel] * wave(pixel)).sum::<f32>() / length
+        };
         rows.extend((0..SIDE).map(|pixel| covered[pixel] * (wave(pixel) - mean)));
     }
     rows
@@ -116,7 +141,9 @@ impl Transform {
     /// `[FREQUENCIES, SIDE]`: the vertical transform of each column.
     fn rows(&self, centred: &[f32], vertical: usize) -> Vec<f32> {
         let mut rows = vec![0.0; FREQUENCIES * SIDE];
-        for (row, cosines) in rows.chunks_exact_mut(SIDE).zip(self.cosines[vertical].chunks_exact(SIDE)) {
+        for (row, cosines) in
+            rows.chunks_exact_mut(SIDE).zip(self.cosines[vertical].chunks_exact(SIDE))
+        {
             for (pixels, &weight) in centred.chunks_exact(SIDE).zip(cosines) {
                 for (sum, &pixel) in row.iter_mut().zip(pixels) {
                     *sum += weight * pixel;
@@ -139,7 +166,8 @@ impl Transform {
         let uncertain = std::array::from_fn(|chunk| {
             let mut bits: [u8; 16] = std::array::from_fn(|bit| bit as u8);
             bits.sort_by(|&left, &right| {
-                strengths[chunk * 16 + usize::from(left)].total_cmp(&strengths[chunk * 16 + usize::from(right)])
+                strengths[chunk * 16 + usize::from(left)]
+                    .total_cmp(&strengths[chunk * 16 + usize::from(right)])
             });
             std::array::from_fn(|place| bits[place])
         });
@@ -154,12 +182,17 @@ mod tests {
     /// A smooth picture without symmetry.
     fn thumbnail(value: impl Fn(f32, f32) -> f32) -> Thumbnail {
         let at = |place: usize| (place % SIDE) as f32 / SIDE as f32;
-        let grey = (0..SIDE * SIDE).map(|place| value(at(place), (place / SIDE) as f32 / SIDE as f32) as u8).collect();
+        let grey = (0..SIDE * SIDE)
+            .map(|place| value(at(place), (place / SIDE) as f32 / SIDE as f32) as u8)
+            .collect();
         Thumbnail { grey }
     }
 
     fn waves(x: f32, y: f32) -> f32 {
-        128.0 + 40.0 * (7.0 * x + 3.0 * y).sin() + 30.0 * (11.0 * y - 5.0 * x * x).cos() + 25.0 * (17.0 * x * y).sin()
+        128.0
+            + 40.0 * (7.0 * x + 3.0 * y).sin()
+            + 30.0 * (11.0 * y - 5.0 * x * x).cos()
+            + 25.0 * (17.0 * x * y).sin()
     }
 
     #[test]
@@ -174,9 +207,17 @@ mod tests {
     #[test]
     fn a_window_of_the_whole_has_the_hash_of_the_crop() {
         let picture = thumbnail(waves);
-        for (left, right, top, bottom) in [(0.0, 0.0, 0.0, 0.0), (0.1, 0.0, 0.05, 0.1), (0.03, 0.08, 0.0, 0.1)] {
-            let crop = thumbnail(|x, y| waves(left + x * (1.0 - left - right), top + y * (1.0 - top - bottom)));
-            let nearest = picture.window_hashes().iter().map(|window| (window.hash ^ crop.hash()).count_ones()).min();
+        for (left, right, top, bottom) in
+            [(0.0, 0.0, 0.0, 0.0), (0.1, 0.0, 0.05, 0.1), (0.03, 0.08, 0.0, 0.1)]
+        {
+            let crop = thumbnail(|x, y| {
+                waves(left + x * (1.0 - left - right), top + y * (1.0 - top - bottom))
+            });
+            let nearest = picture
+                .window_hashes()
+                .iter()
+                .map(|window| (window.hash ^ crop.hash()).count_ones())
+                .min();
             assert!(nearest.is_some_and(|bits| bits <= 10), "{nearest:?}");
         }
     }

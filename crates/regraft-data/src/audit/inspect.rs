@@ -20,7 +20,8 @@ pub const EXTREME_RATIO: f64 = 4.0;
 /// Pictures whose brightness varies by less are blank: a standard deviation, in levels of 255.
 pub const BLANK_DEVIATION: f32 = 2.0;
 
-/// The short side of the pictures that are compared, in pixels: large JPEGs are decoded at a part of their size.
+/// The short side of the pictures that are compared, in pixels: large JPEGs are decoded at a part
+/// of their size.
 pub(super) const LEAST_SIDE: u32 = 192;
 
 /// What is odd about a picture that can be read.
@@ -79,10 +80,16 @@ pub(super) fn decode_options(options: &DecodeOptions) -> DecodeOptions {
     DecodeOptions { least_side: Some(LEAST_SIDE), ..*options }
 }
 
-/// Reads every file once on `workers` threads; what is told stands in the files' order. For each picture some 4 KiB are kept.
-/// `progress` is called from any of the threads, with the number of files done.
+/// Reads every file once on `workers` threads; what is told stands in the files' order. For each
+/// picture some 4 KiB are kept. `progress` is called from any of the threads, with the number of
+/// files done.
 #[must_use]
-pub fn inspect(paths: &[&Path], workers: usize, options: &DecodeOptions, progress: &(dyn Fn(usize) + Sync)) -> Vec<Facts> {
+pub fn inspect(
+    paths: &[&Path],
+    workers: usize,
+    options: &DecodeOptions,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Vec<Facts> {
     let options = decode_options(options);
     parallel::map(paths.len(), workers, &|place| facts(paths[place], &options), progress)
 }
@@ -96,7 +103,12 @@ impl Facts {
 }
 
 fn facts(path: &Path, options: &DecodeOptions) -> Facts {
-    let nothing = |sha256, reason| Facts { sha256, unreadable: Some(reason), oddities: Vec::new(), thumbnail: None };
+    let nothing = |sha256, reason| Facts {
+        sha256,
+        unreadable: Some(reason),
+        oddities: Vec::new(),
+        thumbnail: None,
+    };
     let bytes = match file::read(path, options.max_pixels) {
         Ok(bytes) => bytes,
         Err(error) => return nothing(None, error.reason),
@@ -106,7 +118,8 @@ fn facts(path: &Path, options: &DecodeOptions) -> Facts {
         Ok(decoded) => decoded,
         Err(reason) => return nothing(sha256, reason),
     };
-    let (width, height) = (decoded.image.width * decoded.reduction, decoded.image.height * decoded.reduction);
+    let (width, height) =
+        (decoded.image.width * decoded.reduction, decoded.image.height * decoded.reduction);
     let thumbnail = Thumbnail::of(&decoded.image);
     let mut oddities = size_oddities(width, height);
     oddities.extend((thumbnail.deviation() < BLANK_DEVIATION).then_some(Oddity::Blank));
@@ -157,13 +170,22 @@ pub(super) fn squashed(image: &RgbImage, side: usize) -> Vec<u8> {
     let (width, height) = (image.width as usize, image.height as usize);
     let mut pixels = vec![0; side * side * 3];
     let whole = Rectangle::whole(width, height);
-    resize_rgb(&image.pixels, (width, height), whole, (side, side), Rectangle::whole(side, side), Filter::Bilinear, &mut pixels);
+    resize_rgb(
+        &image.pixels,
+        (width, height),
+        whole,
+        (side, side),
+        Rectangle::whole(side, side),
+        Filter::Bilinear,
+        &mut pixels,
+    );
     pixels
 }
 
 impl Thumbnail {
     fn of(image: &RgbImage) -> Self {
-        let grey = squashed(image, SIDE).as_chunks::<3>().0.iter().map(|&pixel| luma(pixel)).collect();
+        let grey =
+            squashed(image, SIDE).as_chunks::<3>().0.iter().map(|&pixel| luma(pixel)).collect();
         Self { grey }
     }
 }

@@ -55,8 +55,16 @@ impl Plane {
         part
     }
 
-    /// Moves the margins, one at a time and by ever smaller steps, as long as the part within agrees better with `other`.
-    pub fn seek(&self, other: &[f32], start: [f32; 4], is_mirrored: bool, side: usize, steps: &[f32]) -> Alignment {
+    /// Moves the margins, one at a time and by ever smaller steps, as long as the part within
+    /// agrees better with `other`.
+    pub fn seek(
+        &self,
+        other: &[f32],
+        start: [f32; 4],
+        is_mirrored: bool,
+        side: usize,
+        steps: &[f32],
+    ) -> Alignment {
         let agreement = |margins| correlation(&self.part(margins, is_mirrored, side), other);
         let mut best = Alignment { margins: start, correlation: agreement(start) };
         for &step in steps {
@@ -83,27 +91,34 @@ impl Plane {
         best
     }
 
-    /// What differs from the surroundings of `radius` pixels to each side, after the finest has been smoothed away, where
-    /// compression rages.
+    /// What differs from the surroundings of `radius` pixels to each side, after the finest has
+    /// been smoothed away, where compression rages.
     pub fn details(&self, radius: usize) -> Self {
         let (fine, coarse) = (self.smoothed(1), self.smoothed(radius));
-        Self { side: self.side, values: fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect() }
+        Self {
+            side: self.side,
+            values: fine.iter().zip(coarse).map(|(fine, coarse)| fine - coarse).collect(),
+        }
     }
 
     /// Standard deviation of values whose mean is about 0.
     pub fn deviation(&self) -> f32 {
-        (self.values.iter().map(|value| value * value).sum::<f32>() / self.values.len() as f32).sqrt()
+        (self.values.iter().map(|value| value * value).sum::<f32>() / self.values.len() as f32)
+            .sqrt()
     }
 
-    /// The mean of the pixels up to `radius` away, along rows and columns; at the edges of those that are there.
+    /// The mean of the pixels up to `radius` away, along rows and columns; at the edges of those
+    /// that are there.
     fn smoothed(&self, radius: usize) -> Vec<f32> {
         let side = self.side;
         let along = |values: &[f32], stride: usize, across: usize| {
             let mut smooth = vec![0.0; values.len()];
             for line in 0..side {
                 for place in 0..side {
-                    let (first, last) = (place.saturating_sub(radius), (place + radius).min(side - 1));
-                    let sum: f32 = (first..=last).map(|place| values[line * across + place * stride]).sum();
+                    let (first, last) =
+                        (place.saturating_sub(radius), (place + radius).min(side - 1));
+                    let sum: f32 =
+                        (first..=last).map(|place| values[line * across + place * stride]).sum();
                     smooth[line * across + place * stride] = sum / (last - first + 1) as f32;
                 }
             }
@@ -132,7 +147,8 @@ const MOVES: [[f32; 4]; 16] = [
     [0.0, 0.0, -1.0, -1.0],
 ];
 
-/// Pearson's correlation; 0 where one side does not vary. Both are of the same length, a multiple of eight.
+/// Pearson's correlation; 0 where one side does not vary. Both are of the same length, a multiple
+/// of eight.
 pub fn correlation(left: &[f32], right: &[f32]) -> f32 {
     let count = left.len() as f32;
     let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);
@@ -144,7 +160,8 @@ pub fn correlation(left: &[f32], right: &[f32]) -> f32 {
         }
     }
     let [left_mean, right_mean] = sums.map(|sum| sum.iter().sum::<f32>() / count);
-    let (mut product, mut left_square, mut right_square) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+    let (mut product, mut left_square, mut right_square) =
+        ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
     for (left, right) in left.iter().zip(right) {
         for lane in 0..LANES {
             let (left, right) = (left[lane] - left_mean, right[lane] - right_mean);
@@ -153,7 +170,8 @@ pub fn correlation(left: &[f32], right: &[f32]) -> f32 {
             right_square[lane] += right * right;
         }
     }
-    let [product, left_square, right_square] = [product, left_square, right_square].map(|sum| sum.iter().sum::<f32>());
+    let [product, left_square, right_square] =
+        [product, left_square, right_square].map(|sum| sum.iter().sum::<f32>());
     let scale = (left_square * right_square).sqrt();
     if scale > 0.0 { product / scale } else { 0.0 }
 }

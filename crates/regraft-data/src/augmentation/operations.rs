@@ -1,5 +1,5 @@
-//! The operations of automatic augmentation, each as Pillow computes it when torchvision asks it to: nearest neighbours, black
-//! where nothing is.
+//! The operations of automatic augmentation, each as Pillow computes it when torchvision asks it
+//! to: nearest neighbours, black where nothing is.
 
 use crate::RgbImage;
 
@@ -40,13 +40,18 @@ impl Operation {
     /// The changed picture, of the same size.
     #[must_use]
     pub fn apply(self, image: RgbImage) -> RgbImage {
-        let (half_width, half_height) = (f64::from(image.width) / 2.0, f64::from(image.height) / 2.0);
+        let (half_width, half_height) =
+            (f64::from(image.width) / 2.0, f64::from(image.height) / 2.0);
         match self {
             Self::Identity => image,
             Self::ShearX(slope) => affine(&image, [1.0, as_an_angle(slope), 0.0, 0.0, 1.0, 0.0]),
             Self::ShearY(slope) => affine(&image, [1.0, 0.0, 0.0, as_an_angle(slope), 1.0, 0.0]),
-            Self::TranslateX(pixels) => affine(&image, [1.0, 0.0, f64::from(-pixels), 0.0, 1.0, 0.0]),
-            Self::TranslateY(pixels) => affine(&image, [1.0, 0.0, 0.0, 0.0, 1.0, f64::from(-pixels)]),
+            Self::TranslateX(pixels) => {
+                affine(&image, [1.0, 0.0, f64::from(-pixels), 0.0, 1.0, 0.0])
+            }
+            Self::TranslateY(pixels) => {
+                affine(&image, [1.0, 0.0, 0.0, 0.0, 1.0, f64::from(-pixels)])
+            }
             Self::Rotate(degrees) => {
                 let (sine, cosine) = (-degrees.rem_euclid(360.0).to_radians()).sin_cos();
                 let left = cosine * -half_width + sine * -half_height + half_width;
@@ -68,7 +73,12 @@ impl Operation {
                 let mask = !(0xFF_u32 >> bits) as u8;
                 per_level(image, |level| level & mask)
             }
-            Self::Solarize(threshold) => per_level(image, |level| if f64::from(level) < threshold { level } else { 255 - level }),
+            Self::Solarize(threshold) => {
+                per_level(
+                    image,
+                    |level| if f64::from(level) < threshold { level } else { 255 - level },
+                )
+            }
             Self::AutoContrast => per_channel(image, stretched),
             Self::Equalize => per_channel(image, equalized),
         }
@@ -80,8 +90,8 @@ fn as_an_angle(slope: f64) -> f64 {
     slope.atan().to_degrees().to_radians().tan()
 }
 
-/// Each pixel from the one that lies nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's fixed-point numbers of 16
-/// fractional bits.
+/// Each pixel from the one that lies nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's
+/// fixed-point numbers of 16 fractional bits.
 fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6]) -> RgbImage {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let mut moved = RgbImage::filled(image.width, image.height, [0; 3]);
@@ -108,7 +118,8 @@ fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6]) -> RgbImage {
     moved
 }
 
-/// Between what `other` makes of a pixel (0) and the pixel itself (1), or beyond. Pixels come in order.
+/// Between what `other` makes of a pixel (0) and the pixel itself (1), or beyond. Pixels come in
+/// order.
 fn blend(mut image: RgbImage, factor: f64, mut other: impl FnMut([u8; 3]) -> [u8; 3]) -> RgbImage {
     let factor = factor as f32;
     if factor == 1.0 {
@@ -126,7 +137,8 @@ fn blend(mut image: RgbImage, factor: f64, mut other: impl FnMut([u8; 3]) -> [u8
 
 /// A pixel's grey level by ITU-R 601-2.
 fn luma([red, green, blue]: [u8; 3]) -> u8 {
-    ((u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471 + 0x8000) >> 16) as u8
+    ((u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471 + 0x8000) >> 16)
+        as u8
 }
 
 fn mean_luma(image: &RgbImage) -> u8 {
@@ -135,14 +147,20 @@ fn mean_luma(image: &RgbImage) -> u8 {
     (sum as f64 / pixels.len().max(1) as f64 + 0.5) as u8
 }
 
-/// Pillow's filter `SMOOTH`: each pixel five times and its eight neighbours once. Pixels at the edge stay.
+/// Pillow's filter `SMOOTH`: each pixel five times and its eight neighbours once. Pixels at the
+/// edge stay.
 fn smoothed(image: &RgbImage) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
     let mut smooth = image.clone();
     for row in 1..height.saturating_sub(1) {
         for place in (row * width + 1) * 3..((row + 1) * width).saturating_sub(1) * 3 {
-            let at = |up: usize, left: usize| u32::from(image.pixels[place + 3 - 3 * left + width * 3 - up * width * 3]);
-            let all: u32 = (0..3).flat_map(|up| (0..3).map(move |left| (up, left))).map(|(up, left)| at(up, left)).sum();
+            let at = |up: usize, left: usize| {
+                u32::from(image.pixels[place + 3 - 3 * left + width * 3 - up * width * 3])
+            };
+            let all: u32 = (0..3)
+                .flat_map(|up| (0..3).map(move |left| (up, left)))
+                .map(|(up, left)| at(up, left))
+                .sum();
             smooth.pixels[place] = (((all + 4 * at(1, 1)) * 2 + 13) / 26) as u8;
         }
     }
@@ -154,13 +172,24 @@ fn per_level(mut image: RgbImage, change: impl Fn(u8) -> u8) -> RgbImage {
     image
 }
 
-/// Replaces levels by a table that `table` makes of each channel's histogram; none leaves the channel as it is.
+/// Replaces levels by a table that `table` makes of each channel's histogram; none leaves the
+/// channel as it is.
 fn per_channel(mut image: RgbImage, table: impl Fn(&[u32; 256]) -> Option<[u8; 256]>) -> RgbImage {
     for channel in 0..3 {
         let mut histogram = [0_u32; 256];
-        image.pixels.iter().skip(channel).step_by(3).for_each(|&level| histogram[usize::from(level)] += 1);
+        image
+            .pixels
+            .iter()
+            .skip(channel)
+            .step_by(3)
+            .for_each(|&level| histogram[usize::from(level)] += 1);
         if let Some(table) = table(&histogram) {
-            image.pixels.iter_mut().skip(channel).step_by(3).for_each(|level| *level = table[usize::from(*level)]);
+            image
+                .pixels
+                .iter_mut()
+                .skip(channel)
+                .step_by(3)
+                .for_each(|level| *level = table[usize::from(*level)]);
         }
     }
     image
@@ -206,7 +235,10 @@ mod tests {
         for operation in operations {
             for (width, height) in [(1, 1), (2, 3), (300, 1)] {
                 let changed = operation.apply(RgbImage::filled(width, height, [7, 100, 255]));
-                assert_eq!((changed.width, changed.height, changed.pixels.len()), (width, height, (width * height * 3) as usize));
+                assert_eq!(
+                    (changed.width, changed.height, changed.pixels.len()),
+                    (width, height, (width * height * 3) as usize)
+                );
             }
         }
         let flat = RgbImage::filled(20, 20, [7, 100, 255]);

@@ -1,5 +1,5 @@
-//! Which operations a picture goes through: TrivialAugment (Müller and Hutter 2021) and RandAugment (Cubuk et al. 2020), in
-//! torchvision's form and with its defaults.
+//! Which operations a picture goes through: TrivialAugment (Müller and Hutter 2021) and RandAugment
+//! (Cubuk et al. 2020), in torchvision's form and with its defaults.
 
 use super::operations::Operation;
 use regraft_base::random::Draws;
@@ -30,7 +30,8 @@ pub struct Range {
 
 impl Range {
     /// TrivialAugment's, which torchvision calls `TrivialAugmentWide`.
-    pub const TRIVIAL: Self = Self { shear: 0.99, translate: 32.0, rotate: 135.0, enhance: 0.99, posterize: 6.0 };
+    pub const TRIVIAL: Self =
+        Self { shear: 0.99, translate: 32.0, rotate: 135.0, enhance: 0.99, posterize: 6.0 };
 
     /// RandAugment's for square pictures of so many pixels a side.
     #[must_use]
@@ -39,8 +40,8 @@ impl Range {
         Self { shear: 0.3, translate, rotate: 30.0, enhance: 0.9, posterize: 4.0 }
     }
 
-    /// The operation of a number below [`OPERATIONS`] with a strength below [`STRENGTHS`]; for those that have a direction, in
-    /// the other one where `negative` says so.
+    /// The operation of a number below [`OPERATIONS`] with a strength below [`STRENGTHS`]; for
+    /// those that have a direction, in the other one where `negative` says so.
     #[must_use]
     pub fn operation(&self, number: u32, strength: u32, negative: bool) -> Operation {
         let signed = |largest: f32| {
@@ -58,7 +59,8 @@ impl Range {
             8 => Operation::Contrast(1.0 + signed(self.enhance)),
             9 => Operation::Sharpness(1.0 + signed(self.enhance)),
             10 => {
-                let taken = (strength as f32 / ((STRENGTHS - 1) as f32 / self.posterize)).round_ties_even();
+                let taken =
+                    (strength as f32 / ((STRENGTHS - 1) as f32 / self.posterize)).round_ties_even();
                 Operation::Posterize(8 - taken as u32)
             }
             11 => Operation::Solarize(f64::from(spaced(255.0, 0.0, strength))),
@@ -92,7 +94,11 @@ pub fn rand_augment(side: u32, draws: &mut Draws) -> [Operation; RAND_AUGMENT_OP
 /// One of [`STRENGTHS`] numbers at equal distances, as `torch.linspace` has them.
 fn spaced(first: f32, last: f32, place: u32) -> f32 {
     let step = (last - first) / (STRENGTHS - 1) as f32;
-    if place < STRENGTHS / 2 { first + step * place as f32 } else { last - step * (STRENGTHS - 1 - place) as f32 }
+    if place < STRENGTHS / 2 {
+        first + step * place as f32
+    } else {
+        last - step * (STRENGTHS - 1 - place) as f32
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +111,9 @@ mod tests {
     fn counts(draw: impl Fn(&mut Draws) -> Operation) -> HashMap<Discriminant<Operation>, usize> {
         let mut counts = HashMap::new();
         for sample in 0..14_000 {
-            *counts.entry(discriminant(&draw(&mut Draws::new(5, Purpose::Augment, 0, sample)))).or_default() += 1;
+            *counts
+                .entry(discriminant(&draw(&mut Draws::new(5, Purpose::Augment, 0, sample))))
+                .or_default() += 1;
         }
         counts
     }
@@ -117,9 +125,11 @@ mod tests {
             assert!(counts.values().all(|count| (850..1150).contains(count)), "{counts:?}");
         }
         let mut turns: Vec<f64> = (0..14_000)
-            .filter_map(|sample| match trivial_augment(&mut Draws::new(5, Purpose::Augment, 0, sample)) {
-                Operation::Rotate(degrees) => Some(degrees),
-                _ => None,
+            .filter_map(|sample| {
+                match trivial_augment(&mut Draws::new(5, Purpose::Augment, 0, sample)) {
+                    Operation::Rotate(degrees) => Some(degrees),
+                    _ => None,
+                }
             })
             .collect();
         turns.sort_by(f64::total_cmp);

@@ -6,8 +6,8 @@ use unicode_normalization::UnicodeNormalization;
 
 /// A class name in Unicode's composed form (NFC), in which names are stored and compared.
 ///
-/// macOS writes file names decomposed (NFD), also into ZIP archives, so the same `é` may come as one character or as two. The two
-/// are one name by the Unicode standard (UAX #15).
+/// macOS writes file names decomposed (NFD), also into ZIP archives, so the same `é` may come as
+/// one character or as two. The two are one name by the Unicode standard (UAX #15).
 #[must_use]
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
@@ -30,19 +30,28 @@ pub(super) fn similar_note(classes: &[String]) -> Option<String> {
     if groups.is_empty() {
         return None;
     }
-    let more = if groups.len() > LISTED { format!("; and {} more", groups.len() - LISTED) } else { String::new() };
+    let more = if groups.len() > LISTED {
+        format!("; and {} more", groups.len() - LISTED)
+    } else {
+        String::new()
+    };
     Some(format!(
-        "These classes are kept apart, but their names differ only in letter case, spaces, `_` or `-`: {}{more}. Give them the same \
+        "These classes are kept apart, but their names differ only in letter case, spaces, `_` or \
+         `-`: {}{more}. Give them the same \
          name if they mean the same.",
         groups[..groups.len().min(LISTED)].join("; ")
     ))
 }
 
-/// A name without what is easily overlooked: letter case, blanks, `_` and `-`, and Unicode's compatibility forms (NFKC), such as
-/// fullwidth letters. Between two digits a separator counts: `1-2` is not `12`; nor is `-1` the same as `1`.
+/// A name without what is easily overlooked: letter case, blanks, `_` and `-`, and Unicode's
+/// compatibility forms (NFKC), such as fullwidth letters. Between two digits a separator counts:
+/// `1-2` is not `12`; nor is `-1` the same as `1`.
 fn skeleton(name: &str) -> String {
-    let is_blank = |letter: char| letter.is_whitespace() || matches!(letter, '_' | '\u{200b}'..='\u{200d}' | '\u{feff}');
-    let letters: Vec<char> = name.trim_matches(is_blank).nfkc().flat_map(char::to_lowercase).collect();
+    let is_blank = |letter: char| {
+        letter.is_whitespace() || matches!(letter, '_' | '\u{200b}'..='\u{200d}' | '\u{feff}')
+    };
+    let letters: Vec<char> =
+        name.trim_matches(is_blank).nfkc().flat_map(char::to_lowercase).collect();
     let mut skeleton = String::new();
     let mut separated = false;
     for (place, &letter) in letters.iter().enumerate() {
@@ -50,7 +59,10 @@ fn skeleton(name: &str) -> String {
             separated = true;
             continue;
         }
-        if separated && letter.is_ascii_digit() && skeleton.ends_with(|last: char| last.is_ascii_digit()) {
+        if separated
+            && letter.is_ascii_digit()
+            && skeleton.ends_with(|last: char| last.is_ascii_digit())
+        {
             skeleton.push('_');
         }
         skeleton.push(letter);
@@ -60,17 +72,28 @@ fn skeleton(name: &str) -> String {
     if skeleton.is_empty() { name.to_owned() } else { skeleton }
 }
 
-/// Names that are numbers invite the thought that they are the indices of the model's outputs, which they are not.
+/// Names that are numbers invite the thought that they are the indices of the model's outputs,
+/// which they are not.
 pub(super) fn numbers_note(classes: &[String]) -> Option<String> {
     const SHOWN: usize = 20;
     let numbers = classes.iter().all(|class| class.bytes().all(|byte| byte.is_ascii_digit()));
     if !numbers || classes.iter().enumerate().all(|(place, class)| *class == place.to_string()) {
         return None;
     }
-    let map: Vec<String> = classes.iter().enumerate().take(SHOWN).map(|(place, class)| format!("{place} is {class:?}")).collect();
-    let more = if classes.len() > SHOWN { format!(" and {} more", classes.len() - SHOWN) } else { String::new() };
+    let map: Vec<String> = classes
+        .iter()
+        .enumerate()
+        .take(SHOWN)
+        .map(|(place, class)| format!("{place} is {class:?}"))
+        .collect();
+    let more = if classes.len() > SHOWN {
+        format!(" and {} more", classes.len() - SHOWN)
+    } else {
+        String::new()
+    };
     Some(format!(
-        "The class names are numbers. Regraft always shows the name; the index among the model's outputs is another number: {}{more}.",
+        "The class names are numbers. Regraft always shows the name; the index among the model's \
+         outputs is another number: {}{more}.",
         map.join(", ")
     ))
 }
@@ -81,7 +104,9 @@ mod tests {
 
     #[test]
     fn names_that_look_alike_are_named_once_each() {
-        let note = |names: &[&str]| similar_note(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let note = |names: &[&str]| {
+            similar_note(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
         for pair in [
             ["Cat", "cat"],
             ["cat", "cat "],
@@ -97,12 +122,19 @@ mod tests {
             let said = note(&pair).unwrap_or_else(|| panic!("{pair:?}"));
             assert!(said.contains(&format!("{:?} and {:?}", pair[0], pair[1])), "{said}");
         }
-        for others in
-            [&["1-2", "12"][..], &["-1", "1"], &["1_0", "10", "1"], &["cat", "cats"], &["e", "\u{e9}"], &["_", "-"], &[]]
-        {
+        for others in [
+            &["1-2", "12"][..],
+            &["-1", "1"],
+            &["1_0", "10", "1"],
+            &["cat", "cats"],
+            &["e", "\u{e9}"],
+            &["_", "-"],
+            &[],
+        ] {
             assert_eq!(note(others), None, "{others:?}");
         }
-        let many: Vec<String> = (0..7).flat_map(|place| [format!("a{place}"), format!("A{place}")]).collect();
+        let many: Vec<String> =
+            (0..7).flat_map(|place| [format!("a{place}"), format!("A{place}")]).collect();
         assert!(similar_note(&many).unwrap().contains("\"a4\" and \"A4\"; and 2 more"));
     }
 }

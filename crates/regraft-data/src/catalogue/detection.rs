@@ -1,5 +1,5 @@
-//! Recognises data sets for object detection, which have a file of boxes for each image and no class folders: YOLO's and Pascal
-//! VOC's layouts, and COCO's.
+//! Recognises data sets for object detection, which have a file of boxes for each image and no
+//! class folders: YOLO's and Pascal VOC's layouts, and COCO's.
 
 use std::path::{Path, PathBuf};
 
@@ -14,11 +14,14 @@ const IMAGES: [&str; 5] = ["images", "image", "imgs", "img", "jpegimages"];
 /// The extension of a file of boxes, and who writes it.
 const WRITERS: [(&str, &str); 3] = [("txt", "YOLO"), ("xml", "Pascal VOC"), ("json", "COCO")];
 
-/// Refuses a folder that is laid out for object detection: folders of boxes beside those of images or of splits
-/// (`images/train/` and `labels/train/`), or in the splits (`train/images/` and `train/labels/`).
+/// Refuses a folder that is laid out for object detection: folders of boxes beside those of images
+/// or of splits (`images/train/` and `labels/train/`), or in the splits (`train/images/` and
+/// `train/labels/`).
 pub fn refuse(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
     refuse_one(folder, entries)?;
-    for split in entries.folders.iter().filter(|folder| Split::of(&folder::lossy_name(folder)).is_some()) {
+    for split in
+        entries.folders.iter().filter(|folder| Split::of(&folder::lossy_name(folder)).is_some())
+    {
         refuse_one(split, &folder::peek(split)?)?;
     }
     Ok(())
@@ -26,8 +29,11 @@ pub fn refuse(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
 
 fn refuse_one(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
     let name = |folder: &PathBuf| folder::lossy_name(folder).to_lowercase();
-    let (boxes, others): (Vec<_>, Vec<_>) = entries.folders.iter().partition(|folder| BOXES.contains(&name(folder).as_str()));
-    let are_images = |folder: &&PathBuf| IMAGES.contains(&name(folder).as_str()) || Split::of(&name(folder)).is_some();
+    let (boxes, others): (Vec<_>, Vec<_>) =
+        entries.folders.iter().partition(|folder| BOXES.contains(&name(folder).as_str()));
+    let are_images = |folder: &&PathBuf| {
+        IMAGES.contains(&name(folder).as_str()) || Split::of(&name(folder)).is_some()
+    };
     if others.is_empty() && entries.files.is_empty() || !others.iter().all(are_images) {
         return Ok(());
     }
@@ -43,11 +49,13 @@ fn refuse_one(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
 
 /// A file of boxes in a folder, or in folders in it.
 fn box_file_in(folder: &Path, depth: usize) -> Option<(PathBuf, &'static str)> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths.iter().find_map(|path| {
-        let writer =
-            WRITERS.iter().find(|(extension, _)| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension)));
+        let writer = WRITERS.iter().find(|(extension, _)| {
+            path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+        });
         match writer {
             Some(&(_, writer)) if path.is_file() => Some((path.clone(), writer)),
             _ if depth > 0 && path.is_dir() => box_file_in(path, depth - 1),
@@ -59,12 +67,15 @@ fn box_file_in(folder: &Path, depth: usize) -> Option<(PathBuf, &'static str)> {
 /// Refuses a folder of images if files of boxes lie beside them.
 pub fn refuse_images(folder: &Path) -> Result<(), CatalogueError> {
     let beside = |image: &PathBuf| {
-        let files = WRITERS.iter().map(|&(extension, writer)| (image.with_extension(extension), writer));
+        let files =
+            WRITERS.iter().map(|&(extension, writer)| (image.with_extension(extension), writer));
         files.into_iter().find(|(file, _)| file.is_file())
     };
     // Whoever writes a file for each image wrote one for most of them.
     match folder::peek(folder)?.files.iter().take(100).find_map(beside) {
-        Some((file, writer)) => Err(CatalogueError::Detection { path: folder.to_path_buf(), file, writer }),
+        Some((file, writer)) => {
+            Err(CatalogueError::Detection { path: folder.to_path_buf(), file, writer })
+        }
         None => Ok(()),
     }
 }

@@ -7,9 +7,14 @@ use super::{Catalogue, CatalogueError};
 use crate::shown::shown;
 use crate::table;
 
-/// Leaves out the pictures that a list names, as a path from the current folder, from the list's own or from the data folder.
-/// Links are followed on both sides, so that it does not matter how a path is written.
-pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<(), CatalogueError> {
+/// Leaves out the pictures that a list names, as a path from the current folder, from the list's
+/// own or from the data folder. Links are followed on both sides, so that it does not matter how a
+/// path is written.
+pub fn leave_out(
+    catalogue: &mut Catalogue,
+    list: &Path,
+    data: &Path,
+) -> Result<(), CatalogueError> {
     let table = table::read(list)?;
     let rows = table.rows;
     catalogue.notes.extend(table.notes);
@@ -38,11 +43,16 @@ pub fn leave_out(catalogue: &mut Catalogue, list: &Path, data: &Path) -> Result<
         let mut counts = vec![0usize; catalogue.classes.len()];
         catalogue.train.iter().for_each(|sample| counts[sample.label as usize] += 1);
         if let Some(empty) = counts.iter().position(|&count| count == 0) {
-            return Err(CatalogueError::AllExcluded { path: list.to_path_buf(), class: catalogue.classes[empty].clone() });
+            return Err(CatalogueError::AllExcluded {
+                path: list.to_path_buf(),
+                class: catalogue.classes[empty].clone(),
+            });
         }
     }
-    let unused: Vec<&str> = rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
-    let images = if left_out == 1 { "1 image is".to_owned() } else { format!("{left_out} images are") };
+    let unused: Vec<&str> =
+        rows.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row.path.as_str()).collect();
+    let images =
+        if left_out == 1 { "1 image is".to_owned() } else { format!("{left_out} images are") };
     catalogue.notes.push(format!("{images} left out as {} says.", shown(list)));
     if let Some(first) = unused.first() {
         catalogue.notes.push(format!(

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::class_names::composed;
 use super::layout::{self, DataFolder, Kind, Part, Purpose};
 use super::tables::SplitsOf;
-use super::{Catalogue, CatalogueError, Labelled, Layout, Sample, detection, metadata, split, tables};
+use super::{
+    Catalogue, CatalogueError, Labelled, Layout, Sample, detection, metadata, split, tables,
+};
 use crate::folder::{self, Entries, Walk, sort_by_bytes};
 use crate::shown::shown;
 use crate::split_name::Split;
@@ -17,18 +19,23 @@ const BESIDE: &str = "beside the folders of the splits";
 /// A data folder to train on.
 pub fn train(data: &Path, walk: &mut Walk<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
     let mut notes = Vec::new();
-    let DataFolder { folder, entries, kind } = layout::find(data, Purpose::Train, walk, &mut notes)?;
+    let DataFolder { folder, entries, kind } =
+        layout::find(data, Purpose::Train, walk, &mut notes)?;
     let (mut catalogue, origins) = match kind {
         Kind::Table(table) => {
             let (mut catalogue, origins) = tables::train(&table, &metadata::splits_of_paths)?;
-            let samples = catalogue.train.iter().chain(&catalogue.validation).chain(&catalogue.test);
+            let samples =
+                catalogue.train.iter().chain(&catalogue.validation).chain(&catalogue.test);
             metadata::note_rest(&folder, &table, samples, walk, &mut catalogue.notes)?;
             (catalogue, origins)
         }
         Kind::Classes => {
             let classes = list_classes(&folder, entries, Purpose::Train, walk)?;
             let train = "the class folders".to_owned();
-            (into_catalogue(classes), Layout { train, validation: None, test: None, fraction: split::FLAT_FRACTION })
+            (
+                into_catalogue(classes),
+                Layout { train, validation: None, test: None, fraction: split::FLAT_FRACTION },
+            )
         }
         Kind::Splits(parts) => train_splits(&folder, entries, &parts, walk)?,
     };
@@ -45,12 +52,19 @@ fn train_splits(
 ) -> Result<(Catalogue, Layout), CatalogueError> {
     let of = |split| parts.iter().find(|part| part.split == split);
     let Some(train) = of(Split::Train) else {
-        return Err(CatalogueError::NoTrain { path: data.to_path_buf(), found: layout::names_of(parts) });
+        return Err(CatalogueError::NoTrain {
+            path: data.to_path_buf(),
+            found: layout::names_of(parts),
+        });
     };
     ignore_beside(entries, parts, walk);
     let mut catalogue = into_catalogue(list_part(train, Purpose::Train, walk)?);
-    let mut origins =
-        Layout { train: folder::lossy_name(&train.named), validation: None, test: None, fraction: split::TRAIN_FRACTION };
+    let mut origins = Layout {
+        train: folder::lossy_name(&train.named),
+        validation: None,
+        test: None,
+        fraction: split::TRAIN_FRACTION,
+    };
     for split in [Split::Validation, Split::Test] {
         let Some(part) = of(split) else { continue };
         let found = list_part(part, Purpose::Score, walk)?.labelled_by(&catalogue.classes)?;
@@ -68,14 +82,19 @@ fn train_splits(
 /// A folder of images to score a model on.
 pub fn labelled(data: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
-    let DataFolder { folder, entries, kind } = layout::find(data, Purpose::Score, walk, &mut notes)?;
+    let DataFolder { folder, entries, kind } =
+        layout::find(data, Purpose::Score, walk, &mut notes)?;
     let mut labelled = match kind {
         Kind::Table(table) => list_table(&folder, &table, &metadata::splits_of_paths, walk)?,
         Kind::Classes => list_classes(&folder, entries, Purpose::Score, walk)?,
         Kind::Splits(parts) => {
             let Some(test) = parts.iter().find(|part| part.split == Split::Test) else {
                 let named = parts[0].named.clone();
-                return Err(CatalogueError::NoTest { path: folder, found: layout::names_of(&parts), named });
+                return Err(CatalogueError::NoTest {
+                    path: folder,
+                    found: layout::names_of(&parts),
+                    named,
+                });
             };
             let named = shown(&test.folder);
             notes.push(format!("{} holds splits: scoring the test set, {named}.", shown(&folder)));
@@ -89,7 +108,8 @@ pub fn labelled(data: &Path, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueE
 
 fn ignore_beside(entries: Entries, parts: &[Part], walk: &mut Walk<'_>) {
     let is_part = |folder: &PathBuf| parts.iter().any(|part| part.named == *folder);
-    let outside = entries.folders.into_iter().filter(|folder| !is_part(folder)).chain(entries.files);
+    let outside =
+        entries.folders.into_iter().filter(|folder| !is_part(folder)).chain(entries.files);
     outside.for_each(|path| walk.ignore(path, BESIDE));
 }
 
@@ -97,20 +117,31 @@ fn ignore_beside(entries: Entries, parts: &[Part], walk: &mut Walk<'_>) {
 fn parts_note(parts: &[Part]) -> Option<String> {
     let plain = |part: &Part| {
         let name = folder::lossy_name(&part.named);
-        part.named == part.folder && ["train", "val", "valid", "validation", "test"].contains(&name.as_str())
+        part.named == part.folder
+            && ["train", "val", "valid", "validation", "test"].contains(&name.as_str())
     };
     if parts.iter().all(plain) {
         return None;
     }
-    let roles: Vec<String> = parts.iter().map(|part| format!("{} is the {}", shown(&part.folder), part.split.set())).collect();
+    let roles: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{} is the {}", shown(&part.folder), part.split.set()))
+        .collect();
     let eval = parts.iter().find(|part| Split::is_eval(&folder::lossy_name(&part.named)));
     let advice = eval.map_or_else(String::new, |part| {
-        format!(" If {} should decide which epoch to keep, rename it val.", folder::lossy_name(&part.named))
+        format!(
+            " If {} should decide which epoch to keep, rename it val.",
+            folder::lossy_name(&part.named)
+        )
     });
     Some(format!("{}.{advice}", roles.join(", ")))
 }
 
-fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
+fn list_part(
+    part: &Part,
+    purpose: Purpose,
+    walk: &mut Walk<'_>,
+) -> Result<Labelled, CatalogueError> {
     let mut folder = part.named.clone();
     // What is ignored on the way down to the folder that holds the classes.
     while folder != part.folder {
@@ -122,12 +153,19 @@ fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Label
     if let Some(table) = metadata::table_in(&part.folder, &entries, &mut notes)? {
         let found = list_table(&part.folder, &table, &tables::no_splits, walk)?;
         return match (&found.names[..], purpose) {
-            ([label], Purpose::Train) => Err(CatalogueError::OneLabel { path: table, label: label.clone() }),
+            ([label], Purpose::Train) => {
+                Err(CatalogueError::OneLabel { path: table, label: label.clone() })
+            }
             _ => Ok(found),
         };
     }
     if entries.folders.len() > 1 && layout::all_are_splits(&entries.folders) {
-        let found = entries.folders.iter().map(|folder| folder::lossy_name(folder)).collect::<Vec<_>>().join(" and ");
+        let found = entries
+            .folders
+            .iter()
+            .map(|folder| folder::lossy_name(folder))
+            .collect::<Vec<_>>()
+            .join(" and ");
         return Err(CatalogueError::SplitsInSplit { path: part.folder.clone(), found });
     }
     let mut found = list_classes(&part.folder, entries, purpose, walk)?;
@@ -135,7 +173,12 @@ fn list_part(part: &Part, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Label
     Ok(found)
 }
 
-fn list_table(folder: &Path, table: &Path, splits_of: &SplitsOf<'_>, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
+fn list_table(
+    folder: &Path,
+    table: &Path,
+    splits_of: &SplitsOf<'_>,
+    walk: &mut Walk<'_>,
+) -> Result<Labelled, CatalogueError> {
     let mut labelled = tables::labelled(table, splits_of)?;
     metadata::note_rest(folder, table, labelled.samples.iter(), walk, &mut labelled.notes)?;
     Ok(labelled)
@@ -153,7 +196,12 @@ struct Class {
 }
 
 /// Reads each folder as a class. An empty one is an error in training, and a note in scoring.
-fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Walk<'_>) -> Result<Labelled, CatalogueError> {
+fn list_classes(
+    folder: &Path,
+    entries: Entries,
+    purpose: Purpose,
+    walk: &mut Walk<'_>,
+) -> Result<Labelled, CatalogueError> {
     if entries.folders.is_empty() && !entries.files.is_empty() {
         return Err(layout::unlabelled(folder)?);
     }
@@ -166,8 +214,14 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
         classes.entry(class).or_default().folders.push(class_folder);
     }
     if purpose == Purpose::Train && classes.len() < 2 {
-        classes.values().flat_map(|class| &class.folders).try_for_each(|folder| detection::refuse_images(folder))?;
-        return Err(CatalogueError::TooFewClasses { path: folder.to_path_buf(), found: classes.into_keys().collect() });
+        classes
+            .values()
+            .flat_map(|class| &class.folders)
+            .try_for_each(|folder| detection::refuse_images(folder))?;
+        return Err(CatalogueError::TooFewClasses {
+            path: folder.to_path_buf(),
+            found: classes.into_keys().collect(),
+        });
     }
     entries.files.into_iter().for_each(|path| walk.ignore(path, OUTSIDE));
     for class in classes.values_mut() {
@@ -189,8 +243,14 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
     if purpose == Purpose::Train {
         notes.extend(same_folders_note(&classes));
     }
-    let mut labelled =
-        Labelled { names: Vec::new(), origins: Vec::new(), lines: Vec::new(), samples: Vec::new(), ignored: Vec::new(), notes };
+    let mut labelled = Labelled {
+        names: Vec::new(),
+        origins: Vec::new(),
+        lines: Vec::new(),
+        samples: Vec::new(),
+        ignored: Vec::new(),
+        notes,
+    };
     for (name, Class { folders, files, .. }) in classes {
         let origin = folders[0].clone();
         if files.is_empty() {
@@ -198,7 +258,9 @@ fn list_classes(folder: &Path, entries: Entries, purpose: Purpose, walk: &mut Wa
                 return Err(CatalogueError::EmptyClass { path: origin });
             }
             // An empty folder does not matter, even if the model does not know its class.
-            labelled.notes.push(format!("{} holds no image, so its class is not scored.", shown(&origin)));
+            labelled
+                .notes
+                .push(format!("{} holds no image, so its class is not scored.", shown(&origin)));
             continue;
         }
         let label = labelled.names.len() as u32;
@@ -214,13 +276,16 @@ fn into_catalogue(labelled: Labelled) -> Catalogue {
     Catalogue { train: samples, notes, ..Catalogue::empty(names) }
 }
 
-/// The folders directly in a class folder that hold files, of files sorted by the bytes of their paths.
+/// The folders directly in a class folder that hold files, of files sorted by the bytes of their
+/// paths.
 fn inner_folders(class_folder: &Path, files: &[PathBuf]) -> Vec<String> {
     let start = class_folder.as_os_str().len();
     let mut names: Vec<String> = Vec::new();
     for file in files {
         let rest = file.as_os_str().as_encoded_bytes().get(start..).unwrap_or_default();
-        let mut pieces = rest.split(|&byte| std::path::is_separator(byte.into())).filter(|piece| !piece.is_empty());
+        let mut pieces = rest
+            .split(|&byte| std::path::is_separator(byte.into()))
+            .filter(|piece| !piece.is_empty());
         if let (Some(first), Some(_)) = (pieces.next(), pieces.next()) {
             let name = String::from_utf8_lossy(first);
             if names.last().is_none_or(|last| *last != name) {
@@ -236,14 +301,19 @@ fn refuse_splits_inside(class_folder: &Path, names: &[String]) -> Result<(), Cat
     let splits = Split::of_all(names);
     let is_other = |split: &Option<Split>| split.is_some_and(|split| split != Split::Train);
     if splits.contains(&Some(Split::Train)) && splits.iter().any(is_other) {
-        let found = names.iter().zip(&splits).filter(|(_, split)| split.is_some()).map(|(name, _)| name.as_str());
+        let found = names
+            .iter()
+            .zip(&splits)
+            .filter(|(_, split)| split.is_some())
+            .map(|(name, _)| name.as_str());
         let found = found.collect::<Vec<_>>().join(" and ");
         return Err(CatalogueError::SplitsInClass { path: class_folder.to_path_buf(), found });
     }
     Ok(())
 }
 
-/// Splits of names that nobody can know (`fold1`, or another language) all hold the same class folders.
+/// Splits of names that nobody can know (`fold1`, or another language) all hold the same class
+/// folders.
 fn same_folders_note(classes: &BTreeMap<String, Class>) -> Option<String> {
     let same = &classes.values().next()?.inner;
     if same.len() < 2 || classes.values().any(|class| class.direct || class.inner != *same) {
@@ -252,7 +322,8 @@ fn same_folders_note(classes: &BTreeMap<String, Class>) -> Option<String> {
     let shown = same.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
     let names = classes.keys().take(4).cloned().collect::<Vec<_>>().join(", ");
     Some(format!(
-        "Every class folder ({names}) holds folders of the same names ({shown}) and no image beside them. If the outer folders are \
+        "Every class folder ({names}) holds folders of the same names ({shown}) and no image \
+         beside them. If the outer folders are \
          splits and the inner ones are the classes, rename the outer ones train, val and test."
     ))
 }
@@ -266,12 +337,14 @@ fn unicode_note(classes: &BTreeMap<String, Class>, decomposed: usize) -> Option<
         .iter()
         .filter(|(_, class)| class.folders.len() > 1)
         .map(|(name, class)| {
-            let folders: Vec<String> = class.folders.iter().map(|folder| shown(folder).to_string()).collect();
+            let folders: Vec<String> =
+                class.folders.iter().map(|folder| shown(folder).to_string()).collect();
             format!(" {} are one class, {name:?}.", folders.join(" and "))
         })
         .collect();
     Some(format!(
-        "{decomposed} class folder{} in decomposed Unicode (NFD), as macOS writes names; the classes are named in composed form \
+        "{decomposed} class folder{} in decomposed Unicode (NFD), as macOS writes names; the \
+         classes are named in composed form \
          (NFC).{}",
         if decomposed == 1 { " is named" } else { "s are named" },
         joined.concat()

@@ -11,12 +11,15 @@ const SHOWN: usize = 5;
 /// Why a label is a missing value rather than a class: no class has such a name.
 pub fn missing(label: &str) -> Option<&'static str> {
     match label.to_lowercase().as_str() {
-        "nan" | "<na>" | "#n/a" => Some("which is how programs write a missing value; give it a label or remove the line"),
+        "nan" | "<na>" | "#n/a" => {
+            Some("which is how programs write a missing value; give it a label or remove the line")
+        }
         _ => None,
     }
 }
 
-/// Notes on labels, a sentence each. They stay classes of their own, since no program knows what was meant.
+/// Notes on labels, a sentence each. They stay classes of their own, since no program knows what
+/// was meant.
 pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String> {
     let labels: BTreeSet<&str> = labels.collect();
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -28,29 +31,45 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
     let table = shown(table);
     let mut notes = Vec::new();
     let groups: Vec<String> = (alike.values().filter(|labels| labels.len() > 1))
-        .map(|labels| labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(" and "))
+        .map(|labels| {
+            labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(" and ")
+        })
         .collect();
     if !groups.is_empty() {
-        let more = if groups.len() > SHOWN { format!("; and {} more", groups.len() - SHOWN) } else { String::new() };
+        let more = if groups.len() > SHOWN {
+            format!("; and {} more", groups.len() - SHOWN)
+        } else {
+            String::new()
+        };
         notes.push(format!(
-            "{table}: these labels are the same number but different classes: {}{more}. If they mean the same, \
+            "{table}: these labels are the same number but different classes: {}{more}. If they \
+             mean the same, \
              write them in one way.",
             groups[..groups.len().min(SHOWN)].join("; ")
         ));
     }
-    let may_be_absent = |label: &&&str| matches!(label.to_lowercase().as_str(), "none" | "null" | "na" | "n/a" | "-" | "?");
-    let absent: Vec<String> = labels.iter().filter(may_be_absent).map(|label| format!("{label:?}")).collect();
+    let may_be_absent = |label: &&&str| {
+        matches!(label.to_lowercase().as_str(), "none" | "null" | "na" | "n/a" | "-" | "?")
+    };
+    let absent: Vec<String> =
+        labels.iter().filter(may_be_absent).map(|label| format!("{label:?}")).collect();
     if !absent.is_empty() {
         notes.push(format!(
-            "{table}: {} is a class of its own. If it stands for a missing label, remove its lines.",
+            "{table}: {} is a class of its own. If it stands for a missing label, remove its \
+             lines.",
             absent.join(" and ")
         ));
     }
     let joined: Vec<String> = joined(&labels).iter().map(|label| format!("{label:?}")).collect();
     if !joined.is_empty() {
-        let more = if joined.len() > SHOWN { format!(" and {} more", joined.len() - SHOWN) } else { String::new() };
+        let more = if joined.len() > SHOWN {
+            format!(" and {} more", joined.len() - SHOWN)
+        } else {
+            String::new()
+        };
         notes.push(format!(
-            "{table}: these labels look like several classes joined, but each is a class of its own: {}{more}. Each image has \
+            "{table}: these labels look like several classes joined, but each is a class of its \
+             own: {}{more}. Each image has \
              exactly one class; labels of several classes are not supported.",
             joined[..joined.len().min(SHOWN)].join(", ")
         ));
@@ -60,8 +79,13 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
 
 /// Labels such as `cat|dog`, each part of which occurs in another label too, alone or joined.
 fn joined<'a>(labels: &BTreeSet<&'a str>) -> Vec<&'a str> {
-    let parts =
-        |label: &'a str| label.split([',', '|', ';']).map(str::trim).filter(|part| !part.is_empty()).collect::<BTreeSet<_>>();
+    let parts = |label: &'a str| {
+        label
+            .split([',', '|', ';'])
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect::<BTreeSet<_>>()
+    };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for part in labels.iter().flat_map(|&label| parts(label)) {
         *counts.entry(part).or_default() += 1;
@@ -78,6 +102,7 @@ fn value(label: &str) -> Option<String> {
     let label = label.trim();
     let is_number = label.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number: f64 = label.parse().ok().filter(|_| is_number)?;
-    // Above, different whole numbers may have the same value. Adding zero makes one of the two zeros.
+    // Above, different whole numbers may have the same value. Adding zero makes one of the two
+    // zeros.
     (number.abs() < 2f64.powi(53)).then(|| format!("{}", number + 0.0))
 }

@@ -45,7 +45,8 @@ pub struct Part {
     pub split: Split,
     /// The folder in the data folder.
     pub named: PathBuf,
-    /// The folder that holds its classes or images: `named`, or a folder in it that only wraps them.
+    /// The folder that holds its classes or images: `named`, or a folder in it that only wraps
+    /// them.
     pub folder: PathBuf,
     content: Content,
 }
@@ -59,11 +60,17 @@ enum Content {
     Nothing,
 }
 
-/// The most nested wrapping folders that are opened. More must be a mistake, such as links in a ring.
+/// The most nested wrapping folders that are opened. More must be a mistake, such as links in a
+/// ring.
 const MAX_WRAPPERS: usize = 16;
 
 /// Finds out how a data folder is laid out. What a user may want to know of it goes to `notes`.
-pub fn find(data: &Path, purpose: Purpose, walk: &mut Walk<'_>, notes: &mut Vec<String>) -> Result<DataFolder, CatalogueError> {
+pub fn find(
+    data: &Path,
+    purpose: Purpose,
+    walk: &mut Walk<'_>,
+    notes: &mut Vec<String>,
+) -> Result<DataFolder, CatalogueError> {
     let mut folder = data.to_path_buf();
     let mut entries = walk.list(&folder)?;
     for _ in 0..MAX_WRAPPERS {
@@ -72,10 +79,15 @@ pub fn find(data: &Path, purpose: Purpose, walk: &mut Walk<'_>, notes: &mut Vec<
         }
         detection::refuse(&folder, &entries)?;
         let Some(inner) = wrapped(&entries, purpose)? else {
-            let kind = recognise(&folder, &entries, purpose, notes)?.map_or(Kind::Classes, Kind::Splits);
+            let kind =
+                recognise(&folder, &entries, purpose, notes)?.map_or(Kind::Classes, Kind::Splits);
             return Ok(DataFolder { folder, entries, kind });
         };
-        notes.push(format!("{} holds only the folder {}, which is read instead.", shown(&folder), shown(&inner)));
+        notes.push(format!(
+            "{} holds only the folder {}, which is read instead.",
+            shown(&folder),
+            shown(&inner)
+        ));
         entries = walk.list(&inner)?;
         folder = inner;
     }
@@ -93,11 +105,18 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
         _ if metadata::table_in(only, &inner, &mut Vec::new())?.is_some() => true,
         // One folder is no class to train: there must be two.
         Purpose::Train => inner.files.is_empty() && !inner.folders.is_empty(),
-        // One folder may well be the only class that is scored, unless its folders are splits or its name says nothing.
+        // One folder may well be the only class that is scored, unless its folders are splits or
+        // its name says nothing.
         Purpose::Score => {
-            let parts = named_splits(&inner.folders).into_iter().map(|(split, folder)| part(split, folder));
-            parts.collect::<Result<Vec<_>, _>>()?.iter().any(|part| part.content == Content::Labelled)
-                || is_filler(&folder::lossy_name(only)) && inner.files.is_empty() && !inner.folders.is_empty()
+            let parts =
+                named_splits(&inner.folders).into_iter().map(|(split, folder)| part(split, folder));
+            parts
+                .collect::<Result<Vec<_>, _>>()?
+                .iter()
+                .any(|part| part.content == Content::Labelled)
+                || is_filler(&folder::lossy_name(only))
+                    && inner.files.is_empty()
+                    && !inner.folders.is_empty()
         }
     };
     Ok(opens.then(|| only.clone()))
@@ -106,7 +125,11 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
 /// The folders among some whose names are splits, in order.
 fn named_splits(folders: &[PathBuf]) -> Vec<(Split, &PathBuf)> {
     let names: Vec<String> = folders.iter().map(|folder| folder::lossy_name(folder)).collect();
-    Split::of_all(&names).into_iter().zip(folders).filter_map(|(split, folder)| Some((split?, folder))).collect()
+    Split::of_all(&names)
+        .into_iter()
+        .zip(folders)
+        .filter_map(|(split, folder)| Some((split?, folder)))
+        .collect()
 }
 
 /// Whether all folders are called as splits, so that they can hardly be classes.
@@ -116,16 +139,18 @@ pub fn all_are_splits(folders: &[PathBuf]) -> bool {
 
 /// The splits of a data folder; `None` if its folders are classes.
 ///
-/// A vehicle data set has a class `train`, so a name alone does not decide. What is inside the folder and beside
-/// it does. If both readings remain, the user must rename a folder.
+/// A vehicle data set has a class `train`, so a name alone does not decide. What is inside the
+/// folder and beside it does. If both readings remain, the user must rename a folder.
 fn recognise(
     data: &Path,
     entries: &Entries,
     purpose: Purpose,
     notes: &mut Vec<String>,
 ) -> Result<Option<Vec<Part>>, CatalogueError> {
-    let mut parts =
-        named_splits(&entries.folders).into_iter().map(|(split, folder)| part(split, folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = named_splits(&entries.folders)
+        .into_iter()
+        .map(|(split, folder)| part(split, folder))
+        .collect::<Result<Vec<_>, _>>()?;
     parts.sort_by_key(|part| part.split);
     open_wrappers(&mut parts)?;
     let any_labelled = parts.iter().any(|part| part.content == Content::Labelled);
@@ -145,7 +170,9 @@ fn recognise(
         });
     }
     let mut others = Vec::new();
-    for folder in entries.folders.iter().filter(|folder| parts.iter().all(|part| part.named != **folder)) {
+    for folder in
+        entries.folders.iter().filter(|folder| parts.iter().all(|part| part.named != **folder))
+    {
         if folder::holds_images(folder)? {
             others.push(folder::lossy_name(folder));
         }
@@ -157,7 +184,9 @@ fn recognise(
     let Some(train) = parts.iter().find(|part| part.split == Split::Train) else {
         return match (others.is_empty(), purpose) {
             (true, Purpose::Score) => Ok(Some(parts)),
-            (true, Purpose::Train) => Err(CatalogueError::NoTrain { path: data.to_path_buf(), found: names_of(&parts) }),
+            (true, Purpose::Train) => {
+                Err(CatalogueError::NoTrain { path: data.to_path_buf(), found: names_of(&parts) })
+            }
             // An empty class folder, which is refused as such.
             (false, _) if parts.iter().all(|part| part.content == Content::Nothing) => Ok(None),
             (false, _) => Err(ambiguous(&parts[0], others)),
@@ -168,7 +197,10 @@ fn recognise(
         (Content::Labelled, false) if alone => Err(ambiguous(train, others)),
         (Content::Images, false) if alone => {
             let named = shown(&train.named);
-            notes.push(format!("{named} is a class like the folders beside it: it holds images and no class folders."));
+            notes.push(format!(
+                "{named} is a class like the folders beside it: it holds images \
+                and no class folders."
+            ));
             Ok(None)
         }
         (Content::Images, false) => Err(ambiguous(train, others)),
@@ -179,27 +211,40 @@ fn recognise(
     }
 }
 
-/// Opens a folder that is alone in a split and holds folders alone, as in `train/images/<class>/`. In the training set one class is
-/// none, so that folder is no class. In the other splits a class may be alone: the folder is opened unless it has the name of a
-/// class of the training set. If there is no training set, its name must say nothing, as `images` does.
+/// Opens a folder that is alone in a split and holds folders alone, as in `train/images/<class>/`.
+/// In the training set one class is none, so that folder is no class. In the other splits a class
+/// may be alone: the folder is opened unless it has the name of a class of the training set. If
+/// there is no training set, its name must say nothing, as `images` does.
 fn open_wrappers(parts: &mut [Part]) -> Result<(), CatalogueError> {
     let is_train = |part: &&mut Part| part.split == Split::Train;
     let mut classes = None;
     if let Some(train) = parts.iter_mut().find(is_train) {
         open_wrapper(train, &|_| true)?;
         let folders = folder::peek(&train.folder)?.folders;
-        classes = Some(folders.iter().map(|class| folder::lossy_name(class).to_lowercase()).collect::<Vec<_>>());
+        classes = Some(
+            folders
+                .iter()
+                .map(|class| folder::lossy_name(class).to_lowercase())
+                .collect::<Vec<_>>(),
+        );
     }
     let is_no_class = |name: &str| match &classes {
         Some(classes) => !classes.contains(&name.to_lowercase()),
         None => is_filler(name),
     };
-    parts.iter_mut().filter(|part| !is_train(part)).try_for_each(|part| open_wrapper(part, &is_no_class))
+    parts
+        .iter_mut()
+        .filter(|part| !is_train(part))
+        .try_for_each(|part| open_wrapper(part, &is_no_class))
 }
 
 fn open_wrapper(part: &mut Part, is_no_class: &dyn Fn(&str) -> bool) -> Result<(), CatalogueError> {
     for _ in 0..MAX_WRAPPERS {
-        let Some(inner) = wrapper_in(&part.folder)?.filter(|inner| is_no_class(&folder::lossy_name(inner))) else { break };
+        let Some(inner) =
+            wrapper_in(&part.folder)?.filter(|inner| is_no_class(&folder::lossy_name(inner)))
+        else {
+            break;
+        };
         part.folder = inner;
     }
     Ok(())
@@ -209,12 +254,14 @@ fn open_wrapper(part: &mut Part, is_no_class: &dyn Fn(&str) -> bool) -> Result<(
 fn wrapper_in(folder: &Path) -> Result<Option<PathBuf>, CatalogueError> {
     let entries = folder::peek(folder)?;
     let ([only], []) = (&entries.folders[..], &entries.files[..]) else { return Ok(None) };
-    if Split::of(&folder::lossy_name(only)).is_some() || metadata::table_in(folder, &entries, &mut Vec::new())?.is_some() {
+    if Split::of(&folder::lossy_name(only)).is_some()
+        || metadata::table_in(folder, &entries, &mut Vec::new())?.is_some()
+    {
         return Ok(None);
     }
     let inner = folder::peek(only)?;
-    let is_wrapper =
-        inner.files.is_empty() && !inner.folders.is_empty() || metadata::table_in(only, &inner, &mut Vec::new())?.is_some();
+    let is_wrapper = inner.files.is_empty() && !inner.folders.is_empty()
+        || metadata::table_in(only, &inner, &mut Vec::new())?.is_some();
     Ok(is_wrapper.then(|| only.clone()))
 }
 
@@ -223,20 +270,25 @@ pub fn names_of(parts: &[Part]) -> String {
     parts.iter().map(|part| folder::lossy_name(&part.named)).collect::<Vec<_>>().join(" and ")
 }
 
-/// A folder called as a split, with what is in it. Some archives hold a folder of the same name in each: `seg_train/seg_train/`.
+/// A folder called as a split, with what is in it. Some archives hold a folder of the same name in
+/// each: `seg_train/seg_train/`.
 fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
     let mut folder = named.to_path_buf();
     let mut entries = folder::peek(&folder)?;
     for _ in 0..MAX_WRAPPERS {
         let ([only], []) = (&entries.folders[..], &entries.files[..]) else { break };
         let name = folder::lossy_name(only);
-        if Split::of(&name) != Some(split) && name.to_lowercase() != folder::lossy_name(&folder).to_lowercase() {
+        if Split::of(&name) != Some(split)
+            && name.to_lowercase() != folder::lossy_name(&folder).to_lowercase()
+        {
             break;
         }
         folder = only.clone();
         entries = folder::peek(&folder)?;
     }
-    let content = if !entries.folders.is_empty() || metadata::table_in(&folder, &entries, &mut Vec::new())?.is_some() {
+    let content = if !entries.folders.is_empty()
+        || metadata::table_in(&folder, &entries, &mut Vec::new())?.is_some()
+    {
         Content::Labelled
     } else if !entries.files.is_empty() {
         Content::Images
@@ -250,17 +302,32 @@ fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
 pub fn unlabelled(folder: &Path) -> Result<CatalogueError, CatalogueError> {
     let files = folder::peek(folder)?.files;
     detection::refuse_images(folder)?;
-    let mut starts: Vec<String> = files.iter().filter_map(|file| Some(start(file.file_stem()?.to_str()?))).collect();
+    let mut starts: Vec<String> =
+        files.iter().filter_map(|file| Some(start(file.file_stem()?.to_str()?))).collect();
     starts.sort();
-    let counts: Vec<(String, usize)> =
-        starts.chunk_by(|left, right| left == right).map(|group| (group[0].clone(), group.len())).collect();
+    let counts: Vec<(String, usize)> = starts
+        .chunk_by(|left, right| left == right)
+        .map(|group| (group[0].clone(), group.len()))
+        .collect();
     // As in `cat.0.jpg`, `dog.1.jpg`. Names of one word alone, or a word each, say nothing.
-    let tells = (2..=20).contains(&counts.len()) && counts.iter().all(|(word, count)| !word.is_empty() && *count > 1);
-    let starts = if tells { counts.into_iter().map(|(word, _)| word).collect() } else { Vec::new() };
-    let others = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| folder::lossy_name(&entry.path()));
-    let mut tables: Vec<String> = others.filter(|name| name.to_lowercase().starts_with("metadata.")).collect();
+    let tells = (2..=20).contains(&counts.len())
+        && counts.iter().all(|(word, count)| !word.is_empty() && *count > 1);
+    let starts =
+        if tells { counts.into_iter().map(|(word, _)| word).collect() } else { Vec::new() };
+    let others = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| folder::lossy_name(&entry.path()));
+    let mut tables: Vec<String> =
+        others.filter(|name| name.to_lowercase().starts_with("metadata.")).collect();
     tables.sort();
-    Ok(CatalogueError::Unlabelled { path: folder.to_path_buf(), images: files.len(), starts, tables })
+    Ok(CatalogueError::Unlabelled {
+        path: folder.to_path_buf(),
+        images: files.len(),
+        starts,
+        tables,
+    })
 }
 
 /// The letters that a file's name starts with.

@@ -1,4 +1,5 @@
-//! Hugging Face's image folders: `metadata.csv` or `metadata.jsonl` beside the images that it labels.
+//! Hugging Face's image folders: `metadata.csv` or `metadata.jsonl` beside the images that it
+//! labels.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -9,14 +10,20 @@ use crate::shown::shown;
 use crate::split_name::Split;
 use crate::table::{self, METADATA_NAMES, Row};
 
-/// The table in a folder that labels its images, if one does. A table without a column of labels (captions, boxes) does not.
-/// A note says so if such a table is broken and lies beside folders, which may be classes.
+/// The table in a folder that labels its images, if one does. A table without a column of labels
+/// (captions, boxes) does not. A note says so if such a table is broken and lies beside folders,
+/// which may be classes.
 ///
 /// # Errors
 ///
-/// If a table with columns of paths and labels cannot be used, whatever lies beside it: to read the folders' names instead would
-/// change the labels. Without folders beside it, any broken table is an error.
-pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Result<Option<PathBuf>, CatalogueError> {
+/// If a table with columns of paths and labels cannot be used, whatever lies beside it: to read the
+/// folders' names instead would change the labels. Without folders beside it, any broken table is
+/// an error.
+pub fn table_in(
+    folder: &Path,
+    entries: &Entries,
+    notes: &mut Vec<String>,
+) -> Result<Option<PathBuf>, CatalogueError> {
     let mut found = None;
     for path in METADATA_NAMES.map(|name| folder.join(name)) {
         if !path.is_file() {
@@ -26,7 +33,9 @@ pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Re
             Ok(read) if read.rows.iter().any(|row| row.label.is_some()) => {}
             Ok(_) | Err(CatalogueError::NoColumn { .. }) => continue,
             Err(error) if !entries.folders.is_empty() && !table::names_labels(&path) => {
-                notes.push(format!("{error}. The table is not used. The folders' names are used as labels instead."));
+                notes.push(format!(
+                    "{error}. The table is not used. The folders' names are used as labels instead."
+                ));
                 continue;
             }
             Err(error) => return Err(error),
@@ -38,13 +47,14 @@ pub fn table_in(folder: &Path, entries: &Entries, notes: &mut Vec<String>) -> Re
     Ok(found)
 }
 
-/// The split that each row's path says: Hugging Face takes it from the first folder (`train/0001.png`). The folders are seen
-/// together, as those of a data folder are.
+/// The split that each row's path says: Hugging Face takes it from the first folder
+/// (`train/0001.png`). The folders are seen together, as those of a data folder are.
 pub fn splits_of_paths(rows: &[Row]) -> Vec<Option<Split>> {
     let firsts: Vec<Option<&str>> = rows.iter().map(|row| first_folder(&row.path)).collect();
     let distinct: BTreeSet<&str> = firsts.iter().copied().flatten().collect();
     let names: Vec<String> = distinct.iter().map(|&name| name.to_owned()).collect();
-    let splits: HashMap<&str, Option<Split>> = distinct.into_iter().zip(Split::of_all(&names)).collect();
+    let splits: HashMap<&str, Option<Split>> =
+        distinct.into_iter().zip(Split::of_all(&names)).collect();
     firsts.into_iter().map(|first| splits.get(first?).copied().flatten()).collect()
 }
 
@@ -63,7 +73,9 @@ pub fn note_rest<'a>(
     walk: &mut Walk<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(), CatalogueError> {
-    let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    let plain = |path: &Path| {
+        path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>()
+    };
     let named: HashSet<PathBuf> = samples.map(|sample| plain(&sample.path)).collect();
     for file in walk.files_below(folder)? {
         if !named.contains(&plain(&file)) {
@@ -73,7 +85,11 @@ pub fn note_rest<'a>(
     walk.uses(table);
     let folders = folder::peek(folder)?.folders;
     let names: Vec<String> = folders.iter().map(|folder| folder::lossy_name(folder)).collect();
-    let names = if Split::of_all(&names).contains(&None) { "; the names of the folders beside it do not count" } else { "" };
+    let names = if Split::of_all(&names).contains(&None) {
+        "; the names of the folders beside it do not count"
+    } else {
+        ""
+    };
     notes.push(format!("{} labels the images in {}{names}.", shown(table), shown(folder)));
     Ok(())
 }

@@ -12,8 +12,8 @@ pub const TRAIN_FRACTION: f64 = 0.1;
 /// How the validation set is held out if no folder holds it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SplitOptions {
-    /// The fraction of each class that is held out, from 0 (train on every image) to below 1. By default 0.2 of class folders
-    /// that lie directly in the data folder, and 0.1 of `train`.
+    /// The fraction of each class that is held out, from 0 (train on every image) to below 1. By
+    /// default 0.2 of class folders that lie directly in the data folder, and 0.1 of `train`.
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: u64,
@@ -27,17 +27,27 @@ impl SplitOptions {
 impl SplitOptions {
     pub(super) fn check(&self) -> Result<(), CatalogueError> {
         match self.validation_fraction {
-            Some(fraction) if !(0.0..1.0).contains(&fraction) => Err(CatalogueError::Fraction(fraction)),
+            Some(fraction) if !(0.0..1.0).contains(&fraction) => {
+                Err(CatalogueError::Fraction(fraction))
+            }
             _ => Ok(()),
         }
     }
 }
 
 /// Moves a stratified part of `train` to `validation`, and says so in the notes.
-pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, options: &SplitOptions) {
+pub fn hold_out(
+    catalogue: &mut Catalogue,
+    default_fraction: f64,
+    origin: &str,
+    options: &SplitOptions,
+) {
     let fraction = options.validation_fraction.unwrap_or(default_fraction);
     if fraction == 0.0 {
-        catalogue.notes.push(format!("Training on all {} images of {origin}; nothing held out.", catalogue.train.len()));
+        catalogue.notes.push(format!(
+            "Training on all {} images of {origin}; nothing held out.",
+            catalogue.train.len()
+        ));
         return;
     }
     let mut train = Vec::with_capacity(catalogue.train.len());
@@ -49,22 +59,30 @@ pub fn hold_out(catalogue: &mut Catalogue, default_fraction: f64, origin: &str, 
     }
     catalogue.train = train;
     let held_out_of = |label: u32| catalogue.validation.iter().any(|sample| sample.label == label);
-    let alone: Vec<&str> =
-        catalogue.classes.iter().zip(0..).filter(|&(_, label)| !held_out_of(label)).map(|(class, _)| class.as_str()).collect();
+    let alone: Vec<&str> = catalogue
+        .classes
+        .iter()
+        .zip(0..)
+        .filter(|&(_, label)| !held_out_of(label))
+        .map(|(class, _)| class.as_str())
+        .collect();
     if !alone.is_empty() {
-        catalogue
-            .notes
-            .push(format!("The validation set lacks these classes, whose only image is trained on: {}.", alone.join(", ")));
+        catalogue.notes.push(format!(
+            "The validation set lacks these classes, whose only image is trained on: {}.",
+            alone.join(", ")
+        ));
     }
     catalogue.notes.push(format!(
-        "Training on {} images of {origin}; {} held out as the validation set ({fraction} of each class, drawn with seed {}).",
+        "Training on {} images of {origin}; {} held out as the validation set ({fraction} of each \
+         class, drawn with seed {}).",
         catalogue.train.len(),
         catalogue.validation.len(),
         options.seed
     ));
 }
 
-/// Which pictures of one class are held out: the fraction rounded, at least one, but never the only one.
+/// Which pictures of one class are held out: the fraction rounded, at least one, but never the only
+/// one.
 fn choose(samples: &[Sample], fraction: f64, seed: u64) -> Vec<bool> {
     let count = ((samples.len() as f64 * fraction).round() as usize).max(1).min(samples.len() - 1);
     let mut order: Vec<usize> = (0..samples.len()).collect();

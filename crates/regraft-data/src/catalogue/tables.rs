@@ -17,30 +17,52 @@ pub fn no_splits(rows: &[Row]) -> Vec<Option<Split>> {
 }
 
 /// A table's pictures as a data folder.
-pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layout), CatalogueError> {
+pub fn train(
+    table: &Path,
+    splits_of: &SplitsOf<'_>,
+) -> Result<(Catalogue, Layout), CatalogueError> {
     let mut notes = Vec::new();
     let rows = labelled_rows(table, splits_of, &mut notes)?;
     let has_parts = rows.iter().any(|(row, _)| row.split.is_some());
     let without = rows.iter().filter(|(row, _)| row.split.is_none()).count();
     if has_parts && without > 0 {
-        let rows =
-            if without == 1 { "1 row has no split and is".to_owned() } else { format!("{without} rows have no split and are") };
+        let rows = if without == 1 {
+            "1 row has no split and is".to_owned()
+        } else {
+            format!("{without} rows have no split and are")
+        };
         notes.push(format!("{}: {rows} in the training set.", shown(table)));
     }
-    let (train, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
+    let (train, rest): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|(row, _)| matches!(row.split, None | Some(Split::Train)));
     let mut classes: Vec<String> = train.iter().map(|(_, label)| label.clone()).collect();
     classes.sort();
     classes.dedup();
     match &classes[..] {
-        [] => return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: " to train on" }),
-        [label] => return Err(CatalogueError::OneLabel { path: table.to_path_buf(), label: label.clone() }),
+        [] => {
+            return Err(CatalogueError::EmptyTable {
+                path: table.to_path_buf(),
+                what: " to train on",
+            });
+        }
+        [label] => {
+            return Err(CatalogueError::OneLabel {
+                path: table.to_path_buf(),
+                label: label.clone(),
+            });
+        }
         _ => {}
     }
     let places = places(&classes);
     let mut catalogue = Catalogue { notes, ..Catalogue::empty(classes.clone()) };
     for (row, label) in train.into_iter().chain(rest) {
         let Some(&label) = places.get(&label) else {
-            return Err(CatalogueError::UnknownLabel { path: table.to_path_buf(), line: row.line, class: label, known: classes });
+            return Err(CatalogueError::UnknownLabel {
+                path: table.to_path_buf(),
+                line: row.line,
+                class: label,
+                known: classes,
+            });
         };
         let part = match row.split {
             None | Some(Split::Train) => &mut catalogue.train,
@@ -49,7 +71,9 @@ pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layou
         };
         part.push(Sample { path: row.file(table), label });
     }
-    [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test].into_iter().for_each(|part| sort(part));
+    [&mut catalogue.train, &mut catalogue.validation, &mut catalogue.test]
+        .into_iter()
+        .for_each(|part| sort(part));
     let origin = |part: &[Sample]| (!part.is_empty()).then(|| shown(table).to_string());
     let layout = Layout {
         train: if has_parts { "the training set" } else { "the table" }.to_owned(),
@@ -64,10 +88,16 @@ pub fn train(table: &Path, splits_of: &SplitsOf<'_>) -> Result<(Catalogue, Layou
 pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
     let mut rows = labelled_rows(table, splits_of, &mut notes)?;
-    for (split, name) in [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")] {
+    for (split, name) in
+        [(Split::Test, "test"), (Split::Validation, "val"), (Split::Train, "train")]
+    {
         if rows.iter().any(|(row, _)| row.split == Some(split)) {
             rows.retain(|(row, _)| row.split == Some(split));
-            let lines = if rows.len() == 1 { "only the 1 line".to_owned() } else { format!("only the {} lines", rows.len()) };
+            let lines = if rows.len() == 1 {
+                "only the 1 line".to_owned()
+            } else {
+                format!("only the {} lines", rows.len())
+            };
             notes.push(format!(
                 "Of {} {lines} of the split {name} {}.",
                 shown(table),
@@ -80,8 +110,10 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
     names.sort();
     names.dedup();
     let places = places(&names);
-    let mut samples: Vec<Sample> =
-        rows.iter().map(|(row, label)| Sample { path: row.file(table), label: places[label] }).collect();
+    let mut samples: Vec<Sample> = rows
+        .iter()
+        .map(|(row, label)| Sample { path: row.file(table), label: places[label] })
+        .collect();
     if samples.is_empty() {
         return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
     }
@@ -92,8 +124,13 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
     Ok(Labelled { names, origins, lines, samples, ignored: Vec::new(), notes })
 }
 
-/// The lines with their labels. Of lines that repeat another one counts; those that contradict another are an error.
-fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>) -> Result<Vec<(Row, String)>, CatalogueError> {
+/// The lines with their labels. Of lines that repeat another one counts; those that contradict
+/// another are an error.
+fn labelled_rows(
+    table: &Path,
+    splits_of: &SplitsOf<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(Row, String)>, CatalogueError> {
     let error = |line, message| CatalogueError::Line { path: table.to_path_buf(), line, message };
     let read = table::read(table)?;
     notes.extend(read.notes);
@@ -102,11 +139,14 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
         return Err(CatalogueError::EmptyTable { path: table.to_path_buf(), what: "" });
     }
     if rows.iter().all(|row| row.label.is_none()) {
-        return Err(read.unlabelled.unwrap_or(CatalogueError::NoLabels { path: table.to_path_buf() }));
+        return Err(read
+            .unlabelled
+            .unwrap_or(CatalogueError::NoLabels { path: table.to_path_buf() }));
     }
     if rows.iter().any(|row| row.is_eval) {
         notes.push(format!(
-            "{}: eval is the test set; write val in its place if it should decide which epoch to keep.",
+            "{}: eval is the test set; write val in its place if it should decide which epoch to \
+             keep.",
             shown(table)
         ));
     }
@@ -118,7 +158,10 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
         row.split = row.split.or(by_path);
         let label = row.label.as_deref().map(composed);
         let Some(label) = label.filter(|label| !label.trim().is_empty()) else {
-            return Err(error(row.line, format!("{} has no label; give it one or remove the line", row.path)));
+            return Err(error(
+                row.line,
+                format!("{} has no label; give it one or remove the line", row.path),
+            ));
         };
         if let Some(what) = label_notes::missing(&label) {
             return Err(error(row.line, format!("{} has the label {label:?}, {what}", row.path)));
@@ -126,10 +169,19 @@ fn labelled_rows(table: &Path, splits_of: &SplitsOf<'_>, notes: &mut Vec<String>
         let path = row.file(table);
         match seen.get(&path) {
             Some((line, other, _)) if *other != label => {
-                return Err(error(row.line, format!("{} is {label:?} here and {other:?} in line {line}; keep one", row.path)));
+                return Err(error(
+                    row.line,
+                    format!(
+                        "{} is {label:?} here and {other:?} in line {line}; keep one",
+                        row.path
+                    ),
+                ));
             }
             Some((line, _, split)) if *split != row.split => {
-                return Err(error(row.line, format!("{} is in another part in line {line}; keep one", row.path)));
+                return Err(error(
+                    row.line,
+                    format!("{} is in another part in line {line}; keep one", row.path),
+                ));
             }
             Some(_) => repeated += 1,
             None => {

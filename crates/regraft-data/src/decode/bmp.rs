@@ -14,7 +14,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let bitmap = Bitmap::read(bytes, FILE_HEADER, Some(stated).filter(|&stated| stated > 0))?;
     check_size("BMP", bitmap.width, bitmap.height, max_pixels)?;
     let pixels = bitmap.rgba(bytes)?;
-    let pixels = if bitmap.has_alpha() { convert::rgba_on_white(&pixels) } else { convert::without_alpha(&pixels) };
+    let pixels = if bitmap.has_alpha() {
+        convert::rgba_on_white(&pixels)
+    } else {
+        convert::without_alpha(&pixels)
+    };
     Ok(RgbImage { width: bitmap.width, height: bitmap.height, pixels })
 }
 
@@ -50,7 +54,8 @@ impl Bitmap {
         let field = |offset: usize| number(bytes, place + offset);
         let half = |offset: usize| short(bytes, place + offset);
         let is_oldest = length == 12;
-        let [width, height] = if is_oldest { [half(4)?, half(6)?].map(u32::from) } else { [field(4)?, field(8)?] };
+        let [width, height] =
+            if is_oldest { [half(4)?, half(6)?].map(u32::from) } else { [field(4)?, field(8)?] };
         let bits = usize::from(half(if is_oldest { 10 } else { 14 })?);
         let has_more = length >= 40;
         let compression = if has_more { field(16)? } else { 0 };
@@ -69,7 +74,9 @@ impl Bitmap {
             (3 | 6, 16 | 24 | 32) if length != 64 => (Coding::Plain, true),
             (3, _) if length == 64 => return Err(unsupported("fax compression")),
             (11..=13, _) => return Err(unsupported("CMYK")),
-            (number, bits) => return Err(unsupported(&format!("compression {number} of {bits} bits a pixel"))),
+            (number, bits) => {
+                return Err(unsupported(&format!("compression {number} of {bits} bits a pixel")));
+            }
         };
         let colours = if stated_colours == 0 && bits <= 8 { 1 << bits } else { stated_colours };
         // Masks are in the later headers, or follow the oldest one that may have them.
@@ -88,7 +95,11 @@ impl Bitmap {
             [0xFF_0000, 0xFF00, 0xFF, 0]
         };
         // Some programs leave the masks empty and mean these.
-        let masks = if masks == [0; 4] && bits == 32 { [0xFF_0000, 0xFF00, 0xFF, 0xFF00_0000] } else { masks };
+        let masks = if masks == [0; 4] && bits == 32 {
+            [0xFF_0000, 0xFF00, 0xFF, 0xFF00_0000]
+        } else {
+            masks
+        };
         let colour_length = if is_oldest { 3 } else { 4 };
         let palette: Vec<[u8; 3]> = match bits {
             16.. => Vec::new(),
@@ -96,7 +107,10 @@ impl Bitmap {
                 let stored = bytes.get(palette_start..).ok_or(DecodeReason::Truncated("BMP"))?;
                 let length = colours.min(1 << bits) * colour_length;
                 let stored = stored.get(..length).ok_or(DecodeReason::Truncated("BMP"))?;
-                stored.chunks_exact(colour_length).map(|colour| [colour[2], colour[1], colour[0]]).collect()
+                stored
+                    .chunks_exact(colour_length)
+                    .map(|colour| [colour[2], colour[1], colour[0]])
+                    .collect()
             }
         };
         let behind = palette_start + colours.saturating_mul(colour_length);
@@ -123,14 +137,18 @@ impl Bitmap {
     pub fn rgba(&self, bytes: &[u8]) -> Result<Vec<u8>, DecodeReason> {
         let (width, height) = (self.width as usize, self.height as usize);
         let mut pixels = vec![0; width * height * 4];
-        let indices = if self.coding == Coding::RunLengths { Some(self.run_lengths(bytes)?) } else { None };
+        let indices =
+            if self.coding == Coding::RunLengths { Some(self.run_lengths(bytes)?) } else { None };
         let stored = bytes.get(self.start..).ok_or(DecodeReason::Truncated("BMP"))?;
         for (y, row) in pixels.chunks_exact_mut(width * 4).enumerate() {
             let line = if self.is_top_down { y } else { height - 1 - y };
             let pixels = row.as_chunks_mut::<4>().0;
             if let Some(indices) = &indices {
                 let indices = &indices[line * width..][..width];
-                pixels.iter_mut().zip(indices).for_each(|(pixel, &index)| *pixel = self.colour(index));
+                pixels
+                    .iter_mut()
+                    .zip(indices)
+                    .for_each(|(pixel, &index)| *pixel = self.colour(index));
                 continue;
             }
             // The padding behind the last row may be missing.
@@ -151,7 +169,8 @@ impl Bitmap {
             16.. => {
                 let channels = self.masks.map(Channel::of);
                 for (pixel, stored) in pixels.iter_mut().zip(line.chunks_exact(self.bits / 8)) {
-                    let value = stored.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
+                    let value =
+                        stored.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
                     *pixel = channels.map(|channel| channel.level(value));
                 }
             }
@@ -165,8 +184,9 @@ impl Bitmap {
         }
     }
 
-    /// Indices of runs of pixels, from the first row that is stored. As in Pillow, runs that are too long end with their row,
-    /// pixels that are passed over have the index 0, and so have those behind the bitmap's end.
+    /// Indices of runs of pixels, from the first row that is stored. As in Pillow, runs that are
+    /// too long end with their row, pixels that are passed over have the index 0, and so have those
+    /// behind the bitmap's end.
     fn run_lengths(&self, bytes: &[u8]) -> Result<Vec<u8>, DecodeReason> {
         let width = self.width as usize;
         let count = width * self.height as usize;
@@ -193,7 +213,8 @@ impl Bitmap {
                 (0, run) => {
                     let run = usize::from(run).min(count - indices.len());
                     let stored = if self.bits == 4 { run.div_ceil(2) } else { run };
-                    let part = bytes.get(place..place + stored).ok_or(DecodeReason::Truncated("BMP"))?;
+                    let part =
+                        bytes.get(place..place + stored).ok_or(DecodeReason::Truncated("BMP"))?;
                     match self.bits {
                         4 => indices.extend(part.iter().flat_map(|&byte| halves(byte)).take(run)),
                         _ => indices.extend(part),
@@ -235,11 +256,17 @@ impl Channel {
 }
 
 fn number(bytes: &[u8], place: usize) -> Result<u32, DecodeReason> {
-    bytes.get(place..).and_then(|bytes| Order::Little.u32(bytes)).ok_or(DecodeReason::Truncated("BMP"))
+    bytes
+        .get(place..)
+        .and_then(|bytes| Order::Little.u32(bytes))
+        .ok_or(DecodeReason::Truncated("BMP"))
 }
 
 fn short(bytes: &[u8], place: usize) -> Result<u16, DecodeReason> {
-    bytes.get(place..).and_then(|bytes| Order::Little.u16(bytes)).ok_or(DecodeReason::Truncated("BMP"))
+    bytes
+        .get(place..)
+        .and_then(|bytes| Order::Little.u16(bytes))
+        .ok_or(DecodeReason::Truncated("BMP"))
 }
 
 fn unsupported(kind: &str) -> DecodeReason {

@@ -6,8 +6,8 @@ use image::metadata::Orientation;
 use super::DecodeReason;
 use crate::RgbImage;
 
-/// Converts a decoded image: grey is spread over the three channels, of 16 bits the upper eight are kept (as Pillow does), and
-/// alpha is composited on white.
+/// Converts a decoded image: grey is spread over the three channels, of 16 bits the upper eight are
+/// kept (as Pillow does), and alpha is composited on white.
 pub fn to_rgb(decoded: DynamicImage, format: &'static str) -> Result<RgbImage, DecodeReason> {
     let (width, height) = (decoded.width(), decoded.height());
     let pixels = match decoded {
@@ -32,7 +32,8 @@ pub fn oriented(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return image;
     }
-    let buffer = image::RgbImage::from_raw(image.width, image.height, image.pixels).expect("the length belongs to the size");
+    let buffer = image::RgbImage::from_raw(image.width, image.height, image.pixels)
+        .expect("the length belongs to the size");
     let mut turned = DynamicImage::ImageRgb8(buffer);
     turned.apply_orientation(orientation);
     let turned = turned.into_rgb8();
@@ -55,11 +56,14 @@ pub fn rgba_on_white(values: &[u8]) -> Vec<u8> {
         .as_chunks()
         .0
         .iter()
-        .flat_map(|&[red, green, blue, alpha]| [red, green, blue].map(|value| on_white(value, alpha)))
+        .flat_map(|&[red, green, blue, alpha]| {
+            [red, green, blue].map(|value| on_white(value, alpha))
+        })
         .collect()
 }
 
-/// Colours as they were before they were multiplied by alpha, as Pillow computes them: rounded down.
+/// Colours as they were before they were multiplied by alpha, as Pillow computes them: rounded
+/// down.
 pub fn divide_by_alpha(pixel: &mut [u8]) {
     let Some((&mut alpha, colours)) = pixel.split_last_mut() else { return };
     for level in colours {
@@ -82,7 +86,9 @@ pub fn cmyk(values: &[u8]) -> Vec<u8> {
         .as_chunks()
         .0
         .iter()
-        .flat_map(|&[cyan, magenta, yellow, black]| [cyan, magenta, yellow].map(|ink| mixed(ink, 255 - black)))
+        .flat_map(|&[cyan, magenta, yellow, black]| {
+            [cyan, magenta, yellow].map(|ink| mixed(ink, 255 - black))
+        })
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! The tags of a TIFF directory, which EXIF data uses as well.
 //!
-//! It reads what Pillow's `ImageFileDirectory_v2` reads: a tag that is cut off ends the directory but keeps the tags before it,
-//! and the first entry of a tag with readable data counts.
+//! It reads what Pillow's `ImageFileDirectory_v2` reads: a tag that is cut off ends the directory
+//! but keeps the tags before it, and the first entry of a tag with readable data counts.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +25,19 @@ impl Header {
     /// Reads the first 8 bytes, 16 of a BigTIFF.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (order, is_big) = match bytes.first_chunk()? {
-            // Some programs write the magic number in the other byte order. Pillow accepts that, and so do we.
+            // Some programs write the magic number in the other byte order. Pillow accepts that,
+            // and so do we.
             b"II\x2a\0" | b"II\0\x2a" => (Order::Little, false),
             b"MM\0\x2a" | b"MM\x2a\0" => (Order::Big, false),
             b"II\x2b\0" => (Order::Little, true),
             b"MM\0\x2b" => (Order::Big, true),
             _ => return None,
         };
-        let first = if is_big { order.u64(bytes.get(8..)?)? } else { u64::from(order.u32(bytes.get(4..)?)?) };
+        let first = if is_big {
+            order.u64(bytes.get(8..)?)?
+        } else {
+            u64::from(order.u32(bytes.get(4..)?)?)
+        };
         Some(Self { order, is_big, first })
     }
 }
@@ -40,17 +45,29 @@ impl Header {
 impl Order {
     pub fn u16(self, bytes: &[u8]) -> Option<u16> {
         let bytes = *bytes.first_chunk()?;
-        Some(if self == Self::Little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
+        Some(if self == Self::Little {
+            u16::from_le_bytes(bytes)
+        } else {
+            u16::from_be_bytes(bytes)
+        })
     }
 
     pub fn u32(self, bytes: &[u8]) -> Option<u32> {
         let bytes = *bytes.first_chunk()?;
-        Some(if self == Self::Little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+        Some(if self == Self::Little {
+            u32::from_le_bytes(bytes)
+        } else {
+            u32::from_be_bytes(bytes)
+        })
     }
 
     pub fn u64(self, bytes: &[u8]) -> Option<u64> {
         let bytes = *bytes.first_chunk()?;
-        Some(if self == Self::Little { u64::from_le_bytes(bytes) } else { u64::from_be_bytes(bytes) })
+        Some(if self == Self::Little {
+            u64::from_le_bytes(bytes)
+        } else {
+            u64::from_be_bytes(bytes)
+        })
     }
 }
 
@@ -103,7 +120,8 @@ impl Kind {
 }
 
 impl<'a> Directory<'a> {
-    /// Reads the directory that begins at `start`. It borrows the data, so that it takes memory for the entries alone.
+    /// Reads the directory that begins at `start`. It borrows the data, so that it takes memory for
+    /// the entries alone.
     pub fn read(bytes: &'a [u8], header: Header, start: u64) -> Self {
         let mut directory = Self { order: header.order, tags: BTreeMap::new() };
         // Whatever is cut off ends the directory.
@@ -121,11 +139,18 @@ impl<'a> Directory<'a> {
         let (entry, inline) = if is_big { (20, 8) } else { (12, 4) };
         // No more than the file can hold: entries whose data overlap would make a small file large.
         let mut held = 0u128;
-        for entry in entries.chunks_exact(entry).take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        for entry in entries.chunks_exact(entry).take(usize::try_from(count).unwrap_or(usize::MAX))
+        {
             let tag = order.u16(entry)?;
             let kind = Kind::of(order.u16(&entry[2..])?);
             let Some(kind) = kind.filter(|_| !self.tags.contains_key(&tag)) else { continue };
-            let number = |at: usize| if is_big { order.u64(&entry[at..]) } else { order.u32(&entry[at..]).map(u64::from) };
+            let number = |at: usize| {
+                if is_big {
+                    order.u64(&entry[at..])
+                } else {
+                    order.u32(&entry[at..]).map(u64::from)
+                }
+            };
             let size = u128::from(number(4)?) * kind.size() as u128;
             let value = &entry[entry.len() - inline..];
             let data = if size <= inline as u128 {
@@ -158,12 +183,18 @@ impl<'a> Directory<'a> {
     pub fn numbers(&self, tag: u16) -> Option<impl Iterator<Item = f64> + use<'a>> {
         let &(kind, data) = self.tags.get(&tag).filter(|(kind, _)| *kind != Kind::Bytes)?;
         let order = self.order;
-        Some(data.chunks_exact(kind.size()).map(move |value| number(order, kind, value).unwrap_or(f64::NAN)))
+        Some(
+            data.chunks_exact(kind.size())
+                .map(move |value| number(order, kind, value).unwrap_or(f64::NAN)),
+        )
     }
 
     /// A tag's numbers if they are whole and not negative.
     pub fn integers(&self, tag: u16) -> Option<Vec<u64>> {
-        let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53)).then_some(number as u64);
+        let whole = |number: f64| {
+            (number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53))
+                .then_some(number as u64)
+        };
         self.numbers(tag)?.map(whole).collect()
     }
 }
@@ -179,7 +210,9 @@ fn number(order: Order, kind: Kind, value: &[u8]) -> Option<f64> {
         Kind::Signed(2) => f64::from(order.u16(value)? as i16),
         Kind::Signed(_) => f64::from(order.u32(value)? as i32),
         Kind::Rational => ratio(f64::from(order.u32(value)?), f64::from(order.u32(&value[4..])?)),
-        Kind::SignedRational => ratio(f64::from(order.u32(value)? as i32), f64::from(order.u32(&value[4..])? as i32)),
+        Kind::SignedRational => {
+            ratio(f64::from(order.u32(value)? as i32), f64::from(order.u32(&value[4..])? as i32))
+        }
         Kind::Float => f64::from(f32::from_bits(order.u32(value)?)),
         Kind::Double => f64::from_bits(order.u64(value)?),
     })

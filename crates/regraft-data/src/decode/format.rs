@@ -24,12 +24,16 @@ pub enum Format {
 
 /// What to do about a file of another format.
 const CONVERT: &str = "convert it to JPEG or PNG, or remove it";
-const CONVERT_HEIC: &str = "convert it to JPEG or PNG (with `heif-convert IN OUT.jpg` or `magick IN OUT.jpg`; an iPhone saves JPEGs if \
-                            you choose Settings, Camera, Formats, Most Compatible), build Regraft with `--features heif`, or remove it";
-const CONVERT_AVIF: &str = "convert it to JPEG or PNG (with `avifdec IN OUT.png` or `magick IN OUT.png`), build Regraft with \
+const CONVERT_HEIC: &str = "convert it to JPEG or PNG (with `heif-convert IN OUT.jpg` or `magick \
+    IN OUT.jpg`; an iPhone saves JPEGs if \
+                            you choose Settings, Camera, Formats, Most Compatible), build Regraft \
+                                with `--features heif`, or remove it";
+const CONVERT_AVIF: &str = "convert it to JPEG or PNG (with `avifdec IN OUT.png` or `magick IN \
+    OUT.png`), build Regraft with \
                             `--features heif`, or remove it";
 const CONVERT_JXL: &str = "convert it to JPEG or PNG (with `djxl IN OUT.jpg`), or remove it";
-const CONVERT_RAW: &str = "develop it to JPEG or PNG with the camera's software or a photo editor, or remove it";
+const CONVERT_RAW: &str =
+    "develop it to JPEG or PNG with the camera's software or a photo editor, or remove it";
 const EXTRACT: &str = "extract its frames as JPEG or PNG, or remove it";
 const UNPACK: &str = "unpack it or remove it";
 const REPLACE: &str = "replace it with an intact copy or remove it";
@@ -53,12 +57,17 @@ impl Format {
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
             // The magic number in the other byte order, which Pillow accepts.
             [b'I', b'I', 0, 42, ..] | [b'M', b'M', 42, 0, ..] => Ok(Self::Tiff),
-            [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..] | [b'P', b'7', b'\n', ..] => Ok(Self::Netpbm),
+            [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t' | b'#', ..]
+            | [b'P', b'7', b'\n', ..] => Ok(Self::Netpbm),
             _ if ico::is_one(bytes) => Ok(Self::Ico),
             #[cfg(feature = "heif")]
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &AVIF_BRANDS) => Ok(Self::Avif),
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &AVIF_BRANDS) => {
+                Ok(Self::Avif)
+            }
             #[cfg(feature = "heif")]
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &HEIC_BRANDS) => Ok(Self::Heic),
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] if has_brand(bytes, &HEIC_BRANDS) => {
+                Ok(Self::Heic)
+            }
             _ if tga::is_one(bytes) => Ok(Self::Tga),
             _ => {
                 let (content, advice) = other(bytes);
@@ -89,7 +98,10 @@ impl Format {
 
     /// Two letters do not identify a format, because text may begin with them too.
     fn has_bitmap_header(bytes: &[u8]) -> bool {
-        let length = bytes.get(14..).and_then(|header| header.first_chunk()).map(|&length| u32::from_le_bytes(length));
+        let length = bytes
+            .get(14..)
+            .and_then(|header| header.first_chunk())
+            .map(|&length| u32::from_le_bytes(length));
         length.is_none_or(|length| bmp::HEADERS.contains(&length) || (1..256).contains(&length))
     }
 }
@@ -99,15 +111,25 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     if let [_, _, _, _, b'f', b't', b'y', b'p', ..] = bytes {
         return by_brands(bytes);
     }
-    if let Some(&(_, content, advice)) = OTHERS.iter().find(|(start, ..)| bytes.starts_with(start)) {
+    if let Some(&(_, content, advice)) = OTHERS.iter().find(|(start, ..)| bytes.starts_with(start))
+    {
         return (content, advice);
     }
     // Archives and tables that are not read as data either.
     if let Some(FileKind { what, advice }) = file_kind::by_magic(bytes) {
-        return (what, if advice.starts_with("unpack") { UNPACK } else { "save its images as JPEG or PNG, or remove it" });
+        return (
+            what,
+            if advice.starts_with("unpack") {
+                UNPACK
+            } else {
+                "save its images as JPEG or PNG, or remove it"
+            },
+        );
     }
     match bytes {
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => ("a video, not an image", EXTRACT),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => {
+            ("a video, not an image", EXTRACT)
+        }
         [0x0A, 0..=5, 0 | 1, 1 | 2 | 4 | 8, ..] => ("a PCX image, which is not supported", CONVERT),
         _ if bytes.iter().all(|&byte| byte == 0) => ("a file of nothing but zeros", REPLACE),
         _ if bytes.trim_ascii_start().starts_with(b"<") => (
@@ -149,17 +171,23 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"\x1A\x45\xDF\xA3", "a video, not an image", EXTRACT),
     // macOS writes one beside each file on a foreign file system; its name begins with "._".
     (b"\0\x05\x16\x07", "a macOS metadata file (AppleDouble), not an image", REMOVE),
-    (b"version https://git-lfs", "a Git LFS pointer, not an image", "fetch the image with `git lfs pull`"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not an image",
+        "fetch the image with `git lfs pull`",
+    ),
 ];
 
 const AVIF_BRANDS: [&[u8; 4]; 2] = [b"avif", b"avis"];
-const HEIC_BRANDS: [&[u8; 4]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
+const HEIC_BRANDS: [&[u8; 4]; 8] =
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
 
-/// Whether a file in ISO's base media format follows any of these formats. It names its own brand, and then those that it is
-/// compatible with.
+/// Whether a file in ISO's base media format follows any of these formats. It names its own brand,
+/// and then those that it is compatible with.
 fn has_brand(bytes: &[u8], brands: &[&[u8; 4]]) -> bool {
     let length = bytes.first_chunk().map_or(0, |&length| u32::from_be_bytes(length)) as usize;
-    let header = bytes.get(8..length.clamp(12, 256)).or_else(|| bytes.get(8..12)).unwrap_or_default();
+    let header =
+        bytes.get(8..length.clamp(12, 256)).or_else(|| bytes.get(8..12)).unwrap_or_default();
     header.as_chunks::<4>().0.iter().any(|brand| brands.contains(&brand))
 }
 

@@ -25,13 +25,16 @@ struct Frame<'a> {
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let mut reader = Reader(bytes);
     let header = reader.take(HEADER)?;
-    let [width, height] = [6, 8].map(|place| usize::from(Order::Little.u16(&header[place..]).unwrap_or(0)));
-    let check = |width: usize, height: usize| check_size("GIF", width as u32, height as u32, max_pixels);
+    let [width, height] =
+        [6, 8].map(|place| usize::from(Order::Little.u16(&header[place..]).unwrap_or(0)));
+    let check =
+        |width: usize, height: usize| check_size("GIF", width as u32, height as u32, max_pixels);
     check(width, height)?;
     let table = reader.table(header[10])?;
     let frame = reader.frame(table)?;
     // A frame that reaches beyond the screen enlarges it.
-    let (width, height) = (width.max(frame.left + frame.width), height.max(frame.top + frame.height));
+    let (width, height) =
+        (width.max(frame.left + frame.width), height.max(frame.top + frame.height));
     check(width, height)?;
     check(frame.width, frame.height)?;
     let indices = reader.indices(frame.width * frame.height)?;
@@ -49,7 +52,10 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let mut screen = vec![around; width * height];
     for (row, y) in indices.chunks_exact(frame.width).zip(frame.rows()) {
         let start = (frame.top + y) * width + frame.left;
-        screen[start..start + frame.width].iter_mut().zip(row).for_each(|(pixel, &index)| *pixel = colour(index));
+        screen[start..start + frame.width]
+            .iter_mut()
+            .zip(row)
+            .for_each(|(pixel, &index)| *pixel = colour(index));
     }
     let pixels = convert::rgba_on_white(screen.as_flattened());
     Ok(RgbImage { width: width as u32, height: height as u32, pixels })
@@ -58,7 +64,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
 impl Frame<'_> {
     /// The rows in the order in which they are stored.
     fn rows(&self) -> impl Iterator<Item = usize> {
-        let passes: &[(usize, usize)] = if self.is_interlaced { &[(0, 8), (4, 8), (2, 4), (1, 2)] } else { &[(0, 1)] };
+        let passes: &[(usize, usize)] =
+            if self.is_interlaced { &[(0, 8), (4, 8), (2, 4), (1, 2)] } else { &[(0, 1)] };
         let height = self.height;
         passes.iter().flat_map(move |&(start, step)| (start..height).step_by(step))
     }
@@ -106,11 +113,19 @@ impl<'a> Reader<'a> {
                 }
                 b',' => {
                     let header = self.take(9)?;
-                    let [left, top, width, height] =
-                        [0, 2, 4, 6].map(|place| usize::from(Order::Little.u16(&header[place..]).unwrap_or(0)));
+                    let [left, top, width, height] = [0, 2, 4, 6]
+                        .map(|place| usize::from(Order::Little.u16(&header[place..]).unwrap_or(0)));
                     let is_interlaced = header[8] & 0x40 != 0;
                     let table = self.table(header[8])?.or(screen_table);
-                    return Ok(Frame { left, top, width, height, is_interlaced, table, transparent });
+                    return Ok(Frame {
+                        left,
+                        top,
+                        width,
+                        height,
+                        is_interlaced,
+                        table,
+                        transparent,
+                    });
                 }
                 b';' => return Err(damaged("it has no frame")),
                 // Pillow passes over bytes between blocks.

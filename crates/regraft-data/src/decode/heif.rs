@@ -1,12 +1,16 @@
 //! HEIC and AVIF, by libheif (feature `heif`), a library in C++.
 //!
-//! libheif turns and mirrors an image as its container says. EXIF orientation does not count in these formats (ISO/IEC 23008-12,
-//! 7.2.1), and pillow-heif and Pillow do not apply it either. Only the primary image is read: no thumbnail, depth map or other
-//! frame. Which codecs there are depends on how libheif was built.
+//! libheif turns and mirrors an image as its container says. EXIF orientation does not count in
+//! these formats (ISO/IEC 23008-12, 7.2.1), and pillow-heif and Pillow do not apply it either. Only
+//! the primary image is read: no thumbnail, depth map or other frame. Which codecs there are
+//! depends on how libheif was built.
 
 use std::sync::LazyLock;
 
-use libheif_rs::{ColorSpace, DecodingOptions, HeifContext, HeifError, HeifErrorCode, HeifErrorSubCode, LibHeif, RgbChroma};
+use libheif_rs::{
+    ColorSpace, DecodingOptions, HeifContext, HeifError, HeifErrorCode, HeifErrorSubCode, LibHeif,
+    RgbChroma,
+};
 
 use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
@@ -14,7 +18,11 @@ use crate::RgbImage;
 /// Loads libheif's plugins once. They stay loaded as long as one of these lives.
 static LIBRARY: LazyLock<LibHeif> = LazyLock::new(LibHeif::new);
 
-pub fn decode(format: &'static str, bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
+pub fn decode(
+    format: &'static str,
+    bytes: &[u8],
+    max_pixels: u64,
+) -> Result<RgbImage, DecodeReason> {
     let library = &*LIBRARY;
     let failed = |error| reason(format, error);
     let damaged = |message: &str| DecodeReason::Damaged { format, message: message.to_owned() };
@@ -26,8 +34,9 @@ pub fn decode(format: &'static str, bytes: &[u8], max_pixels: u64) -> Result<Rgb
     let mut options = DecodingOptions::new().ok_or_else(|| damaged("there is no memory for it"))?;
     // Otherwise pixels that are missing are made up.
     options.set_strict_decoding(true);
-    // libheif rounds 10 and 12 bits to 8, and repeats chroma samples that cover several pixels, as it does for pillow-heif. Its
-    // interpolation is no nearer to libavif's, by which Pillow reads AVIF (129 instead of 80 levels at most in `plain.avif` of the tests).
+    // libheif rounds 10 and 12 bits to 8, and repeats chroma samples that cover several pixels, as
+    // it does for pillow-heif. Its interpolation is no nearer to libavif's, by which Pillow reads
+    // AVIF (129 instead of 80 levels at most in `plain.avif` of the tests).
     let has_alpha = handle.has_alpha_channel();
     let chroma = if has_alpha { RgbChroma::Rgba } else { RgbChroma::Rgb };
     let image = library.decode(&handle, ColorSpace::Rgb(chroma), Some(options)).map_err(failed)?;
@@ -36,7 +45,8 @@ pub fn decode(format: &'static str, bytes: &[u8], max_pixels: u64) -> Result<Rgb
     let row_length = plane.width as usize * if has_alpha { 4 } else { 3 };
     let mut pixels = Vec::with_capacity(row_length * plane.height as usize);
     for row in plane.data.chunks(plane.stride.max(1)).take(plane.height as usize) {
-        pixels.extend_from_slice(row.get(..row_length).ok_or_else(|| damaged("a row is too short"))?);
+        pixels
+            .extend_from_slice(row.get(..row_length).ok_or_else(|| damaged("a row is too short"))?);
     }
     if pixels.len() != row_length * plane.height as usize {
         return Err(damaged("it has too few rows"));
@@ -51,9 +61,17 @@ pub fn decode(format: &'static str, bytes: &[u8], max_pixels: u64) -> Result<Rgb
 fn reason(format: &'static str, error: HeifError) -> DecodeReason {
     match (error.code, error.sub_code) {
         (_, HeifErrorSubCode::EndOfData) => DecodeReason::Truncated(format),
-        (HeifErrorCode::UnsupportedFileType | HeifErrorCode::UnsupportedFeature | HeifErrorCode::PluginLoadingError, _) => {
+        (
+            HeifErrorCode::UnsupportedFileType
+            | HeifErrorCode::UnsupportedFeature
+            | HeifErrorCode::PluginLoadingError,
+            _,
+        ) => {
             // Most often a codec that libheif was built without.
-            DecodeReason::Unsupported { format, message: format!("libheif says: {}", error.message) }
+            DecodeReason::Unsupported {
+                format,
+                message: format!("libheif says: {}", error.message),
+            }
         }
         _ => DecodeReason::Damaged { format, message: format!("libheif says: {}", error.message) },
     }

@@ -18,10 +18,13 @@ struct Frame {
     start: usize,
 }
 
-/// Whether a file is an icon. Its magic number has only two bytes that are not zero, so the list of frames is checked too.
+/// Whether a file is an icon. Its magic number has only two bytes that are not zero, so the list of
+/// frames is checked too.
 pub fn is_one(bytes: &[u8]) -> bool {
     let [0, 0, 1, 0, ..] = bytes else { return false };
-    frames(bytes).is_some_and(|frames| frames.iter().any(|frame| frame.start >= HEADER + ENTRY && frame.length > 0))
+    frames(bytes).is_some_and(|frames| {
+        frames.iter().any(|frame| frame.start >= HEADER + ENTRY && frame.length > 0)
+    })
 }
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
@@ -44,7 +47,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         let alpha = bytes.get(bitmap.start..).and_then(|stored| stored.get(..width * height * 4));
         let alpha = alpha.ok_or(DecodeReason::Truncated("Windows icon"))?;
         for (row, alpha) in rows.zip(alpha.chunks_exact(width * 4)) {
-            row.as_chunks_mut::<4>().0.iter_mut().zip(alpha.as_chunks::<4>().0).for_each(|(pixel, alpha)| pixel[3] = alpha[3]);
+            row.as_chunks_mut::<4>()
+                .0
+                .iter_mut()
+                .zip(alpha.as_chunks::<4>().0)
+                .for_each(|(pixel, alpha)| pixel[3] = alpha[3]);
         }
     } else {
         let stride = width.div_ceil(32) * 4;
@@ -57,7 +64,11 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
             }
         }
     }
-    Ok(RgbImage { width: bitmap.width, height: bitmap.height, pixels: convert::rgba_on_white(&pixels) })
+    Ok(RgbImage {
+        width: bitmap.width,
+        height: bitmap.height,
+        pixels: convert::rgba_on_white(&pixels),
+    })
 }
 
 fn frames(bytes: &[u8]) -> Option<Vec<Frame>> {
@@ -65,7 +76,8 @@ fn frames(bytes: &[u8]) -> Option<Vec<Frame>> {
     let list = bytes.get(HEADER..HEADER + ENTRY * count)?;
     let frame = |entry: &[u8]| {
         let side = |place: usize| if entry[place] == 0 { 256 } else { u32::from(entry[place]) };
-        let number = |place: usize| Order::Little.u32(&entry[place..]).map(|number| number as usize);
+        let number =
+            |place: usize| Order::Little.u32(&entry[place..]).map(|number| number as usize);
         let stated = u32::from(Order::Little.u16(&entry[6..])?);
         let bits = match (stated, entry[2]) {
             (0, 0) => 256,
@@ -81,7 +93,9 @@ fn frames(bytes: &[u8]) -> Option<Vec<Frame>> {
 fn as_icon(reason: DecodeReason) -> DecodeReason {
     match reason {
         DecodeReason::Truncated(_) => DecodeReason::Truncated("Windows icon"),
-        DecodeReason::Unsupported { message, .. } => DecodeReason::Unsupported { format: "Windows icon", message },
+        DecodeReason::Unsupported { message, .. } => {
+            DecodeReason::Unsupported { format: "Windows icon", message }
+        }
         reason => reason,
     }
 }

@@ -8,7 +8,11 @@ use weezl::decode::Configuration;
 /// # Errors
 ///
 /// The decoder's message if the data hold an invalid code.
-pub fn decode(stored: &[u8], configuration: Configuration, length: usize) -> Result<Option<Vec<u8>>, String> {
+pub fn decode(
+    stored: &[u8],
+    configuration: Configuration,
+    length: usize,
+) -> Result<Option<Vec<u8>>, String> {
     let mut decoder = configuration.build();
     let mut data = vec![0; length];
     let (mut read, mut written) = (0, 0);

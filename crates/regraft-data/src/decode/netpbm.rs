@@ -39,11 +39,13 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         return Err(damaged(&format!("its highest level is {most}")));
     }
     let count = width as usize * height as usize * channels;
-    // Pillow brings grey with more than 256 levels to 16 bits, of which the upper eight are kept, and colours to 8 at once.
+    // Pillow brings grey with more than 256 levels to 16 bits, of which the upper eight are kept,
+    // and colours to 8 at once.
     let is_deep = most > 255 && channels < 3;
     let scale = |value: u32| {
         let range = if is_deep { 65_535.0 } else { 255.0 };
-        let level = (f64::from(value) / f64::from(most) * range).round_ties_even().min(range) as u32;
+        let level =
+            (f64::from(value) / f64::from(most) * range).round_ties_even().min(range) as u32;
         let level = if is_deep { level >> 8 } else { level } as u8;
         if header.is_inverted { 255 - level } else { level }
     };
@@ -51,20 +53,37 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         Samples::Bits => {
             let stride = (width as usize).div_ceil(8);
             let rows = reader.0.get(..stride * height as usize).ok_or(TRUNCATED)?;
-            let bits = |row: &[u8]| (0..width as usize).map(|x| u32::from(row[x / 8] << (x % 8) >> 7)).collect::<Vec<u32>>();
+            let bits = |row: &[u8]| {
+                (0..width as usize)
+                    .map(|x| u32::from(row[x / 8] << (x % 8) >> 7))
+                    .collect::<Vec<u32>>()
+            };
             rows.chunks_exact(stride).flat_map(bits).map(scale).collect()
         }
-        Samples::Bytes if most < 256 => {
-            reader.0.get(..count).ok_or(TRUNCATED)?.iter().map(|&value| scale(value.into())).collect()
-        }
+        Samples::Bytes if most < 256 => reader
+            .0
+            .get(..count)
+            .ok_or(TRUNCATED)?
+            .iter()
+            .map(|&value| scale(value.into()))
+            .collect(),
         Samples::Bytes => {
             let stored = reader.0.get(..count * 2).ok_or(TRUNCATED)?;
-            stored.as_chunks().0.iter().map(|&value| scale(u16::from_be_bytes(value).into())).collect()
+            stored
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&value| scale(u16::from_be_bytes(value).into()))
+                .collect()
         }
         // Each takes a byte of the file at least.
         Samples::Words | Samples::Digits if reader.0.len() < count => return Err(TRUNCATED),
-        Samples::Words => (0..count).map(|_| reader.level(most).map(scale)).collect::<Result<_, _>>()?,
-        Samples::Digits => (0..count).map(|_| reader.digit().map(scale)).collect::<Result<_, _>>()?,
+        Samples::Words => {
+            (0..count).map(|_| reader.level(most).map(scale)).collect::<Result<_, _>>()?
+        }
+        Samples::Digits => {
+            (0..count).map(|_| reader.digit().map(scale)).collect::<Result<_, _>>()?
+        }
     };
     let pixels = match channels {
         1 => convert::grey(&levels),
@@ -100,7 +119,9 @@ impl<'a> Reader<'a> {
                 Err(reason) => return Err(reason),
             }
             if word.len() > 10 {
-                return Err(damaged("it has a word of more than 10 letters where a number should be"));
+                return Err(damaged(
+                    "it has a word of more than 10 letters where a number should be",
+                ));
             }
         }
     }
@@ -108,12 +129,21 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<u32, DecodeReason> {
         let word = self.word()?;
         let number = std::str::from_utf8(&word).ok().and_then(|word| word.parse().ok());
-        number.ok_or_else(|| damaged(&format!("it has {:?} where a number should be", word.escape_ascii().to_string())))
+        number.ok_or_else(|| {
+            damaged(&format!(
+                "it has {:?} where a number should be",
+                word.escape_ascii().to_string()
+            ))
+        })
     }
 
     fn level(&mut self, most: u32) -> Result<u32, DecodeReason> {
         let level = self.number()?;
-        if level > most { Err(damaged(&format!("it has the level {level}, above its highest, {most}"))) } else { Ok(level) }
+        if level > most {
+            Err(damaged(&format!("it has the level {level}, above its highest, {most}")))
+        } else {
+            Ok(level)
+        }
     }
 
     fn digit(&mut self) -> Result<u32, DecodeReason> {
@@ -155,7 +185,8 @@ impl<'a> Reader<'a> {
             self.0 = &self.0[end + 1..];
             let mut words = line.split_ascii_whitespace();
             let number = |word: Option<&str>| {
-                word.and_then(|word| word.parse().ok()).ok_or_else(|| damaged(&format!("its header has the line {line:?}")))
+                word.and_then(|word| word.parse().ok())
+                    .ok_or_else(|| damaged(&format!("its header has the line {line:?}")))
             };
             match words.next() {
                 Some("ENDHDR") => break,
@@ -173,7 +204,14 @@ impl<'a> Reader<'a> {
             let message = format!("PAM of {channels} channels");
             return Err(DecodeReason::Unsupported { format: FORMAT, message });
         }
-        Ok(Header { width, height, channels: channels as usize, most, samples: Samples::Bytes, is_inverted: false })
+        Ok(Header {
+            width,
+            height,
+            channels: channels as usize,
+            most,
+            samples: Samples::Bytes,
+            is_inverted: false,
+        })
     }
 }
 

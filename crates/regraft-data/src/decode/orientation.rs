@@ -1,4 +1,5 @@
-//! Which way up an image is, by its metadata: the rules of Pillow's `ImageOps.exif_transpose`, whatever the container.
+//! Which way up an image is, by its metadata: the rules of Pillow's `ImageOps.exif_transpose`,
+//! whatever the container.
 
 use image::metadata::Orientation;
 
@@ -11,17 +12,19 @@ const XMP: u16 = 700;
 /// What some containers put before EXIF data, as JPEG must.
 const PREFIX: &[u8] = b"Exif\0\0";
 
-/// The orientation that an image's EXIF data or else its XMP packet states, as Pillow 13 reads them.
+/// The orientation that an image's EXIF data or else its XMP packet states, as Pillow 13 reads
+/// them.
 ///
-/// `exif` may begin with `Exif\0\0` or at once with the TIFF header, in either byte order. Its first directory is read, and the
-/// first orientation in it counts, of any numeric type. XMP counts only if there is no orientation in the EXIF data. Data that
-/// break the rules turn nothing.
+/// `exif` may begin with `Exif\0\0` or at once with the TIFF header, in either byte order. Its
+/// first directory is read, and the first orientation in it counts, of any numeric type. XMP counts
+/// only if there is no orientation in the EXIF data. Data that break the rules turn nothing.
 #[must_use]
 pub fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     let exif = exif.map(without_prefix).filter(|exif| !exif.is_empty());
     let Some(exif) = exif else { return in_xmp(xmp) };
     match Header::read(exif) {
-        // Pillow takes neither a BigTIFF header nor any other for EXIF data, and then does not ask XMP.
+        // Pillow takes neither a BigTIFF header nor any other for EXIF data, and then does not ask
+        // XMP.
         None | Some(Header { is_big: true, .. }) => Orientation::NoTransforms,
         Some(header) => in_directory(&Directory::read(exif, header, header.first), xmp),
     }
@@ -43,7 +46,9 @@ fn in_directory(directory: &Directory, xmp: Option<&[u8]>) -> Orientation {
         return in_xmp(xmp);
     }
     let number = directory.numbers(TAG).and_then(|mut numbers| numbers.next());
-    number.filter(|number| number.fract() == 0.0).map_or(Orientation::NoTransforms, |number| from_number(number as u8))
+    number
+        .filter(|number| number.fract() == 0.0)
+        .map_or(Orientation::NoTransforms, |number| from_number(number as u8))
 }
 
 /// The first `tiff:Orientation`, an attribute or an element.
@@ -70,13 +75,19 @@ mod tests {
     const TURNED: Orientation = Orientation::Rotate90;
     const STORED: Orientation = Orientation::NoTransforms;
 
-    /// EXIF data of little-endian entries: tag, type, count, and four bytes of value or offset. `after` begins at the returned
-    /// block's byte `8 + 2 + 12 * entries.len() + 4`.
+    /// EXIF data of little-endian entries: tag, type, count, and four bytes of value or offset.
+    /// `after` begins at the returned block's byte `8 + 2 + 12 * entries.len() + 4`.
     fn exif(entries: &[(u16, u16, u32, [u8; 4])], after: &[u8]) -> Vec<u8> {
         let mut block = b"II\x2a\0\x08\0\0\0".to_vec();
         block.extend((entries.len() as u16).to_le_bytes());
         for (tag, kind, count, value) in entries {
-            block.extend(tag.to_le_bytes().iter().chain(&kind.to_le_bytes()).chain(&count.to_le_bytes()).chain(value));
+            block.extend(
+                tag.to_le_bytes()
+                    .iter()
+                    .chain(&kind.to_le_bytes())
+                    .chain(&count.to_le_bytes())
+                    .chain(value),
+            );
         }
         block.extend([0; 4]);
         block.extend(after);
@@ -98,7 +109,11 @@ mod tests {
 
     #[test]
     fn either_byte_order_is_read_and_the_magic_number_in_either() {
-        let big = [&b"MM\0\x2a\0\0\0\x08\0\x01"[..], &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0]].concat();
+        let big = [
+            &b"MM\0\x2a\0\0\0\x08\0\x01"[..],
+            &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
         assert_eq!(of(&big), TURNED);
         let swapped = [b"MM\x2a\0", &big[4..]].concat();
         assert_eq!(of(&swapped), TURNED);
@@ -125,7 +140,11 @@ mod tests {
             (13, [6, 0, 0, 0], TURNED),
             (99, [6, 0, 0, 0], STORED),
         ] {
-            assert_eq!(of(&exif(&[(TAG, kind, 1, value)], b"")), expected, "type {kind}, {value:?}");
+            assert_eq!(
+                of(&exif(&[(TAG, kind, 1, value)], b"")),
+                expected,
+                "type {kind}, {value:?}"
+            );
         }
         let after = 8 + 2 + 12 + 4;
         for (kind, value, expected) in [
@@ -136,7 +155,11 @@ mod tests {
             (16, 6u64.to_le_bytes(), TURNED),
             (16, (256u64 + 6).to_le_bytes(), STORED),
         ] {
-            assert_eq!(of(&exif(&[(TAG, kind, 1, [after, 0, 0, 0])], &value)), expected, "type {kind}, {value:?}");
+            assert_eq!(
+                of(&exif(&[(TAG, kind, 1, [after, 0, 0, 0])], &value)),
+                expected,
+                "type {kind}, {value:?}"
+            );
         }
     }
 
@@ -145,16 +168,25 @@ mod tests {
         assert_eq!(of(&exif(&[(TAG, 3, 2, [6, 0, 1, 0])], b"")), TURNED);
         assert_eq!(of(&exif(&[(TAG, 3, 1, [6, 0, 0, 0]), (TAG, 3, 1, [1, 0, 0, 0])], b"")), TURNED);
         assert_eq!(of(&exif(&[(TAG, 3, 0, [1, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")), TURNED);
-        assert_eq!(of(&exif(&[(TAG, 99, 1, [1, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")), TURNED);
+        assert_eq!(
+            of(&exif(&[(TAG, 99, 1, [1, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")),
+            TURNED
+        );
     }
 
     #[test]
     fn a_broken_directory_turns_nothing_but_keeps_what_came_before_the_break() {
         let whole = exif(&[(TAG, 3, 1, [6, 0, 0, 0]), (0x0110, 2, 9, [200, 0, 0, 0])], b"");
         assert_eq!(of(&whole), TURNED);
-        assert_eq!(of(&exif(&[(0x0110, 2, 9, [200, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")), STORED);
+        assert_eq!(
+            of(&exif(&[(0x0110, 2, 9, [200, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")),
+            STORED
+        );
         // More data than the block has bytes: that tag alone is passed over.
-        assert_eq!(of(&exif(&[(0x0110, 2, u32::MAX, [0; 4]), (TAG, 3, 1, [6, 0, 0, 0])], b"")), TURNED);
+        assert_eq!(
+            of(&exif(&[(0x0110, 2, u32::MAX, [0; 4]), (TAG, 3, 1, [6, 0, 0, 0])], b"")),
+            TURNED
+        );
         for length in 0..whole.len() {
             let expected = if length < 8 + 2 + 12 { STORED } else { TURNED };
             assert_eq!(of(&whole[..length]), expected, "cut to {length}");

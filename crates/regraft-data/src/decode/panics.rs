@@ -9,8 +9,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a job and returns its panic's message as an error. The panic is not printed: it becomes a file's error, which is reported
-/// as one. Panics elsewhere in the program are printed as before.
+/// Runs a job and returns its panic's message as an error. The panic is not printed: it becomes a
+/// file's error, which is reported as one. Panics elsewhere in the program are printed as before.
 pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -40,7 +40,10 @@ mod tests {
     #[test]
     fn a_panic_becomes_its_message() {
         assert_eq!(caught(|| 3), Ok(3));
-        assert_eq!(caught(|| -> u32 { panic!("index {} of {}", 5, 3) }), Err("index 5 of 3".to_owned()));
+        assert_eq!(
+            caught(|| -> u32 { panic!("index {} of {}", 5, 3) }),
+            Err("index 5 of 3".to_owned())
+        );
         assert_eq!(caught(|| -> u32 { panic!("plain") }), Err("plain".to_owned()));
     }
 }

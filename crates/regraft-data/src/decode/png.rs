@@ -1,5 +1,5 @@
-//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text chunks: ImageMagick stores EXIF
-//! data in one.
+//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text
+//! chunks: ImageMagick stores EXIF data in one.
 
 use std::io::Cursor;
 
@@ -20,7 +20,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: limit });
     let header = decoder.read_header_info().map_err(reason)?;
     check_size("PNG", header.width, header.height, max_pixels)?;
-    // Palettes, fewer than eight bits and transparent colours are expanded; of 16 bits the upper eight are kept, as in Pillow.
+    // Palettes, fewer than eight bits and transparent colours are expanded; of 16 bits the upper
+    // eight are kept, as in Pillow.
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(reason)?;
     let size = reader.output_buffer_size().ok_or_else(|| damaged("its size overflows"))?;
@@ -53,10 +54,14 @@ pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
 /// By the chunk for EXIF data, else by ImageMagick's text chunk, else by the text chunk for XMP.
 fn stated(info: &Info) -> Orientation {
     let exif = info.exif_metadata.as_deref().map(<[u8]>::to_vec).or_else(|| imagemagick_exif(info));
-    stated_orientation(exif.as_deref(), text(info, "XML:com.adobe.xmp").as_deref().map(str::as_bytes))
+    stated_orientation(
+        exif.as_deref(),
+        text(info, "XML:com.adobe.xmp").as_deref().map(str::as_bytes),
+    )
 }
 
-/// EXIF data as ImageMagick stores it: a name, a length and hexadecimal digits, each on lines of their own.
+/// EXIF data as ImageMagick stores it: a name, a length and hexadecimal digits, each on lines of
+/// their own.
 fn imagemagick_exif(info: &Info) -> Option<Vec<u8>> {
     let text = text(info, "Raw profile type exif")?;
     let digits: Vec<u8> = text
@@ -69,7 +74,8 @@ fn imagemagick_exif(info: &Info) -> Option<Vec<u8>> {
     Some(digits.as_chunks().0.iter().map(|&[high, low]| high << 4 | low).collect())
 }
 
-/// A text chunk of any kind. If there are several with the same keyword, the last counts, as in Pillow.
+/// A text chunk of any kind. If there are several with the same keyword, the last counts, as in
+/// Pillow.
 fn text(info: &Info, keyword: &str) -> Option<String> {
     let international = info.utf8_text.iter().rfind(|chunk| chunk.keyword == keyword);
     let compressed = info.compressed_latin1_text.iter().rfind(|chunk| chunk.keyword == keyword);
@@ -86,14 +92,16 @@ fn damaged(message: &str) -> DecodeReason {
 
 fn reason(error: DecodingError) -> DecodeReason {
     match error {
-        DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => DecodeReason::Truncated("PNG"),
+        DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            DecodeReason::Truncated("PNG")
+        }
         DecodingError::LimitsExceeded => damaged("it needs more memory than its pixels do"),
         error => damaged(&in_words(&error.to_string())),
     }
 }
 
-/// A message of the `png` crate without the Rust values that it prints: a chunk by its name alone, and nothing of the decompressor's
-/// state.
+/// A message of the `png` crate without the Rust values that it prints: a chunk by its name alone,
+/// and nothing of the decompressor's state.
 fn in_words(message: &str) -> String {
     if message.starts_with("Corrupt deflate stream") {
         return "its compressed data is damaged".to_owned();
@@ -125,15 +133,25 @@ mod tests {
 
     #[test]
     fn messages_hold_no_rust_values() {
-        let chunk = "ChunkType { type: IDAT, critical: true, private: false, reserved: false, safecopy: false }";
+        let chunk = "ChunkType { type: IDAT, critical: true, private: false, reserved: false, \
+            safecopy: false }";
         for (message, expected) in [
             (
                 format!("CRC error: expected 0xa have 0xb while decoding {chunk} chunk."),
                 "the checksum of its IDAT chunk is wrong",
             ),
-            ("Corrupt deflate stream. DistanceTooFarBack".to_owned(), "its compressed data is damaged"),
-            (format!("Chunk {chunk} must appear at most once."), "Chunk IDAT must appear at most once"),
-            (format!("{chunk} chunk appeared before IHDR chunk"), "IDAT chunk appeared before IHDR chunk"),
+            (
+                "Corrupt deflate stream. DistanceTooFarBack".to_owned(),
+                "its compressed data is damaged",
+            ),
+            (
+                format!("Chunk {chunk} must appear at most once."),
+                "Chunk IDAT must appear at most once",
+            ),
+            (
+                format!("{chunk} chunk appeared before IHDR chunk"),
+                "IDAT chunk appeared before IHDR chunk",
+            ),
             ("Invalid PNG signature.".to_owned(), "Invalid PNG signature"),
         ] {
             assert_eq!(in_words(&message), expected);

@@ -57,6 +57,10 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         }
     }
     // Three channels: alpha is part of the coding and not of the image.
-    let pixels = if header[12] == 3 { convert::without_alpha(&pixels) } else { convert::rgba_on_white(&pixels) };
+    let pixels = if header[12] == 3 {
+        convert::without_alpha(&pixels)
+    } else {
+        convert::rgba_on_white(&pixels)
+    };
     Ok(RgbImage { width, height, pixels })
 }

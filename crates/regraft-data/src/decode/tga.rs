@@ -36,7 +36,8 @@ impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER] = bytes.first_chunk()?;
         let half = |place: usize| Order::Little.u16(&header[place..]).unwrap_or(0);
-        let [has_palette, kind, palette_bits, depth, flags] = [1, 2, 7, 16, 17].map(|place| header[place]);
+        let [has_palette, kind, palette_bits, depth, flags] =
+            [1, 2, 7, 16, 17].map(|place| header[place]);
         let colour = match kind {
             1 | 9 => Colour::Palette,
             2 | 10 => Colour::Rgb,
@@ -50,12 +51,17 @@ impl Header {
         };
         let palette = [half(3), half(5), u16::from(palette_bits) / 8].map(usize::from);
         let palette_fits = match colour {
-            Colour::Palette => has_palette == 1 && palette[1] > 0 && matches!(palette_bits, 16 | 24 | 32),
+            Colour::Palette => {
+                has_palette == 1 && palette[1] > 0 && matches!(palette_bits, 16 | 24 | 32)
+            }
             _ => has_palette == 0 && palette == [0; 3],
         };
         let (width, height) = (u32::from(half(12)), u32::from(half(14)));
         // The lower half of the flags counts the bits of alpha; the highest two have no meaning.
-        let fits = palette_fits && depths.contains(&depth) && flags & 0xC0 == 0 && matches!(flags & 15, 0 | 1 | 8);
+        let fits = palette_fits
+            && depths.contains(&depth)
+            && flags & 0xC0 == 0
+            && matches!(flags & 15, 0 | 1 | 8);
         (fits && width > 0 && height > 0).then_some(Self {
             colour,
             has_run_lengths: kind & 8 != 0,
@@ -80,8 +86,10 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let header = Header::read(bytes).ok_or_else(truncated)?;
     check_size("TGA", header.width, header.height, max_pixels)?;
     let [first, length, colour_size] = header.palette;
-    let (stored_palette, stored) =
-        bytes.get(header.palette_start..).and_then(|rest| rest.split_at_checked(length * colour_size)).ok_or_else(truncated)?;
+    let (stored_palette, stored) = bytes
+        .get(header.palette_start..)
+        .and_then(|rest| rest.split_at_checked(length * colour_size))
+        .ok_or_else(truncated)?;
     let (width, height) = (header.width as usize, header.height as usize);
     let stored = if header.has_run_lengths {
         run_lengths(stored, header.size, width * height).ok_or_else(truncated)?
@@ -89,13 +97,18 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         stored.get(..width * height * header.size).ok_or_else(truncated)?.to_vec()
     };
     let palette: Vec<[u8; 4]> = match header.colour {
-        Colour::Palette => vec![[0; 4]; first].into_iter().chain(stored_palette.chunks_exact(colour_size).map(rgba)).collect(),
+        Colour::Palette => vec![[0; 4]; first]
+            .into_iter()
+            .chain(stored_palette.chunks_exact(colour_size).map(rgba))
+            .collect(),
         _ => Vec::new(),
     };
     let mut pixels: Vec<[u8; 4]> = stored
         .chunks_exact(header.size)
         .map(|pixel| match (header.colour, pixel) {
-            (Colour::Palette, &[index, ..]) => palette.get(usize::from(index)).copied().unwrap_or([0, 0, 0, 255]),
+            (Colour::Palette, &[index, ..]) => {
+                palette.get(usize::from(index)).copied().unwrap_or([0, 0, 0, 255])
+            }
             (Colour::Grey, &[level, alpha]) => [level, level, level, alpha],
             (Colour::Grey, &[level, ..]) => [level, level, level, 255],
             (_, pixel) => rgba(pixel),
@@ -112,10 +125,15 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         lines.iter_mut().for_each(|line| line.reverse());
     }
     let pixels: Vec<u8> = lines.iter().flat_map(|line| line.as_flattened()).copied().collect();
-    Ok(RgbImage { width: header.width, height: header.height, pixels: convert::rgba_on_white(&pixels) })
+    Ok(RgbImage {
+        width: header.width,
+        height: header.height,
+        pixels: convert::rgba_on_white(&pixels),
+    })
 }
 
-/// A colour of two, three or four bytes, blue first. In two bytes the highest bit is set if the pixel is transparent.
+/// A colour of two, three or four bytes, blue first. In two bytes the highest bit is set if the
+/// pixel is transparent.
 fn rgba(stored: &[u8]) -> [u8; 4] {
     match *stored {
         [low, high] => {
@@ -132,7 +150,11 @@ fn rgba(stored: &[u8]) -> [u8; 4] {
 /// Whether the extension area says that there is no alpha, whatever the pixels hold.
 fn says_alpha_is_none(bytes: &[u8]) -> bool {
     let Some(footer) = bytes.strip_suffix(FOOTER) else { return false };
-    let offset = footer.len().checked_sub(8).and_then(|place| Order::Little.u32(&footer[place..])).unwrap_or(0) as usize;
+    let offset = footer
+        .len()
+        .checked_sub(8)
+        .and_then(|place| Order::Little.u32(&footer[place..]))
+        .unwrap_or(0) as usize;
     offset > 0 && bytes.get(offset.saturating_add(ALPHA_MEANING)) == Some(&0)
 }
 
@@ -143,7 +165,8 @@ fn run_lengths(mut stored: &[u8], size: usize, count: usize) -> Option<Vec<u8>> 
     while pixels.len() < length {
         let (&packet, rest) = stored.split_first()?;
         let run = usize::from(packet & 0x7F) + 1;
-        let (content, rest) = rest.split_at_checked(if packet & 0x80 == 0 { run * size } else { size })?;
+        let (content, rest) =
+            rest.split_at_checked(if packet & 0x80 == 0 { run * size } else { size })?;
         if packet & 0x80 == 0 {
             pixels.extend(content);
         } else {

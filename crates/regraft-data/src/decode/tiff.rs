@@ -1,8 +1,9 @@
 //! TIFF: the first page, of the kinds that Pillow and libtiff read as 8-bit RGB.
 //!
-//! The container is read here and not by the crate `tiff`, which takes few of the combinations of planes, tiles, depths,
-//! compressions and colours that libtiff reads. [`layout`] reads the tags, [`kinds`] refuses what is not supported,
-//! [`chunks`] decompresses a strip or tile, [`samples`] brings it to 8 bits, and [`colours`] makes RGB of it.
+//! The container is read here and not by the crate `tiff`, which takes few of the combinations of
+//! planes, tiles, depths, compressions and colours that libtiff reads. [`layout`] reads the tags,
+//! [`kinds`] refuses what is not supported, [`chunks`] decompresses a strip or tile, [`samples`]
+//! brings it to 8 bits, and [`colours`] makes RGB of it.
 
 mod chunks;
 mod colours;
@@ -31,15 +32,18 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
 fn pixels(layout: &Layout) -> Result<Vec<u8>, DecodeReason> {
     let is_jpeg = layout.compression == Compression::Jpeg;
     // What is decoded to RGB at once needs no conversion of colours.
-    let is_rgb = !layout.is_planar && (layout.is_subsampled() || is_jpeg && layout.colour.samples() > 1);
+    let is_rgb =
+        !layout.is_planar && (layout.is_subsampled() || is_jpeg && layout.colour.samples() > 1);
     let kept = if is_rgb { 3 } else { layout.kept() };
-    let mut canvas = Canvas { width: layout.width, kept, levels: vec![0; layout.width * layout.height * kept] };
+    let mut canvas =
+        Canvas { width: layout.width, kept, levels: vec![0; layout.width * layout.height * kept] };
     for plane in 0..if layout.is_planar { kept } else { 1 } {
         for (number, [left, top]) in layout.chunk_places().enumerate() {
             let number = plane * layout.chunks_of_a_plane() + number;
             let [width, height] = layout.chunk_size(top);
             let inside = [width.min(layout.width - left), height.min(layout.height - top)];
-            let part = Part { left, top, inside, plane, planes: if layout.is_planar { 1 } else { kept } };
+            let part =
+                Part { left, top, inside, plane, planes: if layout.is_planar { 1 } else { kept } };
             let stored = layout.chunk(number)?;
             if is_jpeg {
                 let image = jpeg_chunks::decode(&stored, layout)?;
@@ -51,13 +55,22 @@ fn pixels(layout: &Layout) -> Result<Vec<u8>, DecodeReason> {
             }
             let Some(data) = chunks::decompress(&stored, layout, [width, height])? else {
                 let reason = damaged("a strip or tile holds fewer pixels than the tags say");
-                return Err(if layout.reaches_the_end(number) { DecodeReason::Truncated("TIFF") } else { reason });
+                return Err(if layout.reaches_the_end(number) {
+                    DecodeReason::Truncated("TIFF")
+                } else {
+                    reason
+                });
             };
             if layout.is_subsampled() {
                 canvas.put(&part, &colours::subsampled(&data, layout, [width, height]), width, 3);
             } else {
                 let samples = if layout.is_planar { 1 } else { layout.samples };
-                canvas.put(&part, &samples::levels(&data, layout, width * samples, height), width, samples);
+                canvas.put(
+                    &part,
+                    &samples::levels(&data, layout, width * samples, height),
+                    width,
+                    samples,
+                );
             }
         }
     }
@@ -93,7 +106,8 @@ impl Canvas {
                 target.copy_from_slice(&row[..inside * samples]);
                 continue;
             }
-            for (pixel, stored) in target.chunks_exact_mut(self.kept).zip(row.chunks_exact(samples)) {
+            for (pixel, stored) in target.chunks_exact_mut(self.kept).zip(row.chunks_exact(samples))
+            {
                 pixel[part.plane..part.plane + part.planes].copy_from_slice(&stored[..part.planes]);
             }
         }

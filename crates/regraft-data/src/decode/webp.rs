@@ -8,14 +8,18 @@ use super::orientation::orientation as stated_orientation;
 const HAS_XMP: u8 = 1 << 2;
 const HAS_EXIF: u8 = 1 << 3;
 
-/// Whether the file ends before its container does. Pixels that are cut off would be decoded to something else.
+/// Whether the file ends before its container does. Pixels that are cut off would be decoded to
+/// something else.
 pub fn is_cut(bytes: &[u8]) -> bool {
-    let length = bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(u32::MAX, |&length| u32::from_le_bytes(length));
+    let length = bytes
+        .get(4..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(u32::MAX, |&length| u32::from_le_bytes(length));
     u64::from(length) + 8 > bytes.len() as u64
 }
 
-/// Which way up the image is. As in libwebp, metadata that the header does not announce are ignored, and the first chunk of a
-/// kind counts.
+/// Which way up the image is. As in libwebp, metadata that the header does not announce are
+/// ignored, and the first chunk of a kind counts.
 pub fn orientation(bytes: &[u8]) -> Orientation {
     let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
     // Only the extended header has flags, and it comes first.
@@ -31,7 +35,8 @@ pub fn orientation(bytes: &[u8]) -> Orientation {
     stated_orientation(exif, xmp)
 }
 
-/// The chunks of a RIFF file with their names: a name, a length, the content and a byte more if the length is odd.
+/// The chunks of a RIFF file with their names: a name, a length, the content and a byte more if the
+/// length is odd.
 struct Chunks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Chunks<'a> {

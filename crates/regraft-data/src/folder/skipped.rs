@@ -1,4 +1,5 @@
-//! Entries of data folders that are not data: system folders, run folders, and files whose names say that they are not images.
+//! Entries of data folders that are not data: system folders, run folders, and files whose names
+//! say that they are not images.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -58,8 +59,18 @@ const NON_IMAGES: [&str; 50] = [
     "zip",
 ];
 /// Names of files that lie beside images and are not images, in lower case.
-const NON_IMAGE_NAMES: [&str; 10] =
-    ["authors", "checksums", "citation", "copying", "license", "licence", "makefile", "notice", "readme", "sha256sums"];
+const NON_IMAGE_NAMES: [&str; 10] = [
+    "authors",
+    "checksums",
+    "citation",
+    "copying",
+    "license",
+    "licence",
+    "makefile",
+    "notice",
+    "readme",
+    "sha256sums",
+];
 
 /// Folders that systems, network drives and programs leave beside images, in lower case.
 const SYSTEM_FOLDERS: [&str; 14] = [
@@ -82,13 +93,16 @@ const SYSTEM_FOLDERS: [&str; 14] = [
 /// Files of which a training run's folder holds at least one beside `config.toml`.
 const RUN_FILES: [&str; 4] = ["data.csv", "metrics.csv", "model.safetensors", "summary.json"];
 
-/// Drawings that regraft writes, also into a class folder. (Any other `.svg` is told apart where it is decoded.)
+/// Drawings that regraft writes, also into a class folder. (Any other `.svg` is told apart where it
+/// is decoded.)
 const DRAWINGS: [&str; 3] = ["curves.svg", "compare.svg", "lr-find.svg"];
 
-/// Extensions of images, by which a folder of images is told from a run's folder without opening a file.
+/// Extensions of images, by which a folder of images is told from a run's folder without opening a
+/// file.
 const IMAGES: [&str; 26] = [
-    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl", "pam", "pbm", "pgm",
-    "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff", "webp",
+    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg",
+    "jpg", "jxl", "pam", "pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff",
+    "webp",
 ];
 
 /// Names that start with a dot, such as `.ipynb_checkpoints` and `.Trash-1000`.
@@ -109,8 +123,8 @@ pub fn skipped_folder(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not, and nobody keeps images in it: a class folder into
-/// which a run was written stays a class.
+/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not, and nobody keeps
+/// images in it: a class folder into which a run was written stays a class.
 fn is_run_folder(folder: &Path) -> bool {
     has_run_files(folder) && !has_images(folder)
 }
@@ -131,7 +145,9 @@ fn has_run_files(folder: &Path) -> bool {
 
 /// Whether a folder holds run folders and nothing else, or is called `runs` and holds one.
 fn holds_runs(folder: &Path) -> bool {
-    let is_run = |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_run_folder(&entry.path());
+    let is_run = |entry: fs::DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_run_folder(&entry.path())
+    };
     let Some(mut entries) = visible_entries(folder) else { return false };
     if lower(folder.file_name()) == "runs" {
         return entries.any(is_run) && !holds_a_class(folder);
@@ -150,8 +166,8 @@ fn images_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     files.filter(|path| IMAGES.contains(&lower(path.extension()).as_str()) && path.is_file())
 }
 
-/// Whether a folder called `runs` is a class into which runs were written: it holds images, directly or in folders that are no
-/// runs. A single image may be a drawing of `regraft show`.
+/// Whether a folder called `runs` is a class into which runs were written: it holds images,
+/// directly or in folders that are no runs. A single image may be a drawing of `regraft show`.
 fn holds_a_class(folder: &Path) -> bool {
     let inner = visible_entries(folder).into_iter().flatten().map(|entry| entry.path());
     let inner = inner.filter(|path| path.is_dir() && !is_run_folder(path));

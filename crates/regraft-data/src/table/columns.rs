@@ -31,7 +31,15 @@ impl Role {
                 "image",
                 "img",
             ],
-            Self::Label => &["label", "class", "class_name", "label_name", "category", "category_name", "target"],
+            Self::Label => &[
+                "label",
+                "class",
+                "class_name",
+                "label_name",
+                "category",
+                "category_name",
+                "target",
+            ],
             Self::Split => &["split", "subset", "set", "part"],
         }
     }
@@ -70,7 +78,8 @@ const SPLIT_LIKE: [&str; 20] = [
     "validation",
 ];
 
-/// Names of columns that write a label in another way, such as its number. None of them is read as the label.
+/// Names of columns that write a label in another way, such as its number. None of them is read as
+/// the label.
 const LABEL_LIKE: [&str; 17] = [
     "annotation",
     "annotations",
@@ -92,7 +101,17 @@ const LABEL_LIKE: [&str; 17] = [
 ];
 
 /// Names of columns that say where an object is in its image.
-const BOX_LIKE: [&str; 9] = ["bbox", "xmin", "x_min", "xmax", "x_max", "bbox_x", "region_shape_attributes", "segmentation", "x1"];
+const BOX_LIKE: [&str; 9] = [
+    "bbox",
+    "xmin",
+    "x_min",
+    "xmax",
+    "x_max",
+    "bbox_x",
+    "region_shape_attributes",
+    "segmentation",
+    "x1",
+];
 
 /// A column's name as names are compared: in lower case, without blanks at the ends, with `_` for
 /// each blank or hyphen inside.
@@ -121,9 +140,13 @@ impl Chosen {
         let mut chosen = Self::default();
         for role in Role::ALL {
             let mut used: Option<usize> = None;
-            let known = role.names().iter().map(|wanted| (0..names.len()).filter(|&at| names[at] == *wanted).collect());
+            let known = role
+                .names()
+                .iter()
+                .map(|wanted| (0..names.len()).filter(|&at| names[at] == *wanted).collect());
             // Hugging Face's names for paths: `image_file_name` and the like.
-            let of_kind = (0..names.len()).filter(|&at| role == Role::Path && names[at].ends_with("_file_name"));
+            let of_kind = (0..names.len())
+                .filter(|&at| role == Role::Path && names[at].ends_with("_file_name"));
             for places in known.chain(std::iter::once(of_kind.collect::<Vec<_>>())) {
                 for at in places {
                     match used {
@@ -192,7 +215,8 @@ pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
     let mut notes: Vec<String> = (chosen.also_fit.iter())
         .map(|(content, used, ignored)| {
             format!(
-                "{table}: the {content} are read from the column {used:?}. The column {ignored:?} is \
+                "{table}: the {content} are read from the column {used:?}. The column {ignored:?} \
+                 is \
                  ignored; rename one of them if it is the right one."
             )
         })
@@ -201,32 +225,51 @@ pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
         let like = |column: &&Unused| LABEL_LIKE.contains(&plain(&column.name).as_str());
         notes.extend(unused.iter().filter(like).map(|column| {
             format!(
-                "{table}: the labels are read from the column {used:?}. The column {:?} is ignored; rename one of them if it \
+                "{table}: the labels are read from the column {used:?}. The column {:?} is \
+                 ignored; rename one of them if it \
                  is the right one.",
                 column.name
             )
         }));
     }
     // A column that would fit has its note already.
-    let would_fit = |column: &&Unused| chosen.also_fit.iter().any(|(_, _, ignored)| *ignored == column.name);
+    let would_fit =
+        |column: &&Unused| chosen.also_fit.iter().any(|(_, _, ignored)| *ignored == column.name);
     let these = |columns: &[&Unused], one: &str, many: &str| {
-        let names = columns.iter().map(|column| format!("{:?}", column.name)).collect::<Vec<_>>().join(", ");
-        if columns.len() == 1 { format!("the column {names} {one}") } else { format!("the columns {names} {many}") }
+        let names = columns
+            .iter()
+            .map(|column| format!("{:?}", column.name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        if columns.len() == 1 {
+            format!("the column {names} {one}")
+        } else {
+            format!("the columns {names} {many}")
+        }
     };
     let rest = || unused.iter().filter(|column| !would_fit(column));
     let splits: Vec<&Unused> = rest().filter(|column| column.looks_like_split()).collect();
     if chosen.split.is_none() && !splits.is_empty() {
         notes.push(format!(
             "{table}: {}. To use {}, call it \"split\" and its values train, val and test.",
-            these(&splits, "looks like a split and is ignored", "look like a split and are ignored"),
+            these(
+                &splits,
+                "looks like a split and is ignored",
+                "look like a split and are ignored"
+            ),
             if splits.len() == 1 { "it" } else { "one" }
         ));
     }
-    let boxes: Vec<&Unused> = rest().filter(|column| BOX_LIKE.contains(&plain(&column.name).as_str())).collect();
+    let boxes: Vec<&Unused> =
+        rest().filter(|column| BOX_LIKE.contains(&plain(&column.name).as_str())).collect();
     if !boxes.is_empty() {
         notes.push(format!(
             "{table}: {}. Images are used whole.",
-            these(&boxes, "looks like positions of objects and is ignored", "look like positions of objects and are ignored")
+            these(
+                &boxes,
+                "looks like positions of objects and is ignored",
+                "look like positions of objects and are ignored"
+            )
         ));
     }
     notes
@@ -238,18 +281,23 @@ pub fn export_advice(header: &[String]) -> Option<&'static str> {
     let has = |name: &str| names.iter().any(|found| found == name);
     if has("annotation_id") || has("annotator") && has("lead_time") {
         return Some(
-            "it looks like an export of Label Studio: rename the column of choices to label, and give \
+            "it looks like an export of Label Studio: rename the column of choices to label, and \
+             give \
              the paths of your own image files for its /data/upload/... addresses",
         );
     }
     if has("region_shape_attributes") || has("file_attributes") {
         return Some(
-            "it looks like an export of the VGG Image Annotator: write a table with the columns path \
+            "it looks like an export of the VGG Image Annotator: write a table with the columns \
+             path \
              and label instead",
         );
     }
     if names.iter().any(|name| BOX_LIKE.contains(&name.as_str())) {
-        return Some("it looks like an export for object detection: write one label for each image in a column label");
+        return Some(
+            "it looks like an export for object detection: write one label for each image in a \
+             column label",
+        );
     }
     None
 }

@@ -24,10 +24,17 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
         None => (text, 0, delimiter),
     };
     let failed = |error: QuoteError| {
-        quote_error(table, QuoteError { line: error.line + skipped, closed: error.closed.map(|line| line + skipped) })
+        quote_error(
+            table,
+            QuoteError {
+                line: error.line + skipped,
+                closed: error.closed.map(|line| line + skipped),
+            },
+        )
     };
     let (header, delimiter) = header(text, delimiter, &mut notes, table).map_err(failed)?;
-    let names: Vec<String> = header.fields.iter().map(|field| field.text.trim().to_owned()).collect();
+    let names: Vec<String> =
+        header.fields.iter().map(|field| field.text.trim().to_owned()).collect();
     let chosen = Chosen::of(names.iter().map(String::as_str));
     if let Some(name) = chosen.twice {
         let message = format!("has two columns called {name:?}; rename one");
@@ -43,20 +50,24 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     };
 
     let others = || names.iter().enumerate().filter(|&(place, _)| !chosen.uses(place));
-    let mut unused: Vec<(usize, Unused)> = others().map(|(place, name)| (place, Unused::new(name))).collect();
+    let mut unused: Vec<(usize, Unused)> =
+        others().map(|(place, name)| (place, Unused::new(name))).collect();
     // Exports of annotation programs have columns of zeros and ones, too.
     let is_one_hot = hint.is_none();
     let can_be_class = |name: &str| {
         let is_other = chosen.label.is_some() && columns::is_split_like(name);
         !name.is_empty() && !name.contains(LINE_BREAKS) && !is_other
     };
-    let classes = others().filter(|(_, name)| can_be_class(name)).map(|(place, name)| (place, name.clone()));
+    let classes =
+        others().filter(|(_, name)| can_be_class(name)).map(|(place, name)| (place, name.clone()));
     let mut one_hot = is_one_hot.then(|| OneHot::new(classes.collect()));
     let mut several_lines = None;
     let mut rows = Vec::new();
-    let needed = [Some(path), chosen.label, chosen.split].into_iter().flatten().max().unwrap_or_default() + 1;
-    for record in
-        Records::new(text, delimiter).skip_while(|record| record.as_ref().is_ok_and(|record| record.line <= header.line))
+    let needed =
+        [Some(path), chosen.label, chosen.split].into_iter().flatten().max().unwrap_or_default()
+            + 1;
+    for record in Records::new(text, delimiter)
+        .skip_while(|record| record.as_ref().is_ok_and(|record| record.line <= header.line))
     {
         let record = record.map_err(failed)?;
         if record.is_blank() {
@@ -85,7 +96,8 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     notes.extend(columns::notes(&name, &chosen, &unused));
     if let Some((line, column)) = several_lines {
         notes.push(format!(
-            "{name}: from line {line} on, values of the column {column:?} take several lines. If they should \
+            "{name}: from line {line} on, values of the column {column:?} take several lines. If \
+             they should \
              not, a quote is missing there."
         ));
     }
@@ -96,10 +108,12 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
             found => add_labels(table, &mut read, found),
         }
     } else if let (Some(one_hot), Some(label)) = (one_hot, &chosen.label_name) {
-        let labels: BTreeSet<&str> = read.rows.iter().filter_map(|row| row.label.as_deref()).collect();
+        let labels: BTreeSet<&str> =
+            read.rows.iter().filter_map(|row| row.label.as_deref()).collect();
         if let Some(columns) = one_hot.beside(&labels) {
             read.notes.push(format!(
-                "{name}: the labels are read from the column {label:?}. The columns {} of zeros and ones are ignored; \
+                "{name}: the labels are read from the column {label:?}. The columns {} of zeros \
+                 and ones are ignored; \
                  remove {label:?} if they are the right ones.",
                 short(&columns, SHOWN)
             ));
@@ -123,7 +137,8 @@ fn add_labels(table: &Path, read: &mut Table, found: Labels) {
         Labels::Other { line, classes } => {
             let has = if classes.is_empty() { "none".to_owned() } else { classes.join(" and ") };
             let message = format!(
-                "has a 1 in {has} of the columns of classes; each image needs exactly one class (labels of \
+                "has a 1 in {has} of the columns of classes; each image needs exactly one class \
+                 (labels of \
                  several classes are not supported)"
             );
             read.unlabelled = Some(line_error(table, line, &message));
@@ -131,8 +146,8 @@ fn add_labels(table: &Path, read: &mut Table, found: Labels) {
     }
 }
 
-/// Whether the header names columns of paths and labels. A quote that never closes may take in the rest of the text, and with it
-/// the first line, which is therefore read by itself as well.
+/// Whether the header names columns of paths and labels. A quote that never closes may take in the
+/// rest of the text, and with it the first line, which is therefore read by itself as well.
 pub fn names_labels(table: &Path, bytes: &[u8], delimiter: u8) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let (text, delimiter) = spreadsheet_delimiter(&text).unwrap_or((&text, delimiter));
@@ -147,8 +162,10 @@ pub fn names_labels(table: &Path, bytes: &[u8], delimiter: u8) -> bool {
 
 /// Whether a line names the columns of a table, with any delimiter.
 pub fn is_header(line: &str) -> bool {
-    let names = |delimiter: u8| line.split(char::from(delimiter)).map(|name| name.trim_matches(['"', ' ']));
-    let is_header = |delimiter| names(delimiter).count() > 1 && Chosen::of(names(delimiter)).path.is_some();
+    let names =
+        |delimiter: u8| line.split(char::from(delimiter)).map(|name| name.trim_matches(['"', ' ']));
+    let is_header =
+        |delimiter| names(delimiter).count() > 1 && Chosen::of(names(delimiter)).path.is_some();
     DELIMITERS.into_iter().any(is_header)
 }
 
@@ -171,13 +188,22 @@ fn spreadsheet_delimiter(text: &str) -> Option<(&str, u8)> {
 
 /// The first line that is not blank, and the delimiter with which it names a column of paths: that
 /// of the extension if there is none.
-fn header<'a>(text: &'a str, delimiter: u8, notes: &mut Vec<String>, table: &Path) -> Result<(Record<'a>, u8), QuoteError> {
+fn header<'a>(
+    text: &'a str,
+    delimiter: u8,
+    notes: &mut Vec<String>,
+    table: &Path,
+) -> Result<(Record<'a>, u8), QuoteError> {
     let first = |delimiter| {
         let mut records = Records::new(text, delimiter);
         let blank = Record { line: 1, fields: Vec::new() };
-        records.find(|record| record.as_ref().map_or(true, |record| !record.is_blank())).unwrap_or(Ok(blank))
+        records
+            .find(|record| record.as_ref().map_or(true, |record| !record.is_blank()))
+            .unwrap_or(Ok(blank))
     };
-    let has_paths = |record: &Record<'_>| Chosen::of(record.fields.iter().map(|field| field.text.as_ref())).path.is_some();
+    let has_paths = |record: &Record<'_>| {
+        Chosen::of(record.fields.iter().map(|field| field.text.as_ref())).path.is_some()
+    };
     let expected = first(delimiter);
     if expected.as_ref().is_ok_and(has_paths) {
         return Ok((expected?, delimiter));
@@ -187,7 +213,11 @@ fn header<'a>(text: &'a str, delimiter: u8, notes: &mut Vec<String>, table: &Pat
             && record.fields.len() > 1
             && has_paths(&record)
         {
-            notes.push(format!("{}: its columns are separated by {}.", shown(table), delimiter_name(other)));
+            notes.push(format!(
+                "{}: its columns are separated by {}.",
+                shown(table),
+                delimiter_name(other)
+            ));
             return Ok((record, other));
         }
     }
@@ -216,7 +246,8 @@ fn check_length(
     let many = record.fields.iter().skip(columns).any(|field| !field.text.trim().is_empty());
     let message = if many {
         format!(
-            "has {count} values, but the first line names {columns} columns; a value that holds {} must \
+            "has {count} values, but the first line names {columns} columns; a value that holds \
+             {} must \
              be in double quotes",
             match delimiter {
                 b',' => "a comma",
@@ -235,7 +266,12 @@ fn check_length(
 
 /// In TSV files a quote is text unless it closes, but a path or label that begins with one is more
 /// likely cut in two.
-fn of_field(field: &Field<'_>, table: &Path, line: u64, delimiter: u8) -> Result<Text, CatalogueError> {
+fn of_field(
+    field: &Field<'_>,
+    table: &Path,
+    line: u64,
+    delimiter: u8,
+) -> Result<Text, CatalogueError> {
     if delimiter == b'\t' && !field.quoted && field.text.trim_start().starts_with('"') {
         return Err(quote_error(table, QuoteError { line, closed: None }));
     }
@@ -245,10 +281,15 @@ fn of_field(field: &Field<'_>, table: &Path, line: u64, delimiter: u8) -> Result
 fn quote_error(table: &Path, error: QuoteError) -> CatalogueError {
     let advice = "a quote inside a quoted value is written twice (\"\")";
     let message = match error.closed {
-        None => format!("a quote opens a value here and never closes it; remove or close it ({advice})"),
+        None => {
+            format!("a quote opens a value here and never closes it; remove or close it ({advice})")
+        }
         Some(line) => {
             let place = if line == error.line { String::new() } else { format!(" in line {line}") };
-            format!("a quote opens a value here, and text follows the quote that closes it{place}; {advice}")
+            format!(
+                "a quote opens a value here, and text follows the quote that closes it{place}; \
+                 {advice}"
+            )
         }
     };
     line_error(table, error.line, &message)

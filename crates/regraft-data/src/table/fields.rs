@@ -117,7 +117,11 @@ impl<'a> Records<'a> {
         }
         text += &self.text[from..at];
         let end = self.after_blanks(at + 1);
-        if self.ends_field(end) { Ok((text, end, line)) } else { Err(QuoteError { line: self.line, closed: Some(line) }) }
+        if self.ends_field(end) {
+            Ok((text, end, line))
+        } else {
+            Err(QuoteError { line: self.line, closed: Some(line) })
+        }
     }
 }
 
@@ -172,7 +176,9 @@ mod tests {
 
     fn read(text: &str, delimiter: u8) -> Vec<(u64, Vec<String>)> {
         let records = Records::new(text, delimiter).map(Result::unwrap);
-        let texts = |record: Record<'_>| record.fields.into_iter().map(|field| field.text.into_owned()).collect();
+        let texts = |record: Record<'_>| {
+            record.fields.into_iter().map(|field| field.text.into_owned()).collect()
+        };
         records.map(|record| (record.line, texts(record))).collect()
     }
 
@@ -182,7 +188,9 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_rfc_4180_says() {
-        let record = |line, fields: &[&str]| (line, fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>());
+        let record = |line, fields: &[&str]| {
+            (line, fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>())
+        };
         let text = "a,b\r\n\"x, y\", \"q \"\"z\"\"\" \r 5\" pipe ,\n\n\"two\r\nlines\",e";
         let expected = [
             record(1, &["a", "b"]),
@@ -215,7 +223,9 @@ mod tests {
 
     #[test]
     fn lines_end_in_three_ways() {
-        let found: Vec<_> = lines(b"a\nb\r\nc\rd\r\r\n").map(|(line, text)| (line, std::str::from_utf8(text).unwrap())).collect();
+        let found: Vec<_> = lines(b"a\nb\r\nc\rd\r\r\n")
+            .map(|(line, text)| (line, std::str::from_utf8(text).unwrap()))
+            .collect();
         assert_eq!(found, [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, ""), (6, "")]);
     }
 }

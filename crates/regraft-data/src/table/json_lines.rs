@@ -41,7 +41,8 @@ impl<'de> Deserialize<'de> for Fields {
 
 /// Whether a line has a path and a label, or no line can be read and so none says that it has not.
 pub fn names_labels(bytes: &[u8]) -> bool {
-    let mut objects = lines(bytes).filter_map(|(_, text)| serde_json::from_slice::<Fields>(text).ok()).peekable();
+    let mut objects =
+        lines(bytes).filter_map(|(_, text)| serde_json::from_slice::<Fields>(text).ok()).peekable();
     objects.peek().is_none()
         || objects.any(|Fields(fields)| {
             let chosen = Chosen::of(fields.iter().map(|(name, _)| name.as_str()));
@@ -58,18 +59,25 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let Fields(fields) = serde_json::from_slice(text)
-            .map_err(|error| line_error(table, line, &format!("is no JSON object ({error}); each line needs one")))?;
+        let Fields(fields) = serde_json::from_slice(text).map_err(|error| {
+            line_error(table, line, &format!("is no JSON object ({error}); each line needs one"))
+        })?;
         let chosen = Chosen::of(fields.iter().map(|(name, _)| name.as_str()));
         if let Some(name) = chosen.twice {
-            return Err(line_error(table, line, &format!("has two values called {name:?}; remove one")));
+            return Err(line_error(
+                table,
+                line,
+                &format!("has two values called {name:?}; remove one"),
+            ));
         }
         let text = |place: usize| {
             let (name, value) = &fields[place];
             match value {
                 Value::Null => Ok(None),
                 Value::String(text) => Ok(Some(Text { written: text.clone(), exact: true })),
-                Value::Number(number) => Ok(Some(Text { written: number.to_string(), exact: true })),
+                Value::Number(number) => {
+                    Ok(Some(Text { written: number.to_string(), exact: true }))
+                }
                 _ => Err(line_error(table, line, &format!("{name} must be text or a number"))),
             }
         };
@@ -77,15 +85,19 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         let Some(path) = optional(chosen.path)? else {
             let names: Vec<String> = fields.iter().map(|(name, _)| name.clone()).collect();
             let message = format!(
-                "has no path; each line needs one, such as {{\"path\": \"a.jpg\", \"label\": \"cat\"}} (it has {})",
+                "has no path; each line needs one, such as {{\"path\": \"a.jpg\", \"label\": \
+                 \"cat\"}} (it has {})",
                 short(&names, 20)
             );
             return Err(line_error(table, line, &message));
         };
-        let (label, split) = (optional(chosen.label)?, optional(chosen.split)?.map(|split| split.written));
+        let (label, split) =
+            (optional(chosen.label)?, optional(chosen.split)?.map(|split| split.written));
         rows.push(row(table, RawRow { line, path, label, split })?);
 
-        for (_, (name, value)) in fields.iter().enumerate().filter(|(place, _)| !chosen.uses(*place)) {
+        for (_, (name, value)) in
+            fields.iter().enumerate().filter(|(place, _)| !chosen.uses(*place))
+        {
             let column = unused.entry(name.clone()).or_insert_with(|| Unused::new(name));
             match value {
                 Value::Null => {}
@@ -101,6 +113,7 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         all.label_name = all.label_name.or(chosen.label_name);
         all.split = all.split.or(chosen.split);
     }
-    let notes = columns::notes(&shown(table).to_string(), &all, &unused.into_values().collect::<Vec<_>>());
+    let notes =
+        columns::notes(&shown(table).to_string(), &all, &unused.into_values().collect::<Vec<_>>());
     Ok(Table { rows, notes, unlabelled: None })
 }

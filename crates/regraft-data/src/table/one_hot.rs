@@ -33,17 +33,20 @@ impl OneHot {
     /// Looks at a row.
     pub fn see<'a>(&mut self, line: u64, value: impl Fn(usize) -> &'a str) {
         let before = self.columns.len();
-        self.columns.retain(|(column, _)| matches!(value(*column).trim(), "0" | "1" | "0.0" | "1.0"));
+        self.columns
+            .retain(|(column, _)| matches!(value(*column).trim(), "0" | "1" | "0.0" | "1.0"));
         self.all &= self.columns.len() == before;
         let ones = self.columns.iter().map(|(column, _)| *column);
-        self.rows.push((line, ones.filter(|&column| value(column).trim().starts_with('1')).collect()));
+        self.rows
+            .push((line, ones.filter(|&column| value(column).trim().starts_with('1')).collect()));
     }
 
-    /// The columns that look like classes in a table that has a column of labels too: those that are named like labels, or all if
-    /// each row has exactly one 1. At least two.
+    /// The columns that look like classes in a table that has a column of labels too: those that
+    /// are named like labels, or all if each row has exactly one 1. At least two.
     pub fn beside(self, labels: &BTreeSet<&str>) -> Option<Vec<String>> {
         let named: Vec<String> = self.columns.iter().map(|(_, name)| name.clone()).collect();
-        let named: Vec<String> = named.into_iter().filter(|name| labels.contains(name.as_str())).collect();
+        let named: Vec<String> =
+            named.into_iter().filter(|name| labels.contains(name.as_str())).collect();
         let found = match self.labels() {
             Labels::Each(_, columns) => columns,
             Labels::None | Labels::Other { .. } => named,
@@ -54,8 +57,12 @@ impl OneHot {
     /// The labels, if at least two columns hold nothing but zeros and ones.
     pub fn labels(self) -> Labels {
         let Self { columns, all, rows } = self;
-        let name = |wanted: usize| columns.iter().find(|(column, _)| *column == wanted).map(|(_, name)| name.clone());
-        let classes = rows.iter().map(|(line, ones)| (*line, ones.iter().filter_map(|&one| name(one)).collect::<Vec<_>>()));
+        let name = |wanted: usize| {
+            columns.iter().find(|(column, _)| *column == wanted).map(|(_, name)| name.clone())
+        };
+        let classes = rows.iter().map(|(line, ones)| {
+            (*line, ones.iter().filter_map(|&one| name(one)).collect::<Vec<_>>())
+        });
         let classes: Vec<(u64, Vec<String>)> = classes.collect();
         if columns.len() < 2 || classes.is_empty() {
             return Labels::None;
@@ -76,7 +83,8 @@ mod tests {
     use super::*;
 
     fn read(rows: &[[&str; 3]]) -> Labels {
-        let mut one_hot = OneHot::new(["a", "b", "c"].map(str::to_owned).into_iter().enumerate().collect());
+        let mut one_hot =
+            OneHot::new(["a", "b", "c"].map(str::to_owned).into_iter().enumerate().collect());
         for (line, row) in (2..).zip(rows) {
             one_hot.see(line, |column| row[column]);
         }

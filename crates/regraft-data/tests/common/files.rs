@@ -25,7 +25,8 @@ pub fn write(root: &Path, file: &str, content: &str) {
 
 /// The paths below `root`.
 pub fn names<'a>(root: &Path, paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
-    let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+    let name =
+        |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
     paths.into_iter().map(name).collect()
 }
 

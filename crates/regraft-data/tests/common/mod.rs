@@ -9,7 +9,8 @@ use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use serde_json::Value;
 
-/// A picture of the fixture stream: the upper eight bits of each draw, with the ends pushed to 0 and 255.
+/// A picture of the fixture stream: the upper eight bits of each draw, with the ends pushed to 0
+/// and 255.
 pub fn source(sample: u32, width: u32, height: u32) -> RgbImage {
     let mut draws = Draws::new(7, Purpose::Fixture, 0, sample);
     let level = |word: u32| match (word >> 24) as u8 {
@@ -23,7 +24,10 @@ pub fn source(sample: u32, width: u32, height: u32) -> RgbImage {
 
 pub fn bytes(digits: &Value) -> Vec<u8> {
     let digits = digits.as_str().unwrap().as_bytes();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 pub fn number(value: &Value) -> u32 {
@@ -32,7 +36,13 @@ pub fn number(value: &Value) -> u32 {
 
 pub fn preprocessing(image_size: u32, resize: ResizeMode) -> Preprocessing {
     let interpolation = Interpolation::Bilinear;
-    Preprocessing { image_size, resize, interpolation, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    Preprocessing {
+        image_size,
+        resize,
+        interpolation,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    }
 }
 
 /// The largest difference of two pictures' levels.
@@ -41,7 +51,8 @@ pub fn worst(left: &[u8], right: &[u8]) -> u8 {
     left.iter().zip(right).map(|(left, right)| left.abs_diff(*right)).max().unwrap_or(0)
 }
 
-/// Decodes the files of `folder` that `cases` name, and compares them with Pillow's pixels, level for level.
+/// Decodes the files of `folder` that `cases` name, and compares them with Pillow's pixels, level
+/// for level.
 pub fn assert_equal_to_pillow(folder: &Path, cases: &str, at_least: usize) {
     let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
     assert!(cases.len() >= at_least);
@@ -78,9 +89,16 @@ pub fn assert_changed_bytes_do_no_harm(name: &str, whole: &[u8]) {
             match decode_bytes(&damaged, &options) {
                 Ok(decoded) => {
                     let image = decoded.image;
-                    assert_eq!(image.pixels.len(), image.width as usize * image.height as usize * 3, "{name}, byte {place}");
+                    assert_eq!(
+                        image.pixels.len(),
+                        image.width as usize * image.height as usize * 3,
+                        "{name}, byte {place}"
+                    );
                 }
-                Err(reason) => assert!(!matches!(reason, DecodeReason::Panicked { .. }), "{name}, byte {place}: {reason}"),
+                Err(reason) => assert!(
+                    !matches!(reason, DecodeReason::Panicked { .. }),
+                    "{name}, byte {place}: {reason}"
+                ),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A graph of ONNX operators in the making.
 //!
-//! Field numbers and enumerations are those of `onnx.proto` of ONNX 1.13 (IR version 8, operator set 17).
+//! Field numbers and enumerations are those of `onnx.proto` of ONNX 1.13 (IR version 8, operator
+//! set 17).
 
 use crate::error::ExportError;
 use crate::protobuf::Message;
@@ -8,7 +9,8 @@ use half::f16;
 use regraft::nn::weights::StorageType;
 use std::collections::BTreeSet;
 
-/// IR version and operator set: what onnxruntime 1.13 and newer read. A newer version would shut runtimes out and gain nothing.
+/// IR version and operator set: what onnxruntime 1.13 and newer read. A newer version would shut
+/// runtimes out and gain nothing.
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 17;
 /// Protocol Buffers' limit on a message.
@@ -61,9 +63,15 @@ impl Attribute<'_> {
         const INTEGERS: i64 = 7;
         const TYPE: u32 = 20;
         match self {
-            Self::Float(name, value) => Message::new().text(1, name).float(2, *value).integer(TYPE, FLOAT),
-            Self::Integer(name, value) => Message::new().text(1, name).integer(3, *value).integer(TYPE, INTEGER),
-            Self::Integers(name, values) => Message::new().text(1, name).integers(8, values).integer(TYPE, INTEGERS),
+            Self::Float(name, value) => {
+                Message::new().text(1, name).float(2, *value).integer(TYPE, FLOAT)
+            }
+            Self::Integer(name, value) => {
+                Message::new().text(1, name).integer(3, *value).integer(TYPE, INTEGER)
+            }
+            Self::Integers(name, values) => {
+                Message::new().text(1, name).integers(8, values).integer(TYPE, INTEGERS)
+            }
         }
     }
 }
@@ -86,17 +94,25 @@ impl Builder {
         self.scope = scope.to_owned();
     }
 
-    /// A name that is not used yet: the scope, `joint` and `word`, with a number after it if that is taken.
+    /// A name that is not used yet: the scope, `joint` and `word`, with a number after it if that
+    /// is taken.
     fn fresh(&mut self, joint: char, word: &str) -> String {
         let plain = format!("{}{joint}{word}", self.scope);
-        let numbered = (1..).map(|number| if number == 1 { plain.clone() } else { format!("{plain}_{number}") });
+        let numbered = (1..)
+            .map(|number| if number == 1 { plain.clone() } else { format!("{plain}_{number}") });
         let name = numbered.into_iter().find(|name| !self.used.contains(name)).unwrap_or(plain);
         self.used.insert(name.clone());
         name
     }
 
     /// An input of the network.
-    pub fn input(&mut self, name: &str, element: Element, shape: &[Extent], description: &str) -> Value {
+    pub fn input(
+        &mut self,
+        name: &str,
+        element: Element,
+        shape: &[Extent],
+        description: &str,
+    ) -> Value {
         self.used.insert(name.to_owned());
         self.inputs.push(value_info(name, element, shape, description));
         Value(name.to_owned())
@@ -114,22 +130,41 @@ impl Builder {
     }
 
     /// As [`Builder::op`], with attributes.
-    pub fn op_with(&mut self, operator: &str, inputs: &[&Value], attributes: &[Attribute]) -> Value {
+    pub fn op_with(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute],
+    ) -> Value {
         self.named_op(operator, operator, inputs, attributes)
     }
 
     /// As [`Builder::op_with`], with a word for what it computes.
-    pub fn named_op(&mut self, word: &str, operator: &str, inputs: &[&Value], attributes: &[Attribute]) -> Value {
+    pub fn named_op(
+        &mut self,
+        word: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute],
+    ) -> Value {
         // Some runtimes look up nodes and values in one table, so they must not share names.
         let name = self.fresh('/', word);
         let output = format!("{name}_output");
         self.push(operator, inputs, attributes, &name, output)
     }
 
-    fn push(&mut self, operator: &str, inputs: &[&Value], attributes: &[Attribute], name: &str, output: String) -> Value {
+    fn push(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute],
+        name: &str,
+        output: String,
+    ) -> Value {
         let node = inputs.iter().fold(Message::new(), |node, input| node.text(1, &input.0));
         let attributes: Vec<Message> = attributes.iter().map(Attribute::message).collect();
-        self.nodes.push(node.text(2, &output).text(3, name).text(4, operator).messages(5, &attributes));
+        self.nodes
+            .push(node.text(2, &output).text(3, name).text(4, operator).messages(5, &attributes));
         Value(output)
     }
 
@@ -160,12 +195,17 @@ impl Builder {
         self.integers("number", &[], &[value])
     }
 
-    /// A learned tensor, of which `word` is the end of PyTorch's name: in f16 if the file is to be halved and the tensor has
-    /// two dimensions or more (see [`StorageType::F16`]).
+    /// A learned tensor, of which `word` is the end of PyTorch's name: in f16 if the file is to be
+    /// halved and the tensor has two dimensions or more (see [`StorageType::F16`]).
     ///
     /// # Errors
     /// If an element is not finite or f16 cannot hold it.
-    pub fn learned(&mut self, word: &str, shape: &[usize], values: &[f32]) -> Result<Value, ExportError> {
+    pub fn learned(
+        &mut self,
+        word: &str,
+        shape: &[usize],
+        values: &[f32],
+    ) -> Result<Value, ExportError> {
         let name = || format!("{}.{word}", self.scope);
         if values.iter().any(|value| !value.is_finite()) {
             return Err(ExportError::NotFinite { name: name() });
@@ -176,7 +216,8 @@ impl Builder {
         if let Some(&value) = values.iter().find(|&&value| !f16::from_f32(value).is_finite()) {
             return Err(ExportError::HalfRange { name: name(), value });
         }
-        let data: Vec<u8> = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+        let data: Vec<u8> =
+            values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
         let stored = self.initializer(word, Element::F16, shape, &data);
         Ok(self.cast_f32(&stored))
     }
@@ -184,7 +225,11 @@ impl Builder {
     fn initializer(&mut self, word: &str, element: Element, shape: &[usize], data: &[u8]) -> Value {
         let name = self.fresh('.', word);
         let shape: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
-        let tensor = Message::new().integers(1, &shape).integer(2, element as i64).text(8, &name).bytes(9, data);
+        let tensor = Message::new()
+            .integers(1, &shape)
+            .integer(2, element as i64)
+            .text(8, &name)
+            .bytes(9, data);
         self.initializers.push(tensor);
         Value(name)
     }
@@ -208,7 +253,11 @@ impl Builder {
             .message(8, &Message::new().text(1, "").integer(2, OPERATOR_SET))
             .messages(14, &metadata)
             .finish();
-        if file.len() > LARGEST_FILE { Err(ExportError::TooLarge { bytes: file.len() }) } else { Ok(file) }
+        if file.len() > LARGEST_FILE {
+            Err(ExportError::TooLarge { bytes: file.len() })
+        } else {
+            Ok(file)
+        }
     }
 }
 
@@ -218,6 +267,10 @@ fn value_info(name: &str, element: Element, shape: &[Extent], description: &str)
         Extent::Free(name) => Message::new().text(2, name),
     };
     let extents: Vec<Message> = shape.iter().map(extent).collect();
-    let tensor = Message::new().integer(1, element as i64).message(2, &Message::new().messages(1, &extents));
-    Message::new().text(1, name).message(2, &Message::new().message(1, &tensor)).text(3, description)
+    let tensor =
+        Message::new().integer(1, element as i64).message(2, &Message::new().messages(1, &extents));
+    Message::new()
+        .text(1, name)
+        .message(2, &Message::new().message(1, &tensor))
+        .text(3, description)
 }

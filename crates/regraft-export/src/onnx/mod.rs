@@ -41,12 +41,15 @@ pub const INPUT_KEY: &str = "regraft.input";
 /// Key of the metadata that says in words what the caller must do to an image.
 pub const USAGE_KEY: &str = "regraft.usage";
 
-const PIXELS_USAGE: &str = "RGB in 0..255, decoded whole, turned upright (EXIF), without alpha; of any size. The file resizes and \
+const PIXELS_USAGE: &str = "RGB in 0..255, decoded whole, turned upright (EXIF), without alpha; \
+    of any size. The file resizes and \
                             normalises.";
-const TENSOR_USAGE: &str = "RGB, resized and cropped as regraft.preprocessing says (Pillow's antialiased filters), then \
+const TENSOR_USAGE: &str = "RGB, resized and cropped as regraft.preprocessing says (Pillow's \
+    antialiased filters), then \
                             (pixel / 255 - mean) / std, channels first.";
 
-/// The bytes of an ONNX file (IR version 8, operator set 17) that computes what `model` does. Equal models give equal bytes.
+/// The bytes of an ONNX file (IR version 8, operator set 17) that computes what `model` does. Equal
+/// models give equal bytes.
 ///
 /// # Errors
 /// If a tensor is missing, not finite, or too large for the storage type, or the file for ONNX.
@@ -70,7 +73,12 @@ pub fn to_bytes(model: &Model, options: OnnxOptions) -> Result<Vec<u8>, ExportEr
     builder.set_scope("head");
     let probabilities = builder.op_with("Softmax", &[&logits], &[Attribute::Integer("axis", -1)]);
     let shape = [batch, Extent::Fixed(graph.classes())];
-    builder.output(PROBABILITIES, &probabilities, &shape, "softmax of the logits, in the order of regraft.classes");
+    builder.output(
+        PROBABILITIES,
+        &probabilities,
+        &shape,
+        "softmax of the logits, in the order of regraft.classes",
+    );
     builder.output(LOGITS, &logits, &shape, "in the order of regraft.classes");
     builder.finish(model.architecture(), &metadata(model, options.input))
 }

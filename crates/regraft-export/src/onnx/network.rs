@@ -1,7 +1,8 @@
 //! A network as ONNX operators.
 //!
-//! ONNX's convolutions take maps as `[N, C, H, W]`; its layer norm and matrix product work on the last axis. Each node's output
-//! is kept in the layout in which it was computed and brought into another when a node asks for that.
+//! ONNX's convolutions take maps as `[N, C, H, W]`; its layer norm and matrix product work on the
+//! last axis. Each node's output is kept in the layout in which it was computed and brought into
+//! another when a node asks for that.
 
 use super::builder::{Attribute, Builder, Value};
 use crate::error::ExportError;
@@ -20,7 +21,8 @@ enum Layout {
     Rows,
 }
 
-/// A node's output, in the layouts that were asked for so far; the first is the one it was computed in.
+/// A node's output, in the layouts that were asked for so far; the first is the one it was computed
+/// in.
 #[derive(Clone, Debug)]
 struct Map(Vec<(Layout, Value)>);
 
@@ -30,14 +32,27 @@ impl Map {
     }
 }
 
-/// Adds `graph` to the file. `image` is `[N, C, S, S]` with `S` the graph's image size. Returns the logits `[N, classes]`.
+/// Adds `graph` to the file. `image` is `[N, C, S, S]` with `S` the graph's image size. Returns the
+/// logits `[N, classes]`.
 ///
 /// # Errors
 /// If the image is too small for the network, or a tensor is missing or cannot be stored.
-pub(super) fn lower(builder: &mut Builder, graph: &Graph, state: &State, image: Value) -> Result<Value, ExportError> {
+pub(super) fn lower(
+    builder: &mut Builder,
+    graph: &Graph,
+    state: &State,
+    image: Value,
+) -> Result<Value, ExportError> {
     let shapes = graph.shapes(graph.image_size)?;
     let image = Map(vec![(Layout::ChannelsFirst, image)]);
-    let mut network = Network { builder, graph, state, shapes, image, maps: Vec::with_capacity(graph.nodes.len()) };
+    let mut network = Network {
+        builder,
+        graph,
+        state,
+        shapes,
+        image,
+        maps: Vec::with_capacity(graph.nodes.len()),
+    };
     for place in 0..graph.nodes.len() {
         network.builder.set_scope(&graph.nodes[place].name);
         let map = network.node(place)?;
@@ -83,12 +98,19 @@ impl Network<'_> {
     }
 
     fn convert(&mut self, value: &Value, from: Layout, to: Layout) -> Value {
-        let mut transposed =
-            |order: [i64; 4]| self.builder.op_with("Transpose", &[value], &[Attribute::Integers("perm", order.into())]);
+        let mut transposed = |order: [i64; 4]| {
+            self.builder.op_with(
+                "Transpose",
+                &[value],
+                &[Attribute::Integers("perm", order.into())],
+            )
+        };
         match (from, to) {
             (Layout::ChannelsFirst, Layout::ChannelsLast) => transposed([0, 2, 3, 1]),
             (Layout::ChannelsLast, Layout::ChannelsFirst) => transposed([0, 3, 1, 2]),
-            (_, Layout::Rows) => self.builder.op_with("Flatten", &[value], &[Attribute::Integer("axis", 1)]),
+            (_, Layout::Rows) => {
+                self.builder.op_with("Flatten", &[value], &[Attribute::Integer("axis", 1)])
+            }
             (Layout::Rows, to) => {
                 let axes = if to == Layout::ChannelsFirst { [2, 3] } else { [1, 2] };
                 let axes = self.builder.integers("axes", &[2], &axes);
@@ -119,11 +141,15 @@ impl Network<'_> {
         }
     }
 
-    /// The batch norm that can be folded into the convolution at `place`: the only reader of its output.
+    /// The batch norm that can be folded into the convolution at `place`: the only reader of its
+    /// output.
     fn folded_norm(&self, place: usize) -> Option<(&Node, &BatchNorm)> {
-        let mut readers = self.graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Node(place)));
+        let mut readers =
+            self.graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Node(place)));
         match (readers.next(), readers.next()) {
-            (Some(node @ Node { operation: Operation::BatchNorm(norm), .. }), None) => Some((node, norm)),
+            (Some(node @ Node { operation: Operation::BatchNorm(norm), .. }), None) => {
+                Some((node, norm))
+            }
             _ => None,
         }
     }
@@ -131,7 +157,8 @@ impl Network<'_> {
     fn is_folded(&self, norm: &Node) -> bool {
         match norm.inputs[0] {
             Source::Node(place) => {
-                matches!(self.graph.nodes[place].operation, Operation::Convolution(_)) && self.folded_norm(place).is_some()
+                matches!(self.graph.nodes[place].operation, Operation::Convolution(_))
+                    && self.folded_norm(place).is_some()
             }
             Source::Image => false,
         }
@@ -159,7 +186,8 @@ impl Network<'_> {
                 self.activation(*function, &value)
             }
             Operation::Add(_) => {
-                let (branch, residual) = (self.read(input, layout), self.read(node.inputs[1], layout));
+                let (branch, residual) =
+                    (self.read(input, layout), self.read(node.inputs[1], layout));
                 self.builder.op("Add", &[&branch, &residual])
             }
             Operation::Multiply(_) => {
@@ -171,12 +199,17 @@ impl Network<'_> {
                 let value = self.read(input, layout);
                 let weight = self.learned(node, "weight", &[norm.channels])?;
                 let bias = self.learned(node, "bias", &[norm.channels])?;
-                let attributes = [Attribute::Integer("axis", -1), Attribute::Float("epsilon", norm.epsilon)];
+                let attributes =
+                    [Attribute::Integer("axis", -1), Attribute::Float("epsilon", norm.epsilon)];
                 self.builder.op_with("LayerNormalization", &[&value, &weight, &bias], &attributes)
             }
             Operation::LayerScale(scale) => {
                 let value = self.read(input, layout);
-                let shape = if layout == Layout::ChannelsFirst { vec![scale.channels, 1, 1] } else { vec![scale.channels] };
+                let shape = if layout == Layout::ChannelsFirst {
+                    vec![scale.channels, 1, 1]
+                } else {
+                    vec![scale.channels]
+                };
                 let factors = self.tensor(&node.name, "", scale.channels)?.to_vec();
                 // Factors for each channel are kept in f32, as all tensors of one dimension.
                 let factors = self.builder.floats("factors", &shape, &factors);
@@ -209,16 +242,26 @@ impl Network<'_> {
         Ok(Map(vec![(layout, value)]))
     }
 
-    fn learned(&mut self, node: &Node, suffix: &str, shape: &[usize]) -> Result<Value, ExportError> {
+    fn learned(
+        &mut self,
+        node: &Node,
+        suffix: &str,
+        shape: &[usize],
+    ) -> Result<Value, ExportError> {
         let values = self.tensor(&node.name, suffix, shape.iter().product())?.to_vec();
         self.builder.learned(suffix, shape, &values)
     }
 
     /// A convolution, with its batch norm folded into weights and bias.
     ///
-    /// A batch norm of its own would round every value of the map twice more, and each runtime folds it in its own way. Weights are
-    /// multiplied in f64 and rounded once. In f16 it also keeps variances, which may be too large or too small for it, out of the file.
-    fn convolution(&mut self, place: usize, convolution: &Convolution) -> Result<Value, ExportError> {
+    /// A batch norm of its own would round every value of the map twice more, and each runtime
+    /// folds it in its own way. Weights are multiplied in f64 and rounded once. In f16 it also
+    /// keeps variances, which may be too large or too small for it, out of the file.
+    fn convolution(
+        &mut self,
+        place: usize,
+        convolution: &Convolution,
+    ) -> Result<Value, ExportError> {
         let node = &self.graph.nodes[place];
         let (input, shape) = (node.inputs[0], convolution.weight_shape());
         let per_channel = shape[1..].iter().product::<usize>();
@@ -231,10 +274,13 @@ impl Network<'_> {
         if let Some((norm_node, norm)) = self.folded_norm(place) {
             let [scale, shift, mean, variance] = self.norm_tensors(norm_node, norm)?;
             let before = bias.unwrap_or_else(|| vec![0.0; channels]);
-            let factor =
-                |channel: usize| f64::from(scale[channel]) / (f64::from(variance[channel]) + f64::from(norm.epsilon)).sqrt();
+            let factor = |channel: usize| {
+                f64::from(scale[channel])
+                    / (f64::from(variance[channel]) + f64::from(norm.epsilon)).sqrt()
+            };
             for (channel, row) in weight.chunks_exact_mut(per_channel).enumerate() {
-                row.iter_mut().for_each(|value| *value = (f64::from(*value) * factor(channel)) as f32);
+                row.iter_mut()
+                    .for_each(|value| *value = (f64::from(*value) * factor(channel)) as f32);
             }
             let folded = |channel: usize| {
                 let centred = f64::from(before[channel]) - f64::from(mean[channel]);
@@ -242,7 +288,8 @@ impl Network<'_> {
             };
             bias = Some((0..channels).map(folded).collect());
         }
-        let mut attributes = self.window(input, convolution.kernel, convolution.stride, convolution.padding);
+        let mut attributes =
+            self.window(input, convolution.kernel, convolution.stride, convolution.padding);
         attributes.push(Attribute::Integer("group", convolution.groups as i64));
         let value = self.read(input, Layout::ChannelsFirst);
         let weight = self.builder.learned("weight", &shape, &weight)?;
@@ -264,10 +311,19 @@ impl Network<'_> {
             tensors.push(self.learned(node, suffix, &[norm.channels])?);
         }
         let inputs: Vec<&Value> = std::iter::once(&value).chain(&tensors).collect();
-        Ok(self.builder.op_with("BatchNormalization", &inputs, &[Attribute::Float("epsilon", norm.epsilon)]))
+        Ok(self.builder.op_with(
+            "BatchNormalization",
+            &inputs,
+            &[Attribute::Float("epsilon", norm.epsilon)],
+        ))
     }
 
-    fn linear(&mut self, node: &Node, linear: &Linear, layout: Layout) -> Result<Value, ExportError> {
+    fn linear(
+        &mut self,
+        node: &Node,
+        linear: &Linear,
+        layout: Layout,
+    ) -> Result<Value, ExportError> {
         let (inputs, outputs) = (linear.inputs, linear.outputs);
         let value = self.read(node.inputs[0], layout);
         let bias = if linear.bias { Some(self.learned(node, "bias", &[outputs])?) } else { None };
@@ -277,15 +333,23 @@ impl Network<'_> {
             return Ok(self.builder.op_with("Gemm", &operands, &[Attribute::Integer("transB", 1)]));
         }
         let weight = self.tensor(&node.name, "weight", outputs * inputs)?;
-        let transposed: Vec<f32> =
-            (0..inputs).flat_map(|input| (0..outputs).map(move |output| weight[output * inputs + input])).collect();
+        let transposed: Vec<f32> = (0..inputs)
+            .flat_map(|input| (0..outputs).map(move |output| weight[output * inputs + input]))
+            .collect();
         let weight = self.builder.learned("weight", &[inputs, outputs], &transposed)?;
         let product = self.builder.op("MatMul", &[&value, &weight]);
         Ok(bias.map_or_else(|| product.clone(), |bias| self.builder.op("Add", &[&product, &bias])))
     }
 
-    /// The attributes of a window that slides over a map. Padding is given in numbers: runtimes disagree on `auto_pad`.
-    fn window(&self, input: Source, kernel: usize, stride: usize, padding: Padding) -> Vec<Attribute<'static>> {
+    /// The attributes of a window that slides over a map. Padding is given in numbers: runtimes
+    /// disagree on `auto_pad`.
+    fn window(
+        &self,
+        input: Source,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Vec<Attribute<'static>> {
         let shape = self.input_shape(input);
         let pads = |length: usize| match padding {
             Padding::Each(padding) => [padding, padding],
@@ -314,9 +378,11 @@ impl Network<'_> {
             Function::Sigmoid => b.op("Sigmoid", &[x]),
             Function::Silu => gated(b, x, 1.0),
             Function::QuickGelu => gated(b, x, 1.702),
-            Function::HardSigmoid => {
-                b.op_with("HardSigmoid", &[x], &[Attribute::Float("alpha", 1.0 / 6.0), Attribute::Float("beta", 0.5)])
-            }
+            Function::HardSigmoid => b.op_with(
+                "HardSigmoid",
+                &[x],
+                &[Attribute::Float("alpha", 1.0 / 6.0), Attribute::Float("beta", 0.5)],
+            ),
             Function::HardSwish => b.op("HardSwish", &[x]),
             // x / 2 * (1 + erf(x / sqrt(2))); the operator Gelu came with operator set 20.
             Function::Gelu => {
@@ -327,7 +393,8 @@ impl Network<'_> {
             }
             // x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
             Function::GeluTanh => {
-                let (cubic, root) = (b.float(0.044_715), b.float((2.0 / std::f64::consts::PI).sqrt() as f32));
+                let (cubic, root) =
+                    (b.float(0.044_715), b.float((2.0 / std::f64::consts::PI).sqrt() as f32));
                 let square = b.op("Mul", &[x, x]);
                 let cube = b.op("Mul", &[&square, x]);
                 let term = b.op("Mul", &[&cube, &cubic]);

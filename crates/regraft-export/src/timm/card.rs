@@ -50,7 +50,8 @@ impl Facts {
     /// If one of its files is damaged.
     pub fn read(run: &Path) -> Result<Self, FactsError> {
         let folder = if run.is_dir() { run } else { run.parent().unwrap_or(run) };
-        let [summary, predictions, config] = [SUMMARY, PREDICTIONS, CONFIG].map(|name| folder.join(name));
+        let [summary, predictions, config] =
+            [SUMMARY, PREDICTIONS, CONFIG].map(|name| folder.join(name));
         let mut facts = Self::default();
         if summary.is_file() {
             facts.summary = Some(read_summary(&summary)?);
@@ -71,7 +72,8 @@ pub(super) fn text(model: &Model, facts: &Facts) -> String {
     let mut text = format!("---\n{}---\n\n# {}\n\n", front_matter(facts, &name), escaped(&name));
     let _ = write!(
         text,
-        "Tells {} classes of images apart: {}.\nThe network is {}; it was fine-tuned with [Regraft]({}) {}.\n\n",
+        "Tells {} classes of images apart: {}.\nThe network is {}; it was fine-tuned with \
+         [Regraft]({}) {}.\n\n",
         model.classes.len(),
         names(&model.classes),
         code(model.architecture()),
@@ -89,8 +91,11 @@ pub(super) fn text(model: &Model, facts: &Facts) -> String {
 
 /// YAML, in which all text is JSON's, which is YAML's too.
 fn front_matter(facts: &Facts, name: &str) -> String {
-    let mut lines = vec!["library_name: timm".to_owned(), "pipeline_tag: image-classification".to_owned()];
-    lines.extend(facts.licence.iter().map(|licence| format!("license: {}", Value::from(licence.as_str()))));
+    let mut lines =
+        vec!["library_name: timm".to_owned(), "pipeline_tag: image-classification".to_owned()];
+    lines.extend(
+        facts.licence.iter().map(|licence| format!("license: {}", Value::from(licence.as_str()))),
+    );
     lines.extend(base_model(facts).map(|base| format!("base_model: {base}")));
     lines.push("tags: [image-classification, timm, regraft]".to_owned());
     if let Some(index) = facts.summary.as_ref().and_then(|summary| model_index(summary, name)) {
@@ -112,12 +117,14 @@ fn model_index(summary: &Summary, name: &str) -> Option<Value> {
         "results": [{
             "task": { "type": "image-classification" },
             "dataset": { "type": "imagefolder", "name": format!("{part} of {images} images") },
-            "metrics": [{ "type": "accuracy", "value": accuracy, "name": format!("Accuracy (95 % interval {} to {})", percent(low), percent(high)) }],
+            "metrics": [{ "type": "accuracy", "value": accuracy, "name": format!("Accuracy (95 % \
+                interval {} to {})", percent(low), percent(high)) }],
         }],
     }]))
 }
 
-/// The best estimate of the accuracy: on what, of how many images, the share that is right and its 95 % interval.
+/// The best estimate of the accuracy: on what, of how many images, the share that is right and its
+/// 95 % interval.
 fn headline(summary: &Summary) -> Option<(&'static str, u64, f64, [f64; 2])> {
     let scored = |part, images: u64, accuracy: Option<f64>| {
         let accuracy = accuracy.filter(|_| images > 0)?;
@@ -143,11 +150,13 @@ import timm, torch
 from PIL import Image, ImageOps
 
 model = timm.create_model({folder}, pretrained=True).eval()  # on the Hub: \"hf-hub:USER/NAME\"
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), \
+is_training=False)
 image = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")
 with torch.inference_mode():
     probabilities = model(transform(image)[None]).softmax(-1)[0]
-print(model.pretrained_cfg[\"label_names\"][int(probabilities.argmax())], float(probabilities.max()))
+print(model.pretrained_cfg[\"label_names\"][int(probabilities.argmax())], \
+float(probabilities.max()))
 ```
 
 "
@@ -156,29 +165,50 @@ print(model.pretrained_cfg[\"label_names\"][int(probabilities.argmax())], float(
 
 fn data(summary: &Summary) -> String {
     let mut text = "## Data\n\n| part | images |\n|---|---:|\n".to_owned();
-    for (part, images) in [("training", summary.train_images), ("validation", summary.val_images), ("test", summary.test_images)]
-    {
+    for (part, images) in [
+        ("training", summary.train_images),
+        ("validation", summary.val_images),
+        ("test", summary.test_images),
+    ] {
         let _ = writeln!(text, "| {part} | {images} |");
     }
     text + "\n"
 }
 
 fn results(summary: &Summary, predictions: &[Prediction]) -> String {
-    let mut text = "## Results\n\n| measured on | images | accuracy | 95 % interval |\n|---|---:|---:|---|\n".to_owned();
+    let mut text =
+        "## Results\n\n| measured on | images | accuracy | 95 % interval |\n|---|---:|---:|---|\n"
+            .to_owned();
     let mut row = |part: &str, images: u64, accuracy: f64, [low, high]: [f64; 2]| {
-        let _ = writeln!(text, "| {part} | {images} | {} | {} to {} |", percent(accuracy), percent(low), percent(high));
+        let _ = writeln!(
+            text,
+            "| {part} | {images} | {} | {} to {} |",
+            percent(accuracy),
+            percent(low),
+            percent(high)
+        );
     };
     for (part, images, accuracy) in [
         ("test set", summary.test_images, summary.test_accuracy),
         ("validation set, which chose the epoch", summary.val_images, summary.val_accuracy),
     ] {
         if let Some(accuracy) = accuracy.filter(|_| images > 0) {
-            row(part, images, accuracy, wilson_interval_95((accuracy * images as f64).round() as u64, images));
+            row(
+                part,
+                images,
+                accuracy,
+                wilson_interval_95((accuracy * images as f64).round() as u64, images),
+            );
         }
     }
     let out_of_fold = summary.head_fit.as_ref().and_then(|fit| fit.out_of_fold.as_ref());
     if let Some(found) = out_of_fold {
-        row("training set, by cross-validation", found.images, found.accuracy, found.accuracy_interval_95);
+        row(
+            "training set, by cross-validation",
+            found.images,
+            found.accuracy,
+            found.accuracy_interval_95,
+        );
     }
     text.push('\n');
     let part = if summary.test_images > 0 { "test set" } else { "validation set" };
@@ -202,9 +232,15 @@ fn by_class(part: &str, predictions: &[Prediction]) -> String {
     if classes.is_empty() || classes.len() > NAMED_CLASSES {
         return String::new();
     }
-    let mut text = format!("By class, on the {part}:\n\n| class | images | right |\n|---|---:|---:|\n");
+    let mut text =
+        format!("By class, on the {part}:\n\n| class | images | right |\n|---|---:|---:|\n");
     for (class, [right, all]) in classes {
-        let _ = writeln!(text, "| {} | {all} | {} |", escaped(class), percent(right as f64 / all as f64));
+        let _ = writeln!(
+            text,
+            "| {} | {all} | {} |",
+            escaped(class),
+            percent(right as f64 / all as f64)
+        );
     }
     let mut pairs: Vec<_> = pairs.into_iter().collect();
     pairs.sort_by_key(|&(_, images)| std::cmp::Reverse(images));
@@ -218,9 +254,12 @@ fn by_class(part: &str, predictions: &[Prediction]) -> String {
 }
 
 fn limits(facts: &Facts) -> String {
-    let mut text = "## Limits\n\n- Every image gets one of the classes above, also one that shows none of them.\n".to_owned();
+    let mut text = "## Limits\n\n- Every image gets one of the classes above, also one that shows \
+        none of them.\n"
+        .to_owned();
     text.push_str(
-        "- The accuracy is that of images like those it was measured on; other cameras, places or subjects may give less.\n",
+        "- The accuracy is that of images like those it was measured on; other cameras, places or \
+         subjects may give less.\n",
     );
     if let Some(summary) = &facts.summary {
         if headline(summary).is_none() {
@@ -229,21 +268,34 @@ fn limits(facts: &Facts) -> String {
         if let Some(found) = summary.head_fit.as_ref().and_then(|fit| fit.out_of_fold.as_ref()) {
             let _ = writeln!(
                 text,
-                "- Probabilities are off by {} on average (expected calibration error, by cross-validation).",
+                "- Probabilities are off by {} on average (expected calibration error, by \
+                 cross-validation).",
                 percent(found.calibration_error)
             );
             if found.suspect_label_count > 0 {
-                let _ = writeln!(text, "- {} labels of the training set are likely wrong.", found.suspect_label_count);
+                let _ = writeln!(
+                    text,
+                    "- {} labels of the training set are likely wrong.",
+                    found.suspect_label_count
+                );
             }
         }
         if !summary.skipped_images.is_empty() {
-            let _ = writeln!(text, "- {} images were left out because they could not be read.", summary.skipped_images.len());
+            let _ = writeln!(
+                text,
+                "- {} images were left out because they could not be read.",
+                summary.skipped_images.len()
+            );
         }
     } else {
         text.push_str("- Nothing is known of its training data and accuracy.\n");
     }
     if let Some(base) = base_model(facts) {
-        let _ = writeln!(text, "- It began with ImageNet weights (Apache-2.0), such as {}, and has their biases.", code(base));
+        let _ = writeln!(
+            text,
+            "- It began with ImageNet weights (Apache-2.0), such as {}, and has their biases.",
+            code(base)
+        );
     }
     text
 }
@@ -251,7 +303,8 @@ fn limits(facts: &Facts) -> String {
 /// The class names, the first of them if there are many.
 fn names(classes: &[String]) -> String {
     let more = classes.len().saturating_sub(NAMED_CLASSES);
-    let named: Vec<String> = classes.iter().take(NAMED_CLASSES).map(|class| escaped(class)).collect();
+    let named: Vec<String> =
+        classes.iter().take(NAMED_CLASSES).map(|class| escaped(class)).collect();
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     named.join(", ") + &rest
 }
@@ -294,11 +347,16 @@ mod tests {
     /// A summary of what a run of this many validation and test images writes.
     fn summary(val: (u64, Option<f64>), test: (u64, Option<f64>)) -> Summary {
         let json = json!({
-            "train_loss": 0.1, "train_accuracy": 0.9, "val_accuracy": val.1, "test_accuracy": test.1, "test_loss": null,
-            "best_epoch": 1, "images_per_second": 1.0, "wall_seconds": 1.0, "device": "cpu", "instruction_set": "avx2",
-            "precision": "f32", "seed": 0, "classes": ["a", "b"], "architecture": "resnet18", "image_size": 224, "epochs": 1,
-            "optimizer_steps": 1, "train_images": 10, "val_images": val.0, "test_images": test.0, "trained_parameters": 1,
-            "total_parameters": 1, "head_fit": null, "head_reuse": [], "frozen": null, "skipped_images": ["/home/me/broken.png"],
+            "train_loss": 0.1, "train_accuracy": 0.9, "val_accuracy": val.1,
+                "test_accuracy": test.1, "test_loss": null,
+            "best_epoch": 1, "images_per_second": 1.0, "wall_seconds": 1.0, "device": "cpu",
+                "instruction_set": "avx2",
+            "precision": "f32", "seed": 0, "classes": ["a", "b"], "architecture": "resnet18",
+                "image_size": 224, "epochs": 1,
+            "optimizer_steps": 1, "train_images": 10, "val_images": val.0, "test_images": test.0,
+                "trained_parameters": 1,
+            "total_parameters": 1, "head_fit": null, "head_reuse": [], "frozen": null,
+                "skipped_images": ["/home/me/broken.png"],
             "regraft_version": "0.1.0", "notes": ["/home/me/photos"],
         });
         serde_json::from_value(json).expect("a summary")
@@ -306,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_headline_is_of_images_that_chose_nothing_if_there_are_any() {
-        let headline = |summary: &Summary| headline(summary).map(|(part, images, ..)| (part, images));
+        let headline =
+            |summary: &Summary| headline(summary).map(|(part, images, ..)| (part, images));
         assert_eq!(headline(&summary((5, Some(0.8)), (8, Some(0.75)))), Some(("test set", 8)));
         assert_eq!(headline(&summary((5, Some(0.8)), (0, None))), Some(("validation set", 5)));
         assert_eq!(headline(&summary((0, None), (0, None))), None);
@@ -322,8 +381,14 @@ mod tests {
         };
         let summary = summary((0, None), (4, Some(0.75)));
         let predictions = ["b", "a", "a", "a"].map(|predicted| prediction("a", predicted));
-        let text = results(&summary, &predictions) + &limits(&Facts { summary: Some(summary.clone()), ..Facts::default() });
-        for part in ["| test set | 4 | 75.0 % |", "| a | 4 | 75.0 % |", "- a taken for b: 1", "1 images were left out"] {
+        let text = results(&summary, &predictions)
+            + &limits(&Facts { summary: Some(summary.clone()), ..Facts::default() });
+        for part in [
+            "| test set | 4 | 75.0 % |",
+            "| a | 4 | 75.0 % |",
+            "- a taken for b: 1",
+            "1 images were left out",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(!text.contains("/home/me"), "{text}");

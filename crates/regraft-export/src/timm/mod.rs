@@ -1,7 +1,8 @@
-//! A classifier as a folder that timm, transformers and the Hugging Face Hub take: `model.safetensors`, `config.json` and a model
-//! card.
+//! A classifier as a folder that timm, transformers and the Hugging Face Hub take:
+//! `model.safetensors`, `config.json` and a model card.
 //!
-//! Fields and defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`). Tensors have timm's names anyway.
+//! Fields and defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`). Tensors have
+//! timm's names anyway.
 
 mod card;
 
@@ -45,7 +46,8 @@ pub enum TimmError {
 /// If timm has no such network, or a file cannot be written.
 pub fn write(model: &Model, facts: &Facts, folder: &Path) -> Result<(), TimmError> {
     let config = config(model)?;
-    std::fs::create_dir_all(folder).map_err(|source| TimmError::Folder { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| TimmError::Folder { path: folder.to_owned(), source })?;
     // transformers refuses weights that do not say this.
     let mut weights = model.clone();
     weights.metadata.insert("format".to_owned(), "pt".to_owned());
@@ -113,7 +115,8 @@ fn shortest(value: f32) -> Value {
     serde_json::from_str(&value.to_string()).unwrap_or_else(|_| json!(value))
 }
 
-/// `crop_pct`: timm resizes the short side to `floor(image_size / crop_pct)`, which rounding must not make one less.
+/// `crop_pct`: timm resizes the short side to `floor(image_size / crop_pct)`, which rounding must
+/// not make one less.
 fn crop_share(image_size: u32, short_side: u32) -> f64 {
     let (image_size, short_side) = (f64::from(image_size), f64::from(short_side));
     let mut share = image_size / short_side;
@@ -132,7 +135,11 @@ mod tests {
         for image_size in 1..400 {
             for short_side in (1..600).chain([4096, 16_384]) {
                 let share = crop_share(image_size, short_side);
-                assert_eq!((f64::from(image_size) / share).floor(), f64::from(short_side), "{image_size} {short_side}");
+                assert_eq!(
+                    (f64::from(image_size) / share).floor(),
+                    f64::from(short_side),
+                    "{image_size} {short_side}"
+                );
             }
         }
         assert_eq!(crop_share(224, 256), 0.875);

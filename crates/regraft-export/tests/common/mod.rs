@@ -54,7 +54,13 @@ pub fn generated_state(graph: &Graph) -> State {
 }
 
 pub fn preprocessing(size: u32, resize: ResizeMode, interpolation: Interpolation) -> Preprocessing {
-    Preprocessing { image_size: size, resize, interpolation, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    Preprocessing {
+        image_size: size,
+        resize,
+        interpolation,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    }
 }
 
 /// A model of a graph for images of `size` pixels.
@@ -65,7 +71,11 @@ pub fn model(graph: Graph, size: u32) -> Model {
         classes: (0..graph.classes()).map(|class| format!("class {class}")).collect(),
         graph,
         aliases: Vec::new(),
-        preprocessing: preprocessing(size, ResizeMode::Crop { short_side: size + size / 8 }, Interpolation::Bilinear),
+        preprocessing: preprocessing(
+            size,
+            ResizeMode::Crop { short_side: size + size / 8 },
+            Interpolation::Bilinear,
+        ),
         origin: "generated".into(),
         metadata: BTreeMap::new(),
         has_head: true,
@@ -76,8 +86,11 @@ pub fn model(graph: Graph, size: u32) -> Model {
 /// Logits of Regraft's own engine for normalised images `[N, S, S, 3]`.
 pub fn logits(model: &Model, images: &[f32]) -> Vec<f32> {
     let mut engine =
-        regraft::inference::engine(model, &DeviceChoice::Auto, 1, PrecisionChoice::F32).expect("a network that fits");
-    engine.evaluate(Input::values(images), images.len() / model.preprocessing.input_length()).expect("images that fit")
+        regraft::inference::engine(model, &DeviceChoice::Auto, 1, PrecisionChoice::F32)
+            .expect("a network that fits");
+    engine
+        .evaluate(Input::values(images), images.len() / model.preprocessing.input_length())
+        .expect("images that fit")
 }
 
 /// Logits of Regraft's own engine for an image as it is.
@@ -91,7 +104,9 @@ pub fn logits_of_image(model: &Model, image: &RgbImage) -> Vec<f32> {
 /// `[N, S, S, 3]` as `[N, 3, S, S]`.
 pub fn channels_first(images: &[f32], size: usize) -> Vec<f32> {
     let pixels = size * size;
-    let of_image = |image: &[f32]| -> Vec<f32> { (0..3 * pixels).map(|at| image[at % pixels * 3 + at / pixels]).collect() };
+    let of_image = |image: &[f32]| -> Vec<f32> {
+        (0..3 * pixels).map(|at| image[at % pixels * 3 + at / pixels]).collect()
+    };
     images.chunks_exact(3 * pixels).flat_map(of_image).collect()
 }
 
@@ -107,7 +122,8 @@ pub fn image(width: u32, height: u32, seed: u64) -> RgbImage {
     let mut image = RgbImage::filled(width, height, [0; 3]);
     for (at, level) in image.pixels.iter_mut().enumerate() {
         let (column, row, channel) = (at / 3 % width as usize, at / 3 / width as usize, at % 3);
-        let wave = ((column * (channel + 1)) as f32 / 9.0).sin() * 60.0 + (row as f32 / 5.0).cos() * 60.0;
+        let wave =
+            ((column * (channel + 1)) as f32 / 9.0).sin() * 60.0 + (row as f32 / 5.0).cos() * 60.0;
         let block = if (column / 4 + row / 7) % 3 == channel { 90.0 } else { 0.0 };
         *level = (80.0 + wave + block + 40.0 * numbers.signed()).clamp(0.0, 255.0) as u8;
     }
@@ -118,5 +134,8 @@ pub fn image(width: u32, height: u32, seed: u64) -> RgbImage {
 pub fn largest_difference(first: &[f32], second: &[f32]) -> f32 {
     assert_eq!(first.len(), second.len());
     let differences = first.iter().zip(second).map(|(first, second)| (first - second).abs());
-    differences.fold(0.0, |worst, difference| if worst.is_nan() || difference <= worst { worst } else { difference })
+    differences.fold(
+        0.0,
+        |worst, difference| if worst.is_nan() || difference <= worst { worst } else { difference },
+    )
 }

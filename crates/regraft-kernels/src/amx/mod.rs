@@ -1,7 +1,7 @@
 //! Whether AMX's tiles can be used: asked of the processor and of the system, and tried.
 //!
-//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux wants to be asked for permission,
-//! once in a process.
+//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux
+//! wants to be asked for permission, once in a process.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod tiles;
@@ -9,8 +9,8 @@ pub(crate) mod tiles;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Proof that tile instructions work in this process. Only [`usable`] hands it out, so what asks for
-/// it can be a safe function.
+/// Proof that tile instructions work in this process. Only [`usable`] hands it out, so what asks
+/// for it can be a safe function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amx(());
 
@@ -93,7 +93,8 @@ fn ask() -> Result<Amx, Unusable> {
     if !emulated {
         permit()?;
     }
-    // The instructions are there, and permitted or emulated. Whether they compute the right thing is what the test finds out.
+    // The instructions are there, and permitted or emulated. Whether they compute the right thing
+    // is what the test finds out.
     let amx = Amx(());
     let (wrong, count) = tiles::test(amx);
     if wrong == 0 { Ok(amx) } else { Err(Unusable::Test { wrong, count }) }
@@ -128,7 +129,10 @@ fn system_saves() -> bool {
     }
     let low: u32;
     // SAFETY: the system enabled the instruction, as OSXSAVE says.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _,
+            options(nomem, nostack, preserves_flags))
+    };
     low & TILES == TILES
 }
 
@@ -141,7 +145,8 @@ fn permit() -> Result<(), Unusable> {
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const XFEATURE_XTILEDATA: i64 = 18;
     let result: i64;
-    // SAFETY: the call reads and writes none of this process's memory; `rcx` and `r11` are what a system call changes.
+    // SAFETY: the call reads and writes none of this process's memory; `rcx` and `r11` are what a
+    // system call changes.
     unsafe {
         asm!(
             "syscall",
@@ -153,7 +158,11 @@ fn permit() -> Result<(), Unusable> {
             options(nostack),
         );
     }
-    if result == 0 { Ok(()) } else { Err(Unusable::Permission { code: i32::try_from(-result).unwrap_or(i32::MAX) }) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Unusable::Permission { code: i32::try_from(-result).unwrap_or(i32::MAX) })
+    }
 }
 
 /// Other systems have calls of their own, which nobody has tried here.
@@ -170,7 +179,11 @@ mod tests {
     fn a_refusal_says_what_the_system_said() {
         let refused = |code| Unusable::Permission { code }.to_string();
         assert_eq!(refused(95), "Linux refused the permission for AMX (error 95)");
-        assert!(refused(28).contains("(error 28: a thread's stack for signals is too small"), "{}", refused(28));
+        assert!(
+            refused(28).contains("(error 28: a thread's stack for signals is too small"),
+            "{}",
+            refused(28)
+        );
     }
 
     /// A system asked for tiles that its processor does not have refuses.

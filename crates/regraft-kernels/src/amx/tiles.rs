@@ -21,7 +21,8 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Rows and columns of a block of sums: of its upper or left tiles and of its lower or right ones, of which there may be none.
+/// Rows and columns of a block of sums: of its upper or left tiles and of its lower or right ones,
+/// of which there may be none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockSize {
     pub(crate) rows: [usize; 2],
@@ -85,13 +86,14 @@ impl Tiles {
 
     fn configure(&mut self, size: BlockSize) {
         let configuration = size.configuration();
-        // SAFETY: 64 bytes are read. Tiles are made of the proof that the instruction works here. Code that the compiler makes
-        // uses no tiles, so none of its state changes.
+        // SAFETY: 64 bytes are read. Tiles are made of the proof that the instruction works here.
+        // Code that the compiler makes uses no tiles, so none of its state changes.
         unsafe {
             asm!(
                 "ldtilecfg [{configuration}]",
                 configuration = in(reg) &raw const configuration,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+                    out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, preserves_flags, readonly),
             );
         }
@@ -105,7 +107,8 @@ impl Drop for Tiles {
         unsafe {
             asm!(
                 "tilerelease",
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+                    out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, preserves_flags, nomem),
             );
         }
@@ -115,13 +118,15 @@ impl Drop for Tiles {
 /// A block of sums: where its operands lie. Distances are in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Block {
-    /// Rows of the left matrix at the block's depth; `whole` times [`TILE_DEPTH`] values are read of each.
+    /// Rows of the left matrix at the block's depth; `whole` times [`TILE_DEPTH`] values are read
+    /// of each.
     pub(crate) left: *const Bf16,
     pub(crate) left_stride: usize,
     pub(crate) whole: usize,
     /// Rows of [`TILE_DEPTH`] values behind those, contiguous; null where there are none.
     pub(crate) rest: *const Bf16,
-    /// Contiguous rows of a panel, one for each pair of the depth: of 16 pairs for one tile, of 32 for two.
+    /// Contiguous rows of a panel, one for each pair of the depth: of 16 pairs for one tile, of 32
+    /// for two.
     pub(crate) right: *const Bf16,
     pub(crate) result: *mut f32,
     pub(crate) result_stride: usize,
@@ -138,13 +143,14 @@ macro_rules! block_code {
         end [$($rest:literal)+], [$($store:literal)+]
     ) => {
         /// # Safety
-        /// The tiles must be configured for the block's size, on a processor with AMX; the pointers must reach as far as that
-        /// size, the depth and the strides say.
+        /// The tiles must be configured for the block's size, on a processor with AMX; the pointers
+        /// must reach as far as that size, the depth and the strides say.
         unsafe fn $name(block: &Block, upper_rows: usize) {
-            let Block { left, left_stride, whole, rest, right, result, result_stride, accumulate } = *block;
+            let Block { left, left_stride, whole, rest, right, result, result_stride,
+                accumulate } = *block;
             let lower = ($down - 1) * upper_rows;
-            // SAFETY: the caller's promise covers every row that the tiles' sizes let the instructions read or write. The
-            // registers that change are outputs.
+            // SAFETY: the caller's promise covers every row that the tiles' sizes let the
+            // instructions read or write. The registers that change are outputs.
             unsafe {
                 asm!(
                     "test {accumulate:e}, {accumulate:e}",
@@ -166,7 +172,8 @@ macro_rules! block_code {
                     "5:",
                     "test {rest}, {rest}",
                     "jz 6f",
-                    // The rest's rows are contiguous, and the left matrix's own stride is needed no more.
+                    // The rest's rows are contiguous, and the left matrix's own stride is needed no
+                    // more.
                     "mov {left_stride}, 64",
                     $($rest,)+
                     "6:",
@@ -186,7 +193,8 @@ macro_rules! block_code {
                     result = in(reg) result,
                     result_low = in(reg) result.wrapping_byte_add(lower * result_stride),
                     result_stride = in(reg) result_stride,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+                        out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
                 );
             }
@@ -315,8 +323,9 @@ block_code!(
         ]
 );
 
-/// A product of small whole numbers, whose sums are exact in any order: how many of its sums are wrong, and how many there are.
-/// It fills all eight tiles, but not wholly, and takes the rest of a depth.
+/// A product of small whole numbers, whose sums are exact in any order: how many of its sums are
+/// wrong, and how many there are. It fills all eight tiles, but not wholly, and takes the rest of a
+/// depth.
 pub(super) fn test(amx: Amx) -> (usize, usize) {
     const ROWS: usize = 27;
     const COLUMNS: usize = 29;
@@ -325,10 +334,15 @@ pub(super) fn test(amx: Amx) -> (usize, usize) {
     let whole = |number: usize| number as f32 - 3.0;
     let left_value = |row: usize, k: usize| whole((row * 5 + k * 3 + row * k) % 7);
     let right_value = |k: usize, column: usize| whole((k * 2 + column * 4 + column * k) % 7);
-    let left: Vec<Bf16> = (0..ROWS * DEPTH).map(|at| Bf16::from_f32(left_value(at / DEPTH, at % DEPTH))).collect();
+    let left: Vec<Bf16> =
+        (0..ROWS * DEPTH).map(|at| Bf16::from_f32(left_value(at / DEPTH, at % DEPTH))).collect();
     let pairs = (0..DEPTH * WIDTH).map(|at| (at / (2 * WIDTH) * 2 + at % 2, at % (2 * WIDTH) / 2));
-    let right: Vec<Bf16> = pairs.map(|(k, column)| Bf16::from_f32(right_value(k, column))).collect();
-    let rest: Vec<Bf16> = (0..ROWS).flat_map(|row| &left[row * DEPTH + TILE_DEPTH..(row + 1) * DEPTH]).copied().collect();
+    let right: Vec<Bf16> =
+        pairs.map(|(k, column)| Bf16::from_f32(right_value(k, column))).collect();
+    let rest: Vec<Bf16> = (0..ROWS)
+        .flat_map(|row| &left[row * DEPTH + TILE_DEPTH..(row + 1) * DEPTH])
+        .copied()
+        .collect();
     let mut sums = vec![1.0f32; ROWS * COLUMNS];
     let block = Block {
         left: left.as_ptr(),
@@ -340,10 +354,19 @@ pub(super) fn test(amx: Amx) -> (usize, usize) {
         result_stride: COLUMNS * size_of::<f32>(),
         accumulate: true,
     };
-    let size = BlockSize { rows: [TILE_SIDE, ROWS - TILE_SIDE], columns: [TILE_SIDE, COLUMNS - TILE_SIDE] };
+    let size = BlockSize {
+        rows: [TILE_SIDE, ROWS - TILE_SIDE],
+        columns: [TILE_SIDE, COLUMNS - TILE_SIDE],
+    };
     // SAFETY: the vectors have the sizes that the block names.
     unsafe { Tiles::new(amx).compute(&block, size) };
-    let expected = |row: usize, column: usize| 1.0 + (0..DEPTH).map(|k| left_value(row, k) * right_value(k, column)).sum::<f32>();
-    let wrong = sums.iter().enumerate().filter(|&(at, &sum)| sum != expected(at / COLUMNS, at % COLUMNS)).count();
+    let expected = |row: usize, column: usize| {
+        1.0 + (0..DEPTH).map(|k| left_value(row, k) * right_value(k, column)).sum::<f32>()
+    };
+    let wrong = sums
+        .iter()
+        .enumerate()
+        .filter(|&(at, &sum)| sum != expected(at / COLUMNS, at % COLUMNS))
+        .count();
     (wrong, sums.len())
 }

@@ -1,4 +1,5 @@
-//! What a depthwise convolution reads: bands of rows of a map, and blocks of their channels with the padding around them.
+//! What a depthwise convolution reads: bands of rows of a map, and blocks of their channels with
+//! the padding around them.
 
 use crate::element::{Element, with_values};
 use crate::input::Input;
@@ -9,7 +10,8 @@ use std::ops::Range;
 /// Channels in a block: one AVX-512 vector, two of AVX2, four of SSE or NEON.
 pub const LANES: usize = 16;
 
-/// One row of the walk: which map rows and columns lie under which taps. `from` is the map that is read.
+/// One row of the walk: which map rows and columns lie under which taps. `from` is the map that is
+/// read.
 pub struct Walk {
     /// Height, width and channels of the map that is read.
     pub height: usize,
@@ -39,9 +41,17 @@ impl Walk {
     }
 
     /// Lends the rows of the picture that the output rows `rows` read.
-    pub fn with_band<E: Element>(&self, picture: Input<'_, E>, kernel: usize, rows: &Range<usize>, work: impl FnOnce(Band<'_>)) {
+    pub fn with_band<E: Element>(
+        &self,
+        picture: Input<'_, E>,
+        kernel: usize,
+        rows: &Range<usize>,
+        work: impl FnOnce(Band<'_>),
+    ) {
         let row_length = self.width * self.channels;
-        let end = ((rows.end - 1) * self.stride + kernel).saturating_sub(self.padding_top).min(self.height);
+        let end = ((rows.end - 1) * self.stride + kernel)
+            .saturating_sub(self.padding_top)
+            .min(self.height);
         let first_row = (rows.start * self.stride).saturating_sub(self.padding_top).min(end);
         let values = &picture.values[first_row * row_length..end * row_length];
         match picture.normalization {
@@ -69,7 +79,13 @@ impl Frame {
     pub fn of(walk: &Walk, kernel: usize, out_rows: &Range<usize>, out_columns: usize) -> Self {
         let under = |places: usize| (places - 1) * walk.stride + kernel;
         let (first_row, out_rows) = (out_rows.start, out_rows.len());
-        Self { first_row, out_rows, out_columns, rows: under(out_rows), columns: under(out_columns) }
+        Self {
+            first_row,
+            out_rows,
+            out_columns,
+            rows: under(out_rows),
+            columns: under(out_columns),
+        }
     }
 
     /// Elements of a block of channels.
@@ -86,7 +102,8 @@ pub struct Band<'a> {
     pub first_row: usize,
 }
 
-/// Elements of a band's rows: half a mebibyte with their borders, so that they stay in the second-level cache.
+/// Elements of a band's rows: half a mebibyte with their borders, so that they stay in the
+/// second-level cache.
 const BAND_ELEMENTS: usize = 1 << 16;
 
 /// Rows of the output in a band. With few pictures there are bands enough for several threads.

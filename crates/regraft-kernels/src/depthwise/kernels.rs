@@ -6,19 +6,22 @@ use crate::shape::ConvolutionShape;
 
 for_each_isa! {
     pub fn forward_band_3(
-        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32],
+            sums: &mut [f32], accumulate: bool
     )
         => forward_band_body, 3
 }
 for_each_isa! {
     pub fn forward_band_5(
-        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32],
+            sums: &mut [f32], accumulate: bool
     )
         => forward_band_body, 5
 }
 for_each_isa! {
     pub fn forward_band_7(
-        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32], sums: &mut [f32], accumulate: bool
+        walk: &Walk, frame: Frame, band: Band<'_>, weights: &[f32], framed: &mut [f32],
+            sums: &mut [f32], accumulate: bool
     )
         => forward_band_body, 7
 }
@@ -36,7 +39,9 @@ fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     let whole = walk.channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
         frame_block::<LANES>(walk, frame, band, framed, channel);
-        forward_block::<FUSED, KERNEL, LANES>(walk, frame, framed, weights, sums, accumulate, channel);
+        forward_block::<FUSED, KERNEL, LANES>(
+            walk, frame, framed, weights, sums, accumulate, channel,
+        );
     }
     for channel in whole..walk.channels {
         frame_block::<1>(walk, frame, band, framed, channel);
@@ -44,15 +49,25 @@ fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
-/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its pixels lie side by side, where in
-/// the map they are far apart and fall into few sets of the cache, and no tap needs to ask whether it lies inside.
+/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its
+/// pixels lie side by side, where in the map they are far apart and fall into few sets of the
+/// cache, and no tap needs to ask whether it lies inside.
 #[inline(always)]
-fn frame_block<const WIDTH: usize>(walk: &Walk, frame: Frame, band: Band<'_>, framed: &mut [f32], channel: usize) {
+fn frame_block<const WIDTH: usize>(
+    walk: &Walk,
+    frame: Frame,
+    band: Band<'_>,
+    framed: &mut [f32],
+    channel: usize,
+) {
     let channels = walk.channels;
     let left = walk.padding_left.min(frame.columns);
     let width = walk.width.min(frame.columns - left);
-    for (row, target) in framed.chunks_exact_mut(frame.columns * WIDTH).take(frame.rows).enumerate() {
-        let inside = (frame.first_row * walk.stride + row).checked_sub(walk.padding_top).filter(|&row| row < walk.height);
+    for (row, target) in framed.chunks_exact_mut(frame.columns * WIDTH).take(frame.rows).enumerate()
+    {
+        let inside = (frame.first_row * walk.stride + row)
+            .checked_sub(walk.padding_top)
+            .filter(|&row| row < walk.height);
         let Some(row) = inside else {
             target.fill(0.0);
             continue;
@@ -61,15 +76,16 @@ fn frame_block<const WIDTH: usize>(walk: &Walk, frame: Frame, band: Band<'_>, fr
         let (within, behind) = rest.split_at_mut(width * WIDTH);
         before.fill(0.0);
         behind.fill(0.0);
-        let source = &band.values[(row - band.first_row) * walk.width * channels..][..walk.width * channels];
+        let source =
+            &band.values[(row - band.first_row) * walk.width * channels..][..walk.width * channels];
         for (target, pixel) in within.chunks_exact_mut(WIDTH).zip(source.chunks_exact(channels)) {
             target.copy_from_slice(&pixel[channel..channel + WIDTH]);
         }
     }
 }
 
-/// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so that there are enough sums
-/// that none waits for the one before, and then what is left of a row.
+/// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so
+/// that there are enough sums that none waits for the one before, and then what is left of a row.
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
@@ -85,18 +101,26 @@ fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     for (out_row, row) in sums.chunks_exact_mut(frame.out_columns * walk.channels).enumerate() {
         let mut column = 0;
         while column < frame.out_columns {
-            let values = &framed[out_row * walk.stride * row_length + column * walk.stride * WIDTH..];
+            let values =
+                &framed[out_row * walk.stride * row_length + column * walk.stride * WIDTH..];
             let target = &mut row[column * walk.channels + channel..];
             column += match frame.out_columns - column {
-                4.. => pixels::<FUSED, KERNEL, WIDTH, 4>(walk, &taps, values, row_length, target, accumulate),
-                2.. => pixels::<FUSED, KERNEL, WIDTH, 2>(walk, &taps, values, row_length, target, accumulate),
-                _ => pixels::<FUSED, KERNEL, WIDTH, 1>(walk, &taps, values, row_length, target, accumulate),
+                4.. => pixels::<FUSED, KERNEL, WIDTH, 4>(
+                    walk, &taps, values, row_length, target, accumulate,
+                ),
+                2.. => pixels::<FUSED, KERNEL, WIDTH, 2>(
+                    walk, &taps, values, row_length, target, accumulate,
+                ),
+                _ => pixels::<FUSED, KERNEL, WIDTH, 1>(
+                    walk, &taps, values, row_length, target, accumulate,
+                ),
             };
         }
     }
 }
 
-/// `WIDTH` channels of `COUNT` output pixels side by side; `values` begins with what the first one's taps read. Returns `COUNT`.
+/// `WIDTH` channels of `COUNT` output pixels side by side; `values` begins with what the first
+/// one's taps read. Returns `COUNT`.
 #[inline(always)]
 fn pixels<const FUSED: bool, const KERNEL: usize, const WIDTH: usize, const COUNT: usize>(
     walk: &Walk,
@@ -115,9 +139,11 @@ fn pixels<const FUSED: bool, const KERNEL: usize, const WIDTH: usize, const COUN
             for (place, sums) in sums.iter_mut().enumerate() {
                 let at = tap_row * row_length + (place * walk.stride + tap_column) * WIDTH;
                 debug_assert!(at + WIDTH <= values.len());
-                // SAFETY: tap_row and tap_column are at most KERNEL - 1 and place at most COUNT - 1, so `at` is at most
-                // (KERNEL - 1) * row_length + (columns - 1) * WIDTH, and `values` has WIDTH elements from there on.
-                let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                // SAFETY: tap_row and tap_column are at most KERNEL - 1 and place at most COUNT -
+                // 1, so `at` is at most (KERNEL - 1) * row_length + (columns - 1) * WIDTH, and
+                // `values` has WIDTH elements from there on.
+                let values: [f32; WIDTH] =
+                    unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
                 for ((sum, value), tap) in sums.iter_mut().zip(values).zip(tap) {
                     *sum = multiply_add::<FUSED>(value, *tap, *sum);
                 }
@@ -153,11 +179,13 @@ fn read_taps<const KERNEL: usize, const WIDTH: usize>(
 
 for_each_isa! {
     pub fn strided_input_row(
-        shape: &ConvolutionShape, gradient: Band<'_>, weights: &[f32], in_row: usize, row: &mut [f32], accumulate: bool
+        shape: &ConvolutionShape, gradient: Band<'_>, weights: &[f32], in_row: usize,
+            row: &mut [f32], accumulate: bool
     )
         => strided_input_row_body
 }
-/// One row of the input's gradient at a stride above one: each tap gives to every `stride`-th pixel.
+/// One row of the input's gradient at a stride above one: each tap gives to every `stride`-th
+/// pixel.
 #[inline(always)]
 fn strided_input_row_body<const FUSED: bool>(
     shape: &ConvolutionShape,
@@ -178,13 +206,20 @@ fn strided_input_row_body<const FUSED: bool>(
         (distance.is_multiple_of(shape.stride) && place < limit).then_some(place)
     };
     for tap_row in 0..shape.kernel_height {
-        let Some(out_row) = reader(in_row, shape.padding_top, tap_row, shape.out_height) else { continue };
+        let Some(out_row) = reader(in_row, shape.padding_top, tap_row, shape.out_height) else {
+            continue;
+        };
         for (column, target) in row.chunks_exact_mut(channels).enumerate() {
             for tap_column in 0..shape.kernel_width {
-                let Some(out_column) = reader(column, shape.padding_left, tap_column, shape.out_width) else { continue };
+                let Some(out_column) =
+                    reader(column, shape.padding_left, tap_column, shape.out_width)
+                else {
+                    continue;
+                };
                 let place = (out_row - gradient.first_row) * shape.out_width + out_column;
                 let values = &gradient.values[place * channels..][..channels];
-                let taps = &weights[(tap_row * shape.kernel_width + tap_column) * channels..][..channels];
+                let taps =
+                    &weights[(tap_row * shape.kernel_width + tap_column) * channels..][..channels];
                 for ((target, value), tap) in target.iter_mut().zip(values).zip(taps) {
                     *target = multiply_add::<FUSED>(*value, *tap, *target);
                 }
@@ -195,19 +230,22 @@ fn strided_input_row_body<const FUSED: bool>(
 
 for_each_isa! {
     pub fn weights_of_band_3(
-        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32],
+            sums: &mut [f32]
     )
         => weights_of_band_body, 3
 }
 for_each_isa! {
     pub fn weights_of_band_5(
-        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32],
+            sums: &mut [f32]
     )
         => weights_of_band_body, 5
 }
 for_each_isa! {
     pub fn weights_of_band_7(
-        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32], sums: &mut [f32]
+        walk: &Walk, frame: Frame, band: Band<'_>, gradient: &[f32], framed: &mut [f32],
+            sums: &mut [f32]
     )
         => weights_of_band_body, 7
 }
@@ -232,7 +270,8 @@ fn weights_of_band_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
-/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels, whose input is `framed`.
+/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels, whose input is
+/// `framed`.
 #[inline(always)]
 fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
@@ -257,8 +296,10 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
                 for (tap_column, sums) in taps.iter_mut().enumerate() {
                     let at = tap_row * row_length + tap_column * WIDTH;
                     debug_assert!(at + WIDTH <= values.len());
-                    // SAFETY: both taps are at most KERNEL - 1, so `values` has WIDTH elements from `at` on.
-                    let values: [f32; WIDTH] = unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
+                    // SAFETY: both taps are at most KERNEL - 1, so `values` has WIDTH elements from
+                    // `at` on.
+                    let values: [f32; WIDTH] =
+                        unsafe { values.as_ptr().add(at).cast::<[f32; WIDTH]>().read() };
                     for ((sum, value), gradient) in sums.iter_mut().zip(values).zip(gradients) {
                         *sum = multiply_add::<FUSED>(value, gradient, *sum);
                     }

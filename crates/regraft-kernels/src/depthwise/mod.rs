@@ -1,10 +1,11 @@
-//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both gradients, square kernels of 3, 5
-//! and 7.
+//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both
+//! gradients, square kernels of 3, 5 and 7.
 //!
-//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring channels. A task takes a band of rows,
-//! whose input it normalises, and widens to f32, once where that is to be done; sixteen channels at a time it copies what the
-//! taps read into a frame with the padding around it, keeps all the filter's taps in registers and walks along a row. (The 49 taps of a
-//! kernel of 7 do not fit there; they stay in the first-level cache.)
+//! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring
+//! channels. A task takes a band of rows, whose input it normalises, and widens to f32, once where
+//! that is to be done; sixteen channels at a time it copies what the taps read into a frame with
+//! the padding around it, keeps all the filter's taps in registers and walks along a row. (The 49
+//! taps of a kernel of 7 do not fit there; they stay in the first-level cache.)
 
 mod frame;
 mod kernels;
@@ -16,7 +17,8 @@ use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use frame::{Band, Frame, Place, Walk, bands, rows_per_band};
 use kernels::{
-    forward_band_3, forward_band_5, forward_band_7, strided_input_row, weights_of_band_3, weights_of_band_5, weights_of_band_7,
+    forward_band_3, forward_band_5, forward_band_7, strided_input_row, weights_of_band_3,
+    weights_of_band_5, weights_of_band_7,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -44,14 +46,24 @@ pub fn forward<'a, E: Element>(
     let input = input.into();
     check(shape, input.values.len(), weights.len(), output.len());
     let (walk, row_length) = (Walk::over_input(shape), shape.out_width * shape.out_channels);
-    let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
+    let per_band =
+        rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride);
     let bands = bands(output, shape.out_height, row_length, per_band);
     finish.run(shape.out_channels, bands, |Place { image, rows }, sums, accumulate| {
-        forward_rows(&walk, walk.picture(input, image), weights, shape.kernel_height, rows, sums, accumulate);
+        forward_rows(
+            &walk,
+            walk.picture(input, image),
+            weights,
+            shape.kernel_height,
+            rows,
+            sums,
+            accumulate,
+        );
     });
 }
 
-/// The gradient of the input from that of the output; where `accumulate`, it is added to what `input_gradient` held.
+/// The gradient of the input from that of the output; where `accumulate`, it is added to what
+/// `input_gradient` held.
 pub fn backward_input<E: Element>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -63,8 +75,10 @@ pub fn backward_input<E: Element>(
     let (channels, kernel) = (shape.in_channels, shape.kernel_height);
     let taps = kernel * kernel;
     let row_length = shape.in_width * channels;
-    let flipped: Vec<f32> =
-        (0..taps).rev().flat_map(|tap| weights[tap * channels..(tap + 1) * channels].iter().copied()).collect();
+    let flipped: Vec<f32> = (0..taps)
+        .rev()
+        .flat_map(|tap| weights[tap * channels..(tap + 1) * channels].iter().copied())
+        .collect();
     let walk = Walk {
         height: shape.out_height,
         width: shape.out_width,
@@ -75,22 +89,28 @@ pub fn backward_input<E: Element>(
     };
     let per_band = rows_per_band(shape.batch, shape.in_height, row_length);
     let bands = bands(input_gradient, shape.in_height, row_length, per_band);
-    Finish::added_where(accumulate).run(channels, bands, |Place { image, rows }, sums, accumulate| {
-        let gradient = walk.picture(output_gradient.into(), image);
-        if shape.stride == 1 {
-            return forward_rows(&walk, gradient, &flipped, kernel, rows, sums, accumulate);
-        }
-        // The output rows that read any of these.
-        let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
-        let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1).min(shape.out_height).max(first);
-        let length = shape.out_width * channels;
-        with_values(&gradient.values[first.min(end) * length..end * length], |values| {
-            let band = Band { values, first_row: first };
-            for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
-                strided_input_row(shape, band, weights, row, sums, accumulate);
+    Finish::added_where(accumulate).run(
+        channels,
+        bands,
+        |Place { image, rows }, sums, accumulate| {
+            let gradient = walk.picture(output_gradient.into(), image);
+            if shape.stride == 1 {
+                return forward_rows(&walk, gradient, &flipped, kernel, rows, sums, accumulate);
             }
-        });
-    });
+            // The output rows that read any of these.
+            let first = (rows.start + shape.padding_top).saturating_sub(kernel - 1) / shape.stride;
+            let end = ((rows.end - 1 + shape.padding_top) / shape.stride + 1)
+                .min(shape.out_height)
+                .max(first);
+            let length = shape.out_width * channels;
+            with_values(&gradient.values[first.min(end) * length..end * length], |values| {
+                let band = Band { values, first_row: first };
+                for (row, sums) in rows.zip(sums.chunks_exact_mut(row_length)) {
+                    strided_input_row(shape, band, weights, row, sums, accumulate);
+                }
+            });
+        },
+    );
 }
 
 /// The output rows `rows` of the picture.
@@ -128,26 +148,32 @@ pub fn backward_weights<'a, E: Element>(
     partial.resize(shape.batch * length, 0.0);
     let walk = Walk::over_input(shape);
     let row_length = shape.out_width * shape.out_channels;
-    let per_band = rows_per_band(shape.batch, shape.out_height, walk.width * walk.channels * walk.stride + row_length);
+    let per_band = rows_per_band(
+        shape.batch,
+        shape.out_height,
+        walk.width * walk.channels * walk.stride + row_length,
+    );
     let gradients = output_gradient.par_chunks_exact(shape.out_height * row_length);
-    partial.par_chunks_exact_mut(length).zip(gradients).enumerate().for_each(|(image, (sums, gradient))| {
-        sums.fill(0.0);
-        let input = walk.picture(input, image);
-        for start in (0..shape.out_height).step_by(per_band) {
-            let rows = start..shape.out_height.min(start + per_band);
-            let gradient = &gradient[rows.start * row_length..rows.end * row_length];
-            let frame = Frame::of(&walk, shape.kernel_height, &rows, shape.out_width);
-            with_scratch(frame.length(), |framed: &mut [f32]| {
-                walk.with_band(input, shape.kernel_height, &rows, |band| {
-                    with_values(gradient, |gradient| match shape.kernel_height {
-                        3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
-                        5 => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
-                        _ => weights_of_band_7(&walk, frame, band, gradient, framed, sums),
+    partial.par_chunks_exact_mut(length).zip(gradients).enumerate().for_each(
+        |(image, (sums, gradient))| {
+            sums.fill(0.0);
+            let input = walk.picture(input, image);
+            for start in (0..shape.out_height).step_by(per_band) {
+                let rows = start..shape.out_height.min(start + per_band);
+                let gradient = &gradient[rows.start * row_length..rows.end * row_length];
+                let frame = Frame::of(&walk, shape.kernel_height, &rows, shape.out_width);
+                with_scratch(frame.length(), |framed: &mut [f32]| {
+                    walk.with_band(input, shape.kernel_height, &rows, |band| {
+                        with_values(gradient, |gradient| match shape.kernel_height {
+                            3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
+                            5 => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
+                            _ => weights_of_band_7(&walk, frame, band, gradient, framed, sums),
+                        });
                     });
                 });
-            });
-        }
-    });
+            }
+        },
+    );
     // Pictures are added in their order, whatever thread computed them.
     weight_gradient.copy_from_slice(&partial[..length]);
     for partial in partial.chunks_exact(length).skip(1) {
@@ -157,6 +183,9 @@ pub fn backward_weights<'a, E: Element>(
 
 fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) {
     assert!(handles(shape), "not a depthwise convolution of 3x3, 5x5 or 7x7: {shape:?}");
-    assert!(shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width, "{shape:?}");
+    assert!(
+        shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width,
+        "{shape:?}"
+    );
     shape.check(input, weights, output);
 }

@@ -1,14 +1,17 @@
-//! Products of bf16 by AMX: tiles of sixteen rows of 64 bytes, of which one instruction multiplies two and adds to a third.
+//! Products of bf16 by AMX: tiles of sixteen rows of 64 bytes, of which one instruction multiplies
+//! two and adds to a third.
 //!
-//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two 32 columns of the right one; each turn adds the
-//! products of 32 values of the depth. So four loads (8 cycles each on a Sapphire Rapids) go with four products (16 cycles each),
-//! and the sums stay where they are for a whole block of the depth. The left matrix is read in place, the right one from the same
-//! panels of pairs that AVX-512 reads; 32 columns of a block take 32 KiB, which the first-level cache keeps while the rows pass
-//! by.
+//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two 32 columns of the right
+//! one; each turn adds the products of 32 values of the depth. So four loads (8 cycles each on a
+//! Sapphire Rapids) go with four products (16 cycles each), and the sums stay where they are for a
+//! whole block of the depth. The left matrix is read in place, the right one from the same panels
+//! of pairs that AVX-512 reads; 32 columns of a block take 32 KiB, which the first-level cache
+//! keeps while the rows pass by.
 //!
-//! Ends that do not fill a tile are left to the tiles' configuration, which says how many rows and bytes of each are read and
-//! written: nothing beyond an operand is touched. Only the end of the depth is copied, and filled up with zeros: otherwise the
-//! sums' tiles would have to be stored and configured anew.
+//! Ends that do not fill a tile are left to the tiles' configuration, which says how many rows and
+//! bytes of each are read and written: nothing beyond an operand is touched. Only the end of the
+//! depth is copied, and filled up with zeros: otherwise the sums' tiles would have to be stored and
+//! configured anew.
 
 use super::packed::Packed;
 use super::{Left, Operand, check_result};
@@ -21,7 +24,8 @@ use std::arch::x86_64::*;
 /// Values of the depth that one block sums up in tiles.
 const DEPTH_BLOCK: usize = 512;
 
-/// `result = left * right`, or `result += left * right` where `accumulate`; see [`super::multiply`].
+/// `result = left * right`, or `result += left * right` where `accumulate`; see
+/// [`super::multiply`].
 ///
 /// # Panics
 /// When a slice is shorter than its shape says.
@@ -37,7 +41,8 @@ pub(super) fn multiply(
     multiply_to(amx, left, rows, right.shape().0, right, result, result_stride, accumulate);
 }
 
-/// `result = left transposed * right`, or `result += ...` where `accumulate`; `left` is `[depth, rows]`.
+/// `result = left transposed * right`, or `result += ...` where `accumulate`; `left` is `[depth,
+/// rows]`.
 ///
 /// # Panics
 /// When a slice is shorter than its shape says.
@@ -54,11 +59,21 @@ pub(super) fn multiply_transposed(
     let length = right.padded_depth();
     with_scratch(rows * length, |transposed: &mut [Bf16]| {
         transpose(left, left_stride, rows, right.shape().0, transposed);
-        multiply_to(amx, Left::rows(transposed, length), rows, length, right, result, result_stride, accumulate);
+        multiply_to(
+            amx,
+            Left::rows(transposed, length),
+            rows,
+            length,
+            right,
+            result,
+            result_stride,
+            accumulate,
+        );
     });
 }
 
-/// As [`multiply`]. `depth` is that of `right`, or with the zeros that fill it up, where `left` has those too.
+/// As [`multiply`]. `depth` is that of `right`, or with the zeros that fill it up, where `left` has
+/// those too.
 fn multiply_to(
     amx: Amx,
     left: Left<'_, Bf16>,
@@ -70,7 +85,10 @@ fn multiply_to(
     accumulate: bool,
 ) {
     assert_eq!(left.step_stride, 2, "rows whose values lie side by side");
-    assert!(depth.next_multiple_of(TILE_DEPTH) == right.padded_depth(), "a depth that is not the right matrix's");
+    assert!(
+        depth.next_multiple_of(TILE_DEPTH) == right.padded_depth(),
+        "a depth that is not the right matrix's"
+    );
     let (kernel, columns) = (Bf16::kernel(), right.shape().1);
     right.check_kernel(&kernel);
     left.check(rows, depth);
@@ -83,7 +101,8 @@ fn multiply_to(
     let tile_rows = rows.div_ceil(rows.div_ceil(TILE_SIDE));
     with_scratch(if rest > 0 { rows * TILE_DEPTH } else { 0 }, |ends: &mut [Bf16]| {
         for (row, end) in ends.chunks_exact_mut(TILE_DEPTH).enumerate() {
-            end[..rest].copy_from_slice(&left.data[row * left.row_stride + whole * TILE_DEPTH..][..rest]);
+            end[..rest]
+                .copy_from_slice(&left.data[row * left.row_stride + whole * TILE_DEPTH..][..rest]);
             end[rest..].fill(Bf16::default());
         }
         let mut tiles = Tiles::new(amx);
@@ -92,12 +111,22 @@ fn multiply_to(
             let has_rest = rest > 0 && start + DEPTH_BLOCK > depth;
             for panel in kernel.panels(columns) {
                 let right = &right.panel(&panel)[start * panel.width..];
-                assert!(right.len() >= (turns + usize::from(has_rest)) * TILE_DEPTH * panel.width, "a panel is too short");
-                let columns = [panel.columns.min(TILE_SIDE), panel.columns.saturating_sub(TILE_SIDE)];
-                assert!(panel.width == if columns[1] > 0 { 2 * TILE_SIDE } else { TILE_SIDE }, "a panel of another kernel");
+                assert!(
+                    right.len() >= (turns + usize::from(has_rest)) * TILE_DEPTH * panel.width,
+                    "a panel is too short"
+                );
+                let columns =
+                    [panel.columns.min(TILE_SIDE), panel.columns.saturating_sub(TILE_SIDE)];
+                assert!(
+                    panel.width == if columns[1] > 0 { 2 * TILE_SIDE } else { TILE_SIDE },
+                    "a panel of another kernel"
+                );
                 for row in (0..rows).step_by(2 * tile_rows) {
                     let size = BlockSize {
-                        rows: [tile_rows.min(rows - row), tile_rows.min(rows.saturating_sub(row + tile_rows))],
+                        rows: [
+                            tile_rows.min(rows - row),
+                            tile_rows.min(rows.saturating_sub(row + tile_rows)),
+                        ],
                         columns,
                     };
                     let sums = &mut result[row * result_stride + panel.first..];
@@ -107,14 +136,18 @@ fn multiply_to(
                         left: left.data.as_ptr().wrapping_add(row * left.row_stride + start),
                         left_stride: left.row_stride * size_of::<Bf16>(),
                         whole: turns,
-                        rest: if has_rest { ends[row * TILE_DEPTH..].as_ptr() } else { std::ptr::null() },
+                        rest: if has_rest {
+                            ends[row * TILE_DEPTH..].as_ptr()
+                        } else {
+                            std::ptr::null()
+                        },
                         right: right.as_ptr(),
                         result: sums.as_mut_ptr(),
                         result_stride: result_stride * size_of::<f32>(),
                         accumulate: accumulate || start > 0,
                     };
-                    // SAFETY: the left matrix was checked as a whole, the right one and the sums for this block; `ends` has a row
-                    // for each of `rows`.
+                    // SAFETY: the left matrix was checked as a whole, the right one and the sums
+                    // for this block; `ends` has a row for each of `rows`.
                     unsafe { tiles.compute(&block, size) };
                 }
             }
@@ -122,21 +155,32 @@ fn multiply_to(
     });
 }
 
-/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, and zeros behind them up to a multiple of [`TILE_DEPTH`], which
-/// is the distance from row to row.
+/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, and zeros behind them up to a
+/// multiple of [`TILE_DEPTH`], which is the distance from row to row.
 ///
 /// # Panics
 /// When a slice is shorter than its shape says.
-pub(super) fn transpose(matrix: &[Bf16], stride: usize, rows: usize, depth: usize, transposed: &mut [Bf16]) {
+pub(super) fn transpose(
+    matrix: &[Bf16],
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    transposed: &mut [Bf16],
+) {
     let length = depth.next_multiple_of(TILE_DEPTH);
-    assert!(rows <= stride && (depth - 1) * stride + rows <= matrix.len(), "the matrix is too short");
+    assert!(
+        rows <= stride && (depth - 1) * stride + rows <= matrix.len(),
+        "the matrix is too short"
+    );
     assert!(rows * length <= transposed.len(), "the transposed matrix is too short");
     for row in (0..rows).step_by(TILE_SIDE) {
         for k in (0..length).step_by(TILE_DEPTH) {
             let (rows, depth) = ((rows - row).min(TILE_SIDE), (depth - k).min(TILE_DEPTH));
             let (from, to) = (&matrix[k * stride + row..], &mut transposed[row * length + k..]);
             // SAFETY: AMX is in use only where AVX-512 is; the whole matrices were checked.
-            unsafe { transpose_square(from.as_ptr(), stride, rows, depth, to.as_mut_ptr(), length) };
+            unsafe {
+                transpose_square(from.as_ptr(), stride, rows, depth, to.as_mut_ptr(), length)
+            };
         }
     }
 }
@@ -146,7 +190,14 @@ pub(super) fn transpose(matrix: &[Bf16], stride: usize, rows: usize, depth: usiz
 /// # Safety
 /// The processor must have AVX-512; the pointers must reach as far as the sizes say.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn transpose_square(from: *const Bf16, stride: usize, rows: usize, depth: usize, to: *mut Bf16, to_stride: usize) {
+unsafe fn transpose_square(
+    from: *const Bf16,
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    to: *mut Bf16,
+    to_stride: usize,
+) {
     let mask = ((1u32 << rows) - 1) as u16;
     // Pairs of the depth as 32-bit values: vector `k` has pair `k` of each row.
     let mut pairs = [_mm512_setzero_si512(); TILE_SIDE];
@@ -156,24 +207,31 @@ unsafe fn transpose_square(from: *const Bf16, stride: usize, rows: usize, depth:
         *vector = _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, first.cast()) });
         if 2 * pair + 1 < depth {
             // SAFETY: as above.
-            let second = unsafe { _mm256_maskz_loadu_epi16(mask, first.wrapping_add(stride).cast()) };
-            *vector = _mm512_or_si512(*vector, _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
+            let second =
+                unsafe { _mm256_maskz_loadu_epi16(mask, first.wrapping_add(stride).cast()) };
+            *vector =
+                _mm512_or_si512(*vector, _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
         }
     }
     // A 16x16 matrix of 32-bit values is transposed in squares of two, four and then all.
     let mut fours = pairs;
     for (four, pairs) in fours.chunks_exact_mut(4).zip(pairs.chunks_exact(4)) {
-        let (low, high) = (_mm512_unpacklo_epi32(pairs[0], pairs[1]), _mm512_unpackhi_epi32(pairs[0], pairs[1]));
-        let (next_low, next_high) = (_mm512_unpacklo_epi32(pairs[2], pairs[3]), _mm512_unpackhi_epi32(pairs[2], pairs[3]));
+        let (low, high) =
+            (_mm512_unpacklo_epi32(pairs[0], pairs[1]), _mm512_unpackhi_epi32(pairs[0], pairs[1]));
+        let (next_low, next_high) =
+            (_mm512_unpacklo_epi32(pairs[2], pairs[3]), _mm512_unpackhi_epi32(pairs[2], pairs[3]));
         four[0] = _mm512_unpacklo_epi64(low, next_low);
         four[1] = _mm512_unpackhi_epi64(low, next_low);
         four[2] = _mm512_unpacklo_epi64(high, next_high);
         four[3] = _mm512_unpackhi_epi64(high, next_high);
     }
     for column in 0..4 {
-        let [first, second, third, fourth] = [fours[column], fours[4 + column], fours[8 + column], fours[12 + column]];
-        let (low, next_low) = (_mm512_shuffle_i32x4(first, second, 0x44), _mm512_shuffle_i32x4(third, fourth, 0x44));
-        let (high, next_high) = (_mm512_shuffle_i32x4(first, second, 0xee), _mm512_shuffle_i32x4(third, fourth, 0xee));
+        let [first, second, third, fourth] =
+            [fours[column], fours[4 + column], fours[8 + column], fours[12 + column]];
+        let (low, next_low) =
+            (_mm512_shuffle_i32x4(first, second, 0x44), _mm512_shuffle_i32x4(third, fourth, 0x44));
+        let (high, next_high) =
+            (_mm512_shuffle_i32x4(first, second, 0xee), _mm512_shuffle_i32x4(third, fourth, 0xee));
         let whole = [
             _mm512_shuffle_i32x4(low, next_low, 0x88),
             _mm512_shuffle_i32x4(low, next_low, 0xdd),

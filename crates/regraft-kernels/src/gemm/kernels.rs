@@ -11,12 +11,13 @@ use crate::element::{Bf16, Element};
 use crate::isa::InstructionSet;
 use crate::isa::active;
 
-/// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns, accumulate)`; see
-/// [`super::panel_product`].
-pub(super) type MicroKernel<T> = unsafe fn(usize, *const T, usize, usize, *const T, usize, *mut f32, usize, usize, bool);
+/// `(depth, left, row stride, step stride, right, step stride, result, result stride, columns,
+/// accumulate)`; see [`super::panel_product`].
+pub(super) type MicroKernel<T> =
+    unsafe fn(usize, *const T, usize, usize, *const T, usize, *mut f32, usize, usize, bool);
 
-/// A tile kernel: how many columns of the result it keeps in registers, and the code for each number of rows from 1 on. A last
-/// panel of at most half the columns has code of its own.
+/// A tile kernel: how many columns of the result it keeps in registers, and the code for each
+/// number of rows from 1 on. A last panel of at most half the columns has code of its own.
 pub struct Kernel<T: 'static> {
     columns: usize,
     whole: &'static [MicroKernel<T>],
@@ -75,9 +76,15 @@ impl<T> Kernel<T> {
 
 /// The kernel for f32.
 pub(super) fn of_f32() -> Kernel<f32> {
-    let (columns, whole, half): (_, &'static [MicroKernel<f32>], Option<&'static [MicroKernel<f32>]>) = match active() {
+    let (columns, whole, half): (
+        _,
+        &'static [MicroKernel<f32>],
+        Option<&'static [MicroKernel<f32>]>,
+    ) = match active() {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 | InstructionSet::Amx => (32, &x86::AVX512, Some(&x86::AVX512_HALF)),
+        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 | InstructionSet::Amx => {
+            (32, &x86::AVX512, Some(&x86::AVX512_HALF))
+        }
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 => (16, &x86::AVX2, Some(&x86::AVX2_HALF)),
         _ => (8, &PORTABLE_F32, None),
@@ -85,8 +92,8 @@ pub(super) fn of_f32() -> Kernel<f32> {
     Kernel { columns, whole, half, tiles: None, depth_unit: 1 }
 }
 
-/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then do better to widen their
-/// operands.
+/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then
+/// do better to widen their operands.
 pub(super) fn of_bf16() -> Kernel<Bf16> {
     match active() {
         #[cfg(target_arch = "x86_64")]
@@ -120,7 +127,8 @@ macro_rules! by_rows {
 static PORTABLE_F32: [MicroKernel<f32>; 4] = by_rows!(portable, f32, 1; 1 2 3 4);
 static PORTABLE_BF16: [MicroKernel<Bf16>; 4] = by_rows!(portable, Bf16, 2; 1 2 3 4);
 
-/// Four rows by eight columns fit the sixteen 128-bit registers that every x86-64 and ARM64 processor has.
+/// Four rows by eight columns fit the sixteen 128-bit registers that every x86-64 and ARM64
+/// processor has.
 ///
 /// # Safety
 /// The pointers must reach as far as the depth, strides and tile say.
@@ -141,7 +149,8 @@ unsafe fn portable<T: Element, const STEP: usize, const ROWS: usize>(
     for at in 0..depth {
         let (step, value) = (at / STEP, at % STEP);
         // SAFETY: the caller's promise.
-        let right = unsafe { std::slice::from_raw_parts(right.add(step * right_stride), COLUMNS * STEP) };
+        let right =
+            unsafe { std::slice::from_raw_parts(right.add(step * right_stride), COLUMNS * STEP) };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
             let left = unsafe { *left.add(row * row_stride + step * step_stride + value) }.to_f32();
@@ -152,7 +161,8 @@ unsafe fn portable<T: Element, const STEP: usize, const ROWS: usize>(
     }
     for (row, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
-        let target = unsafe { std::slice::from_raw_parts_mut(result.add(row * result_stride), columns) };
+        let target =
+            unsafe { std::slice::from_raw_parts_mut(result.add(row * result_stride), columns) };
         for (target, sum) in target.iter_mut().zip(sums) {
             *target = if accumulate { *target + sum } else { *sum };
         }
@@ -165,19 +175,22 @@ mod x86 {
     use crate::element::Bf16;
     use std::arch::x86_64::*;
 
-    /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right matrix and a broadcast step fill
-    /// 31 of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16. Two multiply-adds follow each broadcast, so neither load port
-    /// limits them. A half panel has one vector, and rows enough that no sum waits for the one before.
+    /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right
+    /// matrix and a broadcast step fill 31 of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16.
+    /// Two multiply-adds follow each broadcast, so neither load port limits them. A half panel has
+    /// one vector, and rows enough that no sum waits for the one before.
     ///
-    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one, `$multiply_add` adds their products to
-    /// the sums. The last step may have one value instead of two, which `$broadcast_last` reads.
+    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one,
+    /// `$multiply_add` adds their products to the sums. The last step may have one value instead of
+    /// two, which `$broadcast_last` reads.
     macro_rules! tile_kernel {
         (
             $name:ident, $features:literal, $element:ty, $step:literal, $width:literal, $zero:ident,
             $load:expr, $broadcast:expr, $broadcast_last:expr, $multiply_add:expr, $store:ident
         ) => {
             /// # Safety
-            /// The processor must have the features; the pointers must reach as far as the depth, strides and tile say.
+            /// The processor must have the features; the pointers must reach as far as the depth,
+            /// strides and tile say.
             #[target_feature(enable = $features)]
             unsafe fn $name<const VECTORS: usize, const ROWS: usize>(
                 depth: usize,
@@ -220,7 +233,8 @@ mod x86 {
                 }
                 for (row, sums) in sums.into_iter().enumerate() {
                     for (at, sum) in sums.into_iter().enumerate() {
-                        // SAFETY: the caller's promise; no more than `columns` are read or written of each row.
+                        // SAFETY: the caller's promise; no more than `columns` are read or written
+                        // of each row.
                         unsafe {
                             let target = result.wrapping_add(row * result_stride + at * $width);
                             $store(target, sum, columns.saturating_sub(at * $width), accumulate);
@@ -241,11 +255,16 @@ mod x86 {
         // SAFETY: the caller's promise; the mask leaves out what lies behind.
         unsafe {
             if columns >= 16 {
-                let sums = if accumulate { _mm512_add_ps(sums, _mm512_loadu_ps(target)) } else { sums };
+                let sums =
+                    if accumulate { _mm512_add_ps(sums, _mm512_loadu_ps(target)) } else { sums };
                 _mm512_storeu_ps(target, sums);
             } else {
                 let mask = (1u16 << columns) - 1;
-                let sums = if accumulate { _mm512_add_ps(sums, _mm512_maskz_loadu_ps(mask, target)) } else { sums };
+                let sums = if accumulate {
+                    _mm512_add_ps(sums, _mm512_maskz_loadu_ps(mask, target))
+                } else {
+                    sums
+                };
                 _mm512_mask_storeu_ps(target, mask, sums);
             }
         }
@@ -261,18 +280,24 @@ mod x86 {
         // SAFETY: the caller's promise; the mask leaves out what lies behind.
         unsafe {
             if columns >= 8 {
-                let sums = if accumulate { _mm256_add_ps(sums, _mm256_loadu_ps(target)) } else { sums };
+                let sums =
+                    if accumulate { _mm256_add_ps(sums, _mm256_loadu_ps(target)) } else { sums };
                 _mm256_storeu_ps(target, sums);
             } else {
                 let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                 let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lanes);
-                let sums = if accumulate { _mm256_add_ps(sums, _mm256_maskload_ps(target, mask)) } else { sums };
+                let sums = if accumulate {
+                    _mm256_add_ps(sums, _mm256_maskload_ps(target, mask))
+                } else {
+                    sums
+                };
                 _mm256_maskstore_ps(target, mask, sums);
             }
         }
     }
 
-    // In what follows the pointers are the tile kernels', whose callers promise that they may be read.
+    // In what follows the pointers are the tile kernels', whose callers promise that they may be
+    // read.
     tile_kernel!(
         avx512,
         "avx512f",
@@ -320,17 +345,26 @@ mod x86 {
         |left: *const Bf16| _mm512_set1_epi32(i32::from(unsafe { *left }.to_bits())),
         |left: __m512i, right: __m512i, sum| {
             // SAFETY: both types are 512 bits of any value.
-            let (left, right) =
-                unsafe { (std::mem::transmute::<__m512i, __m512bh>(left), std::mem::transmute::<__m512i, __m512bh>(right)) };
+            let (left, right) = unsafe {
+                (
+                    std::mem::transmute::<__m512i, __m512bh>(left),
+                    std::mem::transmute::<__m512i, __m512bh>(right),
+                )
+            };
             _mm512_dpbf16_ps(sum, left, right)
         },
         store_16
     );
 
-    pub(super) static AVX512: [MicroKernel<f32>; 14] = by_rows!(avx512, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-    pub(super) static AVX512_HALF: [MicroKernel<f32>; 14] = by_rows!(avx512, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX512: [MicroKernel<f32>; 14] =
+        by_rows!(avx512, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX512_HALF: [MicroKernel<f32>; 14] =
+        by_rows!(avx512, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
     pub(super) static AVX2: [MicroKernel<f32>; 6] = by_rows!(avx2, 2; 1 2 3 4 5 6);
-    pub(super) static AVX2_HALF: [MicroKernel<f32>; 12] = by_rows!(avx2, 1; 1 2 3 4 5 6 7 8 9 10 11 12);
-    pub(super) static BF16: [MicroKernel<Bf16>; 14] = by_rows!(bf16, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-    pub(super) static BF16_HALF: [MicroKernel<Bf16>; 14] = by_rows!(bf16, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX2_HALF: [MicroKernel<f32>; 12] =
+        by_rows!(avx2, 1; 1 2 3 4 5 6 7 8 9 10 11 12);
+    pub(super) static BF16: [MicroKernel<Bf16>; 14] =
+        by_rows!(bf16, 2; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static BF16_HALF: [MicroKernel<Bf16>; 14] =
+        by_rows!(bf16, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
 }

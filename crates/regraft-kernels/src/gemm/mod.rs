@@ -1,15 +1,18 @@
 //! Matrix products, summed in f32: the core of dense convolution and linear layers.
 //!
-//! One thread computes one product; callers cut their work into products by the problem's shape, so results never depend on
-//! the number of threads. Every element of the result is summed in the same order whatever the other dimensions are (blocks of
-//! [`DEPTH_BLOCK`] steps, each from first to last), so a picture's values do not depend on its place in a batch.
+//! One thread computes one product; callers cut their work into products by the problem's shape, so
+//! results never depend on the number of threads. Every element of the result is summed in the same
+//! order whatever the other dimensions are (blocks of [`DEPTH_BLOCK`] steps, each from first to
+//! last), so a picture's values do not depend on its place in a batch.
 //!
-//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a pair of neighbouring values,
-//! whose two products one instruction adds. The left matrix is read in place through strides: its steps are broadcast one by one,
-//! so packing would only cost. The right matrix is read a vector at a time from packed panels, or in place where it is f32 and
-//! its rows are wide enough.
+//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a
+//! pair of neighbouring values, whose two products one instruction adds. The left matrix is read in
+//! place through strides: its steps are broadcast one by one, so packing would only cost. The right
+//! matrix is read a vector at a time from packed panels, or in place where it is f32 and its rows
+//! are wide enough.
 //!
-//! Where the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of half as many steps.
+//! Where the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of
+//! half as many steps.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -23,8 +26,8 @@ use crate::isa::for_each_isa;
 use crate::scratch::with_scratch;
 use kernels::Kernel;
 
-/// Products are summed in blocks of so many steps, so that a panel of the right matrix (64 KiB at 32 columns) stays in the
-/// second-level cache while all rows of the left one pass by.
+/// Products are summed in blocks of so many steps, so that a panel of the right matrix (64 KiB at
+/// 32 columns) stays in the second-level cache while all rows of the left one pass by.
 pub const DEPTH_BLOCK: usize = 512;
 
 /// A matrix of f32 of which either the rows or the columns are contiguous.
@@ -53,22 +56,28 @@ impl Matrix<'_> {
                 Self::Rows { data, stride } => (data, (rows - 1) * stride + columns - 1),
                 Self::Columns { data, stride } => (data, (columns - 1) * stride + rows - 1),
             };
-            assert!(last < data.len(), "a {rows}x{columns} matrix ends at {last}, beyond its {} elements", data.len());
+            assert!(
+                last < data.len(),
+                "a {rows}x{columns} matrix ends at {last}, beyond its {} elements",
+                data.len()
+            );
         }
     }
 }
 
 /// What products multiply.
 pub trait Operand: Element {
-    /// Values of the depth that lie side by side in both matrices and are multiplied by one instruction.
+    /// Values of the depth that lie side by side in both matrices and are multiplied by one
+    /// instruction.
     const STEP: usize;
 
     /// The tile kernel of the instruction set in use.
     #[doc(hidden)]
     fn kernel() -> Kernel<Self>;
 
-    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is `[depth, rows]`, `right` `[depth,
-    /// columns]`, and `result` has rows of `result_stride` elements, of which the first `columns` are written.
+    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is
+    /// `[depth, rows]`, `right` `[depth, columns]`, and `result` has rows of `result_stride`
+    /// elements, of which the first `columns` are written.
     ///
     /// # Panics
     /// When a slice is shorter than its shape says.
@@ -111,16 +120,22 @@ impl<'a, T: Operand> Left<'a, T> {
 
     fn check(&self, rows: usize, depth: usize) {
         if rows > 0 && depth > 0 {
-            let last = (rows - 1) * self.row_stride + (depth - 1) / T::STEP * self.step_stride + (depth - 1) % T::STEP;
-            assert!(last < self.data.len(), "a {rows}x{depth} matrix ends at {last}, beyond its {} elements", self.data.len());
+            let last = (rows - 1) * self.row_stride
+                + (depth - 1) / T::STEP * self.step_stride
+                + (depth - 1) % T::STEP;
+            assert!(
+                last < self.data.len(),
+                "a {rows}x{depth} matrix ends at {last}, beyond its {} elements",
+                self.data.len()
+            );
         }
     }
 }
 
 /// `result = left * right`, or `result += left * right` where `accumulate`.
 ///
-/// `left` is `[rows, depth]`, `right` `[depth, columns]`; `result` has rows of `result_stride` elements, of which the first
-/// `columns` are written.
+/// `left` is `[rows, depth]`, `right` `[depth, columns]`; `result` has rows of `result_stride`
+/// elements, of which the first `columns` are written.
 ///
 /// # Panics
 /// When a slice is shorter than its shape says.
@@ -147,15 +162,34 @@ pub fn multiply<T: Operand>(
     for start in (0..depth).step_by(block) {
         let left = left.after_steps(start / T::STEP);
         for panel in kernel.panels(columns) {
-            let right = Right { data: &right.panel(&panel)[start * panel.width..], step_stride: panel.width * T::STEP };
+            let right = Right {
+                data: &right.panel(&panel)[start * panel.width..],
+                step_stride: panel.width * T::STEP,
+            };
             let depth = block.min(depth - start);
-            panel_product(&kernel, left, rows, depth, right, &panel, result, result_stride, accumulate || start > 0);
+            panel_product(
+                &kernel,
+                left,
+                rows,
+                depth,
+                right,
+                &panel,
+                result,
+                result_stride,
+                accumulate || start > 0,
+            );
         }
     }
 }
 
 /// A product of no depth is zero.
-fn nothing_to_add(result: &mut [f32], result_stride: usize, rows: usize, columns: usize, accumulate: bool) {
+fn nothing_to_add(
+    result: &mut [f32],
+    result_stride: usize,
+    rows: usize,
+    columns: usize,
+    accumulate: bool,
+) {
     if !accumulate {
         result.chunks_mut(result_stride.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
     }
@@ -193,8 +227,21 @@ impl Operand for f32 {
         for start in (0..depth).step_by(DEPTH_BLOCK) {
             let (left, depth) = (left.after_steps(start), DEPTH_BLOCK.min(depth - start));
             for panel in kernel.panels(whole) {
-                let right = Right { data: &right[start * right_stride + panel.first..], step_stride: right_stride };
-                panel_product(&kernel, left, rows, depth, right, &panel, result, result_stride, accumulate || start > 0);
+                let right = Right {
+                    data: &right[start * right_stride + panel.first..],
+                    step_stride: right_stride,
+                };
+                panel_product(
+                    &kernel,
+                    left,
+                    rows,
+                    depth,
+                    right,
+                    &panel,
+                    result,
+                    result_stride,
+                    accumulate || start > 0,
+                );
             }
         }
         if whole < columns {
@@ -228,11 +275,21 @@ impl Operand for Bf16 {
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
         }
-        // Both matrices have the values of a step in two rows, and are copied with the rows' values side by side.
+        // Both matrices have the values of a step in two rows, and are copied with the rows' values
+        // side by side.
         packed.pack_rows(right, right_stride, depth, columns);
         #[cfg(target_arch = "x86_64")]
         if let Some((amx, _)) = Self::kernel().tiles() {
-            return amx::multiply_transposed(amx, left, left_stride, rows, packed, result, result_stride, accumulate);
+            return amx::multiply_transposed(
+                amx,
+                left,
+                left_stride,
+                rows,
+                packed,
+                result,
+                result_stride,
+                accumulate,
+            );
         }
         let row_stride = 2 * rows;
         with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
@@ -244,8 +301,10 @@ impl Operand for Bf16 {
 }
 
 for_each_isa! {
-    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, zero where there is no second row.
-    fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, pairs: &mut [Bf16], pair_stride: usize) => interleave_body
+    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, zero where there is
+    /// no second row.
+    fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, pairs: &mut [Bf16],
+        pair_stride: usize) => interleave_body
 }
 #[inline(always)]
 fn interleave_body<const FUSED: bool>(
@@ -273,8 +332,14 @@ fn interleave_body<const FUSED: bool>(
 }
 
 fn check_result(result: &[f32], stride: usize, rows: usize, columns: usize) {
-    assert!(columns <= stride || rows <= 1, "rows of {columns} columns overlap at a stride of {stride}");
-    assert!(rows == 0 || columns == 0 || (rows - 1) * stride + columns <= result.len(), "the result is too short");
+    assert!(
+        columns <= stride || rows <= 1,
+        "rows of {columns} columns overlap at a stride of {stride}"
+    );
+    assert!(
+        rows == 0 || columns == 0 || (rows - 1) * stride + columns <= result.len(),
+        "the result is too short"
+    );
 }
 
 /// A panel of the right matrix.
@@ -309,8 +374,9 @@ fn panel_product<T: Operand>(
     let mut row = 0;
     while row < rows {
         let count = by_rows.len().min(rows - row);
-        // SAFETY: the checks above cover the last element that the kernel reads of either matrix and writes of the result;
-        // `kernel` was chosen for an instruction set that the processor reported.
+        // SAFETY: the checks above cover the last element that the kernel reads of either matrix
+        // and writes of the result; `kernel` was chosen for an instruction set that the processor
+        // reported.
         unsafe {
             by_rows[count - 1](
                 depth,
@@ -339,12 +405,14 @@ mod tests {
         (0..count).map(|_| T::from_f32(draws.range(-1.0, 1.0))).collect()
     }
 
-    /// `left` is `[rows, depth]`, `right` `[depth, columns]`; both ways of multiplying, with and without what the result held.
+    /// `left` is `[rows, depth]`, `right` `[depth, columns]`; both ways of multiplying, with and
+    /// without what the result held.
     fn check<T: Operand>(rows: usize, depth: usize, columns: usize) {
         let (left, right) = (values::<T>(rows * depth, 0), values::<T>(depth * columns, 1));
         let start = values::<f32>(rows * columns, 2);
         let wide: Vec<f32> = right.iter().map(|value| value.to_f32()).collect();
-        let transposed: Vec<T> = (0..depth * rows).map(|at| left[at % rows * depth + at / rows]).collect();
+        let transposed: Vec<T> =
+            (0..depth * rows).map(|at| left[at % rows * depth + at / rows]).collect();
         let mut packed = Packed::default();
         packed.pack(Matrix::Rows { data: &wide, stride: columns }, depth, columns);
         for accumulate in [false, true] {
@@ -369,10 +437,16 @@ mod tests {
             assert_eq!(result, other, "{rows}x{depth}x{columns}");
             for (at, result) in result.iter().enumerate() {
                 let (row, column) = (at / columns, at % columns);
-                let products =
-                    (0..depth).map(|k| f64::from(left[row * depth + k].to_f32()) * f64::from(wide[k * columns + column]));
-                let expected = products.sum::<f64>() + if accumulate { f64::from(start[at]) } else { 0.0 };
-                assert!((f64::from(*result) - expected).abs() < 1e-4, "{rows}x{depth}x{columns} at {row},{column}");
+                let products = (0..depth).map(|k| {
+                    f64::from(left[row * depth + k].to_f32())
+                        * f64::from(wide[k * columns + column])
+                });
+                let expected =
+                    products.sum::<f64>() + if accumulate { f64::from(start[at]) } else { 0.0 };
+                assert!(
+                    (f64::from(*result) - expected).abs() < 1e-4,
+                    "{rows}x{depth}x{columns} at {row},{column}"
+                );
             }
         }
     }
@@ -400,7 +474,8 @@ mod tests {
     fn columns_packed_from_a_transposed_matrix_are_the_same() {
         let (depth, columns) = (41, 45);
         let right = values::<f32>(depth * columns, 1);
-        let transposed: Vec<f32> = (0..depth * columns).map(|at| right[at % depth * columns + at / depth]).collect();
+        let transposed: Vec<f32> =
+            (0..depth * columns).map(|at| right[at % depth * columns + at / depth]).collect();
         let (mut first, mut second) = (Packed::<Bf16>::default(), Packed::<Bf16>::default());
         first.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
         second.pack(Matrix::Columns { data: &transposed, stride: depth }, depth, columns);

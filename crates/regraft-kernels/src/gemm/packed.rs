@@ -9,8 +9,9 @@ use rayon::prelude::*;
 /// Elements from which on it is worth it to share the packing among the threads.
 const PARALLEL_LENGTH: usize = 1 << 16;
 
-/// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly width:
-/// `[panel][step][column][value]`. What a step, a tile's depth or the last panel has too many is zero.
+/// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly
+/// width: `[panel][step][column][value]`. What a step, a tile's depth or the last panel has too
+/// many is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T = f32> {
     panels: Vec<T>,
@@ -22,8 +23,8 @@ pub struct Packed<T = f32> {
 }
 
 impl<T: Operand> Packed<T> {
-    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing this value's memory. Large ones
-    /// are packed by all threads.
+    /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing
+    /// this value's memory. Large ones are packed by all threads.
     pub fn pack(&mut self, right: Matrix<'_>, depth: usize, columns: usize) {
         right.check(depth, columns);
         self.reset(depth, columns);
@@ -34,9 +35,18 @@ impl<T: Operand> Packed<T> {
         // All panels but the last are as wide as the kernel.
         let targets = self.panels.chunks_mut(self.padded_depth * self.width);
         let work = |(panel, target): (Panel, &mut [T])| match right {
-            Matrix::Rows { data, stride } => pack_rows(&data[panel.first..], stride, depth, panel.columns, target, panel.width),
+            Matrix::Rows { data, stride } => {
+                pack_rows(&data[panel.first..], stride, depth, panel.columns, target, panel.width)
+            }
             Matrix::Columns { data, stride } => {
-                pack_columns(&data[panel.first * stride..], stride, depth, panel.columns, target, panel.width);
+                pack_columns(
+                    &data[panel.first * stride..],
+                    stride,
+                    depth,
+                    panel.columns,
+                    target,
+                    panel.width,
+                );
             }
         };
         if depth * columns < PARALLEL_LENGTH {
@@ -84,7 +94,8 @@ impl<T: Operand> Packed<T> {
 
 for_each_isa! {
     /// Packs a panel of `columns` from rows of contiguous elements.
-    fn pack_rows<T: Operand>(rows: &[f32], stride: usize, depth: usize, columns: usize, target: &mut [T], width: usize)
+    fn pack_rows<T: Operand>(
+        rows: &[f32], stride: usize, depth: usize, columns: usize, target: &mut [T], width: usize)
         => pack_rows_body
 }
 #[inline(always)]
@@ -99,7 +110,9 @@ fn pack_rows_body<const FUSED: bool, T: Operand>(
     for row in 0..depth {
         let (step, value) = (row / T::STEP, row % T::STEP);
         let target = &mut target[step * width * T::STEP..][..width * T::STEP];
-        for (target, source) in target.chunks_exact_mut(T::STEP).zip(&rows[row * stride..][..columns]) {
+        for (target, source) in
+            target.chunks_exact_mut(T::STEP).zip(&rows[row * stride..][..columns])
+        {
             target[value] = T::from_f32(*source);
         }
     }
@@ -107,10 +120,12 @@ fn pack_rows_body<const FUSED: bool, T: Operand>(
 
 for_each_isa! {
     /// Packs a panel of `count` columns of contiguous elements.
-    fn pack_columns<T: Operand>(columns: &[f32], stride: usize, depth: usize, count: usize, target: &mut [T], width: usize)
+    fn pack_columns<T: Operand>(
+        columns: &[f32], stride: usize, depth: usize, count: usize, target: &mut [T], width: usize)
         => pack_columns_body
 }
-/// Square by square: whole columns lie so far apart that one row of all of them would not stay in the first-level cache.
+/// Square by square: whole columns lie so far apart that one row of all of them would not stay in
+/// the first-level cache.
 #[inline(always)]
 fn pack_columns_body<const FUSED: bool, T: Operand>(
     columns: &[f32],
@@ -128,7 +143,10 @@ fn pack_columns_body<const FUSED: bool, T: Operand>(
             let high = SIDE.min(depth - start);
             for (column, values) in square.iter_mut().enumerate().take(wide) {
                 let source = &columns[(first + column) * stride + start..][..high];
-                values.iter_mut().zip(source).for_each(|(value, source)| *value = T::from_f32(*source));
+                values
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(value, source)| *value = T::from_f32(*source));
             }
             for row in 0..high {
                 let (step, value) = ((start + row) / T::STEP, (start + row) % T::STEP);
@@ -143,12 +161,25 @@ fn pack_columns_body<const FUSED: bool, T: Operand>(
 
 impl Packed<Bf16> {
     /// Packs a matrix of contiguous rows.
-    pub(super) fn pack_rows(&mut self, right: &[Bf16], stride: usize, depth: usize, columns: usize) {
+    pub(super) fn pack_rows(
+        &mut self,
+        right: &[Bf16],
+        stride: usize,
+        depth: usize,
+        columns: usize,
+    ) {
         self.reset(depth, columns);
         for panel in Bf16::kernel().panels(columns) {
             let (start, length) = (self.start(&panel), self.padded_depth * panel.width);
             let target = &mut self.panels[start..start + length];
-            interleave(&right[panel.first..], stride, panel.columns, depth, target, 2 * panel.width);
+            interleave(
+                &right[panel.first..],
+                stride,
+                panel.columns,
+                depth,
+                target,
+                2 * panel.width,
+            );
         }
     }
 }

@@ -15,7 +15,8 @@ const GREEN_RED: i32 = -46_802;
 ///
 /// If the lengths do not fit.
 pub fn rgb(luma: &[u8], blue: &[u8], red: &[u8], output: &mut [u8]) {
-    let fits = luma.len() == blue.len() && luma.len() == red.len() && output.len() == 3 * luma.len();
+    let fits =
+        luma.len() == blue.len() && luma.len() == red.len() && output.len() == 3 * luma.len();
     assert!(fits, "the lengths do not fit");
     rgb_rows(luma, blue, red, output);
 }

@@ -27,7 +27,13 @@ pub type Blocks = [[i16; LANES]; 64];
 /// # Panics
 ///
 /// If `side` is not 1, 2, 4 or 8, or `output` is too short.
-pub fn inverse(blocks: &[Blocks], steps: &[u16; 64], side: usize, output: &mut [u8], stride: usize) {
+pub fn inverse(
+    blocks: &[Blocks],
+    steps: &[u16; 64],
+    side: usize,
+    output: &mut [u8],
+    stride: usize,
+) {
     let width = blocks.len() * LANES * side;
     assert!(width <= stride && output.len() >= (side - 1) * stride + width, "output is too short");
     match side {
@@ -82,7 +88,8 @@ const F_3_072: i32 = 25172;
 fn transform<const N: usize>(input: &[Lanes; SIDE], shift: u32) -> [Lanes; SIDE] {
     let mut output = [[0; LANES]; SIDE];
     for lane in 0..LANES {
-        let f: [i32; SIDE] = std::array::from_fn(|place| if place < N { input[place][lane] } else { 0 });
+        let f: [i32; SIDE] =
+            std::array::from_fn(|place| if place < N { input[place][lane] } else { 0 });
         let times = i32::wrapping_mul;
         let plus = i32::wrapping_add;
         let minus = i32::wrapping_sub;
@@ -92,7 +99,12 @@ fn transform<const N: usize>(input: &[Lanes; SIDE], shift: u32) -> [Lanes; SIDE]
         let even_3 = plus(z1, times(f[2], F_0_765));
         let even_0 = plus(f[0], f[4]) << CONSTANT_BITS;
         let even_1 = minus(f[0], f[4]) << CONSTANT_BITS;
-        let even = [plus(even_0, even_3), plus(even_1, even_2), minus(even_1, even_2), minus(even_0, even_3)];
+        let even = [
+            plus(even_0, even_3),
+            plus(even_1, even_2),
+            minus(even_1, even_2),
+            minus(even_0, even_3),
+        ];
 
         let z5 = times(plus(plus(f[7], f[3]), plus(f[5], f[1])), F_1_175);
         let z1 = times(plus(f[7], f[1]), -F_0_899);
@@ -128,7 +140,12 @@ fn any(blocks: &Blocks, column: usize, first: usize) -> bool {
 }
 
 #[inline(always)]
-fn whole_body<const FUSED: bool>(blocks: &[Blocks], steps: &[u16; 64], output: &mut [u8], stride: usize) {
+fn whole_body<const FUSED: bool>(
+    blocks: &[Blocks],
+    steps: &[u16; 64],
+    output: &mut [u8],
+    stride: usize,
+) {
     for (place, blocks) in blocks.iter().enumerate() {
         let mut columns = [[[0; LANES]; SIDE]; SIDE];
         // Most blocks of an image have low frequencies only: a column of zeros stays one, and half
@@ -144,18 +161,21 @@ fn whole_body<const FUSED: bool>(blocks: &[Blocks], steps: &[u16; 64], output: &
             let mut scaled = [[0; LANES]; SIDE];
             for row in 0..SIDE {
                 let step = i32::from(steps[row * SIDE + column]);
-                for (scaled, &frequency) in scaled[row].iter_mut().zip(&blocks[row * SIDE + column]) {
+                for (scaled, &frequency) in scaled[row].iter_mut().zip(&blocks[row * SIDE + column])
+                {
                     *scaled = i32::from(frequency).wrapping_mul(step);
                 }
             }
             const SHIFT: u32 = CONSTANT_BITS - PASS_BITS;
-            columns[column] = if high { transform::<8>(&scaled, SHIFT) } else { transform::<4>(&scaled, SHIFT) };
+            columns[column] =
+                if high { transform::<8>(&scaled, SHIFT) } else { transform::<4>(&scaled, SHIFT) };
         }
         for row in 0..SIDE {
             let input: [Lanes; SIDE] = std::array::from_fn(|column| columns[column][row]);
             // Three bits more, because each pass multiplies by the square root of eight.
             const SHIFT: u32 = CONSTANT_BITS + PASS_BITS + 3;
-            let samples = if wide { transform::<8>(&input, SHIFT) } else { transform::<4>(&input, SHIFT) };
+            let samples =
+                if wide { transform::<8>(&input, SHIFT) } else { transform::<4>(&input, SHIFT) };
             let line = &mut output[row * stride + place * LANES * SIDE..][..LANES * SIDE];
             line.as_chunks_mut().0.copy_from_slice(&levels(&samples));
         }
@@ -169,8 +189,8 @@ fn whole_body<const FUSED: bool>(blocks: &[Blocks], steps: &[u16; 64], output: &
 #[inline(always)]
 fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
     use std::arch::x86_64::{
-        __m128i, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi8, _mm_unpackhi_epi8,
-        _mm_unpackhi_epi64, _mm_unpacklo_epi8, _mm_xor_si128,
+        __m128i, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_packs_epi16, _mm_packs_epi32,
+        _mm_set1_epi8, _mm_unpackhi_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8, _mm_xor_si128,
     };
     // SAFETY: all are instructions of SSE2; each load reads half of the eight values of a column.
     unsafe {
@@ -205,7 +225,9 @@ fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
-    std::array::from_fn(|block| std::array::from_fn(|column| samples[column][block].saturating_add(128).clamp(0, 255) as u8))
+    std::array::from_fn(|block| {
+        std::array::from_fn(|column| samples[column][block].saturating_add(128).clamp(0, 255) as u8)
+    })
 }
 
 /// `[frequency][sample]` of the transform of N values, for the frequencies of a transform of eight.
@@ -222,7 +244,9 @@ impl Basis {
         };
         let inside = |frequency, sample| frequency < side && sample < side;
         Self(std::array::from_fn(|frequency| {
-            std::array::from_fn(|sample| if inside(frequency, sample) { value(frequency, sample) } else { 0.0 })
+            std::array::from_fn(|sample| {
+                if inside(frequency, sample) { value(frequency, sample) } else { 0.0 }
+            })
         }))
     }
 }
@@ -231,9 +255,16 @@ static OF_TWO: LazyLock<Basis> = LazyLock::new(|| Basis::new(2));
 static OF_FOUR: LazyLock<Basis> = LazyLock::new(|| Basis::new(4));
 
 #[inline(always)]
-fn reduced_body<const FUSED: bool, const N: usize>(blocks: &[Blocks], steps: &[u16; 64], output: &mut [u8], stride: usize) {
+fn reduced_body<const FUSED: bool, const N: usize>(
+    blocks: &[Blocks],
+    steps: &[u16; 64],
+    output: &mut [u8],
+    stride: usize,
+) {
     let basis = &if N == 2 { &*OF_TWO } else { &*OF_FOUR }.0;
-    let steps: [[f32; N]; N] = std::array::from_fn(|row| std::array::from_fn(|column| f32::from(steps[row * SIDE + column])));
+    let steps: [[f32; N]; N] = std::array::from_fn(|row| {
+        std::array::from_fn(|column| f32::from(steps[row * SIDE + column]))
+    });
     for (place, blocks) in blocks.iter().enumerate() {
         let mut samples = [[[0f32; LANES]; N]; N];
         // One loop around everything, which is what the compiler vectorises.
@@ -241,7 +272,8 @@ fn reduced_body<const FUSED: bool, const N: usize>(blocks: &[Blocks], steps: &[u
             let mut across = [[0f32; N]; N];
             for row in 0..N {
                 for column in 0..N {
-                    let frequency = f32::from(blocks[row * SIDE + column][lane]) * steps[row][column];
+                    let frequency =
+                        f32::from(blocks[row * SIDE + column][lane]) * steps[row][column];
                     for x in 0..N {
                         across[row][x] += frequency * basis[column][x];
                     }
@@ -258,7 +290,8 @@ fn reduced_body<const FUSED: bool, const N: usize>(blocks: &[Blocks], steps: &[u
             }
         }
         for (row, line) in samples.iter().enumerate() {
-            // The samples of a block's row side by side in a word: the first one in its lowest byte.
+            // The samples of a block's row side by side in a word: the first one in its lowest
+            // byte.
             let mut words = [0u32; LANES];
             for (column, values) in line.iter().enumerate() {
                 for (word, &value) in words.iter_mut().zip(values) {

@@ -49,10 +49,12 @@ pub fn double_both(near: &[u8], far: &[u8], sums: &mut Vec<u16>, output: &mut [u
 
 for_each_isa! { fn double_width_inside(input: &[u8], output: &mut [u8]) => double_width_body }
 for_each_isa! {
-    fn double_height_inside(near: &[u8], far: &[u8], bias: u16, output: &mut [u8]) => double_height_body
+    fn double_height_inside(near: &[u8], far: &[u8], bias: u16, output: &mut [u8])
+        => double_height_body
 }
 for_each_isa! {
-    fn double_both_inside(near: &[u8], far: &[u8], sums: &mut [u16], output: &mut [u8]) => double_both_body
+    fn double_both_inside(near: &[u8], far: &[u8], sums: &mut [u16], output: &mut [u8])
+        => double_both_body
 }
 
 #[inline(always)]
@@ -66,7 +68,9 @@ fn double_width_body<const FUSED: bool>(input: &[u8], output: &mut [u8]) {
     let inside = input.len() - 2;
     let (left, middle, right) = (&input[..inside], &input[1..][..inside], &input[2..][..inside]);
     let pairs = output.as_chunks_mut::<2>().0;
-    for (pair, ((&left, &middle), &right)) in pairs[1..][..inside].iter_mut().zip(left.iter().zip(middle).zip(right)) {
+    for (pair, ((&left, &middle), &right)) in
+        pairs[1..][..inside].iter_mut().zip(left.iter().zip(middle).zip(right))
+    {
         *pair = [mix_1(middle, left, 1), mix_1(middle, right, 2)];
     }
 }
@@ -80,14 +84,21 @@ fn double_height_body<const FUSED: bool>(near: &[u8], far: &[u8], bias: u16, out
 
 /// The sums of both rows, and from them all samples but the first two and the last two.
 #[inline(always)]
-fn double_both_body<const FUSED: bool>(near: &[u8], far: &[u8], sums: &mut [u16], output: &mut [u8]) {
+fn double_both_body<const FUSED: bool>(
+    near: &[u8],
+    far: &[u8],
+    sums: &mut [u16],
+    output: &mut [u8],
+) {
     for ((sum, &near), &far) in sums.iter_mut().zip(near).zip(far) {
         *sum = 3 * u16::from(near) + u16::from(far);
     }
     let inside = sums.len() - 2;
     let (left, middle, right) = (&sums[..inside], &sums[1..][..inside], &sums[2..][..inside]);
     let pairs = output.as_chunks_mut::<2>().0;
-    for (pair, ((&left, &middle), &right)) in pairs[1..][..inside].iter_mut().zip(left.iter().zip(middle).zip(right)) {
+    for (pair, ((&left, &middle), &right)) in
+        pairs[1..][..inside].iter_mut().zip(left.iter().zip(middle).zip(right))
+    {
         *pair = [((3 * middle + left + 8) >> 4) as u8, ((3 * middle + right + 7) >> 4) as u8];
     }
 }

@@ -1,9 +1,11 @@
-//! Winograd's convolution F(2x2, 3x3) (Lavin and Gray 2015): a 3x3 convolution of stride 1 with 16 instead of 36 multiplications
-//! for four output pixels, forward and for the gradient of the weights.
+//! Winograd's convolution F(2x2, 3x3) (Lavin and Gray 2015): a 3x3 convolution of stride 1 with 16
+//! instead of 36 multiplications for four output pixels, forward and for the gradient of the
+//! weights.
 //!
-//! The output is cut into tiles of 2x2 pixels. A tile's 4x4 input pixels are turned into 16 values a channel, each of which takes
-//! part in one matrix product over the channels, and 16 sums are turned back into 2x2 pixels. All coefficients are 0, 1 and 1/2,
-//! so the result differs from the direct sum only as another order of addition would.
+//! The output is cut into tiles of 2x2 pixels. A tile's 4x4 input pixels are turned into 16 values
+//! a channel, each of which takes part in one matrix product over the channels, and 16 sums are
+//! turned back into 2x2 pixels. All coefficients are 0, 1 and 1/2, so the result differs from the
+//! direct sum only as another order of addition would.
 
 mod tiling;
 mod transforms;
@@ -15,9 +17,13 @@ use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
 use tiling::{TileRows, Tiling};
-use transforms::{FREQUENCIES, LANES, gather_filter, transform_filter, transform_gradient, transform_input, transform_output};
+use transforms::{
+    FREQUENCIES, LANES, gather_filter, transform_filter, transform_gradient, transform_input,
+    transform_output,
+};
 
-/// Tiles in a block, at least: four times the rows of the widest tile kernel, so that a panel of weights is used often.
+/// Tiles in a block, at least: four times the rows of the widest tile kernel, so that a panel of
+/// weights is used often.
 const TILES_PER_BLOCK: usize = 56;
 
 /// Whether the functions here handle this shape.
@@ -33,16 +39,31 @@ pub fn handles(shape: &ConvolutionShape) -> bool {
         && shape.padding_left <= 2
 }
 
-/// Transforms `[out, 3, 3, in]` weights and packs them: a matrix `[in channels, out channels]` for each frequency.
-pub(crate) fn pack<O: Operand>(matrices: &mut Vec<Packed<O>>, weights: &[f32], ins: usize, outs: usize) {
+/// Transforms `[out, 3, 3, in]` weights and packs them: a matrix `[in channels, out channels]` for
+/// each frequency.
+pub(crate) fn pack<O: Operand>(
+    matrices: &mut Vec<Packed<O>>,
+    weights: &[f32],
+    ins: usize,
+    outs: usize,
+) {
     with_transformed(weights, ins, outs, |transformed, stride| {
-        pack_frequencies(matrices, ins, outs, |frequency| Matrix::Columns { data: &transformed[frequency * ins..], stride });
+        pack_frequencies(matrices, ins, outs, |frequency| Matrix::Columns {
+            data: &transformed[frequency * ins..],
+            stride,
+        });
     });
 }
 
-/// As [`pack`], for the weights of the convolution that turns the output's gradient into the input's: input and output channels are
-/// exchanged, and the kernel is turned by 180 degrees, which exchanges the first and last of the four frequencies along each side.
-pub(crate) fn pack_transposed<O: Operand>(matrices: &mut Vec<Packed<O>>, weights: &[f32], ins: usize, outs: usize) {
+/// As [`pack`], for the weights of the convolution that turns the output's gradient into the
+/// input's: input and output channels are exchanged, and the kernel is turned by 180 degrees, which
+/// exchanges the first and last of the four frequencies along each side.
+pub(crate) fn pack_transposed<O: Operand>(
+    matrices: &mut Vec<Packed<O>>,
+    weights: &[f32],
+    ins: usize,
+    outs: usize,
+) {
     with_transformed(weights, ins, outs, |transformed, stride| {
         pack_frequencies(matrices, outs, ins, |frequency| {
             let turned = |frequency: usize| [3, 1, 2, 0][frequency];
@@ -52,11 +73,13 @@ pub(crate) fn pack_transposed<O: Operand>(matrices: &mut Vec<Packed<O>>, weights
     });
 }
 
-/// Lends the weights' transforms, `[out, frequency, in]`, and the distance from one output channel to the next.
+/// Lends the weights' transforms, `[out, frequency, in]`, and the distance from one output channel
+/// to the next.
 fn with_transformed(weights: &[f32], ins: usize, outs: usize, work: impl FnOnce(&[f32], usize)) {
     let stride = FREQUENCIES * ins;
     with_scratch(outs * stride, |transformed: &mut [f32]| {
-        let filters = weights.par_chunks_exact(9 * ins).zip(transformed.par_chunks_exact_mut(stride));
+        let filters =
+            weights.par_chunks_exact(9 * ins).zip(transformed.par_chunks_exact_mut(stride));
         filters.for_each(|(filter, transformed)| transform_filter(filter, ins, transformed));
         work(transformed, stride);
     });
@@ -98,36 +121,56 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     accumulate: bool,
 ) {
     let (ins, outs) = (shape.in_channels, shape.out_channels);
-    assert!(weights.first().is_some_and(|matrix| matrix.shape() == (ins, outs)), "weights packed for another shape");
+    assert!(
+        weights.first().is_some_and(|matrix| matrix.shape() == (ins, outs)),
+        "weights packed for another shape"
+    );
     let TileRows { first, pixels } = rows;
     let tiles = pixels.len() * tiling.across;
     with_scratch(FREQUENCIES * tiles * ins, |inputs: &mut [O]| {
         with_scratch(FREQUENCIES * tiles * outs, |products: &mut [f32]| {
             for row in 0..pixels.len() {
-                transform_input(shape, tiling, input, *first + row, &mut inputs[row * tiling.across * ins..], tiles * ins, 0, 4);
+                transform_input(
+                    shape,
+                    tiling,
+                    input,
+                    *first + row,
+                    &mut inputs[row * tiling.across * ins..],
+                    tiles * ins,
+                    0,
+                    4,
+                );
             }
-            let matrices = inputs.chunks_exact(tiles * ins).zip(products.chunks_exact_mut(tiles * outs));
+            let matrices =
+                inputs.chunks_exact(tiles * ins).zip(products.chunks_exact_mut(tiles * outs));
             for ((inputs, products), weights) in matrices.zip(weights) {
                 multiply(Left::rows(inputs, ins), tiles, weights, products, outs, false);
             }
             for (row, pixels) in pixels.iter().enumerate() {
                 let (row_sums, rest) = std::mem::take(&mut sums).split_at_mut(pixels * outs);
-                transform_output(shape, &products[row * tiling.across * outs..], tiles * outs, row_sums, accumulate);
+                transform_output(
+                    shape,
+                    &products[row * tiling.across * outs..],
+                    tiles * outs,
+                    row_sums,
+                    accumulate,
+                );
                 sums = rest;
             }
         });
     });
 }
 
-/// Parts into which the batch is cut for the gradient of the weights; their sums are added in order. Few where the weights are
-/// many, because each part has sums of its own, which should not fill the caches.
+/// Parts into which the batch is cut for the gradient of the weights; their sums are added in
+/// order. Few where the weights are many, because each part has sums of its own, which should not
+/// fill the caches.
 fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
     let sums = FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
     ((8 << 20) / sums).clamp(2, 8).min(rows)
 }
 
-/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights, pass through the cache often;
-/// with many, the transforms of the block do not stay there.
+/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights,
+/// pass through the cache often; with many, the transforms of the block do not stay there.
 fn gradient_tiles_per_block<O>(channels: usize) -> usize {
     ((2 << 20) / (4 * channels * size_of::<O>())).clamp(TILES_PER_BLOCK, 4 * TILES_PER_BLOCK)
 }
@@ -164,14 +207,44 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
                 let (inputs, gradients) = scratch.split_at_mut(4 * tiles * ins);
                 for row in 0..count {
                     let place = row * tiling.across;
-                    transform_input(shape, tiling, input, start + row, &mut inputs[place * ins..], tiles * ins, group, 1);
+                    transform_input(
+                        shape,
+                        tiling,
+                        input,
+                        start + row,
+                        &mut inputs[place * ins..],
+                        tiles * ins,
+                        group,
+                        1,
+                    );
                     let target = &mut gradients[place * outs..];
-                    transform_gradient(shape, tiling, output_gradient, start + row, target, tiles * outs, group);
+                    transform_gradient(
+                        shape,
+                        tiling,
+                        output_gradient,
+                        start + row,
+                        target,
+                        tiles * outs,
+                        group,
+                    );
                 }
-                let maps = inputs.chunks_exact(tiles * ins).zip(gradients.chunks_exact(tiles * outs));
+                let maps =
+                    inputs.chunks_exact(tiles * ins).zip(gradients.chunks_exact(tiles * outs));
                 for ((inputs, gradients), sums) in maps.zip(sums.chunks_exact_mut(length)) {
                     let accumulate = start > first;
-                    O::multiply_transposed(gradients, outs, outs, inputs, ins, ins, tiles, sums, ins, accumulate, &mut packed);
+                    O::multiply_transposed(
+                        gradients,
+                        outs,
+                        outs,
+                        inputs,
+                        ins,
+                        ins,
+                        tiles,
+                        sums,
+                        ins,
+                        accumulate,
+                        &mut packed,
+                    );
                 }
             });
         }

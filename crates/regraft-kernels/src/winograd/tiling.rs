@@ -16,7 +16,11 @@ pub struct Tiling {
 impl Tiling {
     pub fn new(shape: &ConvolutionShape, tiles_per_block: usize) -> Self {
         let across = shape.out_width.div_ceil(2);
-        Self { across, down: shape.out_height.div_ceil(2), rows_per_block: tiles_per_block.div_ceil(across) }
+        Self {
+            across,
+            down: shape.out_height.div_ceil(2),
+            rows_per_block: tiles_per_block.div_ceil(across),
+        }
     }
 
     /// Rows of tiles in the whole batch.
@@ -24,20 +28,26 @@ impl Tiling {
         shape.batch * self.down
     }
 
-    /// Output pixels of row `row` of tiles, counted over the batch: two rows of the picture, or one at an odd end.
+    /// Output pixels of row `row` of tiles, counted over the batch: two rows of the picture, or one
+    /// at an odd end.
     fn pixels(&self, shape: &ConvolutionShape, row: usize) -> usize {
         let first = row % self.down * 2;
         (shape.out_height - first).min(2) * shape.out_width
     }
 
     /// The output in blocks of neighbouring rows of tiles, each with its rows.
-    pub fn blocks<'a, E>(self, shape: &ConvolutionShape, mut output: &'a mut [E]) -> Vec<(TileRows, &'a mut [E])> {
+    pub fn blocks<'a, E>(
+        self,
+        shape: &ConvolutionShape,
+        mut output: &'a mut [E],
+    ) -> Vec<(TileRows, &'a mut [E])> {
         let rows = self.rows(shape);
         let mut blocks = Vec::with_capacity(rows.div_ceil(self.rows_per_block));
         for first in (0..rows).step_by(self.rows_per_block) {
             let end = rows.min(first + self.rows_per_block);
             let pixels: Vec<usize> = (first..end).map(|row| self.pixels(shape, row)).collect();
-            let (block, rest) = output.split_at_mut(pixels.iter().sum::<usize>() * shape.out_channels);
+            let (block, rest) =
+                output.split_at_mut(pixels.iter().sum::<usize>() * shape.out_channels);
             blocks.push((TileRows { first, pixels }, block));
             output = rest;
         }

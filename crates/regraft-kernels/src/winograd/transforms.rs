@@ -1,7 +1,8 @@
 //! The transforms between pixels, or filters, and the sixteen frequencies of a tile.
 //!
-//! All of it is compiled anew for each instruction set by being inlined into its entry points. Closures and `array::from_fn` would
-//! not be, and fall back to the least set; hence plain functions and arrays written out.
+//! All of it is compiled anew for each instruction set by being inlined into its entry points.
+//! Closures and `array::from_fn` would not be, and fall back to the least set; hence plain
+//! functions and arrays written out.
 
 use super::tiling::Tiling;
 use crate::element::Element;
@@ -60,7 +61,8 @@ struct Map<'a, E> {
 }
 
 impl<E: Element> Map<'_, E> {
-    /// Sixteen channels of a pixel. A place before the first one has wrapped around and is outside too.
+    /// Sixteen channels of a pixel. A place before the first one has wrapped around and is outside
+    /// too.
     #[inline(always)]
     fn pixel(&self, row: usize, column: usize, channel: usize) -> Lanes {
         if row < self.height && column < self.width {
@@ -84,7 +86,13 @@ impl<E: Element> Map<'_, E> {
 
 /// Writes four frequencies of sixteen channels.
 #[inline(always)]
-fn write_four<O: Element>(target: &mut [O], frequency: usize, stride: usize, at: usize, values: [Lanes; 4]) {
+fn write_four<O: Element>(
+    target: &mut [O],
+    frequency: usize,
+    stride: usize,
+    at: usize,
+    values: [Lanes; 4],
+) {
     for (across, values) in values.iter().enumerate() {
         let start = (frequency + across) * stride + at;
         for (target, value) in target[start..start + LANES].iter_mut().zip(values) {
@@ -114,11 +122,13 @@ fn spread_input(values: &[Lanes; 4]) -> [Lanes; 4] {
 
 for_each_isa! {
     pub fn transform_input<E: Element, O: Element>(
-        shape: &ConvolutionShape, tiling: Tiling, input: &[E], row: usize, target: &mut [O], frequency_stride: usize, group: usize,
+        shape: &ConvolutionShape, tiling: Tiling, input: &[E], row: usize, target: &mut [O],
+            frequency_stride: usize, group: usize,
         groups: usize
     ) => transform_input_body
 }
-/// Row `row` of tiles: frequencies `4 * group` on, four for each of `groups`, to `target[frequency][tile][channel]`.
+/// Row `row` of tiles: frequencies `4 * group` on, four for each of `groups`, to
+/// `target[frequency][tile][channel]`.
 #[inline(always)]
 fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
     shape: &ConvolutionShape,
@@ -133,7 +143,12 @@ fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
     let channels = shape.in_channels;
     let (image, tile_row) = (row / tiling.down, row % tiling.down);
     let length = shape.in_height * shape.in_width * channels;
-    let map = Map { values: &input[image * length..][..length], height: shape.in_height, width: shape.in_width, channels };
+    let map = Map {
+        values: &input[image * length..][..length],
+        height: shape.in_height,
+        width: shape.in_width,
+        channels,
+    };
     let top = (2 * tile_row).wrapping_sub(shape.padding_top);
     for tile in 0..tiling.across {
         let left = (2 * tile).wrapping_sub(shape.padding_left);
@@ -144,15 +159,43 @@ fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
                 let second = map.four(top.wrapping_add(1), left, channel);
                 let third = map.four(top.wrapping_add(2), left, channel);
                 let fourth = map.four(top.wrapping_add(3), left, channel);
-                write_four(target, 0, frequency_stride, at, spread_input(&columns!(minus, first, third)));
-                write_four(target, 4, frequency_stride, at, spread_input(&columns!(plus, second, third)));
-                write_four(target, 8, frequency_stride, at, spread_input(&columns!(minus, third, second)));
-                write_four(target, 12, frequency_stride, at, spread_input(&columns!(minus, second, fourth)));
+                write_four(
+                    target,
+                    0,
+                    frequency_stride,
+                    at,
+                    spread_input(&columns!(minus, first, third)),
+                );
+                write_four(
+                    target,
+                    4,
+                    frequency_stride,
+                    at,
+                    spread_input(&columns!(plus, second, third)),
+                );
+                write_four(
+                    target,
+                    8,
+                    frequency_stride,
+                    at,
+                    spread_input(&columns!(minus, third, second)),
+                );
+                write_four(
+                    target,
+                    12,
+                    frequency_stride,
+                    at,
+                    spread_input(&columns!(minus, second, fourth)),
+                );
             } else {
                 let (first, second) = [(0, 2), (1, 2), (2, 1), (1, 3)][group];
                 let first = map.four(top.wrapping_add(first), left, channel);
                 let second = map.four(top.wrapping_add(second), left, channel);
-                let columns = if group == 1 { columns!(plus, first, second) } else { columns!(minus, first, second) };
+                let columns = if group == 1 {
+                    columns!(plus, first, second)
+                } else {
+                    columns!(minus, first, second)
+                };
                 write_four(target, 0, frequency_stride, at, spread_input(&columns));
             }
         }
@@ -160,7 +203,9 @@ fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
 }
 
 for_each_isa! {
-    pub fn transform_output(shape: &ConvolutionShape, products: &[f32], frequency_stride: usize, pixels: &mut [f32], accumulate: bool)
+    pub fn transform_output(
+        shape: &ConvolutionShape, products: &[f32], frequency_stride: usize, pixels: &mut [f32],
+            accumulate: bool)
         => transform_output_body
 }
 /// One row of tiles back to pixels: along each side `[m0 + m1 + m2, m1 - m2 - m3]`.
@@ -184,8 +229,11 @@ fn transform_output_body<const FUSED: bool>(
             let fourth = read_four(products, 12, frequency_stride, at);
             let upper = columns!(plus, columns!(plus, first, second), third);
             let lower = columns!(minus, columns!(minus, second, third), fourth);
-            for (down, [first, second, third, fourth]) in [upper, lower].iter().enumerate().take(high) {
-                let pair = [plus(&plus(first, second), third), minus(&minus(second, third), fourth)];
+            for (down, [first, second, third, fourth]) in
+                [upper, lower].iter().enumerate().take(high)
+            {
+                let pair =
+                    [plus(&plus(first, second), third), minus(&minus(second, third), fourth)];
                 for (across, values) in pair.iter().enumerate().take(wide) {
                     let start = (down * shape.out_width + 2 * tile + across) * channels + channel;
                     let target = &mut pixels[start..start + LANES];
@@ -211,11 +259,12 @@ fn read_four(values: &[f32], frequency: usize, stride: usize, at: usize) -> [Lan
 
 for_each_isa! {
     pub fn transform_gradient<E: Element, O: Element>(
-        shape: &ConvolutionShape, tiling: Tiling, gradient: &[E], row: usize, target: &mut [O], frequency_stride: usize, group: usize
+        shape: &ConvolutionShape, tiling: Tiling, gradient: &[E], row: usize, target: &mut [O],
+            frequency_stride: usize, group: usize
     ) => transform_gradient_body
 }
-/// The output's gradient of one row of tiles, as the transposed output transform spreads it: along each side
-/// `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side only row `group`.
+/// The output's gradient of one row of tiles, as the transposed output transform spreads it: along
+/// each side `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side only row `group`.
 #[inline(always)]
 fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     shape: &ConvolutionShape,
@@ -229,10 +278,19 @@ fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     let channels = shape.out_channels;
     let (image, first_row) = (row / tiling.down, row % tiling.down * 2);
     let length = shape.out_height * shape.out_width * channels;
-    let map = Map { values: &gradient[image * length..][..length], height: shape.out_height, width: shape.out_width, channels };
+    let map = Map {
+        values: &gradient[image * length..][..length],
+        height: shape.out_height,
+        width: shape.out_width,
+        channels,
+    };
     for tile in 0..tiling.across {
         for channel in (0..channels).step_by(LANES) {
-            let left = spread_pair(group, &map.pixel(first_row, 2 * tile, channel), &map.pixel(first_row + 1, 2 * tile, channel));
+            let left = spread_pair(
+                group,
+                &map.pixel(first_row, 2 * tile, channel),
+                &map.pixel(first_row + 1, 2 * tile, channel),
+            );
             let right = spread_pair(
                 group,
                 &map.pixel(first_row, 2 * tile + 1, channel),
@@ -267,7 +325,8 @@ fn spread_filter(first: &Lanes, second: &Lanes, third: &Lanes) -> [Lanes; 4] {
     [*first, half(&plus(&ends, second)), half(&minus(&ends, second)), *third]
 }
 
-for_each_isa! { pub fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32]) => transform_filter_body }
+for_each_isa! { pub fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32])
+=> transform_filter_body }
 /// One output channel's filter `[3, 3, channels]` to `target[frequency][channel]`.
 #[inline(always)]
 fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, target: &mut [f32]) {
@@ -284,15 +343,21 @@ fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, tar
 /// The three taps of a column that begins at `at`, spread.
 #[inline(always)]
 fn read_column(filter: &[f32], channels: usize, at: usize) -> [Lanes; 4] {
-    spread_filter(&read(filter, at), &read(filter, 3 * channels + at), &read(filter, 6 * channels + at))
+    spread_filter(
+        &read(filter, at),
+        &read(filter, 3 * channels + at),
+        &read(filter, 6 * channels + at),
+    )
 }
 
 for_each_isa! {
-    pub fn gather_filter(partial: &[f32], slabs: usize, length: usize, start: usize, channels: usize, filter: &mut [f32])
+    pub fn gather_filter(
+        partial: &[f32], slabs: usize, length: usize, start: usize, channels: usize,
+            filter: &mut [f32])
         => gather_filter_body
 }
-/// One output channel's gradient: the parts' sums added in order, then the transposed filter transform: along each side
-/// `[s0 + (s1 + s2) / 2, (s1 - s2) / 2, (s1 + s2) / 2 + s3]`.
+/// One output channel's gradient: the parts' sums added in order, then the transposed filter
+/// transform: along each side `[s0 + (s1 + s2) / 2, (s1 - s2) / 2, (s1 + s2) / 2 + s3]`.
 #[inline(always)]
 fn gather_filter_body<const FUSED: bool>(
     partial: &[f32],
@@ -333,7 +398,11 @@ fn gather_column(partial: &[f32], place: (usize, usize, usize), across: usize) -
 
 /// A frequency's sums of all parts, added in order.
 #[inline(always)]
-fn sum_slabs(partial: &[f32], (slabs, length, at): (usize, usize, usize), frequency: usize) -> Lanes {
+fn sum_slabs(
+    partial: &[f32],
+    (slabs, length, at): (usize, usize, usize),
+    frequency: usize,
+) -> Lanes {
     let mut sum = read(partial, frequency * length + at);
     for slab in 1..slabs {
         sum = plus(&sum, &read(partial, (slab * FREQUENCIES + frequency) * length + at));

@@ -1,5 +1,5 @@
-//! Memory that ends at a page that nothing may touch, and memory that begins behind one: inline assembly is not instrumented by
-//! sanitizers, and here reading one element too many ends the test.
+//! Memory that ends at a page that nothing may touch, and memory that begins behind one: inline
+//! assembly is not instrumented by sanitizers, and here reading one element too many ends the test.
 
 use regraft_kernels::element::Element;
 
@@ -27,7 +27,8 @@ impl<E: Element> Guarded<E> {
         let (mapping, length, page) = unsafe {
             let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
             let length = size_of_val(values).next_multiple_of(page) + 2 * page;
-            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let (protection, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let mapping = libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0);
             assert_ne!(mapping, libc::MAP_FAILED, "memory for the test");
             for guard in [mapping, mapping.wrapping_byte_add(length - page)] {
@@ -40,7 +41,8 @@ impl<E: Element> Guarded<E> {
             Side::Start => page,
         };
         let first = mapping.wrapping_byte_add(offset).cast::<E>();
-        // SAFETY: so many bytes of the mapping lie there, and it is aligned to the size of an element.
+        // SAFETY: so many bytes of the mapping lie there, and it is aligned to the size of an
+        // element.
         unsafe { first.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
         Self { mapping, length, first, count: values.len() }
     }

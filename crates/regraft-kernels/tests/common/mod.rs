@@ -1,4 +1,5 @@
-//! What the tests of kernels share: running on every instruction set, drawn values, comparison, convolutions.
+//! What the tests of kernels share: running on every instruction set, drawn values, comparison,
+//! convolutions.
 
 // Every file of tests compiles this module for itself and uses its part of it.
 #![allow(dead_code)]
@@ -26,10 +27,11 @@ pub fn is_emulated() -> bool {
     std::env::var_os(CHILD).is_some_and(|how| how == EMULATED)
 }
 
-/// Runs the body of the test named `test` once for each instruction set that this processor has. AMX is emulated where only that
-/// is missing.
+/// Runs the body of the test named `test` once for each instruction set that this processor has.
+/// AMX is emulated where only that is missing.
 ///
-/// A process chooses its set once, so each run is a process of its own: this program, asked for this one test.
+/// A process chooses its set once, so each run is a process of its own: this program, asked for
+/// this one test.
 pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
     on_instruction_sets(&InstructionSet::ALL, test, body);
 }
@@ -38,8 +40,12 @@ pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
 pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
         if is_emulated() {
-            assert!(regraft_amx_emulator::install(), "a processor and a system that the emulator runs on");
-            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set before.
+            assert!(
+                regraft_amx_emulator::install(),
+                "a processor and a system that the emulator runs on"
+            );
+            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set
+            // before.
             unsafe { amx::trust_emulator() };
         }
         let forced = std::env::var(isa::VARIABLE).expect("the parent process names the set");
@@ -47,12 +53,14 @@ pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnc
         return body();
     }
     // Written to the stream itself: what `println!` writes is shown of failed tests only.
-    let tell = |what: &str| writeln!(std::io::stderr(), "{test}: {what}").expect("a place for messages");
+    let tell =
+        |what: &str| writeln!(std::io::stderr(), "{test}: {what}").expect("a place for messages");
     for &set in sets {
         let mut how = "native";
         if !set.is_available() {
             let missing = if set == InstructionSet::Amx { amx::usable().err() } else { None };
-            let can_emulate = InstructionSet::Avx512Bf16.is_available() && cfg!(target_os = "linux");
+            let can_emulate =
+                InstructionSet::Avx512Bf16.is_available() && cfg!(target_os = "linux");
             match missing {
                 Some(missing @ (Unusable::Processor | Unusable::System)) if can_emulate => {
                     tell(&format!("emulated: {missing}"));
@@ -70,9 +78,13 @@ pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnc
         }
         let program = std::env::current_exe().expect("the path of this program");
         let mut command = Command::new(program);
-        command.args([test, "--exact", "--nocapture"]).env(CHILD, how).env(isa::VARIABLE, set.name());
+        command
+            .args([test, "--exact", "--nocapture"])
+            .env(CHILD, how)
+            .env(isa::VARIABLE, set.name());
         let output = command.output().expect("this program starts again");
-        let [told, errors] = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream));
+        let [told, errors] =
+            [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream));
         let passed = output.status.success() && told.contains("test result: ok. 1 passed");
         assert!(passed, "{test} on {}:\n{told}\n{errors}", set.name());
     }
@@ -111,16 +123,21 @@ pub fn nan<E: Element>() -> E {
     E::from_f32(f32::NAN)
 }
 
-/// Statistics of a map `[pixels, channels]`: those that a convolution takes of its output, here its input.
+/// Statistics of a map `[pixels, channels]`: those that a convolution takes of its output, here its
+/// input.
 pub fn statistics(map: &[f32], channels: usize) -> Statistics {
-    let shape = convolution_shape([1, 1, map.len() / channels, channels], channels, [1, 1], 1, [0; 4], 1);
-    let identity: Vec<f32> = (0..channels * channels).map(|at| if at % (channels + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let shape =
+        convolution_shape([1, 1, map.len() / channels, channels], channels, [1, 1], 1, [0; 4], 1);
+    let identity: Vec<f32> = (0..channels * channels)
+        .map(|at| if at % (channels + 1) == 0 { 1.0 } else { 0.0 })
+        .collect();
     let (same, statistics) = Kernels::Convolution.forward_with_statistics(&shape, map, &identity);
     assert_eq!(same, map);
     statistics
 }
 
-/// Fails where a value is further from the expected one than `tolerance` of the largest expected one.
+/// Fails where a value is further from the expected one than `tolerance` of the largest expected
+/// one.
 pub fn assert_close(what: &str, found: &[impl Element], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: the number of values");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
@@ -129,7 +146,11 @@ pub fn assert_close(what: &str, found: &[impl Element], expected: &[f64], tolera
         let difference = (f64::from(found) - expected).abs();
         // A NaN is never within.
         let within = difference <= tolerance * largest;
-        assert!(within, "{what}: value {at} is {found} instead of {expected}, {:e} of the largest", difference / largest);
+        assert!(
+            within,
+            "{what}: value {at} is {found} instead of {expected}, {:e} of the largest",
+            difference / largest
+        );
     }
 }
 
@@ -143,7 +164,8 @@ pub fn bits(values: &[impl Element]) -> Vec<u32> {
     values.iter().map(|value| value.to_f32().to_bits()).collect()
 }
 
-/// The shape of a convolution: `input` is [N, H, W, C], `kernel` [rows, columns], `padding` [top, bottom, left, right].
+/// The shape of a convolution: `input` is [N, H, W, C], `kernel` [rows, columns], `padding` [top,
+/// bottom, left, right].
 pub fn convolution_shape(
     input: [usize; 4],
     out_channels: usize,
@@ -183,12 +205,18 @@ pub enum Kernels {
 impl Kernels {
     /// The kernels that handle the shape.
     pub fn of(shape: &ConvolutionShape) -> Vec<Self> {
-        if depthwise::handles(shape) { vec![Self::Convolution, Self::Depthwise] } else { vec![Self::Convolution] }
+        if depthwise::handles(shape) {
+            vec![Self::Convolution, Self::Depthwise]
+        } else {
+            vec![Self::Convolution]
+        }
     }
 
-    /// Where PyTorch's weight `[out, in / groups, row, column]` number `at` lies in the kernels' order.
+    /// Where PyTorch's weight `[out, in / groups, row, column]` number `at` lies in the kernels'
+    /// order.
     fn place(self, shape: &ConvolutionShape, at: usize) -> usize {
-        let (taps, ins) = (shape.kernel_height * shape.kernel_width, shape.in_channels / shape.groups);
+        let (taps, ins) =
+            (shape.kernel_height * shape.kernel_width, shape.in_channels / shape.groups);
         let (out, channel, tap) = (at / taps / ins, at / taps % ins, at % taps);
         match self {
             Self::Convolution => (out * taps + tap) * ins + channel,
@@ -199,7 +227,10 @@ impl Kernels {
     /// PyTorch's order of weights to the kernels'.
     pub fn to_kernel_order(self, shape: &ConvolutionShape, weights: &[f32]) -> Vec<f32> {
         let mut ordered = vec![0.0; weights.len()];
-        weights.iter().enumerate().for_each(|(at, &weight)| ordered[self.place(shape, at)] = weight);
+        weights
+            .iter()
+            .enumerate()
+            .for_each(|(at, &weight)| ordered[self.place(shape, at)] = weight);
         ordered
     }
 
@@ -209,7 +240,12 @@ impl Kernels {
     }
 
     /// The output without more; `weights` are in the kernels' order.
-    pub fn forward<E: MapElement>(self, shape: &ConvolutionShape, input: &[E], weights: &[f32]) -> Vec<E> {
+    pub fn forward<E: MapElement>(
+        self,
+        shape: &ConvolutionShape,
+        input: &[E],
+        weights: &[f32],
+    ) -> Vec<E> {
         self.forward_with(shape, input, weights, Finish::NOTHING)
     }
 
@@ -266,26 +302,49 @@ impl Kernels {
         weights: &[f32],
         start: Option<&[E]>,
     ) -> Vec<E> {
-        let mut target = start.map_or_else(|| vec![nan::<E>(); shape.input_length()], <[E]>::to_vec);
+        let mut target =
+            start.map_or_else(|| vec![nan::<E>(); shape.input_length()], <[E]>::to_vec);
         let accumulate = start.is_some();
         match self {
             Self::Convolution => {
                 let mut scratch = GradientScratch::default();
-                convolution::backward_input(shape, gradient, weights, &mut target, accumulate, &mut scratch);
+                convolution::backward_input(
+                    shape,
+                    gradient,
+                    weights,
+                    &mut target,
+                    accumulate,
+                    &mut scratch,
+                );
             }
-            Self::Depthwise => depthwise::backward_input(shape, gradient, weights, &mut target, accumulate),
+            Self::Depthwise => {
+                depthwise::backward_input(shape, gradient, weights, &mut target, accumulate)
+            }
         }
         target
     }
 
     /// The gradient of the weights, in the kernels' order.
-    pub fn backward_weights<E: MapElement>(self, shape: &ConvolutionShape, input: &[E], gradient: &[E]) -> Vec<f32> {
+    pub fn backward_weights<E: MapElement>(
+        self,
+        shape: &ConvolutionShape,
+        input: &[E],
+        gradient: &[E],
+    ) -> Vec<f32> {
         let mut target = vec![f32::NAN; shape.weight_length()];
         match self {
             Self::Convolution => {
-                convolution::backward_weights(shape, input, gradient, &mut target, &mut GradientScratch::default());
+                convolution::backward_weights(
+                    shape,
+                    input,
+                    gradient,
+                    &mut target,
+                    &mut GradientScratch::default(),
+                );
             }
-            Self::Depthwise => depthwise::backward_weights(shape, input, gradient, &mut target, &mut Vec::new()),
+            Self::Depthwise => {
+                depthwise::backward_weights(shape, input, gradient, &mut target, &mut Vec::new())
+            }
         }
         target
     }

@@ -1,4 +1,5 @@
-//! A convolution with its gradients and a map's statistics as their definitions have them: plain loops in f64.
+//! A convolution with its gradients and a map's statistics as their definitions have them: plain
+//! loops in f64.
 
 use regraft_kernels::convolution::ConvolutionShape;
 
@@ -10,7 +11,12 @@ pub struct Reference {
 }
 
 /// Every output pixel meets every tap of every group's filters.
-pub fn convolution(shape: &ConvolutionShape, input: &[f64], weights: &[f64], output_gradient: &[f64]) -> Reference {
+pub fn convolution(
+    shape: &ConvolutionShape,
+    input: &[f64],
+    weights: &[f64],
+    output_gradient: &[f64],
+) -> Reference {
     let mut result = Reference {
         output: vec![0.0; shape.output_length()],
         input_gradient: vec![0.0; shape.input_length()],
@@ -18,11 +24,16 @@ pub fn convolution(shape: &ConvolutionShape, input: &[f64], weights: &[f64], out
     };
     let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     for pixel in 0..shape.batch * shape.out_height * shape.out_width {
-        let (image, row, column) =
-            (pixel / shape.out_width / shape.out_height, pixel / shape.out_width % shape.out_height, pixel % shape.out_width);
+        let (image, row, column) = (
+            pixel / shape.out_width / shape.out_height,
+            pixel / shape.out_width % shape.out_height,
+            pixel % shape.out_width,
+        );
         for tap in 0..shape.kernel_height * shape.kernel_width {
-            let in_row = (row * shape.stride + tap / shape.kernel_width).checked_sub(shape.padding_top);
-            let in_column = (column * shape.stride + tap % shape.kernel_width).checked_sub(shape.padding_left);
+            let in_row =
+                (row * shape.stride + tap / shape.kernel_width).checked_sub(shape.padding_top);
+            let in_column =
+                (column * shape.stride + tap % shape.kernel_width).checked_sub(shape.padding_left);
             let (Some(in_row), Some(in_column)) = (in_row, in_column) else { continue };
             if in_row >= shape.in_height || in_column >= shape.in_width {
                 continue;
@@ -31,7 +42,8 @@ pub fn convolution(shape: &ConvolutionShape, input: &[f64], weights: &[f64], out
             for out in 0..shape.out_channels {
                 for channel in 0..ins {
                     let source = in_pixel * shape.in_channels + out / outs * ins + channel;
-                    let weight = (out * ins + channel) * shape.kernel_height * shape.kernel_width + tap;
+                    let weight =
+                        (out * ins + channel) * shape.kernel_height * shape.kernel_width + tap;
                     let target = pixel * shape.out_channels + out;
                     let gradient = output_gradient[target];
                     result.output[target] += input[source] * weights[weight];
@@ -48,8 +60,11 @@ pub fn convolution(shape: &ConvolutionShape, input: &[f64], weights: &[f64], out
 pub fn statistics(map: &[f64], channels: usize) -> (Vec<f64>, Vec<f64>) {
     let pixels = (map.len() / channels) as f64;
     let of_channel = |channel: usize| map[channel..].iter().step_by(channels);
-    let mean: Vec<f64> = (0..channels).map(|channel| of_channel(channel).sum::<f64>() / pixels).collect();
-    let square = |channel: usize| of_channel(channel).map(|value| (value - mean[channel]).powi(2)).sum::<f64>() / pixels;
+    let mean: Vec<f64> =
+        (0..channels).map(|channel| of_channel(channel).sum::<f64>() / pixels).collect();
+    let square = |channel: usize| {
+        of_channel(channel).map(|value| (value - mean[channel]).powi(2)).sum::<f64>() / pixels
+    };
     let variance = (0..channels).map(square).collect();
     (mean, variance)
 }

@@ -2,8 +2,8 @@
 
 use crate::graph::{Graph, Node, Source};
 use crate::ops::{
-    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights, LayerNorm, LayerScale, Linear,
-    MaxPool, Multiply, NormStatistics, Operation, Padding, Part,
+    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights,
+    LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation, Padding, Part,
 };
 
 /// A graph that is being built, with what the family's operations have in common.
@@ -31,7 +31,12 @@ pub(super) struct Geometry {
 impl Builder {
     /// An empty graph for images of 224 pixels, with batch norm's constants.
     pub fn new(architecture: &str, norm_epsilon: f32, norm_momentum: f32) -> Self {
-        let graph = Graph { architecture: architecture.into(), input_channels: 3, image_size: 224, nodes: Vec::new() };
+        let graph = Graph {
+            architecture: architecture.into(),
+            input_channels: 3,
+            image_size: 224,
+            nodes: Vec::new(),
+        };
         Self { graph, layers: 0, norm_epsilon, norm_momentum, initial: InitialWeights::FanOut }
     }
 
@@ -45,14 +50,24 @@ impl Builder {
         self.graph.nodes.len().checked_sub(1).map_or(Source::Image, Source::Node)
     }
 
-    fn push(&mut self, name: impl Into<String>, inputs: Vec<Source>, operation: Operation) -> Source {
+    fn push(
+        &mut self,
+        name: impl Into<String>,
+        inputs: Vec<Source>,
+        operation: Operation,
+    ) -> Source {
         self.layers += u32::from(operation.rules().part() == Part::Main);
         self.graph.nodes.push(Node { name: name.into(), inputs, operation });
         self.last()
     }
 
     /// A convolution without bias.
-    pub fn convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
+    pub fn convolution(
+        &mut self,
+        name: impl Into<String>,
+        input: Source,
+        geometry: Geometry,
+    ) -> Source {
         self.convolution_with(name, input, geometry, false)
     }
 
@@ -69,12 +84,24 @@ impl Builder {
     }
 
     /// A convolution with bias.
-    pub fn biased_convolution(&mut self, name: impl Into<String>, input: Source, geometry: Geometry) -> Source {
+    pub fn biased_convolution(
+        &mut self,
+        name: impl Into<String>,
+        input: Source,
+        geometry: Geometry,
+    ) -> Source {
         self.convolution_with(name, input, geometry, true)
     }
 
-    fn convolution_with(&mut self, name: impl Into<String>, input: Source, geometry: Geometry, bias: bool) -> Source {
-        let Geometry { channels: [in_channels, out_channels], kernel, stride, padding, groups } = geometry;
+    fn convolution_with(
+        &mut self,
+        name: impl Into<String>,
+        input: Source,
+        geometry: Geometry,
+        bias: bool,
+    ) -> Source {
+        let Geometry { channels: [in_channels, out_channels], kernel, stride, padding, groups } =
+            geometry;
         let operation = Operation::Convolution(Convolution {
             in_channels,
             out_channels,
@@ -124,7 +151,12 @@ impl Builder {
     }
 
     /// The last node's output with a learned factor for each channel.
-    pub fn layer_scale(&mut self, name: impl Into<String>, channels: usize, initial: f32) -> Source {
+    pub fn layer_scale(
+        &mut self,
+        name: impl Into<String>,
+        channels: usize,
+        initial: f32,
+    ) -> Source {
         let input = self.last();
         self.push(name, vec![input], Operation::LayerScale(LayerScale { channels, initial }))
     }
@@ -132,12 +164,19 @@ impl Builder {
     /// A linear layer with bias of the last node's output.
     pub fn linear(&mut self, name: impl Into<String>, [inputs, outputs]: [usize; 2]) -> Source {
         let input = self.last();
-        let linear = Linear { inputs, outputs, bias: true, initial: self.initial, stream: self.layers };
+        let linear =
+            Linear { inputs, outputs, bias: true, initial: self.initial, stream: self.layers };
         self.push(name, vec![input], Operation::Linear(linear))
     }
 
     /// The maximum over windows of the last node's output.
-    pub fn max_pool(&mut self, name: impl Into<String>, kernel: usize, stride: usize, padding: Padding) -> Source {
+    pub fn max_pool(
+        &mut self,
+        name: impl Into<String>,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Source {
         let input = self.last();
         self.push(name, vec![input], Operation::MaxPool(MaxPool { kernel, stride, padding }))
     }
@@ -152,9 +191,19 @@ impl Builder {
     /// layer.
     pub fn with_head(mut self, name: &str, inputs: usize, dropout: f32) -> Graph {
         let input = self.last();
-        let dropped = self.push("head_drop", vec![input], Operation::Dropout(Dropout { rate: dropout, stream: 0 }));
+        let dropped = self.push(
+            "head_drop",
+            vec![input],
+            Operation::Dropout(Dropout { rate: dropout, stream: 0 }),
+        );
         let stream = self.layers;
-        let linear = Linear { inputs, outputs: 1000, bias: true, initial: InitialWeights::Normal(0.02), stream };
+        let linear = Linear {
+            inputs,
+            outputs: 1000,
+            bias: true,
+            initial: InitialWeights::Normal(0.02),
+            stream,
+        };
         self.push(name, vec![dropped], Operation::Linear(linear));
         self.graph
     }

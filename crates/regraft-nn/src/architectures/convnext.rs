@@ -10,9 +10,15 @@ const LAYER_SCALE: f32 = 1e-6;
 /// A ConvNeXt of `depths` blocks of `widths` channels in its four stages. The share of dropped
 /// branches grows from zero at the first block to `drop_rate` at the last.
 #[must_use]
-pub fn convnext(architecture: &str, depths: [usize; 4], widths: [usize; 4], drop_rate: f32) -> Graph {
+pub fn convnext(
+    architecture: &str,
+    depths: [usize; 4],
+    widths: [usize; 4],
+    drop_rate: f32,
+) -> Graph {
     // There is no batch norm; epsilon is that of layer norms.
-    let mut builder = Builder::new(architecture, 1e-6, 0.0).with_initial(InitialWeights::Normal(0.02));
+    let mut builder =
+        Builder::new(architecture, 1e-6, 0.0).with_initial(InitialWeights::Normal(0.02));
     builder.biased_convolution("stem.0", Source::Image, patches([3, widths[0]], 4));
     builder.layer_norm("stem.1", widths[0]);
     let last_block = (depths.iter().sum::<usize>() - 1).max(1) as f32;
@@ -21,7 +27,11 @@ pub fn convnext(architecture: &str, depths: [usize; 4], widths: [usize; 4], drop
         if stage > 0 {
             let before = widths[stage - 1];
             let normalized = builder.layer_norm(format!("stages.{stage}.downsample.0"), before);
-            builder.biased_convolution(format!("stages.{stage}.downsample.1"), normalized, patches([before, width], 2));
+            builder.biased_convolution(
+                format!("stages.{stage}.downsample.1"),
+                normalized,
+                patches([before, width], 2),
+            );
         }
         for block in 0..depth {
             let name = format!("stages.{stage}.blocks.{block}");
@@ -36,7 +46,13 @@ pub fn convnext(architecture: &str, depths: [usize; 4], widths: [usize; 4], drop
 
 fn add_block(builder: &mut Builder, name: &str, width: usize, drop_rate: f32) {
     let start = builder.last();
-    let filter = Geometry { channels: [width; 2], kernel: 7, stride: 1, padding: Padding::Each(3), groups: width };
+    let filter = Geometry {
+        channels: [width; 2],
+        kernel: 7,
+        stride: 1,
+        padding: Padding::Each(3),
+        groups: width,
+    };
     builder.biased_convolution(format!("{name}.conv_dw"), start, filter);
     builder.layer_norm(format!("{name}.norm"), width);
     builder.linear(format!("{name}.mlp.fc1"), [width, 4 * width]);

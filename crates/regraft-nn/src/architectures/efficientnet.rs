@@ -1,5 +1,5 @@
-//! EfficientNet-B0 (Tan and Le 2019) with timm's names, as torchvision trained it and as TensorFlow did, and EfficientNet-Lite0 (the
-//! variant of 2020 has ReLU6 and no squeeze-and-excitation).
+//! EfficientNet-B0 (Tan and Le 2019) with timm's names, as torchvision trained it and as TensorFlow
+//! did, and EfficientNet-Lite0 (the variant of 2020 has ReLU6 and no squeeze-and-excitation).
 
 use super::builder::{Builder, Geometry};
 use super::inverted_residual::{InvertedResidual, Squeeze};
@@ -40,7 +40,11 @@ impl Origin {
 /// EfficientNet-B0 with 1000 classes.
 #[must_use]
 pub fn efficientnet_b0(architecture: &str, origin: Origin) -> Graph {
-    let squeeze = |ins: usize| Squeeze { channels: ins / 4, activation: Function::Silu, gate: Function::Sigmoid };
+    let squeeze = |ins: usize| Squeeze {
+        channels: ins / 4,
+        activation: Function::Silu,
+        gate: Function::Sigmoid,
+    };
     network(architecture, origin, Function::Silu, Some(squeeze))
 }
 
@@ -51,13 +55,24 @@ pub fn efficientnet_lite0(architecture: &str) -> Graph {
 }
 
 /// `squeeze` says how a block of so many input channels weighs its channels.
-fn network(architecture: &str, origin: Origin, activation: Function, squeeze: Option<fn(usize) -> Squeeze>) -> Graph {
+fn network(
+    architecture: &str,
+    origin: Origin,
+    activation: Function,
+    squeeze: Option<fn(usize) -> Squeeze>,
+) -> Graph {
     let (epsilon, momentum) = match origin {
         Origin::PyTorch => (1e-5, 0.1),
         Origin::TensorFlow => (1e-3, 0.01),
     };
     let padding = origin.padding();
-    let whole = |channels, kernel, stride| Geometry { channels, kernel, stride, padding: padding(kernel), groups: 1 };
+    let whole = |channels, kernel, stride| Geometry {
+        channels,
+        kernel,
+        stride,
+        padding: padding(kernel),
+        groups: 1,
+    };
     let mut builder = Builder::new(architecture, epsilon, momentum);
     builder.convolution_norm("conv_stem", "bn1", Source::Image, whole([3, 32], 3, 2));
     builder.activation("act1", activation);

@@ -33,28 +33,55 @@ pub(super) struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    /// Expand, filter each channel, weigh the channels, project. A block as wide inside as its input expands nothing: it is a
-    /// depthwise-separable convolution.
+    /// Expand, filter each channel, weigh the channels, project. A block as wide inside as its
+    /// input expands nothing: it is a depthwise-separable convolution.
     pub fn add_to(self, builder: &mut Builder, name: &str) {
-        let Self { channels: [ins, width, outs], kernel, stride, padding, activation, squeeze, drop_rate } = self;
-        let pointwise = |channels| Geometry { channels, kernel: 1, stride: 1, padding: padding(1), groups: 1 };
+        let Self {
+            channels: [ins, width, outs],
+            kernel,
+            stride,
+            padding,
+            activation,
+            squeeze,
+            drop_rate,
+        } = self;
+        let pointwise =
+            |channels| Geometry { channels, kernel: 1, stride: 1, padding: padding(1), groups: 1 };
         let start = builder.last();
         let mut input = start;
         let mut number = 1;
         let mut projection = "conv_pw";
         if width != ins {
-            builder.convolution_norm(format!("{name}.conv_pw"), format!("{name}.bn1"), input, pointwise([ins, width]));
+            builder.convolution_norm(
+                format!("{name}.conv_pw"),
+                format!("{name}.bn1"),
+                input,
+                pointwise([ins, width]),
+            );
             input = builder.activation(format!("{name}.act1"), activation);
             (number, projection) = (2, "conv_pwl");
         }
-        let [filter_norm, last_norm] = [number, number + 1].map(|number| format!("{name}.bn{number}"));
-        let filter = Geometry { channels: [width, width], kernel, stride, padding: padding(kernel), groups: width };
+        let [filter_norm, last_norm] =
+            [number, number + 1].map(|number| format!("{name}.bn{number}"));
+        let filter = Geometry {
+            channels: [width, width],
+            kernel,
+            stride,
+            padding: padding(kernel),
+            groups: width,
+        };
         builder.convolution_norm(format!("{name}.conv_dw"), filter_norm, input, filter);
         let mut filtered = builder.activation(format!("{name}.act{number}"), activation);
         if let Some(Squeeze { channels, activation, gate }) = squeeze {
-            filtered = squeeze_excite(builder, &format!("{name}.se"), width, channels, activation, gate);
+            filtered =
+                squeeze_excite(builder, &format!("{name}.se"), width, channels, activation, gate);
         }
-        builder.convolution_norm(format!("{name}.{projection}"), last_norm, filtered, pointwise([width, outs]));
+        builder.convolution_norm(
+            format!("{name}.{projection}"),
+            last_norm,
+            filtered,
+            pointwise([width, outs]),
+        );
         if stride == 1 && ins == outs {
             builder.add(format!("{name}.add"), start, drop_rate);
         }

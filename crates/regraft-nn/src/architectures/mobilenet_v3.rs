@@ -15,7 +15,11 @@ use Function::{HardSwish, Relu};
 const STAGES: [&[Block]; 6] = [
     &[Block(3, 1, 16, 16, false, Relu)],
     &[Block(3, 2, 64, 24, false, Relu), Block(3, 1, 72, 24, false, Relu)],
-    &[Block(5, 2, 72, 40, true, Relu), Block(5, 1, 120, 40, true, Relu), Block(5, 1, 120, 40, true, Relu)],
+    &[
+        Block(5, 2, 72, 40, true, Relu),
+        Block(5, 1, 120, 40, true, Relu),
+        Block(5, 1, 120, 40, true, Relu),
+    ],
     &[
         Block(3, 2, 240, 80, false, HardSwish),
         Block(3, 1, 200, 80, false, HardSwish),
@@ -23,7 +27,11 @@ const STAGES: [&[Block]; 6] = [
         Block(3, 1, 184, 80, false, HardSwish),
     ],
     &[Block(3, 1, 480, 112, true, HardSwish), Block(3, 1, 672, 112, true, HardSwish)],
-    &[Block(5, 2, 672, 160, true, HardSwish), Block(5, 1, 960, 160, true, HardSwish), Block(5, 1, 960, 160, true, HardSwish)],
+    &[
+        Block(5, 2, 672, 160, true, HardSwish),
+        Block(5, 1, 960, 160, true, HardSwish),
+        Block(5, 1, 960, 160, true, HardSwish),
+    ],
 ];
 
 /// MobileNetV3-Large with 1000 classes and these constants of batch norm.
@@ -34,7 +42,9 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
     builder.activation("act1", HardSwish);
     let mut channels = 16;
     for (stage, blocks) in STAGES.into_iter().enumerate() {
-        for (place, &Block(kernel, stride, width, outs, weighs, activation)) in blocks.iter().enumerate() {
+        for (place, &Block(kernel, stride, width, outs, weighs, activation)) in
+            blocks.iter().enumerate()
+        {
             let reduced = multiple_of_eight(width / 4);
             let block = InvertedResidual {
                 channels: [channels, width, outs],
@@ -42,7 +52,11 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
                 stride,
                 padding,
                 activation,
-                squeeze: weighs.then_some(Squeeze { channels: reduced, activation: Relu, gate: Function::HardSigmoid }),
+                squeeze: weighs.then_some(Squeeze {
+                    channels: reduced,
+                    activation: Relu,
+                    gate: Function::HardSigmoid,
+                }),
                 drop_rate: 0.0,
             };
             block.add_to(&mut builder, &format!("blocks.{stage}.{place}"));
@@ -51,7 +65,12 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
     }
     // timm's last stage is a convolution alone.
     let last = builder.last();
-    builder.convolution_norm("blocks.6.0.conv", "blocks.6.0.bn1", last, geometry([channels, 960], 1, 1));
+    builder.convolution_norm(
+        "blocks.6.0.conv",
+        "blocks.6.0.bn1",
+        last,
+        geometry([channels, 960], 1, 1),
+    );
     builder.activation("blocks.6.0.act1", HardSwish);
     let pooled = builder.global_average_pool("global_pool");
     builder.biased_convolution("conv_head", pooled, geometry([960, 1280], 1, 1));

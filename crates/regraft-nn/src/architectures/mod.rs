@@ -63,7 +63,17 @@ const fn imagenet(
     build: fn(&str) -> Graph,
 ) -> Architecture {
     let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
-    Architecture { name, image_size: 224, resize_side, interpolation, mean, std, source_accuracy, weights, build }
+    Architecture {
+        name,
+        image_size: 224,
+        resize_side,
+        interpolation,
+        mean,
+        std,
+        source_accuracy,
+        weights,
+        build,
+    }
 }
 
 const fn resnet(
@@ -75,8 +85,8 @@ const fn resnet(
     imagenet(name, 256, SourceInterpolation::Bilinear, source_accuracy, weights, build)
 }
 
-/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1` weights; for those that torchvision
-/// lacks, timm's.
+/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1`
+/// weights; for those that torchvision lacks, timm's.
 pub const ALL: [Architecture; 11] = [
     Architecture {
         name: "efficientnet_lite0",
@@ -89,27 +99,43 @@ pub const ALL: [Architecture; 11] = [
         weights: "embedded",
         build: efficientnet::efficientnet_lite0,
     },
-    resnet("resnet18", "69.758", "--weights resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k", |name| {
-        resnet::resnet(name, [2, 2, 2, 2], false)
-    }),
-    resnet("resnet34", "73.314", "--weights resnet34-b627a593.pth (torchvision) or timm/resnet34.tv_in1k", |name| {
-        resnet::resnet(name, [3, 4, 6, 3], false)
-    }),
-    resnet("resnet50", "76.130", "--weights resnet50-0676ba61.pth (torchvision) or timm/resnet50.tv_in1k", |name| {
-        resnet::resnet(name, [3, 4, 6, 3], true)
-    }),
-    resnet("resnet101", "77.374", "--weights resnet101-63fe2227.pth (torchvision) or timm/resnet101.tv_in1k", |name| {
-        resnet::resnet(name, [3, 4, 23, 3], true)
-    }),
-    resnet("resnet152", "78.312", "--weights resnet152-394f9c45.pth (torchvision) or timm/resnet152.tv_in1k", |name| {
-        resnet::resnet(name, [3, 8, 36, 3], true)
-    }),
+    resnet(
+        "resnet18",
+        "69.758",
+        "--weights resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k",
+        |name| resnet::resnet(name, [2, 2, 2, 2], false),
+    ),
+    resnet(
+        "resnet34",
+        "73.314",
+        "--weights resnet34-b627a593.pth (torchvision) or timm/resnet34.tv_in1k",
+        |name| resnet::resnet(name, [3, 4, 6, 3], false),
+    ),
+    resnet(
+        "resnet50",
+        "76.130",
+        "--weights resnet50-0676ba61.pth (torchvision) or timm/resnet50.tv_in1k",
+        |name| resnet::resnet(name, [3, 4, 6, 3], true),
+    ),
+    resnet(
+        "resnet101",
+        "77.374",
+        "--weights resnet101-63fe2227.pth (torchvision) or timm/resnet101.tv_in1k",
+        |name| resnet::resnet(name, [3, 4, 23, 3], true),
+    ),
+    resnet(
+        "resnet152",
+        "78.312",
+        "--weights resnet152-394f9c45.pth (torchvision) or timm/resnet152.tv_in1k",
+        |name| resnet::resnet(name, [3, 8, 36, 3], true),
+    ),
     imagenet(
         "efficientnet_b0",
         256,
         SourceInterpolation::Bicubic,
         "77.692",
-        "--weights efficientnet_b0_rwightman-7f5810bc.pth (torchvision) or timm/efficientnet_b0.ra_in1k",
+        "--weights efficientnet_b0_rwightman-7f5810bc.pth (torchvision) or \
+         timm/efficientnet_b0.ra_in1k",
         |name| efficientnet::efficientnet_b0(name, Origin::PyTorch),
     ),
     imagenet(
@@ -158,7 +184,8 @@ mod tests {
     use crate::ops::Operation;
     use crate::parameters::parameters;
 
-    /// Parameter counts and multiply-adds as torchvision publishes them (Lite0: the TensorFlow repository).
+    /// Parameter counts and multiply-adds as torchvision publishes them (Lite0: the TensorFlow
+    /// repository).
     #[test]
     fn sizes_are_the_published_ones() {
         let published = [
@@ -184,7 +211,8 @@ mod tests {
             assert_eq!(learned, count, "{name}");
             let measured = graph.multiply_adds(224).expect("224 is large enough") as f64 / 1e9;
             assert!(
-                (measured - billions).abs() < 0.001 + 0.01 * f64::from(u8::from(name.starts_with('e'))),
+                (measured - billions).abs()
+                    < 0.001 + 0.01 * f64::from(u8::from(name.starts_with('e'))),
                 "{name}: {measured}"
             );
         }
@@ -195,7 +223,8 @@ mod tests {
         let last = |graph: &Graph, name: &str| {
             let nodes = graph.nodes_through(name).expect("a layer");
             let layers = graph.layers();
-            let layer = layers.iter().find(|layer| layer.nodes.end == nodes).expect("a cut between layers");
+            let layer =
+                layers.iter().find(|layer| layer.nodes.end == nodes).expect("a cut between layers");
             graph.nodes[layer.main].name.clone()
         };
         let graph = find("resnet18").expect("a known name").graph();
@@ -204,14 +233,18 @@ mod tests {
         assert_eq!(last(&graph, "conv1"), "conv1");
         assert_eq!(last(&graph, "maxpool"), "maxpool");
         let error = graph.nodes_through("layer").expect_err("no such layer").to_string();
-        assert!(error.contains("conv1, maxpool, layer1, layer2, layer3, layer4, avgpool, fc"), "{error}");
+        assert!(
+            error.contains("conv1, maxpool, layer1, layer2, layer3, layer4, avgpool, fc"),
+            "{error}"
+        );
         let lite = find("efficientnet_lite0").expect("a known name").graph();
         assert_eq!(last(&lite, "blocks.3"), "blocks.3.2.conv_pwl");
         assert!(graph.shapes(1).is_ok() && lite.shapes(1).is_ok());
         assert!(graph.shapes(0).is_err());
     }
 
-    /// Initial weights and dropped branches are drawn from streams of these numbers: another number is another network.
+    /// Initial weights and dropped branches are drawn from streams of these numbers: another number
+    /// is another network.
     #[test]
     fn random_streams_keep_their_numbers() {
         let streams = |name: &str| {
@@ -221,8 +254,17 @@ mod tests {
                 Operation::Add(add) => Some(add.stream),
                 _ => None,
             };
-            let of = |wanted: &str| graph.nodes.iter().find(|node| node.name == wanted).and_then(stream);
-            ["conv1", "layer1.0.conv1", "layer2.0.downsample.0", "layer2.0.add", "conv_head", "blocks.1.1.add"].map(of)
+            let of =
+                |wanted: &str| graph.nodes.iter().find(|node| node.name == wanted).and_then(stream);
+            [
+                "conv1",
+                "layer1.0.conv1",
+                "layer2.0.downsample.0",
+                "layer2.0.add",
+                "conv_head",
+                "blocks.1.1.add",
+            ]
+            .map(of)
         };
         assert_eq!(streams("resnet18"), [Some(0), Some(2), Some(6), Some(8), None, None]);
         assert_eq!(streams("efficientnet_lite0"), [None, None, None, None, Some(48), Some(8)]);

@@ -1,10 +1,12 @@
-//! ResNet (He et al. 2015), as torchvision builds it ("v1.5": the stride of a bottleneck is in its 3x3 convolution).
+//! ResNet (He et al. 2015), as torchvision builds it ("v1.5": the stride of a bottleneck is in its
+//! 3x3 convolution).
 
 use super::builder::{Builder, Geometry};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, Padding};
 
-/// A ResNet of `blocks` blocks in its four stages, of two 3x3 convolutions each or, if `bottleneck`, of 1x1, 3x3 and 1x1.
+/// A ResNet of `blocks` blocks in its four stages, of two 3x3 convolutions each or, if
+/// `bottleneck`, of 1x1, 3x3 and 1x1.
 #[must_use]
 pub fn resnet(architecture: &str, blocks: [usize; 4], bottleneck: bool) -> Graph {
     let mut builder = Builder::new(architecture, 1e-5, 0.1);
@@ -26,7 +28,15 @@ pub fn resnet(architecture: &str, blocks: [usize; 4], bottleneck: bool) -> Graph
     builder.with_head("fc", channels, 0.0)
 }
 
-fn add_block(builder: &mut Builder, name: &str, ins: usize, width: usize, outs: usize, stride: usize, bottleneck: bool) {
+fn add_block(
+    builder: &mut Builder,
+    name: &str,
+    ins: usize,
+    width: usize,
+    outs: usize,
+    stride: usize,
+    bottleneck: bool,
+) {
     let start = builder.last();
     let mut residual = start;
     if stride != 1 || ins != outs {
@@ -60,6 +70,7 @@ fn convolution(
     kernel: usize,
     stride: usize,
 ) -> Source {
-    let geometry = Geometry { channels, kernel, stride, padding: Padding::Each(kernel / 2), groups: 1 };
+    let geometry =
+        Geometry { channels, kernel, stride, padding: Padding::Each(kernel / 2), groups: 1 };
     builder.convolution_norm(name, norm, input, geometry)
 }

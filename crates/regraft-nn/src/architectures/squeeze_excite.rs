@@ -15,11 +15,25 @@ pub(super) fn squeeze_excite(
     gate: Function,
 ) -> Source {
     let map = builder.last();
-    let pointwise = |channels| Geometry { channels, kernel: 1, stride: 1, padding: Padding::Each(0), groups: 1 };
+    let pointwise = |channels| Geometry {
+        channels,
+        kernel: 1,
+        stride: 1,
+        padding: Padding::Each(0),
+        groups: 1,
+    };
     let pooled = builder.global_average_pool(format!("{name}.pool"));
-    builder.biased_convolution(format!("{name}.conv_reduce"), pooled, pointwise([channels, reduced]));
+    builder.biased_convolution(
+        format!("{name}.conv_reduce"),
+        pooled,
+        pointwise([channels, reduced]),
+    );
     let squeezed = builder.activation(format!("{name}.act1"), activation);
-    builder.biased_convolution(format!("{name}.conv_expand"), squeezed, pointwise([reduced, channels]));
+    builder.biased_convolution(
+        format!("{name}.conv_expand"),
+        squeezed,
+        pointwise([reduced, channels]),
+    );
     builder.activation(format!("{name}.gate"), gate);
     builder.multiply(format!("{name}.multiply"), map)
 }

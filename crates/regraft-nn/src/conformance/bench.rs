@@ -2,7 +2,8 @@
 
 use crate::architectures;
 use crate::engine::{
-    Engine, Input, Loss, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, Target, TrainBatch, Update,
+    Engine, Input, Loss, LossSettings, Optimizer, Reduction, State, StepOutput, StepPart, Target,
+    TrainBatch, Update,
 };
 use crate::graph::Graph;
 use crate::initialize::{HeadInitialization, from_scratch};
@@ -15,8 +16,10 @@ use regraft_base::random::{Draws, Purpose};
 pub type Open = dyn Fn(Graph, usize, Precision) -> Box<dyn Engine>;
 
 /// Softmax cross-entropy and its mean.
-pub(super) const MEAN: LossSettings =
-    LossSettings { loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 }, reduction: Reduction::Mean };
+pub(super) const MEAN: LossSettings = LossSettings {
+    loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 },
+    reduction: Reduction::Mean,
+};
 /// Families that use every operation between them.
 pub(super) const ARCHITECTURES: [&str; 3] = ["resnet18", "efficientnet_b0", "convnext_tiny"];
 /// Side of the images in pixels.
@@ -56,12 +59,16 @@ impl Images {
 pub(super) fn images(number: u32, count: usize, side: usize) -> Images {
     let mut draws = Draws::new(11, Purpose::Fixture, 0, number);
     let values = (0..count * side * side * 3).map(|_| draws.range(-2.0, 2.0)).collect();
-    Images { values, labels: (0..count as u32).map(|place| (place + number) % CLASSES as u32).collect() }
+    Images {
+        values,
+        labels: (0..count as u32).map(|place| (place + number) % CLASSES as u32).collect(),
+    }
 }
 
 /// An architecture with few classes that learns with running statistics and drops nothing.
 pub(super) fn graph(architecture: &str) -> Graph {
-    let known = architectures::find(architecture).unwrap_or_else(|| panic!("{architecture} is an architecture"));
+    let known = architectures::find(architecture)
+        .unwrap_or_else(|| panic!("{architecture} is an architecture"));
     let mut graph = known.graph();
     narrow(&mut graph, if architecture == "efficientnet_b0" { 2 } else { 4 });
     graph = graph.with_classes(CLASSES);
@@ -125,7 +132,11 @@ impl<'a> Bench<'a> {
                 Role::NormWeight | Role::Scale | Role::RunningVariance => (0.5, 1.5),
                 Role::Bias | Role::NormBias | Role::RunningMean => (-0.2, 0.2),
             };
-            state.entry(info.name).or_default().iter_mut().for_each(|value| *value = draws.range(low, high));
+            state
+                .entry(info.name)
+                .or_default()
+                .iter_mut()
+                .for_each(|value| *value = draws.range(low, high));
         }
         let mut engine = self.bare(graph, side);
         engine.load_state(&state).expect("every tensor");
@@ -149,21 +160,40 @@ impl<'a> Bench<'a> {
 }
 
 /// An update by one rate for all layers.
-pub(super) fn update(rates: &[f32], optimizer: Optimizer, weight_decay: f32, step: u64) -> Update<'_> {
-    Update { optimizer, learning_rates: rates, weight_decay, decay_bias_norm: true, step, gradient_scale: 1.0 }
+pub(super) fn update(
+    rates: &[f32],
+    optimizer: Optimizer,
+    weight_decay: f32,
+    step: u64,
+) -> Update<'_> {
+    Update {
+        optimizer,
+        learning_rates: rates,
+        weight_decay,
+        decay_bias_norm: true,
+        step,
+        gradient_scale: 1.0,
+    }
 }
 
 /// The gradients of a whole step.
-pub(super) fn gradients(engine: &mut dyn Engine, batch: &TrainBatch<'_>, loss: LossSettings) -> StepOutput {
+pub(super) fn gradients(
+    engine: &mut dyn Engine,
+    batch: &TrainBatch<'_>,
+    loss: LossSettings,
+) -> StepOutput {
     let count = batch.target.images(engine.graph().classes());
     engine.gradients(batch, loss, StepPart::whole(count)).expect("a batch that fits")
 }
 
-/// What the gradients in an engine are, by a step of plain descent, after which the tensors are what they were.
+/// What the gradients in an engine are, by a step of plain descent, after which the tensors are
+/// what they were.
 pub(super) fn gradients_of(engine: &mut dyn Engine) -> State {
     let before = engine.state();
     let rates = vec![1.0; engine.graph().nodes.len()];
-    engine.update(&update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1)).expect("gradients are there");
+    engine
+        .update(&update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1))
+        .expect("gradients are there");
     let mut moved = engine.state();
     engine.load_state(&before).expect("its own tensors");
     for (name, values) in &mut moved {
@@ -173,7 +203,10 @@ pub(super) fn gradients_of(engine: &mut dyn Engine) -> State {
 }
 
 /// The largest difference between two lists of numbers, in shares of the largest number.
-pub(super) fn difference<'n>(found: impl IntoIterator<Item = &'n f32>, expected: impl IntoIterator<Item = f64>) -> f64 {
+pub(super) fn difference<'n>(
+    found: impl IntoIterator<Item = &'n f32>,
+    expected: impl IntoIterator<Item = f64>,
+) -> f64 {
     let (mut worst, mut largest) = (0.0_f64, 1e-30_f64);
     for (found, expected) in found.into_iter().zip(expected) {
         worst = worst.max((f64::from(*found) - expected).abs());
@@ -185,7 +218,12 @@ pub(super) fn difference<'n>(found: impl IntoIterator<Item = &'n f32>, expected:
 /// Whether two states are the same to the bit.
 pub(super) fn same(one: &State, other: &State) -> bool {
     let bits = |state: &State| -> Vec<(String, Vec<u32>)> {
-        state.iter().map(|(name, values)| (name.clone(), values.iter().map(|value| value.to_bits()).collect())).collect()
+        state
+            .iter()
+            .map(|(name, values)| {
+                (name.clone(), values.iter().map(|value| value.to_bits()).collect())
+            })
+            .collect()
     };
     bits(one) == bits(other)
 }

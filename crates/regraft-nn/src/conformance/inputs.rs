@@ -9,7 +9,8 @@ pub fn an_image_does_not_depend_on_its_batch(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let mut engine = bench.engine(graph(architecture), SIDE);
         let images = images(30, BATCH, SIDE);
-        let together = engine.evaluate(Input::values(&images.values), BATCH).expect("images that fit");
+        let together =
+            engine.evaluate(Input::values(&images.values), BATCH).expect("images that fit");
         assert_eq!(together.len(), BATCH * CLASSES);
         let alone: Vec<f32> = images
             .values
@@ -20,16 +21,19 @@ pub fn an_image_does_not_depend_on_its_batch(bench: &Bench<'_>) {
     }
 }
 
-/// The head's input is the output of the node before it; a network of the head alone makes the same logits of it.
+/// The head's input is the output of the node before it; a network of the head alone makes the same
+/// logits of it.
 pub fn features_are_the_heads_input(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let mut engine = bench.engine(graph(architecture), SIDE);
         let images = images(31, BATCH, SIDE);
         let node = engine.graph().backbone() - 1;
         let shapes = engine.graph().shapes(SIDE).expect("large enough");
-        let features = engine.features(Input::values(&images.values), BATCH, node).expect("images that fit");
+        let features =
+            engine.features(Input::values(&images.values), BATCH, node).expect("images that fit");
         assert_eq!(features.len(), BATCH * shapes[node].length(), "{architecture}");
-        let logits = engine.evaluate(Input::values(&images.values), BATCH).expect("images that fit");
+        let logits =
+            engine.evaluate(Input::values(&images.values), BATCH).expect("images that fit");
         let mut head = bench.bare(engine.graph().head_alone(), 1);
         head.load_state(&engine.state()).expect("the head's tensors are among them");
         let found = head.evaluate(Input::values(&features), BATCH).expect("features that fit");
@@ -37,7 +41,9 @@ pub fn features_are_the_heads_input(bench: &Bench<'_>) {
         assert!(worst < 1e-6, "{architecture}: {worst}");
         // Every node has an output, also those that an engine never has in memory.
         for (node, shape) in shapes.iter().enumerate().step_by(7) {
-            let output = engine.features(Input::values(&images.values), BATCH, node).expect("images that fit");
+            let output = engine
+                .features(Input::values(&images.values), BATCH, node)
+                .expect("images that fit");
             assert_eq!(output.len(), BATCH * shape.length(), "{architecture}: node {node}");
             assert!(output.iter().all(|value| value.is_finite()), "{architecture}: node {node}");
         }
@@ -68,7 +74,8 @@ pub fn pixels_are_normalised_and_mixed_as_they_load(bench: &Bench<'_>) {
     normalisation.apply(&pixels, &mut values);
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let expected = engine.evaluate(Input::values(&values), BATCH).expect("images that fit");
-    let found = engine.evaluate(Input::pixels(&pixels, normalisation), BATCH).expect("images that fit");
+    let found =
+        engine.evaluate(Input::pixels(&pixels, normalisation), BATCH).expect("images that fit");
     assert_eq!(found, expected, "not mixed");
     let part = Input { part: Some([1, BATCH]), ..Input::pixels(&pixels, normalisation) };
     let found = engine.evaluate(part, BATCH - 1).expect("images that fit");
@@ -83,7 +90,11 @@ pub fn pixels_are_normalised_and_mixed_as_they_load(bench: &Bench<'_>) {
                 let other = values[(image + BATCH - 1) % BATCH * length + within];
                 match mix {
                     Mix::Blend(kept) => kept * values[at] + (1.0 - kept) * other,
-                    Mix::Paste { .. } if (top..bottom).contains(&row) && (left..right).contains(&column) => other,
+                    Mix::Paste { .. }
+                        if (top..bottom).contains(&row) && (left..right).contains(&column) =>
+                    {
+                        other
+                    }
                     Mix::Paste { .. } => values[at],
                 }
             })
@@ -92,7 +103,8 @@ pub fn pixels_are_normalised_and_mixed_as_they_load(bench: &Bench<'_>) {
         let batch = |input| TrainBatch { input, ..images.batch() };
         let expected = gradients(&mut *engine, &batch(Input::values(&mixed)), MEAN).losses;
         for input in [Input::values(&values), Input::pixels(&pixels, normalisation)] {
-            let found = gradients(&mut *engine, &batch(Input { mix: Some(mix), ..input }), MEAN).losses;
+            let found =
+                gradients(&mut *engine, &batch(Input { mix: Some(mix), ..input }), MEAN).losses;
             assert_eq!(found, expected, "{mix:?}");
         }
     }

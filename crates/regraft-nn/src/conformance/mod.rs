@@ -57,12 +57,14 @@ macro_rules! conformance_tests {
             mod $case {
                 #[test]
                 fn in_f32() {
-                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open, $crate::precision::Precision::F32));
+                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open,
+                        $crate::precision::Precision::F32));
                 }
 
                 #[test]
                 fn in_bf16() {
-                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open, $crate::precision::Precision::Bf16));
+                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open,
+                        $crate::precision::Precision::Bf16));
                 }
             }
         )+

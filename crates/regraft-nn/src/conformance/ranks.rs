@@ -15,7 +15,8 @@ struct Said {
 
 /// The gradients of a batch by so many ranks, each with its share of the images.
 fn ranks(bench: &Bench<'_>, graph: &Graph, size: usize, images: &Images) -> Vec<Said> {
-    let mut engines: Vec<Box<dyn Engine>> = (0..size).map(|_| bench.engine(graph.clone(), SIDE)).collect();
+    let mut engines: Vec<Box<dyn Engine>> =
+        (0..size).map(|_| bench.engine(graph.clone(), SIDE)).collect();
     std::thread::scope(|scope| {
         let ranks = engines.iter_mut().zip(Threads::new(size)).map(|(engine, collective)| {
             scope.spawn(move || {
@@ -40,8 +41,9 @@ fn ranks(bench: &Bench<'_>, graph: &Graph, size: usize, images: &Images) -> Vec<
     })
 }
 
-/// Losses are those of one engine to the bit, and gradients within the rounding of their sums: for any number of ranks, also if
-/// some have no image. The same number of ranks gives the same bits, in all of them.
+/// Losses are those of one engine to the bit, and gradients within the rounding of their sums: for
+/// any number of ranks, also if some have no image. The same number of ranks gives the same bits,
+/// in all of them.
 pub fn ranks_agree_with_one_engine(bench: &Bench<'_>) {
     let graph = graph("efficientnet_b0");
     let images = images(70, 5, SIDE);
@@ -50,18 +52,24 @@ pub fn ranks_agree_with_one_engine(bench: &Bench<'_>) {
     let expected = gradients_of(&mut *one);
     for size in [1, 2, 3, 7] {
         let [first, again] = [0, 1].map(|_| ranks(bench, &graph, size, &images));
-        let found: Vec<f32> =
-            first.iter().flat_map(|said| said.output.as_ref().expect("a share that fits").losses.clone()).collect();
+        let found: Vec<f32> = first
+            .iter()
+            .flat_map(|said| said.output.as_ref().expect("a share that fits").losses.clone())
+            .collect();
         assert_eq!(found, losses, "{size} ranks");
         let of = |said: &Said| said.gradients.clone().expect("gradients");
         let shared = of(&first[0]);
         assert!(first.iter().chain(&again).all(|said| same(&of(said), &shared)), "{size} ranks");
-        let worst = difference(shared.values().flatten(), expected.values().flatten().map(|&value| f64::from(value)));
+        let worst = difference(
+            shared.values().flatten(),
+            expected.values().flatten().map(|&value| f64::from(value)),
+        );
         assert!(worst < bench.tolerance(1e-5, 0.03), "{size} ranks: {worst}");
     }
 }
 
-/// Running statistics that follow batches are the same in all ranks, and those of frozen layers stay to the bit.
+/// Running statistics that follow batches are the same in all ranks, and those of frozen layers
+/// stay to the bit.
 pub fn ranks_share_their_running_statistics(bench: &Bench<'_>) {
     let mut graph = graph("efficientnet_b0");
     graph.set_norm_statistics(NormStatistics::Batch);
@@ -78,6 +86,10 @@ pub fn ranks_end_together_if_one_refuses(bench: &Bench<'_>) {
     let mut images = images(72, 4, SIDE);
     images.labels[3] = CLASSES as u32;
     let said = ranks(bench, &graph, 2, &images);
-    let errors: Vec<EngineError> = said.into_iter().map(|rank| rank.output.expect_err("a refusal")).collect();
-    assert_eq!(errors, [EngineError::Peer, EngineError::Label { label: CLASSES as u32, classes: CLASSES }]);
+    let errors: Vec<EngineError> =
+        said.into_iter().map(|rank| rank.output.expect_err("a refusal")).collect();
+    assert_eq!(
+        errors,
+        [EngineError::Peer, EngineError::Label { label: CLASSES as u32, classes: CLASSES }]
+    );
 }

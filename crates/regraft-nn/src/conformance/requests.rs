@@ -1,7 +1,9 @@
 //! Requests that an engine refuses, and stays usable after.
 
 use super::bench::*;
-use crate::engine::{EngineError, Input, Loss, LossSettings, Optimizer, State, StepPart, Target, TrainBatch};
+use crate::engine::{
+    EngineError, Input, Loss, LossSettings, Optimizer, State, StepPart, Target, TrainBatch,
+};
 
 /// Lengths, labels and tensors that do not fit are errors that say what was expected.
 pub fn requests_that_do_not_fit_are_refused(bench: &Bench<'_>) {
@@ -19,7 +21,10 @@ pub fn requests_that_do_not_fit_are_refused(bench: &Bench<'_>) {
     is_length(engine.evaluate(reach, 2).err(), (3 * length, 4 * length));
     let whole = StepPart::whole(BATCH);
     let mut refused = |batch: TrainBatch<'_>, loss| engine.gradients(&batch, loss, whole).err();
-    is_length(refused(TrainBatch { input: short, ..images.batch() }, MEAN), (2 * length, 3 * length));
+    is_length(
+        refused(TrainBatch { input: short, ..images.batch() }, MEAN),
+        (2 * length, 3 * length),
+    );
     is_length(refused(TrainBatch { weights: Some(&[1.0]), ..images.batch() }, MEAN), (1, BATCH));
     let labels = [0, CLASSES as u32, 1];
     let error = refused(TrainBatch { target: Target::Labels(&labels), ..images.batch() }, MEAN);
@@ -36,7 +41,11 @@ pub fn requests_that_do_not_fit_are_refused(bench: &Bench<'_>) {
     is_length(engine.load_state(&longer).err(), (CLASSES + 1, CLASSES));
     let memory: State = [("fc.bias.momentum".to_owned(), vec![0.0])].into();
     is_length(engine.load_optimizer_state(&memory).err(), (1, CLASSES));
-    assert!(same(&engine.state(), &before) && !engine.has_average() && engine.optimizer_state().is_empty());
+    assert!(
+        same(&engine.state(), &before)
+            && !engine.has_average()
+            && engine.optimizer_state().is_empty()
+    );
     gradients(&mut *engine, &images.batch(), MEAN);
 }
 
@@ -45,13 +54,19 @@ pub fn an_update_without_gradients_is_refused(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let rates = vec![1e-3; engine.graph().nodes.len()];
     let plain = update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
-    assert_eq!(engine.update(&plain), Err(EngineError::NoGradient(engine.parameters()[0].name.clone())));
+    assert_eq!(
+        engine.update(&plain),
+        Err(EngineError::NoGradient(engine.parameters()[0].name.clone()))
+    );
     engine.freeze(usize::MAX);
     let images = images(61, BATCH, SIDE);
     gradients(&mut *engine, &images.batch(), MEAN);
     assert_eq!(engine.update(&plain), Ok(()));
     engine.freeze(0);
-    assert_eq!(engine.update(&plain), Err(EngineError::NoGradient(engine.parameters()[0].name.clone())));
+    assert_eq!(
+        engine.update(&plain),
+        Err(EngineError::NoGradient(engine.parameters()[0].name.clone()))
+    );
     gradients(&mut *engine, &images.batch(), MEAN);
     let short = update(&rates[1..], Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
     assert!(matches!(engine.update(&short), Err(EngineError::Length { .. })));

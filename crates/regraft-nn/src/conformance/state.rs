@@ -12,7 +12,9 @@ fn train(engine: &mut dyn Engine, steps: std::ops::Range<u64>) -> Vec<f32> {
     for step in steps {
         let images = images(40 + step as u32, BATCH, SIDE);
         losses.extend(gradients(engine, &images.batch(), MEAN).losses);
-        engine.update(&update(&rates, Optimizer::AdamW(AdamSettings::default()), 0.1, step)).expect("gradients are there");
+        engine
+            .update(&update(&rates, Optimizer::AdamW(AdamSettings::default()), 0.1, step))
+            .expect("gradients are there");
         engine.follow_average(0.9);
     }
     losses
@@ -35,7 +37,10 @@ pub fn tensors_come_back_as_they_were_given(bench: &Bench<'_>) {
             assert_eq!(state[&info.name].len(), info.length(), "{}", info.name);
         }
         for (number, values) in state.values_mut().enumerate() {
-            values.iter_mut().enumerate().for_each(|(at, value)| *value = (number + 1) as f32 + at as f32 / 8.0);
+            values
+                .iter_mut()
+                .enumerate()
+                .for_each(|(at, value)| *value = (number + 1) as f32 + at as f32 / 8.0);
         }
         let mut other = bench.bare(graph(architecture), SIDE);
         other.load_state(&state).expect("every tensor");
@@ -53,7 +58,10 @@ pub fn training_goes_on_to_the_bit_in_another_engine(bench: &Bench<'_>) {
     other.load_optimizer_state(&whole.optimizer_state()).expect("its memory");
     other.load_average(whole.average().as_ref()).expect("its average");
     assert_eq!(train(&mut *other, 3..5), train(&mut *whole, 3..5));
-    assert!(same(&other.state(), &whole.state()) && same(&other.optimizer_state(), &whole.optimizer_state()));
+    assert!(
+        same(&other.state(), &whole.state())
+            && same(&other.optimizer_state(), &whole.optimizer_state())
+    );
     let [one, two] = [&other, &whole].map(|engine| engine.average().expect("an average is kept"));
     assert!(same(&one, &two));
     // And in the same one, put back to where it was.
@@ -65,27 +73,36 @@ pub fn training_goes_on_to_the_bit_in_another_engine(bench: &Bench<'_>) {
     assert_eq!(train(&mut *whole, 5..6), first);
     whole.load_average(None).expect("no average");
     whole.load_optimizer_state(&State::new()).expect("no memory");
-    assert!(!whole.has_average() && whole.average().is_none() && whole.optimizer_state().is_empty());
+    assert!(
+        !whole.has_average() && whole.average().is_none() && whole.optimizer_state().is_empty()
+    );
 }
 
-/// The average keeps its share and takes the rest from the network, running statistics too; equal values stay to the bit.
+/// The average keeps its share and takes the rest from the network, running statistics too; equal
+/// values stay to the bit.
 pub fn the_running_average_follows_its_formula(bench: &Bench<'_>) {
     let mut engine = learning(bench);
     engine.follow_average(0.5);
     let start = engine.state();
-    assert!(engine.average().is_some_and(|average| same(&average, &start)), "the first call copies the network");
+    assert!(
+        engine.average().is_some_and(|average| same(&average, &start)),
+        "the first call copies the network"
+    );
     let images = images(50, BATCH, SIDE);
     gradients(&mut *engine, &images.batch(), MEAN);
     let rates = vec![1e-2; engine.graph().nodes.len()];
-    engine.update(&update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1)).expect("gradients are there");
+    engine
+        .update(&update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1))
+        .expect("gradients are there");
     let now = engine.state();
     assert!(!same(&now, &start));
     engine.follow_average(0.75);
     let average = engine.average().expect("an average is kept");
     for (name, values) in &average {
         let pairs = start[name].iter().zip(&now[name]);
-        let expected: Vec<f32> =
-            pairs.map(|(&start, &now)| if start == now { start } else { start + 0.25 * (now - start) }).collect();
+        let expected: Vec<f32> = pairs
+            .map(|(&start, &now)| if start == now { start } else { start + 0.25 * (now - start) })
+            .collect();
         let worst = difference(values, expected.iter().map(|&value| f64::from(value)));
         assert!(worst < 1e-6, "{name}: {worst}");
     }
@@ -98,7 +115,9 @@ pub fn values_that_are_not_finite_are_named(bench: &Bench<'_>) {
     assert_eq!(engine.first_not_finite(), None);
     let good = engine.state();
     let mut state = good.clone();
-    for (name, value) in [("layer2.0.bn1.running_var", f32::INFINITY), ("layer1.0.conv1.weight", f32::NAN)] {
+    for (name, value) in
+        [("layer2.0.bn1.running_var", f32::INFINITY), ("layer1.0.conv1.weight", f32::NAN)]
+    {
         let last = state.get_mut(name).and_then(|values| values.last_mut()).expect("a tensor");
         *last = value;
         engine.load_state(&state).expect("every tensor");

@@ -47,7 +47,11 @@ impl Rules for BatchNorm {
             ("running_mean", Role::RunningMean),
             ("running_var", Role::RunningVariance),
         ];
-        tensors.map(|(suffix, role)| Tensor::new(format!("{node}.{suffix}"), role, vec![self.channels])).into()
+        tensors
+            .map(|(suffix, role)| {
+                Tensor::new(format!("{node}.{suffix}"), role, vec![self.channels])
+            })
+            .into()
     }
 
     fn backward_needs(&self) -> Needs {

@@ -54,7 +54,9 @@ impl Rules for Convolution {
 
     fn tensors(&self, node: &str, _image_size: usize) -> Vec<Tensor> {
         let weight = Tensor::new(format!("{node}.weight"), Role::Weight, self.weight_shape());
-        let bias = self.bias.then(|| Tensor::new(format!("{node}.bias"), Role::Bias, vec![self.out_channels]));
+        let bias = self
+            .bias
+            .then(|| Tensor::new(format!("{node}.bias"), Role::Bias, vec![self.out_channels]));
         std::iter::once(weight).chain(bias).collect()
     }
 

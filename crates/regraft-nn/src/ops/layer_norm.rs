@@ -24,7 +24,11 @@ impl Rules for LayerNorm {
 
     fn tensors(&self, node: &str, _image_size: usize) -> Vec<Tensor> {
         let tensors = [("weight", Role::NormWeight), ("bias", Role::NormBias)];
-        tensors.map(|(suffix, role)| Tensor::new(format!("{node}.{suffix}"), role, vec![self.channels])).into()
+        tensors
+            .map(|(suffix, role)| {
+                Tensor::new(format!("{node}.{suffix}"), role, vec![self.channels])
+            })
+            .into()
     }
 
     fn backward_needs(&self) -> Needs {

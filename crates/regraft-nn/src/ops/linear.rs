@@ -29,8 +29,10 @@ impl Rules for Linear {
     }
 
     fn tensors(&self, node: &str, _image_size: usize) -> Vec<Tensor> {
-        let weight = Tensor::new(format!("{node}.weight"), Role::Weight, vec![self.outputs, self.inputs]);
-        let bias = self.bias.then(|| Tensor::new(format!("{node}.bias"), Role::Bias, vec![self.outputs]));
+        let weight =
+            Tensor::new(format!("{node}.weight"), Role::Weight, vec![self.outputs, self.inputs]);
+        let bias =
+            self.bias.then(|| Tensor::new(format!("{node}.bias"), Role::Bias, vec![self.outputs]));
         std::iter::once(weight).chain(bias).collect()
     }
 

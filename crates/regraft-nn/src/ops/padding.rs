@@ -16,7 +16,9 @@ impl Padding {
     #[must_use]
     pub fn resolve(self, length: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
         match self {
-            Self::Each(padding) => (length + 2 * padding).checked_sub(kernel).map(|rest| (rest / stride + 1, padding)),
+            Self::Each(padding) => {
+                (length + 2 * padding).checked_sub(kernel).map(|rest| (rest / stride + 1, padding))
+            }
             Self::Same => {
                 let output = length.div_ceil(stride);
                 let total = ((output.checked_sub(1)?) * stride + kernel).saturating_sub(length);

@@ -1,8 +1,10 @@
-//! Checkpoints of `torch.save`, through `pytorch-reader`, which interprets a pickle's data and never calls what it names.
+//! Checkpoints of `torch.save`, through `pytorch-reader`, which interprets a pickle's data and
+//! never calls what it names.
 //!
-//! What is added here: the look over the pickle in `pickle_scan`, a bound on what tensors may claim (a view of stride 0
-//! makes gigabytes of four bytes), refusal of compressed archives (`torch.save` never compresses, and a compressed entry can
-//! claim any size), and panics of the parsers turned into errors.
+//! What is added here: the look over the pickle in `pickle_scan`, a bound on what tensors may claim
+//! (a view of stride 0 makes gigabytes of four bytes), refusal of compressed archives (`torch.save`
+//! never compresses, and a compressed entry can claim any size), and panics of the parsers turned
+//! into errors.
 
 use super::elements::{ByteOrder, FloatType, to_f32};
 use super::pickle_scan::{MAX_OPCODES, ScanError, scan_pickle};
@@ -16,30 +18,37 @@ use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
 /// Keys under which training scripts nest the state dict, in the order they are looked for.
-const NESTING_KEYS: [&str; 5] = ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict"];
+const NESTING_KEYS: [&str; 5] =
+    ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict"];
 
-/// How many of them hold a running average of the weights. timm prefers it, because it is what scored best in training.
+/// How many of them hold a running average of the weights. timm prefers it, because it is what
+/// scored best in training.
 const AVERAGES: usize = 2;
 
 /// Largest `data.pkl` accepted, in bytes. A ResNet-152 state dict's is 130 kB.
 const MAX_PICKLE_BYTES: u64 = 16 << 20;
 
-/// How many times a file's own length its tensors may fill together: tied weights repeat a storage, and that is all.
+/// How many times a file's own length its tensors may fill together: tied weights repeat a storage,
+/// and that is all.
 const MAX_EXPANSION: u64 = 8;
 
-/// The magic number 0x1950a86a20f9469cfc6c that opens a legacy checkpoint, little-endian as a pickle of protocol 2 has it.
+/// The magic number 0x1950a86a20f9469cfc6c that opens a legacy checkpoint, little-endian as a
+/// pickle of protocol 2 has it.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// Where the magic number is looked for. Protocols differ in how many bytes they put before it; none puts more than this.
+/// Where the magic number is looked for. Protocols differ in how many bytes they put before it;
+/// none puts more than this.
 const LEGACY_MAGIC_WITHIN: usize = 64;
 
-/// The pickles of a legacy checkpoint: magic number, protocol, system information, the object, the storages' keys.
+/// The pickles of a legacy checkpoint: magic number, protocol, system information, the object, the
+/// storages' keys.
 const LEGACY_PICKLES: usize = 5;
 
 /// Whether the start of a file is that of a legacy checkpoint.
 pub(super) fn is_legacy(start: &[u8]) -> bool {
     let window = &start[..start.len().min(LEGACY_MAGIC_WITHIN)];
-    window.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC) && start.get(257..262) != Some(b"ustar")
+    window.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC)
+        && start.get(257..262) != Some(b"ustar")
 }
 
 /// Reads a zip checkpoint of `length` bytes.
@@ -51,20 +60,29 @@ pub(super) fn read_zip(path: &Path, origin: &str, length: u64) -> Result<WeightF
 }
 
 /// Reads a legacy checkpoint of `length` bytes.
-pub(super) fn read_legacy(path: &Path, origin: &str, length: u64) -> Result<WeightFile, WeightError> {
+pub(super) fn read_legacy(
+    path: &Path,
+    origin: &str,
+    length: u64,
+) -> Result<WeightFile, WeightError> {
     guarded(origin, || {
         let mut reader = BufReader::new(open(path, origin)?);
         let mut opcodes_left = MAX_OPCODES;
         for _ in 0..LEGACY_PICKLES {
-            scan_pickle(&mut reader, &mut opcodes_left).map_err(|error| scan_refusal(origin, error))?;
+            scan_pickle(&mut reader, &mut opcodes_left)
+                .map_err(|error| scan_refusal(origin, error))?;
         }
         load(path, origin, length, WeightFormat::TorchLegacy)
     })
 }
 
 /// Runs a parser so that a panic inside of it becomes the file's error.
-fn guarded(origin: &str, parse: impl FnOnce() -> Result<WeightFile, WeightError>) -> Result<WeightFile, WeightError> {
-    catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| Err(WeightError::damaged(origin, "its parser gave up on it")))
+fn guarded(
+    origin: &str,
+    parse: impl FnOnce() -> Result<WeightFile, WeightError>,
+) -> Result<WeightFile, WeightError> {
+    catch_unwind(AssertUnwindSafe(parse))
+        .unwrap_or_else(|_| Err(WeightError::damaged(origin, "its parser gave up on it")))
 }
 
 fn open(path: &Path, origin: &str) -> Result<File, WeightError> {
@@ -72,19 +90,25 @@ fn open(path: &Path, origin: &str) -> Result<File, WeightError> {
 }
 
 fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightError> {
-    let damaged =
-        |error: zip::result::ZipError| WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"));
+    let damaged = |error: zip::result::ZipError| {
+        WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"))
+    };
     let mut archive = ZipArchive::new(BufReader::new(open(path, origin)?)).map_err(damaged)?;
     // Of entries with one name the crate keeps the last, another reader perhaps the first.
     let listed = listed_entries(open(path, origin)?, length);
-    let listed = listed.map_err(|source| WeightError::Read { origin: origin.to_string(), source })?;
+    let listed =
+        listed.map_err(|source| WeightError::Read { origin: origin.to_string(), source })?;
     if listed.is_some_and(|listed| listed != archive.len()) {
         return Err(WeightError::damaged(
             origin,
-            format!("its zip directory does not list {} entries of different names, as it says", listed.unwrap_or(0)),
+            format!(
+                "its zip directory does not list {} entries of different names, as it says",
+                listed.unwrap_or(0)
+            ),
         ));
     }
-    let names = (0..archive.len()).map(|index| archive.by_index_raw(index)?.name().map(|name| name.to_string()));
+    let names = (0..archive.len())
+        .map(|index| archive.by_index_raw(index)?.name().map(|name| name.to_string()));
     let names: Vec<String> = names.collect::<Result<_, _>>().map_err(damaged)?;
     if let Some(stranger) = strangers::describe_zip(names.iter().map(String::as_str), origin) {
         return Err(stranger);
@@ -104,7 +128,9 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
             ));
         }
         // The same choice that `pytorch-reader` makes: the outermost `data.pkl`.
-        let is_pickle = name.strip_suffix("data.pkl").is_some_and(|root| root.is_empty() || root.ends_with('/'));
+        let is_pickle = name
+            .strip_suffix("data.pkl")
+            .is_some_and(|root| root.is_empty() || root.ends_with('/'));
         if is_pickle && pickle.as_ref().is_none_or(|(chosen, _)| name.len() < chosen.len()) {
             pickle = Some((name, index));
         }
@@ -123,19 +149,23 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
     if entry.size() > MAX_PICKLE_BYTES {
         return Err(WeightError::unsupported(
             origin,
-            format!("its pickle is {} bytes long, and {MAX_PICKLE_BYTES} are allowed", entry.size()),
+            format!(
+                "its pickle is {} bytes long, and {MAX_PICKLE_BYTES} are allowed",
+                entry.size()
+            ),
             "save the state dict alone",
         ));
     }
     let mut bytes = Vec::new();
-    entry
-        .take(MAX_PICKLE_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|error| WeightError::damaged(origin, format!("its pickle cannot be read ({error})")))?;
-    scan_pickle(&mut bytes.as_slice(), &mut MAX_OPCODES.clone()).map_err(|error| scan_refusal(origin, error))
+    entry.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|error| {
+        WeightError::damaged(origin, format!("its pickle cannot be read ({error})"))
+    })?;
+    scan_pickle(&mut bytes.as_slice(), &mut MAX_OPCODES.clone())
+        .map_err(|error| scan_refusal(origin, error))
 }
 
-/// How many entries the end of a zip archive says that there are; `None` where it leaves that to its extension for large archives.
+/// How many entries the end of a zip archive says that there are; `None` where it leaves that to
+/// its extension for large archives.
 fn listed_entries(mut file: File, length: u64) -> io::Result<Option<usize>> {
     /// The record at the end, without its comment.
     const RECORD: usize = 22;
@@ -151,17 +181,27 @@ fn listed_entries(mut file: File, length: u64) -> io::Result<Option<usize>> {
 fn scan_refusal(origin: &str, error: ScanError) -> WeightError {
     match error {
         ScanError::Damaged(reason) => WeightError::damaged(origin, reason),
-        ScanError::Hostile(callable) => WeightError::Hostile { origin: origin.to_string(), callable },
+        ScanError::Hostile(callable) => {
+            WeightError::Hostile { origin: origin.to_string(), callable }
+        }
     }
 }
 
-fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<WeightFile, WeightError> {
+fn load(
+    path: &Path,
+    origin: &str,
+    length: u64,
+    format: WeightFormat,
+) -> Result<WeightFile, WeightError> {
     let refused = |error| refusal(origin, error);
     let root = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
     let PickleValue::Dict(root) = root else {
         return Err(WeightError::not_weights(origin, "a checkpoint without a state dict", ADVICE));
     };
-    let has_tensors = |key: &&str| matches!(root.get(*key), Some(PickleValue::Dict(inner)) if holds_tensors(inner));
+    let has_tensors = |key: &&str| {
+        matches!(root.get(*key),
+        Some(PickleValue::Dict(inner)) if holds_tensors(inner))
+    };
     let nested: Vec<&str> = NESTING_KEYS.into_iter().filter(has_tensors).collect();
     let reader = match nested.first() {
         Some(key) => PytorchReader::with_top_level_key(path, key).map_err(refused)?,
@@ -197,25 +237,39 @@ fn load(path: &Path, origin: &str, length: u64, format: WeightFormat) -> Result<
             }
         };
         let bytes = tensor.read().map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => WeightError::damaged(origin, error),
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+                WeightError::damaged(origin, error)
+            }
             _ => WeightError::Read { origin: origin.to_string(), source: error },
         })?;
-        let values = to_f32(&bytes, float, ByteOrder::Native, tensor.num_elements())
-            .map_err(|reason| WeightError::damaged(origin, format!("tensor {}: {reason}", tensor.name)))?;
+        let values =
+            to_f32(&bytes, float, ByteOrder::Native, tensor.num_elements()).map_err(|reason| {
+                WeightError::damaged(origin, format!("tensor {}: {reason}", tensor.name))
+            })?;
         tensors.push(NamedTensor { shape: tensor.shape().to_vec(), name: tensor.name, values });
     }
     let mut sets = nested;
     if let Some(PickleValue::Dict(chosen)) = sets.first().and_then(|key| root.get(*key)) {
         let chosen = tensor_names(chosen);
         let is_other = |(key, value): &(&String, &PickleValue)| {
-            !sets.contains(&key.as_str()) && matches!(value, PickleValue::Dict(inner) if covers(&tensor_names(inner), &chosen))
+            !sets.contains(&key.as_str())
+                && matches!(value,
+                    PickleValue::Dict(inner) if covers(&tensor_names(inner), &chosen))
         };
-        let mut others: Vec<&str> = root.iter().filter(is_other).map(|(key, _)| key.as_str()).collect();
+        let mut others: Vec<&str> =
+            root.iter().filter(is_other).map(|(key, _)| key.as_str()).collect();
         others.sort_unstable();
         sets.extend(others);
     }
     let notes = choice_note(&sets, origin).into_iter().collect();
-    Ok(WeightFile { origin: origin.to_string(), format, tensors, metadata: BTreeMap::new(), ignored, notes })
+    Ok(WeightFile {
+        origin: origin.to_string(),
+        format,
+        tensors,
+        metadata: BTreeMap::new(),
+        ignored,
+        notes,
+    })
 }
 
 /// Which of the sets of weights was taken, if there are several.
@@ -223,13 +277,15 @@ fn choice_note(sets: &[&str], origin: &str) -> Option<String> {
     let (chosen, others) = sets.split_first().filter(|(_, others)| !others.is_empty())?;
     let kind = if NESTING_KEYS[..AVERAGES].contains(chosen) { ", a running average," } else { "" };
     Some(format!(
-        "{origin} holds several sets of weights: {chosen}{kind} is used, as timm does, and {} {} not",
+        "{origin} holds several sets of weights: {chosen}{kind} is used, as timm does, and {} {} \
+         not",
         others.join(", "),
         if others.len() == 1 { "is" } else { "are" }
     ))
 }
 
-const ADVICE: &str = "save the model's state_dict() with torch.save, bare or under the key state_dict";
+const ADVICE: &str =
+    "save the model's state_dict() with torch.save, bare or under the key state_dict";
 
 fn holds_tensors(values: &HashMap<String, PickleValue>) -> bool {
     values.values().any(|value| match value {
@@ -245,16 +301,20 @@ fn tensor_names(values: &HashMap<String, PickleValue>) -> HashSet<String> {
     let mut names = HashSet::new();
     for (name, value) in values {
         match value {
-            PickleValue::Unsupported(kind) if kind == "torch.Tensor" => drop(names.insert(name.clone())),
-            PickleValue::Dict(inner) => names.extend(tensor_names(inner).into_iter().map(|inner| format!("{name}.{inner}"))),
+            PickleValue::Unsupported(kind) if kind == "torch.Tensor" => {
+                names.insert(name.clone());
+            }
+            PickleValue::Dict(inner) => {
+                names.extend(tensor_names(inner).into_iter().map(|inner| format!("{name}.{inner}")))
+            }
             _ => {}
         }
     }
     names
 }
 
-/// Whether a set of tensor names has all names of another one, up to prefixes such as `module.`. An optimiser's state, whose
-/// tensors are numbered, does not.
+/// Whether a set of tensor names has all names of another one, up to prefixes such as `module.`. An
+/// optimiser's state, whose tensors are numbered, does not.
 fn covers(names: &HashSet<String>, others: &HashSet<String>) -> bool {
     let bare = |name: &str| name.rsplit("module.").next().unwrap_or(name).to_owned();
     let bare_names: HashSet<String> = names.iter().map(|name| bare(name)).collect();
@@ -284,10 +344,14 @@ fn check_claims(tensors: &[Tensor], origin: &str, length: u64) -> Result<(), Wei
 
 fn refusal(origin: &str, error: PytorchError) -> WeightError {
     match error {
-        PytorchError::Io(source) if source.raw_os_error().is_some() => WeightError::Read { origin: origin.to_string(), source },
-        PytorchError::Pickle(PickleError::UnsupportedType(name)) => {
-            WeightError::unsupported(origin, format!("it holds {name}, which is not a plain tensor"), ADVICE)
+        PytorchError::Io(source) if source.raw_os_error().is_some() => {
+            WeightError::Read { origin: origin.to_string(), source }
         }
+        PytorchError::Pickle(PickleError::UnsupportedType(name)) => WeightError::unsupported(
+            origin,
+            format!("it holds {name}, which is not a plain tensor"),
+            ADVICE,
+        ),
         other => WeightError::damaged(origin, other),
     }
 }

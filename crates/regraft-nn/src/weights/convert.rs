@@ -1,7 +1,10 @@
 //! From any weight file to safetensors with torchvision's or timm's names.
 
 use super::{NonFinite, StorageType, WeightError, WeightFormat};
-use super::{non_finite, read, strip_prefixes, translate_efficientnet_names, translate_torchvision_names, write_safetensors};
+use super::{
+    non_finite, read, strip_prefixes, translate_efficientnet_names, translate_torchvision_names,
+    write_safetensors,
+};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +24,8 @@ pub struct ConvertReport {
     pub largest_rounding_error: f32,
     /// The tensor in which it occurs; `None` when nothing was rounded.
     pub largest_rounding_error_in: Option<String>,
-    /// The largest |stored - original| of a tensor over that tensor's largest |original|; 0 for [`StorageType::F32`].
+    /// The largest |stored - original| of a tensor over that tensor's largest |original|; 0 for
+    /// [`StorageType::F32`].
     pub largest_relative_rounding_error: f32,
     /// The prefix taken off the names, empty when none was.
     pub prefix_stripped: String,
@@ -35,7 +39,8 @@ pub struct ConvertReport {
     pub notes: Vec<String>,
 }
 
-/// Reads `input` in any of the formats of [`read`], takes off prefixes, translates old names and writes safetensors to `output`.
+/// Reads `input` in any of the formats of [`read`], takes off prefixes, translates old names and
+/// writes safetensors to `output`.
 ///
 /// The input's own metadata is kept; `metadata` is added to it and wins where both have a key.
 ///
@@ -50,7 +55,8 @@ pub fn convert(
 ) -> Result<ConvertReport, WeightError> {
     let mut file = read(input)?;
     let prefix_stripped = strip_prefixes(&mut file.tensors);
-    let names_translated = translate_efficientnet_names(&mut file.tensors) || translate_torchvision_names(&mut file.tensors);
+    let names_translated = translate_efficientnet_names(&mut file.tensors)
+        || translate_torchvision_names(&mut file.tensors);
     file.metadata.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
     let bytes = write_safetensors(output, &file.tensors, &file.metadata, storage)?;
 
@@ -58,21 +64,32 @@ pub fn convert(
     let mut largest_rounding_error_in = None;
     let mut largest_relative_rounding_error: f32 = 0.0;
     for tensor in file.tensors.iter().filter(|tensor| storage.halves(&tensor.shape)) {
-        let error = tensor.values.iter().map(|value| (f16::from_f32(*value).to_f32() - value).abs()).fold(0.0, f32::max);
+        let error = tensor
+            .values
+            .iter()
+            .map(|value| (f16::from_f32(*value).to_f32() - value).abs())
+            .fold(0.0, f32::max);
         let largest_value = tensor.values.iter().map(|value| value.abs()).fold(0.0, f32::max);
         if error > largest_rounding_error {
             largest_rounding_error = error;
             largest_rounding_error_in = Some(tensor.name.clone());
         }
         if error > 0.0 {
-            largest_relative_rounding_error = largest_relative_rounding_error.max(error / largest_value);
+            largest_relative_rounding_error =
+                largest_relative_rounding_error.max(error / largest_value);
         }
     }
-    let is_parameter = |name: &str| !name.ends_with("running_mean") && !name.ends_with("running_var");
+    let is_parameter =
+        |name: &str| !name.ends_with("running_mean") && !name.ends_with("running_var");
     Ok(ConvertReport {
         format: file.format,
         tensors: file.tensors.len(),
-        parameters: file.tensors.iter().filter(|tensor| is_parameter(&tensor.name)).map(|tensor| tensor.values.len()).sum(),
+        parameters: file
+            .tensors
+            .iter()
+            .filter(|tensor| is_parameter(&tensor.name))
+            .map(|tensor| tensor.values.len())
+            .sum(),
         bytes,
         largest_rounding_error,
         largest_rounding_error_in,

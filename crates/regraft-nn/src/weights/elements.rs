@@ -21,7 +21,8 @@ impl FloatType {
     }
 }
 
-/// Byte order of stored elements: safetensors is little-endian, `pytorch-reader` hands out native bytes.
+/// Byte order of stored elements: safetensors is little-endian, `pytorch-reader` hands out native
+/// bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByteOrder {
     Little,
@@ -33,17 +34,39 @@ pub(super) enum ByteOrder {
 /// # Errors
 ///
 /// A sentence when the number of bytes is not `count` elements, or when a finite f64 overflows f32.
-pub(super) fn to_f32(bytes: &[u8], float: FloatType, order: ByteOrder, count: usize) -> Result<Vec<f32>, String> {
+pub(super) fn to_f32(
+    bytes: &[u8],
+    float: FloatType,
+    order: ByteOrder,
+    count: usize,
+) -> Result<Vec<f32>, String> {
     if count.checked_mul(float.size()) != Some(bytes.len()) {
-        return Err(format!("it holds {} bytes where its shape needs {count} elements of {} bytes", bytes.len(), float.size()));
+        return Err(format!(
+            "it holds {} bytes where its shape needs {count} elements of {} bytes",
+            bytes.len(),
+            float.size()
+        ));
     }
     let little = order == ByteOrder::Little || cfg!(target_endian = "little");
     match float {
-        FloatType::F32 => Ok(elements(bytes, |b| if little { f32::from_le_bytes(b) } else { f32::from_be_bytes(b) })),
-        FloatType::F16 => Ok(elements(bytes, |b| if little { f16::from_le_bytes(b) } else { f16::from_be_bytes(b) }.to_f32())),
-        FloatType::Bf16 => Ok(elements(bytes, |b| if little { bf16::from_le_bytes(b) } else { bf16::from_be_bytes(b) }.to_f32())),
+        FloatType::F32 => {
+            Ok(elements(
+                bytes,
+                |b| if little { f32::from_le_bytes(b) } else { f32::from_be_bytes(b) },
+            ))
+        }
+        FloatType::F16 => Ok(elements(bytes, |b| {
+            if little { f16::from_le_bytes(b) } else { f16::from_be_bytes(b) }.to_f32()
+        })),
+        FloatType::Bf16 => Ok(elements(bytes, |b| {
+            if little { bf16::from_le_bytes(b) } else { bf16::from_be_bytes(b) }.to_f32()
+        })),
         FloatType::F64 => {
-            let wide: Vec<f64> = elements(bytes, |b| if little { f64::from_le_bytes(b) } else { f64::from_be_bytes(b) });
+            let wide: Vec<f64> =
+                elements(
+                    bytes,
+                    |b| if little { f64::from_le_bytes(b) } else { f64::from_be_bytes(b) },
+                );
             wide.into_iter()
                 .map(|value| {
                     let narrow = value as f32;

@@ -64,7 +64,8 @@ pub enum WeightError {
     },
     /// The file's pickle asks for a call that has no place in a weight file. The call was not made.
     #[error(
-        "{origin} is refused: it asks for a call of {callable}, which has no place in a weight file (nothing was run); \
+        "{origin} is refused: it asks for a call of {callable}, which has no place in a weight \
+         file (nothing was run); \
          do not open it in Python, and get the weights from a source you trust"
     )]
     Hostile {
@@ -74,7 +75,10 @@ pub enum WeightError {
         callable: String,
     },
     /// The file's tensors are not those of the architecture.
-    #[error("{origin} does not fit the model:{}", list_differences(missing, unexpected, wrong_shape))]
+    #[error(
+        "{origin} does not fit the model:{}",
+        list_differences(missing, unexpected, wrong_shape)
+    )]
     Mismatch {
         /// The file.
         origin: String,
@@ -87,7 +91,8 @@ pub enum WeightError {
     },
     /// Elements that no trained network has.
     #[error(
-        "{origin} is the file of a network that ran away, or a damaged one: elements that are NaN or infinite{}\nuse another file",
+        "{origin} is the file of a network that ran away, or a damaged one: elements that are NaN \
+         or infinite{}\nuse another file",
         list_tensors(tensors)
     )]
     NotFinite {
@@ -97,7 +102,10 @@ pub enum WeightError {
         tensors: Vec<NonFinite>,
     },
     /// Two tensors have one name.
-    #[error("{origin}: more than one tensor is named {name}; rename one of them or save the state dict again")]
+    #[error(
+        "{origin}: more than one tensor is named {name}; rename one of them or save the state \
+         dict again"
+    )]
     Duplicate {
         /// The file, or the file to be written.
         origin: String,
@@ -105,7 +113,10 @@ pub enum WeightError {
         name: String,
     },
     /// A value that f16 cannot hold.
-    #[error("cannot store {path} as f16: {value} in tensor {name} is outside of f16's range of ±65504; store it as f32")]
+    #[error(
+        "cannot store {path} as f16: {value} in tensor {name} is outside of f16's range of \
+         ±65504; store it as f32"
+    )]
     HalfRange {
         /// The file to be written.
         path: String,
@@ -115,7 +126,10 @@ pub enum WeightError {
         value: f32,
     },
     /// A tensor whose shape and number of values disagree was to be written.
-    #[error("cannot write {path}: tensor {name} has {values} values, which do not fill its shape {shape:?}")]
+    #[error(
+        "cannot write {path}: tensor {name} has {values} values, which do not fill its shape \
+         {shape:?}"
+    )]
     ValueCount {
         /// The file to be written.
         path: String,
@@ -130,7 +144,11 @@ pub enum WeightError {
 
 impl WeightError {
     pub(super) fn not_weights(origin: &str, found: &str, advice: &str) -> Self {
-        Self::NotWeights { origin: origin.to_string(), found: found.to_string(), advice: advice.to_string() }
+        Self::NotWeights {
+            origin: origin.to_string(),
+            found: found.to_string(),
+            advice: advice.to_string(),
+        }
     }
 
     pub(super) fn damaged(origin: &str, reason: impl ToString) -> Self {
@@ -138,22 +156,36 @@ impl WeightError {
     }
 
     pub(super) fn unsupported(origin: &str, reason: impl ToString, advice: &str) -> Self {
-        Self::Unsupported { origin: origin.to_string(), reason: reason.to_string(), advice: advice.to_string() }
+        Self::Unsupported {
+            origin: origin.to_string(),
+            reason: reason.to_string(),
+            advice: advice.to_string(),
+        }
     }
 }
 
 /// How many names of a group an error message prints. The error value itself holds all of them.
 const PRINTED_NAMES: usize = 20;
 
-fn list_differences(missing: &[String], unexpected: &[String], wrong_shape: &[ShapeDifference]) -> String {
+fn list_differences(
+    missing: &[String],
+    unexpected: &[String],
+    wrong_shape: &[ShapeDifference],
+) -> String {
     let mut text = String::new();
     list_group(&mut text, "missing from the file", missing.iter().cloned());
     list_group(&mut text, "in the file but not in the model", unexpected.iter().cloned());
     let shapes = wrong_shape.iter().map(|difference| {
-        format!("{}: {:?} in the file, {:?} in the model", difference.name, difference.found, difference.expected)
+        format!(
+            "{}: {:?} in the file, {:?} in the model",
+            difference.name, difference.found, difference.expected
+        )
     });
     list_group(&mut text, "of the wrong shape", shapes);
-    text.push_str("\nchoose the architecture that the file was made for, or the file made for this architecture");
+    text.push_str(
+        "\nchoose the architecture that the file was made for, or the file made for \
+        this architecture",
+    );
     text
 }
 

@@ -20,7 +20,8 @@ pub struct ExpectedTensor {
 pub enum HeadMatch {
     /// Every tensor of the head is there with the shape expected (or no head was expected).
     Same,
-    /// The head is there for another number of classes. Its tensors are returned as they are in the file.
+    /// The head is there for another number of classes. Its tensors are returned as they are in the
+    /// file.
     OtherClassCount {
         /// Classes in the file.
         found: usize,
@@ -34,13 +35,15 @@ pub enum HeadMatch {
 /// A weight file matched to an architecture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matched {
-    /// The tensors by the names expected. All of the trunk is here; the head's are as [`Matched::head`] says.
+    /// The tensors by the names expected. All of the trunk is here; the head's are as
+    /// [`Matched::head`] says.
     pub tensors: BTreeMap<String, NamedTensor>,
     /// How the head compares.
     pub head: HeadMatch,
     /// The prefix that was taken off the file's names (`module.backbone.`), empty when none was.
     pub prefix_stripped: String,
-    /// Whether names of the old `efficientnet_pytorch` code or of torchvision were translated to timm's.
+    /// Whether names of the old `efficientnet_pytorch` code or of torchvision were translated to
+    /// timm's.
     pub names_translated: bool,
     /// Integer tensors that the file holds and that nothing here uses.
     pub ignored: Vec<String>,
@@ -49,17 +52,19 @@ pub struct Matched {
 /// Matches the tensors of a file with those of an architecture by name and shape.
 ///
 /// Prefixes are taken off as by [`strip_prefixes`], and other names than timm's translated as by
-/// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or made for another number of
-/// classes; everything else must agree exactly.
+/// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or
+/// made for another number of classes; everything else must agree exactly.
 ///
 /// # Errors
 ///
-/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape, [`WeightError::Duplicate`]
-/// when taking off a prefix makes two names equal, and [`WeightError::NotFinite`] when elements are NaN or infinite.
+/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape,
+/// [`WeightError::Duplicate`] when taking off a prefix makes two names equal, and
+/// [`WeightError::NotFinite`] when elements are NaN or infinite.
 pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
     let WeightFile { origin, mut tensors, ignored, .. } = file;
     let prefix_stripped = strip_prefixes(&mut tensors);
-    let names_translated = translate_efficientnet_names(&mut tensors) || translate_torchvision_names(&mut tensors);
+    let names_translated =
+        translate_efficientnet_names(&mut tensors) || translate_torchvision_names(&mut tensors);
     let mut found = BTreeMap::new();
     for tensor in tensors {
         if let Some(twice) = found.insert(tensor.name.clone(), tensor) {
@@ -68,7 +73,10 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
     }
 
     let class_counts = class_counts(&found, expected);
-    let head_absent = expected.iter().filter(|tensor| tensor.head).all(|tensor| !found.contains_key(&tensor.name));
+    let head_absent = expected
+        .iter()
+        .filter(|tensor| tensor.head)
+        .all(|tensor| !found.contains_key(&tensor.name));
     let mut missing = Vec::new();
     let mut wrong_shape = Vec::new();
     let mut matched = BTreeMap::new();
@@ -80,7 +88,10 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
             continue;
         };
         let fits = candidate.shape == tensor.shape
-            || tensor.head && class_counts.is_some_and(|(classes, _)| is_for_classes(&candidate.shape, &tensor.shape, classes));
+            || tensor.head
+                && class_counts.is_some_and(|(classes, _)| {
+                    is_for_classes(&candidate.shape, &tensor.shape, classes)
+                });
         if fits {
             matched.insert(tensor.name.clone(), candidate);
         } else {
@@ -102,18 +113,23 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
     let has_head = expected.iter().any(|tensor| tensor.head);
     let head = match class_counts {
         _ if has_head && head_absent => HeadMatch::Absent,
-        Some((found, expected)) if found != expected => HeadMatch::OtherClassCount { found, expected },
+        Some((found, expected)) if found != expected => {
+            HeadMatch::OtherClassCount { found, expected }
+        }
         _ => HeadMatch::Same,
     };
     Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, ignored })
 }
 
-/// The number of classes in the file and the number expected, where every tensor of the head agrees on the first.
-fn class_counts(found: &BTreeMap<String, NamedTensor>, expected: &[ExpectedTensor]) -> Option<(usize, usize)> {
-    let mut counts = expected
-        .iter()
-        .filter(|tensor| tensor.head)
-        .filter_map(|tensor| Some((*found.get(&tensor.name)?.shape.first()?, *tensor.shape.first()?)));
+/// The number of classes in the file and the number expected, where every tensor of the head agrees
+/// on the first.
+fn class_counts(
+    found: &BTreeMap<String, NamedTensor>,
+    expected: &[ExpectedTensor],
+) -> Option<(usize, usize)> {
+    let mut counts = expected.iter().filter(|tensor| tensor.head).filter_map(|tensor| {
+        Some((*found.get(&tensor.name)?.shape.first()?, *tensor.shape.first()?))
+    });
     let first = counts.next()?;
     (first.0 > 0 && counts.all(|other| other == first)).then_some(first)
 }

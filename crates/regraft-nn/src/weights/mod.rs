@@ -1,8 +1,10 @@
-//! Weight files: read what PyTorch's world leaves on disk, match it to an architecture, write safetensors.
+//! Weight files: read what PyTorch's world leaves on disk, match it to an architecture, write
+//! safetensors.
 //!
-//! [`read`] takes a safetensors file, a zip checkpoint (`torch.save` since PyTorch 1.6) or a legacy checkpoint
-//! (`torch.save` before that) and judges which by content, never by extension. [`match_to`] compares what was read with what an
-//! architecture expects. [`write_safetensors`] and [`convert`] write. No code in a pickle is ever run.
+//! [`read`] takes a safetensors file, a zip checkpoint (`torch.save` since PyTorch 1.6) or a legacy
+//! checkpoint (`torch.save` before that) and judges which by content, never by extension.
+//! [`match_to`] compares what was read with what an architecture expects. [`write_safetensors`] and
+//! [`convert`] write. No code in a pickle is ever run.
 
 mod checkpoint;
 mod convert;
@@ -35,8 +37,8 @@ use strangers::PROBE_BYTES;
 pub struct NamedTensor {
     /// Dotted name, as torchvision, timm or the file gives it (`layer1.0.conv1.weight`).
     pub name: String,
-    /// Extents in PyTorch's order, outermost first (convolution weights are `[out, in / groups, height, width]`); empty for a
-    /// scalar.
+    /// Extents in PyTorch's order, outermost first (convolution weights are `[out, in / groups,
+    /// height, width]`); empty for a scalar.
     pub shape: Vec<usize>,
     /// The elements in row-major order, `shape`'s product many, converted to f32.
     pub values: Vec<f32>,
@@ -56,7 +58,8 @@ pub enum WeightFormat {
 /// The tensors of a weight file, all in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightFile {
-    /// Where the tensors came from, as error messages name it: a path, or what the caller of [`read_safetensors`] gave.
+    /// Where the tensors came from, as error messages name it: a path, or what the caller of
+    /// [`read_safetensors`] gave.
     pub origin: String,
     /// The container the file turned out to be.
     pub format: WeightFormat,
@@ -64,8 +67,9 @@ pub struct WeightFile {
     pub tensors: Vec<NamedTensor>,
     /// The safetensors header's `__metadata__`; empty for checkpoints of `torch.save`.
     pub metadata: BTreeMap<String, String>,
-    /// Integer and boolean tensors that were left out, by name and element type (`mask (I64)`). Batch norm's
-    /// `num_batches_tracked` counters are left out without being listed here: nothing in training or inference reads them.
+    /// Integer and boolean tensors that were left out, by name and element type (`mask (I64)`).
+    /// Batch norm's `num_batches_tracked` counters are left out without being listed here: nothing
+    /// in training or inference reads them.
     pub ignored: Vec<String>,
     /// What was chosen where the file offers more than one set of weights, a sentence each.
     pub notes: Vec<String>,
@@ -88,7 +92,8 @@ impl std::fmt::Display for NonFinite {
     }
 }
 
-/// The tensors in which some elements are NaN or infinite. [`read`] takes them as they are, [`match_to`] refuses them.
+/// The tensors in which some elements are NaN or infinite. [`read`] takes them as they are,
+/// [`match_to`] refuses them.
 #[must_use]
 pub fn non_finite<'a>(tensors: impl IntoIterator<Item = &'a NamedTensor>) -> Vec<NonFinite> {
     let counted = tensors.into_iter().map(|NamedTensor { name, values, .. }| NonFinite {
@@ -104,33 +109,41 @@ const BATCH_COUNTER: &str = "num_batches_tracked";
 
 /// Whether `name` is a batch norm's step counter.
 fn is_batch_counter(name: &str) -> bool {
-    name == BATCH_COUNTER || name.strip_suffix(BATCH_COUNTER).is_some_and(|rest| rest.ends_with('.'))
+    name == BATCH_COUNTER
+        || name.strip_suffix(BATCH_COUNTER).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// The most bytes of a weight file. The largest architecture here has 60 million parameters; a checkpoint of it with a running
-/// average and the optimiser's memory has 1.2 GB.
+/// The most bytes of a weight file. The largest architecture here has 60 million parameters; a
+/// checkpoint of it with a running average and the optimiser's memory has 1.2 GB.
 pub const MAX_FILE_BYTES: u64 = 4 << 30;
 
-/// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) holding a state dict, bare or nested
-/// under `state_dict_ema`, `model_ema`, `state_dict`, `model` or `model_state_dict`, in this order, which is that of timm's
-/// `load_checkpoint`. A whole model (`torch.save(model)`) is read as its state dict.
+/// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) holding a
+/// state dict, bare or nested under `state_dict_ema`, `model_ema`, `state_dict`, `model` or
+/// `model_state_dict`, in this order, which is that of timm's `load_checkpoint`. A whole model
+/// (`torch.save(model)`) is read as its state dict.
 ///
-/// The format is judged by content. f16, bf16 and f64 elements are converted to f32. Names are kept as the file has them.
+/// The format is judged by content. f16, bf16 and f64 elements are converted to f32. Names are kept
+/// as the file has them.
 ///
 /// # Errors
 ///
-/// [`WeightError::Read`] when the file cannot be read, [`WeightError::NotWeights`] when it is something else (a web page, a
-/// git-lfs pointer, a compressed archive, a pipe), [`WeightError::Damaged`] when it is cut short or contradicts itself,
-/// [`WeightError::Hostile`] when its pickle asks for a call such as `os.system` (which is never made),
-/// [`WeightError::Unsupported`] when it is of another framework or a program, holds tensors in a form that cannot be
-/// represented, or has more than [`MAX_FILE_BYTES`].
+/// [`WeightError::Read`] when the file cannot be read, [`WeightError::NotWeights`] when it is
+/// something else (a web page, a git-lfs pointer, a compressed archive, a pipe),
+/// [`WeightError::Damaged`] when it is cut short or contradicts itself, [`WeightError::Hostile`]
+/// when its pickle asks for a call such as `os.system` (which is never made),
+/// [`WeightError::Unsupported`] when it is of another framework or a program, holds tensors in a
+/// form that cannot be represented, or has more than [`MAX_FILE_BYTES`].
 pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     let origin = path.display().to_string();
     let failed = |source| WeightError::Read { origin: origin.clone(), source };
     // Opening a pipe would wait for its writer, and a device need not end.
     let about = std::fs::metadata(path).map_err(failed)?;
     if about.is_dir() {
-        return Err(WeightError::not_weights(&origin, "a folder", "name the weight file inside it"));
+        return Err(WeightError::not_weights(
+            &origin,
+            "a folder",
+            "name the weight file inside it",
+        ));
     }
     if !about.is_file() {
         let advice = "a weight file is read from several places, so name a file on a disk";
@@ -162,11 +175,13 @@ pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     }
 }
 
-/// Reads a whole file whose length is known, refusing (rather than aborting) when memory for it cannot be had.
+/// Reads a whole file whose length is known, refusing (rather than aborting) when memory for it
+/// cannot be had.
 fn read_all(path: &Path, length: u64, origin: &str) -> Result<Vec<u8>, WeightError> {
     let failed = |source| WeightError::Read { origin: origin.to_string(), source };
     let mut bytes = Vec::new();
-    let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
+    let reserved =
+        usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
     if !reserved {
         return Err(failed(std::io::Error::new(
             std::io::ErrorKind::OutOfMemory,

@@ -3,12 +3,14 @@
 use super::NamedTensor;
 use std::collections::BTreeMap;
 
-/// What wrappers put before every name: `DataParallel`, detection and segmentation code, Lightning modules, `torch.compile`.
+/// What wrappers put before every name: `DataParallel`, detection and segmentation code, Lightning
+/// modules, `torch.compile`.
 const PREFIXES: [&str; 4] = ["module.", "backbone.", "model.", "_orig_mod."];
 
-/// Takes off the prefixes `module.`, `backbone.`, `model.` and `_orig_mod.`, one after another, as long as more than half of
-/// the names begin with one. Names without it (a head beside the backbone) stay as they are. Returns what was taken off
-/// (`module.backbone.`), empty when nothing was.
+/// Takes off the prefixes `module.`, `backbone.`, `model.` and `_orig_mod.`, one after another, as
+/// long as more than half of the names begin with one. Names without it (a head beside the
+/// backbone) stay as they are. Returns what was taken off (`module.backbone.`), empty when nothing
+/// was.
 pub fn strip_prefixes(tensors: &mut [NamedTensor]) -> String {
     let mut stripped = String::new();
     let carried_by_most = |tensors: &[NamedTensor]| {
@@ -28,12 +30,13 @@ pub fn strip_prefixes(tensors: &mut [NamedTensor]) -> String {
     stripped
 }
 
-/// Translates the names of the `efficientnet_pytorch` code (`_blocks.1._expand_conv.weight`) to timm's
-/// (`blocks.1.0.conv_pw.weight`). Returns whether the tensors had such names; others are left alone.
+/// Translates the names of the `efficientnet_pytorch` code (`_blocks.1._expand_conv.weight`) to
+/// timm's (`blocks.1.0.conv_pw.weight`). Returns whether the tensors had such names; others are
+/// left alone.
 ///
-/// The old code numbers blocks from first to last, timm by stage and place in the stage. A stage begins where the width that
-/// blocks put out changes, which holds for every EfficientNet: within a stage it is constant, and no two neighbouring stages
-/// share it.
+/// The old code numbers blocks from first to last, timm by stage and place in the stage. A stage
+/// begins where the width that blocks put out changes, which holds for every EfficientNet: within a
+/// stage it is constant, and no two neighbouring stages share it.
 pub fn translate_efficientnet_names(tensors: &mut [NamedTensor]) -> bool {
     if !tensors.iter().any(|tensor| tensor.name == "_conv_stem.weight") {
         return false;
@@ -51,7 +54,8 @@ pub fn translate_efficientnet_names(tensors: &mut [NamedTensor]) -> bool {
 struct Block {
     stage: usize,
     place: usize,
-    /// Whether it widens its input first (an inverted residual) or not (a depthwise-separable block).
+    /// Whether it widens its input first (an inverted residual) or not (a depthwise-separable
+    /// block).
     expands: bool,
 }
 

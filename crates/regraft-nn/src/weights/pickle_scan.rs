@@ -1,15 +1,16 @@
 //! A look over a pickle before anything interprets it.
 //!
-//! `pytorch-reader` never runs what a pickle names, but it keeps every value that the pickle builds, and a few bytes of a
-//! pickle can make an object of a hundred. So a pickle is walked first, opcode by opcode and without building anything: the
-//! number of opcodes is bounded, opcodes that Python's pickle does not write for a state dict are refused, and every Python
-//! name it would import is judged. The opcodes and their arguments are those of CPython's `pickletools`.
+//! `pytorch-reader` never runs what a pickle names, but it keeps every value that the pickle
+//! builds, and a few bytes of a pickle can make an object of a hundred. So a pickle is walked
+//! first, opcode by opcode and without building anything: the number of opcodes is bounded, opcodes
+//! that Python's pickle does not write for a state dict are refused, and every Python name it would
+//! import is judged. The opcodes and their arguments are those of CPython's `pickletools`.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty thousand. Each may build a
-/// value of some three hundred bytes.
+/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty
+/// thousand. Each may build a value of some three hundred bytes.
 pub(super) const MAX_OPCODES: usize = 500_000;
 
 /// Longest line of a text opcode.
@@ -18,7 +19,8 @@ const MAX_LINE_BYTES: u64 = 1 << 16;
 /// Longest string remembered as a possible module or class name.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Modules whose functions reach outside of the process or run code, by the part before the first dot.
+/// Modules whose functions reach outside of the process or run code, by the part before the first
+/// dot.
 const HOSTILE_MODULES: [&str; 35] = [
     "_ctypes",
     "asyncio",
@@ -98,12 +100,15 @@ impl From<io::Error> for ScanError {
 }
 
 /// Walks one pickle up to and including its `STOP`, taking each opcode from `opcodes_left`.
-pub(super) fn scan_pickle(reader: &mut impl BufRead, opcodes_left: &mut usize) -> Result<(), ScanError> {
+pub(super) fn scan_pickle(
+    reader: &mut impl BufRead,
+    opcodes_left: &mut usize,
+) -> Result<(), ScanError> {
     let mut walk = Walk::default();
     loop {
-        *opcodes_left = opcodes_left
-            .checked_sub(1)
-            .ok_or_else(|| ScanError::Damaged(format!("its pickle has more than {MAX_OPCODES} operations")))?;
+        *opcodes_left = opcodes_left.checked_sub(1).ok_or_else(|| {
+            ScanError::Damaged(format!("its pickle has more than {MAX_OPCODES} operations"))
+        })?;
         let opcode = read_array::<1>(reader)?[0];
         if opcode == b'.' {
             return Ok(());
@@ -152,9 +157,14 @@ impl Walk {
             }
             0x93 => match self.strings.as_slice() {
                 [.., module, name] => judge(module, name)?,
-                _ => return Err(ScanError::Damaged("its pickle imports a name that it does not spell out".to_string())),
+                _ => {
+                    return Err(ScanError::Damaged(
+                        "its pickle imports a name that it does not spell out".to_string(),
+                    ));
+                }
             },
-            // Opcodes without an argument: constants, containers, stack, REDUCE, NEWOBJ, NEWOBJ_EX, BUILD, BINPERSID.
+            // Opcodes without an argument: constants, containers, stack, REDUCE, NEWOBJ, NEWOBJ_EX,
+            // BUILD, BINPERSID.
             b'N'
             | 0x88
             | 0x89
@@ -186,7 +196,8 @@ impl Walk {
             b'M' => drop(read_array::<2>(reader)?),
             b'J' => drop(read_array::<4>(reader)?),
             b'G' | 0x95 => drop(read_array::<8>(reader)?),
-            // Opcodes with a counted argument: LONG1, SHORT_BINBYTES, LONG4, BINBYTES, BINBYTES8, BYTEARRAY8.
+            // Opcodes with a counted argument: LONG1, SHORT_BINBYTES, LONG4, BINBYTES, BINBYTES8,
+            // BYTEARRAY8.
             0x8a | b'C' => skip(u64::from(read_array::<1>(reader)?[0]), reader)?,
             0x8b | b'B' => skip(u64::from(u32::from_le_bytes(read_array(reader)?)), reader)?,
             0x8e | 0x96 => skip(u64::from_le_bytes(read_array(reader)?), reader)?,
@@ -203,7 +214,8 @@ impl Walk {
     }
 
     fn string(&mut self, length: u64, reader: &mut impl BufRead) -> Result<(), ScanError> {
-        // A longer string is no name. Its bytes are passed over, and an empty string holds its place.
+        // A longer string is no name. Its bytes are passed over, and an empty string holds its
+        // place.
         let text = if length <= MAX_NAME_BYTES as u64 {
             let mut bytes = Vec::with_capacity(MAX_NAME_BYTES);
             if reader.take(length).read_to_end(&mut bytes)? as u64 != length {
@@ -234,7 +246,11 @@ impl Walk {
         match self.memo.get(&slot) {
             Some(Some(text)) => self.push(text.clone()),
             Some(None) => self.strings.clear(),
-            None => return Err(ScanError::Damaged(format!("its pickle fetches slot {slot}, which it never filled"))),
+            None => {
+                return Err(ScanError::Damaged(format!(
+                    "its pickle fetches slot {slot}, which it never filled"
+                )));
+            }
         }
         Ok(())
     }
@@ -266,7 +282,9 @@ fn read_line(reader: &mut impl BufRead) -> Result<String, ScanError> {
     let mut line = Vec::new();
     reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
-        return Err(ScanError::Damaged("its pickle has a line of text that does not end".to_string()));
+        return Err(ScanError::Damaged(
+            "its pickle has a line of text that does not end".to_string(),
+        ));
     }
     if line.last() == Some(&b'\r') {
         line.pop();
@@ -290,30 +308,47 @@ mod tests {
     #[test]
     fn a_call_is_seen_however_it_is_spelled() {
         let hostile = ScanError::Hostile("posix.system".to_string());
-        // GLOBAL, its result thrown away before the real content: no parser that builds values would still show it.
-        assert_eq!(scan(b"\x80\x02cposix\nsystem\nU\x02id\x85R0}."), Err(ScanError::Hostile("posix.system".to_string())));
+        // GLOBAL, its result thrown away before the real content: no parser that builds values
+        // would still show it.
+        assert_eq!(
+            scan(b"\x80\x02cposix\nsystem\nU\x02id\x85R0}."),
+            Err(ScanError::Hostile("posix.system".to_string()))
+        );
         // STACK_GLOBAL with strings, and with strings from the memo.
         assert_eq!(scan(b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93."), Err(hostile));
         assert_eq!(
             scan(b"\x80\x04\x8c\x05posix\x940\x8c\x06system\x940h\x00h\x01\x93."),
             Err(ScanError::Hostile("posix.system".to_string()))
         );
-        assert_eq!(scan(b"\x80\x02c__builtin__\neval\n."), Err(ScanError::Hostile("__builtin__.eval".to_string())));
+        assert_eq!(
+            scan(b"\x80\x02c__builtin__\neval\n."),
+            Err(ScanError::Hostile("__builtin__.eval".to_string()))
+        );
         assert_eq!(scan(b"\x80\x02c__builtin__\nset\n]\x85R."), Ok(()));
         // A name that is not spelled out right before its import is refused.
-        assert!(matches!(scan(b"\x80\x04\x8c\x05posix\x8c\x06systemN0\x93."), Err(ScanError::Damaged(_))));
+        assert!(matches!(
+            scan(b"\x80\x04\x8c\x05posix\x8c\x06systemN0\x93."),
+            Err(ScanError::Damaged(_))
+        ));
     }
 
     #[test]
     fn foreign_endless_and_oversized_pickles_are_refused() {
-        assert!(matches!(scan(b"\x80\x02i"), Err(ScanError::Damaged(reason)) if reason.contains("0x69")));
-        assert_eq!(scan(b"\x80\x02}"), Err(ScanError::Damaged("its pickle ends early".to_string())));
+        assert!(
+            matches!(scan(b"\x80\x02i"), Err(ScanError::Damaged(reason)) if reason.contains("0x69"))
+        );
+        assert_eq!(
+            scan(b"\x80\x02}"),
+            Err(ScanError::Damaged("its pickle ends early".to_string()))
+        );
         // A string of 2^62 bytes in a file of twenty.
         assert_eq!(
             scan(b"\x80\x04\x8d\x00\x00\x00\x00\x00\x00\x00\x40abcdef"),
             Err(ScanError::Damaged("its pickle ends early".to_string()))
         );
         let many = vec![b']'; MAX_OPCODES + 1];
-        assert!(matches!(scan(&many), Err(ScanError::Damaged(reason)) if reason.contains("more than")));
+        assert!(
+            matches!(scan(&many), Err(ScanError::Damaged(reason)) if reason.contains("more than"))
+        );
     }
 }

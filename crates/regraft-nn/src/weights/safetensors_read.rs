@@ -10,10 +10,15 @@ use std::collections::{BTreeMap, HashSet};
 /// The largest header the format allows, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Judges the length that the first eight bytes claim for the header, before anything is allocated for it.
+/// Judges the length that the first eight bytes claim for the header, before anything is allocated
+/// for it.
 ///
 /// `start` is the beginning of the file, `length` the file's whole length in bytes.
-pub(super) fn check_header_length(start: &[u8], length: u64, origin: &str) -> Result<(), WeightError> {
+pub(super) fn check_header_length(
+    start: &[u8],
+    length: u64,
+    origin: &str,
+) -> Result<(), WeightError> {
     let Some(claimed) = start.first_chunk::<8>() else {
         return Err(WeightError::damaged(origin, "it is too short to be a safetensors file"));
     };
@@ -22,13 +27,19 @@ pub(super) fn check_header_length(start: &[u8], length: u64, origin: &str) -> Re
     if claimed > MAX_HEADER_BYTES {
         return Err(WeightError::damaged(
             origin,
-            format!("its safetensors header claims {claimed} bytes, and the format allows {MAX_HEADER_BYTES}"),
+            format!(
+                "its safetensors header claims {claimed} bytes, and the format allows \
+                 {MAX_HEADER_BYTES}"
+            ),
         ));
     }
     if claimed > room {
         return Err(WeightError::damaged(
             origin,
-            format!("its safetensors header claims {claimed} bytes, but the file holds only {room} after it"),
+            format!(
+                "its safetensors header claims {claimed} bytes, but the file holds only {room} \
+                 after it"
+            ),
         ));
     }
     Ok(())
@@ -41,11 +52,14 @@ pub(super) fn check_header_length(start: &[u8], length: u64, origin: &str) -> Re
 /// As [`read`](super::read).
 pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, WeightError> {
     check_header_length(bytes, bytes.len() as u64, origin)?;
-    // This also checks that the tensors' ranges follow each other and fill the rest of the file exactly.
-    let (header_bytes, header) = SafeTensors::read_metadata(bytes).map_err(|error| refusal(origin, bytes.len(), &error))?;
+    // This also checks that the tensors' ranges follow each other and fill the rest of the file
+    // exactly.
+    let (header_bytes, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| refusal(origin, bytes.len(), &error))?;
     check_names(&bytes[8..8 + header_bytes], origin)?;
     let data = &bytes[8 + header_bytes..];
-    let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let metadata: BTreeMap<String, String> =
+        header.metadata().clone().unwrap_or_default().into_iter().collect();
 
     let mut tensors = Vec::new();
     let mut ignored = Vec::new();
@@ -96,7 +110,8 @@ pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, Weight
     })
 }
 
-/// Refuses a header in which a name stands twice: the crate would take the last of them, another reader perhaps the first.
+/// Refuses a header in which a name stands twice: the crate would take the last of them, another
+/// reader perhaps the first.
 fn check_names(header: &[u8], origin: &str) -> Result<(), WeightError> {
     struct Names;
     impl<'de> Visitor<'de> for Names {

@@ -1,7 +1,8 @@
-//! Writing safetensors: beside the target, synced, then renamed; the same input gives the same bytes.
+//! Writing safetensors: beside the target, synced, then renamed; the same input gives the same
+//! bytes.
 //!
-//! The header is written here and not by the `safetensors` crate, which keeps metadata in a hash map and so orders it
-//! differently in every process.
+//! The header is written here and not by the `safetensors` crate, which keeps metadata in a hash
+//! map and so orders it differently in every process.
 
 use super::{NamedTensor, WeightError};
 use half::f16;
@@ -14,8 +15,9 @@ use std::path::Path;
 pub enum StorageType {
     /// Every tensor as f32.
     F32,
-    /// Tensors of two or more dimensions as f16, rounded to nearest even; scalars and one-dimensional tensors (biases, batch
-    /// norm) as f32, since they are small and their rounding would shift whole channels.
+    /// Tensors of two or more dimensions as f16, rounded to nearest even; scalars and
+    /// one-dimensional tensors (biases, batch norm) as f32, since they are small and their rounding
+    /// would shift whole channels.
     F16,
 }
 
@@ -29,8 +31,8 @@ impl StorageType {
 /// How names of files in the making begin and end.
 const UNFINISHED: (&str, &str) = (".regraft-", ".partial");
 
-/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash, say). It may be removed where
-/// nothing is being written.
+/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash,
+/// say). It may be removed where nothing is being written.
 #[must_use]
 pub fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
@@ -38,13 +40,15 @@ pub fn is_unfinished(name: &str) -> bool {
 
 /// Writes a safetensors file and returns its length in bytes.
 ///
-/// An existing file is replaced only once the new one is complete and synced. Tensors are stored by element type (f32 before
-/// f16, so that every tensor is aligned) and then by name; the bytes depend on nothing but the arguments.
+/// An existing file is replaced only once the new one is complete and synced. Tensors are stored by
+/// element type (f32 before f16, so that every tensor is aligned) and then by name; the bytes
+/// depend on nothing but the arguments.
 ///
 /// # Errors
 ///
-/// [`WeightError::HalfRange`] when f16 cannot hold a value, [`WeightError::Duplicate`] and [`WeightError::ValueCount`] when the
-/// tensors make no file, [`WeightError::Write`] when the operating system refuses.
+/// [`WeightError::HalfRange`] when f16 cannot hold a value, [`WeightError::Duplicate`] and
+/// [`WeightError::ValueCount`] when the tensors make no file, [`WeightError::Write`] when the
+/// operating system refuses.
 pub fn write_safetensors(
     path: &Path,
     tensors: &[NamedTensor],
@@ -63,9 +67,15 @@ pub fn write_safetensors(
         writer.write_all(header.as_bytes())?;
         for tensor in &ordered {
             if storage.halves(&tensor.shape) {
-                tensor.values.iter().try_for_each(|value| writer.write_all(&f16::from_f32(*value).to_le_bytes()))?;
+                tensor
+                    .values
+                    .iter()
+                    .try_for_each(|value| writer.write_all(&f16::from_f32(*value).to_le_bytes()))?;
             } else {
-                tensor.values.iter().try_for_each(|value| writer.write_all(&value.to_le_bytes()))?;
+                tensor
+                    .values
+                    .iter()
+                    .try_for_each(|value| writer.write_all(&value.to_le_bytes()))?;
             }
         }
         Ok(())
@@ -78,9 +88,13 @@ fn check(tensors: &[&NamedTensor], storage: StorageType, target: &str) -> Result
     for tensor in tensors {
         // `__metadata__` is the header's own key.
         if tensor.name == "__metadata__" || !names.insert(&tensor.name) {
-            return Err(WeightError::Duplicate { origin: target.to_string(), name: tensor.name.clone() });
+            return Err(WeightError::Duplicate {
+                origin: target.to_string(),
+                name: tensor.name.clone(),
+            });
         }
-        let count = tensor.shape.iter().try_fold(1usize, |count, extent| count.checked_mul(*extent));
+        let count =
+            tensor.shape.iter().try_fold(1usize, |count, extent| count.checked_mul(*extent));
         if count != Some(tensor.values.len()) {
             return Err(WeightError::ValueCount {
                 path: target.to_string(),
@@ -90,20 +104,32 @@ fn check(tensors: &[&NamedTensor], storage: StorageType, target: &str) -> Result
             });
         }
         if storage.halves(&tensor.shape)
-            && let Some(value) = tensor.values.iter().find(|value| !f16::from_f32(**value).is_finite())
+            && let Some(value) =
+                tensor.values.iter().find(|value| !f16::from_f32(**value).is_finite())
         {
-            return Err(WeightError::HalfRange { path: target.to_string(), name: tensor.name.clone(), value: *value });
+            return Err(WeightError::HalfRange {
+                path: target.to_string(),
+                name: tensor.name.clone(),
+                value: *value,
+            });
         }
     }
     Ok(())
 }
 
 /// The JSON header, padded with spaces to a multiple of eight bytes as the format asks.
-fn header(tensors: &[&NamedTensor], metadata: &BTreeMap<String, String>, storage: StorageType) -> String {
+fn header(
+    tensors: &[&NamedTensor],
+    metadata: &BTreeMap<String, String>,
+    storage: StorageType,
+) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut entries = Vec::with_capacity(tensors.len() + 1);
     if !metadata.is_empty() {
-        let pairs: Vec<String> = metadata.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
+        let pairs: Vec<String> = metadata
+            .iter()
+            .map(|(key, value)| format!("{}:{}", quoted(key), quoted(value)))
+            .collect();
         entries.push(format!("\"__metadata__\":{{{}}}", pairs.join(",")));
     }
     let mut offset = 0;
@@ -128,14 +154,18 @@ fn header(tensors: &[&NamedTensor], metadata: &BTreeMap<String, String>, storage
 /// Writes a file next to `path`, syncs it and renames it to `path`; returns its length in bytes.
 ///
 /// A reader sees the old file or the whole new one, also after a power cut.
-fn write_beside(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<u64> {
+fn write_beside(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<u64> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED.0).suffix(UNFINISHED.1);
-    // Temporary files are private by default; a model file gets the permissions that any new file would (the umask applies).
+    // Temporary files are private by default; a model file gets the permissions that any new file
+    // would (the umask applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let beside = builder.tempfile_in(folder)?;
@@ -147,10 +177,13 @@ fn write_beside(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<
     beside.as_file().sync_all()?;
     let length = beside.as_file().metadata()?.len();
     beside.persist(path).map_err(|error| error.error)?;
-    // The rename itself lasts only once the folder is synced. Windows has no such call, nor have some network file systems.
+    // The rename itself lasts only once the folder is synced. Windows has no such call, nor have
+    // some network file systems.
     #[cfg(unix)]
     match std::fs::File::open(folder)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+        }
         outcome => outcome?,
     }
     Ok(length)

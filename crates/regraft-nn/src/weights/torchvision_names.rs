@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 /// where the width that blocks put out changes, which holds for EfficientNet too.
 pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
     let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
-    if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block.")) {
+    if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block."))
+    {
         return false;
     }
     if tensors.iter().any(|tensor| tensor.name.ends_with(".layer_scale")) {
@@ -110,18 +111,25 @@ impl Layout {
         for block in blocks.values_mut() {
             let output = block.convolutions.values().next_back().copied();
             if width.is_some() {
-                (stage, number) = if width == Some(output) { (stage, number + 1) } else { (stage + 1, 0) };
+                (stage, number) =
+                    if width == Some(output) { (stage, number + 1) } else { (stage + 1, 0) };
             }
             width = Some(output);
             block.name = format!("blocks.{stage}.{number}");
         }
-        let last = tensors.iter().filter_map(|tensor| outside_blocks(&tensor.name)).map(|(place, _)| place).max();
+        let last = tensors
+            .iter()
+            .filter_map(|tensor| outside_blocks(&tensor.name))
+            .map(|(place, _)| place)
+            .max();
         Self { is_mobilenet, blocks, last: last.unwrap_or(0), stages: stage + 1 }
     }
 
     /// timm's name of a tensor.
     fn translate(&self, name: &str) -> Option<String> {
-        if let Some((place, parameter)) = name.strip_prefix("classifier.").and_then(|rest| rest.split_once('.')) {
+        if let Some((place, parameter)) =
+            name.strip_prefix("classifier.").and_then(|rest| rest.split_once('.'))
+        {
             return match (place, self.is_mobilenet) {
                 ("0", true) => Some(format!("conv_head.{parameter}")),
                 ("3", true) | ("1", false) => Some(format!("classifier.{parameter}")),
@@ -137,8 +145,12 @@ impl Layout {
         let layer = match (place, layer) {
             (0, "0") => "conv_stem".to_owned(),
             (0, "1") => "bn1".to_owned(),
-            (place, "0") if place == self.last && self.is_mobilenet => format!("blocks.{}.0.conv", self.stages),
-            (place, "1") if place == self.last && self.is_mobilenet => format!("blocks.{}.0.bn1", self.stages),
+            (place, "0") if place == self.last && self.is_mobilenet => {
+                format!("blocks.{}.0.conv", self.stages)
+            }
+            (place, "1") if place == self.last && self.is_mobilenet => {
+                format!("blocks.{}.0.bn1", self.stages)
+            }
             (place, "0") if place == self.last => "conv_head".to_owned(),
             (place, "1") if place == self.last => "bn2".to_owned(),
             _ => return None,

@@ -1,8 +1,8 @@
 //! What is wrong with a folder of pictures, before a network learns from it.
 //!
-//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture, which are odd. With the
-//! embedded model's features two more questions are asked: whose label do the others contradict (`labels`), and what lies far
-//! from everything (`outliers`).
+//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture,
+//! which are odd. With the embedded model's features two more questions are asked: whose label do
+//! the others contradict (`labels`), and what lies far from everything (`outliers`).
 
 mod fix_list;
 pub(crate) mod labels;
@@ -74,7 +74,8 @@ pub enum AuditError {
     #[error(transparent)]
     Regression(#[from] crate::logistic_regression::RegressionError),
     #[error(
-        "cannot start the threads that compute: {0}; the system limits processes or memory: raise the limit or choose a smaller --threads"
+        "cannot start the threads that compute: {0}; the system limits processes or memory: raise \
+         the limit or choose a smaller --threads"
     )]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
@@ -98,7 +99,8 @@ pub struct Audit {
     pub leakage: Vec<Leak>,
     /// Duplicates of different classes.
     pub label_conflicts: Vec<LabelConflict>,
-    /// Pictures that are likely of another class, the likeliest first; `null` where no model was asked.
+    /// Pictures that are likely of another class, the likeliest first; `null` where no model was
+    /// asked.
     pub suspect_labels: Option<Vec<SuspectLabel>>,
     /// Pictures of each class and part.
     pub counts: Vec<ClassCount>,
@@ -188,7 +190,8 @@ pub struct Outlier {
     pub score: f64,
 }
 
-/// The files of a folder: those that train, then those that choose the epoch, then those that are scored.
+/// The files of a folder: those that train, then those that choose the epoch, then those that are
+/// scored.
 struct Files {
     samples: Vec<Sample>,
     classes: Vec<String>,
@@ -215,13 +218,24 @@ impl Files {
 ///
 /// # Errors
 /// When the folder cannot be used, or the model cannot be asked.
-pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Result<Audit, AuditError> {
-    let scan = ScanOptions { split: SplitOptions::NOTHING, exclude: options.exclude.clone(), ..ScanOptions::default() };
+pub fn audit(
+    options: &AuditOptions,
+    report: &(dyn Fn(Progress) + Sync),
+) -> Result<Audit, AuditError> {
+    let scan = ScanOptions {
+        split: SplitOptions::NOTHING,
+        exclude: options.exclude.clone(),
+        ..ScanOptions::default()
+    };
     let found = catalogue::scan_with(&options.data, &scan, &mut |done| {
         report(Progress { stage: "listing", done, total: done });
     })?;
     let starts = [found.train.len(), found.train.len() + found.validation.len()];
-    let notes = found.notes.into_iter().filter(|note| !note.starts_with("All ")).chain(ignored_note(&found.ignored));
+    let notes = found
+        .notes
+        .into_iter()
+        .filter(|note| !note.starts_with("All "))
+        .chain(ignored_note(&found.ignored));
     let samples = [found.train, found.validation, found.test].concat();
     let notes = notes.chain(unnameable_note(&samples)).collect();
     let files = Files { samples, classes: found.classes, starts };
@@ -229,14 +243,22 @@ pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Resu
     let workers = cores_or(options.workers);
     let paths: Vec<&Path> = files.samples.iter().map(|sample| sample.path.as_path()).collect();
     let total = paths.len();
-    let facts = inspect(&paths, workers, &options.decode, &|done| report(Progress { stage: "reading", done, total }));
+    let facts = inspect(&paths, workers, &options.decode, &|done| {
+        report(Progress { stage: "reading", done, total })
+    });
     let groups = copies(&paths, &facts, workers, &options.decode, &|progress| {
         report(match progress {
-            CopyProgress::LookingUp { done, total } => Progress { stage: "looking up", done, total },
+            CopyProgress::LookingUp { done, total } => {
+                Progress { stage: "looking up", done, total }
+            }
             CopyProgress::Comparing { done, total } => Progress { stage: "comparing", done, total },
         });
     });
-    let checked = if options.with_model { Some(model_checks::ask(&files, &facts, options, report)?) } else { None };
+    let checked = if options.with_model {
+        Some(model_checks::ask(&files, &facts, options, report)?)
+    } else {
+        None
+    };
     let (suspect_labels, outliers) = checked.unzip();
     let counts = counts(&files);
     let sizes = || counts.iter().map(|count| count.train);
@@ -261,13 +283,20 @@ pub fn audit(options: &AuditOptions, report: &(dyn Fn(Progress) + Sync)) -> Resu
 fn unnameable_note(samples: &[Sample]) -> Option<String> {
     let count = samples.iter().filter(|sample| sample.path.to_str().is_none()).count();
     let paths = if count == 1 { "1 path is" } else { &format!("{count} paths are") };
-    let note = || format!("{paths} not UTF-8, so that a fix list cannot name the file; rename it to exclude it");
+    let note = || {
+        format!(
+            "{paths} not UTF-8, so that a fix list cannot name the file; rename it to exclude it"
+        )
+    };
     (count > 0).then(note)
 }
 
 fn counts(files: &Files) -> Vec<ClassCount> {
-    let mut counts: Vec<ClassCount> =
-        files.classes.iter().map(|class| ClassCount { class: class.clone(), train: 0, val: 0, test: 0 }).collect();
+    let mut counts: Vec<ClassCount> = files
+        .classes
+        .iter()
+        .map(|class| ClassCount { class: class.clone(), train: 0, val: 0, test: 0 })
+        .collect();
     for (file, sample) in files.samples.iter().enumerate() {
         let count = &mut counts[sample.label as usize];
         *[&mut count.train, &mut count.val, &mut count.test][files.part(file)] += 1;
@@ -276,18 +305,27 @@ fn counts(files: &Files) -> Vec<ClassCount> {
 }
 
 fn unreadable(files: &Files, facts: &[Facts]) -> Vec<Unreadable> {
-    let reasons = facts.iter().enumerate().filter_map(|(file, facts)| Some((file, facts.unreadable.as_ref()?)));
-    reasons.map(|(file, reason)| Unreadable { path: files.path(file), reason: reason.to_string() }).collect()
+    let reasons = facts
+        .iter()
+        .enumerate()
+        .filter_map(|(file, facts)| Some((file, facts.unreadable.as_ref()?)));
+    reasons
+        .map(|(file, reason)| Unreadable { path: files.path(file), reason: reason.to_string() })
+        .collect()
 }
 
 fn duplicates(files: &Files, group: &CopyGroup) -> Duplicates {
-    Duplicates { paths: group.files.iter().map(|&file| files.path(file)).collect(), kind: group.kind.name() }
+    Duplicates {
+        paths: group.files.iter().map(|&file| files.path(file)).collect(),
+        kind: group.kind.name(),
+    }
 }
 
 /// For each file of the group one of an earlier part, the same byte for byte if there is one.
 fn leaks(files: &Files, facts: &[Facts], group: &CopyGroup) -> Vec<Leak> {
     let leak = |&eval: &usize| {
-        let earlier = || group.files.iter().copied().filter(|&file| files.part(file) < files.part(eval));
+        let earlier =
+            || group.files.iter().copied().filter(|&file| files.part(file) < files.part(eval));
         let same = earlier().find(|&file| facts[file].sha256 == facts[eval].sha256);
         let kind = if same.is_some() { CopyKind::Exact } else { CopyKind::Near };
         let train = same.or_else(|| earlier().next())?;
@@ -297,7 +335,8 @@ fn leaks(files: &Files, facts: &[Facts], group: &CopyGroup) -> Vec<Leak> {
 }
 
 fn conflict(files: &Files, group: &CopyGroup) -> Option<LabelConflict> {
-    let labels: Vec<String> = group.files.iter().map(|&file| files.class(file).to_owned()).collect();
+    let labels: Vec<String> =
+        group.files.iter().map(|&file| files.class(file).to_owned()).collect();
     let differ = labels.iter().any(|label| *label != labels[0]);
     let Duplicates { paths, kind } = duplicates(files, group);
     differ.then_some(LabelConflict { paths, labels, kind })
@@ -310,11 +349,16 @@ fn oddities(files: &Files, facts: &[Facts]) -> Vec<OddPicture> {
         Oddity::Huge { width, height } => ("huge", size(width, height)),
         Oddity::ExtremeRatio { width, height } => ("extreme ratio", size(width, height)),
         Oddity::Blank => ("blank", "one colour".to_owned()),
-        Oddity::WrongExtension { extension, format } => ("wrong extension", format!("is {format}, not {extension}")),
+        Oddity::WrongExtension { extension, format } => {
+            ("wrong extension", format!("is {format}, not {extension}"))
+        }
         Oddity::Turned => ("turned", "by its metadata".to_owned()),
         Oddity::Truncated => ("truncated", "cut off or damaged, used as far as it goes".to_owned()),
     };
-    let all = facts.iter().enumerate().flat_map(|(file, facts)| facts.oddities.iter().map(move |oddity| (file, oddity)));
+    let all = facts
+        .iter()
+        .enumerate()
+        .flat_map(|(file, facts)| facts.oddities.iter().map(move |oddity| (file, oddity)));
     let odd = all.map(|(file, oddity)| {
         let (kind, detail) = described(oddity);
         OddPicture { path: files.path(file), kind, detail }

@@ -20,20 +20,23 @@ pub(super) fn ask(
     options: &AuditOptions,
     report: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Vec<SuspectLabel>, Vec<Outlier>), AuditError> {
-    let readable: Vec<usize> = (0..facts.len()).filter(|&file| facts[file].unreadable.is_none()).collect();
+    let readable: Vec<usize> =
+        (0..facts.len()).filter(|&file| facts[file].unreadable.is_none()).collect();
     let samples: Arc<[Sample]> = readable.iter().map(|&file| files.samples[file].clone()).collect();
     if samples.len() < 2 {
         return Ok((Vec::new(), Vec::new()));
     }
     let model = Model::embedded()?;
-    let mut engine = inference::engine(&model, &options.device, options.threads, PrecisionChoice::F32)?;
+    let mut engine =
+        inference::engine(&model, &options.device, options.threads, PrecisionChoice::F32)?;
     let loading = LoaderOptions {
         workers: cores_or(options.workers),
         decode: options.decode,
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
     let fingerprint = trunk_fingerprint(&mut *engine, &model.preprocessing)?;
-    let mut store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+    let mut store =
+        cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
     let total = samples.len();
     let found = features(&mut *engine, &samples, &loading, store.as_mut(), &mut |done| {
         report(Progress { stage: "features", done, total });
@@ -41,7 +44,14 @@ pub(super) fn ask(
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     let (channels, classes) = (found.channels, files.classes.len());
-    let examples = Examples { features: &found.values, channels, labels: &given, classes, class_weights: None, prior: None };
+    let examples = Examples {
+        features: &found.values,
+        channels,
+        labels: &given,
+        classes,
+        class_weights: None,
+        prior: None,
+    };
     let folds = CrossValidationOptions::new(options.seed).for_examples(total);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(options.threads)).build()?;
     let (held_out, far) = pool.install(|| {

@@ -31,13 +31,18 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
     // For each hash the first file, and the first other one that differs from it.
     let across = |differ: fn(&Listed<'_>, &Listed<'_>) -> bool| -> Vec<(&str, &str)> {
         let groups = order.iter().filter_map(|hash| by_hash[hash].split_first());
-        groups.filter_map(|(first, rest)| Some((first.path, rest.iter().find(|other| differ(first, other))?.path))).collect()
+        groups
+            .filter_map(|(first, rest)| {
+                Some((first.path, rest.iter().find(|other| differ(first, other))?.path))
+            })
+            .collect()
     };
     let mut notes = Vec::new();
     let leaks = across(|first, other| first.part != other.part);
     if let Some((first, other)) = leaks.first() {
         notes.push(format!(
-            "{} in two parts of the data, such as {first} and {other}: what is learned by heart is scored as if it were known; see \
+            "{} in two parts of the data, such as {first} and {other}: what is learned by heart \
+             is scored as if it were known; see \
              `regraft audit`",
             files_stand(leaks.len())
         ));
@@ -45,15 +50,19 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
     let conflicts = across(|first, other| first.class != other.class);
     if let Some((first, other)) = conflicts.first() {
         notes.push(format!(
-            "{} in two classes, such as {first} and {other}: one of the labels is wrong; see `regraft audit`",
+            "{} in two classes, such as {first} and {other}: one of the labels is wrong; see \
+             `regraft audit`",
             files_stand(conflicts.len())
         ));
     }
     let most = counts.iter().max_by_key(|(_, count)| **count);
-    if let (Some((large, &most)), Some((small, &least))) = (most, counts.iter().min_by_key(|(_, count)| **count))
+    if let (Some((large, &most)), Some((small, &least))) =
+        (most, counts.iter().min_by_key(|(_, count)| **count))
         && most as f64 >= least as f64 * IMBALANCED
     {
-        notes.push(format!("the classes are imbalanced: {large} has {most} training pictures, {small} has {least}"));
+        notes.push(format!(
+            "the classes are imbalanced: {large} has {most} training pictures, {small} has {least}"
+        ));
     }
     notes
 }
@@ -67,18 +76,35 @@ mod tests {
     use super::*;
 
     fn notes(files: &[[&str; 4]]) -> Vec<String> {
-        quick_notes(files.iter().map(|&[part, class, hash, path]| Listed { part, class, hash, path }))
+        quick_notes(files.iter().map(|&[part, class, hash, path]| Listed {
+            part,
+            class,
+            hash,
+            path,
+        }))
     }
 
     #[test]
     fn copies_across_parts_and_classes_and_imbalance_are_said() {
-        let clean = [["train", "a", "1", "t/a/1"], ["train", "b", "2", "t/b/2"], ["test", "a", "3", "e/a/3"]];
+        let clean = [
+            ["train", "a", "1", "t/a/1"],
+            ["train", "b", "2", "t/b/2"],
+            ["test", "a", "3", "e/a/3"],
+        ];
         assert_eq!(notes(&clean), Vec::<String>::new());
-        let bad = [["train", "a", "1", "t/a/1"], ["train", "b", "2", "t/b/2"], ["test", "b", "1", "e/b/3"]];
+        let bad = [
+            ["train", "a", "1", "t/a/1"],
+            ["train", "b", "2", "t/b/2"],
+            ["test", "b", "1", "e/b/3"],
+        ];
         let more = ["4", "5", "6", "7"].map(|hash| ["train", "a", hash, "t/a/n"]);
         let notes = notes(&[&bad[..], &more].concat());
         assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(notes[0].starts_with("1 file stands in two parts") && notes[0].contains("t/a/1 and e/b/3"), "{notes:?}");
+        assert!(
+            notes[0].starts_with("1 file stands in two parts")
+                && notes[0].contains("t/a/1 and e/b/3"),
+            "{notes:?}"
+        );
         assert!(notes[1].starts_with("1 file stands in two classes"), "{notes:?}");
         assert!(notes[2].contains("a has 5 training pictures, b has 1"), "{notes:?}");
     }

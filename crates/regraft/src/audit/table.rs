@@ -18,22 +18,39 @@ pub fn table(audit: &Audit) -> String {
     }
     let mut text = aligned(&rows, &[0]);
     if let Some(imbalance) = audit.imbalance.filter(|&imbalance| imbalance >= IMBALANCED) {
-        let _ = writeln!(text, "\nimbalanced: the largest class has {imbalance:.0} training pictures for each of the smallest");
+        let _ = writeln!(
+            text,
+            "\nimbalanced: the largest class has {imbalance:.0} training pictures for each of the \
+             smallest"
+        );
     }
     for section in sections(audit) {
         let _ = writeln!(text, "\n{}: {}", section.title, section.findings.len());
         for finding in section.findings.iter().take(LISTED) {
             let paths: Vec<String> = finding.paths.iter().map(|path| printable(path)).collect();
-            let remark = if finding.remark.is_empty() { String::new() } else { format!("  ({})", printable(&finding.remark)) };
+            let remark = if finding.remark.is_empty() {
+                String::new()
+            } else {
+                format!("  ({})", printable(&finding.remark))
+            };
             let _ = writeln!(text, "  {}{remark}", paths.join("\n    = "));
         }
         if section.findings.len() > LISTED {
-            let _ = writeln!(text, "  and {} more: see --json or --html", section.findings.len() - LISTED);
+            let _ = writeln!(
+                text,
+                "  and {} more: see --json or --html",
+                section.findings.len() - LISTED
+            );
         }
     }
     let is_clean = sections(audit).next().is_none();
     let verdict = if is_clean { "nothing was found" } else { "" };
-    let _ = write!(text, "\n{} files audited{}{verdict}", audit.images, if is_clean { ": " } else { "" });
+    let _ = write!(
+        text,
+        "\n{} files audited{}{verdict}",
+        audit.images,
+        if is_clean { ": " } else { "" }
+    );
     text
 }
 
@@ -54,23 +71,31 @@ pub(super) struct Finding {
 /// The kinds of which something was found, the worst first.
 pub(super) fn sections(audit: &Audit) -> impl Iterator<Item = Section> {
     let one = |path: &String, remark: String| Finding { paths: vec![path.clone()], remark };
-    let leaks = audit
-        .leakage
-        .iter()
-        .map(|leak| Finding { paths: vec![leak.train.clone(), leak.eval.clone()], remark: leak.kind.to_owned() });
+    let leaks = audit.leakage.iter().map(|leak| Finding {
+        paths: vec![leak.train.clone(), leak.eval.clone()],
+        remark: leak.kind.to_owned(),
+    });
     let conflicts = audit.label_conflicts.iter().map(|conflict| Finding {
         paths: conflict.paths.clone(),
         remark: format!("{}: {}", conflict.kind, conflict.labels.join(", ")),
     });
-    let copies = audit.duplicates.iter().map(|group| Finding { paths: group.paths.clone(), remark: group.kind.to_owned() });
-    let suspects = audit
-        .suspect_labels
+    let copies = audit
+        .duplicates
+        .iter()
+        .map(|group| Finding { paths: group.paths.clone(), remark: group.kind.to_owned() });
+    let suspects = audit.suspect_labels.iter().flatten().map(|suspect| {
+        one(
+            &suspect.path,
+            format!("{}, likely {}, {:.2}", suspect.given, suspect.likely, suspect.score),
+        )
+    });
+    let outliers = audit
+        .outliers
         .iter()
         .flatten()
-        .map(|suspect| one(&suspect.path, format!("{}, likely {}, {:.2}", suspect.given, suspect.likely, suspect.score)));
-    let outliers =
-        audit.outliers.iter().flatten().map(|outlier| one(&outlier.path, format!("{}, {:.2}", outlier.class, outlier.score)));
-    let odd = audit.oddities.iter().map(|odd| one(&odd.path, format!("{}: {}", odd.kind, odd.detail)));
+        .map(|outlier| one(&outlier.path, format!("{}, {:.2}", outlier.class, outlier.score)));
+    let odd =
+        audit.oddities.iter().map(|odd| one(&odd.path, format!("{}: {}", odd.kind, odd.detail)));
     let all = [
         (
             "unreadable",
@@ -80,7 +105,11 @@ pub(super) fn sections(audit: &Audit) -> impl Iterator<Item = Section> {
         ("leakage", "Pictures that are learned from and scored on.", leaks.collect()),
         ("label conflicts", "The same picture under different classes.", conflicts.collect()),
         ("duplicates", "Files that show the same picture.", copies.collect::<Vec<_>>()),
-        ("suspect labels", "Likely of another class; the number says how much more probable that is.", suspects.collect()),
+        (
+            "suspect labels",
+            "Likely of another class; the number says how much more probable that is.",
+            suspects.collect(),
+        ),
         ("outliers", "Far from all other pictures.", outliers.collect()),
         ("oddities", "Worth a look.", odd.collect()),
     ];

@@ -1,4 +1,5 @@
-//! How fast files become batches: decoding, random crops, flips and normalisation, without a network.
+//! How fast files become batches: decoding, random crops, flips and normalisation, without a
+//! network.
 
 use crate::config::{CacheImages, cores_or};
 use crate::memory_check::{self, LOADED_BATCHES, TooLittleMemory};
@@ -82,13 +83,18 @@ pub enum LoadError {
     Memory(#[from] TooLittleMemory),
 }
 
-/// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`, `RandomHorizontalFlip`, ImageNet's
-/// normalisation). `progress` is called with the epoch, the pictures done and their number.
+/// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`,
+/// `RandomHorizontalFlip`, ImageNet's normalisation). `progress` is called with the epoch, the
+/// pictures done and their number.
 ///
 /// # Errors
 /// When the data cannot be used or a picture cannot be read.
-pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) -> Result<LoadReport, LoadError> {
-    let samples: Arc<[Sample]> = catalogue::scan(&options.data, &SplitOptions::NOTHING)?.train.into();
+pub fn load(
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(u32, usize, usize),
+) -> Result<LoadReport, LoadError> {
+    let samples: Arc<[Sample]> =
+        catalogue::scan(&options.data, &SplitOptions::NOTHING)?.train.into();
     let workers = cores_or(options.workers);
     let preprocessing = Preprocessing {
         image_size: options.image_size,
@@ -98,8 +104,13 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) 
         std: [0.229, 0.224, 0.225],
     };
     let batch = options.batch.min(samples.len());
-    let bytes = (batch as u64).saturating_mul(preprocessing.input_length() as u64).saturating_mul(LOADED_BATCHES);
-    let what = format!("{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels", size = options.image_size);
+    let bytes = (batch as u64)
+        .saturating_mul(preprocessing.input_length() as u64)
+        .saturating_mul(LOADED_BATCHES);
+    let what = format!(
+        "{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels",
+        size = options.image_size
+    );
     memory_check::check(what, bytes, "choose a smaller --batch or --image-size".into())?;
     let cache = options.cache_images.cache();
     let mut epochs = Vec::new();
@@ -137,7 +148,11 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u32, usize, usize)) 
         });
     }
     let fastest = |wanted: &dyn Fn(&LoadedEpoch) -> bool| {
-        epochs.iter().filter(|epoch| wanted(epoch)).map(|epoch| epoch.images_per_second).reduce(f64::max)
+        epochs
+            .iter()
+            .filter(|epoch| wanted(epoch))
+            .map(|epoch| epoch.images_per_second)
+            .reduce(f64::max)
     };
     Ok(LoadReport {
         workers,

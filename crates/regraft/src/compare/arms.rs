@@ -8,7 +8,8 @@ use toml::{Table, Value};
 /// The arms that are compared where no file names others.
 pub const DEFAULT_ARMS: &str = include_str!("default_arms.toml");
 
-/// Options that are the comparison's, not an arm's: without the same pictures and seeds there is nothing to compare.
+/// Options that are the comparison's, not an arm's: without the same pictures and seeds there is
+/// nothing to compare.
 const GIVEN: [&str; 2] = ["data", "seed"];
 
 /// One way to fine-tune.
@@ -75,30 +76,45 @@ pub struct Common {
 /// # Errors
 /// [`ArmsError`].
 pub fn read(path: &Path, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsError> {
-    let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ArmsError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path, MAX_OPTIONS_BYTES)
+        .map_err(|source| ArmsError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string(), data, common)
 }
 
-/// The arms of a text: `[[arm]]` tables, each with a `name` and any options of `config.toml`, and a table `[common]` with options
-/// of all arms. `recipe` gives the defaults. `origin` names the text in errors.
+/// The arms of a text: `[[arm]]` tables, each with a `name` and any options of `config.toml`, and a
+/// table `[common]` with options of all arms. `recipe` gives the defaults. `origin` names the text
+/// in errors.
 ///
 /// # Errors
 /// [`ArmsError`].
-pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<Vec<Arm>, ArmsError> {
+pub fn parse(
+    text: &str,
+    origin: &str,
+    data: &Path,
+    common: &Common,
+) -> Result<Vec<Arm>, ArmsError> {
     let form = |problem: String| ArmsError::Form { origin: origin.to_owned(), problem };
-    let mut file: Table =
-        toml::from_str(text).map_err(|source| ArmsError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+    let mut file: Table = toml::from_str(text).map_err(|source| ArmsError::Parse {
+        origin: origin.to_owned(),
+        source: Box::new(source),
+    })?;
     let shared = match file.remove("common") {
         None => Table::new(),
         Some(Value::Table(table)) => as_in_a_configuration(table),
         Some(_) => return Err(form("common must be a table: [common]".into())),
     };
-    let listed = match file.remove("arm") {
-        Some(Value::Array(listed)) if !listed.is_empty() => listed,
-        _ => return Err(form("it lists no arms: give each one as a table [[arm]] with a name and its options".into())),
-    };
+    let listed =
+        match file.remove("arm") {
+            Some(Value::Array(listed)) if !listed.is_empty() => listed,
+            _ => return Err(form(
+                "it lists no arms: give each one as a table [[arm]] with a name and its options"
+                    .into(),
+            )),
+        };
     if let Some(unknown) = file.keys().next() {
-        return Err(form(format!("there is no table {unknown}; the tables are [common] and [[arm]]")));
+        return Err(form(format!(
+            "there is no table {unknown}; the tables are [common] and [[arm]]"
+        )));
     }
     let mut arms: Vec<Arm> = Vec::new();
     for (place, options) in listed.into_iter().enumerate() {
@@ -108,10 +124,20 @@ pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<V
         let mut options = as_in_a_configuration(options);
         let name = match options.remove("name") {
             Some(Value::String(name)) if !name.trim().is_empty() => name,
-            _ => return Err(form(format!("arm {} has no name: give it one, such as name = \"frozen trunk\"", place + 1))),
+            _ => {
+                return Err(form(format!(
+                    "arm {} has no name: give it one, such as name = \"frozen trunk\"",
+                    place + 1
+                )));
+            }
         };
-        if let Some(given) = GIVEN.into_iter().find(|given| options.contains_key(*given) || shared.contains_key(*given)) {
-            return Err(form(format!("an arm has no {given} of its own: the comparison gives all arms the same")));
+        if let Some(given) = GIVEN
+            .into_iter()
+            .find(|given| options.contains_key(*given) || shared.contains_key(*given))
+        {
+            return Err(form(format!(
+                "an arm has no {given} of its own: the comparison gives all arms the same"
+            )));
         }
         let layers = [&common.defaults, &shared, &options, &common.options];
         let own = options.keys().map(String::as_str);
@@ -121,10 +147,17 @@ pub fn parse(text: &str, origin: &str, data: &Path, common: &Common) -> Result<V
             config.check_given(own)?;
             Ok(config)
         });
-        let config = config.map_err(|source| ArmsError::Config { origin: origin.to_owned(), arm: name.clone(), source })?;
+        let config = config.map_err(|source| ArmsError::Config {
+            origin: origin.to_owned(),
+            arm: name.clone(),
+            source,
+        })?;
         let folder = folder_name(&name);
         if let Some(other) = arms.iter().find(|arm| arm.folder == folder) {
-            return Err(form(format!("arms \"{}\" and \"{name}\" would share the folder {folder}: rename one", other.name)));
+            return Err(form(format!(
+                "arms \"{}\" and \"{name}\" would share the folder {folder}: rename one",
+                other.name
+            )));
         }
         arms.push(Arm { name, folder, config });
     }
@@ -138,20 +171,23 @@ fn as_in_a_configuration(options: Table) -> Table {
 
 /// The recipe's options with each layer's laid over those before.
 fn overlay(data: &Path, layers: &[&Table]) -> Result<TrainConfig, ConfigError> {
-    let parse = |source| ConfigError::Parse { path: "its options".into(), source: Box::new(source) };
+    let parse =
+        |source| ConfigError::Parse { path: "its options".into(), source: Box::new(source) };
     let recipe = match layers.iter().rev().find_map(|layer| layer.get("recipe")) {
         Some(recipe) => recipe.clone().try_into().map_err(parse)?,
         None => Recipe::Default,
     };
     let config = TrainConfig::recipe(recipe, data);
-    let mut table = Table::try_from(&config).map_err(|source| ConfigError::Write(Box::new(source)))?;
+    let mut table =
+        Table::try_from(&config).map_err(|source| ConfigError::Write(Box::new(source)))?;
     for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
         table.insert(name.clone(), value.clone());
     }
     table.try_into().map_err(parse)
 }
 
-/// A name that any file system takes: lower case, with a hyphen for whatever is no letter or number.
+/// A name that any file system takes: lower case, with a hyphen for whatever is no letter or
+/// number.
 fn folder_name(name: &str) -> String {
     let words: Vec<String> = name
         .split(|character: char| !character.is_alphanumeric())
@@ -167,7 +203,8 @@ mod tests {
     use crate::config::{Freeze, HeadStart, Weights};
 
     fn arms(text: &str) -> Result<Vec<Arm>, String> {
-        parse(text, "arms.toml", Path::new("photos"), &Common::default()).map_err(|error| error.to_string())
+        parse(text, "arms.toml", Path::new("photos"), &Common::default())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -176,12 +213,22 @@ mod tests {
         let find = |name: &str| &arms.iter().find(|arm| arm.name == name).expect("an arm").config;
         let textbook = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
         assert_eq!(*find("fine-tune, rate 5e-5"), textbook);
-        assert_eq!(*find("fine-tune, rate 4e-5"), TrainConfig { lr: Some(4e-5), ..textbook.clone() });
+        assert_eq!(
+            *find("fine-tune, rate 4e-5"),
+            TrainConfig { lr: Some(4e-5), ..textbook.clone() }
+        );
         let scratch = find("from scratch");
-        assert_eq!((&scratch.weights, scratch.lr, scratch.head_lr_mult), (&Some(Weights::None), Some(5e-4), Some(1.0)));
+        assert_eq!(
+            (&scratch.weights, scratch.lr, scratch.head_lr_mult),
+            (&Some(Weights::None), Some(5e-4), Some(1.0))
+        );
         let frozen = find("frozen trunk");
         assert_eq!(
-            (&frozen.freeze, frozen.epoch_count(), frozen.learning_rate() * frozen.head_rate_multiplier()),
+            (
+                &frozen.freeze,
+                frozen.epoch_count(),
+                frozen.learning_rate() * frozen.head_rate_multiplier()
+            ),
             (&Some(Freeze::Backbone), 10, 5e-5)
         );
         assert_eq!(find("new head, frozen trunk").head, Some(HeadStart::New));
@@ -191,12 +238,20 @@ mod tests {
 
     #[test]
     fn an_arm_wins_over_common_options_and_flags_over_both() {
-        let text = "[common]\nepochs = 3\nhead-lr-mult = 2.0\n[[arm]]\nname = \"A/b  c\"\nepochs = 4\n[[arm]]\nname = \"d\"\nrecipe = \"d2l\"";
+        let text = "[common]\nepochs = 3\nhead-lr-mult = 2.0\n[[arm]]\nname = \"A/b  c\"\nepochs \
+            = 4\n[[arm]]\nname = \"d\"\nrecipe = \"d2l\"";
         let parsed = arms(text).expect("possible");
-        assert_eq!(parsed.iter().map(|arm| arm.folder.as_str()).collect::<Vec<_>>(), ["a-b-c", "d"]);
+        assert_eq!(
+            parsed.iter().map(|arm| arm.folder.as_str()).collect::<Vec<_>>(),
+            ["a-b-c", "d"]
+        );
         assert_eq!(parsed.iter().map(|arm| arm.config.epoch_count()).collect::<Vec<_>>(), [4, 3]);
-        assert_eq!((parsed[0].config.head_lr_mult, parsed[1].config.recipe), (Some(2.0), Recipe::D2l));
-        let flags = Common { options: toml::from_str("epochs = 7").expect("TOML"), ..Common::default() };
+        assert_eq!(
+            (parsed[0].config.head_lr_mult, parsed[1].config.recipe),
+            (Some(2.0), Recipe::D2l)
+        );
+        let flags =
+            Common { options: toml::from_str("epochs = 7").expect("TOML"), ..Common::default() };
         let parsed = parse(text, "arms.toml", Path::new("photos"), &flags).expect("possible");
         assert_eq!(parsed.iter().map(|arm| arm.config.epoch_count()).collect::<Vec<_>>(), [7, 7]);
     }
@@ -212,7 +267,10 @@ mod tests {
         assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").contains("epoch"));
         assert!(error("[[arm]]\nname = \"a\"\nlr = -1.0").contains("--lr -1 is not possible"));
         assert!(error("[[arm]]\nepochs = 3").contains("arm 1 has no name"));
-        assert!(error("[[arm]]\nname = \"a b\"\n[[arm]]\nname = \"A-B\"").contains("would share the folder a-b"));
+        assert!(
+            error("[[arm]]\nname = \"a b\"\n[[arm]]\nname = \"A-B\"")
+                .contains("would share the folder a-b")
+        );
         assert!(error("[[arm]]\nname = \"a\"\nseed = 3").contains("an arm has no seed of its own"));
         assert!(error("").contains("lists no arms"));
         assert!(error("[[arms]]\nname = \"a\"").contains("lists no arms"));

@@ -1,7 +1,9 @@
-//! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same pictures.
+//! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same
+//! pictures.
 //!
-//! Two runs with the same seed draw the same split, the same order of batches and the same crops and flips, because every random
-//! draw is a function of the seed, the epoch and the picture alone; so arms differ in nothing but their options.
+//! Two runs with the same seed draw the same split, the same order of batches and the same crops
+//! and flips, because every random draw is a function of the seed, the epoch and the picture alone;
+//! so arms differ in nothing but their options.
 
 pub mod arms;
 mod page;
@@ -50,7 +52,8 @@ pub struct CompareConfig {
     pub seeds: Vec<u64>,
     /// The accuracy whose time is taken.
     pub target_accuracy: f64,
-    /// Set, by a signal's handler or another thread, to end the comparison after the step that is being made.
+    /// Set, by a signal's handler or another thread, to end the comparison after the step that is
+    /// being made.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -95,7 +98,8 @@ pub enum CompareEvent<'a> {
 pub enum CompareError {
     /// An arm's finished run had other options.
     #[error(
-        "{folder} holds a run of arm \"{arm}\" with other options ({differences}): give the changed arm a name of its own, remove that folder, \
+        "{folder} holds a run of arm \"{arm}\" with other options ({differences}): give the \
+         changed arm a name of its own, remove that folder, \
          or name another with --output", folder = folder.display()
     )]
     Changed {
@@ -107,7 +111,9 @@ pub enum CompareError {
         differences: String,
     },
     /// It was asked to stop.
-    #[error("the comparison was stopped in run {number} of {total}; the same command goes on with it")]
+    #[error(
+        "the comparison was stopped in run {number} of {total}; the same command goes on with it"
+    )]
     Stopped {
         /// The run.
         number: usize,
@@ -149,11 +155,13 @@ pub enum CompareError {
     Json(#[from] serde_json::Error),
 }
 
-/// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier call is not run again, so that a
-/// comparison goes on where it was stopped and takes in new arms. The outcome so far is written after each run.
+/// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier
+/// call is not run again, so that a comparison goes on where it was stopped and takes in new arms.
+/// The outcome so far is written after each run.
 ///
 /// # Errors
-/// When a file cannot be read or written, an arm was changed, or no run finished. A run that fails is part of the outcome.
+/// When a file cannot be read or written, an arm was changed, or no run finished. A run that fails
+/// is part of the outcome.
 pub fn compare(
     config: &CompareConfig,
     folder: &Path,
@@ -168,15 +176,20 @@ pub fn compare(
     fs::create_dir_all(folder).map_err(FileError::when("create", folder))?;
     let _lock = RunFolder::locked(folder)?;
     remove_unfinished(folder)?;
-    config.arms.iter().try_for_each(|arm| remove_unfinished(&folder.join(ARMS).join(&arm.folder)))?;
-    let mut arms: Vec<ArmRuns<'_>> = config.arms.iter().map(|arm| ArmRuns { arm, runs: Vec::new() }).collect();
+    config
+        .arms
+        .iter()
+        .try_for_each(|arm| remove_unfinished(&folder.join(ARMS).join(&arm.folder)))?;
+    let mut arms: Vec<ArmRuns<'_>> =
+        config.arms.iter().map(|arm| ArmRuns { arm, runs: Vec::new() }).collect();
     let total = config.arms.len() * config.seeds.len();
     let mut number = 0;
     // Seed by seed, so that a comparison that is stopped has something of every arm.
     for &seed in &config.seeds {
         for place in 0..arms.len() {
             number += 1;
-            let (run, is_new) = run_arm(config, arms[place].arm, seed, folder, (number, total), report)?;
+            let (run, is_new) =
+                run_arm(config, arms[place].arm, seed, folder, (number, total), report)?;
             let finished = run.outcome.is_ok();
             arms[place].runs.push(run);
             if is_new && finished {
@@ -199,7 +212,8 @@ fn places(arm: &Arm, seed: u64, folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn with_seed(arm: &Arm, seed: u64) -> TrainConfig {
-    // The arms' curves are of the pictures that they are compared on. For show only: they choose nothing.
+    // The arms' curves are of the pictures that they are compared on. For show only: they choose
+    // nothing.
     TrainConfig { seed, test_each_epoch: true, ..arm.config.clone() }
 }
 
@@ -250,9 +264,16 @@ fn run_arm(
             config = config.with_depth_of(&TrainConfig::read(&begun)?);
         }
         let stop = Arc::clone(&comparison.stop);
-        let output =
-            Output { parent: folder.to_owned(), folder: Some(run_folder.clone()), force: true, resume, stop, budget: None };
-        trained = train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
+        let output = Output {
+            parent: folder.to_owned(),
+            folder: Some(run_folder.clone()),
+            force: true,
+            resume,
+            stop,
+            budget: None,
+        };
+        trained =
+            train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
     }
     let outcome = match trained {
         Ok(()) => {
@@ -260,7 +281,9 @@ fn run_arm(
             report(CompareEvent::Finished { arm: &arm.name, seed, run: &run, earlier });
             Ok(run)
         }
-        Err(TrainError::Stopped { .. }) => return Err(CompareError::Stopped { number: number.0, total: number.1 }),
+        Err(TrainError::Stopped { .. }) => {
+            return Err(CompareError::Stopped { number: number.0, total: number.1 });
+        }
         Err(error) => {
             let error = error.to_string();
             report(CompareEvent::Failed { arm: &arm.name, seed, error: &error });
@@ -280,16 +303,27 @@ fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
 }
 
 /// Puts the runs so far together and writes them as JSON, picture and page.
-fn write_outcome(config: &CompareConfig, folder: &Path, arms: &[ArmRuns<'_>]) -> Result<Comparison, CompareError> {
+fn write_outcome(
+    config: &CompareConfig,
+    folder: &Path,
+    arms: &[ArmRuns<'_>],
+) -> Result<Comparison, CompareError> {
     let comparison = result::put_together(config, arms);
     let mut json = serde_json::to_string_pretty(&comparison)?;
     json.push('\n');
-    let title =
-        format!("{}, {} seed{}", config.data.display(), config.seeds.len(), if config.seeds.len() == 1 { "" } else { "s" });
+    let title = format!(
+        "{}, {} seed{}",
+        config.data.display(),
+        config.seeds.len(),
+        if config.seeds.len() == 1 { "" } else { "s" }
+    );
     let svg = picture::comparison_svg(&title, &comparison, arms)?;
     atomic_file::write(&folder.join(RESULT), json.as_bytes())?;
     atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
-    atomic_file::write(&folder.join(PAGE), page::comparison_page(config, &comparison, &svg).as_bytes())?;
+    atomic_file::write(
+        &folder.join(PAGE),
+        page::comparison_page(config, &comparison, &svg).as_bytes(),
+    )?;
     Ok(comparison)
 }
 
@@ -302,6 +336,9 @@ mod tests {
     fn options_that_change_no_result_are_no_changes() {
         let before = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
         let after = TrainConfig { lr: Some(4e-5), threads: 3, workers: 2, ..before.clone() };
-        assert_eq!(changes(&before, &after).iter().map(ToString::to_string).collect::<Vec<_>>(), ["lr 4e-5 instead of 5e-5"]);
+        assert_eq!(
+            changes(&before, &after).iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["lr 4e-5 instead of 5e-5"]
+        );
     }
 }

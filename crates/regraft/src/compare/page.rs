@@ -11,27 +11,38 @@ use std::fmt::Write as _;
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: #d5d5d5; --faint: #666; --real: #eaf5ee; }
 @media (prefers-color-scheme: dark) { :root { --line: #444; --faint: #aaa; --real: #1d3327; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1.5rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 \
+1.5rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 p { max-width: 46rem; } .faint { color: var(--faint); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { border-bottom-width: 2px; font-weight: 600; } th.name, td.name { text-align: left; white-space: normal; }
+th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; \
+white-space: nowrap; }
+th { border-bottom-width: 2px; font-weight: 600; } th.name, td.name { text-align: left; \
+white-space: normal; }
 tr.real td { background: var(--real); }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; background: white; border-radius: 6px; }
+.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; background: white; \
+border-radius: 6px; }
 code { font-size: .92em; }";
 
 /// The page, with the picture `svg` in it.
-pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, svg: &str) -> String {
+pub(super) fn comparison_page(
+    config: &CompareConfig,
+    comparison: &Comparison,
+    svg: &str,
+) -> String {
     let data = escaped(&comparison.data);
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>Ways to fine-tune on {data}</title>\n<style>\n{STYLE}\n</style>\n<h1>Ways to fine-tune on {data}</h1>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width\">\n\
+         <title>Ways to fine-tune on {data}</title>\n<style>\n{STYLE}\n</style>\n<h1>Ways to \
+             fine-tune on {data}</h1>\n"
     );
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         page,
-        "<p>{} arms, {} seed{} each, compared on {} {} pictures. All arms have the same pictures, splits, batch order and augmentation draws. \
+        "<p>{} arms, {} seed{} each, compared on {} {} pictures. All arms have the same pictures, \
+         splits, batch order and augmentation draws. \
          Means over the seeds, ± one standard deviation; best arm first.</p>",
         comparison.arms.len(),
         comparison.seeds.len(),
@@ -44,7 +55,13 @@ pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, s
     let failed = comparison.arms.iter().flat_map(|arm| arm.runs.iter().map(move |run| (arm, run)));
     for (arm, run) in failed {
         if let Some(error) = &run.error {
-            let _ = writeln!(page, "<p><b>{}, seed {}, failed:</b> {}</p>", escaped(&arm.name), run.seed, escaped(error));
+            let _ = writeln!(
+                page,
+                "<p><b>{}, seed {}, failed:</b> {}</p>",
+                escaped(&arm.name),
+                run.seed,
+                escaped(error)
+            );
         }
     }
     for note in &comparison.notes {
@@ -55,25 +72,34 @@ pub(super) fn comparison_page(config: &CompareConfig, comparison: &Comparison, s
     page.push_str(&differences(comparison));
     page.push_str(&options(config));
     let device = escaped(&comparison.device);
-    let _ = writeln!(page, "<p class=\"faint\">Regraft {}, on {device}</p>\n</html>", escaped(&comparison.regraft_version));
+    let _ = writeln!(
+        page,
+        "<p class=\"faint\">Regraft {}, on {device}</p>\n</html>",
+        escaped(&comparison.regraft_version)
+    );
     page
 }
 
 fn differences(comparison: &Comparison) -> String {
     let mut text = "<h2>Which differences are more than chance?</h2>\n".to_owned();
     if comparison.paired_tests.is_empty() {
-        text.push_str("<p>Not known yet: it takes two arms that have finished with every seed.</p>\n");
+        text.push_str(
+            "<p>Not known yet: it takes two arms that have finished with every seed.</p>\n",
+        );
         return text;
     }
     let _ = writeln!(
         text,
-        "<p>A paired permutation test over the {} pictures: exact, in both directions, adjusted for {} comparisons by Holm's method. A difference \
-         counts as real (shaded) with an adjusted p below {} where, too, every seed has the same arm ahead.</p>",
+        "<p>A paired permutation test over the {} pictures: exact, in both directions, adjusted \
+         for {} comparisons by Holm's method. A difference \
+         counts as real (shaded) with an adjusted p below {} where, too, every seed has the same \
+             arm ahead.</p>",
         comparison.scored_images,
         comparison.paired_tests.len(),
         super::SIGNIFICANCE
     );
-    let header = ["better", "worse", "difference", "p", "p adjusted", "every seed", "real"].map(str::to_owned);
+    let header = ["better", "worse", "difference", "p", "p adjusted", "every seed", "real"]
+        .map(str::to_owned);
     let mut tests: Vec<_> = comparison.paired_tests.iter().collect();
     tests.sort_by(|a, b| a.p_value.total_cmp(&b.p_value));
     let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
@@ -109,7 +135,11 @@ fn options(comparison: &CompareConfig) -> String {
 }
 
 /// A table whose first `names` columns are text.
-fn table(header: &[String], rows: impl Iterator<Item = (Vec<String>, bool)>, names: usize) -> String {
+fn table(
+    header: &[String],
+    rows: impl Iterator<Item = (Vec<String>, bool)>,
+    names: usize,
+) -> String {
     let line = |cells: &[String], tag: &str, class: &str| {
         let cells = cells.iter().enumerate().map(|(place, cell)| {
             let name = if place < names { " class=\"name\"" } else { "" };
@@ -117,6 +147,8 @@ fn table(header: &[String], rows: impl Iterator<Item = (Vec<String>, bool)>, nam
         });
         format!("<tr{class}>{}</tr>\n", cells.collect::<String>())
     };
-    let body: String = rows.map(|(cells, real)| line(&cells, "td", if real { " class=\"real\"" } else { "" })).collect();
+    let body: String = rows
+        .map(|(cells, real)| line(&cells, "td", if real { " class=\"real\"" } else { "" }))
+        .collect();
     format!("<div class=\"wide\"><table>\n{}{body}</table></div>\n", line(header, "th", ""))
 }

@@ -1,11 +1,13 @@
-//! Whether one arm is really better than another: a paired permutation test over the pictures that both were scored on.
+//! Whether one arm is really better than another: a paired permutation test over the pictures that
+//! both were scored on.
 
 use serde::{Deserialize, Serialize};
 
 /// Below this adjusted probability a difference counts as more than chance.
 pub const SIGNIFICANCE: f64 = 0.05;
-/// The exact distribution takes time that grows with the pictures on which the arms differ and with how far their sum can reach;
-/// from this product on the normal approximation, which is then accurate to many digits, takes its place.
+/// The exact distribution takes time that grows with the pictures on which the arms differ and with
+/// how far their sum can reach; from this product on the normal approximation, which is then
+/// accurate to many digits, takes its place.
 const MOST_EXACT_WORK: u64 = 400_000_000;
 
 /// The difference of two arms.
@@ -17,14 +19,16 @@ pub struct PairedTest {
     pub worse: String,
     /// Accuracy of the better arm less that of the other, both means over the seeds.
     pub difference: f64,
-    /// The probability of a difference at least as large, in either direction, where the arms are equally good.
+    /// The probability of a difference at least as large, in either direction, where the arms are
+    /// equally good.
     pub p_value: f64,
-    /// `p_value` adjusted for the number of pairs that were compared (S. Holm, "A simple sequentially rejective multiple test
-    /// procedure", 1979).
+    /// `p_value` adjusted for the number of pairs that were compared (S. Holm, "A simple
+    /// sequentially rejective multiple test procedure", 1979).
     pub p_value_adjusted: f64,
     /// Whether the better arm has the higher accuracy with every seed.
     pub same_sign_in_every_seed: bool,
-    /// Whether the difference is taken to be more than chance: `p_value_adjusted` below 0.05, and the same sign with every seed.
+    /// Whether the difference is taken to be more than chance: `p_value_adjusted` below 0.05, and
+    /// the same sign with every seed.
     pub real: bool,
 }
 
@@ -33,7 +37,8 @@ pub struct PairedTest {
 pub struct Scores {
     /// The arm's name.
     pub name: String,
-    /// For each seed, in the same order in all arms: which pictures were right, in the same order everywhere.
+    /// For each seed, in the same order in all arms: which pictures were right, in the same order
+    /// everywhere.
     pub right: Vec<Vec<bool>>,
 }
 
@@ -50,17 +55,21 @@ impl Scores {
     /// With how many seeds each picture was right.
     fn counts(&self) -> Vec<i64> {
         let pictures = self.right.first().map_or(0, Vec::len);
-        (0..pictures).map(|picture| self.right.iter().map(|seed| i64::from(seed[picture])).sum()).collect()
+        (0..pictures)
+            .map(|picture| self.right.iter().map(|seed| i64::from(seed[picture])).sum())
+            .collect()
     }
 }
 
 /// Compares every pair of arms. All have the same seeds and the same pictures.
 ///
-/// The test is a permutation test of matched pairs (R. A. Fisher, "The Design of Experiments", 1935, §21): were two arms equally
-/// good, then for each picture the number of seeds that got it right could as well have been the other arm's, so the sign of each
-/// difference is as good as a coin's. The probability is exact; with one seed it is McNemar's exact test. The pictures are the
-/// sample, so it tells whether a difference would hold on other pictures of the kind. That it would hold for other seeds, the
-/// pictures cannot tell: therefore a difference is called real only if every seed agrees.
+/// The test is a permutation test of matched pairs (R. A. Fisher, "The Design of Experiments",
+/// 1935, §21): were two arms equally good, then for each picture the number of seeds that got it
+/// right could as well have been the other arm's, so the sign of each difference is as good as a
+/// coin's. The probability is exact; with one seed it is McNemar's exact test. The pictures are the
+/// sample, so it tells whether a difference would hold on other pictures of the kind. That it would
+/// hold for other seeds, the pictures cannot tell: therefore a difference is called real only if
+/// every seed agrees.
 #[must_use]
 pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
     let mut tests = Vec::new();
@@ -68,14 +77,16 @@ pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
         for second in &arms[place + 1..] {
             let swap = second.mean_accuracy() > first.mean_accuracy();
             let (better, worse) = if swap { (second, first) } else { (first, second) };
-            let differences: Vec<i64> = better.counts().iter().zip(worse.counts()).map(|(a, b)| a - b).collect();
+            let differences: Vec<i64> =
+                better.counts().iter().zip(worse.counts()).map(|(a, b)| a - b).collect();
             tests.push(PairedTest {
                 better: better.name.clone(),
                 worse: worse.name.clone(),
                 difference: better.mean_accuracy() - worse.mean_accuracy(),
                 p_value: sign_flip_probability(&differences),
                 p_value_adjusted: 1.0,
-                same_sign_in_every_seed: (0..better.right.len()).all(|seed| better.accuracy(seed) > worse.accuracy(seed)),
+                same_sign_in_every_seed: (0..better.right.len())
+                    .all(|seed| better.accuracy(seed) > worse.accuracy(seed)),
                 real: false,
             });
         }
@@ -88,10 +99,14 @@ pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
     tests
 }
 
-/// The probability that a sum of these numbers with random signs is at least as far from 0 as their own sum.
+/// The probability that a sum of these numbers with random signs is at least as far from 0 as their
+/// own sum.
 fn sign_flip_probability(differences: &[i64]) -> f64 {
-    let magnitudes: Vec<usize> =
-        differences.iter().filter(|&&value| value != 0).map(|value| value.unsigned_abs() as usize).collect();
+    let magnitudes: Vec<usize> = differences
+        .iter()
+        .filter(|&&value| value != 0)
+        .map(|value| value.unsigned_abs() as usize)
+        .collect();
     let observed = differences.iter().sum::<i64>().unsigned_abs() as usize;
     let reach: usize = magnitudes.iter().sum();
     if observed == 0 {
@@ -100,9 +115,13 @@ fn sign_flip_probability(differences: &[i64]) -> f64 {
     if (reach as u64).saturating_mul(magnitudes.len() as u64) > MOST_EXACT_WORK {
         let deviation = magnitudes.iter().map(|&value| (value * value) as f64).sum::<f64>().sqrt();
         // Sums of random signs are two apart, or more: half of that is the continuity correction.
-        return complementary_error_function((observed as f64 - 1.0) / deviation / std::f64::consts::SQRT_2).min(1.0);
+        return complementary_error_function(
+            (observed as f64 - 1.0) / deviation / std::f64::consts::SQRT_2,
+        )
+        .min(1.0);
     }
-    // probabilities[k]: that the sum of the numbers whose sign is drawn as plus is k. The whole sum is then 2 k - reach.
+    // probabilities[k]: that the sum of the numbers whose sign is drawn as plus is k. The whole sum
+    // is then 2 k - reach.
     let mut probabilities = vec![0.0; reach + 1];
     probabilities[0] = 1.0;
     let mut most = 0;
@@ -118,8 +137,8 @@ fn sign_flip_probability(differences: &[i64]) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// Complementary error function, to 1.2e-7 of its value (W. H. Press et al., "Numerical Recipes", 2nd ed., 6.2: Chebyshev fit),
-/// for `x >= 0`.
+/// Complementary error function, to 1.2e-7 of its value (W. H. Press et al., "Numerical Recipes",
+/// 2nd ed., 6.2: Chebyshev fit), for `x >= 0`.
 fn complementary_error_function(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 10] = [
         -1.26551223,
@@ -163,8 +182,10 @@ mod tests {
     fn enumerated(differences: &[i64]) -> f64 {
         let observed = differences.iter().sum::<i64>().abs();
         let sums = (0..1_u32 << differences.len()).map(|signs| {
-            let signed =
-                differences.iter().enumerate().map(|(place, value)| if signs >> place & 1 == 1 { *value } else { -value });
+            let signed = differences
+                .iter()
+                .enumerate()
+                .map(|(place, value)| if signs >> place & 1 == 1 { *value } else { -value });
             signed.sum::<i64>()
         });
         let all = sums.clone().count();
@@ -174,9 +195,12 @@ mod tests {
     #[test]
     fn with_one_seed_it_is_mcnemars_exact_test() {
         // scipy.stats.binomtest(k, n).pvalue, scipy 1.17.
-        for (wins, losses, expected) in
-            [(8, 2, 0.109375), (15, 3, 0.007537841796875), (30, 10, 0.0022214337732293643), (5, 5, 1.0)]
-        {
+        for (wins, losses, expected) in [
+            (8, 2, 0.109375),
+            (15, 3, 0.007537841796875),
+            (30, 10, 0.0022214337732293643),
+            (5, 5, 1.0),
+        ] {
             let differences: Vec<i64> = [vec![1; wins], vec![-1; losses], vec![0; 40]].concat();
             close(sign_flip_probability(&differences), expected, 1e-12);
         }
@@ -184,7 +208,9 @@ mod tests {
 
     #[test]
     fn several_seeds_agree_with_every_choice_of_signs() {
-        for differences in [&[3, -1, 2, 2, 0, 1, 1, -2, 3, 1][..], &[1, 1, 1, 3], &[-2, -2, 2, -3], &[2, -2], &[]] {
+        for differences in
+            [&[3, -1, 2, 2, 0, 1, 1, -2, 3, 1][..], &[1, 1, 1, 3], &[-2, -2, 2, -3], &[2, -2], &[]]
+        {
             close(sign_flip_probability(differences), enumerated(differences), 1e-12);
         }
     }
@@ -194,9 +220,18 @@ mod tests {
         // Few enough to be exact.
         let exact = sign_flip_probability(&[vec![1; 10_250], vec![-1; 10_000]].concat());
         let deviation = 20_250_f64.sqrt();
-        close(complementary_error_function(249.0 / deviation / std::f64::consts::SQRT_2), exact, 2e-3);
+        close(
+            complementary_error_function(249.0 / deviation / std::f64::consts::SQRT_2),
+            exact,
+            2e-3,
+        );
         // math.erfc of Python.
-        for (x, expected) in [(0.0, 1.0), (0.5, 0.4795001221869535), (2.0, 0.004677734981047266), (5.0, 1.537459794428035e-12)] {
+        for (x, expected) in [
+            (0.0, 1.0),
+            (0.5, 0.4795001221869535),
+            (2.0, 0.004677734981047266),
+            (5.0, 1.537459794428035e-12),
+        ] {
             close(complementary_error_function(x), expected, 2e-7);
         }
         let large = [vec![3; 60_000], vec![-3; 59_000]].concat();
@@ -214,18 +249,27 @@ mod tests {
 
     #[test]
     fn real_needs_evidence_and_every_seed() {
-        let right = |wrong: std::ops::Range<usize>| (0..200).map(|picture| !wrong.contains(&picture)).collect::<Vec<_>>();
-        let arm = |name: &str, right: &[Vec<bool>]| Scores { name: name.into(), right: right.to_vec() };
+        let right = |wrong: std::ops::Range<usize>| {
+            (0..200).map(|picture| !wrong.contains(&picture)).collect::<Vec<_>>()
+        };
+        let arm =
+            |name: &str, right: &[Vec<bool>]| Scores { name: name.into(), right: right.to_vec() };
         let arms = [
             arm("weak", &[right(0..40), right(0..42)]),
             arm("strong", &[right(0..10), right(0..12)]),
             arm("mixed", &[right(0..2), right(0..30)]),
         ];
         let tests = compare_all(&arms);
-        let find =
-            |better: &str, worse: &str| tests.iter().find(|test| test.better == better && test.worse == worse).expect("the pair");
+        let find = |better: &str, worse: &str| {
+            tests
+                .iter()
+                .find(|test| test.better == better && test.worse == worse)
+                .expect("the pair")
+        };
         assert_eq!(tests.len(), 3);
-        assert!(find("strong", "weak").real && (find("strong", "weak").difference - 0.15).abs() < 1e-12);
+        assert!(
+            find("strong", "weak").real && (find("strong", "weak").difference - 0.15).abs() < 1e-12
+        );
         // One seed has it the other way round.
         assert!(!find("strong", "mixed").same_sign_in_every_seed && !find("strong", "mixed").real);
     }

@@ -16,7 +16,8 @@ pub struct Comparison {
     pub data: String,
     /// The seeds, the same in all arms.
     pub seeds: Vec<u64>,
-    /// The pictures that the arms are compared on: `test`, or `validation` where there are no test pictures.
+    /// The pictures that the arms are compared on: `test`, or `validation` where there are no test
+    /// pictures.
     pub scored_on: ScoredOn,
     /// How many these are.
     pub scored_images: u64,
@@ -157,7 +158,8 @@ impl ArmRuns<'_> {
 }
 
 impl FinishedRun {
-    /// The first epoch that reached `target` on the pictures that the arms are compared on, and the training time up to its end.
+    /// The first epoch that reached `target` on the pictures that the arms are compared on, and the
+    /// training time up to its end.
     fn reached(&self, target: f64, scored_on: ScoredOn) -> Option<(u32, f64)> {
         let mut seconds = 0.0;
         for row in &self.rows {
@@ -184,7 +186,9 @@ impl ArmResult {
 /// Puts an arm's runs together.
 fn arm_result(arm: &ArmRuns<'_>, target: f64, scored_on: ScoredOn) -> ArmResult {
     let finished: Vec<&FinishedRun> = arm.finished().collect();
-    let of = |value: &dyn Fn(&FinishedRun) -> Option<f64>| finished.iter().map(|run| value(run)).collect::<Option<Vec<f64>>>();
+    let of = |value: &dyn Fn(&FinishedRun) -> Option<f64>| {
+        finished.iter().map(|run| value(run)).collect::<Option<Vec<f64>>>()
+    };
     let test = of(&|run| run.summary.test_accuracy);
     let validation = of(&|run| run.summary.val_accuracy);
     ArmResult {
@@ -198,8 +202,14 @@ fn arm_result(arm: &ArmRuns<'_>, target: f64, scored_on: ScoredOn) -> ArmResult 
         wall_seconds: of(&|run| Some(run.summary.wall_seconds)).as_deref().and_then(mean),
         images_per_second: of(&|run| Some(run.summary.images_per_second)).as_deref().and_then(mean),
         trained_parameters: finished.first().map(|run| run.summary.trained_parameters),
-        epochs_to_target: of(&|run| run.reached(target, scored_on).map(|(epoch, _)| f64::from(epoch))).as_deref().and_then(mean),
-        seconds_to_target: of(&|run| run.reached(target, scored_on).map(|(_, seconds)| seconds)).as_deref().and_then(mean),
+        epochs_to_target: of(&|run| {
+            run.reached(target, scored_on).map(|(epoch, _)| f64::from(epoch))
+        })
+        .as_deref()
+        .and_then(mean),
+        seconds_to_target: of(&|run| run.reached(target, scored_on).map(|(_, seconds)| seconds))
+            .as_deref()
+            .and_then(mean),
         runs: arm.runs.iter().map(run_result).collect(),
     }
 }
@@ -220,11 +230,19 @@ fn run_result(run: &Run) -> RunResult {
 /// Everything that the runs so far say.
 pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comparison {
     let finished = || arms.iter().flat_map(ArmRuns::finished);
-    let scored_on = if finished().all(|run| run.summary.test_images > 0) { ScoredOn::Test } else { ScoredOn::Validation };
+    let scored_on = if finished().all(|run| run.summary.test_images > 0) {
+        ScoredOn::Test
+    } else {
+        ScoredOn::Validation
+    };
     let tests = paired_tests(arms, config.seeds.len());
     let mut notes = Vec::new();
     if tests.is_none() {
-        notes.push("the arms were not scored on the same pictures, so their differences cannot be tested in pairs".to_owned());
+        notes.push(
+            "the arms were not scored on the same pictures, so their differences cannot be \
+            tested in pairs"
+                .to_owned(),
+        );
     }
     let mut devices: Vec<&str> = finished().map(|run| run.summary.device.as_str()).collect();
     devices.sort_unstable();
@@ -243,19 +261,23 @@ pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comp
     }
 }
 
-/// The paired tests between arms that finished with all of so many seeds. `None` where arms were scored on other pictures than
-/// others, so that there are no pairs.
+/// The paired tests between arms that finished with all of so many seeds. `None` where arms were
+/// scored on other pictures than others, so that there are no pairs.
 fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();
     let mut pictures: Option<Vec<&str>> = None;
     for arm in arms.iter().filter(|arm| arm.finished().count() == seeds) {
         for run in arm.finished() {
-            let own: Vec<&str> = run.predictions.iter().map(|prediction| prediction.path.as_str()).collect();
+            let own: Vec<&str> =
+                run.predictions.iter().map(|prediction| prediction.path.as_str()).collect();
             if *pictures.get_or_insert_with(|| own.clone()) != own {
                 return None;
             }
         }
-        let right = arm.finished().map(|run| run.predictions.iter().map(Prediction::is_right).collect()).collect();
+        let right = arm
+            .finished()
+            .map(|run| run.predictions.iter().map(Prediction::is_right).collect())
+            .collect();
         scores.push(Scores { name: arm.arm.name.clone(), right });
     }
     Some(compare_all(&scores))

@@ -14,7 +14,12 @@ pub fn comparison_table(comparison: &Comparison) -> String {
         for run in &arm.runs {
             if let Some(error) = &run.error {
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "\n{}, seed {}, failed: {error}", printable(&arm.name), run.seed);
+                let _ = writeln!(
+                    text,
+                    "\n{}, seed {}, failed: {error}",
+                    printable(&arm.name),
+                    run.seed
+                );
             }
         }
     }
@@ -37,7 +42,16 @@ pub fn ranked(comparison: &Comparison) -> Vec<&ArmResult> {
 pub fn header(comparison: &Comparison) -> Vec<String> {
     let accuracy = format!("{} accuracy", comparison.scored_on.name());
     let target = comparison.target_accuracy;
-    let columns = ["arm", &accuracy, "loss", "time", "images/s", "trained parameters", &format!("to {target}: epochs"), "time"];
+    let columns = [
+        "arm",
+        &accuracy,
+        "loss",
+        "time",
+        "images/s",
+        "trained parameters",
+        &format!("to {target}: epochs"),
+        "time",
+    ];
     columns.map(str::to_owned).to_vec()
 }
 
@@ -45,7 +59,9 @@ pub fn header(comparison: &Comparison) -> Vec<String> {
 #[must_use]
 pub fn cells(arm: &ArmResult, scored_on: ScoredOn) -> Vec<String> {
     let missing = || "–".to_owned();
-    let number = |value: Option<f64>, decimals: usize| value.map_or_else(missing, |value| format!("{value:.decimals$}"));
+    let number = |value: Option<f64>, decimals: usize| {
+        value.map_or_else(missing, |value| format!("{value:.decimals$}"))
+    };
     let accuracy = match arm.accuracy(scored_on) {
         (Some(mean), Some(deviation)) => format!("{mean:.4} ± {deviation:.4}"),
         (mean, _) => number(mean, 4),
@@ -76,7 +92,8 @@ fn differences(comparison: &Comparison) -> String {
     let mut text = String::new();
     if !real.is_empty() {
         text.push_str("differences that are more than chance\n");
-        let mut rows = vec![["better", "worse", "difference", "p", "p adjusted"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![["better", "worse", "difference", "p", "p adjusted"].map(str::to_owned).to_vec()];
         rows.extend(real.iter().map(|test| {
             vec![
                 printable(&test.better),
@@ -96,7 +113,8 @@ fn differences(comparison: &Comparison) -> String {
     };
     let _ = writeln!(
         text,
-        "(paired permutation test over {} {} pictures, adjusted for {of} comparisons by Holm's method; every seed agrees)",
+        "(paired permutation test over {} {} pictures, adjusted for {of} comparisons by Holm's \
+         method; every seed agrees)",
         comparison.scored_images,
         comparison.scored_on.name()
     );

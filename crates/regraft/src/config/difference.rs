@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// Options that change no bit of what a run computes.
-pub const WITHOUT_EFFECT: [&str; 5] = ["threads", "workers", "cache_images", "feature_cache", "checkpoint_every"];
+pub const WITHOUT_EFFECT: [&str; 5] =
+    ["threads", "workers", "cache_images", "feature_cache", "checkpoint_every"];
 
-/// Every option of a configuration by its name in `config.toml`, with numbers as they come back from a file; null where it is
-/// left to the source model.
+/// Every option of a configuration by its name in `config.toml`, with numbers as they come back
+/// from a file; null where it is left to the source model.
 #[must_use]
 pub fn options(config: &TrainConfig) -> Map<String, Value> {
     serde_json::to_string(config).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
@@ -28,7 +29,13 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {} instead of {}", self.name, shown(self.after.as_ref()), shown(self.before.as_ref()))
+        write!(
+            formatter,
+            "{} {} instead of {}",
+            self.name,
+            shown(self.after.as_ref()),
+            shown(self.before.as_ref())
+        )
     }
 }
 
@@ -50,7 +57,11 @@ pub fn differences(before: &Map<String, Value>, after: &Map<String, Value>) -> V
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differ = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
     differ
-        .map(|name| Difference { name: name.clone(), before: before.get(name).cloned(), after: after.get(name).cloned() })
+        .map(|name| Difference {
+            name: name.clone(),
+            before: before.get(name).cloned(),
+            after: after.get(name).cloned(),
+        })
         .collect()
 }
 
@@ -64,11 +75,19 @@ mod tests {
     fn each_option_that_differs_is_named_with_both_values() {
         let before = TrainConfig::recipe(Recipe::D2l, Path::new("photos"));
         assert_eq!(differences(&options(&before), &options(&before)), []);
-        let after = TrainConfig { lr: Some(4e-5), freeze: Some(Freeze::Backbone), image_size: Some(160), ..before.clone() };
+        let after = TrainConfig {
+            lr: Some(4e-5),
+            freeze: Some(Freeze::Backbone),
+            image_size: Some(160),
+            ..before.clone()
+        };
         let found = differences(&options(&before), &options(&after));
-        let expected =
-            ["freeze \"backbone\" instead of \"none\"", "image_size 160 instead of not given", "lr 4e-5 instead of 5e-5"]
-                .map(str::to_owned);
+        let expected = [
+            "freeze \"backbone\" instead of \"none\"",
+            "image_size 160 instead of not given",
+            "lr 4e-5 instead of 5e-5",
+        ]
+        .map(str::to_owned);
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 }

@@ -4,8 +4,8 @@ use crate::engines::OpenError;
 use std::path::PathBuf;
 
 /// What to choose where a run without steps is not what is wanted.
-pub(crate) const TO_MAKE_STEPS: &str =
-    "choose --epochs 5 to train on from it, --freeze none to train all layers, or --head new to train a new head";
+pub(crate) const TO_MAKE_STEPS: &str = "choose --epochs 5 to train on from it, --freeze none to \
+    train all layers, or --head new to train a new head";
 
 /// An option that makes no sense, or a configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,8 @@ pub enum ConfigError {
     #[error("a head map says what --head reuse starts from; leave it out, or choose --head reuse")]
     HeadMapWithoutReuse,
     /// A head map that is no such file.
-    #[error("{} is no head map: {source}; write lines such as \"hot dog\" = [\"hotdog\", \"bun\"]", path.display())]
+    #[error("{} is no head map: {source}; write lines such as \"hot dog\" = [\"hotdog\", \"bun\"]",
+        path.display())]
     HeadMap {
         /// The file.
         path: PathBuf,
@@ -39,11 +40,15 @@ pub enum ConfigError {
     },
     /// Early stopping where the best epoch does not count.
     #[error(
-        "--patience ends a run some epochs after its best, but this recipe keeps its last epoch; leave it out, or choose --recipe default"
+        "--patience ends a run some epochs after its best, but this recipe keeps its last epoch; \
+         leave it out, or choose --recipe default"
     )]
     PatienceWithoutBest,
     /// Options of steps for a run that makes none.
-    #[error("{options} would change nothing: a head that is fitted to a frozen trunk needs no steps; {TO_MAKE_STEPS}")]
+    #[error(
+        "{options} would change nothing: a head that is fitted to a frozen trunk needs no steps; \
+         {TO_MAKE_STEPS}"
+    )]
     WithoutSteps {
         /// The options, as flags.
         options: String,

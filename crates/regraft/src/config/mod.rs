@@ -1,4 +1,5 @@
-//! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config` takes back.
+//! Every option of a training run, resolved: what `config.toml` holds and `regraft train --config`
+//! takes back.
 
 mod difference;
 mod error;
@@ -15,8 +16,8 @@ pub use interval::Interval;
 pub(crate) use not_given::EPOCHS;
 pub(crate) use stored_path::escaped;
 pub use words::{
-    Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan, OptimizerName,
-    PrecisionChoice, Recipe, Resize, Schedule, Weights,
+    Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan,
+    OptimizerName, PrecisionChoice, Recipe, Resize, Schedule, Weights,
 };
 
 use crate::engines::DeviceChoice;
@@ -54,9 +55,9 @@ pub struct TrainConfig {
     pub augment: AugmentationKind,
     /// Smallest and largest part of the picture's area that a training crop covers.
     pub crop_scale: [f32; 2],
-    /// The part of each class that is held out where there is no validation folder; with 0 every training picture trains. Unless
-    /// given, 0.2 of class folders that lie directly in the data folder and 0.1 of `train`, or nothing where no epoch is to be
-    /// chosen.
+    /// The part of each class that is held out where there is no validation folder; with 0 every
+    /// training picture trains. Unless given, 0.2 of class folders that lie directly in the data
+    /// folder and 0.1 of `train`, or nothing where no epoch is to be chosen.
     pub val_fraction: Option<f64>,
     /// What is done about a picture that cannot be read.
     pub on_bad_image: OnBadImage,
@@ -66,45 +67,52 @@ pub struct TrainConfig {
     /// Whether a JPEG that is cut off or damaged is taken as far as it goes.
     #[serde(default)]
     pub allow_truncated: bool,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than the network sees.
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
+    /// than the network sees.
     #[serde(default)]
     pub full_decode: bool,
     /// How much memory decoded pictures may take.
     #[serde(default = "default_cache_images")]
     pub cache_images: CacheImages,
-    /// Which layers stay as they are; unless given, the trunk, or none where there is no source model.
+    /// Which layers stay as they are; unless given, the trunk, or none where there is no source
+    /// model.
     pub freeze: Option<Freeze>,
-    /// What the head starts from; unless given, the regression that fits best, or random values where there is no source model.
+    /// What the head starts from; unless given, the regression that fits best, or random values
+    /// where there is no source model.
     #[serde(default)]
     pub head: Option<HeadStart>,
     /// For [`HeadStart::Reuse`]: the source's classes by new class, in place of what the names say.
     #[serde(default)]
     pub head_map: Option<BTreeMap<String, Vec<String>>>,
-    /// How many augmented views each training picture has: epochs go through them in turn, and a fitted head is fitted to
-    /// them and the plain view. Unless given, each epoch has a new one, and the head is fitted to the plain view alone.
+    /// How many augmented views each training picture has: epochs go through them in turn, and a
+    /// fitted head is fitted to them and the plain view. Unless given, each epoch has a new one,
+    /// and the head is fitted to the plain view alone.
     #[serde(default)]
     pub views: Option<NonZeroU32>,
-    /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs. It changes no result.
+    /// Whether features of a frozen trunk are computed once and kept for the next epochs and runs.
+    /// It changes no result.
     #[serde(default = "yes")]
     pub feature_cache: bool,
-    /// Whether the head is fitted again to all images, held-out ones included, once the epoch is chosen.
+    /// Whether the head is fitted again to all images, held-out ones included, once the epoch is
+    /// chosen.
     #[serde(default)]
     pub refit: bool,
-    /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0 where a fitted head on a
-    /// frozen trunk has nothing to learn.
+    /// Passes over the training pictures; 0 leaves the fitted head as it is. Unless given, 5, or 0
+    /// where a fitted head on a frozen trunk has nothing to learn.
     #[serde(default)]
     pub epochs: Option<u32>,
     /// Pictures in a step.
     pub batch_size: usize,
-    /// Learning rate of the backbone. Unless given, 3e-3; if the head was fitted and the backbone learns by SGD, it is measured, and
-    /// with other fitted heads it is 3e-4.
+    /// Learning rate of the backbone. Unless given, 3e-3; if the head was fitted and the backbone
+    /// learns by SGD, it is measured, and with other fitted heads it is 3e-4.
     #[serde(default)]
     pub lr: Option<f32>,
-    /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted head, which is where it
-    /// should be already.
+    /// The head's learning rate is this many times the trunk's; unless given, 10, or 1 for a fitted
+    /// head, which is where it should be already.
     #[serde(default)]
     pub head_lr_mult: Option<f32>,
-    /// Each stage of the trunk learns at this many times the rate of the stage above it; the uppermost one at `lr`.
+    /// Each stage of the trunk learns at this many times the rate of the stage above it; the
+    /// uppermost one at `lr`.
     #[serde(default = "one")]
     pub layer_decay: f32,
     /// The optimiser.
@@ -116,11 +124,11 @@ pub struct TrainConfig {
     /// Whether weight decay applies to biases, and weights of batch norms, too.
     #[serde(default = "yes")]
     pub decay_bias_norm: bool,
-    /// What batch norms of layers that learn normalise with in training; unless given, the source model's running statistics, or
-    /// the batch's where there is no source model.
+    /// What batch norms of layers that learn normalise with in training; unless given, the source
+    /// model's running statistics, or the batch's where there is no source model.
     pub batch_norm: Option<BatchNormMode>,
-    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless given, as the architecture has
-    /// it, and 0.1 from scratch.
+    /// How far running statistics of batch norm move towards a batch's (PyTorch's sense); unless
+    /// given, as the architecture has it, and 0.1 from scratch.
     pub batch_norm_momentum: Option<f32>,
     /// How the learning rate moves.
     pub schedule: Schedule,
@@ -139,21 +147,23 @@ pub struct TrainConfig {
     /// The largest norm of a step's gradient; a larger one is scaled down to it.
     #[serde(default)]
     pub clip_gradient: Option<f32>,
-    /// Share of itself that the running average of the weights keeps in a step. The average is what is scored and kept.
+    /// Share of itself that the running average of the weights keeps in a step. The average is what
+    /// is scored and kept.
     #[serde(default)]
     pub ema: Option<f32>,
-    /// Both parameters of the beta distribution from which mixup draws how much of a second picture is mixed into each; 0 mixes
-    /// nothing.
+    /// Both parameters of the beta distribution from which mixup draws how much of a second picture
+    /// is mixed into each; 0 mixes nothing.
     #[serde(default)]
     pub mixup: f32,
-    /// Likewise for CutMix: how much of each picture is replaced by a rectangle of a second one. With both, half the batches have
-    /// either.
+    /// Likewise for CutMix: how much of each picture is replaced by a rectangle of a second one.
+    /// With both, half the batches have either.
     #[serde(default)]
     pub cutmix: f32,
     /// The probability that a rectangle of a training picture is erased.
     #[serde(default)]
     pub random_erasing: f32,
-    /// The probability that the head drops a feature in training; unless given, 0 for a fitted head, or as the architecture has it.
+    /// The probability that the head drops a feature in training; unless given, 0 for a fitted
+    /// head, or as the architecture has it.
     #[serde(default)]
     pub head_dropout: Option<f32>,
     /// The run ends when so many epochs in a row have not been better than the best.
@@ -213,7 +223,8 @@ const MOST_VIEWS: u32 = 1000;
 /// The largest whole number that TOML holds.
 const MOST_IN_TOML: u64 = i64::MAX as u64;
 
-/// The most threads of either kind. Far more than there are cores only takes memory, and minutes to start.
+/// The most threads of either kind. Far more than there are cores only takes memory, and minutes to
+/// start.
 pub const MOST_THREADS: usize = 1024;
 
 /// As many threads as were asked for, or one for each core.
@@ -309,7 +320,11 @@ impl TrainConfig {
     /// What is taken for a readable picture.
     #[must_use]
     pub fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions { max_pixels: self.max_pixels, allow_truncated: self.allow_truncated, ..DecodeOptions::default() }
+        DecodeOptions {
+            max_pixels: self.max_pixels,
+            allow_truncated: self.allow_truncated,
+            ..DecodeOptions::default()
+        }
     }
 
     /// Checks every value that has a range.
@@ -317,7 +332,8 @@ impl TrainConfig {
     /// # Errors
     /// Names the option and the values that are allowed.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |option, value: String, allowed| Err(ConfigError::Value { option, value, allowed });
+        let wrong =
+            |option, value: String, allowed| Err(ConfigError::Value { option, value, allowed });
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let not_negative = |value: f32| value >= 0.0 && value.is_finite();
         let epochs = self.epoch_count();
@@ -328,7 +344,11 @@ impl TrainConfig {
             return Err(ConfigError::HeadMapWithoutReuse);
         }
         if self.freeze == Some(Freeze::Auto) && self.head_start() != HeadStart::Fit {
-            return wrong("freeze", "auto".into(), "none, backbone, through=LAYER or gradual=EPOCHS, or auto with --head fit");
+            return wrong(
+                "freeze",
+                "auto".into(),
+                "none, backbone, through=LAYER or gradual=EPOCHS, or auto with --head fit",
+            );
         }
         if self.refit && self.head_start() != HeadStart::Fit {
             return wrong("refit", "true".into(), "a choice for a fitted head: add --head fit");
@@ -359,13 +379,21 @@ impl TrainConfig {
             return wrong("lr", self.learning_rate().to_string(), "a number above 0, such as 5e-5");
         }
         if !not_negative(self.head_rate_multiplier()) {
-            return wrong("head-lr-mult", self.head_rate_multiplier().to_string(), "a number from 0, such as 10");
+            return wrong(
+                "head-lr-mult",
+                self.head_rate_multiplier().to_string(),
+                "a number from 0, such as 10",
+            );
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return wrong("momentum", self.momentum.to_string(), "from 0 to below 1");
         }
         if !not_negative(self.weight_decay) {
-            return wrong("weight-decay", self.weight_decay.to_string(), "a number from 0, such as 1e-3");
+            return wrong(
+                "weight-decay",
+                self.weight_decay.to_string(),
+                "a number from 0, such as 1e-3",
+            );
         }
         if let Some(momentum) = self.batch_norm_momentum
             && !(0.0..=1.0).contains(&momentum)
@@ -373,10 +401,18 @@ impl TrainConfig {
             return wrong("batch-norm-momentum", momentum.to_string(), "from 0 to 1, such as 0.1");
         }
         if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
-            return wrong("layer-decay", self.layer_decay.to_string(), "above 0 and up to 1, such as 0.75");
+            return wrong(
+                "layer-decay",
+                self.layer_decay.to_string(),
+                "above 0 and up to 1, such as 0.75",
+            );
         }
         if !not_negative(self.warmup) || epochs > 0 && self.warmup >= epochs as f32 {
-            return wrong("warmup", self.warmup.to_string(), "a number of epochs from 0 to below --epochs");
+            return wrong(
+                "warmup",
+                self.warmup.to_string(),
+                "a number of epochs from 0 to below --epochs",
+            );
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return wrong("label-smoothing", self.label_smoothing.to_string(), "from 0 to below 1");
@@ -395,8 +431,14 @@ impl TrainConfig {
                 return wrong(option, parameter.to_string(), "a number from 0, such as 0.2");
             }
         }
-        if let Some(probability) = self.head_dropout.filter(|probability| !(0.0..1.0).contains(probability)) {
-            return wrong("head-dropout", probability.to_string(), "from 0 to below 1, such as 0.2");
+        if let Some(probability) =
+            self.head_dropout.filter(|probability| !(0.0..1.0).contains(probability))
+        {
+            return wrong(
+                "head-dropout",
+                probability.to_string(),
+                "from 0 to below 1, such as 0.2",
+            );
         }
         if self.patience.is_some() && self.keep == Keep::Last {
             return Err(ConfigError::PatienceWithoutBest);
@@ -415,17 +457,26 @@ impl TrainConfig {
     /// # Errors
     /// When the file cannot be read or has an option that is unknown, missing or wrong.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+        let text = read_text(path, MAX_OPTIONS_BYTES)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     }
 
-    /// Reads a file for [`TrainConfig::head_map`]: TOML with a list of the source's classes for each new class.
+    /// Reads a file for [`TrainConfig::head_map`]: TOML with a list of the source's classes for
+    /// each new class.
     ///
     /// # Errors
     /// When the file cannot be read or is no such map.
     pub fn read_head_map(path: &Path) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
-        let text = read_text(path, MAX_OPTIONS_BYTES).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::HeadMap { path: path.to_owned(), source: Box::new(source) })
+        let text = read_text(path, MAX_OPTIONS_BYTES)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::HeadMap {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// The text of a `config.toml`.
@@ -436,7 +487,8 @@ impl TrainConfig {
         let version = env!("CARGO_PKG_VERSION");
         let text = toml::to_string(self).map_err(|source| ConfigError::Write(Box::new(source)))?;
         Ok(format!(
-            "# Every option of this run, as Regraft {version} resolved it.\n# `regraft train --config` with this file repeats it.\n\n{text}"
+            "# Every option of this run, as Regraft {version} resolved it.\n# `regraft train \
+             --config` with this file repeats it.\n\n{text}"
         ))
     }
 }
@@ -455,7 +507,8 @@ mod tests {
             config.weights = Some(Weights::File("a.pth".into()));
             config.image_size = Some(160);
             config.head = Some(HeadStart::Reuse);
-            config.head_map = Some([("hot dog".to_owned(), vec!["hotdog".to_owned(), "bun".to_owned()])].into());
+            config.head_map =
+                Some([("hot dog".to_owned(), vec!["hotdog".to_owned(), "bun".to_owned()])].into());
             config.views = NonZeroU32::new(2);
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("config.toml");
@@ -471,14 +524,26 @@ mod tests {
             (config.optimizer, config.momentum, config.learning_rate(), config.weight_decay),
             (OptimizerName::Sgd, 0.0, 5e-5, 1e-3)
         );
-        assert_eq!((config.batch_size, config.epoch_count(), config.schedule), (128, 5, Schedule::Constant));
-        assert_eq!((config.loss, config.head_lr_mult, config.val_fraction), (LossReduction::Sum, Some(10.0), Some(0.0)));
-        assert_eq!((config.test_each_epoch, config.keep, config.freeze), (true, Keep::Last, Some(Freeze::None)));
+        assert_eq!(
+            (config.batch_size, config.epoch_count(), config.schedule),
+            (128, 5, Schedule::Constant)
+        );
+        assert_eq!(
+            (config.loss, config.head_lr_mult, config.val_fraction),
+            (LossReduction::Sum, Some(10.0), Some(0.0))
+        );
+        assert_eq!(
+            (config.test_each_epoch, config.keep, config.freeze),
+            (true, Keep::Last, Some(Freeze::None))
+        );
     }
 
     #[test]
     fn impossible_values_are_named() {
-        let base = TrainConfig { head: Some(HeadStart::New), ..TrainConfig::recipe(Recipe::Default, Path::new("photos")) };
+        let base = TrainConfig {
+            head: Some(HeadStart::New),
+            ..TrainConfig::recipe(Recipe::Default, Path::new("photos"))
+        };
         let error = |change: &dyn Fn(&mut TrainConfig)| {
             let mut config = base.clone();
             change(&mut config);
@@ -486,11 +551,20 @@ mod tests {
         };
         assert!(error(&|config| config.lr = Some(-1.0)).starts_with("--lr -1 is not possible"));
         assert!(error(&|config| config.warmup = 99.0).contains("--warmup 99"));
-        assert!(error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN"));
+        assert!(
+            error(&|config| config.label_smoothing = f32::NAN).contains("--label-smoothing NaN")
+        );
         let gpu = error(&|config| config.device = DeviceChoice::Listed(vec![Device::Gpu(1)]));
         assert!(gpu.starts_with("--device gpu:1 cannot be used: "), "{gpu}");
         let freeze = Freeze::try_from("layer3".to_owned()).expect_err("no such word").to_string();
-        assert_eq!(freeze, "--freeze layer3 is not possible; use auto, none, backbone, through=LAYER or gradual=EPOCHS");
-        assert!(Freeze::try_from("gradual=0".to_owned()).is_err() && Freeze::try_from("trunk=1".to_owned()).is_err());
+        assert_eq!(
+            freeze,
+            "--freeze layer3 is not possible; use auto, none, backbone, through=LAYER or \
+             gradual=EPOCHS"
+        );
+        assert!(
+            Freeze::try_from("gradual=0".to_owned()).is_err()
+                && Freeze::try_from("trunk=1".to_owned()).is_err()
+        );
     }
 }

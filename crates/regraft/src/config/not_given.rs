@@ -49,11 +49,17 @@ impl TrainConfig {
         if self.decides_depth() {
             return 0;
         }
-        let backbone_learns = self.is_from_scratch() || !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
-        self.epochs.unwrap_or(if self.head_start() == HeadStart::Fit && !backbone_learns { 0 } else { EPOCHS })
+        let backbone_learns = self.is_from_scratch()
+            || !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
+        self.epochs.unwrap_or(if self.head_start() == HeadStart::Fit && !backbone_learns {
+            0
+        } else {
+            EPOCHS
+        })
     }
 
-    /// Whether a trial is to decide if the backbone learns: asked for, or if neither depth nor epochs are given.
+    /// Whether a trial is to decide if the backbone learns: asked for, or if neither depth nor
+    /// epochs are given.
     pub(crate) fn decides_depth(&self) -> bool {
         let undecided = match &self.freeze {
             Some(Freeze::Auto) => true,
@@ -69,11 +75,16 @@ impl TrainConfig {
         Self { freeze, epochs, val_fraction, refit, ..self.clone() }
     }
 
-    /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone whose head was fitted.
+    /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone
+    /// whose head was fitted.
     pub(crate) fn measures_rate(&self) -> bool {
         let backbone_learns = !matches!(self.freeze, None | Some(Freeze::Auto | Freeze::Backbone));
         let fitted = self.head_start() == HeadStart::Fit;
-        self.lr.is_none() && fitted && backbone_learns && self.epoch_count() > 0 && self.optimizer == OptimizerName::Sgd
+        self.lr.is_none()
+            && fitted
+            && backbone_learns
+            && self.epoch_count() > 0
+            && self.optimizer == OptimizerName::Sgd
     }
 
     /// [`TrainConfig::lr`], or what it is where it is not given.
@@ -88,16 +99,21 @@ impl TrainConfig {
         self.head_lr_mult.unwrap_or(if self.head_start() == HeadStart::Fit { 1.0 } else { 10.0 })
     }
 
-    /// [`TrainConfig::val_fraction`]; where it is not given, 0 if there is no epoch to choose, else as the pictures lie.
+    /// [`TrainConfig::val_fraction`]; where it is not given, 0 if there is no epoch to choose, else
+    /// as the pictures lie.
     pub(crate) fn validation_fraction(&self) -> Option<f64> {
         self.val_fraction.or((self.epoch_count() == 0).then_some(0.0))
     }
 
-    /// Checks that none of the options that somebody gave, by their names in `config.toml`, is about steps if the run makes none.
+    /// Checks that none of the options that somebody gave, by their names in `config.toml`, is
+    /// about steps if the run makes none.
     ///
     /// # Errors
     /// Names them, and says what makes steps.
-    pub fn check_given<'a>(&self, given: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
+    pub fn check_given<'a>(
+        &self,
+        given: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), ConfigError> {
         if self.epoch_count() > 0 || self.freeze == Some(Freeze::Auto) {
             return Ok(());
         }
@@ -107,9 +123,16 @@ impl TrainConfig {
             "head_dropout" => self.head_dropout.is_some_and(|share| share > 0.0),
             _ => OF_STEPS.contains(&name) || self.views.is_none() && OF_VIEWS.contains(&name),
         };
-        let options: Vec<String> =
-            given.into_iter().filter(|name| means_nothing(name)).map(|name| format!("--{}", name.replace('_', "-"))).collect();
-        if options.is_empty() { Ok(()) } else { Err(ConfigError::WithoutSteps { options: options.join(", ") }) }
+        let options: Vec<String> = given
+            .into_iter()
+            .filter(|name| means_nothing(name))
+            .map(|name| format!("--{}", name.replace('_', "-")))
+            .collect();
+        if options.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::WithoutSteps { options: options.join(", ") })
+        }
     }
 }
 
@@ -129,7 +152,10 @@ mod tests {
     #[test]
     fn a_fitted_head_on_a_frozen_trunk_has_nothing_to_learn() {
         let epochs = |change: &dyn Fn(&mut TrainConfig)| with(change).epoch_count();
-        assert_eq!((epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Backbone))), (0, 0));
+        assert_eq!(
+            (epochs(&|_| ()), epochs(&|config| config.freeze = Some(Freeze::Backbone))),
+            (0, 0)
+        );
         assert_eq!(epochs(&|config| config.epochs = Some(3)), 3);
         assert_eq!(epochs(&|config| config.head = Some(HeadStart::Reuse)), 5);
         assert_eq!(epochs(&|config| config.freeze = Some(Freeze::None)), 5);
@@ -143,24 +169,37 @@ mod tests {
             (config.head_start(), config.learning_rate(), config.head_rate_multiplier())
         };
         assert_eq!(rates(&|_| ()), (HeadStart::Fit, 3e-4, 1.0));
-        assert_eq!(rates(&|config| config.head = Some(HeadStart::New)), (HeadStart::New, 3e-3, 10.0));
+        assert_eq!(
+            rates(&|config| config.head = Some(HeadStart::New)),
+            (HeadStart::New, 3e-3, 10.0)
+        );
         // The features of a network that knows nothing are nothing to fit a head to.
-        assert_eq!(rates(&|config| config.weights = Some(Weights::None)), (HeadStart::New, 3e-3, 10.0));
+        assert_eq!(
+            rates(&|config| config.weights = Some(Weights::None)),
+            (HeadStart::New, 3e-3, 10.0)
+        );
     }
 
     #[test]
     fn pictures_are_held_out_where_there_is_an_epoch_to_choose() {
         let fraction = |epochs, val_fraction| {
-            with(|config| (config.epochs, config.val_fraction) = (epochs, val_fraction)).validation_fraction()
+            with(|config| (config.epochs, config.val_fraction) = (epochs, val_fraction))
+                .validation_fraction()
         };
         assert_eq!((fraction(None, None), fraction(Some(2), None)), (Some(0.0), None));
-        assert_eq!((fraction(None, Some(0.3)), fraction(Some(2), Some(0.0))), (Some(0.3), Some(0.0)));
+        assert_eq!(
+            (fraction(None, Some(0.3)), fraction(Some(2), Some(0.0))),
+            (Some(0.3), Some(0.0))
+        );
     }
 
     #[test]
     fn options_of_steps_are_refused_where_there_are_none() {
         let config = with(|config| config.lr = Some(0.1));
-        let error = config.check_given(["seed", "lr", "weight_decay", "augment"]).expect_err("they mean nothing").to_string();
+        let error = config
+            .check_given(["seed", "lr", "weight_decay", "augment"])
+            .expect_err("they mean nothing")
+            .to_string();
         assert!(error.starts_with("--lr, --weight-decay, --augment "), "{error}");
         assert!(config.check_given(["seed", "freeze", "views"]).is_ok());
         assert!(with(|config| config.epochs = Some(1)).check_given(["lr"]).is_ok());

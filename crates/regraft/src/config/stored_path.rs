@@ -1,8 +1,9 @@
 //! Paths as text in `config.toml`, in checkpoints and in a file of arms.
 //!
-//! TOML and JSON hold nothing but Unicode, while a path on Unix is any sequence of bytes. A path that is Unicode is stored as it
-//! is. Any other is stored as `{ escaped = "photos%FF" }`, in which `%` and the bytes that are not UTF-8 are percent-encoded, so
-//! that a run on such a path can be resumed.
+//! TOML and JSON hold nothing but Unicode, while a path on Unix is any sequence of bytes. A path
+//! that is Unicode is stored as it is. Any other is stored as `{ escaped = "photos%FF" }`, in which
+//! `%` and the bytes that are not UTF-8 are percent-encoded, so that a run on such a path can be
+//! resumed.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -33,9 +34,9 @@ impl From<StoredPath> for PathBuf {
     }
 }
 
-/// A path as text: UTF-8 as it is; otherwise bytes that are not UTF-8 become `%FF`, and `%` becomes `%25`. Two paths have the same
-/// text only if one of them is UTF-8 and holds the other's escapes. (Windows keeps such names in another form; there they are
-/// replaced.)
+/// A path as text: UTF-8 as it is; otherwise bytes that are not UTF-8 become `%FF`, and `%` becomes
+/// `%25`. Two paths have the same text only if one of them is UTF-8 and holds the other's escapes.
+/// (Windows keeps such names in another form; there they are replaced.)
 pub(crate) fn escaped(path: &Path) -> String {
     if let Some(text) = path.to_str() {
         return text.to_owned();
@@ -58,7 +59,10 @@ fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = after
+            .get(..2)
+            .filter(|_| first == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -92,11 +96,16 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(super) mod optional {
     use super::{Deserialize, Deserializer, PathBuf, Serialize, Serializer, StoredPath};
 
-    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.as_deref().map(StoredPath::from).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
         Ok(Option::<StoredPath>::deserialize(deserializer)?.map(PathBuf::from))
     }
 }
@@ -109,9 +118,17 @@ mod tests {
 
     #[test]
     fn any_path_comes_back_from_its_stored_form() {
-        for bytes in
-            [&b"photos"[..], b"100%/a", b"p%FF", b"p\xFF", b"%25\xFF%2", b"\xC3\xA9\xC3", b"\xED\xA0\x80", b"", b"%\xFF%"]
-        {
+        for bytes in [
+            &b"photos"[..],
+            b"100%/a",
+            b"p%FF",
+            b"p\xFF",
+            b"%25\xFF%2",
+            b"\xC3\xA9\xC3",
+            b"\xED\xA0\x80",
+            b"",
+            b"%\xFF%",
+        ] {
             let path = Path::new(OsStr::from_bytes(bytes));
             let json = serde_json::to_string(&StoredPath::from(path)).expect("text");
             let stored: StoredPath = serde_json::from_str(&json).expect("a stored path");

@@ -79,9 +79,11 @@ pub enum HeadStart {
     /// Random values (Glorot and Bengio 2010).
     #[default]
     New,
-    /// Random values as PyTorch's `Linear` has them: uniform within one over the square root of the inputs.
+    /// Random values as PyTorch's `Linear` has them: uniform within one over the square root of the
+    /// inputs.
     PyTorch,
-    /// The source's rows of classes that a new class's name means, and random values where none does.
+    /// The source's rows of classes that a new class's name means, and random values where none
+    /// does.
     Reuse,
     /// The logistic regression that fits the trunk's features best.
     Fit,
@@ -91,7 +93,8 @@ pub enum HeadStart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freeze {
-    /// A trial decides whether all layers learn or only the head: `auto`. A run that has begun never has this.
+    /// A trial decides whether all layers learn or only the head: `auto`. A run that has begun
+    /// never has this.
     Auto,
     /// All layers learn: `none`.
     None,
@@ -99,7 +102,8 @@ pub enum Freeze {
     Backbone,
     /// The layers up to and with this one are frozen: `through=LAYER`.
     Through(String),
-    /// The backbone at first; every so many epochs one more of its stages learns, from the head down: `gradual=EPOCHS`.
+    /// The backbone at first; every so many epochs one more of its stages learns, from the head
+    /// down: `gradual=EPOCHS`.
     Gradual(NonZeroU32),
 }
 
@@ -139,7 +143,8 @@ pub enum Balance {
     /// Nothing.
     #[default]
     None,
-    /// Gradients of rare classes weigh more: a class's pictures weigh `pictures / (classes x pictures of the class)`.
+    /// Gradients of rare classes weigh more: a class's pictures weigh `pictures / (classes x
+    /// pictures of the class)`.
     Weights,
     /// Each epoch has as many pictures of every class, which go round within their class.
     Sampling,
@@ -307,9 +312,15 @@ impl TryFrom<String> for CacheImages {
     fn try_from(text: String) -> Result<Self, ConfigError> {
         let bytes = || {
             let (digits, factor) = match text.to_ascii_uppercase().trim_end_matches('B') {
-                number if number.ends_with('K') => (number.trim_end_matches('K').to_owned(), 1 << 10),
-                number if number.ends_with('M') => (number.trim_end_matches('M').to_owned(), 1 << 20),
-                number if number.ends_with('G') => (number.trim_end_matches('G').to_owned(), 1 << 30),
+                number if number.ends_with('K') => {
+                    (number.trim_end_matches('K').to_owned(), 1 << 10)
+                }
+                number if number.ends_with('M') => {
+                    (number.trim_end_matches('M').to_owned(), 1 << 20)
+                }
+                number if number.ends_with('G') => {
+                    (number.trim_end_matches('G').to_owned(), 1 << 30)
+                }
                 number => (number.to_owned(), 1),
             };
             digits.parse::<u64>().ok()?.checked_mul(factor)

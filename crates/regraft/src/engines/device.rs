@@ -40,7 +40,10 @@ pub enum DeviceChoice {
 
 /// A value of `--device` that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("device {0} is not known; use auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or cpu*2")]
+#[error(
+    "device {0} is not known; use auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or \
+     cpu*2"
+)]
 pub struct UnknownDevice(String);
 
 impl TryFrom<String> for DeviceChoice {
@@ -52,9 +55,12 @@ impl TryFrom<String> for DeviceChoice {
             "all" => return Ok(Self::All),
             list => list.split(',').map(|item| repeated(item.trim())).collect::<Option<Vec<_>>>(),
         };
-        let devices: Option<Vec<Device>> = devices.map(|devices| devices.into_iter().flatten().collect());
+        let devices: Option<Vec<Device>> =
+            devices.map(|devices| devices.into_iter().flatten().collect());
         match devices {
-            Some(devices) if (1..=MOST_DEVICES).contains(&devices.len()) => Ok(Self::Listed(devices)),
+            Some(devices) if (1..=MOST_DEVICES).contains(&devices.len()) => {
+                Ok(Self::Listed(devices))
+            }
             _ => Err(UnknownDevice(text)),
         }
     }
@@ -124,9 +130,23 @@ mod tests {
 
     #[test]
     fn what_names_no_device_is_refused() {
-        for text in ["", "cuda", "gpu:", "gpu:x", "cpu:0", "cpu*0", "cpu*65", "cpu*33,cpu*33", "cpu,,cpu", "auto,cpu"] {
+        for text in [
+            "",
+            "cuda",
+            "gpu:",
+            "gpu:x",
+            "cpu:0",
+            "cpu*0",
+            "cpu*65",
+            "cpu*33,cpu*33",
+            "cpu,,cpu",
+            "auto,cpu",
+        ] {
             let error = DeviceChoice::try_from(text.to_owned()).expect_err(text);
-            assert!(error.to_string().starts_with(&format!("device {text} is not known")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("device {text} is not known")),
+                "{error}"
+            );
         }
     }
 }

@@ -41,7 +41,8 @@ pub enum OpenError {
 const NO_GPU: &str = "this build has no engine for graphics processors";
 
 impl DeviceChoice {
-    /// The devices of this machine that are meant. A run writes them to `config.toml`, so that it goes on with the same.
+    /// The devices of this machine that are meant. A run writes them to `config.toml`, so that it
+    /// goes on with the same.
     ///
     /// # Errors
     /// If a device cannot be used.
@@ -57,11 +58,13 @@ impl DeviceChoice {
     }
 }
 
-/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all tensors zero. Maps are stored as
-/// `precision` says. On the processor, `threads` threads compute (0: one for each core), which several engines share.
+/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all
+/// tensors zero. Maps are stored as `precision` says. On the processor, `threads` threads compute
+/// (0: one for each core), which several engines share.
 ///
 /// # Errors
-/// If the device cannot be used, the images are too small for the graph, or the machine lacks what was asked for.
+/// If the device cannot be used, the images are too small for the graph, or the machine lacks what
+/// was asked for.
 pub fn open(
     device: &DeviceChoice,
     graph: Graph,
@@ -69,14 +72,20 @@ pub fn open(
     precision: Precision,
     threads: usize,
 ) -> Result<Box<dyn Engine>, OpenError> {
-    let DeviceChoice::Listed(devices) = device.resolve()? else { unreachable!("a choice is resolved to a list") };
+    let DeviceChoice::Listed(devices) = device.resolve()? else {
+        unreachable!("a choice is resolved to a list")
+    };
     let open = |threads: usize| -> Result<Box<dyn Engine>, OpenError> {
         Ok(Box::new(CpuEngine::with_precision(graph.clone(), image_size, threads, precision)?))
     };
     if devices.len() == 1 {
         return open(threads);
     }
-    let cores = if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let cores = if threads > 0 {
+        threads
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    };
     let share = (cores / devices.len()).max(1);
     let ranks = devices.iter().map(|_| open(share)).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(Team::new(ranks)?))
@@ -89,7 +98,8 @@ pub fn fastest_precision() -> Precision {
     if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
 }
 
-/// Refuses an instruction set that the environment asks for and this machine lacks. A program calls this before anything computes.
+/// Refuses an instruction set that the environment asks for and this machine lacks. A program calls
+/// this before anything computes.
 ///
 /// # Errors
 /// [`OpenError::InstructionSet`].
@@ -98,7 +108,8 @@ pub fn check_machine() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The name of the instruction set that the processor computes with in this process, or `unknown` if it cannot be used.
+/// The name of the instruction set that the processor computes with in this process, or `unknown`
+/// if it cannot be used.
 #[must_use]
 pub fn instruction_set() -> &'static str {
     isa::in_use().map_or("unknown", InstructionSet::name)
@@ -124,7 +135,9 @@ pub fn processor() -> Processor {
     Processor {
         instruction_sets: available.map(InstructionSet::name).collect(),
         in_use: instruction_set(),
-        forced_by: std::env::var_os(isa::VARIABLE).filter(|value| !value.is_empty()).map(|_| isa::VARIABLE),
+        forced_by: std::env::var_os(isa::VARIABLE)
+            .filter(|value| !value.is_empty())
+            .map(|_| isa::VARIABLE),
         amx: amx::usable().map_or_else(|unusable| unusable.to_string(), |_| "usable".to_owned()),
     }
 }
@@ -161,7 +174,8 @@ mod tests {
         let error = |text: &str| choice(text).resolve().expect_err(text).to_string();
         assert_eq!(
             error("gpu"),
-            "--device gpu:0 cannot be used: this build has no engine for graphics processors; use --device cpu"
+            "--device gpu:0 cannot be used: this build has no engine for graphics processors; use \
+             --device cpu"
         );
     }
 }

@@ -2,7 +2,8 @@
 
 use regraft_nn::collective::{Collective, Threads, Watch};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, Target, TrainBatch, Update,
+    Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, Target,
+    TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
@@ -13,8 +14,8 @@ use std::thread;
 
 /// Engines that hold the same network, one rank each.
 ///
-/// A batch is cut over the ranks by position, so nothing is repeated or dropped, and random draws are those of one engine. What is
-/// not shared out is the first rank's.
+/// A batch is cut over the ranks by position, so nothing is repeated or dropped, and random draws
+/// are those of one engine. What is not shared out is the first rank's.
 pub(super) struct Team {
     ranks: Vec<Box<dyn Engine>>,
     watch: Watch,
@@ -70,13 +71,21 @@ impl Team {
             let mut outcomes = vec![work(&mut **first, share)];
             drop(watching);
             for other in others {
-                outcomes.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                outcomes
+                    .extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
             Ok::<_, EngineError>(outcomes)
         })?;
         // Of several failures, the one that says why.
-        if let Some(at) = outcomes.iter().position(|outcome| matches!(outcome, Err(error) if *error != EngineError::Peer)) {
-            return Err(outcomes.into_iter().nth(at).and_then(Result::err).unwrap_or(EngineError::Peer));
+        if let Some(at) = outcomes
+            .iter()
+            .position(|outcome| matches!(outcome, Err(error) if *error != EngineError::Peer))
+        {
+            return Err(outcomes
+                .into_iter()
+                .nth(at)
+                .and_then(Result::err)
+                .unwrap_or(EngineError::Peer));
         }
         outcomes.into_iter().collect()
     }
@@ -119,10 +128,17 @@ impl Engine for Team {
 
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64 {
         let ranks = self.ranks.iter().zip(self.shares(batch));
-        ranks.map(|(engine, share)| engine.planned_bytes(mode, share.len())).fold(0, u64::saturating_add)
+        ranks
+            .map(|(engine, share)| engine.planned_bytes(mode, share.len()))
+            .fold(0, u64::saturating_add)
     }
 
-    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
+    fn gradients(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+    ) -> Result<StepOutput, EngineError> {
         let outputs = self.graph().classes();
         let count = batch.target.images(outputs);
         let images = batch.input.images(self.length, count)?;
@@ -134,10 +150,15 @@ impl Engine for Team {
         }
         let found = self.each(&self.shares(count), |engine, share| {
             let own = TrainBatch {
-                input: Input { part: Some([images.start + share.start, images.start + share.end]), ..batch.input },
+                input: Input {
+                    part: Some([images.start + share.start, images.start + share.end]),
+                    ..batch.input
+                },
                 target: match batch.target {
                     Target::Labels(labels) => Target::Labels(&labels[share.clone()]),
-                    Target::Values(values) => Target::Values(&values[share.start * outputs..share.end * outputs]),
+                    Target::Values(values) => {
+                        Target::Values(&values[share.start * outputs..share.end * outputs])
+                    }
                 },
                 weights: batch.weights.map(|weights| &weights[share.clone()]),
                 position: batch.position + share.start as u32,
@@ -181,7 +202,12 @@ impl Engine for Team {
         self.first().first_not_finite()
     }
 
-    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+    fn features(
+        &mut self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
         let images = input.images(self.length, batch)?;
         let found = self.each(&self.shares(batch), |engine, share| {
             if share.is_empty() {

@@ -1,4 +1,5 @@
-//! What features depend on, as hashes: anything that changes a bit of them changes the name under which they are kept.
+//! What features depend on, as hashes: anything that changes a bit of them changes the name under
+//! which they are kept.
 
 use super::trunk_output;
 use crate::hashing::{hash_tensors, hash_values, hexadecimal};
@@ -20,31 +21,44 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared by `preprocessing`.
+/// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared
+/// by `preprocessing`.
 ///
-/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so that another instruction set
-/// or another version of a kernel, which round differently, is another trunk.
+/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so
+/// that another instruction set or another version of a kernel, which round differently, is another
+/// trunk.
 ///
 /// # Errors
 /// When the graph has no trunk or the engine does not fit `preprocessing`.
-pub fn trunk_fingerprint(engine: &mut dyn Engine, preprocessing: &Preprocessing) -> Result<Fingerprint, super::FeaturesError> {
+pub fn trunk_fingerprint(
+    engine: &mut dyn Engine,
+    preprocessing: &Preprocessing,
+) -> Result<Fingerprint, super::FeaturesError> {
     let (node, _) = trunk_output(engine.graph())?;
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
-    let noise: Vec<f32> = (0..preprocessing.input_length()).map(|_| draws.range(-2.0, 2.0)).collect();
-    let output = engine.features(Input::values(&noise), 1, node).map_err(crate::evaluate::EvaluateError::from)?;
+    let noise: Vec<f32> =
+        (0..preprocessing.input_length()).map(|_| draws.range(-2.0, 2.0)).collect();
+    let output = engine
+        .features(Input::values(&noise), 1, node)
+        .map_err(crate::evaluate::EvaluateError::from)?;
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(engine.graph().architecture.as_bytes());
     hash.update(engine.precision().name());
     hash.update(json(preprocessing));
-    let trunk: std::collections::HashSet<String> =
-        engine.parameters().iter().filter(|parameter| parameter.node <= node).map(|parameter| parameter.name.clone()).collect();
+    let trunk: std::collections::HashSet<String> = engine
+        .parameters()
+        .iter()
+        .filter(|parameter| parameter.node <= node)
+        .map(|parameter| parameter.name.clone())
+        .collect();
     hash_tensors(&mut hash, engine.state().iter().filter(|(name, _)| trunk.contains(*name)));
     hash_values(&mut hash, &output);
     Ok(Fingerprint(hash.finalize().into()))
 }
 
-/// SHA-256 of a file's content and the view of it: in training, also what names the view's random draws.
+/// SHA-256 of a file's content and the view of it: in training, also what names the view's random
+/// draws.
 pub(super) fn view_key(content: &[u8], place: u32, loading: &LoaderOptions) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(content);

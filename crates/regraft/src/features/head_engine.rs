@@ -1,14 +1,18 @@
-//! An engine for networks whose trunk is frozen: it takes the trunk's features in place of pictures.
+//! An engine for networks whose trunk is frozen: it takes the trunk's features in place of
+//! pictures.
 
 use crate::engines::{self, DeviceChoice, OpenError};
 use regraft_nn::collective::Collective;
-use regraft_nn::engine::{Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, TrainBatch, Update};
+use regraft_nn::engine::{
+    Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, TrainBatch, Update,
+};
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
 use regraft_nn::precision::Precision;
 
-/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's tensors are kept with it. To
-/// the bit, it does what the whole network does when its trunk is frozen.
+/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's
+/// tensors are kept with it. To the bit, it does what the whole network does when its trunk is
+/// frozen.
 pub struct HeadEngine {
     device: String,
     precision: Precision,
@@ -19,11 +23,16 @@ pub struct HeadEngine {
 }
 
 impl HeadEngine {
-    /// An engine with the network and tensors of `whole`; device and threads are as for [`engines::open`].
+    /// An engine with the network and tensors of `whole`; device and threads are as for
+    /// [`engines::open`].
     ///
     /// # Errors
     /// As [`engines::open`].
-    pub fn new(whole: &dyn Engine, device: &DeviceChoice, threads: usize) -> Result<Self, OpenError> {
+    pub fn new(
+        whole: &dyn Engine,
+        device: &DeviceChoice,
+        threads: usize,
+    ) -> Result<Self, OpenError> {
         let graph = whole.graph().clone();
         let mut head = engines::open(device, graph.head_alone(), 1, Precision::F32, threads)?;
         let mut trunk = whole.state();
@@ -68,7 +77,12 @@ impl Engine for HeadEngine {
         self.head.planned_bytes(Mode::Train { frozen: 0 }, batch)
     }
 
-    fn gradients(&mut self, batch: &TrainBatch<'_>, loss: LossSettings, part: StepPart) -> Result<StepOutput, EngineError> {
+    fn gradients(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+    ) -> Result<StepOutput, EngineError> {
         self.head.gradients(batch, loss, part)
     }
 
@@ -102,9 +116,17 @@ impl Engine for HeadEngine {
         self.head.first_not_finite()
     }
 
-    fn features(&mut self, input: Input<'_>, batch: usize, node: usize) -> Result<Vec<f32>, EngineError> {
+    fn features(
+        &mut self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
         if node < self.graph.backbone() {
-            return Err(EngineError::Missing(format!("the trunk that computes {}", self.graph.nodes[node].name)));
+            return Err(EngineError::Missing(format!(
+                "the trunk that computes {}",
+                self.graph.nodes[node].name
+            )));
         }
         self.head.features(input, batch, node - self.graph.backbone())
     }
@@ -118,7 +140,11 @@ impl Engine for HeadEngine {
         for (name, values) in &mut self.trunk {
             let found = state.get(name).ok_or_else(|| EngineError::Missing(name.clone()))?;
             if found.len() != values.len() {
-                return Err(EngineError::Length { what: name.clone(), found: found.len(), expected: values.len() });
+                return Err(EngineError::Length {
+                    what: name.clone(),
+                    found: found.len(),
+                    expected: values.len(),
+                });
             }
             values.clone_from(found);
         }

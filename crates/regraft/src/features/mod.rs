@@ -1,6 +1,8 @@
-//! What a trunk makes of pictures: the input of the head, computed once for each picture and view and kept on disk.
+//! What a trunk makes of pictures: the input of the head, computed once for each picture and view
+//! and kept on disk.
 //!
-//! With a frozen trunk a picture's features never change, so that a head learns from them at thousands of pictures a second.
+//! With a frozen trunk a picture's features never change, so that a head learns from them at
+//! thousands of pictures a second.
 
 mod fingerprint;
 mod head_engine;
@@ -56,7 +58,8 @@ pub enum FeaturesError {
     },
 }
 
-/// The place of the node whose output is the head's input, and how many values it has for a picture.
+/// The place of the node whose output is the head's input, and how many values it has for a
+/// picture.
 ///
 /// # Errors
 /// When the head reads the picture itself.
@@ -68,9 +71,10 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
     }
 }
 
-/// The features of `samples` under the view that `loading` names: the evaluation's, or a training view (`Transform::Train`, whose
-/// draws are those of training). Where a store is given, what it holds is not computed, and what is computed goes in. `progress`
-/// is called with the pictures done and says whether to go on.
+/// The features of `samples` under the view that `loading` names: the evaluation's, or a training
+/// view (`Transform::Train`, whose draws are those of training). Where a store is given, what it
+/// holds is not computed, and what is computed goes in. `progress` is called with the pictures done
+/// and says whether to go on.
 ///
 /// # Errors
 /// When a picture cannot be read, or `progress` says to stop.
@@ -90,7 +94,8 @@ pub fn features(
     let mut store = store;
     let mut missing: Vec<u32> = (0..samples.len() as u32).collect();
     if let Some(store) = &mut store {
-        let places: HashMap<_, _> = keys.iter().enumerate().map(|(place, key)| (*key, place)).collect();
+        let places: HashMap<_, _> =
+            keys.iter().enumerate().map(|(place, key)| (*key, place)).collect();
         let mut is_found = vec![false; samples.len()];
         store.read(channels, &places, &mut |place, row| {
             values[place * channels..(place + 1) * channels].copy_from_slice(row);
@@ -117,7 +122,9 @@ pub fn features(
         }
         let batch = batch.map_err(EvaluateError::from)?;
         let count = batch.indices.len();
-        let rows = engine.features(Input::pixels(&batch.pixels, normalisation), count, node).map_err(EvaluateError::from)?;
+        let rows = engine
+            .features(Input::pixels(&batch.pixels, normalisation), count, node)
+            .map_err(EvaluateError::from)?;
         for (&place, row) in batch.indices.iter().zip(rows.chunks_exact(channels)) {
             let place = place as usize;
             values[place * channels..(place + 1) * channels].copy_from_slice(row);
@@ -128,18 +135,23 @@ pub fn features(
     }
     let features = Features { values, channels, found };
     if let Some(store) = store {
-        let rows = missing.iter().map(|&place| (keys[place as usize], features.row(place as usize)));
+        let rows =
+            missing.iter().map(|&place| (keys[place as usize], features.row(place as usize)));
         store.add(channels, &rows.collect::<Vec<_>>());
     }
     Ok(features)
 }
 
 /// What each picture's features are kept under beside the trunk: the file's content and the view.
-fn view_keys(samples: &Arc<[Sample]>, loading: &LoaderOptions) -> Result<Vec<[u8; 32]>, FeaturesError> {
+fn view_keys(
+    samples: &Arc<[Sample]>,
+    loading: &LoaderOptions,
+) -> Result<Vec<[u8; 32]>, FeaturesError> {
     let of_sample = |place: usize| {
         let sample = &samples[place];
-        let content =
-            file::read(&sample.path, loading.decode.max_pixels).map_err(LoaderError::from).map_err(EvaluateError::from)?;
+        let content = file::read(&sample.path, loading.decode.max_pixels)
+            .map_err(LoaderError::from)
+            .map_err(EvaluateError::from)?;
         Ok(view_key(&content, place as u32, loading))
     };
     parallel::map(samples.len(), loading.workers, &of_sample, &|_| {}).into_iter().collect()

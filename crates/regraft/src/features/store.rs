@@ -1,8 +1,9 @@
 //! Features on disk, outside the data folder, for the runs that come after.
 //!
-//! A trunk has a folder, named after its fingerprint. Each pass that computed something leaves one file there: a header with the
-//! pictures' keys, then a row for each with a checksum. Files are written whole and never changed, so that several runs may use
-//! them at once. When all files together are larger than the limit, those used longest ago are removed.
+//! A trunk has a folder, named after its fingerprint. Each pass that computed something leaves one
+//! file there: a header with the pictures' keys, then a row for each with a checksum. Files are
+//! written whole and never changed, so that several runs may use them at once. When all files
+//! together are larger than the limit, those used longest ago are removed.
 
 use super::Fingerprint;
 use crate::atomic_file::{self, AtomicFileError};
@@ -25,7 +26,8 @@ const EXTENSION: &str = "features";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file is not what was written.
-    #[error("{} is damaged ({reason}): it was removed, and its features are computed anew", .path.display())]
+    #[error("{} is damaged ({reason}): it was removed, and its features are computed anew",
+        .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,7 +35,10 @@ pub enum StoreError {
         reason: String,
     },
     /// The folder cannot be used.
-    #[error("{0}; features are not kept for later runs. Name another folder by the environment variable REGRAFT_CACHE")]
+    #[error(
+        "{0}; features are not kept for later runs. Name another folder by the environment \
+         variable REGRAFT_CACHE"
+    )]
     Io(#[from] FileError),
     /// A file could not be written.
     #[error("features are not kept for later runs: {0}")]
@@ -50,8 +55,9 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// The kept features of a trunk below `folder` (see [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit`
-    /// bytes for all trunks together ([`LIMIT_BYTES`]). Nothing is made before something is kept.
+    /// The kept features of a trunk below `folder` (see
+    /// [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit` bytes for all
+    /// trunks together ([`LIMIT_BYTES`]). Nothing is made before something is kept.
     #[must_use]
     pub fn new(folder: &Path, trunk: Fingerprint, limit: u64) -> Self {
         let root = folder.join("features");
@@ -64,14 +70,28 @@ impl FeatureStore {
     }
 
     /// Hands over the kept rows of `wanted` keys, each with the place that belongs to its key.
-    pub(super) fn read(&mut self, channels: usize, wanted: &HashMap<[u8; 32], usize>, take: &mut dyn FnMut(usize, &[f32])) {
+    pub(super) fn read(
+        &mut self,
+        channels: usize,
+        wanted: &HashMap<[u8; 32], usize>,
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) {
         for path in kept_files(&self.folder) {
             match read_file(&path, channels, wanted, take) {
                 Ok(0) => {}
-                // The time of last use is what decides about removal; a file system that keeps none removes by age.
-                Ok(_) => drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // Another run has removed it.
-                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                // The time of last use is what decides about removal; a file system that keeps none
+                // removes by age.
+                Ok(_) => {
+                    drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now())))
+                }
+                // Another run has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                    ) =>
+                {
                     drop(fs::remove_file(&path));
                     self.errors.push(StoreError::Damaged { path, reason: error.to_string() });
                 }
@@ -95,7 +115,8 @@ impl FeatureStore {
         if size > self.limit {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder).map_err(FileError::when("create the folder", &self.folder))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(FileError::when("create the folder", &self.folder))?;
         self.make_room(size);
         // Runs that compute the same rows write the same file.
         let mut hash = crc32fast::Hasher::new();
@@ -107,7 +128,8 @@ impl FeatureStore {
 
     /// Removes the files used longest ago until `size` more bytes fit.
     fn make_room(&self, size: u64) {
-        let folders = fs::read_dir(&self.root).into_iter().flatten().flatten().map(|entry| entry.path());
+        let folders =
+            fs::read_dir(&self.root).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut files: Vec<(SystemTime, u64, PathBuf)> = folders
             .flat_map(|folder| kept_files(&folder))
             .filter_map(|path| {
@@ -131,11 +153,13 @@ impl FeatureStore {
     }
 }
 
-/// Files with features in a trunk's folder, in the order of their names; none where there is no folder.
+/// Files with features in a trunk's folder, in the order of their names; none where there is no
+/// folder.
 fn kept_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION)).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
+        .collect();
     files.sort();
     files
 }
@@ -150,8 +174,13 @@ fn row_length(channels: usize) -> u64 {
     channels as u64 * 4 + 4
 }
 
-fn write_rows(file: &mut impl Write, channels: usize, rows: &[([u8; 32], &[f32])]) -> io::Result<()> {
-    let too_many = |_| io::Error::new(io::ErrorKind::InvalidInput, "too many features for one file");
+fn write_rows(
+    file: &mut impl Write,
+    channels: usize,
+    rows: &[([u8; 32], &[f32])],
+) -> io::Result<()> {
+    let too_many =
+        |_| io::Error::new(io::ErrorKind::InvalidInput, "too many features for one file");
     let mut header = MAGIC.to_vec();
     header.extend(u32::try_from(channels).map_err(too_many)?.to_le_bytes());
     header.extend(u32::try_from(rows.len()).map_err(too_many)?.to_le_bytes());
@@ -166,8 +195,8 @@ fn write_rows(file: &mut impl Write, channels: usize, rows: &[([u8; 32], &[f32])
     Ok(())
 }
 
-/// Reads the wanted rows of a file and returns how many there were. A damaged file gives `InvalidData` or `UnexpectedEof`; rows
-/// handed over before that were whole.
+/// Reads the wanted rows of a file and returns how many there were. A damaged file gives
+/// `InvalidData` or `UnexpectedEof`; rows handed over before that were whole.
 fn read_file(
     path: &Path,
     channels: usize,
@@ -179,7 +208,9 @@ fn read_file(
     let length = file.get_ref().metadata()?.len();
     let mut start = [0; MAGIC.len() + 8];
     file.read_exact(&mut start)?;
-    let number = |at: usize| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]) as usize;
+    let number = |at: usize| {
+        u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]) as usize
+    };
     let (found_channels, rows) = (number(MAGIC.len()), number(MAGIC.len() + 4));
     if !start.starts_with(MAGIC) {
         return Err(damaged("it does not begin as such a file does"));

@@ -1,4 +1,5 @@
-//! Data sets from the network: downloaded as far as they are not there yet, checked against a known hash, and unpacked with care.
+//! Data sets from the network: downloaded as far as they are not there yet, checked against a known
+//! hash, and unpacked with care.
 
 mod checksum;
 mod transfer;
@@ -26,12 +27,14 @@ pub struct KnownData {
     pub about: &'static str,
 }
 
-/// The data sets that are known by name. Address and hash of `hotdog` are those of the textbook's code (d2l.ai, "Fine-Tuning").
+/// The data sets that are known by name. Address and hash of `hotdog` are those of the textbook's
+/// code (d2l.ai, "Fine-Tuning").
 pub const KNOWN: [KnownData; 1] = [KnownData {
     name: "hotdog",
     url: "http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",
     checksum: Checksum::Sha1([
-        0xfb, 0xa4, 0x80, 0xff, 0xa8, 0xaa, 0x7e, 0x0f, 0xeb, 0xbb, 0x51, 0x1d, 0x18, 0x14, 0x09, 0xf8, 0x99, 0xb9, 0xba, 0xa5,
+        0xfb, 0xa4, 0x80, 0xff, 0xa8, 0xaa, 0x7e, 0x0f, 0xeb, 0xbb, 0x51, 0x1d, 0x18, 0x14, 0x09,
+        0xf8, 0x99, 0xb9, 0xba, 0xa5,
     ]),
     about: "hot dog or not: 1,000 + 1,000 pictures to train on, 400 + 400 to test (d2l.ai)",
 }];
@@ -43,7 +46,8 @@ pub struct FetchOptions {
     pub url: String,
     /// The file's hash.
     pub checksum: Checksum,
-    /// The folder (for an archive) or file to make; unless given, named after the address, in the current folder.
+    /// The folder (for an archive) or file to make; unless given, named after the address, in the
+    /// current folder.
     pub output: Option<PathBuf>,
     /// The most bytes that are downloaded.
     pub max_bytes: u64,
@@ -102,7 +106,8 @@ pub struct Fetched {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Something is where the data would go.
-    #[error("{}: is there already; remove it, or name another place with --output", .path.display())]
+    #[error("{}: is there already; remove it, or name another place with --output", .path.display(
+        ))]
     Exists {
         /// The place.
         path: PathBuf,
@@ -114,7 +119,8 @@ pub enum FetchError {
         url: String,
     },
     /// Another process fetches the same.
-    #[error("{}: another process is writing it; wait for it, or name another place with --output", .path.display())]
+    #[error("{}: another process is writing it; wait for it, or name another place with --output",
+        .path.display())]
     Locked {
         /// The unfinished file.
         path: PathBuf,
@@ -137,7 +143,8 @@ pub enum FetchError {
     },
     /// Nothing comes any more.
     #[error(
-        "{url}: {message}, {attempts} times in a row; what came so far ({bytes} bytes) is kept, the same command goes on there"
+        "{url}: {message}, {attempts} times in a row; what came so far ({bytes} bytes) is kept, \
+         the same command goes on there"
     )]
     Broken {
         /// The address.
@@ -158,7 +165,10 @@ pub enum FetchError {
         max_bytes: u64,
     },
     /// Another file than was meant.
-    #[error("{url}: has the {kind} {found}, not {wanted}: it is another file, or was changed on the way; it was removed")]
+    #[error(
+        "{url}: has the {kind} {found}, not {wanted}: it is another file, or was changed on the \
+         way; it was removed"
+    )]
     Mismatch {
         /// The address.
         url: String,
@@ -186,20 +196,34 @@ impl FetchError {
     /// Whether something failed under way, rather than being asked for something impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
-        !matches!(self, Self::Exists { .. } | Self::NoName { .. } | Self::Address { .. } | Self::TooLarge { .. })
+        !matches!(
+            self,
+            Self::Exists { .. }
+                | Self::NoName { .. }
+                | Self::Address { .. }
+                | Self::TooLarge { .. }
+        )
     }
 }
 
-/// Downloads a file, checks its hash and, if it is an archive (ZIP, tar, tar.gz), unpacks it into a folder (of an archive that
-/// holds one folder, that folder's content). A download that an earlier call left unfinished is resumed.
-/// `progress` is called now and then.
+/// Downloads a file, checks its hash and, if it is an archive (ZIP, tar, tar.gz), unpacks it into a
+/// folder (of an archive that holds one folder, that folder's content). A download that an earlier
+/// call left unfinished is resumed. `progress` is called now and then.
 ///
 /// # Errors
-/// When the place is taken, the server or the network fails, or the file is not the one that was meant.
-pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) -> Result<Fetched, FetchError> {
+/// When the place is taken, the server or the network fails, or the file is not the one that was
+/// meant.
+pub fn fetch(
+    options: &FetchOptions,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<Fetched, FetchError> {
     let file_name = file_name(&options.url);
     let default = || file_name.map(|name| PathBuf::from(ArchiveKind::stem(name)));
-    let output = options.output.clone().or_else(default).ok_or_else(|| FetchError::NoName { url: options.url.clone() })?;
+    let output = options
+        .output
+        .clone()
+        .or_else(default)
+        .ok_or_else(|| FetchError::NoName { url: options.url.clone() })?;
     if output.symlink_metadata().is_ok() {
         return Err(FetchError::Exists { path: output });
     }
@@ -211,7 +235,8 @@ pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) ->
     if let Some(parent) = output.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(failed(parent))?;
     }
-    let file = File::options().create(true).append(true).read(true).open(&part).map_err(failed(&part))?;
+    let file =
+        File::options().create(true).append(true).read(true).open(&part).map_err(failed(&part))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Err(FetchError::Locked { path: part }),
@@ -230,11 +255,17 @@ pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) ->
     if found != options.checksum {
         fs::remove_file(&part).map_err(failed(&part))?;
         let (url, kind) = (options.url.clone(), options.checksum.kind());
-        return Err(FetchError::Mismatch { url, kind, found: found.to_string(), wanted: options.checksum.to_string() });
+        return Err(FetchError::Mismatch {
+            url,
+            kind,
+            found: found.to_string(),
+            wanted: options.checksum.to_string(),
+        });
     }
     let bytes = file.metadata().map_err(failed(&part))?.len();
     // A weight file or workbook is a ZIP archive, too, and is kept as it is.
-    let is_archive = ArchiveKind::of(&part).map_err(failed(&part))?.is_some() && file_kind::of_zip(&part).is_none();
+    let is_archive = ArchiveKind::of(&part).map_err(failed(&part))?.is_some()
+        && file_kind::of_zip(&part).is_none();
     let (files, notes) = if is_archive {
         let unpacked = unpack_to(&part, &output, bytes, progress)?;
         fs::remove_file(&part).map_err(failed(&part))?;
@@ -243,7 +274,14 @@ pub fn fetch(options: &FetchOptions, progress: &mut dyn FnMut(FetchProgress)) ->
         fs::rename(&part, &output).map_err(failed(&output))?;
         (1, Vec::new())
     };
-    Ok(Fetched { path: output, url: options.url.clone(), bytes, resumed_bytes: resumed_bytes.min(bytes), files, notes })
+    Ok(Fetched {
+        path: output,
+        url: options.url.clone(),
+        bytes,
+        resumed_bytes: resumed_bytes.min(bytes),
+        files,
+        notes,
+    })
 }
 
 /// The last part of an address's path.
@@ -251,7 +289,8 @@ fn file_name(url: &str) -> Option<&str> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let (_, path) = path.split_once("://")?;
     let (_, name) = path.rsplit_once('/')?;
-    (!name.is_empty() && name != "." && name != ".." && !name.contains(['\\', ':', '%'])).then_some(name)
+    (!name.is_empty() && name != "." && name != ".." && !name.contains(['\\', ':', '%']))
+        .then_some(name)
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -260,7 +299,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Unpacks aside, then renames, so that the folder is whole or not there. Returns the number of files, and notes.
+/// Unpacks aside, then renames, so that the folder is whole or not there. Returns the number of
+/// files, and notes.
 fn unpack_to(
     archive: &Path,
     output: &Path,
@@ -274,11 +314,14 @@ fn unpack_to(
         _ => {}
     }
     let limits = UnpackLimits::of_archive(bytes);
-    let outcome = unpack(archive, &aside, &limits, &mut |done, total| progress(FetchProgress::Unpacking { done, total }));
+    let outcome = unpack(archive, &aside, &limits, &mut |done, total| {
+        progress(FetchProgress::Unpacking { done, total })
+    });
     let moved = outcome.map_err(FetchError::from).and_then(|notes| {
         let inner = only_folder(&aside).map_err(failed)?.unwrap_or_else(|| aside.clone());
         let files = count_files(&inner).map_err(failed)?;
-        fs::rename(&inner, output).map_err(|source| FetchError::File { path: output.to_owned(), source })?;
+        fs::rename(&inner, output)
+            .map_err(|source| FetchError::File { path: output.to_owned(), source })?;
         Ok((files, notes))
     });
     // What is left aside is of no use; that it cannot be removed harms nobody.
@@ -320,7 +363,8 @@ mod tests {
     fn an_address_names_the_file() {
         assert_eq!(file_name("http://a.b/c/hotdog.zip"), Some("hotdog.zip"));
         assert_eq!(file_name("https://a.b/x.zip?token=1/2#part"), Some("x.zip"));
-        for none in ["http://a.b", "http://a.b/", "x.zip", "http://a.b/..", "http://a.b/a%2Fb", ""] {
+        for none in ["http://a.b", "http://a.b/", "x.zip", "http://a.b/..", "http://a.b/a%2Fb", ""]
+        {
             assert_eq!(file_name(none), None, "{none}");
         }
     }

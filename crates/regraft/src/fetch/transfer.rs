@@ -8,8 +8,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Response;
 
-/// After this time an attempt is broken off, so that a connection on which nothing comes does not hold up the download for ever:
-/// the next attempt goes on where this one was.
+/// After this time an attempt is broken off, so that a connection on which nothing comes does not
+/// hold up the download for ever: the next attempt goes on where this one was.
 const ATTEMPT: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes between two reports of progress.
@@ -31,7 +31,9 @@ pub fn download(
         .user_agent(concat!("regraft/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let length = || file.metadata().map(|metadata| metadata.len()).map_err(|source| file_error(path, source));
+    let length = || {
+        file.metadata().map(|metadata| metadata.len()).map_err(|source| file_error(path, source))
+    };
     let mut in_vain = 0;
     loop {
         let before = length()?;
@@ -42,7 +44,12 @@ pub fn download(
         let bytes = length()?;
         in_vain = if bytes > before { 0 } else { in_vain + 1 };
         if in_vain == options.attempts {
-            return Err(FetchError::Broken { url: options.url.clone(), message, attempts: in_vain, bytes });
+            return Err(FetchError::Broken {
+                url: options.url.clone(),
+                message,
+                attempts: in_vain,
+                bytes,
+            });
         }
         std::thread::sleep(options.pause * 2u32.saturating_pow(in_vain.saturating_sub(1)));
     }
@@ -76,21 +83,34 @@ fn attempt(
             | ureq::Error::TooManyRedirects
             | ureq::Error::RedirectFailed
             | ureq::Error::InvalidProxyUrl),
-        ) => return Err(FetchError::Address { url: options.url.clone(), message: error.to_string() }),
+        ) => {
+            return Err(FetchError::Address {
+                url: options.url.clone(),
+                message: error.to_string(),
+            });
+        }
         Err(error) => return Ok(Attempt::Broken(error.to_string())),
     };
     let (start, total) = match response.status().as_u16() {
         200 => (0, header(&response, "content-length").and_then(|length| length.parse().ok())),
         206 => match content_range(&response) {
             Some((start, total)) if start == there => (start, total),
-            _ => return Ok(Attempt::Broken("the server sends another part than was asked for".to_owned())),
+            _ => {
+                return Ok(Attempt::Broken(
+                    "the server sends another part than was asked for".to_owned(),
+                ));
+            }
         },
-        // Nothing comes after what is there: it is whole, or of another file, as its hash will tell.
+        // Nothing comes after what is there: it is whole, or of another file, as its hash will
+        // tell.
         416 if there > 0 => return Ok(Attempt::Whole),
-        status @ (408 | 425 | 429 | 500..=599) => return Ok(Attempt::Broken(format!("the server answers {status}"))),
+        status @ (408 | 425 | 429 | 500..=599) => {
+            return Ok(Attempt::Broken(format!("the server answers {status}")));
+        }
         status => return Err(FetchError::Status { url: options.url.clone(), status }),
     };
-    let too_large = || FetchError::TooLarge { url: options.url.clone(), max_bytes: options.max_bytes };
+    let too_large =
+        || FetchError::TooLarge { url: options.url.clone(), max_bytes: options.max_bytes };
     if total.is_some_and(|total: u64| total > options.max_bytes) {
         return Err(too_large());
     }
@@ -106,7 +126,9 @@ fn attempt(
         let read = match body.read(&mut buffer) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Ok(Attempt::Broken(format!("the connection broke off ({error})"))),
+            Err(error) => {
+                return Ok(Attempt::Broken(format!("the connection broke off ({error})")));
+            }
         };
         if read == 0 {
             break;
@@ -124,7 +146,9 @@ fn attempt(
     }
     progress(FetchProgress::Downloading { bytes, total });
     Ok(match total {
-        Some(total) if bytes < total => Attempt::Broken(format!("the connection broke off after {bytes} of {total} bytes")),
+        Some(total) if bytes < total => {
+            Attempt::Broken(format!("the connection broke off after {bytes} of {total} bytes"))
+        }
         _ => Attempt::Whole,
     })
 }
@@ -135,7 +159,8 @@ fn header<'a, T>(response: &'a Response<T>, name: &str) -> Option<&'a str> {
 
 /// Where a part begins, and how long the whole is: `bytes 100-199/200`.
 fn content_range<T>(response: &Response<T>) -> Option<(u64, Option<u64>)> {
-    let (range, total) = header(response, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+    let (range, total) =
+        header(response, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 

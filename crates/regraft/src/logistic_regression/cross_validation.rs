@@ -1,8 +1,9 @@
 //! The strength of the penalty, chosen by how well held-out examples are predicted.
 //!
-//! The loss of held-out examples falls and rises again as the strength grows. So the first fold alone finds where its minimum is,
-//! in steps of ten and then in the steps of the list. From there on all folds count: the search walks up and down the list for as
-//! long as the loss may still fall.
+//! The loss of held-out examples falls and rises again as the strength grows. So the first fold
+//! alone finds where its minimum is, in steps of ten and then in the steps of the list. From there
+//! on all folds count: the search walks up and down the list for as long as the loss may still
+//! fall.
 
 use super::folds::Folds;
 use super::objective::{Centred, Objective};
@@ -22,13 +23,15 @@ pub struct CrossValidationOptions {
     pub strengths: Vec<f64>,
     /// Seed of the division.
     pub seed: u64,
-    /// Views of each image: the examples are those of all images under the first view, then under the second, and so on. All
-    /// views of an image are held out together, and only the first one is scored.
+    /// Views of each image: the examples are those of all images under the first view, then under
+    /// the second, and so on. All views of an image are held out together, and only the first one
+    /// is scored.
     pub views: usize,
 }
 
 impl CrossValidationOptions {
-    /// Five folds, and strengths from 10^-4 to 10^2, three to each power of ten; far beyond both ends nothing was ever chosen.
+    /// Five folds, and strengths from 10^-4 to 10^2, three to each power of ten; far beyond both
+    /// ends nothing was ever chosen.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let strengths = (-12..=6).map(|third| 10f64.powf(f64::from(third) / 3.0)).collect();
@@ -58,9 +61,11 @@ pub struct Trial {
 pub struct CrossValidation {
     /// The strength with the smallest held-out loss.
     pub strength: f64,
-    /// The strengths that were tried on all folds, the smallest first. Those that some of the folds ruled out are missing.
+    /// The strengths that were tried on all folds, the smallest first. Those that some of the folds
+    /// ruled out are missing.
     pub trials: Vec<Trial>,
-    /// What the regressions with the chosen strength say of the examples that they did not see, in the order of the examples.
+    /// What the regressions with the chosen strength say of the examples that they did not see, in
+    /// the order of the examples.
     pub out_of_fold: OutOfFold,
     /// Whether the regressions with the prior predict held-out examples better than those without.
     pub uses_prior: bool,
@@ -76,23 +81,27 @@ impl CrossValidation {
     }
 }
 
-/// Regressions are compared once the decrease still to be expected is less than this share of the objective. Where the examples are
-/// learned by heart, the loss of held-out ones still changes by a thousand times as much.
+/// Regressions are compared once the decrease still to be expected is less than this share of the
+/// objective. Where the examples are learned by heart, the loss of held-out ones still changes by a
+/// thousand times as much.
 const NEAR: f64 = 2e-6;
 /// Rises of the held-out loss in a row after which the search goes no further.
 const RISES: usize = 2;
 /// Strengths of the list that the first fold takes in a stride: a power of ten.
 const STRIDE: usize = 3;
-/// Standard errors by which a strength must be worse than another on the folds that were tried to be ruled out by them.
+/// Standard errors by which a strength must be worse than another on the folds that were tried to
+/// be ruled out by them.
 const DECISIVE: f64 = 3.0;
 /// Held-out examples from which on a standard error means something.
 const ENOUGH: usize = 100;
 
-/// Chooses the strength by cross-validation with stratified folds. `progress` is told how many regressions are solved, and of
-/// about how many, at least once for each step of a solver; it can stop the search.
+/// Chooses the strength by cross-validation with stratified folds. `progress` is told how many
+/// regressions are solved, and of about how many, at least once for each step of a solver; it can
+/// stop the search.
 ///
 /// # Errors
-/// When the examples, the strengths or the number of folds make no sense, and [`RegressionError::Stopped`].
+/// When the examples, the strengths or the number of folds make no sense, and
+/// [`RegressionError::Stopped`].
 pub fn cross_validate(
     examples: Examples<'_>,
     options: &CrossValidationOptions,
@@ -113,7 +122,9 @@ pub fn cross_validate_and_solve(
 ) -> Result<(CrossValidation, Solution), RegressionError> {
     let mut prepared = Prepared::new(&examples, options)?;
     let (found, start, solved) = prepared.search(examples.prior, progress)?;
-    let solution = solve_from(start, &prepared.centred, &[found.strength], &mut || progress(solved, solved + 1))?;
+    let solution = solve_from(start, &prepared.centred, &[found.strength], &mut || {
+        progress(solved, solved + 1)
+    })?;
     Ok((found, solution))
 }
 
@@ -133,7 +144,10 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(examples: &Examples<'_>, options: &CrossValidationOptions) -> Result<Self, RegressionError> {
+    fn new(
+        examples: &Examples<'_>,
+        options: &CrossValidationOptions,
+    ) -> Result<Self, RegressionError> {
         examples.check()?;
         options.strengths.iter().try_for_each(|&strength| check_strength(strength))?;
         let mut strengths = options.strengths.clone();
@@ -143,12 +157,14 @@ impl Prepared {
             return Err(RegressionError::Strength(f64::NAN));
         }
         let folds = Folds::new(examples, options.folds, options.views, options.seed)?;
-        let centred = Centred::new(&Examples { prior: None, ..*examples }, folds.order.iter().copied());
+        let centred =
+            Centred::new(&Examples { prior: None, ..*examples }, folds.order.iter().copied());
         Ok(Self { folds, centred, strengths, count: examples.labels.len() / options.views })
     }
 
-    /// Searches without the prior, then with it if there is one; keeps what predicts held-out examples better. Returns what was
-    /// found, the mean of the folds' last solutions, and how many regressions were solved.
+    /// Searches without the prior, then with it if there is one; keeps what predicts held-out
+    /// examples better. Returns what was found, the mean of the folds' last solutions, and how many
+    /// regressions were solved.
     fn search(
         &mut self,
         prior: Option<&[f32]>,
@@ -160,7 +176,11 @@ impl Prepared {
         let (with, start_with, solved) = self.search_once(solved, progress)?;
         let evaluations = found.evaluations + with.evaluations;
         if with.loss() < found.loss() {
-            return Ok((CrossValidation { evaluations, uses_prior: true, ..with }, start_with, solved));
+            return Ok((
+                CrossValidation { evaluations, uses_prior: true, ..with },
+                start_with,
+                solved,
+            ));
         }
         self.centred.set_prior(None);
         Ok((CrossValidation { evaluations, ..found }, start, solved))
@@ -190,8 +210,9 @@ struct Score {
 struct Search<'a, 'b> {
     prepared: &'a Prepared,
     progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
-    /// Each fold's last solutions, from which its next regression starts. Another fold's solution has seen the examples that this
-    /// one holds out, and a regression that is stopped early would remember them.
+    /// Each fold's last solutions, from which its next regression starts. Another fold's solution
+    /// has seen the examples that this one holds out, and a regression that is stopped early would
+    /// remember them.
     paths: Vec<Path>,
     /// By place of the strength, then fold.
     scores: BTreeMap<usize, Vec<Option<Score>>>,
@@ -203,7 +224,10 @@ struct Search<'a, 'b> {
 }
 
 impl<'a, 'b> Search<'a, 'b> {
-    fn new(prepared: &'a Prepared, progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send)) -> Self {
+    fn new(
+        prepared: &'a Prepared,
+        progress: &'b mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send),
+    ) -> Self {
         let folds = prepared.folds.folds.len();
         Self {
             prepared,
@@ -261,12 +285,20 @@ impl<'a, 'b> Search<'a, 'b> {
         Ok(best)
     }
 
-    /// Tries the places after `start` in one direction on all folds, as long as the loss may fall. Returns the best of these
-    /// and `best`.
-    fn walk(&mut self, start: usize, mut best: usize, direction: isize) -> Result<usize, RegressionError> {
+    /// Tries the places after `start` in one direction on all folds, as long as the loss may fall.
+    /// Returns the best of these and `best`.
+    fn walk(
+        &mut self,
+        start: usize,
+        mut best: usize,
+        direction: isize,
+    ) -> Result<usize, RegressionError> {
         let (mut place, mut rises) = (start, 0);
         while rises < RISES {
-            let Some(next) = place.checked_add_signed(direction).filter(|&next| next < self.prepared.strengths.len()) else {
+            let Some(next) = place
+                .checked_add_signed(direction)
+                .filter(|&next| next < self.prepared.strengths.len())
+            else {
                 break;
             };
             if !self.is_whole(next) && !self.all_folds_unless_worse(next, best)? {
@@ -281,9 +313,12 @@ impl<'a, 'b> Search<'a, 'b> {
         Ok(best)
     }
 
-    /// Whether the folds that were tried with a strength show already that it is worse than another, which was tried on all.
+    /// Whether the folds that were tried with a strength show already that it is worse than
+    /// another, which was tried on all.
     fn is_ruled_out(&self, place: usize, than: usize) -> bool {
-        let (Some(worse), Some(better)) = (self.scores.get(&place), self.scores.get(&than)) else { return false };
+        let (Some(worse), Some(better)) = (self.scores.get(&place), self.scores.get(&than)) else {
+            return false;
+        };
         let both = || worse.iter().flatten().zip(better.iter().flatten());
         let pairs = || both().flat_map(|(worse, better)| worse.losses.iter().zip(&better.losses));
         let count = pairs().count() as f64;
@@ -311,8 +346,13 @@ impl<'a, 'b> Search<'a, 'b> {
         (0..self.paths.len()).try_for_each(|fold| self.score(place, fold))
     }
 
-    /// Tries the folds until they show that a strength is worse than another. Returns whether all were tried.
-    fn all_folds_unless_worse(&mut self, place: usize, than: usize) -> Result<bool, RegressionError> {
+    /// Tries the folds until they show that a strength is worse than another. Returns whether all
+    /// were tried.
+    fn all_folds_unless_worse(
+        &mut self,
+        place: usize,
+        than: usize,
+    ) -> Result<bool, RegressionError> {
         for fold in 0..self.paths.len() {
             if self.is_ruled_out(place, than) {
                 return Ok(false);
@@ -322,7 +362,8 @@ impl<'a, 'b> Search<'a, 'b> {
         Ok(true)
     }
 
-    /// Solves the regression of a strength on a fold and scores it on what the fold holds out, unless that was done before.
+    /// Solves the regression of a strength on a fold and scores it on what the fold holds out,
+    /// unless that was done before.
     fn score(&mut self, place: usize, fold: usize) -> Result<(), RegressionError> {
         let folds = self.paths.len();
         let scores = self.scores.entry(place).or_insert_with(|| (0..folds).map(|_| None).collect());
@@ -333,19 +374,25 @@ impl<'a, 'b> Search<'a, 'b> {
         let part = &folds.folds[fold];
         let expected = self.expected.max(self.solved + 1);
         let mut go_on = || (self.progress)(self.solved, expected);
-        // Far from the minimum the curvature says little of it. So the first regression of a fold comes by way of weaker ones.
+        // Far from the minimum the curvature says little of it. So the first regression of a fold
+        // comes by way of weaker ones.
         let path = &mut self.paths[fold];
         let is_new = path.is_new();
         let way = way_to(place).map(|place| (place, FAR)).filter(|_| is_new);
         for (place, tolerance) in way.chain([(place, NEAR)]) {
-            self.evaluations += path.go_to(centred, &part.seen, strengths[place], tolerance, &mut go_on)?.1;
+            self.evaluations +=
+                path.go_to(centred, &part.seen, strengths[place], tolerance, &mut go_on)?.1;
         }
-        // The first fold tries the most strengths. For the others memory counts more: 50 MB for 10,000 classes.
+        // The first fold tries the most strengths. For the others memory counts more: 50 MB for
+        // 10,000 classes.
         if fold > 0 {
             path.forget();
         }
         let objective = Objective::new(centred, &part.seen, strengths[place]);
-        let held_out = self.out_of_fold.entry(place).or_insert_with(|| OutOfFold::new(*count, centred.classes()));
+        let held_out = self
+            .out_of_fold
+            .entry(place)
+            .or_insert_with(|| OutOfFold::new(*count, centred.classes()));
         let rows = centred.rows();
         let mut score = Score { losses: Vec::with_capacity(part.held_out.len()), right: 0 };
         Objective { rows: std::slice::from_ref(&part.held_out), ..objective }.probabilities(
@@ -355,7 +402,9 @@ impl<'a, 'b> Search<'a, 'b> {
                     let (example, label) = (folds.order[row], rows.labels[row]);
                     held_out.set(example, label, probabilities);
                     let of_label = f64::from(probabilities[label as usize].max(f32::MIN_POSITIVE));
-                    score.losses.push(-f64::from(rows.class_weights[label as usize]) * of_label.ln());
+                    score
+                        .losses
+                        .push(-f64::from(rows.class_weights[label as usize]) * of_label.ln());
                     score.right += usize::from(held_out.predicted(example).0 == label);
                 }
             },
@@ -372,7 +421,8 @@ impl<'a, 'b> Search<'a, 'b> {
         let right: usize = scores().map(|score| score.right).sum();
         let rows = self.prepared.centred.rows();
         let held_out = self.prepared.folds.folds.iter().flat_map(|fold| fold.held_out.clone());
-        let weights: f64 = held_out.map(|row| f64::from(rows.class_weights[rows.labels[row] as usize])).sum();
+        let weights: f64 =
+            held_out.map(|row| f64::from(rows.class_weights[rows.labels[row] as usize])).sum();
         Trial {
             strength: self.prepared.strengths[place],
             loss: loss / weights,
@@ -380,7 +430,8 @@ impl<'a, 'b> Search<'a, 'b> {
         }
     }
 
-    /// The mean of the folds' last solutions. A single one would be too sure of itself on the examples that it did not see.
+    /// The mean of the folds' last solutions. A single one would be too sure of itself on the
+    /// examples that it did not see.
     fn mean(&mut self) -> Path {
         let folds = self.paths.len();
         let mut mean = vec![0.0; self.prepared.centred.parameters()];
@@ -396,6 +447,12 @@ impl<'a, 'b> Search<'a, 'b> {
         let trials = whole.map(|place| self.trial(place)).collect();
         let out_of_fold = self.out_of_fold.remove(&chosen).unwrap_or_else(|| OutOfFold::new(0, 1));
         let strength = self.prepared.strengths[chosen];
-        CrossValidation { strength, trials, out_of_fold, uses_prior: false, evaluations: self.evaluations }
+        CrossValidation {
+            strength,
+            trials,
+            out_of_fold,
+            uses_prior: false,
+            evaluations: self.evaluations,
+        }
     }
 }

@@ -4,7 +4,8 @@ use super::{Examples, RegressionError};
 use regraft_base::random::{Draws, Purpose};
 use std::ops::Range;
 
-/// The examples in an order in which those of a fold are neighbours, the first view before the others.
+/// The examples in an order in which those of a fold are neighbours, the first view before the
+/// others.
 pub(super) struct Folds {
     /// Places of the examples.
     pub order: Vec<usize>,
@@ -25,7 +26,12 @@ impl Folds {
     ///
     /// # Errors
     /// When there are not as many examples of each view, or too few for so many folds.
-    pub fn new(examples: &Examples<'_>, folds: usize, views: usize, seed: u64) -> Result<Self, RegressionError> {
+    pub fn new(
+        examples: &Examples<'_>,
+        folds: usize,
+        views: usize,
+        seed: u64,
+    ) -> Result<Self, RegressionError> {
         let all = examples.labels.len();
         if views == 0 || !all.is_multiple_of(views) {
             return Err(RegressionError::Views { views, examples: all });
@@ -49,7 +55,8 @@ impl Folds {
     }
 }
 
-/// Each example's fold: every class is shuffled and dealt out in turn, each class continuing where the one before it ended.
+/// Each example's fold: every class is shuffled and dealt out in turn, each class continuing where
+/// the one before it ended.
 fn stratified_folds(labels: &[u32], classes: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut members = vec![Vec::new(); classes];
     labels.iter().enumerate().for_each(|(example, &label)| members[label as usize].push(example));
@@ -84,7 +91,11 @@ mod tests {
             .collect();
         let assigned = stratified_folds(&labels, 3, 5, 7);
         for fold in 0..5 {
-            let of = |class: u32| (0..60).filter(|&example| labels[example] == class && assigned[example] == fold).count();
+            let of = |class: u32| {
+                (0..60)
+                    .filter(|&example| labels[example] == class && assigned[example] == fold)
+                    .count()
+            };
             assert_eq!(of(0), 7);
             assert!((4..=5).contains(&of(1)) && of(2) <= 1);
             assert_eq!(of(0) + of(1) + of(2), 12);

@@ -1,5 +1,5 @@
-//! L-BFGS (J. Nocedal, "Updating quasi-Newton matrices with limited storage", 1980), started from an estimate of the second
-//! derivatives that is made anew every few steps.
+//! L-BFGS (J. Nocedal, "Updating quasi-Newton matrices with limited storage", 1980), started from
+//! an estimate of the second derivatives that is made anew every few steps.
 
 use super::RegressionError;
 use super::curvature::{Curvature, Weights};
@@ -8,7 +8,8 @@ use crate::algebra::softmax_regression::can_be_watched;
 use crate::algebra::vectors::{add_scaled, dot, subtract_mean_row};
 use std::ops::ControlFlow;
 
-/// Pairs of steps and changes of the gradient that are remembered. At 10,000 classes a pair takes 100 MB.
+/// Pairs of steps and changes of the gradient that are remembered. At 10,000 classes a pair takes
+/// 100 MB.
 const MEMORY: usize = 5;
 /// Steps after which the second derivatives are estimated anew.
 const STEPS: usize = 8;
@@ -41,9 +42,10 @@ pub(super) struct Start<'a> {
     pub objective: f64,
 }
 
-/// Moves `parameters` to the minimum, from where they are or `otherwise`, whichever has the smaller objective: until the decrease that is still to be expected is less than the share `tolerance` of the
-/// objective, or less than f32 shows. `go_on` is asked before each step. Returns the value and how often the objective was
-/// computed.
+/// Moves `parameters` to the minimum, from where they are or `otherwise`, whichever has the smaller
+/// objective: until the decrease that is still to be expected is less than the share `tolerance` of
+/// the objective, or less than f32 shows. `go_on` is asked before each step. Returns the value and
+/// how often the objective was computed.
 pub(super) fn minimise<'a>(
     objective: &'a Objective<'a>,
     tolerance: f64,
@@ -52,12 +54,18 @@ pub(super) fn minimise<'a>(
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<(Value, usize), RegressionError> {
     let length = parameters.len();
-    let (mut gradient, mut next, mut next_gradient) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
+    let (mut gradient, mut next, mut next_gradient) =
+        (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
     let mut weights = None;
-    let is_zero = otherwise.is_none() && !objective.examples.has_prior() && parameters.iter().all(|&value| value == 0.0);
-    let mut value = evaluate(objective, parameters, &mut gradient, (!is_zero).then_some(&mut weights));
+    let is_zero = otherwise.is_none()
+        && !objective.examples.has_prior()
+        && parameters.iter().all(|&value| value == 0.0);
+    let mut value =
+        evaluate(objective, parameters, &mut gradient, (!is_zero).then_some(&mut weights));
     let mut evaluations = 1;
-    if let Some(other) = otherwise.filter(|other| other.objective.total_cmp(&value.objective).is_lt()) {
+    if let Some(other) =
+        otherwise.filter(|other| other.objective.total_cmp(&value.objective).is_lt())
+    {
         parameters.copy_from_slice(other.parameters);
         value = evaluate(objective, parameters, &mut gradient, Some(&mut weights));
         evaluations += 1;
@@ -67,7 +75,8 @@ pub(super) fn minimise<'a>(
     let estimate = |parameters: &[f32], weights: &mut Option<Weights<'a>>| {
         Curvature::new(weights.take().unwrap_or_else(|| Weights::at(objective, parameters)))
     };
-    let mut curvature = if is_zero { Curvature::at_zero(objective) } else { estimate(parameters, &mut weights) };
+    let mut curvature =
+        if is_zero { Curvature::at_zero(objective) } else { estimate(parameters, &mut weights) };
     let (mut since, mut stuck) = (0, 0);
     for _ in 0..MOST_STEPS {
         if go_on().is_break() {
@@ -78,7 +87,8 @@ pub(super) fn minimise<'a>(
             curvature = estimate(parameters, &mut weights);
             since = 0;
         }
-        let (mut step, mut change) = free.pop().unwrap_or_else(|| (vec![0.0; length], vec![0.0; length]));
+        let (mut step, mut change) =
+            free.pop().unwrap_or_else(|| (vec![0.0; length], vec![0.0; length]));
         step.copy_from_slice(&gradient);
         direction(&mut step, &memory, &curvature, objective.examples.channels());
         let slope = dot(&gradient, &step);
@@ -92,10 +102,12 @@ pub(super) fn minimise<'a>(
             // Where the estimate is made anew next.
             let watch = since + 1 == STEPS || attempt > 0;
             weights = None;
-            let there = evaluate(objective, &next, &mut next_gradient, watch.then_some(&mut weights));
+            let there =
+                evaluate(objective, &next, &mut next_gradient, watch.then_some(&mut weights));
             evaluations += 1;
             let decrease = value.objective - there.objective;
-            // Where values cannot be told apart, slopes can: the step must not lead far beyond the minimum.
+            // Where values cannot be told apart, slopes can: the step must not lead far beyond the
+            // minimum.
             let slope_there = dot(&next_gradient, &step);
             let is_noise = decrease.abs() <= NOISE * value.objective.abs();
             if decrease >= SUFFICIENT * size * slope || is_noise && slope_there >= -BEYOND * slope {
@@ -109,7 +121,11 @@ pub(super) fn minimise<'a>(
                 // The minimum of the parabola through both values with this slope.
                 size * slope * size / (2.0 * (size * slope - decrease))
             };
-            size = if shorter.is_finite() { shorter.clamp(0.1 * size, 0.5 * size) } else { 0.1 * size };
+            size = if shorter.is_finite() {
+                shorter.clamp(0.1 * size, 0.5 * size)
+            } else {
+                0.1 * size
+            };
         }
         let Some(there) = found else {
             weights = None;
@@ -120,7 +136,11 @@ pub(super) fn minimise<'a>(
             }
             continue;
         };
-        stuck = if value.objective - there.objective < PROGRESS * value.objective.abs() { stuck + 1 } else { 0 };
+        stuck = if value.objective - there.objective < PROGRESS * value.objective.abs() {
+            stuck + 1
+        } else {
+            0
+        };
         step.iter_mut().for_each(|value| *value *= -size as f32);
         change.copy_from_slice(&next_gradient);
         add_scaled(&mut change, -1.0, &gradient);
@@ -147,7 +167,8 @@ pub(super) fn minimise<'a>(
     Ok((value, evaluations))
 }
 
-/// The value with its gradient and, if asked for, what the examples weigh there, provided that costs next to nothing.
+/// The value with its gradient and, if asked for, what the examples weigh there, provided that
+/// costs next to nothing.
 fn evaluate<'a>(
     objective: &'a Objective<'a>,
     parameters: &[f32],
@@ -158,10 +179,15 @@ fn evaluate<'a>(
         return objective.evaluate(parameters, gradient, None);
     };
     let found = weights.insert(Weights::new(objective));
-    objective.evaluate(parameters, gradient, Some(&mut |first, slopes| found.add_slopes(first, slopes)))
+    objective.evaluate(
+        parameters,
+        gradient,
+        Some(&mut |first, slopes| found.add_slopes(first, slopes)),
+    )
 }
 
-/// Replaces a gradient by the step against it: the two loops of L-BFGS around the estimate of the second derivatives.
+/// Replaces a gradient by the step against it: the two loops of L-BFGS around the estimate of the
+/// second derivatives.
 fn direction(vector: &mut [f32], memory: &[Pair], curvature: &Curvature<'_>, channels: usize) {
     let mut shares = [0.0; MEMORY];
     for (pair, share) in memory.iter().zip(&mut shares).rev() {
@@ -169,7 +195,8 @@ fn direction(vector: &mut [f32], memory: &[Pair], curvature: &Curvature<'_>, cha
         add_scaled(vector, -*share as f32, &pair.change);
     }
     curvature.solve(vector);
-    // What all classes have in common changes no probability, and is 0 at the minimum. The estimate knows nothing of that.
+    // What all classes have in common changes no probability, and is 0 at the minimum. The estimate
+    // knows nothing of that.
     let (weight, bias) = vector.split_at_mut(vector.len() / (channels + 1) * channels);
     subtract_mean_row(weight, channels);
     subtract_mean_row(bias, 1);

@@ -2,13 +2,16 @@
 
 use super::basis::Basis;
 use super::{Examples, LinearClassifier};
-use crate::algebra::softmax_regression::{Classifier, Rows, Watch, loss_and_gradient, probabilities};
+use crate::algebra::softmax_regression::{
+    Classifier, Rows, Watch, loss_and_gradient, probabilities,
+};
 use crate::algebra::vectors::{add_scaled, dot};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The examples minus their mean, along their principal axes where that pays. The bias is not penalised and the penalty does not
-/// depend on the axes, so this changes only how fast the minimum is found; [`Centred::classifier`] turns it back.
+/// The examples minus their mean, along their principal axes where that pays. The bias is not
+/// penalised and the penalty does not depend on the axes, so this changes only how fast the minimum
+/// is found; [`Centred::classifier`] turns it back.
 pub(super) struct Centred {
     features: Vec<f32>,
     labels: Vec<u32>,
@@ -20,8 +23,8 @@ pub(super) struct Centred {
     prior: Option<Prior>,
 }
 
-/// The weights whose neighbourhood is searched. The parameters of a regression are deviations from them, so that everything about
-/// the penalty is as without.
+/// The weights whose neighbourhood is searched. The parameters of a regression are deviations from
+/// them, so that everything about the penalty is as without.
 struct Prior {
     /// `[classes, channels]`, as given.
     given: Vec<f32>,
@@ -44,12 +47,16 @@ impl Centred {
         let axes = basis.as_ref().map_or(channels, Basis::axes);
         let mut squares = vec![0.0; axes];
         for row in features.chunks_exact(axes) {
-            squares.iter_mut().zip(row).for_each(|(square, &value)| *square += f64::from(value).powi(2));
+            squares
+                .iter_mut()
+                .zip(row)
+                .for_each(|(square, &value)| *square += f64::from(value).powi(2));
         }
         let variance = squares.into_iter().map(|square| (square / count) as f32).collect();
         let labels = order.map(|place| examples.labels[place]).collect();
         let class_weights = class_weights.map_or_else(|| vec![1.0; classes], <[f32]>::to_vec);
-        let mut centred = Self { features, labels, mean, basis, variance, class_weights, prior: None };
+        let mut centred =
+            Self { features, labels, mean, basis, variance, class_weights, prior: None };
         centred.set_prior(prior);
         centred
     }
@@ -102,28 +109,49 @@ impl Centred {
     /// The weights `[classes, channels]` of centred features.
     fn weights<'a>(&self, deviation: &'a [f32]) -> Cow<'a, [f32]> {
         let Some(prior) = &self.prior else { return Cow::Borrowed(deviation) };
-        Cow::Owned(prior.rotated.iter().zip(deviation).map(|(prior, deviation)| prior + deviation).collect())
+        Cow::Owned(
+            prior
+                .rotated
+                .iter()
+                .zip(deviation)
+                .map(|(prior, deviation)| prior + deviation)
+                .collect(),
+        )
     }
 
     /// The classifier of features that are not centred.
     pub fn classifier(&self, parameters: &[f32]) -> LinearClassifier {
         let Classifier { weight, bias } = self.split(parameters);
-        let mut weight = self.basis.as_ref().map_or_else(|| weight.to_vec(), |basis| basis.weights(weight));
+        let mut weight =
+            self.basis.as_ref().map_or_else(|| weight.to_vec(), |basis| basis.weights(weight));
         if let Some(prior) = &self.prior {
             add_scaled(&mut weight, 1.0, &prior.given);
         }
-        let offset = |row: &[f32]| row.iter().zip(&self.mean).map(|(&weight, mean)| f64::from(weight) * mean).sum::<f64>();
-        let moved = weight.chunks_exact(self.mean.len()).zip(bias).map(|(row, &bias)| (f64::from(bias) - offset(row)) as f32);
+        let offset = |row: &[f32]| {
+            row.iter().zip(&self.mean).map(|(&weight, mean)| f64::from(weight) * mean).sum::<f64>()
+        };
+        let moved = weight
+            .chunks_exact(self.mean.len())
+            .zip(bias)
+            .map(|(row, &bias)| (f64::from(bias) - offset(row)) as f32);
         LinearClassifier { bias: moved.collect(), weight }
     }
 }
 
-/// The examples at the places in `order` minus their mean, a block at a time: in the basis, if there is one.
-fn coordinates(examples: &Examples<'_>, order: impl Iterator<Item = usize>, mean: &[f64], basis: Option<&Basis>) -> Vec<f32> {
+/// The examples at the places in `order` minus their mean, a block at a time: in the basis, if
+/// there is one.
+fn coordinates(
+    examples: &Examples<'_>,
+    order: impl Iterator<Item = usize>,
+    mean: &[f64],
+    basis: Option<&Basis>,
+) -> Vec<f32> {
     const BLOCK: usize = 4096;
     let channels = examples.channels;
     let row = |place: usize| &examples.features[place * channels..(place + 1) * channels];
-    let centred = order.flat_map(|place| row(place).iter().zip(mean).map(|(&value, mean)| (f64::from(value) - mean) as f32));
+    let centred = order.flat_map(|place| {
+        row(place).iter().zip(mean).map(|(&value, mean)| (f64::from(value) - mean) as f32)
+    });
     let Some(basis) = basis else { return centred.collect() };
     let rotate = basis.coordinates();
     let mut centred = centred.peekable();
@@ -139,7 +167,8 @@ fn coordinates(examples: &Examples<'_>, order: impl Iterator<Item = usize>, mean
     features
 }
 
-/// The mean cross-entropy of some of the examples plus the penalty, as a function of the parameters.
+/// The mean cross-entropy of some of the examples plus the penalty, as a function of the
+/// parameters.
 pub(super) struct Objective<'a> {
     pub examples: &'a Centred,
     /// The examples that count.
@@ -166,7 +195,12 @@ impl<'a> Objective<'a> {
     }
 
     /// The value at `parameters`, and its gradient. `watch` as in [`loss_and_gradient`].
-    pub fn evaluate(&self, parameters: &[f32], gradient: &mut [f32], watch: Option<Watch<'_>>) -> Value {
+    pub fn evaluate(
+        &self,
+        parameters: &[f32],
+        gradient: &mut [f32],
+        watch: Option<Watch<'_>>,
+    ) -> Value {
         let Classifier { weight, bias } = self.examples.split(parameters);
         let weights = self.examples.weights(weight);
         let classifier = Classifier { weight: &weights, bias };
@@ -178,10 +212,16 @@ impl<'a> Objective<'a> {
         Value { objective: loss + 0.5 * f64::from(self.penalty) * dot(weight, weight), loss }
     }
 
-    /// Hands over the probabilities of the examples that count, a block at a time, with the place of the block's first.
+    /// Hands over the probabilities of the examples that count, a block at a time, with the place
+    /// of the block's first.
     pub fn probabilities(&self, parameters: &[f32], take: &mut dyn FnMut(usize, &[f32])) {
         let Classifier { weight, bias } = self.examples.split(parameters);
         let weights = self.examples.weights(weight);
-        probabilities(&self.examples.rows(), self.rows, &Classifier { weight: &weights, bias }, take);
+        probabilities(
+            &self.examples.rows(),
+            self.rows,
+            &Classifier { weight: &weights, bias },
+            take,
+        );
     }
 }

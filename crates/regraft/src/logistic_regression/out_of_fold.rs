@@ -1,10 +1,11 @@
 //! What each example's class is taken for by regressions that did not see the example.
 
-/// Classes of an example whose probabilities are kept. What is less probable than all of these has at most a seventeenth.
+/// Classes of an example whose probabilities are kept. What is less probable than all of these has
+/// at most a seventeenth.
 const KEPT: usize = 16;
 
-/// The most probable classes of each example. Only these are kept, because all probabilities of 50,000 examples of 10,000 classes
-/// would take 2 GB.
+/// The most probable classes of each example. Only these are kept, because all probabilities of
+/// 50,000 examples of 10,000 classes would take 2 GB.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutOfFold {
     /// Classes kept of each example.
@@ -60,7 +61,8 @@ impl OutOfFold {
         self.of_label[example]
     }
 
-    /// The example's most probable classes with their probabilities, the most probable first: all classes of up to 16, else 16.
+    /// The example's most probable classes with their probabilities, the most probable first: all
+    /// classes of up to 16, else 16.
     #[must_use]
     pub fn ranked(&self, example: usize) -> &[(u32, f32)] {
         &self.ranked[example * self.kept..(example + 1) * self.kept]
@@ -86,6 +88,9 @@ mod tests {
         expected.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
         assert_eq!(found.ranked(0), &expected[..KEPT]);
         assert_eq!((found.of_label(0), found.predicted(0)), (row[5], expected[0]));
-        assert_eq!(OutOfFold::from_rows(&[0.2, 0.5, 0.3], &[0], 3).ranked(0), [(1, 0.5), (2, 0.3), (0, 0.2)]);
+        assert_eq!(
+            OutOfFold::from_rows(&[0.2, 0.5, 0.3], &[0], 3).ranked(0),
+            [(1, 0.5), (2, 0.3), (0, 0.2)]
+        );
     }
 }

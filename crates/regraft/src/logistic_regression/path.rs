@@ -1,7 +1,8 @@
 //! A regression's solutions from strength to strength.
 //!
-//! Weights grow nearly evenly with the logarithm of the strength. So two solutions foretell the next one: on 1,000 examples of 100
-//! classes, the way to the strength 100 in steps of ten took 24 evaluations instead of 50.
+//! Weights grow nearly evenly with the logarithm of the strength. So two solutions foretell the
+//! next one: on 1,000 examples of 100 classes, the way to the strength 100 in steps of ten took 24
+//! evaluations instead of 50.
 
 use super::RegressionError;
 use super::minimise::{Start, minimise};
@@ -34,7 +35,8 @@ impl Path {
         Self { start: Some(start), ..Self::default() }
     }
 
-    /// Solves for a strength, from what the last solutions foretell. Returns the value there and the evaluations that it took.
+    /// Solves for a strength, from what the last solutions foretell. Returns the value there and
+    /// the evaluations that it took.
     pub fn go_to(
         &mut self,
         examples: &Centred,
@@ -55,7 +57,8 @@ impl Path {
                 objective: last.loss + 0.5 * f64::from(objective.penalty) * dot(weight, weight),
             }
         });
-        let (value, evaluations) = minimise(&objective, tolerance, &mut parameters, otherwise, go_on)?;
+        let (value, evaluations) =
+            minimise(&objective, tolerance, &mut parameters, otherwise, go_on)?;
         self.before = self.last.replace(Point { parameters, strength, loss: value.loss });
         Ok((value, evaluations))
     }

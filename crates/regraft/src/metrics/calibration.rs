@@ -3,10 +3,11 @@
 /// Bins of equal width, as most papers have.
 const BINS: usize = 15;
 
-/// The expected calibration error, from 0 to 1: predictions are binned by their probability, and the bins' differences between
-/// mean probability and share of right predictions are averaged, weighted by size (C. Guo et al., "On Calibration of Modern
-/// Neural Networks", 2017). `predictions` are the probability of the predicted class and whether it is the true one. Without any
-/// prediction it is 0.
+/// The expected calibration error, from 0 to 1: predictions are binned by their probability, and
+/// the bins' differences between mean probability and share of right predictions are averaged,
+/// weighted by size (C. Guo et al., "On Calibration of Modern Neural Networks", 2017).
+/// `predictions` are the probability of the predicted class and whether it is the true one. Without
+/// any prediction it is 0.
 pub fn calibration_error(predictions: impl Iterator<Item = (f32, bool)>) -> f64 {
     let mut bins = [(0.0f64, 0.0f64); BINS];
     let mut count = 0.0f64;
@@ -16,7 +17,8 @@ pub fn calibration_error(predictions: impl Iterator<Item = (f32, bool)>) -> f64 
         bins[bin].1 += f64::from(u8::from(is_right));
         count += 1.0;
     }
-    bins.iter().map(|(probability, right)| (probability - right).abs()).sum::<f64>() / count.max(1.0)
+    bins.iter().map(|(probability, right)| (probability - right).abs()).sum::<f64>()
+        / count.max(1.0)
 }
 
 #[cfg(test)]

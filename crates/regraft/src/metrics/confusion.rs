@@ -51,7 +51,9 @@ impl Confusion {
 
     /// The matrix as rows, one for each true class.
     pub fn rows(&self) -> Vec<Vec<u64>> {
-        (0..self.classes).map(|class| self.counts[class * self.classes..][..self.classes].to_vec()).collect()
+        (0..self.classes)
+            .map(|class| self.counts[class * self.classes..][..self.classes].to_vec())
+            .collect()
     }
 
     fn cell(&self, true_class: usize, predicted_class: usize) -> usize {

@@ -15,15 +15,16 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// The 95 % Wilson score interval of the accuracy, `[low, high]` (see [`wilson_interval_95`]).
     pub accuracy_interval_95: [f64; 2],
-    /// The share of images whose true class is among the five with the largest logits (ties go to the lower index); `None`
-    /// with five classes or fewer, where it would always be 1.
+    /// The share of images whose true class is among the five with the largest logits (ties go to
+    /// the lower index); `None` with five classes or fewer, where it would always be 1.
     pub top5_accuracy: Option<f64>,
     /// The mean recall of the classes that have images (scikit-learn's `balanced_accuracy_score`).
     pub balanced_accuracy: f64,
-    /// The mean cross entropy over the images, in nats; `None` where an image's is not a finite number.
+    /// The mean cross entropy over the images, in nats; `None` where an image's is not a finite
+    /// number.
     pub loss: Option<f64>,
-    /// Images whose logits name no class because they hold NaN or no finite maximum. They count as wrong and are missing
-    /// from `confusion`.
+    /// Images whose logits name no class because they hold NaN or no finite maximum. They count as
+    /// wrong and are missing from `confusion`.
     pub images_without_prediction: u64,
     /// One report for each class, in class order.
     pub per_class: Vec<ClassReport>,
@@ -44,8 +45,9 @@ pub struct ClassReport {
     pub precision: Option<f64>,
     /// The share of this class's images that were given it; `None` where it has no images.
     pub recall: Option<f64>,
-    /// The harmonic mean of precision and recall, taken as `2 right / (images of it + images given it)`: it is 0, not
-    /// undefined, where the class has images but was never predicted. `None` where both are missing.
+    /// The harmonic mean of precision and recall, taken as `2 right / (images of it + images given
+    /// it)`: it is 0, not undefined, where the class has images but was never predicted. `None`
+    /// where both are missing.
     pub f1: Option<f64>,
 }
 
@@ -54,7 +56,8 @@ pub struct ClassReport {
 #[error("no images to evaluate: give a folder that holds at least one labelled image")]
 pub struct NoImages;
 
-/// Gathers an [`Evaluation`] batch by batch. The result does not depend on how the images are cut into batches.
+/// Gathers an [`Evaluation`] batch by batch. The result does not depend on how the images are cut
+/// into batches.
 #[derive(Debug, Clone)]
 pub struct Evaluator {
     classes: Vec<String>,
@@ -73,7 +76,13 @@ impl Evaluator {
     pub fn new(classes: Vec<String>) -> Self {
         assert!(!classes.is_empty(), "a classifier has at least one class");
         let count = classes.len();
-        Self { classes, confusion: Confusion::new(count), images_by_class: vec![0; count], in_top5: 0, loss_sum: 0.0 }
+        Self {
+            classes,
+            confusion: Confusion::new(count),
+            images_by_class: vec![0; count],
+            in_top5: 0,
+            loss_sum: 0.0,
+        }
     }
 
     /// Adds a batch: logits `[N, C]` and the true class of each of the `N` images.
@@ -82,7 +91,12 @@ impl Evaluator {
     /// Where the two lengths do not fit or a label is not below the class count.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
         let classes = self.classes.len();
-        assert_eq!(logits.len(), labels.len() * classes, "logits must be [{}, {classes}]", labels.len());
+        assert_eq!(
+            logits.len(),
+            labels.len() * classes,
+            "logits must be [{}, {classes}]",
+            labels.len()
+        );
         for (row, &label) in logits.chunks_exact(classes).zip(labels) {
             let label = label as usize;
             self.images_by_class[label] += 1;
@@ -103,8 +117,12 @@ impl Evaluator {
         if images == 0 {
             return Err(NoImages);
         }
-        let per_class: Vec<ClassReport> =
-            self.classes.iter().enumerate().map(|(class, name)| self.class_report(class, name)).collect();
+        let per_class: Vec<ClassReport> = self
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(class, name)| self.class_report(class, name))
+            .collect();
         let recalls: Vec<f64> = per_class.iter().filter_map(|report| report.recall).collect();
         let correct = self.confusion.correct();
         let confusion = self.confusion.rows();
@@ -139,19 +157,25 @@ impl Evaluator {
     }
 }
 
-/// How many classes are ranked before `class`: those with a larger logit, or the same one and a lower index.
+/// How many classes are ranked before `class`: those with a larger logit, or the same one and a
+/// lower index.
 fn rank(logits: &[f32], class: usize) -> usize {
     let own = logits[class];
-    logits.iter().enumerate().filter(|&(other, &logit)| logit > own || (logit == own && other < class)).count()
+    logits
+        .iter()
+        .enumerate()
+        .filter(|&(other, &logit)| logit > own || (logit == own && other < class))
+        .count()
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// The 95 % confidence interval `[low, high]` of a proportion by Wilson's score (E. B. Wilson, "Probable inference, the law
-/// of succession, and statistical inference", 1927). Unlike the normal approximation it stays within 0 and 1 and is sound for
-/// small counts and for proportions near 0 or 1. Without any trial it is `[0, 1]`.
+/// The 95 % confidence interval `[low, high]` of a proportion by Wilson's score (E. B. Wilson,
+/// "Probable inference, the law of succession, and statistical inference", 1927). Unlike the normal
+/// approximation it stays within 0 and 1 and is sound for small counts and for proportions near 0
+/// or 1. Without any trial it is `[0, 1]`.
 pub fn wilson_interval_95(successes: u64, trials: u64) -> [f64; 2] {
     /// The 97.5 % quantile of the standard normal distribution.
     const Z: f64 = 1.959963984540054;
@@ -162,7 +186,8 @@ pub fn wilson_interval_95(successes: u64, trials: u64) -> [f64; 2] {
     let proportion = successes as f64 / n;
     let denominator = 1.0 + Z * Z / n;
     let centre = (proportion + Z * Z / (2.0 * n)) / denominator;
-    let half_width = Z / denominator * (proportion * (1.0 - proportion) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let half_width =
+        Z / denominator * (proportion * (1.0 - proportion) / n + Z * Z / (4.0 * n * n)).sqrt();
     // At 0 and n successes the end is exactly 0 or 1, which rounding would miss.
     let low = if successes == 0 { 0.0 } else { centre - half_width };
     let high = if successes == trials { 1.0 } else { centre + half_width };
@@ -179,7 +204,8 @@ mod tests {
 
     #[test]
     fn three_classes_by_hand() {
-        // Predictions: 0 for a 0, 1 for a 0, 1 for a 1, 0 for a 0. Class "c" has no image and is never predicted.
+        // Predictions: 0 for a 0, 1 for a 0, 1 for a 1, 0 for a 0. Class "c" has no image and is
+        // never predicted.
         let mut evaluator = evaluator(&["a", "b", "c"]);
         evaluator.add(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0], &[0, 0]);
         evaluator.add(&[0.0, 1.0, 0.0, 1.0, 0.0, 0.0], &[1, 0]);
@@ -218,7 +244,10 @@ mod tests {
         let right = [9.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         evaluator.add(&[nan, partly, infinite, right].concat(), &[0, 0, 0, 0]);
         let evaluation = evaluator.finish().unwrap();
-        assert_eq!((evaluation.images, evaluation.correct, evaluation.images_without_prediction), (4, 1, 3));
+        assert_eq!(
+            (evaluation.images, evaluation.correct, evaluation.images_without_prediction),
+            (4, 1, 3)
+        );
         assert_eq!(evaluation.per_class[0].images, 4);
         assert_eq!(evaluation.per_class[0].recall, Some(0.25));
         assert_eq!(evaluation.top5_accuracy, Some(0.25));

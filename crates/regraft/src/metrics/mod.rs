@@ -1,8 +1,9 @@
-//! What a classifier's outputs say: probabilities, the predicted class, and the metrics of an evaluated set.
+//! What a classifier's outputs say: probabilities, the predicted class, and the metrics of an
+//! evaluated set.
 //!
-//! A row of logits is *usable* when it holds no NaN and its largest value is finite (minus infinity elsewhere is a class
-//! ruled out, with probability 0). A row that is not usable predicts nothing: it never counts as right, and it is
-//! counted in [`Evaluation::images_without_prediction`].
+//! A row of logits is *usable* when it holds no NaN and its largest value is finite (minus infinity
+//! elsewhere is a class ruled out, with probability 0). A row that is not usable predicts nothing:
+//! it never counts as right, and it is counted in [`Evaluation::images_without_prediction`].
 
 mod calibration;
 mod confusion;
@@ -20,8 +21,8 @@ fn largest_logit(logits: &[f32]) -> Option<f32> {
     logits.iter().copied().reduce(f32::max).filter(|largest| largest.is_finite())
 }
 
-/// The class with the largest logit of the row `[C]`, the lower index in a tie; `None` where the row predicts nothing (see
-/// the [module](self)).
+/// The class with the largest logit of the row `[C]`, the lower index in a tie; `None` where the
+/// row predicts nothing (see the [module](self)).
 pub fn predicted_class(logits: &[f32]) -> Option<usize> {
     let largest = largest_logit(logits)?;
     logits.iter().position(|&logit| logit == largest)
@@ -34,33 +35,37 @@ pub fn count_right(logits: &[f32], labels: &[u32]) -> usize {
     rows.filter(|(row, label)| predicted_class(row) == Some(**label as usize)).count()
 }
 
-/// The probabilities of a row of logits `[C]`. Subtracting the largest logit first keeps every exponential in range. A row
-/// that predicts nothing (see the [module](self)) gives NaN throughout.
+/// The probabilities of a row of logits `[C]`. Subtracting the largest logit first keeps every
+/// exponential in range. A row that predicts nothing (see the [module](self)) gives NaN throughout.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let Some(largest) = largest_logit(logits) else {
         return vec![f32::NAN; logits.len()];
     };
-    let exponentials: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - f64::from(largest)).exp()).collect();
+    let exponentials: Vec<f64> =
+        logits.iter().map(|&logit| (f64::from(logit) - f64::from(largest)).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials.iter().map(|exponential| (exponential / sum) as f32).collect()
 }
 
-/// The `k` most probable classes of a row of logits `[C]` with their [`softmax`] probability, most probable first. They are
-/// ranked by logit, ties by lower index. Fewer than `k` where there are fewer classes; none where the row predicts nothing
-/// (see the [module](self)).
+/// The `k` most probable classes of a row of logits `[C]` with their [`softmax`] probability, most
+/// probable first. They are ranked by logit, ties by lower index. Fewer than `k` where there are
+/// fewer classes; none where the row predicts nothing (see the [module](self)).
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     if largest_logit(logits).is_none() {
         return Vec::new();
     }
     let mut ranking: Vec<usize> = (0..logits.len()).collect();
-    // A stable sort keeps equal logits in index order (partial_cmp and not total_cmp: -0 equals +0).
-    ranking.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(std::cmp::Ordering::Equal));
+    // A stable sort keeps equal logits in index order (partial_cmp and not total_cmp: -0 equals
+    // +0).
+    ranking
+        .sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(std::cmp::Ordering::Equal));
     ranking.truncate(k);
     let probabilities = softmax(logits);
     ranking.into_iter().map(|class| (class, probabilities[class])).collect()
 }
 
-/// Minus the log of the probability that the row gives `label`, in f64; `None` where that is not a finite number.
+/// Minus the log of the probability that the row gives `label`, in f64; `None` where that is not a
+/// finite number.
 pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
     let largest = f64::from(largest_logit(logits)?);
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
@@ -103,7 +108,8 @@ mod tests {
 
     #[test]
     fn top_k_breaks_ties_by_lower_index() {
-        let ranked = |row: &[f32], k| top_k(row, k).into_iter().map(|(class, _)| class).collect::<Vec<_>>();
+        let ranked =
+            |row: &[f32], k| top_k(row, k).into_iter().map(|(class, _)| class).collect::<Vec<_>>();
         assert_eq!(ranked(&[1.0, 3.0, 3.0, 2.0], 3), [1, 2, 3]);
         assert_eq!(ranked(&[0.0, -0.0, 0.0], 3), [0, 1, 2]);
         assert_eq!(ranked(&[1.0, 2.0], 5), [1, 0]);

@@ -38,17 +38,21 @@ impl Axis {
         Self { low: first - room, high: last + room, ticks, decimals: 0, prefix: "" }
     }
 
-    /// A logarithmic axis: values are powers of ten by their exponent, whole exponents are labelled.
+    /// A logarithmic axis: values are powers of ten by their exponent, whole exponents are
+    /// labelled.
     pub fn of_exponents(low: f64, high: f64) -> Self {
         let room = 0.02 * (high - low).max(0.1);
-        let ticks = ((low - 1e-9).ceil() as i32..=(high + 1e-9).floor() as i32).map(f64::from).collect();
+        let ticks =
+            ((low - 1e-9).ceil() as i32..=(high + 1e-9).floor() as i32).map(f64::from).collect();
         Self { low: low - room, high: high + room, ticks, decimals: 0, prefix: "1e" }
     }
 
-    /// A range of round numbers around these values, which are finite. It begins at 0 where they come near it, ends at
-    /// `most` at the latest, and is at least `least_span` of the largest value wide, so that noise does not look like progress.
+    /// A range of round numbers around these values, which are finite. It begins at 0 where they
+    /// come near it, ends at `most` at the latest, and is at least `least_span` of the largest
+    /// value wide, so that noise does not look like progress.
     pub fn of_values(values: impl Iterator<Item = f64>, least_span: f64, most: f64) -> Self {
-        let (mut low, mut high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (mut low, mut high) =
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
             (low, high) = (0.0, 1.0);
         }
@@ -107,7 +111,8 @@ impl Ranged for Axis {
     }
 }
 
-/// The smallest of 1, 2, 5, 10, 20, 50 and so on (and of their tenths, hundredths) that is not below `least`, which is above 0.
+/// The smallest of 1, 2, 5, 10, 20, 50 and so on (and of their tenths, hundredths) that is not
+/// below `least`, which is above 0.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= least * (1.0 - 1e-9));
@@ -124,7 +129,10 @@ mod tests {
 
     fn of_values(values: &[f64], most: f64) -> Axis {
         let axis = Axis::of_values(values.iter().copied(), 0.1, most);
-        assert!(values.iter().all(|&value| axis.low <= value && value <= axis.high), "{values:?}: {axis:?}");
+        assert!(
+            values.iter().all(|&value| axis.low <= value && value <= axis.high),
+            "{values:?}: {axis:?}"
+        );
         assert!(axis.ticks.len() >= 2 && axis.low <= axis.ticks[0], "{values:?}: {axis:?}");
         axis
     }
@@ -141,17 +149,30 @@ mod tests {
 
     #[test]
     fn values_are_labelled_by_round_numbers() {
-        assert_eq!(labels(&of_values(&[0.02, 0.47], f64::INFINITY)), ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]);
+        assert_eq!(
+            labels(&of_values(&[0.02, 0.47], f64::INFINITY)),
+            ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+        );
         assert_eq!(labels(&of_values(&[0.81, 0.93], 1.0)), ["0.80", "0.85", "0.90", "0.95"]);
-        assert_eq!(labels(&of_values(&[2.0, 3.0], f64::INFINITY)), ["2.0", "2.2", "2.4", "2.6", "2.8", "3.0"]);
-        assert_eq!(labels(&of_values(&[0.0, 1e30], f64::INFINITY)), ["0", "2e29", "4e29", "6e29", "8e29", "1e30"]);
+        assert_eq!(
+            labels(&of_values(&[2.0, 3.0], f64::INFINITY)),
+            ["2.0", "2.2", "2.4", "2.6", "2.8", "3.0"]
+        );
+        assert_eq!(
+            labels(&of_values(&[0.0, 1e30], f64::INFINITY)),
+            ["0", "2e29", "4e29", "6e29", "8e29", "1e30"]
+        );
     }
 
     #[test]
     fn an_accuracy_never_goes_beyond_one() {
         for values in [&[1.0, 1.0][..], &[0.99, 1.0], &[0.3, 1.0]] {
             let axis = of_values(values, 1.0);
-            assert_eq!(axis.ticks.last().copied().map(|tick| axis.label(tick).parse()), Some(Ok(1.0)), "{axis:?}");
+            assert_eq!(
+                axis.ticks.last().copied().map(|tick| axis.label(tick).parse()),
+                Some(Ok(1.0)),
+                "{axis:?}"
+            );
             assert!(axis.high < 1.03, "{axis:?}");
         }
     }
@@ -167,9 +188,21 @@ mod tests {
 
     #[test]
     fn steps_are_one_two_or_five() {
-        let cases = [(1.0, 1.0), (1.1, 2.0), (3.0, 5.0), (6.0, 10.0), (0.03, 0.05), (1e-9, 1e-9), (0.3 - 0.1, 0.2)];
+        let cases = [
+            (1.0, 1.0),
+            (1.1, 2.0),
+            (3.0, 5.0),
+            (6.0, 10.0),
+            (0.03, 0.05),
+            (1e-9, 1e-9),
+            (0.3 - 0.1, 0.2),
+        ];
         for (least, step) in cases {
-            assert!((round_step(least) / step - 1.0).abs() < 1e-9, "{least}: {}", round_step(least));
+            assert!(
+                (round_step(least) / step - 1.0).abs() < 1e-9,
+                "{least}: {}",
+                round_step(least)
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::Axis;
 pub use super::drawing::CurvesError;
 use super::drawing::{
-    DASHES, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, choice_stroke, draw_choice, draw_curve, draw_line,
-    draw_title, svg, text_style,
+    DASHES, LineStyle, MOST_MARKED_POINTS, PALETTE, Points, SCALE, chart, choice_stroke,
+    draw_choice, draw_curve, draw_line, draw_title, svg, text_style,
 };
 use super::epochs::EpochRow;
 use crate::atomic_file;
@@ -19,9 +19,12 @@ use crate::atomic_file;
 pub(super) const WIDTH: u32 = 960;
 pub(super) const HEIGHT: u32 = 400;
 
-const TRAIN: Curve = Curve { label: "train", style: LineStyle { colour: PALETTE[0], dash: DASHES[0] } };
-const VALIDATION: Curve = Curve { label: "validation", style: LineStyle { colour: PALETTE[1], dash: DASHES[1] } };
-const TEST: Curve = Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
+const TRAIN: Curve =
+    Curve { label: "train", style: LineStyle { colour: PALETTE[0], dash: DASHES[0] } };
+const VALIDATION: Curve =
+    Curve { label: "validation", style: LineStyle { colour: PALETTE[1], dash: DASHES[1] } };
+const TEST: Curve =
+    Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
 
 /// What one curve is called and how it looks.
 #[derive(Clone, Copy)]
@@ -41,17 +44,27 @@ struct Panel {
 ///
 /// # Errors
 /// [`CurvesError`].
-pub fn write_curves(path: &Path, run_name: &str, rows: &[EpochRow], best_epoch: Option<u32>) -> Result<(), CurvesError> {
+pub fn write_curves(
+    path: &Path,
+    run_name: &str,
+    rows: &[EpochRow],
+    best_epoch: Option<u32>,
+) -> Result<(), CurvesError> {
     Ok(atomic_file::write(path, curves_svg(run_name, rows, best_epoch)?.as_bytes())?)
 }
 
-/// Draws loss (left) and accuracies (right) by epoch as an SVG picture: train, validation and test where the rows have
-/// them, and a line at `best_epoch`, the one whose model is kept because it was the best (`None` where none was chosen, as
-/// in recipes that keep the last). Values that are not finite leave a gap.
+/// Draws loss (left) and accuracies (right) by epoch as an SVG picture: train, validation and test
+/// where the rows have them, and a line at `best_epoch`, the one whose model is kept because it was
+/// the best (`None` where none was chosen, as in recipes that keep the last). Values that are not
+/// finite leave a gap.
 ///
 /// # Errors
 /// [`CurvesError::NoEpochs`] without rows.
-pub fn curves_svg(run_name: &str, rows: &[EpochRow], best_epoch: Option<u32>) -> Result<String, CurvesError> {
+pub fn curves_svg(
+    run_name: &str,
+    rows: &[EpochRow],
+    best_epoch: Option<u32>,
+) -> Result<String, CurvesError> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err(CurvesError::NoEpochs);
     };
@@ -82,13 +95,22 @@ fn accuracy_panel(rows: &[EpochRow]) -> Panel {
 }
 
 fn points(rows: &[EpochRow], value: impl Fn(&EpochRow) -> Option<f64>) -> Points {
-    rows.iter().map(|row| (f64::from(row.epoch), value(row).filter(|value| value.is_finite()))).collect()
+    rows.iter()
+        .map(|row| (f64::from(row.epoch), value(row).filter(|value| value.is_finite())))
+        .collect()
 }
 
 impl Panel {
-    fn new(value_name: &'static str, mut curves: Vec<(Curve, Points)>, least_span: f64, most: f64) -> Self {
+    fn new(
+        value_name: &'static str,
+        mut curves: Vec<(Curve, Points)>,
+        least_span: f64,
+        most: f64,
+    ) -> Self {
         // Train always has its place in the legend, also where no value of it is finite.
-        curves.retain(|(curve, points)| curve.label == TRAIN.label || points.iter().any(|(_, value)| value.is_some()));
+        curves.retain(|(curve, points)| {
+            curve.label == TRAIN.label || points.iter().any(|(_, value)| value.is_some())
+        });
         let values = curves.iter().flat_map(|(_, points)| points).filter_map(|&(_, value)| value);
         let axis = Axis::of_values(values, least_span, most);
         Self { value_name, curves, axis }
@@ -111,7 +133,11 @@ fn draw_head(
         let line = vec![(x, line_y), (x + 30 * SCALE, line_y)];
         draw_line(area, curve.style, line)?;
         if points.len() <= MOST_MARKED_POINTS {
-            area.draw(&Circle::new((x + 15 * SCALE, line_y), 3 * SCALE, curve.style.colour.filled()))?;
+            area.draw(&Circle::new(
+                (x + 15 * SCALE, line_y),
+                3 * SCALE,
+                curve.style.colour.filled(),
+            ))?;
         }
         area.draw_text(curve.label, &style, (x + 37 * SCALE, line_y))?;
         x += (37 + 8 * curve.label.len() as i32 + 22) * SCALE;
@@ -122,7 +148,8 @@ fn draw_head(
         let accuracy = [("validation", best.validation_accuracy), ("test", best.test_accuracy)];
         let accuracy = accuracy.into_iter().find_map(|(name, value)| Some((name, value?)));
         let (name, value) = accuracy.unwrap_or(("train", best.train_accuracy));
-        let label = format!("best epoch {} of {} ({name} accuracy {value:.3})", best.epoch, last.epoch);
+        let label =
+            format!("best epoch {} of {} ({name} accuracy {value:.3})", best.epoch, last.epoch);
         area.draw_text(&label, &style, (x + 14 * SCALE, line_y))?;
     }
     Ok(())
@@ -177,9 +204,16 @@ mod tests {
     fn every_finite_value_is_a_point() {
         let mut rows = rows(3);
         let svg = curves_svg("photos", &rows, Some(2)).unwrap();
-        assert!(svg.starts_with("<svg width=\"960\" height=\"400\" viewBox=\"0 0 7680 3200\""), "{}", &svg[..90]);
+        assert!(
+            svg.starts_with("<svg width=\"960\" height=\"400\" viewBox=\"0 0 7680 3200\""),
+            "{}",
+            &svg[..90]
+        );
         // Three in each panel and one in the legend.
-        assert_eq!((circles(&svg, TRAIN), circles(&svg, VALIDATION), circles(&svg, TEST)), (7, 7, 0));
+        assert_eq!(
+            (circles(&svg, TRAIN), circles(&svg, VALIDATION), circles(&svg, TEST)),
+            (7, 7, 0)
+        );
         for text in ["photos", "epoch", "loss", "accuracy", "train", "validation"] {
             assert!(shows(&svg, text), "{text}");
         }
@@ -190,7 +224,10 @@ mod tests {
         rows[2].validation_accuracy = None;
         rows[0].test_accuracy = Some(0.5);
         let svg = curves_svg("photos", &rows, None).unwrap();
-        assert_eq!((circles(&svg, TRAIN), circles(&svg, VALIDATION), circles(&svg, TEST)), (6, 6, 2));
+        assert_eq!(
+            (circles(&svg, TRAIN), circles(&svg, VALIDATION), circles(&svg, TEST)),
+            (6, 6, 2)
+        );
         assert!(shows(&svg, "test") && !svg.contains("best epoch") && !svg.contains("NaN"));
     }
 
@@ -201,8 +238,10 @@ mod tests {
         let svg = curves_svg("photos", &rows(200), Some(200)).unwrap();
         assert_eq!((circles(&svg, TRAIN), circles(&svg, VALIDATION)), (0, 0));
         // The train curve of each panel is one line through all of its points.
-        let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("#0072B2"));
-        let longest = lines.map(|line| line.matches(',').count()).filter(|&count| count == 200).count();
+        let lines =
+            svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("#0072B2"));
+        let longest =
+            lines.map(|line| line.matches(',').count()).filter(|&count| count == 200).count();
         assert_eq!(longest, 2);
     }
 
@@ -244,6 +283,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("curves.svg");
         write_curves(&path, "photos", &rows(2), None).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), curves_svg("photos", &rows(2), None).unwrap());
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            curves_svg("photos", &rows(2), None).unwrap()
+        );
     }
 }

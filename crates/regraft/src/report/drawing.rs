@@ -8,8 +8,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::axis::Axis;
 use crate::atomic_file::AtomicFileError;
 
-/// The plotting library places everything on whole units, which as pixels would bend flat curves into steps. So it draws this
-/// many times larger, and the SVG's view box scales the drawing back.
+/// The plotting library places everything on whole units, which as pixels would bend flat curves
+/// into steps. So it draws this many times larger, and the SVG's view box scales the drawing back.
 pub(crate) const SCALE: i32 = 8;
 /// With more points than this, marking single ones would only thicken the line.
 pub(crate) const MOST_MARKED_POINTS: usize = 40;
@@ -19,7 +19,8 @@ const TITLE_COLUMNS: usize = 70;
 pub(crate) const INK: RGBColor = RGBColor(51, 51, 51);
 pub(crate) const FAINT: RGBColor = RGBColor(228, 228, 228);
 const CHOICE: RGBColor = RGBColor(140, 140, 140);
-/// Colours that stay apart for colour-blind readers (M. Okabe, K. Ito, "Color universal design", 2008).
+/// Colours that stay apart for colour-blind readers (M. Okabe, K. Ito, "Color universal design",
+/// 2008).
 pub(crate) const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -31,7 +32,8 @@ pub(crate) const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 0, 0),
 ];
 /// Lengths and gaps in pixels of lines that are told apart without any colour.
-pub(crate) const DASHES: [Option<(i32, i32)>; 4] = [None, Some((7, 3)), Some((2, 3)), Some((12, 3))];
+pub(crate) const DASHES: [Option<(i32, i32)>; 4] =
+    [None, Some((7, 3)), Some((2, 3)), Some((12, 3))];
 
 /// Curves that could not be drawn or written.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,8 @@ pub(crate) fn svg(
     let scale = SCALE as u32;
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (width * scale, height * scale)).into_drawing_area();
+        let area =
+            SVGBackend::with_string(&mut svg, (width * scale, height * scale)).into_drawing_area();
         area.fill(&WHITE)?;
         draw(&area)?;
         area.present()?;
@@ -124,7 +127,9 @@ where
     let stroke = style.colour.stroke_width(2 * SCALE as u32);
     match style.dash {
         None => area.draw(&PathElement::new(line, stroke))?,
-        Some((length, gap)) => area.draw(&DashedPathElement::new(line, length * SCALE, gap * SCALE, stroke))?,
+        Some((length, gap)) => {
+            area.draw(&DashedPathElement::new(line, length * SCALE, gap * SCALE, stroke))?
+        }
     }
     Ok(())
 }
@@ -165,7 +170,9 @@ pub(crate) fn draw_choice(
 fn unbroken(points: &Points) -> Vec<Vec<(f64, f64)>> {
     points
         .split(|(_, value)| value.is_none())
-        .map(|stretch| stretch.iter().filter_map(|&(epoch, value)| Some((epoch, value?))).collect::<Vec<_>>())
+        .map(|stretch| {
+            stretch.iter().filter_map(|&(epoch, value)| Some((epoch, value?))).collect::<Vec<_>>()
+        })
         .filter(|stretch| !stretch.is_empty())
         .collect()
 }
@@ -175,14 +182,22 @@ pub(crate) fn text_style(size: i32) -> TextStyle<'static> {
 }
 
 /// Draws a title at the upper left.
-pub(crate) fn draw_title(area: &DrawingArea<SVGBackend, Shift>, name: &str) -> Result<(), CurvesError> {
-    let style = FontDesc::new(FontFamily::SansSerif, f64::from(22 * SCALE), FontStyle::Bold).color(&INK);
+pub(crate) fn draw_title(
+    area: &DrawingArea<SVGBackend, Shift>,
+    name: &str,
+) -> Result<(), CurvesError> {
+    let style =
+        FontDesc::new(FontFamily::SansSerif, f64::from(22 * SCALE), FontStyle::Bold).color(&INK);
     Ok(area.draw_text(&shortened(name, TITLE_COLUMNS), &style, (64 * SCALE, 14 * SCALE))?)
 }
 
-/// A name without control characters (which no XML may hold), cut where it takes more than so many terminal columns.
+/// A name without control characters (which no XML may hold), cut where it takes more than so many
+/// terminal columns.
 pub(crate) fn shortened(name: &str, columns: usize) -> String {
-    let name: String = name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
     if name.width() <= columns {
         return name;
     }

@@ -63,7 +63,8 @@ pub enum EpochsError {
     },
     /// The first line names other columns.
     #[error(
-        "{path} does not begin with the columns of a metrics file ({columns}): move it away or name another folder",
+        "{path} does not begin with the columns of a metrics file ({columns}): move it away or \
+         name another folder",
         path = path.display(),
         columns = COLUMNS.join(",")
     )]
@@ -83,8 +84,8 @@ pub enum EpochsError {
     },
 }
 
-/// Writes a file of these rows, replacing one that is there: with no rows at the start of a run, with those up to the
-/// checkpoint when it is resumed.
+/// Writes a file of these rows, replacing one that is there: with no rows at the start of a run,
+/// with those up to the checkpoint when it is resumed.
 ///
 /// # Errors
 /// [`EpochsError::Write`].
@@ -101,13 +102,19 @@ pub fn write_epochs(path: &Path, rows: &[EpochRow]) -> Result<(), EpochsError> {
 /// # Errors
 /// [`EpochsError`], naming the line that is wrong.
 pub fn read_epochs(path: &Path) -> Result<Vec<EpochRow>, EpochsError> {
-    let text = read_text(path, MAX_TABLE_BYTES).map_err(|source| EpochsError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path, MAX_TABLE_BYTES)
+        .map_err(|source| EpochsError::Read { path: path.to_owned(), source })?;
     let mut lines = text.lines();
     if lines.next() != Some(COLUMNS.join(",").as_str()) {
         return Err(EpochsError::Columns { path: path.to_owned() });
     }
-    let row =
-        |(index, line)| parse_line(line).map_err(|problem| EpochsError::Row { path: path.to_owned(), line: index + 2, problem });
+    let row = |(index, line)| {
+        parse_line(line).map_err(|problem| EpochsError::Row {
+            path: path.to_owned(),
+            line: index + 2,
+            problem,
+        })
+    };
     lines.enumerate().map(row).collect()
 }
 
@@ -136,7 +143,8 @@ fn parse_line(line: &str) -> Result<EpochRow, String> {
     }
     let problem = |column: usize| format!("\"{}\" is no {}", fields[column], COLUMNS[column]);
     let number = |column: usize| fields[column].parse::<f64>().map_err(|_| problem(column));
-    let optional = |column: usize| if fields[column].is_empty() { Ok(None) } else { number(column).map(Some) };
+    let optional =
+        |column: usize| if fields[column].is_empty() { Ok(None) } else { number(column).map(Some) };
     Ok(EpochRow {
         epoch: fields[0].parse().map_err(|_| problem(0))?,
         train_loss: number(1)?,
@@ -156,7 +164,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    const HEADER: &str = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_accuracy,\
+    const HEADER: &str = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,\
+        test_accuracy,\
                           learning_rate,seconds,images_per_second,data_wait_fraction";
 
     fn row(epoch: u32) -> EpochRow {
@@ -203,7 +212,8 @@ mod tests {
     fn numbers_that_are_not_finite_survive() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let diverged = EpochRow { train_loss: f64::NAN, validation_loss: Some(f64::INFINITY), ..row(1) };
+        let diverged =
+            EpochRow { train_loss: f64::NAN, validation_loss: Some(f64::INFINITY), ..row(1) };
         write_epochs(&path, &[diverged]).unwrap();
         let read = &read_epochs(&path).unwrap()[0];
         assert!(read.train_loss.is_nan());
@@ -227,8 +237,15 @@ mod tests {
             message(&format!("{HEADER}\n1,0.5\n")),
             format!("{name}, line 2: 2 fields where 10 are due; mend or remove the line")
         );
-        assert!(message("epoch;loss\n").contains("does not begin with the columns of a metrics file"));
+        assert!(
+            message("epoch;loss\n").contains("does not begin with the columns of a metrics file")
+        );
         assert!(message("").contains("does not begin with the columns of a metrics file"));
-        assert!(read_epochs(&folder.path().join("missing.csv")).unwrap_err().to_string().contains("missing.csv"));
+        assert!(
+            read_epochs(&folder.path().join("missing.csv"))
+                .unwrap_err()
+                .to_string()
+                .contains("missing.csv")
+        );
     }
 }

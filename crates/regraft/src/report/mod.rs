@@ -1,4 +1,5 @@
-//! What a run reports: a row for each epoch, a picture of them, a summary, and a table of an evaluation.
+//! What a run reports: a row for each epoch, a picture of them, a summary, and a table of an
+//! evaluation.
 
 pub(crate) mod axis;
 pub mod curves;

@@ -29,10 +29,13 @@ pub fn rates_svg(name: &str, found: &LrFind) -> Result<String, CurvesError> {
     };
     let x = Axis::of_exponents(first.learning_rate.log10(), last.learning_rate.log10());
     // Single losses may leave the picture at the top: the smoothed ones are what counts.
-    let y = Axis::of_values(found.points.iter().map(|point| point.smoothed_loss), 0.2, f64::INFINITY);
+    let y =
+        Axis::of_values(found.points.iter().map(|point| point.smoothed_loss), 0.2, f64::INFINITY);
     svg(WIDTH, HEIGHT, |area| {
         let (head, body) = area.split_vertically(50 * SCALE);
-        let suggestion = found.suggestion.map_or("no rate to suggest".to_owned(), |rate| format!("suggested rate {rate:.1e}"));
+        let suggestion = found
+            .suggestion
+            .map_or("no rate to suggest".to_owned(), |rate| format!("suggested rate {rate:.1e}"));
         draw_title(&head, &format!("{name}: {suggestion}"))?;
         let mut chart = chart(&body, (&x, "learning rate of the trunk"), (&y, "training loss"))?;
         if let Some(rate) = found.suggestion {
@@ -40,11 +43,16 @@ pub fn rates_svg(name: &str, found: &LrFind) -> Result<String, CurvesError> {
         }
         for (colour, width, smoothed) in [(RAW, 1, false), (SMOOTHED, 2, true)] {
             let value = |loss: f64| loss.clamp(y.low, y.high);
-            let points = found
-                .points
-                .iter()
-                .map(|point| (point.learning_rate.log10(), value(if smoothed { point.smoothed_loss } else { point.loss })));
-            chart.draw_series([PathElement::new(points.collect::<Vec<_>>(), colour.stroke_width(width * SCALE as u32))])?;
+            let points = found.points.iter().map(|point| {
+                (
+                    point.learning_rate.log10(),
+                    value(if smoothed { point.smoothed_loss } else { point.loss }),
+                )
+            });
+            chart.draw_series([PathElement::new(
+                points.collect::<Vec<_>>(),
+                colour.stroke_width(width * SCALE as u32),
+            )])?;
         }
         Ok(())
     })

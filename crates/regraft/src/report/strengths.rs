@@ -2,7 +2,9 @@
 
 use super::axis::Axis;
 use super::curves::{CurvesError, HEIGHT, WIDTH};
-use super::drawing::{DASHES, LineStyle, PALETTE, Points, SCALE, chart, draw_choice, draw_curve, draw_title, svg};
+use super::drawing::{
+    DASHES, LineStyle, PALETTE, Points, SCALE, chart, draw_choice, draw_curve, draw_title, svg,
+};
 use crate::atomic_file;
 use crate::logistic_regression::Trial;
 use crate::transfer::fit::HeadFit;
@@ -10,7 +12,8 @@ use std::path::Path;
 
 const HELD_OUT: LineStyle = LineStyle { colour: PALETTE[1], dash: DASHES[0] };
 
-/// Draws the strengths that were tried and writes the picture, replacing one that is there (see [`strengths_svg`]).
+/// Draws the strengths that were tried and writes the picture, replacing one that is there (see
+/// [`strengths_svg`]).
 ///
 /// # Errors
 /// [`CurvesError`].
@@ -18,19 +21,26 @@ pub fn write_strengths(path: &Path, name: &str, fit: &HeadFit) -> Result<(), Cur
     Ok(atomic_file::write(path, strengths_svg(name, fit)?.as_bytes())?)
 }
 
-/// The picture as SVG: loss (left) and accuracy (right) of held-out training pictures for each strength, which are powers of ten
-/// by their exponent, and a line at the one that was chosen.
+/// The picture as SVG: loss (left) and accuracy (right) of held-out training pictures for each
+/// strength, which are powers of ten by their exponent, and a line at the one that was chosen.
 ///
 /// # Errors
 /// [`CurvesError::NoEpochs`] where no strength was tried.
 pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
-    let (Some(chosen), Some(first), Some(last)) = (fit.chosen(), fit.trials.first(), fit.trials.last()) else {
+    let (Some(chosen), Some(first), Some(last)) =
+        (fit.chosen(), fit.trials.first(), fit.trials.last())
+    else {
         return Err(CurvesError::NoEpochs);
     };
     // They were tried from the smallest on.
     let x = Axis::of_exponents(first.strength.log10(), last.strength.log10());
     let points = |value: fn(&Trial) -> f64| -> Points {
-        fit.trials.iter().map(|trial| (trial.strength.log10(), Some(value(trial)).filter(|value| value.is_finite()))).collect()
+        fit.trials
+            .iter()
+            .map(|trial| {
+                (trial.strength.log10(), Some(value(trial)).filter(|value| value.is_finite()))
+            })
+            .collect()
     };
     let panels = [
         ("loss of held-out training pictures", points(|trial| trial.loss), 0.2, f64::INFINITY),
@@ -40,11 +50,18 @@ pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
         let (head, body) = area.split_vertically(50 * SCALE);
         draw_title(
             &head,
-            &format!("{name}: fitted with strength {:.4} (held-out accuracy {:.3})", fit.strength, chosen.accuracy),
+            &format!(
+                "{name}: fitted with strength {:.4} (held-out accuracy {:.3})",
+                fit.strength, chosen.accuracy
+            ),
         )?;
-        for ((value_name, points, least_span, most), place) in panels.iter().zip(body.split_evenly((1, 2))) {
-            let y = Axis::of_values(points.iter().filter_map(|&(_, value)| value), *least_span, *most);
-            let mut chart = chart(&place, (&x, "strength of the regression (C)"), (&y, value_name))?;
+        for ((value_name, points, least_span, most), place) in
+            panels.iter().zip(body.split_evenly((1, 2)))
+        {
+            let y =
+                Axis::of_values(points.iter().filter_map(|&(_, value)| value), *least_span, *most);
+            let mut chart =
+                chart(&place, (&x, "strength of the regression (C)"), (&y, value_name))?;
             draw_choice(&mut chart, fit.strength.log10(), &y)?;
             draw_curve(chart.plotting_area(), HELD_OUT, points)?;
         }
@@ -71,13 +88,23 @@ mod tests {
 
     #[test]
     fn each_strength_is_a_point_and_the_chosen_one_is_named() {
-        let trial = |strength: f64, loss: f64| Trial { strength, loss, accuracy: 0.9 + loss / 100.0 };
-        let svg = strengths_svg("photos", &fit(vec![trial(0.01, 0.5), trial(0.1, 0.3), trial(1.0, 0.4)])).expect("a picture");
+        let trial =
+            |strength: f64, loss: f64| Trial { strength, loss, accuracy: 0.9 + loss / 100.0 };
+        let svg =
+            strengths_svg("photos", &fit(vec![trial(0.01, 0.5), trial(0.1, 0.3), trial(1.0, 0.4)]))
+                .expect("a picture");
         assert_eq!(svg.lines().filter(|line| line.starts_with("<circle")).count(), 6);
-        assert!(svg.contains("photos: fitted with strength 0.1000 (held-out accuracy 0.903)"), "{svg}");
-        assert!(["1e-2", "1e-1", "1e0"].iter().all(|label| svg.lines().any(|line| line == *label)), "{svg}");
+        assert!(
+            svg.contains("photos: fitted with strength 0.1000 (held-out accuracy 0.903)"),
+            "{svg}"
+        );
+        assert!(
+            ["1e-2", "1e-1", "1e0"].iter().all(|label| svg.lines().any(|line| line == *label)),
+            "{svg}"
+        );
         // A loss that overflowed has no place.
-        let svg = strengths_svg("photos", &fit(vec![trial(0.1, 0.3), trial(1.0, f64::NAN)])).expect("a picture");
+        let svg = strengths_svg("photos", &fit(vec![trial(0.1, 0.3), trial(1.0, f64::NAN)]))
+            .expect("a picture");
         assert_eq!(svg.lines().filter(|line| line.starts_with("<circle")).count(), 2);
         assert!(strengths_svg("photos", &fit(Vec::new())).is_err());
     }

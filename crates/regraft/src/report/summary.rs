@@ -11,10 +11,12 @@ use crate::transfer::frozen::FrozenProof;
 use crate::transfer::labels::LabelMatch;
 use regraft_data::named_file::{self, MAX_TABLE_BYTES};
 
-/// The outcome of a training run. The JSON names are the field names; what a run does not have is null.
+/// The outcome of a training run. The JSON names are the field names; what a run does not have is
+/// null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Mean cross entropy of the training images in the last epoch, in nats; null where it was not a finite number.
+    /// Mean cross entropy of the training images in the last epoch, in nats; null where it was not
+    /// a finite number.
     pub train_loss: Option<f64>,
     /// Share of training images that were right in the last epoch.
     pub train_accuracy: Option<f64>,
@@ -32,8 +34,8 @@ pub struct Summary {
     pub wall_seconds: f64,
     /// What it ran on, in words.
     pub device: String,
-    /// The instruction set of the kernels. The same run with another one rounds differently; with the same one, and the same
-    /// `precision`, it gives the same weights to the bit.
+    /// The instruction set of the kernels. The same run with another one rounds differently; with
+    /// the same one, and the same `precision`, it gives the same weights to the bit.
     pub instruction_set: String,
     /// What maps were stored as: f32 or bf16.
     pub precision: String,
@@ -110,8 +112,8 @@ pub enum SummaryError {
 /// # Errors
 /// [`SummaryError`].
 pub fn write_summary(path: &Path, summary: &Summary) -> Result<(), SummaryError> {
-    let mut json =
-        serde_json::to_string_pretty(summary).map_err(|source| SummaryError::Serialize { path: path.to_owned(), source })?;
+    let mut json = serde_json::to_string_pretty(summary)
+        .map_err(|source| SummaryError::Serialize { path: path.to_owned(), source })?;
     json.push('\n');
     Ok(atomic_file::write(path, json.as_bytes())?)
 }
@@ -121,8 +123,10 @@ pub fn write_summary(path: &Path, summary: &Summary) -> Result<(), SummaryError>
 /// # Errors
 /// [`SummaryError`].
 pub fn read_summary(path: &Path) -> Result<Summary, SummaryError> {
-    let json = named_file::read(path, MAX_TABLE_BYTES).map_err(|source| SummaryError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&json).map_err(|source| SummaryError::Parse { path: path.to_owned(), source })
+    let json = named_file::read(path, MAX_TABLE_BYTES)
+        .map_err(|source| SummaryError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&json)
+        .map_err(|source| SummaryError::Parse { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -226,6 +230,10 @@ mod tests {
         assert!(matches!(read_summary(&path), Err(SummaryError::Read { .. })));
         fs::write(&path, "{\"seed\": 1}").unwrap();
         let message = read_summary(&path).unwrap_err().to_string();
-        assert!(message.starts_with(&format!("{} is not a run's summary: missing field", path.display())), "{message}");
+        assert!(
+            message
+                .starts_with(&format!("{} is not a run's summary: missing field", path.display())),
+            "{message}"
+        );
     }
 }

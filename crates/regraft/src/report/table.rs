@@ -6,7 +6,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::metrics::Evaluation;
 
-/// Above this many classes the confusion matrix would not fit a terminal, and the most confused pairs are listed instead.
+/// Above this many classes the confusion matrix would not fit a terminal, and the most confused
+/// pairs are listed instead.
 const MOST_CLASSES_IN_MATRIX: usize = 20;
 /// Pairs listed in place of the matrix.
 const MOST_CONFUSED_PAIRS: usize = 10;
@@ -15,9 +16,10 @@ const NAME_WIDTH: usize = 28;
 /// What stands for a metric that is not defined.
 const UNDEFINED: &str = "–";
 
-/// The evaluation as lines of text: the metrics of the whole, those of each class, and what was taken for what. For more than 20
-/// classes, only those that have images or were predicted are listed, and the ten most confused pairs instead of the matrix.
-/// Columns are aligned by display width, in any script; control characters in class names are replaced, so that a name cannot
+/// The evaluation as lines of text: the metrics of the whole, those of each class, and what was
+/// taken for what. For more than 20 classes, only those that have images or were predicted are
+/// listed, and the ten most confused pairs instead of the matrix. Columns are aligned by display
+/// width, in any script; control characters in class names are replaced, so that a name cannot
 /// steer the terminal.
 pub fn evaluation_table(evaluation: &Evaluation) -> String {
     let mut text = overall(evaluation);
@@ -46,7 +48,10 @@ fn overall(evaluation: &Evaluation) -> String {
     lines.push(("loss", decimal(evaluation.loss)));
     if evaluation.images_without_prediction > 0 {
         let count = evaluation.images_without_prediction;
-        lines.push(("no prediction", format!("{count}  (the network gave no finite numbers: counted as wrong)")));
+        lines.push((
+            "no prediction",
+            format!("{count}  (the network gave no finite numbers: counted as wrong)"),
+        ));
     }
     lines.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing to a string cannot fail.
@@ -58,7 +63,8 @@ fn overall(evaluation: &Evaluation) -> String {
 fn per_class(evaluation: &Evaluation) -> String {
     let header = ["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec();
     let is_many = evaluation.classes.len() > MOST_CLASSES_IN_MATRIX;
-    // Of many classes, those that no image has to do with would bury the others. An F1 is missing only where that is so.
+    // Of many classes, those that no image has to do with would bury the others. An F1 is missing
+    // only where that is so.
     let listed = evaluation.per_class.iter().filter(|report| !is_many || report.f1.is_some());
     let rows = listed.map(|report| {
         vec![
@@ -74,7 +80,8 @@ fn per_class(evaluation: &Evaluation) -> String {
     let left_out = evaluation.classes.len() + 1 - rows.len();
     if left_out > 0 {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "and {left_out} classes without images, none of which was predicted");
+        let _ =
+            writeln!(text, "and {left_out} classes without images, none of which was predicted");
     }
     text
 }
@@ -82,12 +89,16 @@ fn per_class(evaluation: &Evaluation) -> String {
 /// The matrix with numbers for column headings, which stay narrow whatever the classes are called.
 fn confusion_matrix(evaluation: &Evaluation) -> String {
     let classes = evaluation.classes.len();
-    let header = [String::new(), String::new()].into_iter().chain((1..=classes).map(|number| number.to_string()));
+    let header = [String::new(), String::new()]
+        .into_iter()
+        .chain((1..=classes).map(|number| number.to_string()));
     let mut rows: Vec<Vec<String>> = vec![header.collect()];
     for (class, counts) in evaluation.confusion.iter().enumerate() {
         let mut row = vec![shown_name(&evaluation.classes[class]), (class + 1).to_string()];
         // A dot for zero lets the mistakes stand out.
-        row.extend(counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() }));
+        row.extend(
+            counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() }),
+        );
         rows.push(row);
     }
     format!("confusion (rows: true class; columns: predicted class)\n{}", aligned(&rows, &[0]))
@@ -117,25 +128,32 @@ fn most_confused(evaluation: &Evaluation) -> String {
             evaluation.per_class[true_class].images.to_string(),
         ]
     });
-    format!("most confused\n{}", aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[0, 1]))
+    format!(
+        "most confused\n{}",
+        aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[0, 1])
+    )
 }
 
 fn decimal(value: Option<f64>) -> String {
     value.map_or_else(|| UNDEFINED.to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Lines of cells two spaces apart, the columns of `left_aligned` to the left, the others to the right.
+/// Lines of cells two spaces apart, the columns of `left_aligned` to the left, the others to the
+/// right.
 #[must_use]
 pub fn aligned(rows: &[Vec<String>], left_aligned: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.width());
-            let (before, after) = if left_aligned.contains(&column) { ("", &*padding) } else { (&*padding, "") };
+            let (before, after) =
+                if left_aligned.contains(&column) { ("", &*padding) } else { (&*padding, "") };
             let gap = if column == 0 { "" } else { "  " };
             line.extend([gap, before, cell, after]);
         }
@@ -148,7 +166,13 @@ pub fn aligned(rows: &[Vec<String>], left_aligned: &[usize]) -> String {
 /// A name without control characters, which could steer the terminal.
 #[must_use]
 pub fn printable(name: &str) -> String {
-    name.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()
+    name.chars()
+        .map(
+            |character| {
+                if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }
+            },
+        )
+        .collect()
 }
 
 /// A class name as it is shown: without control characters and at most [`NAME_WIDTH`] columns wide.
@@ -177,7 +201,8 @@ mod tests {
 
     /// An evaluation whose confusion matrix is this one.
     fn evaluation(classes: &[&str], confusion: &[&[u64]]) -> Evaluation {
-        let mut evaluator = Evaluator::new(classes.iter().map(|class| (*class).to_owned()).collect());
+        let mut evaluator =
+            Evaluator::new(classes.iter().map(|class| (*class).to_owned()).collect());
         for (true_class, counts) in confusion.iter().enumerate() {
             for (predicted, &count) in counts.iter().enumerate() {
                 let mut logits = vec![0.0; classes.len()];
@@ -192,7 +217,8 @@ mod tests {
 
     #[test]
     fn two_classes() {
-        let table = evaluation_table(&evaluation(&["hotdog", "not-hotdog"], &[&[94, 6], &[0, 100]]));
+        let table =
+            evaluation_table(&evaluation(&["hotdog", "not-hotdog"], &[&[94, 6], &[0, 100]]));
         let expected = "\
 accuracy           0.9700  (194 of 200 images; 95 % interval 0.9361 to 0.9862)
 balanced accuracy  0.9700
@@ -212,8 +238,20 @@ not-hotdog  2   ·  100
 
     #[test]
     fn any_script_is_aligned_and_long_and_hostile_names_are_tamed() {
-        let classes = ["寿司", "قطة", "e\u{301}clair", "a name that is a good deal too long", "\u{1b}[31mred\n"];
-        let rows: [&[u64]; 5] = [&[1, 0, 0, 0, 0], &[0, 0, 12, 0, 0], &[0, 0, 1, 0, 0], &[0, 0, 0, 1, 0], &[0, 0, 0, 0, 0]];
+        let classes = [
+            "寿司",
+            "قطة",
+            "e\u{301}clair",
+            "a name that is a good deal too long",
+            "\u{1b}[31mred\n",
+        ];
+        let rows: [&[u64]; 5] = [
+            &[1, 0, 0, 0, 0],
+            &[0, 0, 12, 0, 0],
+            &[0, 0, 1, 0, 0],
+            &[0, 0, 0, 1, 0],
+            &[0, 0, 0, 0, 0],
+        ];
         let expected = "\
 accuracy           0.2000  (3 of 15 images; 95 % interval 0.0705 to 0.4519)
 balanced accuracy  0.7500

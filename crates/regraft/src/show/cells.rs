@@ -35,14 +35,24 @@ pub(super) struct Cells {
 }
 
 /// The cells of the samples at the places `wanted`, in that order.
-pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> Vec<Result<Cells, DecodeError>> {
+pub(super) fn make(
+    samples: &[Sample],
+    wanted: &[u32],
+    recipe: &Recipe<'_>,
+) -> Vec<Result<Cells, DecodeError>> {
     let cells = |place: usize| {
         let sample = wanted[place];
         let path = &samples[sample as usize].path;
         // Each view reads the file as a loader does for it.
         let read = |transform| {
             let needed = least_side(transform, recipe.preprocessing, recipe.augmentation);
-            decode(path, &DecodeOptions { least_side: (!recipe.full_decode).then_some(needed), ..recipe.decode })
+            decode(
+                path,
+                &DecodeOptions {
+                    least_side: (!recipe.full_decode).then_some(needed),
+                    ..recipe.decode
+                },
+            )
         };
         let picture = read(Transform::Evaluate)?;
         let evaluation = scaled(evaluation_pixels(&picture, recipe.preprocessing), recipe.side);
@@ -50,7 +60,10 @@ pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> V
             let picture = read(Transform::Train { seed, epoch })?;
             // The stream that the loader opens for this picture.
             let mut draws = Draws::new(seed, Purpose::Augment, epoch, sample);
-            Ok(scaled(training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws), recipe.side))
+            Ok(scaled(
+                training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws),
+                recipe.side,
+            ))
         });
         let augmented = augmented.transpose()?;
         Ok(Cells { evaluation, augmented })
@@ -58,13 +71,15 @@ pub(super) fn make(samples: &[Sample], wanted: &[u32], recipe: &Recipe<'_>) -> V
     parallel::map(wanted.len(), cores_or(0), &cells, &|_| {})
 }
 
-/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are or a whole number of times as
-/// large, so that every pixel shows as it is; smaller only where they must be.
+/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are
+/// or a whole number of times as large, so that every pixel shows as it is; smaller only where they
+/// must be.
 pub(super) fn side(image_size: u32, limit: u32) -> u32 {
     if image_size <= limit { limit / image_size * image_size } else { limit }
 }
 
-/// A square picture brought to `side` pixels: enlarged by repeating pixels, reduced with Pillow's antialiased triangle filter.
+/// A square picture brought to `side` pixels: enlarged by repeating pixels, reduced with Pillow's
+/// antialiased triangle filter.
 fn scaled(square: RgbImage, side: u32) -> RgbImage {
     if square.width == side {
         return square;
@@ -78,7 +93,15 @@ fn scaled(square: RgbImage, side: u32) -> RgbImage {
         }
     } else {
         let (whole, outcome) = (Rectangle::whole(from, from), Rectangle::whole(to, to));
-        resize_rgb(&square.pixels, (from, from), whole, (to, to), outcome, Filter::Bilinear, &mut cell.pixels);
+        resize_rgb(
+            &square.pixels,
+            (from, from),
+            whole,
+            (to, to),
+            outcome,
+            Filter::Bilinear,
+            &mut cell.pixels,
+        );
     }
     cell
 }
@@ -97,7 +120,8 @@ mod tests {
 
     #[test]
     fn small_pictures_are_enlarged_pixel_by_pixel() {
-        let square = RgbImage { width: 2, height: 2, pixels: vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] };
+        let square =
+            RgbImage { width: 2, height: 2, pixels: vec![1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] };
         let levels: Vec<u8> = scaled(square, 4).pixels.chunks(3).map(|pixel| pixel[0]).collect();
         assert_eq!(levels, [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);
     }

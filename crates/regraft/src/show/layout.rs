@@ -13,8 +13,8 @@ use super::cells::{self, Cells};
 use super::text::{self, Style};
 use super::{Chosen, ShownClass, ShownPicture};
 
-/// Cells are made as large as they can be, within the limits below, for the grid to fill a screen of this size: with many classes
-/// they stand in several columns.
+/// Cells are made as large as they can be, within the limits below, for the grid to fill a screen
+/// of this size: with many classes they stand in several columns.
 const AIMED_SIZE: (u32, u32) = (1920, 1200);
 const LARGEST_CELL: u32 = 160;
 const SMALLEST_CELL: u32 = 72;
@@ -81,7 +81,8 @@ pub(super) struct Layout {
 impl Layout {
     pub fn new(chosen: &[Chosen<'_>], settings: &Settings<'_>) -> Self {
         let gutter = text::width(EVALUATION, Style::Body) + GUTTER;
-        let pictures = chosen.iter().map(|class| class.samples.len()).max().unwrap_or(0).max(1) as u64;
+        let pictures =
+            chosen.iter().map(|class| class.samples.len()).max().unwrap_or(0).max(1) as u64;
         let rows: u32 = if settings.drawn.is_some() { 2 } else { 1 };
         let classes = chosen.len() as u64;
         let (class_columns, limit) = best_columns(classes, pictures, rows, gutter);
@@ -95,11 +96,17 @@ impl Layout {
         let content_width = all_columns.max(NARROWEST);
         let heading = wrapped(&heading(settings), content_width);
 
-        let first = u64::from(heading_top() + heading.len() as u32 * LINE_STEP + ABOVE_LINE + BELOW_LINE);
+        let first =
+            u64::from(heading_top() + heading.len() as u32 * LINE_STEP + ABOVE_LINE + BELOW_LINE);
         let class_height = u64::from(name_height() + rows * (cell_side + GAP) - GAP);
         let step = class_height + u64::from(ABOVE_LINE + BELOW_LINE);
         let column_step = u64::from(class_width + COLUMN_GAP);
-        let corner = |class| (u64::from(MARGIN) + class / classes_high * column_step, first + class % classes_high * step);
+        let corner = |class| {
+            (
+                u64::from(MARGIN) + class / classes_high * column_step,
+                first + class % classes_high * step,
+            )
+        };
         let corners = (0..classes).map(corner).collect();
         let end = first + classes_high * step - u64::from(ABOVE_LINE + BELOW_LINE);
         let size = settings.preprocessing.image_size;
@@ -116,8 +123,8 @@ impl Layout {
         (u64::from(self.content_width + 2 * MARGIN), self.end + u64::from(MARGIN))
     }
 
-    /// Draws the grid. `cells` are those of the chosen pictures, class by class. [`Layout::size`] must be one that
-    /// memory can hold.
+    /// Draws the grid. `cells` are those of the chosen pictures, class by class. [`Layout::size`]
+    /// must be one that memory can hold.
     pub fn draw(
         &self,
         samples: &[Sample],
@@ -126,9 +133,16 @@ impl Layout {
         cells: &[Result<Cells, DecodeError>],
     ) -> (RgbImage, Vec<ShownClass>) {
         let (width, height) = self.size();
-        let unreadable = cells.iter().filter_map(|outcome| outcome.as_ref().err()).map(|error| shown_name(&error.path));
-        let footing = wrapped(&footing(chosen, settings, &unreadable.collect::<Vec<_>>()), self.content_width);
-        let foot = if footing.is_empty() { 0 } else { ABOVE_LINE + footing.len() as u32 * LINE_STEP };
+        let unreadable = cells
+            .iter()
+            .filter_map(|outcome| outcome.as_ref().err())
+            .map(|error| shown_name(&error.path));
+        let footing = wrapped(
+            &footing(chosen, settings, &unreadable.collect::<Vec<_>>()),
+            self.content_width,
+        );
+        let foot =
+            if footing.is_empty() { 0 } else { ABOVE_LINE + footing.len() as u32 * LINE_STEP };
         let mut image = RgbImage::filled(width as u32, height as u32 + foot, PAPER);
         let size = settings.preprocessing.image_size;
         let title = format!("What the network sees: {size} × {size} pixels");
@@ -139,7 +153,14 @@ impl Layout {
         for (class, &(left, top)) in chosen.iter().zip(&self.corners) {
             let pictures = class.samples.iter().copied().zip(&mut cells).collect::<Vec<_>>();
             let corner = (left as u32, top as u32);
-            shown.push(self.draw_class(&mut image, corner, samples, class, settings.drawn.is_some(), &pictures));
+            shown.push(self.draw_class(
+                &mut image,
+                corner,
+                samples,
+                class,
+                settings.drawn.is_some(),
+                &pictures,
+            ));
         }
         draw_lines(&mut image, self.end as u32 + ABOVE_LINE, &footing);
         (image, shown)
@@ -171,7 +192,11 @@ impl Layout {
             let path = &samples[sample as usize].path;
             let mut draw = |top: u32, picture: Option<&RgbImage>| {
                 let cell = rectangle(left, top, self.cell_side, self.cell_side);
-                fill(image, rectangle(left - 1, top - 1, self.cell_side + 2, self.cell_side + 2), OUTLINE);
+                fill(
+                    image,
+                    rectangle(left - 1, top - 1, self.cell_side + 2, self.cell_side + 2),
+                    OUTLINE,
+                );
                 match picture {
                     Some(picture) => copy(image, cell, picture),
                     None => draw_unreadable(image, cell, path),
@@ -180,7 +205,8 @@ impl Layout {
             };
             let cells = outcome.as_ref().ok();
             let evaluation = draw(first_row, cells.map(|cells| &cells.evaluation));
-            let augmented = has_augmented.then(|| draw(second_row, cells.and_then(|cells| cells.augmented.as_ref())));
+            let augmented = has_augmented
+                .then(|| draw(second_row, cells.and_then(|cells| cells.augmented.as_ref())));
             shown.push(ShownPicture { sample, path: path.clone(), evaluation, augmented });
         }
         ShownClass { class: class.class.to_owned(), pictures: class.pictures, shown }
@@ -194,7 +220,11 @@ impl Layout {
             (all, shown) => format!("{shown} of {all} pictures"),
         };
         let count_width = text::width(&count, Style::Body) + GUTTER;
-        let name = text::shortened(class.class, Style::Heading, self.class_width.saturating_sub(count_width));
+        let name = text::shortened(
+            class.class,
+            Style::Heading,
+            self.class_width.saturating_sub(count_width),
+        );
         draw_title(image, corner, &name, &count);
     }
 
@@ -207,16 +237,22 @@ impl Layout {
 /// Into how many columns the classes are best laid, and the largest side of a cell then.
 fn best_columns(classes: u64, pictures: u64, rows: u32, gutter: u32) -> (u64, u32) {
     // What the text above and below takes is not counted: the aim is rough.
-    let (width, height) = (u64::from(AIMED_SIZE.0 - 2 * MARGIN), u64::from(AIMED_SIZE.1 - 2 * MARGIN));
+    let (width, height) =
+        (u64::from(AIMED_SIZE.0 - 2 * MARGIN), u64::from(AIMED_SIZE.1 - 2 * MARGIN));
     let side = |columns: u64| {
         let class_width = (width + u64::from(COLUMN_GAP)) / columns - u64::from(COLUMN_GAP);
-        let by_width = (class_width.saturating_sub(gutter.into()) / pictures).saturating_sub(GAP.into());
+        let by_width =
+            (class_width.saturating_sub(gutter.into()) / pictures).saturating_sub(GAP.into());
         let taken = u64::from(name_height() + (rows - 1) * GAP + ABOVE_LINE + BELOW_LINE);
-        let by_height = (height / classes.div_ceil(columns)).saturating_sub(taken) / u64::from(rows);
+        let by_height =
+            (height / classes.div_ceil(columns)).saturating_sub(taken) / u64::from(rows);
         by_width.min(by_height).min(LARGEST_CELL.into())
     };
     // Of columns that are equally good, the fewest.
-    let columns = (1..=classes.min(MOST_CLASS_COLUMNS)).rev().max_by_key(|&columns| side(columns)).unwrap_or(1);
+    let columns = (1..=classes.min(MOST_CLASS_COLUMNS))
+        .rev()
+        .max_by_key(|&columns| side(columns))
+        .unwrap_or(1);
     (columns, side(columns).max(SMALLEST_CELL.into()) as u32)
 }
 
@@ -229,7 +265,12 @@ fn name_height() -> u32 {
 }
 
 fn rectangle(left: u32, top: u32, width: u32, height: u32) -> Rectangle {
-    Rectangle { left: left as usize, top: top as usize, width: width as usize, height: height as usize }
+    Rectangle {
+        left: left as usize,
+        top: top as usize,
+        width: width as usize,
+        height: height as usize,
+    }
 }
 
 /// A title with a note behind it, on one baseline.
@@ -260,7 +301,13 @@ fn draw_unreadable(image: &mut RgbImage, cell: Rectangle, path: &Path) {
     for ((line, colour), place) in lines.into_iter().zip(0..) {
         let line = text::shortened(line, Style::Body, side.saturating_sub(8));
         let width = text::width(&line, Style::Body);
-        text::draw(image, (left + side.saturating_sub(width) / 2, first + place * line_height), &line, Style::Body, colour);
+        text::draw(
+            image,
+            (left + side.saturating_sub(width) / 2, first + place * line_height),
+            &line,
+            Style::Body,
+            colour,
+        );
     }
 }
 
@@ -273,9 +320,13 @@ fn heading(settings: &Settings<'_>) -> Vec<String> {
         Interpolation::Bicubic => "bicubic",
     };
     let resize = match preprocessing.resize {
-        ResizeMode::Crop { short_side } => format!("short side to {short_side} pixels, centre {size} × {size} cut out"),
+        ResizeMode::Crop { short_side } => {
+            format!("short side to {short_side} pixels, centre {size} × {size} cut out")
+        }
         ResizeMode::Squash => format!("both sides to {size} pixels, whatever the shape"),
-        ResizeMode::Letterbox => format!("long side to {size} pixels, the rest filled with the mean colour"),
+        ResizeMode::Letterbox => {
+            format!("long side to {size} pixels, the rest filled with the mean colour")
+        }
     };
     let mut lines = vec![format!("{EVALUATION}: {resize}; {filter}")];
     match (drawn, augmentation.kind) {
@@ -291,11 +342,15 @@ fn heading(settings: &Settings<'_>) -> Vec<String> {
                 AugmentationKind::Rand => "; two operations of RandAugment",
             };
             lines.push(format!(
-                "{AUGMENTED}: random crop of {smallest} to {largest} % of the area, width / height {narrowest:.2} to {widest:.2}, \
-                 to {size} × {size}, {filter}; mirrored in {flip} % of cases{operation}; as drawn in epoch {epoch} with seed {seed}"
+                "{AUGMENTED}: random crop of {smallest} to {largest} % of the area, width / \
+                 height {narrowest:.2} to {widest:.2}, \
+                 to {size} × {size}, {filter}; mirrored in {flip} % of cases{operation}; as drawn \
+                     in epoch {epoch} with seed {seed}"
             ));
         }
-        (None, AugmentationKind::None) => lines.push("training does not augment: it sees the same pixels".to_owned()),
+        (None, AugmentationKind::None) => {
+            lines.push("training does not augment: it sees the same pixels".to_owned())
+        }
         (None, AugmentationKind::Basic | AugmentationKind::Trivial | AugmentationKind::Rand) => {}
     }
     lines
@@ -308,12 +363,22 @@ fn footing(chosen: &[Chosen<'_>], settings: &Settings<'_>, unreadable: &[String]
     let left_out = settings.left_out;
     if !left_out.is_empty() {
         let named = left_out[..left_out.len().min(NAMED)].join(", ");
-        let more = if left_out.len() > NAMED { format!(" and {} more", left_out.len() - NAMED) } else { String::new() };
+        let more = if left_out.len() > NAMED {
+            format!(" and {} more", left_out.len() - NAMED)
+        } else {
+            String::new()
+        };
         let noun = if left_out.len() == 1 { "class is" } else { "classes are" };
         lines.push(format!("{} {noun} not shown: {named}{more}", left_out.len()));
     }
     let classes = chosen.iter().map(|class| class.class);
-    if lines.iter().chain(unreadable).map(String::as_str).chain(classes).any(text::has_missing_glyph) {
+    if lines
+        .iter()
+        .chain(unreadable)
+        .map(String::as_str)
+        .chain(classes)
+        .any(text::has_missing_glyph)
+    {
         lines.push("A box stands for a character that the built-in fonts do not have.".to_owned());
     }
     lines
@@ -342,6 +407,7 @@ fn copy(image: &mut RgbImage, area: Rectangle, picture: &RgbImage) {
 }
 
 fn rows_of(image: &mut RgbImage, area: Rectangle) -> impl Iterator<Item = &mut [u8]> {
-    let rows = image.pixels.chunks_exact_mut(image.width as usize * 3).skip(area.top).take(area.height);
+    let rows =
+        image.pixels.chunks_exact_mut(image.width as usize * 3).skip(area.top).take(area.height);
     rows.map(move |row| &mut row[area.left * 3..(area.left + area.width) * 3])
 }

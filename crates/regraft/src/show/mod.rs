@@ -1,5 +1,5 @@
-//! A picture of what the network really sees: pictures of each class as in evaluation, and beneath them the same ones as training
-//! augments them.
+//! A picture of what the network really sees: pictures of each class as in evaluation, and beneath
+//! them the same ones as training augments them.
 
 mod cells;
 mod layout;
@@ -34,9 +34,11 @@ pub struct ShowOptions {
     pub seed: u64,
     /// The epoch, counted from 0, whose augmentation is shown.
     pub epoch: u32,
-    /// Whether the augmented pictures are shown too. (Where training does not augment, they are left out in any case.)
+    /// Whether the augmented pictures are shown too. (Where training does not augment, they are
+    /// left out in any case.)
     pub augmented: bool,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail than is shown.
+    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
+    /// than is shown.
     pub full_decode: bool,
 }
 
@@ -94,7 +96,8 @@ pub enum ShowError {
     NothingAskedFor,
     /// The grid would take too much memory.
     #[error(
-        "the grid would have {width} x {height} pixels, more than {MOST_PIXELS}: show fewer pictures of a class, or fewer classes"
+        "the grid would have {width} x {height} pixels, more than {MOST_PIXELS}: show fewer \
+         pictures of a class, or fewer classes"
     )]
     TooLarge {
         /// Width in pixels.
@@ -129,17 +132,17 @@ struct Chosen<'a> {
     samples: Vec<u32>,
 }
 
-/// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row for evaluation and one for
-/// training.
+/// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row
+/// for evaluation and one for training.
 ///
-/// `samples` must be the whole list that training uses: a picture's augmentation depends on its place in it, and what is shown is
-/// exactly what a [`Loader`](regraft_data::loader::Loader) makes of that place with the same seed and epoch. Pictures that
-/// `decode` does not allow count as unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files
-/// alone.
+/// `samples` must be the whole list that training uses: a picture's augmentation depends on its
+/// place in it, and what is shown is exactly what a [`Loader`](regraft_data::loader::Loader) makes
+/// of that place with the same seed and epoch. Pictures that `decode` does not allow count as
+/// unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files alone.
 ///
 /// # Errors
-/// When there is nothing to show or too much, or the preprocessing or augmentation makes no sense. A file that cannot be read is no
-/// error: it is listed in the grid.
+/// When there is nothing to show or too much, or the preprocessing or augmentation makes no sense.
+/// A file that cannot be read is no error: it is listed in the grid.
 pub fn grid(
     samples: &[Sample],
     classes: &[String],
@@ -155,7 +158,8 @@ pub fn grid(
     }
     let chosen = choose(samples, classes, options)?;
     let left_out = classes[chosen.len()..].to_vec();
-    let drawn = (options.augmented && augmentation.kind != AugmentationKind::None).then_some((options.seed, options.epoch));
+    let drawn = (options.augmented && augmentation.kind != AugmentationKind::None)
+        .then_some((options.seed, options.epoch));
     let settings = layout::Settings { preprocessing, augmentation, drawn, left_out: &left_out };
     let layout = layout::Layout::new(&chosen, &settings);
     let (width, height) = layout.size();
@@ -177,8 +181,13 @@ pub fn grid(
     Ok(Grid { image, shown, unreadable, left_out_classes: left_out })
 }
 
-/// Draws pictures of each class that is shown, without replacement. Fewer pictures are a part of more.
-fn choose<'a>(samples: &[Sample], classes: &'a [String], options: &ShowOptions) -> Result<Vec<Chosen<'a>>, ShowError> {
+/// Draws pictures of each class that is shown, without replacement. Fewer pictures are a part of
+/// more.
+fn choose<'a>(
+    samples: &[Sample],
+    classes: &'a [String],
+    options: &ShowOptions,
+) -> Result<Vec<Chosen<'a>>, ShowError> {
     if samples.is_empty() {
         return Err(ShowError::NoPictures);
     }
@@ -192,12 +201,14 @@ fn choose<'a>(samples: &[Sample], classes: &'a [String], options: &ShowOptions) 
             }
         }
     }
-    let chosen = classes.iter().zip(members).zip(0..).take(options.classes).map(|((class, mut members), label)| {
-        let pictures = members.len();
-        Draws::new(options.seed, Purpose::Show, 0, label).shuffle(&mut members);
-        members.truncate(options.per_class);
-        Chosen { class, pictures, samples: members }
-    });
+    let chosen = classes.iter().zip(members).zip(0..).take(options.classes).map(
+        |((class, mut members), label)| {
+            let pictures = members.len();
+            Draws::new(options.seed, Purpose::Show, 0, label).shuffle(&mut members);
+            members.truncate(options.per_class);
+            Chosen { class, pictures, samples: members }
+        },
+    );
     Ok(chosen.collect())
 }
 
@@ -207,11 +218,11 @@ fn choose<'a>(samples: &[Sample], classes: &'a [String], options: &ShowOptions) 
 /// When the file cannot be written; what was there before still is.
 pub fn write_png(path: &Path, image: &RgbImage) -> Result<(), AtomicFileError> {
     atomic_file::write_with(path, |file| {
-        PngEncoder::new(file).write_image(&image.pixels, image.width, image.height, ExtendedColorType::Rgb8).map_err(|error| {
-            match error {
+        PngEncoder::new(file)
+            .write_image(&image.pixels, image.width, image.height, ExtendedColorType::Rgb8)
+            .map_err(|error| match error {
                 ImageError::IoError(error) => error,
                 error => io::Error::other(error),
-            }
-        })
+            })
     })
 }

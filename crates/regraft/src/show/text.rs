@@ -1,11 +1,15 @@
-//! Text on a picture, with fonts that are part of the program, so that it looks the same on every machine.
+//! Text on a picture, with fonts that are part of the program, so that it looks the same on every
+//! machine.
 //!
-//! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel bitmaps of nearly all characters
-//! up to U+FFFF, and so of the scripts in use (1.9 MB in the program). Beyond that, as for emoji, a box is drawn. Right-to-left
-//! text is put in its visual order and Arabic letters are joined; marks are drawn over the letter before them. Scripts that need
-//! more shaping (Devanagari, say) show their letters one by one.
+//! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel
+//! bitmaps of nearly all characters up to U+FFFF, and so of the scripts in use (1.9 MB in the
+//! program). Beyond that, as for emoji, a box is drawn. Right-to-left text is put in its visual
+//! order and Arabic letters are joined; marks are drawn over the letter before them. Scripts that
+//! need more shaping (Devanagari, say) show their letters one by one.
 
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width};
+use noto_sans_mono_bitmap::{
+    FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width,
+};
 use regraft_data::RgbImage;
 use unicode_bidi::BidiInfo;
 use unicode_width::UnicodeWidthChar;
@@ -80,7 +84,9 @@ impl Glyph {
 
 /// Whether a character only steers how others are shown.
 fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+    matches!(character,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
 /// Whether a character is drawn over the one before it.
@@ -90,7 +96,9 @@ fn is_mark(character: char) -> bool {
 
 /// Whether some character is drawn as a box.
 pub(super) fn has_missing_glyph(text: &str) -> bool {
-    text.chars().any(|character| !is_invisible(character) && matches!(Glyph::of(character, Style::Body), Glyph::Missing))
+    text.chars().any(|character| {
+        !is_invisible(character) && matches!(Glyph::of(character, Style::Body), Glyph::Missing)
+    })
 }
 
 /// The characters in the order in which they stand from left to right.
@@ -140,7 +148,11 @@ fn mirrored(character: char) -> char {
 /// The width of a line in pixels.
 pub(super) fn width(text: &str, style: Style) -> u32 {
     let advance = |character: char| {
-        if is_invisible(character) || is_mark(character) { 0 } else { Glyph::of(character, style).width(style) }
+        if is_invisible(character) || is_mark(character) {
+            0
+        } else {
+            Glyph::of(character, style).width(style)
+        }
     };
     visual_order(text).chars().map(advance).sum()
 }
@@ -155,7 +167,8 @@ pub(super) fn shortened(text: &str, style: Style, most: u32) -> String {
     shown
 }
 
-/// The text in lines that are no wider than `most` pixels, broken between words; a word that is too long alone is shortened.
+/// The text in lines that are no wider than `most` pixels, broken between words; a word that is too
+/// long alone is shortened.
 pub(super) fn wrapped(text: &str, style: Style, most: u32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -171,9 +184,15 @@ pub(super) fn wrapped(text: &str, style: Style, most: u32) -> Vec<String> {
     lines
 }
 
-/// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What lies outside the picture is left
-/// out.
-pub(super) fn draw(image: &mut RgbImage, (x, y): (u32, u32), text: &str, style: Style, colour: [u8; 3]) -> u32 {
+/// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What
+/// lies outside the picture is left out.
+pub(super) fn draw(
+    image: &mut RgbImage,
+    (x, y): (u32, u32),
+    text: &str,
+    style: Style,
+    colour: [u8; 3],
+) -> u32 {
     let (mut next, mut letter) = (x, (x, 0));
     for character in visual_order(text).chars().filter(|&character| !is_invisible(character)) {
         let glyph = Glyph::of(character, style);
@@ -190,7 +209,13 @@ pub(super) fn draw(image: &mut RgbImage, (x, y): (u32, u32), text: &str, style: 
     next
 }
 
-fn draw_glyph(image: &mut RgbImage, (left, top): (i64, i64), glyph: &Glyph, style: Style, colour: [u8; 3]) {
+fn draw_glyph(
+    image: &mut RgbImage,
+    (left, top): (i64, i64),
+    glyph: &Glyph,
+    style: Style,
+    colour: [u8; 3],
+) {
     let width = i64::from(glyph.width(style));
     match glyph {
         Glyph::Smooth(raster) => {
@@ -202,7 +227,8 @@ fn draw_glyph(image: &mut RgbImage, (left, top): (i64, i64), glyph: &Glyph, styl
         }
         Glyph::Bitmap(bitmap) => {
             let top = top + i64::from(style.baseline()) - i64::from(BITMAP_BASELINE);
-            for (row, column) in (0..16).flat_map(|row| (0..width).map(move |column| (row, column))) {
+            for (row, column) in (0..16).flat_map(|row| (0..width).map(move |column| (row, column)))
+            {
                 if bitmap.get_pixel(column as usize, row as usize) {
                     blend(image, (left + column, top + row), colour, 255);
                 }
@@ -210,8 +236,11 @@ fn draw_glyph(image: &mut RgbImage, (left, top): (i64, i64), glyph: &Glyph, styl
         }
         Glyph::Missing => {
             let rows = 3..=i64::from(style.line_height()) - 4;
-            for (row, column) in rows.clone().flat_map(|row| (1..width - 1).map(move |column| (row, column))) {
-                if row == *rows.start() || row == *rows.end() || column == 1 || column == width - 2 {
+            for (row, column) in
+                rows.clone().flat_map(|row| (1..width - 1).map(move |column| (row, column)))
+            {
+                if row == *rows.start() || row == *rows.end() || column == 1 || column == width - 2
+                {
                     blend(image, (left + column, top + row), colour, 255);
                 }
             }
@@ -227,7 +256,8 @@ fn blend(image: &mut RgbImage, (x, y): (i64, i64), colour: [u8; 3], coverage: u8
     let start = (y as usize * image.width as usize + x as usize) * 3;
     for (level, colour) in image.pixels[start..start + 3].iter_mut().zip(colour) {
         let coverage = u32::from(coverage);
-        *level = ((u32::from(*level) * (255 - coverage) + u32::from(colour) * coverage + 127) / 255) as u8;
+        *level = ((u32::from(*level) * (255 - coverage) + u32::from(colour) * coverage + 127) / 255)
+            as u8;
     }
 }
 
@@ -242,14 +272,29 @@ mod tests {
         let mut image = RgbImage::filled(100, 20, WHITE);
         draw(&mut image, (0, 0), text, Style::Body, [0; 3]);
         let row_length = image.width as usize * 3;
-        let is_inked = |column: usize| image.pixels.chunks(row_length).any(|row| row[column * 3..column * 3 + 3] != WHITE);
+        let is_inked = |column: usize| {
+            image.pixels.chunks(row_length).any(|row| row[column * 3..column * 3 + 3] != WHITE)
+        };
         (0..image.width).filter(|&column| is_inked(column as usize)).collect()
     }
 
     #[test]
     fn latin_and_other_scripts_have_glyphs_and_emoji_are_boxes() {
-        for text in ["hot dog", "Würstchen", "ŽŁ", "собака", "σκύλος", "狗", "いぬ", "개", "कुत्ता", "หมา", "כלב", "كلب", "…"]
-        {
+        for text in [
+            "hot dog",
+            "Würstchen",
+            "ŽŁ",
+            "собака",
+            "σκύλος",
+            "狗",
+            "いぬ",
+            "개",
+            "कुत्ता",
+            "หมา",
+            "כלב",
+            "كلب",
+            "…",
+        ] {
             assert!(!has_missing_glyph(text), "{text}");
             assert!(!inked_columns(text).is_empty(), "{text}");
         }
@@ -261,7 +306,9 @@ mod tests {
 
     #[test]
     fn widths_are_what_is_drawn() {
-        for (text, expected) in [("", 0), ("abc", 21), ("犬", 16), ("e\u{301}", 7), ("a\u{200d}b", 14), ("🌭", 7)] {
+        for (text, expected) in
+            [("", 0), ("abc", 21), ("犬", 16), ("e\u{301}", 7), ("a\u{200d}b", 14), ("🌭", 7)]
+        {
             assert_eq!(width(text, Style::Body), expected, "{text}");
             let end = draw(&mut RgbImage::filled(1, 1, WHITE), (5, 0), text, Style::Body, [0; 3]);
             assert_eq!(end, 5 + expected, "{text}");
@@ -287,8 +334,15 @@ mod tests {
     fn text_is_shortened_and_wrapped_to_fit() {
         assert_eq!(shortened("hotdog", Style::Body, 42), "hotdog");
         let short = shortened("hotdogs", Style::Body, 42);
-        assert!(short.starts_with("hotd") && short.ends_with('…') && width(&short, Style::Body) <= 42, "{short}");
-        assert_eq!(shortened("hotdog", Style::Body, 0), "…", "something is left even where nothing fits");
+        assert!(
+            short.starts_with("hotd") && short.ends_with('…') && width(&short, Style::Body) <= 42,
+            "{short}"
+        );
+        assert_eq!(
+            shortened("hotdog", Style::Body, 0),
+            "…",
+            "something is left even where nothing fits"
+        );
         assert_eq!(wrapped("one two three", Style::Body, 7 * 7), ["one two", "three"]);
         let lines = wrapped("one incomprehensible", Style::Body, 7 * 7);
         assert_eq!(lines.len(), 2);

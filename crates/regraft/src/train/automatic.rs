@@ -1,7 +1,8 @@
-//! How deep to train, decided by the images: the head is fitted, then a trial shows whether training all layers pays.
+//! How deep to train, decided by the images: the head is fitted, then a trial shows whether
+//! training all layers pays.
 //!
-//! The decision is a configuration like any other. It depends on the images and the seed alone, never on a clock, so `config.toml`
-//! repeats the run without another trial.
+//! The decision is a configuration like any other. It depends on the images and the seed alone,
+//! never on a clock, so `config.toml` repeats the run without another trial.
 
 use super::epoch::Trainer;
 use super::feed::Feed;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// The share of the training images that is held out to choose the epoch, if there is no validation set. The head is fitted to
-/// them as well in the end.
+/// The share of the training images that is held out to choose the epoch, if there is no validation
+/// set. The head is fitted to them as well in the end.
 const HELD_OUT: f64 = 0.15;
 
 /// What is to be trained.
@@ -32,7 +33,8 @@ pub(super) struct Decision {
 /// Whether there is time for a trial that trains on so many images and holds out so many.
 pub(super) type IsTime<'a> = dyn Fn(usize, usize) -> bool + 'a;
 
-/// Fits the head, and decides whether the backbone learns too. Images that are `checked` are not listed and decoded again.
+/// Fits the head, and decides whether the backbone learns too. Images that are `checked` are not
+/// listed and decoded again.
 pub(super) fn decide(
     config: &TrainConfig,
     checked: Option<CheckedPictures>,
@@ -40,7 +42,8 @@ pub(super) fn decide(
     cache: Option<&Arc<DecodedCache>>,
     report: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Decision, TrainError> {
-    let head_alone = TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
+    let head_alone =
+        TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } =
         set_up(&head_alone, cache, checked, report)?;
     let (feed, mut engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
@@ -56,7 +59,8 @@ pub(super) fn decide(
     let found = match part_for_trial(&pictures, 1.0 - accuracy, config.seed) {
         _ if epochs == 0 => Err(format!("without epochs {HEAD_ALONE}")),
         None => Err(format!(
-            "cross-validation leaves too few errors for a trial of training all layers ({:.1} % of the images are right): {HEAD_ALONE}",
+            "cross-validation leaves too few errors for a trial of training all layers ({:.1} % \
+             of the images are right): {HEAD_ALONE}",
             100.0 * accuracy
         )),
         Some(part) if !is_time(part.train.len(), part.validation.len()) => {
@@ -65,7 +69,9 @@ pub(super) fn decide(
         Some(part) => match try_all_layers(config, part, cache, report) {
             Ok(Some(trial)) if trial.pays() => Ok(trial),
             Ok(Some(trial)) => Err(format!("{}: {HEAD_ALONE}", in_words(&trial))),
-            Ok(None) | Err(TrainError::Diverged(_)) => Err(format!("a trial of training all layers diverged: {HEAD_ALONE}")),
+            Ok(None) | Err(TrainError::Diverged(_)) => {
+                Err(format!("a trial of training all layers diverged: {HEAD_ALONE}"))
+            }
             Err(error) => return Err(error),
         },
     };
@@ -77,7 +83,8 @@ pub(super) fn decide(
         }
     };
     let note = format!(
-        "{}: all layers learn, for {epochs} epochs, in about {} (--freeze backbone fits the head alone)",
+        "{}: all layers learn, for {epochs} epochs, in about {} (--freeze backbone fits the head \
+         alone)",
         in_words(&trial),
         String::from(expected(&trial, pictures.train.len(), epochs))
     );
@@ -96,7 +103,8 @@ pub(super) fn decide(
 fn in_words(trial: &TrialResult) -> String {
     let TrialResult { trained, held_out, loss, accuracy, .. } = trial;
     format!(
-        "training all layers on {trained} images for an epoch changes the loss on {held_out} held-out images from {:.3} to {:.3}, \
+        "training all layers on {trained} images for an epoch changes the loss on {held_out} \
+         held-out images from {:.3} to {:.3}, \
          their accuracy from {:.3} to {:.3}",
         loss[0], loss[1], accuracy[0], accuracy[1]
     )

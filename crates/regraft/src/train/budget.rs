@@ -1,8 +1,8 @@
-//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the best sequence that fits is
-//! planned.
+//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the
+//! best sequence that fits is planned.
 //!
-//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so that the run can be repeated to
-//! the bit.
+//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so
+//! that the run can be repeated to the bit.
 
 use super::automatic::{Decision, decide};
 use super::curvature::{BATCHES, ITERATIONS};
@@ -16,21 +16,26 @@ use crate::transfer::{frozen_nodes, lower_half};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderOptions, Transform};
-use regraft_nn::engine::{Engine, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update};
+use regraft_nn::engine::{
+    Engine, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update,
+};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a machine that grows warm, a slow disk.
+/// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a
+/// machine that grows warm, a slow disk.
 const PLANNED_SHARE: f64 = 0.85;
-/// Seconds for what no measurement covers: making the network, writing the run's files, and proving that frozen layers are the
-/// source's.
+/// Seconds for what no measurement covers: making the network, writing the run's files, and proving
+/// that frozen layers are the source's.
 const OVERHEAD: f64 = 1.5;
 /// Pictures that each measurement takes.
 const MEASURED: usize = 128;
-/// Batches that measuring the learning rate takes through the network, forward and backward and forward again.
+/// Batches that measuring the learning rate takes through the network, forward and backward and
+/// forward again.
 const MEASURED_BATCHES: usize = BATCHES * ITERATIONS;
-/// Epochs after a fitted head gain little (docs/recipes.md), so that more of them are not worth the wait.
+/// Epochs after a fitted head gain little (docs/recipes.md), so that more of them are not worth the
+/// wait.
 const MOST_EPOCHS: u32 = 3;
 
 /// How fast this machine works on a run's pictures. All times are in seconds.
@@ -59,7 +64,8 @@ pub struct Counts {
 
 impl Counts {
     fn of(pictures: &Pictures, batch: usize) -> Self {
-        let [train, validation, test] = [&pictures.train, &pictures.validation, &pictures.test].map(|samples| samples.len());
+        let [train, validation, test] =
+            [&pictures.train, &pictures.validation, &pictures.test].map(|samples| samples.len());
         Self { train, validation, test, batch: batch.min(train) }
     }
 }
@@ -71,7 +77,8 @@ impl Speed {
         scored * self.forward + counts.train as f64 * self.fit + OVERHEAD
     }
 
-    /// An epoch with the head that is fitted after it and its scoring; `None` if steps were not measured.
+    /// An epoch with the head that is fitted after it and its scoring; `None` if steps were not
+    /// measured.
     fn epoch(&self, counts: Counts) -> Option<f64> {
         let fitted = self.forward + self.fit;
         Some(counts.train as f64 * (self.step? + fitted) + counts.validation as f64 * self.forward)
@@ -116,24 +123,34 @@ pub(super) fn plan(
     }
     let asked = config;
     let config = &with_all_pictures(asked);
-    let measured = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
-    let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } = set_up(&measured, cache, None, report)?;
+    let measured =
+        TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
+    let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } =
+        set_up(&measured, cache, None, report)?;
     let counts = Counts::of(&pictures, resolved.batch_size);
     let seconds = budget.0.as_secs_f64();
     report(Event::Note("measuring the speed of this machine"));
     let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, report)?;
     let mut speed = Speed { forward, fit, step: None };
     // What is left, of what is planned with, when the fitted head stands.
-    let left = |speed: &Speed| seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts);
+    let left = |speed: &Speed| {
+        seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts)
+    };
     if left(&speed) < 0.0 {
         let needed = (started.elapsed().as_secs_f64() + speed.fitted(counts)) / PLANNED_SHARE;
         let needed = Interval(Duration::from_secs(needed.ceil() as u64));
         return Err(TrainError::SmallBudget { budget, needed, pictures: counts.train });
     }
     let decides = config.decides_depth();
-    let lowest = if decides { Freeze::None } else { config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph())) };
+    let lowest = if decides {
+        Freeze::None
+    } else {
+        config.freeze.clone().unwrap_or_else(|| lower_half(engine.graph()))
+    };
     // A step of anything takes longer than a pass forward.
-    if lowest != Freeze::Backbone && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward {
+    if lowest != Freeze::Backbone
+        && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward
+    {
         speed.step = Some(measure_steps(&mut *engine, &pictures, &loading, &resolved, &lowest)?);
     }
     if decides {
@@ -142,8 +159,10 @@ pub(super) fn plan(
         let checked = CheckedPictures { pictures, data_list };
         return plan_by_trial(asked, budget, (speed, counts), end, checked, cache, report);
     }
-    let epochs = speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
-    let mut planned = TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
+    let epochs =
+        speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
+    let mut planned =
+        TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
     let through = format!("fit the head ({:.0} pictures/s through the trunk)", 1.0 / forward);
     let (then, run) = if epochs == 0 {
         planned.freeze = Some(Freeze::Backbone);
@@ -154,16 +173,25 @@ pub(super) fn plan(
         let rate = 1.0 / speed.step.unwrap_or(f64::INFINITY);
         let name = String::from(lowest);
         let s = if epochs == 1 { "" } else { "s" };
-        let then = format!(", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} ({rate:.0} pictures/s in training)");
+        let then = format!(
+            ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} ({rate:.0} pictures/s \
+             in training)"
+        );
         (then, epoch * f64::from(epochs))
     };
     let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
-    let note = format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
-    Ok(Plan { config: planned, note, checked: Some(CheckedPictures { pictures, data_list }), fitted: None })
+    let note =
+        format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
+    Ok(Plan {
+        config: planned,
+        note,
+        checked: Some(CheckedPictures { pictures, data_list }),
+        fitted: None,
+    })
 }
 
-/// A plan whose depth a trial decides, if there is time for one: all layers for as many epochs as there is time for until `end`, or
-/// the fitted head.
+/// A plan whose depth a trial decides, if there is time for one: all layers for as many epochs as
+/// there is time for until `end`, or the fitted head.
 fn plan_by_trial(
     config: &TrainConfig,
     budget: Interval,
@@ -178,7 +206,9 @@ fn plan_by_trial(
     let is_time = |trained: usize, held_out: usize| {
         let trial = Counts { train: trained, validation: held_out, ..counts };
         let after = |seconds: f64| speed.epochs_within(seconds, counts) > 0;
-        speed.epoch(trial).is_some_and(|trial| after(left() - trial - speed.rate(counts).unwrap_or(0.0)))
+        speed
+            .epoch(trial)
+            .is_some_and(|trial| after(left() - trial - speed.rate(counts).unwrap_or(0.0)))
     };
     let Decision { config, note, fitted } = decide(config, Some(checked), &is_time, cache, report)?;
     let (checked, fitted) = fitted.unzip();
@@ -188,17 +218,27 @@ fn plan_by_trial(
     }
     let epochs = speed.epochs_within(left(), counts);
     let s = if epochs == 1 { "" } else { "s" };
-    let note = format!("{note}; plan for {budget}: {epochs} epoch{s} of {:.0} s", speed.epoch(counts).unwrap_or(0.0));
+    let note = format!(
+        "{note}; plan for {budget}: {epochs} epoch{s} of {:.0} s",
+        speed.epoch(counts).unwrap_or(0.0)
+    );
     let config = match epochs {
-        0 => TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), refit: false, val_fraction: Some(0.0), ..config },
+        0 => TrainConfig {
+            freeze: Some(Freeze::Backbone),
+            epochs: Some(0),
+            refit: false,
+            val_fraction: Some(0.0),
+            ..config
+        },
         epochs => TrainConfig { epochs: Some(epochs), ..config },
     };
     Ok(Plan { config, note, checked: None, fitted: None })
 }
 
-/// The configuration with nothing held out, so that the last epoch is kept, unless it asks for held-out pictures: what a tenth of
-/// the pictures teaches is worth more than what it tells about so few epochs (docs/recipes.md). A folder with pictures of its own
-/// for that picks the epoch by them.
+/// The configuration with nothing held out, so that the last epoch is kept, unless it asks for
+/// held-out pictures: what a tenth of the pictures teaches is worth more than what it tells about
+/// so few epochs (docs/recipes.md). A folder with pictures of its own for that picks the epoch by
+/// them.
 fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
     TrainConfig { val_fraction: config.val_fraction.or(Some(0.0)), ..config.clone() }
 }
@@ -229,7 +269,8 @@ fn measure_fit(
     Ok((forward, fit / images as f64))
 }
 
-/// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for its rate is 0.
+/// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for
+/// its rate is 0.
 fn measure_steps(
     engine: &mut dyn Engine,
     pictures: &Pictures,
@@ -242,12 +283,17 @@ fn measure_steps(
     // Where stages are unfrozen by and by, an epoch takes no longer than the last one.
     engine.freeze(frozen_nodes(engine.graph(), freeze, MOST_EPOCHS - 1)?);
     let steps = MEASURED.div_ceil(batch_size).max(2);
-    // The first step finds nothing ready, and the last ones have nobody who reads ahead: neither is measured.
+    // The first step finds nothing ready, and the last ones have nobody who reads ahead: neither is
+    // measured.
     let prepared = 1 + steps + loading.prefetch_batches;
-    let order: Vec<u32> = (0..pictures.train.len() as u32).cycle().take(prepared * batch_size).collect();
+    let order: Vec<u32> =
+        (0..pictures.train.len() as u32).cycle().take(prepared * batch_size).collect();
     let transform = Transform::Train { seed: config.seed, epoch: 0 };
-    let mut loader =
-        Loader::start(Arc::clone(&pictures.train), order, LoaderOptions { batch_size, transform, ..loading.clone() });
+    let mut loader = Loader::start(
+        Arc::clone(&pictures.train),
+        order,
+        LoaderOptions { batch_size, transform, ..loading.clone() },
+    );
     let rates = vec![0.0; engine.graph().nodes.len()];
     let mut started = Instant::now();
     for step in 0..=steps {
@@ -290,7 +336,10 @@ mod tests {
         // 13 s forward, 1 s of regression and the overhead; 6 s to measure the rate; 32 s an epoch.
         let speed = Speed { forward: 0.01, fit: 0.001, step: Some(0.02) };
         assert_eq!(speed.fitted(COUNTS), 14.0 + OVERHEAD);
-        assert_eq!([10.0, 53.0, 54.0, 86.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)), [0, 0, 1, 2, MOST_EPOCHS]);
+        assert_eq!(
+            [10.0, 53.0, 54.0, 86.0, 1e6].map(|seconds| speed.epochs_within(seconds, COUNTS)),
+            [0, 0, 1, 2, MOST_EPOCHS]
+        );
         assert_eq!(Speed { step: None, ..speed }.epochs_within(1e6, COUNTS), 0);
     }
 }

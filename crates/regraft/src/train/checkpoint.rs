@@ -1,15 +1,19 @@
-//! Checkpoints: all that a run needs to go on as though it had never been interrupted, each in a file of its own.
+//! Checkpoints: all that a run needs to go on as though it had never been interrupted, each in a
+//! file of its own.
 //!
-//! A checkpoint is a safetensors file. Its tensors are groups of networks (`network/layer4.0.conv1.weight`, `best/…`) and the
-//! optimiser's memory (`optimizer/…`), as far as training changes them: layers that are frozen are those of the source model. Its
-//! metadata holds the rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and renamed; the last
-//! two are kept, and besides them the last that was written between two epochs.
+//! A checkpoint is a safetensors file. Its tensors are groups of networks
+//! (`network/layer4.0.conv1.weight`, `best/…`) and the optimiser's memory (`optimizer/…`), as far
+//! as training changes them: layers that are frozen are those of the source model. Its metadata
+//! holds the rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and
+//! renamed; the last two are kept, and besides them the last that was written between two epochs.
 
 use super::identity::Identity;
 use super::state::{Scores, TrainState};
 use crate::file_error::FileError;
 use crate::hashing::{hash_tensors, hexadecimal};
-use crate::run_folder::{RunFolder, RunFolderError, checkpoint_files, checkpoint_name, checkpoint_place};
+use crate::run_folder::{
+    RunFolder, RunFolderError, checkpoint_files, checkpoint_name, checkpoint_place,
+};
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::weights::{self, NamedTensor, StorageType, WeightError};
 use serde::{Deserialize, Serialize};
@@ -68,7 +72,8 @@ pub enum CheckpointError {
     },
     /// There are checkpoints, but none can be used.
     #[error(
-        "every checkpoint of {folder} is damaged, so the run cannot go on:{}\nremove the folder {folder} to start the run over",
+        "every checkpoint of {folder} is damaged, so the run cannot go on:{}\nremove the folder \
+         {folder} to start the run over",
         damaged.iter().map(|error| format!("\n  {error}")).collect::<String>(),
         folder = folder.display()
     )]
@@ -98,8 +103,11 @@ impl Checkpoint {
             let learned = tensors.iter().filter(|(name, _)| is_learned(name));
             learned.map(|(name, values)| (name.clone(), values.clone())).collect()
         };
-        let mut groups: BTreeMap<String, State> =
-            state.tensors.iter().map(|(group, tensors)| (group.clone(), changed(tensors))).collect();
+        let mut groups: BTreeMap<String, State> = state
+            .tensors
+            .iter()
+            .map(|(group, tensors)| (group.clone(), changed(tensors)))
+            .collect();
         let mut network = engine.state();
         network.retain(|name, _| is_learned(name));
         groups.insert(NETWORK.into(), network);
@@ -109,18 +117,25 @@ impl Checkpoint {
         }
         Self {
             identity: identity.clone(),
-            state: TrainState { last_scores: Scores::default(), fitted_head: None, tensors: BTreeMap::new(), ..state.clone() },
+            state: TrainState {
+                last_scores: Scores::default(),
+                fitted_head: None,
+                tensors: BTreeMap::new(),
+                ..state.clone()
+            },
             groups,
         }
     }
 
-    /// Puts the run back to where it was. The engine must hold the network as it was before the first step.
+    /// Puts the run back to where it was. The engine must hold the network as it was before the
+    /// first step.
     ///
     /// # Errors
     /// When the tensors do not fit the engine's network.
     pub fn restore(self, engine: &mut dyn Engine) -> Result<TrainState, CheckpointError> {
         let Self { mut state, mut groups, .. } = self;
-        let misfit = |error: regraft_nn::engine::EngineError| CheckpointError::Misfit(error.to_string());
+        let misfit =
+            |error: regraft_nn::engine::EngineError| CheckpointError::Misfit(error.to_string());
         let start = engine.state();
         let optimizer = groups.remove(OPTIMIZER).unwrap_or_default();
         engine.load_optimizer_state(&optimizer).map_err(misfit)?;
@@ -144,12 +159,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When it cannot be written; those before are then all there.
-    pub fn write(self, folder: &RunFolder, shapes: &HashMap<String, Vec<usize>>) -> Result<PathBuf, CheckpointError> {
+    pub fn write(
+        self,
+        folder: &RunFolder,
+        shapes: &HashMap<String, Vec<usize>>,
+    ) -> Result<PathBuf, CheckpointError> {
         let Self { identity, state, groups } = self;
         let folder = folder.checkpoints();
         let path = folder.join(checkpoint_name(state.epoch, state.progress.images));
         let record = crate::model::json(&Record { form: FORM, identity, state });
-        let metadata = [(CHECKSUM.to_owned(), checksum(&record, &groups)), (RECORD.to_owned(), record)].into();
+        let metadata =
+            [(CHECKSUM.to_owned(), checksum(&record, &groups)), (RECORD.to_owned(), record)].into();
         let mut named = Vec::new();
         for (group, tensors) in groups {
             named.extend(tensors.into_iter().map(|(name, values)| NamedTensor {
@@ -158,7 +178,8 @@ impl Checkpoint {
                 values,
             }));
         }
-        weights::write_safetensors(&path, &named, &metadata, StorageType::F32).map_err(CheckpointError::Write)?;
+        weights::write_safetensors(&path, &named, &metadata, StorageType::F32)
+            .map_err(CheckpointError::Write)?;
         prune(&folder)?;
         Ok(path)
     }
@@ -170,22 +191,33 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
         let file = weights::read(path).map_err(|error| damaged(error.to_string()))?;
-        let text = |key: &str| file.metadata.get(key).ok_or_else(|| damaged(format!("its metadata lacks {key}")));
+        let text = |key: &str| {
+            file.metadata.get(key).ok_or_else(|| damaged(format!("its metadata lacks {key}")))
+        };
         let (record, expected) = (text(RECORD)?, text(CHECKSUM)?);
         let mut groups: BTreeMap<String, State> = BTreeMap::new();
         for NamedTensor { name, values, .. } in file.tensors {
-            let (group, name) = name.split_once('/').ok_or_else(|| damaged(format!("its tensor {name} is of no group")))?;
+            let (group, name) = name
+                .split_once('/')
+                .ok_or_else(|| damaged(format!("its tensor {name} is of no group")))?;
             groups.entry(group.to_owned()).or_default().insert(name.to_owned(), values);
         }
         if checksum(record, &groups) != *expected {
-            return Err(damaged("its content does not have the checksum that it was written with".into()));
+            return Err(damaged(
+                "its content does not have the checksum that it was written with".into(),
+            ));
         }
-        let form: Form = serde_json::from_str(record).map_err(|error| damaged(error.to_string()))?;
+        let form: Form =
+            serde_json::from_str(record).map_err(|error| damaged(error.to_string()))?;
         if form.form != FORM {
-            let reason = format!("it is of form {}, and this version of Regraft reads form {FORM}", form.form);
+            let reason = format!(
+                "it is of form {}, and this version of Regraft reads form {FORM}",
+                form.form
+            );
             return Err(damaged(reason));
         }
-        let Record { identity, state, .. } = serde_json::from_str(record).map_err(|error| damaged(error.to_string()))?;
+        let Record { identity, state, .. } =
+            serde_json::from_str(record).map_err(|error| damaged(error.to_string()))?;
         Ok(Self { identity, state, groups })
     }
 }
@@ -195,11 +227,14 @@ struct Form {
     form: u32,
 }
 
-/// The newest checkpoint of a run that is intact, and what is wrong with newer ones; `None` where none has been written.
+/// The newest checkpoint of a run that is intact, and what is wrong with newer ones; `None` where
+/// none has been written.
 ///
 /// # Errors
 /// When there are checkpoints and none is intact.
-pub fn latest(folder: &RunFolder) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
+pub fn latest(
+    folder: &RunFolder,
+) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
     intact(folder, |_| true)
 }
 
@@ -207,7 +242,9 @@ pub fn latest(folder: &RunFolder) -> Result<Option<(Checkpoint, Vec<CheckpointEr
 ///
 /// # Errors
 /// As [`latest`].
-pub fn latest_between_epochs(folder: &RunFolder) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
+pub fn latest_between_epochs(
+    folder: &RunFolder,
+) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
     intact(folder, is_between_epochs)
 }
 
@@ -226,7 +263,8 @@ fn intact(
     if damaged.is_empty() { Ok(None) } else { Err(CheckpointError::AllDamaged { folder, damaged }) }
 }
 
-/// Removes the checkpoints of a run that are further than `state`: damaged ones, or those of a way that is not taken again.
+/// Removes the checkpoints of a run that are further than `state`: damaged ones, or those of a way
+/// that is not taken again.
 ///
 /// # Errors
 /// When one cannot be removed.

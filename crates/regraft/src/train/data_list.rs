@@ -1,5 +1,5 @@
-//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted run finds the pictures that it
-//! began with, and which are others.
+//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted
+//! run finds the pictures that it began with, and which are others.
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::audit::{Listed, quick_notes};
@@ -29,8 +29,8 @@ struct Row {
     class: String,
     bytes: u64,
     sha256: String,
-    /// Below the folder that all pictures have in common, so that a data folder may be moved. Bytes that are not UTF-8 are
-    /// escaped, so that no two files have the same path here.
+    /// Below the folder that all pictures have in common, so that a data folder may be moved. Bytes
+    /// that are not UTF-8 are escaped, so that no two files have the same path here.
     path: String,
 }
 
@@ -38,7 +38,8 @@ struct Row {
 #[derive(Debug, thiserror::Error)]
 pub enum DataListError {
     /// A picture, which could be decoded a moment ago, cannot be read.
-    #[error("cannot read {path}: {source}; it was there when the run began to check the pictures", path = path.display())]
+    #[error("cannot read {path}: {source}; it was there when the run began to check the pictures",
+        path = path.display())]
     Picture {
         /// The picture.
         path: PathBuf,
@@ -64,9 +65,15 @@ impl DataList {
     /// # Errors
     /// [`DataListError::Picture`].
     pub fn of(pictures: &Pictures, workers: usize) -> Result<Self, DataListError> {
-        let parts = [("train", &pictures.train), ("validation", &pictures.validation), ("test", &pictures.test)];
-        let samples: Vec<(&str, &Sample)> =
-            parts.into_iter().flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample))).collect();
+        let parts = [
+            ("train", &pictures.train),
+            ("validation", &pictures.validation),
+            ("test", &pictures.test),
+        ];
+        let samples: Vec<(&str, &Sample)> = parts
+            .into_iter()
+            .flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample)))
+            .collect();
         let root = common_folder(samples.iter().map(|(_, sample)| sample.path.as_path()));
         let row = |place: usize| {
             let (part, sample) = samples[place];
@@ -82,16 +89,26 @@ impl DataList {
         hexadecimal(&Sha256::digest(self.text()))
     }
 
-    /// What the list shows without opening a picture: copies in several parts or classes, classes of very different sizes.
+    /// What the list shows without opening a picture: copies in several parts or classes, classes
+    /// of very different sizes.
     #[must_use]
     pub(super) fn notes(&self) -> Vec<String> {
-        quick_notes(self.rows.iter().map(|row| Listed { part: &row.part, class: &row.class, hash: &row.sha256, path: &row.path }))
+        quick_notes(self.rows.iter().map(|row| Listed {
+            part: &row.part,
+            class: &row.class,
+            hash: &row.sha256,
+            path: &row.path,
+        }))
     }
 
     fn text(&self) -> String {
         let mut text = "part,class,bytes,sha256,path\n".to_owned();
         for Row { part, class, bytes, sha256, path } in &self.rows {
-            text.push_str(&format!("{part},{},{bytes},{sha256},{}\n", csv_quoted(class), csv_quoted(path)));
+            text.push_str(&format!(
+                "{part},{},{bytes},{sha256},{}\n",
+                csv_quoted(class),
+                csv_quoted(path)
+            ));
         }
         text
     }
@@ -110,24 +127,30 @@ impl DataList {
     /// [`DataListError::Read`].
     pub fn read(path: &Path) -> Result<Self, DataListError> {
         let failed = |source| DataListError::Read { path: path.to_owned(), source };
-        let rows = csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?)
-            .deserialize()
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
+        let rows =
+            csv::Reader::from_reader(named_file::open(path).map_err(|error| failed(error.into()))?)
+                .deserialize()
+                .collect::<Result<_, _>>()
+                .map_err(failed)?;
         Ok(Self { rows })
     }
 
     /// How the pictures of `now` differ from these, a line for each picture.
     #[must_use]
     pub fn differences(&self, now: &Self) -> Vec<String> {
-        let by_path =
-            |list: &'_ Self| -> BTreeMap<String, Row> { list.rows.iter().map(|row| (row.path.clone(), row.clone())).collect() };
+        let by_path = |list: &'_ Self| -> BTreeMap<String, Row> {
+            list.rows.iter().map(|row| (row.path.clone(), row.clone())).collect()
+        };
         let (before, now) = (by_path(self), by_path(now));
         let mut found = Vec::new();
         for (path, row) in &before {
             match now.get(path) {
-                None => found.push(format!("{path} is gone ({} picture of {})", row.part, row.class)),
-                Some(other) if other.sha256 != row.sha256 => found.push(format!("{path} has another content")),
+                None => {
+                    found.push(format!("{path} is gone ({} picture of {})", row.part, row.class))
+                }
+                Some(other) if other.sha256 != row.sha256 => {
+                    found.push(format!("{path} has another content"))
+                }
                 Some(other) if other != row => {
                     let place = |row: &Row| format!("{}/{}", row.part, row.class);
                     found.push(format!("{path} was in {} and is in {}", place(row), place(other)));
@@ -136,13 +159,21 @@ impl DataList {
             }
         }
         let new = now.iter().filter(|(path, _)| !before.contains_key(*path));
-        found.extend(new.map(|(path, row)| format!("{path} is new ({} picture of {})", row.part, row.class)));
+        found.extend(
+            new.map(|(path, row)| format!("{path} is new ({} picture of {})", row.part, row.class)),
+        );
         found
     }
 }
 
-fn row_of(part: &str, sample: &Sample, classes: &[String], root: &Path) -> Result<Row, DataListError> {
-    let (bytes, hash) = hashed(&sample.path).map_err(|source| DataListError::Picture { path: sample.path.clone(), source })?;
+fn row_of(
+    part: &str,
+    sample: &Sample,
+    classes: &[String],
+    root: &Path,
+) -> Result<Row, DataListError> {
+    let (bytes, hash) = hashed(&sample.path)
+        .map_err(|source| DataListError::Picture { path: sample.path.clone(), source })?;
     Ok(Row {
         part: part.to_owned(),
         class: classes.get(sample.label as usize).cloned().unwrap_or_default(),
@@ -161,7 +192,8 @@ fn hashed(path: &Path) -> io::Result<(u64, [u8; 32])> {
 
 /// The deepest folder that holds all files.
 fn common_folder<'a>(mut paths: impl Iterator<Item = &'a Path>) -> PathBuf {
-    let mut common = paths.next().and_then(Path::parent).unwrap_or_else(|| Path::new("")).to_owned();
+    let mut common =
+        paths.next().and_then(Path::parent).unwrap_or_else(|| Path::new("")).to_owned();
     for path in paths {
         while !path.starts_with(&common) && common.pop() {}
     }

@@ -18,11 +18,14 @@ use regraft_base::adam::AdamSettings;
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::Sample;
 use regraft_data::shown::shown;
-use regraft_nn::engine::{Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update};
+use regraft_nn::engine::{
+    Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes is the [`TrainState`].
+/// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes
+/// is the [`TrainState`].
 pub(super) struct Trainer<'a> {
     pub config: &'a TrainConfig,
     pub engine: &'a mut dyn Engine,
@@ -58,7 +61,11 @@ impl<'a> Trainer<'a> {
         stop: &'a AtomicBool,
     ) -> Self {
         Self {
-            multipliers: transfer::rate_multipliers(engine.graph(), config.head_rate_multiplier(), config.layer_decay),
+            multipliers: transfer::rate_multipliers(
+                engine.graph(),
+                config.head_rate_multiplier(),
+                config.layer_decay,
+            ),
             optimizer: match config.optimizer {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum: config.momentum },
                 OptimizerName::AdamW => Optimizer::AdamW(AdamSettings::default()),
@@ -74,7 +81,8 @@ impl<'a> Trainer<'a> {
             engine,
             pictures,
             feed,
-            class_weights: (config.balance == Balance::Weights).then(|| class_weights(&pictures.train, pictures.classes.len())),
+            class_weights: (config.balance == Balance::Weights)
+                .then(|| class_weights(&pictures.train, pictures.classes.len())),
             side: config.image_size.unwrap_or(0) as usize,
             stop,
             rate_test: None,
@@ -88,15 +96,18 @@ impl<'a> Trainer<'a> {
     pub(super) fn order(&self, epoch: u32) -> Vec<u32> {
         let Self { config, pictures, .. } = self;
         let mut order: Vec<u32> = match config.balance {
-            Balance::Sampling => balanced_order(&pictures.train, pictures.classes.len(), config.seed, epoch),
+            Balance::Sampling => {
+                balanced_order(&pictures.train, pictures.classes.len(), config.seed, epoch)
+            }
             Balance::None | Balance::Weights => (0..pictures.train.len() as u32).collect(),
         };
         Draws::new(self.config.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
         order
     }
 
-    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also where an error ends the
-    /// epoch; one that [is a stop](TrainError::is_stop) says that the run was asked to end there.
+    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also
+    /// where an error ends the epoch; one that [is a stop](TrainError::is_stop) says that the run
+    /// was asked to end there.
     pub fn run_epoch(
         &mut self,
         state: &mut TrainState,
@@ -118,7 +129,9 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), TrainError> {
         let seed = self.config.seed;
         let freeze = self.config.freeze.as_ref();
-        let frozen = freeze.map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, state.epoch))?;
+        let frozen = freeze.map_or(Ok(0), |freeze| {
+            transfer::frozen_nodes(self.engine.graph(), freeze, state.epoch)
+        })?;
         self.engine.freeze(frozen);
         let rest = self.order(state.epoch).split_off(state.progress.images);
         let Self { config, engine, pictures, feed, class_weights, side, .. } = self;
@@ -126,20 +139,25 @@ impl<'a> Trainer<'a> {
         let mut batches = feed.batches(state.epoch, rest, self.stop, report)?;
         let before = state.progress;
         let started = Instant::now();
-        // A step's pictures are counted when the step is made: a state between two parts of one could not go on.
+        // A step's pictures are counted when the step is made: a state between two parts of one
+        // could not go on.
         let mut progress = state.progress;
         while let Some(batch) = batches.next() {
             let mut batch = batch?;
             let TrainState { steps_done, epoch, .. } = *state;
             let position = progress.images as u32;
             let rest = pictures.train.len() - state.progress.images;
-            let step_images = rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
+            let step_images =
+                rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
             let done = progress.images - state.progress.images;
             let is_last = done + batch.labels.len() >= step_images;
             let part = StepPart { step_images, accumulate: done > 0, is_last };
-            let mix = mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
+            let mix =
+                mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
             let targets = mix.map(|mix| mix::targets(mix, &mut batch.labels, *side, classes));
-            let weights = class_weights.as_ref().map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
+            let weights = class_weights
+                .as_ref()
+                .map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
             let step = TrainBatch {
                 input: Input { mix, ..batch.input() },
                 target: targets.as_deref().map_or(Target::Labels(&batch.labels), Target::Values),
@@ -161,7 +179,8 @@ impl<'a> Trainer<'a> {
                 Some(test) => test.rate(steps_done),
                 None => peak_rate(config, state) * schedule_factor(config, pictures, steps_done),
             };
-            let rates: Vec<f32> = self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
+            let rates: Vec<f32> =
+                self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
             engine.update(&Update {
                 optimizer: self.optimizer,
                 learning_rates: &rates,
@@ -196,8 +215,13 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's row is the last of the state's.
-    fn finish_epoch(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+    /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's
+    /// row is the last of the state's.
+    fn finish_epoch(
+        &mut self,
+        state: &mut TrainState,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), TrainError> {
         self.check_weights(state)?;
         state.fitted_head = self.fit_again(state, report)?;
         self.score_epoch(state, report)?;
@@ -223,11 +247,13 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the weights only through the next
-    /// step's losses, so it misses what the last step does.
+    /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the
+    /// weights only through the next step's losses, so it misses what the last step does.
     fn check_weights(&self, state: &TrainState) -> Result<(), TrainError> {
         let found = self.engine.first_not_finite();
-        found.map_or(Ok(()), |(name, value)| Err(self.diverged(state, format!("after its last step, {name} holds {value}"))))
+        found.map_or(Ok(()), |(name, value)| {
+            Err(self.diverged(state, format!("after its last step, {name} holds {value}")))
+        })
     }
 
     /// Refuses an epoch whose network gives images no finite loss.
@@ -235,7 +261,10 @@ impl<'a> Trainer<'a> {
         let Scores { validation, test } = &state.last_scores;
         for (part, scored) in [("validation", validation), ("test", test)] {
             if scored.as_ref().is_some_and(|scored| scored.evaluation.loss.is_none()) {
-                return Err(self.diverged(state, format!("after its last step, the {part} loss is not finite")));
+                return Err(self.diverged(
+                    state,
+                    format!("after its last step, the {part} loss is not finite"),
+                ));
             }
         }
         Ok(())
@@ -259,16 +288,25 @@ impl<'a> Trainer<'a> {
         report: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), TrainError> {
         let Self { feed, stop, config, engine, .. } = self;
-        state.last_scores = average::with_kept(state, *engine, |engine| -> Result<_, TrainError> {
-            let validation = feed.score(engine, Part::Validation, stop, report)?;
-            let test = if config.test_each_epoch { feed.score(engine, Part::Test, stop, report)? } else { None };
-            Ok(Scores { validation, test })
-        })?;
+        state.last_scores =
+            average::with_kept(state, *engine, |engine| -> Result<_, TrainError> {
+                let validation = feed.score(engine, Part::Validation, stop, report)?;
+                let test = if config.test_each_epoch {
+                    feed.score(engine, Part::Test, stop, report)?
+                } else {
+                    None
+                };
+                Ok(Scores { validation, test })
+            })?;
         Ok(())
     }
 
     /// Scores a part's pictures with the weights as they are; `None` where there are none.
-    pub fn score(&mut self, part: Part, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Option<Scored>, TrainError> {
+    pub fn score(
+        &mut self,
+        part: Part,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Option<Scored>, TrainError> {
         self.feed.score(self.engine, part, self.stop, report)
     }
 }
@@ -280,22 +318,29 @@ fn peak_rate(config: &TrainConfig, state: &TrainState) -> f32 {
 
 /// What the schedule makes of that at a step, counted from 0.
 fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
-    let steps_per_epoch = pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize)) as u64;
+    let steps_per_epoch =
+        pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize))
+            as u64;
     let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
     schedule::factor(config.schedule, step, steps, warmup)
 }
 
-/// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's `clip_grad_norm_` has it.
+/// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's
+/// `clip_grad_norm_` has it.
 fn clip_scale(limit: Option<f32>, norm: f64) -> f32 {
     limit.map_or(1.0, |limit| (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32)
 }
 
-/// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes where they are of one size.
+/// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes
+/// where they are of one size.
 pub(super) fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
-    counts.iter().map(|&count| (samples.len() as f64 / (classes * count.max(1)) as f64) as f32).collect()
+    counts
+        .iter()
+        .map(|&count| (samples.len() as f64 / (classes * count.max(1)) as f64) as f32)
+        .collect()
 }
 
 /// Each picture's weight: its class's, or the mean of its targets'.
@@ -304,18 +349,23 @@ fn picture_weights(class_weights: &[f32], labels: &[u32], targets: Option<&[f32]
         None => labels.iter().map(|&label| class_weights[label as usize]).collect(),
         Some(targets) => {
             let rows = targets.chunks_exact(class_weights.len());
-            rows.map(|row| row.iter().zip(class_weights).map(|(target, weight)| target * weight).sum()).collect()
+            rows.map(|row| {
+                row.iter().zip(class_weights).map(|(target, weight)| target * weight).sum()
+            })
+            .collect()
         }
     }
 }
 
-/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as many as of any other (up to
-/// one), in turn until all of the class have come and then again. Each epoch begins with others.
+/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as
+/// many as of any other (up to one), in turn until all of the class have come and then again. Each
+/// epoch begins with others.
 fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> Vec<u32> {
     let mut order = Vec::with_capacity(samples.len());
     for class in 0..classes {
-        let mut members: Vec<u32> =
-            (0..samples.len() as u32).filter(|&place| samples[place as usize].label as usize == class).collect();
+        let mut members: Vec<u32> = (0..samples.len() as u32)
+            .filter(|&place| samples[place as usize].label as usize == class)
+            .collect();
         Draws::new(seed, Purpose::Shuffle, epoch, 1 + class as u32).shuffle(&mut members);
         let share = samples.len() / classes + usize::from(class < samples.len() % classes);
         order.extend(members.iter().cycle().take(if members.is_empty() { 0 } else { share }));
@@ -334,7 +384,9 @@ fn check_finite(
 ) -> Result<(), TrainError> {
     let path = |&index: &u32| pictures.train[index as usize].path.clone();
     let what = match losses.iter().position(|loss| !loss.is_finite()) {
-        Some(place) => format!("the loss of {} is {}", shown(&path(&batch.indices[place])), losses[place]),
+        Some(place) => {
+            format!("the loss of {} is {}", shown(&path(&batch.indices[place])), losses[place])
+        }
         None => match gradient_norm {
             Some(norm) if !norm.is_finite() => format!("the norm of the gradient is {norm}"),
             _ => return Ok(()),
@@ -342,7 +394,10 @@ fn check_finite(
     };
     Err(TrainError::Diverged(Box::new(Divergence {
         epoch: state.epoch + 1,
-        step: Some(RefusedStep { number: state.steps_done + 1, pictures: batch.indices.iter().map(path).collect() }),
+        step: Some(RefusedStep {
+            number: state.steps_done + 1,
+            pictures: batch.indices.iter().map(path).collect(),
+        }),
         what,
         learning_rate: peak_rate(config, state),
         kept: None,
@@ -356,14 +411,19 @@ mod tests {
     /// Nine pictures of the first class, two of the second and one of the third.
     fn unbalanced() -> Vec<Sample> {
         let label = |place: u32| if place < 9 { 0 } else { 1 + u32::from(place == 11) };
-        (0..12).map(|place| Sample { path: place.to_string().into(), label: label(place) }).collect()
+        (0..12)
+            .map(|place| Sample { path: place.to_string().into(), label: label(place) })
+            .collect()
     }
 
     #[test]
     fn weights_make_up_for_sizes() {
         assert_eq!(class_weights(&unbalanced(), 3), [12.0 / 27.0, 2.0, 4.0]);
         assert_eq!(picture_weights(&[0.5, 2.0], &[1, 0], None), [2.0, 0.5]);
-        assert_eq!(picture_weights(&[0.5, 2.0], &[1, 0], Some(&[0.25, 0.75, 1.0, 0.0])), [1.625, 0.5]);
+        assert_eq!(
+            picture_weights(&[0.5, 2.0], &[1, 0], Some(&[0.25, 0.75, 1.0, 0.0])),
+            [1.625, 0.5]
+        );
     }
 
     #[test]
@@ -376,7 +436,10 @@ mod tests {
         assert_eq!([0, 1, 2].map(|class| of(&order, class).len()), [4, 4, 4]);
         assert_eq!(of(&order, 2), [11; 4]);
         let rare = of(&order, 1);
-        assert_eq!([9, 10].map(|place| rare.iter().filter(|&&found| found == place).count()), [2, 2]);
+        assert_eq!(
+            [9, 10].map(|place| rare.iter().filter(|&&found| found == place).count()),
+            [2, 2]
+        );
         let seen: std::collections::BTreeSet<u32> =
             (0..12).flat_map(|epoch| of(&balanced_order(&samples, 3, 1, epoch), 0)).collect();
         assert_eq!(seen.len(), 9, "all come in time");

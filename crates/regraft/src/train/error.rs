@@ -80,21 +80,27 @@ pub enum TrainError {
     #[error(transparent)]
     Diverged(Box<Divergence>),
     /// Something asked the run to stop, and all is saved.
-    #[error("stopped {place}; all is saved. Go on with: regraft train --resume {}", folder.display())]
+    #[error("stopped {place}; all is saved. Go on with: regraft train --resume {}", folder.display(
+        ))]
     Stopped { folder: PathBuf, place: String },
     /// The run that is to go on was asked for something else.
     #[error(
-        "{} cannot go on, for it would not be the same run:{}\nput it back as it was, or start another run",
+        "{} cannot go on, for it would not be the same run:{}\nput it back as it was, or start \
+         another run",
         folder.display(),
         list(differences)
     )]
     OtherRun { folder: PathBuf, differences: Vec<String> },
     /// A range test of a run that makes no steps.
-    #[error("a head that is fitted to a frozen trunk is not trained in steps, so that there is no rate to find; {TO_MAKE_STEPS}")]
+    #[error(
+        "a head that is fitted to a frozen trunk is not trained in steps, so that there is no \
+         rate to find; {TO_MAKE_STEPS}"
+    )]
     NoRate,
     /// A budget in which not even the head can be fitted.
     #[error(
-        "a budget of {} is too small for {pictures} pictures on this machine: with the fitted head alone the run would take about {1}; use \
+        "a budget of {} is too small for {pictures} pictures on this machine: with the fitted \
+         head alone the run would take about {1}; use \
          --budget {1} or more",
         String::from(*budget),
         String::from(*needed)
@@ -102,7 +108,8 @@ pub enum TrainError {
     SmallBudget { budget: Interval, needed: Interval, pictures: usize },
     /// A budget from scratch.
     #[error(
-        "--budget begins with a head that is fitted to a source model's features, and from scratch there are none; use --epochs"
+        "--budget begins with a head that is fitted to a source model's features, and from \
+         scratch there are none; use --epochs"
     )]
     BudgetFromScratch,
     /// No epoch has ended.
@@ -127,7 +134,8 @@ fn list(lines: &[String]) -> String {
 /// A training whose numbers are not finite.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the training diverged in {}: {what}. {}{} Lower --lr (it is {learning_rate:?}), or lengthen --warmup.{}",
+    "the training diverged in {}: {what}. {}{} Lower --lr (it is {learning_rate:?}), or lengthen \
+     --warmup.{}",
     self.place(),
     if step.is_some() { "The step was not applied. " } else { "The epoch was discarded. " },
     kept.as_ref().map_or_else(

@@ -1,4 +1,5 @@
-//! What goes into a run besides its configuration, what it tells while it goes on, and what it leaves.
+//! What goes into a run besides its configuration, what it tells while it goes on, and what it
+//! leaves.
 
 use crate::config::Interval;
 use crate::metrics::Evaluation;
@@ -18,11 +19,12 @@ pub struct Output {
     pub force: bool,
     /// Whether the run in `folder`, which must be named, goes on.
     pub resume: bool,
-    /// The time in which a new run is to end: how deep and how long it trains is planned to fit, and the configuration's own
-    /// `epochs` do not count. The plan stands in the run's `config.toml` as ordinary options, which repeat it without looking at
-    /// a clock.
+    /// The time in which a new run is to end: how deep and how long it trains is planned to fit,
+    /// and the configuration's own `epochs` do not count. The plan stands in the run's
+    /// `config.toml` as ordinary options, which repeat it without looking at a clock.
     pub budget: Option<Interval>,
-    /// Set, by a signal's handler or another thread, to end the run after the step that is being made; everything is saved then.
+    /// Set, by a signal's handler or another thread, to end the run after the step that is being
+    /// made; everything is saved then.
     pub stop: Arc<AtomicBool>,
 }
 

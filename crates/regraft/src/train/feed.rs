@@ -4,7 +4,8 @@ use super::{Event, TrainError};
 use crate::config::TrainConfig;
 use crate::evaluate::{Scored, Scorer, evaluate};
 use crate::features::{
-    FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint, trunk_output,
+    FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint,
+    trunk_output,
 };
 use crate::pictures::Pictures;
 use crate::transfer;
@@ -62,7 +63,8 @@ pub(super) struct Feed<'a> {
 const MOST_VIEW_BYTES: u64 = 2 << 30;
 
 impl<'a> Feed<'a> {
-    /// The feed of a run, and the engine that learns from it: `engine`, or its head where the trunk is frozen in all epochs.
+    /// The feed of a run, and the engine that learns from it: `engine`, or its head where the trunk
+    /// is frozen in all epochs.
     pub fn new(
         config: &'a TrainConfig,
         mut engine: Box<dyn Engine>,
@@ -71,15 +73,28 @@ impl<'a> Feed<'a> {
     ) -> Result<(Self, Box<dyn Engine>), TrainError> {
         let graph = engine.graph();
         let last = config.epoch_count().saturating_sub(1);
-        let frozen = config.freeze.as_ref().map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
+        let frozen = config
+            .freeze
+            .as_ref()
+            .map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
         // Mixed pictures have features of their own, for which the whole network is needed.
         let mixes = config.mixup > 0.0 || config.cutmix > 0.0;
         let is_frozen = frozen == graph.backbone() && config.feature_cache && !mixes;
-        let mut feed =
-            Self { config, pictures, loading, store: None, trunk: None, evaluated: [None, None, None], views: Vec::new() };
-        if config.feature_cache && (is_frozen || config.head_start() == crate::config::HeadStart::Fit) {
+        let mut feed = Self {
+            config,
+            pictures,
+            loading,
+            store: None,
+            trunk: None,
+            evaluated: [None, None, None],
+            views: Vec::new(),
+        };
+        if config.feature_cache
+            && (is_frozen || config.head_start() == crate::config::HeadStart::Fit)
+        {
             let fingerprint = trunk_fingerprint(&mut *engine, &loading.preprocessing)?;
-            feed.store = cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+            feed.store =
+                cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
         }
         if !is_frozen {
             return Ok((feed, engine));
@@ -88,7 +103,8 @@ impl<'a> Feed<'a> {
         let head = HeadEngine::new(&*engine, &config.device, config.threads)?;
         feed.trunk = Some(engine);
         let views = view_count(config).unwrap_or(0).min(config.epoch_count());
-        let bytes = (pictures.train.len() as u64 * channels as u64 * 4).saturating_mul(u64::from(views));
+        let bytes =
+            (pictures.train.len() as u64 * channels as u64 * 4).saturating_mul(u64::from(views));
         if bytes <= MOST_VIEW_BYTES {
             feed.views = (0..views).map(|_| None).collect();
         }
@@ -96,7 +112,8 @@ impl<'a> Feed<'a> {
     }
 
     fn view_loading(&self, epoch: u32) -> LoaderOptions {
-        let transform = Transform::Train { seed: self.config.seed, epoch: view(self.config, epoch) };
+        let transform =
+            Transform::Train { seed: self.config.seed, epoch: view(self.config, epoch) };
         LoaderOptions { transform, ..self.loading.clone() }
     }
 
@@ -122,7 +139,11 @@ impl<'a> Feed<'a> {
             }
         }
         let normalisation = loading.preprocessing.normalisation();
-        let loader = Loader::start(Arc::clone(&self.pictures.train), order, LoaderOptions { batch_size, ..loading });
+        let loader = Loader::start(
+            Arc::clone(&self.pictures.train),
+            order,
+            LoaderOptions { batch_size, ..loading },
+        );
         match &mut self.trunk {
             Some(trunk) => {
                 let (node, _) = trunk_output(trunk.graph())?;
@@ -151,18 +172,27 @@ impl<'a> Feed<'a> {
                 report(Event::Scoring { part: part.name(), done, total });
                 flow(stop)
             };
-            return Ok(Some(evaluate(engine, &samples, classes, self.loading.clone(), &mut progress)?));
+            return Ok(Some(evaluate(
+                engine,
+                &samples,
+                classes,
+                self.loading.clone(),
+                &mut progress,
+            )?));
         }
         let batch = self.loading.batch_size;
         let features = self.evaluated(None, part, stop, report)?;
         let mut scorer = Scorer::new(classes);
-        for (rows, samples) in features.values.chunks(batch * features.channels).zip(samples.chunks(batch)) {
+        for (rows, samples) in
+            features.values.chunks(batch * features.channels).zip(samples.chunks(batch))
+        {
             scorer.add(&engine.evaluate(Input::values(rows), samples.len())?, samples.iter());
         }
         Ok(Some(scorer.finish()?))
     }
 
-    /// Features of a part's pictures as in evaluation. `engine` computes them where the feed has no trunk of its own.
+    /// Features of a part's pictures as in evaluation. `engine` computes them where the feed has no
+    /// trunk of its own.
     pub fn evaluated(
         &mut self,
         engine: Option<&mut dyn Engine>,
@@ -181,7 +211,8 @@ impl<'a> Feed<'a> {
         Ok(self.evaluated[place].insert(features))
     }
 
-    /// Features of the training pictures in each of the views that the configuration names beside the plain one.
+    /// Features of the training pictures in each of the views that the configuration names beside
+    /// the plain one.
     pub fn augmented(
         &mut self,
         mut engine: Option<&mut dyn Engine>,
@@ -201,8 +232,8 @@ impl<'a> Feed<'a> {
         Ok(found)
     }
 
-    /// Features of the training images in the plain view and in each that the configuration names, by the engine's backbone as
-    /// it is now. None of them are kept.
+    /// Features of the training images in the plain view and in each that the configuration names,
+    /// by the engine's backbone as it is now. None of them are kept.
     pub fn fresh(
         &mut self,
         engine: &mut dyn Engine,
@@ -248,7 +279,9 @@ impl<'a> Feed<'a> {
         let trunk: &mut dyn Engine = match (&mut self.trunk, engine) {
             (Some(trunk), _) => &mut **trunk,
             (None, Some(engine)) => engine,
-            (None, None) => return Err(FeaturesError::NoTrunk { architecture: "the network".into() }.into()),
+            (None, None) => {
+                return Err(FeaturesError::NoTrunk { architecture: "the network".into() }.into());
+            }
         };
         let found = features(trunk, samples, loading, self.store.as_mut(), &mut progress)?;
         for error in self.store.iter_mut().flat_map(FeatureStore::take_errors) {
@@ -312,7 +345,13 @@ pub(super) enum Batches<'a> {
     /// Of features that the trunk computes on the way.
     Trunk { loader: Loader, normalisation: Normalisation, trunk: &'a mut dyn Engine, node: usize },
     /// Of features in memory.
-    Kept { features: &'a Features, samples: &'a [Sample], order: Vec<u32>, next: usize, batch_size: usize },
+    Kept {
+        features: &'a Features,
+        samples: &'a [Sample],
+        order: Vec<u32>,
+        next: usize,
+        batch_size: usize,
+    },
 }
 
 impl Batches<'_> {
@@ -327,16 +366,27 @@ impl Batches<'_> {
                     Ok(batch) => batch,
                     Err(error) => return Some(Err(error.into())),
                 };
-                let features = trunk.features(Input::pixels(&batch.pixels, *normalisation), batch.labels.len(), *node);
+                let features = trunk.features(
+                    Input::pixels(&batch.pixels, *normalisation),
+                    batch.labels.len(),
+                    *node,
+                );
                 let (labels, indices) = (batch.labels.clone(), batch.indices.clone());
                 loader.recycle(batch);
                 let content = features.map(Content::Features).map_err(TrainError::from);
                 Some(content.map(|content| Batch { content, labels, indices }))
             }
             Self::Kept { features, samples, order, next, batch_size } => {
-                let indices = order.get(*next..order.len().min(*next + *batch_size)).filter(|rest| !rest.is_empty())?.to_vec();
+                let indices = order
+                    .get(*next..order.len().min(*next + *batch_size))
+                    .filter(|rest| !rest.is_empty())?
+                    .to_vec();
                 *next += indices.len();
-                let rows = indices.iter().flat_map(|&index| features.row(index as usize)).copied().collect();
+                let rows = indices
+                    .iter()
+                    .flat_map(|&index| features.row(index as usize))
+                    .copied()
+                    .collect();
                 let labels = indices.iter().map(|&index| samples[index as usize].label).collect();
                 Some(Ok(Batch { content: Content::Features(rows), labels, indices }))
             }
@@ -345,7 +395,11 @@ impl Batches<'_> {
 
     /// Gives a batch's memory back.
     pub fn recycle(&self, batch: Batch) {
-        if let (Self::Pictures(loader, _), Batch { content: Content::Pixels(pixels, _), labels, indices }) = (self, batch) {
+        if let (
+            Self::Pictures(loader, _),
+            Batch { content: Content::Pixels(pixels, _), labels, indices },
+        ) = (self, batch)
+        {
             loader.recycle(loader::Batch { pixels, labels, indices });
         }
     }

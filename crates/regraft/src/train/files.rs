@@ -19,7 +19,8 @@ pub(super) fn row_of_best(state: &TrainState) -> Option<&EpochRow> {
     state.rows.iter().find(|row| state.best.is_some_and(|best| best.epoch == row.epoch))
 }
 
-/// Writes the model file with the network that the state holds as its best, whose epoch has this row.
+/// Writes the model file with the network that the state holds as its best, whose epoch has this
+/// row.
 pub(super) fn write_model(
     folder: &RunFolder,
     model: &mut Model,
@@ -27,7 +28,8 @@ pub(super) fn write_model(
     row: &EpochRow,
     test_accuracy: Option<f64>,
 ) -> Result<(), ModelError> {
-    let metrics = Metrics { epoch: row.epoch, val_accuracy: row.validation_accuracy, test_accuracy };
+    let metrics =
+        Metrics { epoch: row.epoch, val_accuracy: row.validation_accuracy, test_accuracy };
     model.metadata.insert(keys::METRICS.into(), json(&metrics));
     match state.tensors.get(BEST) {
         Some(best) => model.save_with(best, &folder.model()),
@@ -36,9 +38,16 @@ pub(super) fn write_model(
 }
 
 /// Writes the epochs that are over as rows and as a picture.
-pub(super) fn write_progress(folder: &RunFolder, config: &TrainConfig, state: &TrainState) -> Result<(), TrainError> {
+pub(super) fn write_progress(
+    folder: &RunFolder,
+    config: &TrainConfig,
+    state: &TrainState,
+) -> Result<(), TrainError> {
     epochs::write_epochs(&folder.metrics(), &state.rows)?;
-    let name = folder.path().file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+    let name = folder
+        .path()
+        .file_name()
+        .map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
     let marked = state.best.filter(|_| config.keep == Keep::Best).map(|best| best.epoch);
     match (&state.head_fit, state.rows.len()) {
         (_, 0) => {}
@@ -98,7 +107,11 @@ pub(super) fn summary(state: TrainState, ended: &Ended<'_>) -> Summary {
         head_fit: state.head_fit,
         head_reuse: ended.head_reuse.clone(),
         frozen: ended.frozen,
-        skipped_images: pictures.skipped.iter().map(|error| error.path.display().to_string()).collect(),
+        skipped_images: pictures
+            .skipped
+            .iter()
+            .map(|error| error.path.display().to_string())
+            .collect(),
         regraft_version: env!("CARGO_PKG_VERSION").into(),
         notes: state.notes,
     }

@@ -1,5 +1,5 @@
-//! What a fitted head needs before the backbone can learn from it: gradients that every image adds to, and a rate that the loss
-//! bears.
+//! What a fitted head needs before the backbone can learn from it: gradients that every image adds
+//! to, and a rate that the loss bears.
 
 use super::Event;
 use super::TrainError;
@@ -11,18 +11,22 @@ use crate::config::OptimizerName;
 use crate::transfer;
 use regraft_nn::engine::{Engine, EngineError};
 
-/// The root mean square to which a fitted head's logits are scaled down. A head that fits its training images closely has large
-/// logits (7 for the hand signs of docs/recipes.md): its images have next to no gradient, and the loss bends so sharply that only
-/// tiny steps are stable. Smaller logits change no answer, and the head is fitted again after each epoch.
+/// The root mean square to which a fitted head's logits are scaled down. A head that fits its
+/// training images closely has large logits (7 for the hand signs of docs/recipes.md): its images
+/// have next to no gradient, and the loss bends so sharply that only tiny steps are stable. Smaller
+/// logits change no answer, and the head is fitted again after each epoch.
 const LOGITS: f64 = 1.0;
-/// With momentum 0.9, steps of gradient descent are stable up to a rate of 3.8 / curvature; those of small batches need a fraction
-/// of that. Times `1 - momentum`, for momentum multiplies what a rate comes to.
+/// With momentum 0.9, steps of gradient descent are stable up to a rate of 3.8 / curvature; those
+/// of small batches need a fraction of that. Times `1 - momentum`, for momentum multiplies what a
+/// rate comes to.
 const SHARE: f64 = 4.0;
-/// The highest rate that is chosen, however flat the loss: at twice that, the first epoch on trash (docs/recipes.md) cost 5 points.
+/// The highest rate that is chosen, however flat the loss: at twice that, the first epoch on trash
+/// (docs/recipes.md) cost 5 points.
 const HIGHEST: f64 = 1e-3;
 
 impl Trainer<'_> {
-    /// Scales a fitted head down and measures the learning rate, unless one is given, if the backbone is to learn.
+    /// Scales a fitted head down and measures the learning rate, unless one is given, if the
+    /// backbone is to learn.
     pub(super) fn prepare_steps(
         &mut self,
         state: &mut TrainState,
@@ -30,7 +34,8 @@ impl Trainer<'_> {
     ) -> Result<(), TrainError> {
         let last = self.config.epoch_count().saturating_sub(1);
         let freeze = self.config.freeze.as_ref();
-        let learning = freeze.map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, last))?;
+        let learning = freeze
+            .map_or(Ok(0), |freeze| transfer::frozen_nodes(self.engine.graph(), freeze, last))?;
         if learning == self.engine.graph().backbone() {
             return Ok(());
         }
@@ -44,12 +49,16 @@ impl Trainer<'_> {
         let mut curvature = 0.0;
         for batch in &batches {
             let classes = self.pictures.classes.len();
-            let found = largest_curvature(self.engine, batch, classes, self.loss, &self.multipliers)?;
+            let found =
+                largest_curvature(self.engine, batch, classes, self.loss, &self.multipliers)?;
             curvature += found / batches.len() as f64;
         }
         self.engine.freeze(frozen);
-        let rate = (SHARE * f64::from(1.0 - self.config.momentum) / curvature.max(f64::MIN_POSITIVE)).min(HIGHEST) as f32;
-        let note = format!("the learning rate is {rate:.1e}: the curvature of the loss is {curvature:.0}");
+        let rate = (SHARE * f64::from(1.0 - self.config.momentum)
+            / curvature.max(f64::MIN_POSITIVE))
+        .min(HIGHEST) as f32;
+        let note =
+            format!("the learning rate is {rate:.1e}: the curvature of the loss is {curvature:.0}");
         report(Event::Note(&note));
         state.notes.push(note);
         state.measured_rate = Some(rate);
@@ -57,7 +66,10 @@ impl Trainer<'_> {
     }
 
     /// The first batches of the first epoch.
-    fn first_batches(&mut self, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Vec<Batch>, TrainError> {
+    fn first_batches(
+        &mut self,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<Batch>, TrainError> {
         let mut order = self.order(0);
         order.truncate(self.rate_batches.saturating_mul(self.config.batch_size));
         let mut batches = self.feed.batches(0, order, self.stop, report)?;

@@ -21,8 +21,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 impl Trainer<'_> {
-    /// Fits the head to the features of the training images and puts it into the engine. The state's rows get one of epoch 0.
-    /// Returns what heads that did not see the images say of them, if the run holds nothing out.
+    /// Fits the head to the features of the training images and puts it into the engine. The
+    /// state's rows get one of epoch 0. Returns what heads that did not see the images say of them,
+    /// if the run holds nothing out.
     pub fn fit_head(
         &mut self,
         state: &mut TrainState,
@@ -36,13 +37,15 @@ impl Trainer<'_> {
         let Self { engine, pictures, .. } = self;
         let images = pictures.train.len();
         let predictions = pictures.validation.is_empty().then(|| {
-            fit.out_of_fold = Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
+            fit.out_of_fold =
+                Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
             predictions(&out_of_fold, &pictures.train, &pictures.classes)
         });
         put_head(&mut **engine, &classifier)?;
         if let Some(chosen) = fit.chosen() {
             let note = format!(
-                "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold cross-validation gets {:.1} % of them right",
+                "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold \
+                 cross-validation gets {:.1} % of them right",
                 images,
                 if fit.views > 1 { format!(" in {} views each", fit.views) } else { String::new() },
                 fit.strength,
@@ -81,24 +84,36 @@ impl Trainer<'_> {
     }
 
     /// The head that fits the features of the training images. The engine stays as it is.
-    pub(super) fn solve_head(&mut self, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Fitted, TrainError> {
+    pub(super) fn solve_head(
+        &mut self,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Fitted, TrainError> {
         let started = Instant::now();
         let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
         let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
-        let fitted = solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)?;
+        let fitted = solve(
+            config,
+            &pictures.train,
+            pictures.classes.len(),
+            prior.as_ref(),
+            &views,
+            stop,
+            report,
+        )?;
         Ok(Fitted { seconds: started.elapsed().as_secs_f64(), ..fitted })
     }
 
-    /// Whether the head is fitted again after each epoch: a head fitted to the source's features does not fit those of a backbone
-    /// that has learned.
+    /// Whether the head is fitted again after each epoch: a head fitted to the source's features
+    /// does not fit those of a backbone that has learned.
     fn fits_again(&self) -> bool {
-        self.config.head_start() == HeadStart::Fit && self.engine.frozen() < self.engine.graph().backbone()
+        self.config.head_start() == HeadStart::Fit
+            && self.engine.frozen() < self.engine.graph().backbone()
     }
 
-    /// The head's tensors that fit the backbone as it is after an epoch, or its running average if there is one. None of the
-    /// engine's tensors change.
+    /// The head's tensors that fit the backbone as it is after an epoch, or its running average if
+    /// there is one. None of the engine's tensors change.
     pub(super) fn fit_again(
         &mut self,
         state: &TrainState,
@@ -110,23 +125,44 @@ impl Trainer<'_> {
         let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
         let views: Vec<&Features> = views.iter().collect();
-        let fitted = solve(config, &pictures.train, pictures.classes.len(), prior.as_ref(), &views, stop, report)?;
+        let fitted = solve(
+            config,
+            &pictures.train,
+            pictures.classes.len(),
+            prior.as_ref(),
+            &views,
+            stop,
+            report,
+        )?;
         Ok(Some(head_tensors(&**engine, &fitted.classifier)))
     }
 }
 
 impl Trainer<'_> {
-    /// Fits the head of the kept network again, to the training images and the held-out ones. The state's best network gets it.
-    pub fn refit(&mut self, state: &mut TrainState, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<(), TrainError> {
+    /// Fits the head of the kept network again, to the training images and the held-out ones. The
+    /// state's best network gets it.
+    pub fn refit(
+        &mut self,
+        state: &mut TrainState,
+        report: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), TrainError> {
         let Some(best) = state.tensors.get(BEST) else { return Ok(()) };
         self.engine.load_state(best)?;
         let Self { config, engine, pictures, feed, stop, prior, .. } = self;
         let mut features = feed.plain(&mut **engine, Part::Train, stop, report)?;
         let held_out = feed.plain(&mut **engine, Part::Validation, stop, report)?;
         features.values.extend(held_out.values);
-        let samples: Vec<Sample> = pictures.train.iter().chain(&*pictures.validation).cloned().collect();
-        let Fitted { classifier, fit, .. } =
-            solve(config, &samples, pictures.classes.len(), prior.as_ref(), &[&features], stop, report)?;
+        let samples: Vec<Sample> =
+            pictures.train.iter().chain(&*pictures.validation).cloned().collect();
+        let Fitted { classifier, fit, .. } = solve(
+            config,
+            &samples,
+            pictures.classes.len(),
+            prior.as_ref(),
+            &[&features],
+            stop,
+            report,
+        )?;
         let head = head_tensors(&**engine, &classifier);
         state.tensors.entry(BEST.into()).or_default().extend(head);
         state.head_fit = Some(fit);
@@ -158,7 +194,13 @@ fn solve(
         report(Event::Fitting { done, total });
         flow(stop)
     };
-    let options = FitOptions { classes, class_weights: weights.as_deref(), prior, seed: config.seed, threads: config.threads };
+    let options = FitOptions {
+        classes,
+        class_weights: weights.as_deref(),
+        prior,
+        seed: config.seed,
+        threads: config.threads,
+    };
     Ok(fit_head(views, &labels, options, &mut progress)?)
 }
 
@@ -175,7 +217,10 @@ fn listed(matches: &[LabelMatch]) -> String {
 }
 
 /// Makes a classifier the engine's head.
-pub(super) fn put_head(engine: &mut dyn Engine, classifier: &LinearClassifier) -> Result<(), EngineError> {
+pub(super) fn put_head(
+    engine: &mut dyn Engine,
+    classifier: &LinearClassifier,
+) -> Result<(), EngineError> {
     let mut tensors = engine.state();
     tensors.extend(head_tensors(engine, classifier));
     engine.load_state(&tensors)
@@ -186,7 +231,8 @@ fn head_tensors(engine: &dyn Engine, classifier: &LinearClassifier) -> State {
     let head = engine.graph().backbone();
     let of_head = engine.parameters().iter().filter(|parameter| parameter.node >= head);
     let tensors = of_head.map(|parameter| {
-        let values = if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
+        let values =
+            if parameter.role == Role::Weight { &classifier.weight } else { &classifier.bias };
         (parameter.name.clone(), values.clone())
     });
     tensors.collect()

@@ -1,4 +1,5 @@
-//! What makes a run that run: its options, pictures and source. A checkpoint goes on only where they are the same.
+//! What makes a run that run: its options, pictures and source. A checkpoint goes on only where
+//! they are the same.
 
 use super::data_list::DataList;
 use crate::config::{Difference, Schedule, TrainConfig, WITHOUT_EFFECT, differences, options};
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of `data` and `exclude` is compared
-/// by the pictures, that of `weights` by the tensors; `on_nan` says what is to be done from now on.
+/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of
+/// `data` and `exclude` is compared by the pictures, that of `weights` by the tensors; `on_nan`
+/// says what is to be done from now on.
 const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
 
 /// What a run was asked for, and what it runs on.
@@ -46,8 +48,8 @@ impl Identity {
         }
     }
 
-    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing where it may. Pictures that
-    /// differ are not among them: [`DataList::differences`] names them.
+    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing
+    /// where it may. Pictures that differ are not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
         let mut found = self.option_differences(&now.config, epochs_done);
@@ -66,7 +68,9 @@ impl Identity {
             Some(value) => value.to_string(),
         };
         let constant = |config: &Map<String, Value>| {
-            config.get("schedule").is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
+            config
+                .get("schedule")
+                .is_some_and(|schedule| *schedule == serde_json::json!(Schedule::Constant))
         };
         // Options that a former version did not know had their defaults.
         let known = serde_json::from_value::<TrainConfig>(Value::Object(self.config.clone()));
@@ -76,14 +80,20 @@ impl Identity {
             if FREE.contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str()) {
                 continue;
             }
-            let mut line =
-                format!("--{} was {} and is {}", name.replace('_', "-"), words(before.as_ref()), words(after.as_ref()));
+            let mut line = format!(
+                "--{} was {} and is {}",
+                name.replace('_', "-"),
+                words(before.as_ref()),
+                words(after.as_ref())
+            );
             if name == "epochs" {
                 let enough = after.as_ref().and_then(Value::as_u64) >= Some(u64::from(epochs_done));
                 match (constant(&self.config), enough) {
                     (true, true) => continue,
                     (true, false) => line.push_str(&format!(", but {epochs_done} are done")),
-                    (false, _) => line.push_str(", which only a --schedule constant can change under way"),
+                    (false, _) => {
+                        line.push_str(", which only a --schedule constant can change under way")
+                    }
                 }
             }
             found.push(line);
@@ -91,19 +101,24 @@ impl Identity {
         found
     }
 
-    /// What may make the numbers of a run that goes on differ in rounding from one that was not interrupted, in words.
+    /// What may make the numbers of a run that goes on differ in rounding from one that was not
+    /// interrupted, in words.
     #[must_use]
     pub fn remarks(&self, now: &Self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.instruction_set != now.instruction_set {
             remarks.push(format!(
-                "the run began with the instruction set {} and goes on with {}, which rounds differently: the weights will not be, to the \
+                "the run began with the instruction set {} and goes on with {}, which rounds \
+                 differently: the weights will not be, to the \
                  bit, those of a run on one machine (REGRAFT_ISA={0} asks for the first)",
                 self.instruction_set, now.instruction_set
             ));
         }
         if self.version != now.version {
-            remarks.push(format!("the run began with Regraft {} and goes on with {}", self.version, now.version));
+            remarks.push(format!(
+                "the run began with Regraft {} and goes on with {}",
+                self.version, now.version
+            ));
         }
         remarks
     }

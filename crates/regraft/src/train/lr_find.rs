@@ -1,5 +1,5 @@
-//! The learning-rate range test (Smith 2017): steps at a rate that rises from far too small to far too large, on a network of its
-//! own.
+//! The learning-rate range test (Smith 2017): steps at a rate that rises from far too small to far
+//! too large, on a network of its own.
 
 use super::epoch::Trainer;
 use super::feed::Feed;
@@ -33,7 +33,8 @@ pub struct LrFind {
     pub suggestion: Option<f64>,
     /// The rate at the smallest smoothed loss: training there is about to fail.
     pub minimum: Option<f64>,
-    /// Whether the loss rose beyond four times its smallest value, or was no number, before the last step.
+    /// Whether the loss rose beyond four times its smallest value, or was no number, before the
+    /// last step.
     pub ended_early: bool,
     /// What it ran on, in words.
     pub device: String,
@@ -44,12 +45,16 @@ const SMOOTHING: f64 = 0.9;
 /// A smoothed loss of so many times the smallest ends the test.
 const LOST: f64 = 4.0;
 
-/// Makes the steps of `test` with the data, options and source of a run with this configuration. Nothing is written, and nothing
-/// of it goes into a run that comes after.
+/// Makes the steps of `test` with the data, options and source of a run with this configuration.
+/// Nothing is written, and nothing of it goes into a run that comes after.
 ///
 /// # Errors
 /// As [`super::train`] before its first step.
-pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<LrFind, TrainError> {
+pub fn lr_find(
+    config: &TrainConfig,
+    test: RateTest,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<LrFind, TrainError> {
     if config.epoch_count() == 0 {
         return Err(TrainError::NoRate);
     }
@@ -66,8 +71,13 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
         trainer.prepare_steps(&mut state, report)?;
     }
     trainer.rate_test = Some(test);
-    let mut found =
-        LrFind { points: Vec::new(), suggestion: None, minimum: None, ended_early: false, device: trainer.engine.device() };
+    let mut found = LrFind {
+        points: Vec::new(),
+        suggestion: None,
+        minimum: None,
+        ended_early: false,
+        device: trainer.engine.device(),
+    };
     while (found.points.len() as u64) < test.steps && !found.ended_early {
         // The epoch's sums up to the step before.
         let mut last = (0.0, 0);
@@ -95,27 +105,42 @@ pub fn lr_find(config: &TrainConfig, test: RateTest, report: &mut (dyn FnMut(Eve
 }
 
 impl LrFind {
-    /// Takes the step that a state has just made; `last` is the sum of the epoch's losses, and its pictures, before it.
+    /// Takes the step that a state has just made; `last` is the sum of the epoch's losses, and its
+    /// pictures, before it.
     fn add(&mut self, state: &TrainState, last: &mut (f64, usize)) {
         let (sum, images) = (state.progress.loss_sum, state.progress.images);
         let loss = (sum - last.0) / (images - last.1) as f64;
         *last = (sum, images);
         let step = self.points.len() as i32;
         // The average without the start's zero, as Adam's is corrected.
-        let before = self.points.last().map_or(0.0, |point| point.smoothed_loss * (1.0 - SMOOTHING.powi(step)));
-        let smoothed_loss = (SMOOTHING * before + (1.0 - SMOOTHING) * loss) / (1.0 - SMOOTHING.powi(step + 1));
-        let smallest = self.points.iter().map(|point| point.smoothed_loss).fold(f64::INFINITY, f64::min);
+        let before = self
+            .points
+            .last()
+            .map_or(0.0, |point| point.smoothed_loss * (1.0 - SMOOTHING.powi(step)));
+        let smoothed_loss =
+            (SMOOTHING * before + (1.0 - SMOOTHING) * loss) / (1.0 - SMOOTHING.powi(step + 1));
+        let smallest =
+            self.points.iter().map(|point| point.smoothed_loss).fold(f64::INFINITY, f64::min);
         self.ended_early = smoothed_loss > LOST * smallest;
-        self.points.push(RatePoint { learning_rate: state.progress.learning_rate, loss, smoothed_loss });
+        self.points.push(RatePoint {
+            learning_rate: state.progress.learning_rate,
+            loss,
+            smoothed_loss,
+        });
     }
 
-    /// Finds the steepest fall and the minimum. Steps are equally far apart in the rate's logarithm.
+    /// Finds the steepest fall and the minimum. Steps are equally far apart in the rate's
+    /// logarithm.
     fn judge(&mut self) {
-        let minimum = self.points.iter().min_by(|one, other| one.smoothed_loss.total_cmp(&other.smoothed_loss));
+        let minimum = self
+            .points
+            .iter()
+            .min_by(|one, other| one.smoothed_loss.total_cmp(&other.smoothed_loss));
         self.minimum = minimum.map(|point| point.learning_rate);
         // Over five steps, for single ones are noise.
-        let falls =
-            self.points.windows(5).map(|window| (window[4].smoothed_loss - window[0].smoothed_loss, window[2].learning_rate));
+        let falls = self.points.windows(5).map(|window| {
+            (window[4].smoothed_loss - window[0].smoothed_loss, window[2].learning_rate)
+        });
         let steepest = falls.min_by(|(one, _), (other, _)| one.total_cmp(other));
         self.suggestion = steepest.filter(|(fall, _)| *fall < 0.0).map(|(_, rate)| rate);
     }
@@ -138,14 +163,28 @@ mod tests {
         };
         let points = (0..61).map(|step| {
             let exponent = -6.0 + f64::from(step) * 0.1;
-            RatePoint { learning_rate: 10f64.powf(exponent), loss: loss(exponent), smoothed_loss: loss(exponent) }
+            RatePoint {
+                learning_rate: 10f64.powf(exponent),
+                loss: loss(exponent),
+                smoothed_loss: loss(exponent),
+            }
         });
-        let mut found =
-            LrFind { points: points.collect(), suggestion: None, minimum: None, ended_early: false, device: String::new() };
+        let mut found = LrFind {
+            points: points.collect(),
+            suggestion: None,
+            minimum: None,
+            ended_early: false,
+            device: String::new(),
+        };
         found.judge();
-        let (suggestion, minimum) =
-            (found.suggestion.expect("it falls").log10(), found.minimum.expect("there are points").log10());
-        assert!((-2.9..=-1.1).contains(&suggestion) && (minimum + 1.0).abs() < 0.01, "{suggestion} {minimum}");
+        let (suggestion, minimum) = (
+            found.suggestion.expect("it falls").log10(),
+            found.minimum.expect("there are points").log10(),
+        );
+        assert!(
+            (-2.9..=-1.1).contains(&suggestion) && (minimum + 1.0).abs() < 0.01,
+            "{suggestion} {minimum}"
+        );
         found.points.iter_mut().for_each(|point| point.smoothed_loss = 1.0);
         found.judge();
         assert_eq!(found.suggestion, None);

@@ -49,12 +49,17 @@ use state::{BEST, Best, Scores, TrainState};
 use std::path::Path;
 use std::time::Instant;
 
-/// Fine-tunes a source model on the pictures of a folder, or goes on with a run that was interrupted.
+/// Fine-tunes a source model on the pictures of a folder, or goes on with a run that was
+/// interrupted.
 ///
 /// # Errors
-/// When an option, the folder, a picture or the weight file is wrong, before anything is written; or when the training diverges, a
-/// file cannot be written, or the run was asked to stop.
-pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Outcome, TrainError> {
+/// When an option, the folder, a picture or the weight file is wrong, before anything is written;
+/// or when the training diverges, a file cannot be written, or the run was asked to stop.
+pub fn train(
+    config: &TrainConfig,
+    output: &Output,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Outcome, TrainError> {
     let started = Instant::now();
     let beginning = begin(config, output)?;
     if let Beginning::Ended(outcome) = beginning {
@@ -64,31 +69,49 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     let is_new = matches!(beginning, Beginning::New);
     let (config, plan, checked, fitted) = match output.budget {
         None if is_new && config.decides_depth() => {
-            let Decision { config, note, fitted } = automatic::decide(config, None, &|_, _| true, cache.as_ref(), report)?;
+            let Decision { config, note, fitted } =
+                automatic::decide(config, None, &|_, _| true, cache.as_ref(), report)?;
             let (checked, fitted) = fitted.unzip();
             (config, Some(note), checked, fitted)
         }
         None => (config.clone(), None, None, None),
         Some(budget) => {
-            let Plan { config, note, checked, fitted } = budget::plan(config, budget, started, cache.as_ref(), report)?;
+            let Plan { config, note, checked, fitted } =
+                budget::plan(config, budget, started, cache.as_ref(), report)?;
             (config, Some(note), checked, fitted)
         }
     };
     plan.iter().for_each(|note| report(Event::Note(note)));
-    let Setup { config, source, pictures, data_list, notes, identity, loading, engine, mut model, parameters, matches, prior } =
-        set_up(&config, cache.as_ref(), checked, report)?;
+    let Setup {
+        config,
+        source,
+        pictures,
+        data_list,
+        notes,
+        identity,
+        loading,
+        engine,
+        mut model,
+        parameters,
+        matches,
+        prior,
+    } = set_up(&config, cache.as_ref(), checked, report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
     let (folder, mut state) = match beginning {
         Beginning::Resumed(resumed) => {
-            let (folder, state) = resumed.restore(&config, &identity, &data_list, &mut *engine, report)?;
+            let (folder, state) =
+                resumed.restore(&config, &identity, &data_list, &mut *engine, report)?;
             write_restored(&folder, &config, &mut model, &state)?;
             (folder, state)
         }
-        Beginning::Over(folder, note) => (folder, TrainState::new(notes.into_iter().chain([note]).collect())),
+        Beginning::Over(folder, note) => {
+            (folder, TrainState::new(notes.into_iter().chain([note]).collect()))
+        }
         _ => {
             let name = run_name(&config.data)?;
-            let (folder, renamed) = RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
+            let (folder, renamed) =
+                RunFolder::create(&output.parent, &name, output.folder.as_deref(), output.force)?;
             (folder, TrainState::new(notes.into_iter().chain(renamed).collect()))
         }
     };
@@ -133,7 +156,8 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         saver.save(trainer.engine, &state)?;
     }
     while state.epoch < config.epoch_count() && !is_out_of_patience(&config, &state) {
-        let mut after_step = |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
+        let mut after_step =
+            |engine: &dyn Engine, state: &TrainState| saver.save_where_due(engine, state);
         match (trainer.run_epoch(&mut state, &mut after_step, report), &start) {
             (Ok(()), _) => {}
             (Err(error), _) if error.is_stop() => {
@@ -148,8 +172,12 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
                 continue;
             }
             (Err(error), _) => {
-                if matches!(error, TrainError::Loader(_) | TrainError::Evaluate(_) | TrainError::Features(_)) {
-                    // The steps before are good. Should they not be saved either, the first error is the one to report.
+                if matches!(
+                    error,
+                    TrainError::Loader(_) | TrainError::Evaluate(_) | TrainError::Features(_)
+                ) {
+                    // The steps before are good. Should they not be saved either, the first error
+                    // is the one to report.
                     let _ = saver.save(trainer.engine, &state);
                 }
                 return Err(name_kept_model(error, &folder, &state));
@@ -168,7 +196,8 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         report(Event::Note(&note));
         state.notes.push(note);
     }
-    // The test pictures are scored once, with the weights that the run leaves; they never choose anything.
+    // The test pictures are scored once, with the weights that the run leaves; they never choose
+    // anything.
     let kept = row_of_best(&state).cloned().ok_or(TrainError::NoEpoch)?;
     if let Some(warning) = usefulness::warning(&kept, pictures.classes.len()) {
         report(Event::Note(&warning));
@@ -180,7 +209,8 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         // A head that has seen the held-out images says nothing of how well it does on them.
         if pictures.test.is_empty() && last.validation.is_none() {
             let scored = score_best(&mut trainer, &state, Part::Validation, report);
-            last.validation = scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
+            last.validation =
+                scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
         }
         last.test = None;
         let refitted = trainer.refit(&mut state, report);
@@ -189,7 +219,8 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
     }
     let mut score = |part| {
         let scored = score_best(&mut trainer, &state, part, report);
-        let scored = scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
+        let scored =
+            scored.map_err(|error| name_stop(error, &folder, &state, &config, &pictures))?;
         let rows = scored.iter().flat_map(|scored| &scored.predictions);
         check_finite(rows.map(|row| (Path::new(&row.path), row.predicted.is_none())))?;
         Ok::<_, TrainError>(scored)
@@ -208,7 +239,10 @@ pub fn train(config: &TrainConfig, output: &Output, report: &mut (dyn FnMut(Even
         (Some(test), _) => (Some(test.evaluation), test.predictions),
         // Without test pictures the validation pictures show what the model gets wrong.
         (None, Some(validation)) => (None, validation.predictions),
-        (None, None) => (None, score(Part::Validation)?.map(|validation| validation.predictions).unwrap_or_default()),
+        (None, None) => (
+            None,
+            score(Part::Validation)?.map(|validation| validation.predictions).unwrap_or_default(),
+        ),
     };
     write_predictions(&folder.predictions(), &predictions)?;
     // The proof reads two models: what has done its work makes room for them.
@@ -263,7 +297,8 @@ fn end_epoch(
     Ok(())
 }
 
-/// Proves that what was frozen up to the epoch that the run leaves is in its model file as it is in the source.
+/// Proves that what was frozen up to the epoch that the run leaves is in its model file as it is in
+/// the source.
 fn prove(
     config: &TrainConfig,
     model: &Model,
@@ -281,9 +316,15 @@ fn prove(
     if frozen == 0 && !statistics {
         return Ok(None);
     }
-    let source = SourceName { model: config.model.as_deref(), weights: config.weights.as_ref(), seed: config.seed };
+    let source = SourceName {
+        model: config.model.as_deref(),
+        weights: config.weights.as_ref(),
+        seed: config.seed,
+    };
     if source.is_file(&folder.model()) {
-        report(Event::Note("the run has replaced its source, so that frozen layers cannot be compared with it"));
+        report(Event::Note(
+            "the run has replaced its source, so that frozen layers cannot be compared with it",
+        ));
         return Ok(None);
     }
     Ok(Some(prove_frozen(source, &folder.model(), &model.graph, frozen, statistics)?))
@@ -302,8 +343,14 @@ fn score_best(
     trainer.score(part, report)
 }
 
-/// Makes the folder's files those of a state that was read from a checkpoint: they may be of a later step.
-fn write_restored(folder: &RunFolder, config: &TrainConfig, model: &mut Model, state: &TrainState) -> Result<(), TrainError> {
+/// Makes the folder's files those of a state that was read from a checkpoint: they may be of a
+/// later step.
+fn write_restored(
+    folder: &RunFolder,
+    config: &TrainConfig,
+    model: &mut Model,
+    state: &TrainState,
+) -> Result<(), TrainError> {
     if let Some(row) = row_of_best(state) {
         write_model(folder, model, state, row, row.test_accuracy)?;
     }
@@ -319,12 +366,23 @@ fn name_kept_model(mut error: TrainError, folder: &RunFolder, state: &TrainState
 }
 
 /// Says of a stop where the run has stopped; another error stays as it is.
-fn name_stop(error: TrainError, folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
+fn name_stop(
+    error: TrainError,
+    folder: &RunFolder,
+    state: &TrainState,
+    config: &TrainConfig,
+    pictures: &Pictures,
+) -> TrainError {
     if error.is_stop() { stopped(folder, state, config, pictures) } else { error }
 }
 
 /// Where a run that was asked to stop has stopped.
-fn stopped(folder: &RunFolder, state: &TrainState, config: &TrainConfig, pictures: &Pictures) -> TrainError {
+fn stopped(
+    folder: &RunFolder,
+    state: &TrainState,
+    config: &TrainConfig,
+    pictures: &Pictures,
+) -> TrainError {
     let place = if config.head_start() == HeadStart::Fit && state.head_fit.is_none() {
         "before the head was fitted".to_owned()
     } else if state.epoch == config.epoch_count() {

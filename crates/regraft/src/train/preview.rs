@@ -25,14 +25,19 @@ pub struct Preview {
     pub notes: Vec<String>,
 }
 
-/// Lists the images that a run with this configuration would train on, and says how it would load them in an epoch, counted from 0.
+/// Lists the images that a run with this configuration would train on, and says how it would load
+/// them in an epoch, counted from 0.
 ///
-/// A source model's weights are not needed unless a file is named. Files are opened only if unreadable ones are skipped, because
-/// the run numbers its images without them.
+/// A source model's weights are not needed unless a file is named. Files are opened only if
+/// unreadable ones are skipped, because the run numbers its images without them.
 ///
 /// # Errors
 /// As [`super::train`] before its first step; but unreadable images stop nothing.
-pub fn preview(config: &TrainConfig, epoch: u32, report: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Preview, TrainError> {
+pub fn preview(
+    config: &TrainConfig,
+    epoch: u32,
+    report: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Preview, TrainError> {
     config.check()?;
     let mut notes = Vec::new();
     let (name, prepared) = match &config.weights {
@@ -64,7 +69,8 @@ pub fn preview(config: &TrainConfig, epoch: u32, report: &mut (dyn FnMut(Event<'
             (found.classes, found.train)
         }
         OnBadImage::Stop => {
-            let found = pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
+            let found =
+                pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
             notes.extend(found.notes.into_iter().chain(ignored_note(&found.ignored)));
             (found.classes, found.train.into())
         }
@@ -93,10 +99,15 @@ mod tests {
             std::fs::create_dir(folder.join(class)).expect("a folder");
             for number in 0..10 {
                 let mut draws = Draws::new(3, Purpose::Fixture, 0, first + number);
-                let patches: Vec<[u8; 3]> = (0..16).map(|_| std::array::from_fn(|_| draws.next_u32() as u8)).collect();
+                let patches: Vec<[u8; 3]> =
+                    (0..16).map(|_| std::array::from_fn(|_| draws.next_u32() as u8)).collect();
                 let (width, height) = (150 + 5 * number, 140);
-                let patch = |row: u32, column: u32| patches[(row * 4 / height * 4 + column * 4 / width) as usize];
-                let pixels = (0..height).flat_map(|row| (0..width).flat_map(move |column| patch(row, column))).collect();
+                let patch = |row: u32, column: u32| {
+                    patches[(row * 4 / height * 4 + column * 4 / width) as usize]
+                };
+                let pixels = (0..height)
+                    .flat_map(|row| (0..width).flat_map(move |column| patch(row, column)))
+                    .collect();
                 let path = folder.join(class).join(format!("{number:02}.png"));
                 write_png(&path, &RgbImage { width, height, pixels }).expect("written");
             }
@@ -113,7 +124,9 @@ mod tests {
         let mut report = |_: Event<'_>| {};
         let setup = set_up(config, None, None, &mut report).expect("a run");
         assert_eq!(setup.pictures.train.len(), images);
-        let (mut feed, _engine) = Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading).expect("a feed");
+        let (mut feed, _engine) =
+            Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading)
+                .expect("a feed");
         let order = (0..images as u32).collect();
         let stop = AtomicBool::new(false);
         let mut batches = feed.batches(epoch, order, &stop, &mut report).expect("batches");
@@ -123,16 +136,24 @@ mod tests {
 
         let found = preview(config, epoch, &mut report).expect("a preview");
         assert_eq!((&found.config, &found.train[..]), (&setup.config, &setup.pictures.train[..]));
-        let Transform::Train { seed, epoch } = found.loading.transform else { panic!("{:?}", found.loading) };
+        let Transform::Train { seed, epoch } = found.loading.transform else {
+            panic!("{:?}", found.loading)
+        };
         let options = ShowOptions { per_class: images, seed, epoch, ..ShowOptions::default() };
         let LoaderOptions { preprocessing, augmentation, decode, .. } = &found.loading;
-        let shown = grid(&found.train, &found.classes, preprocessing, augmentation, &options, decode).expect("a grid");
+        let shown =
+            grid(&found.train, &found.classes, preprocessing, augmentation, &options, decode)
+                .expect("a grid");
         let tiles: Vec<_> = shown.shown.iter().flat_map(|class| &class.shown).collect();
         assert_eq!(tiles.len(), images);
         let length = preprocessing.input_length();
         for tile in tiles {
             let expected = &trained[tile.sample as usize * length..][..length];
-            assert!(part(&shown.image, tile.augmented.expect("a tile")) == expected, "{}", tile.path.display());
+            assert!(
+                part(&shown.image, tile.augmented.expect("a tile")) == expected,
+                "{}",
+                tile.path.display()
+            );
         }
     }
 
@@ -153,7 +174,15 @@ mod tests {
         check(&base, 1, 16);
         check(&TrainConfig { val_fraction: Some(0.0), ..base.clone() }, 0, 20);
         check(&TrainConfig { val_fraction: Some(0.5), random_erasing: 0.5, ..base.clone() }, 0, 10);
-        check(&TrainConfig { augment: AugmentationKind::Trivial, views: NonZeroU32::new(1), ..base.clone() }, 1, 16);
+        check(
+            &TrainConfig {
+                augment: AugmentationKind::Trivial,
+                views: NonZeroU32::new(1),
+                ..base.clone()
+            },
+            1,
+            16,
+        );
         // Without epochs nothing is held out.
         let fitted = TrainConfig { epochs: None, head: None, freeze: None, ..base.clone() };
         let found = preview(&fitted, 0, &mut |_| {}).expect("a preview");
@@ -162,6 +191,15 @@ mod tests {
         std::fs::write(folder.path().join("cat/03.png"), "no image").expect("written");
         let list = folder.path().join("out.csv");
         std::fs::write(&list, "path\ncat/00.png\n").expect("written");
-        check(&TrainConfig { exclude: Some(list), on_bad_image: OnBadImage::Skip, val_fraction: Some(0.0), ..base }, 0, 18);
+        check(
+            &TrainConfig {
+                exclude: Some(list),
+                on_bad_image: OnBadImage::Skip,
+                val_fraction: Some(0.0),
+                ..base
+            },
+            0,
+            18,
+        );
     }
 }

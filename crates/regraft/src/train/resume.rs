@@ -1,4 +1,5 @@
-//! How a run begins, anew or where an earlier one was interrupted; when its checkpoints are written; and how it goes back to one.
+//! How a run begins, anew or where an earlier one was interrupted; when its checkpoints are
+//! written; and how it goes back to one.
 
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 pub(super) enum Beginning {
     /// With nothing.
     New,
-    /// In the folder of a run that was interrupted before its first checkpoint, which the note says.
+    /// In the folder of a run that was interrupted before its first checkpoint, which the note
+    /// says.
     Over(RunFolder, String),
     /// With a checkpoint.
     Resumed(Box<Resumed>),
@@ -43,7 +45,8 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
     }
     let folder = RunFolder::resume(output.folder.as_deref().ok_or(TrainError::NoFolder)?)?;
     let Some((checkpoint, damaged)) = checkpoint::latest(&folder)? else {
-        let note = format!("{} has no checkpoint yet: the run starts over", folder.path().display());
+        let note =
+            format!("{} has no checkpoint yet: the run starts over", folder.path().display());
         return Ok(Beginning::Over(folder, note));
     };
     // What is not given yet may follow from the source model, and is compared when that is known.
@@ -57,7 +60,8 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
         return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
     }
     // A run that is asked to train longer has not ended.
-    let is_over = checkpoint.state.epoch == config.epoch_count() || is_out_of_patience(config, &checkpoint.state);
+    let is_over = checkpoint.state.epoch == config.epoch_count()
+        || is_out_of_patience(config, &checkpoint.state);
     if is_over && folder.summary().exists() {
         let summary = read_summary(&folder.summary())?;
         return Ok(Beginning::Ended(Box::new(Outcome {
@@ -85,8 +89,10 @@ impl Resumed {
         let mut differences = before.differences(identity, checkpoint.state.epoch);
         if before.data != identity.data {
             let unknown = || vec!["the pictures are others".to_owned()];
-            let listed = DataList::read(&folder.data()).ok().filter(|list| list.hash() == before.data);
-            let listed = listed.map(|list| list.differences(pictures)).filter(|lines| !lines.is_empty());
+            let listed =
+                DataList::read(&folder.data()).ok().filter(|list| list.hash() == before.data);
+            let listed =
+                listed.map(|list| list.differences(pictures)).filter(|lines| !lines.is_empty());
             differences.extend(listed.unwrap_or_else(unknown));
         }
         if !differences.is_empty() {
@@ -100,11 +106,17 @@ impl Resumed {
         checkpoint::remove_later(&folder, &state)?;
         if folder.summary().exists() {
             let path = folder.summary();
-            fs::remove_file(&path).map_err(FileError::when("remove", &path)).map_err(CheckpointError::from)?;
+            fs::remove_file(&path)
+                .map_err(FileError::when("remove", &path))
+                .map_err(CheckpointError::from)?;
         }
         let place = match state.progress.images {
             0 => format!("after {} of {} epochs", state.epoch, config.epoch_count()),
-            images => format!("in epoch {}/{}, after {images} pictures", state.epoch + 1, config.epoch_count()),
+            images => format!(
+                "in epoch {}/{}, after {images} pictures",
+                state.epoch + 1,
+                config.epoch_count()
+            ),
         };
         report(Event::Note(&format!("{} goes on {place}", folder.path().display())));
         Ok((folder, state))
@@ -133,7 +145,8 @@ impl<'a> Saver<'a> {
         // Here and never again: a folder that is removed under a run is an error.
         folder.create_checkpoints()?;
         let parameters = engine.parameters().iter();
-        let shapes = parameters.map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
+        let shapes =
+            parameters.map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
         Ok(Self { folder, identity, shapes, every, last: Instant::now(), started })
     }
 
@@ -146,13 +159,18 @@ impl<'a> Saver<'a> {
     }
 
     /// Saves where the last time is long enough ago.
-    pub fn save_where_due(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), TrainError> {
+    pub fn save_where_due(
+        &mut self,
+        engine: &dyn Engine,
+        state: &TrainState,
+    ) -> Result<(), TrainError> {
         if self.last.elapsed() >= self.every { self.save(engine, state) } else { Ok(()) }
     }
 }
 
-/// Goes back to the last checkpoint between two epochs, and on with half the rate. Those alone are at places that no clock
-/// decides, so that the same run goes back to the same place each time. `start` is the network before the first step.
+/// Goes back to the last checkpoint between two epochs, and on with half the rate. Those alone are
+/// at places that no clock decides, so that the same run goes back to the same place each time.
+/// `start` is the network before the first step.
 pub(super) fn go_back(
     folder: &RunFolder,
     divergence: Divergence,
@@ -167,7 +185,8 @@ pub(super) fn go_back(
     state.retries += 1;
     state.rate_factor /= 2.0;
     state.notes.push(format!(
-        "the training diverged in {}: {}; it goes on from the end of epoch {} with half the learning rate",
+        "the training diverged in {}: {}; it goes on from the end of epoch {} with half the \
+         learning rate",
         divergence.place(),
         divergence.what,
         state.epoch

@@ -1,4 +1,5 @@
-//! What is checked and made before a run writes anything: options, source model, pictures, the engine with the grafted network.
+//! What is checked and made before a run writes anything: options, source model, pictures, the
+//! engine with the grafted network.
 
 use super::data_list::DataList;
 use super::identity::Identity;
@@ -21,8 +22,9 @@ use regraft_nn::engine::{Engine, State};
 use regraft_nn::ops::NormStatistics;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With EfficientNet's 0.01 they would
-/// still be near their start after the few hundred steps of such a run, and the network useless in evaluation.
+/// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With
+/// EfficientNet's 0.01 they would still be near their start after the few hundred steps of such a
+/// run, and the network useless in evaluation.
 const SCRATCH_MOMENTUM: f32 = 0.1;
 
 /// A run that could begin, or go on.
@@ -55,8 +57,9 @@ pub(super) struct CheckedPictures {
     pub data_list: DataList,
 }
 
-/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures are kept in `cache`; those of a
-/// configuration with the same data and augmentation need not be checked again.
+/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures
+/// are kept in `cache`; those of a configuration with the same data and augmentation need not be
+/// checked again.
 pub(super) fn set_up(
     config: &TrainConfig,
     cache: Option<&Arc<DecodedCache>>,
@@ -65,12 +68,15 @@ pub(super) fn set_up(
 ) -> Result<Setup, TrainError> {
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
-    let (config, preprocessing, augmentation) = resolve(config, source.architecture(), &source.preprocessing)?;
+    let (config, preprocessing, augmentation) =
+        resolve(config, source.architecture(), &source.preprocessing)?;
     let freeze = config.freeze.as_ref().unwrap_or(&Freeze::None);
     let frozen = transfer::frozen_nodes(&source.graph, freeze, 0)?;
-    let learning = transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
+    let learning =
+        transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
-    let loading = LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
+    let loading =
+        LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
     let CheckedPictures { pictures, data_list } = match checked {
         Some(checked) => checked,
         None => check_pictures(&config, &loading, report)?,
@@ -78,13 +84,25 @@ pub(super) fn set_up(
 
     let (origin, mut source_notes) = (source.origin.clone(), source.notes.clone());
     if !source_notes.is_empty() && preprocessing != source.preprocessing {
-        let [own, other] = [&preprocessing, &source.preprocessing].map(Preprocessing::size_in_words);
-        source_notes.push(format!("this run prepares images with {own}, not with the source's {other}"));
+        let [own, other] =
+            [&preprocessing, &source.preprocessing].map(Preprocessing::size_in_words);
+        source_notes
+            .push(format!("this run prepares images with {own}, not with the source's {other}"));
     }
-    let Graft { mut graph, state, matches, note, prior } =
-        graft(source, &pictures.classes, config.seed, config.head_start(), config.head_map.as_ref())?;
+    let Graft { mut graph, state, matches, note, prior } = graft(
+        source,
+        &pictures.classes,
+        config.seed,
+        config.head_start(),
+        config.head_map.as_ref(),
+    )?;
     let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
-    let notes = source_notes.into_iter().chain(pictures.notes.iter().cloned()).chain(of_head).chain(data_list.notes()).collect();
+    let notes = source_notes
+        .into_iter()
+        .chain(pictures.notes.iter().cloned())
+        .chain(of_head)
+        .chain(data_list.notes())
+        .collect();
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
         Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
@@ -117,15 +135,40 @@ pub(super) fn set_up(
         has_head: true,
         notes: Vec::new(),
     };
-    Ok(Setup { config, source: origin, pictures, data_list, notes, identity, loading, engine, model, parameters, matches, prior })
+    Ok(Setup {
+        config,
+        source: origin,
+        pictures,
+        data_list,
+        notes,
+        identity,
+        loading,
+        engine,
+        model,
+        parameters,
+        matches,
+        prior,
+    })
 }
 
-/// Refuses a run whose batches or features cannot fit into this machine. The last epoch trains the nodes after `frozen`.
-fn check_memory(config: &TrainConfig, engine: &dyn Engine, pictures: &Pictures, frozen: usize) -> Result<(), TrainError> {
+/// Refuses a run whose batches or features cannot fit into this machine. The last epoch trains the
+/// nodes after `frozen`.
+fn check_memory(
+    config: &TrainConfig,
+    engine: &dyn Engine,
+    pictures: &Pictures,
+    frozen: usize,
+) -> Result<(), TrainError> {
     let images = pictures.train.len();
     let size = config.image_size.unwrap_or(0);
     if config.epoch_count() > 0 {
-        check_batch(engine, size, config.batch_size.min(images), Purpose::Train { frozen }, "--batch-size")?;
+        check_batch(
+            engine,
+            size,
+            config.batch_size.min(images),
+            Purpose::Train { frozen },
+            "--batch-size",
+        )?;
     }
     check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
     if let (HeadStart::Fit, Some(views)) = (config.head_start(), config.views) {
@@ -139,7 +182,11 @@ fn check_memory(config: &TrainConfig, engine: &dyn Engine, pictures: &Pictures, 
 }
 
 /// How a run's images are loaded for evaluation, without a cache.
-pub(super) fn loading(config: &TrainConfig, preprocessing: &Preprocessing, augmentation: &Augmentation) -> LoaderOptions {
+pub(super) fn loading(
+    config: &TrainConfig,
+    preprocessing: &Preprocessing,
+    augmentation: &Augmentation,
+) -> LoaderOptions {
     LoaderOptions {
         workers: cores_or(config.workers),
         augmentation: augmentation.clone(),
@@ -174,7 +221,11 @@ pub(super) fn resolve(
         config.head_dropout.get_or_insert(0.0);
     }
     config.head_lr_mult = Some(config.head_rate_multiplier());
-    config.batch_norm.get_or_insert(if from_scratch { BatchNormMode::Batch } else { BatchNormMode::Running });
+    config.batch_norm.get_or_insert(if from_scratch {
+        BatchNormMode::Batch
+    } else {
+        BatchNormMode::Running
+    });
     if from_scratch {
         config.batch_norm_momentum.get_or_insert(SCRATCH_MOMENTUM);
     }

@@ -1,5 +1,5 @@
-//! Everything that changes while a run goes on. With the engine's tensors it is all that a resumed run needs to go on as though
-//! nothing had happened.
+//! Everything that changes while a run goes on. With the engine's tensors it is all that a resumed
+//! run needs to go on as though nothing had happened.
 
 use crate::evaluate::Scored;
 use crate::metrics::count_right;
@@ -45,16 +45,16 @@ pub struct TrainState {
     pub head_fit: Option<HeadFit>,
     /// What the run has had to say so far.
     pub notes: Vec<String>,
-    /// The scores after the last epoch, so that no picture is scored twice for the run's end. A resumed run scores anew, which
-    /// gives the same.
+    /// The scores after the last epoch, so that no picture is scored twice for the run's end. A
+    /// resumed run scores anew, which gives the same.
     #[serde(skip)]
     pub last_scores: Scores,
-    /// The head that was fitted to the backbone after the last epoch, by the names of its tensors. It is part of the network that
-    /// is scored and kept; steps go on with the engine's own.
+    /// The head that was fitted to the backbone after the last epoch, by the names of its tensors.
+    /// It is part of the network that is scored and kept; steps go on with the engine's own.
     #[serde(skip)]
     pub fitted_head: Option<State>,
-    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`]. A checkpoint keeps each as a group of
-    /// tensors of that name.
+    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`]. A
+    /// checkpoint keeps each as a group of tensors of that name.
     #[serde(skip)]
     pub tensors: BTreeMap<String, State>,
 }
@@ -173,7 +173,9 @@ impl Best {
     #[must_use]
     pub fn is_beaten_by(&self, row: &EpochRow) -> bool {
         match (self.accuracy, row.validation_accuracy) {
-            (Some(best), Some(new)) if new == best => row.validation_loss.unwrap_or(f64::MAX) < self.loss.unwrap_or(f64::MAX),
+            (Some(best), Some(new)) if new == best => {
+                row.validation_loss.unwrap_or(f64::MAX) < self.loss.unwrap_or(f64::MAX)
+            }
             (Some(best), Some(new)) => new > best,
             // Without validation pictures the last epoch is as good as any.
             _ => true,

@@ -28,13 +28,14 @@ const HELD_OUT_OF: usize = 4;
 const FEWEST: usize = 256;
 /// Fewest images of each class, if it has as many.
 const FEWEST_OF_CLASS: usize = 2;
-/// The share of the training images that a trial takes for each share that the fitted head gets wrong. The more there is to gain,
-/// the longer a trial may take: on the hot dogs of docs/recipes.md about as long as the fitted head itself.
+/// The share of the training images that a trial takes for each share that the fitted head gets
+/// wrong. The more there is to gain, the longer a trial may take: on the hot dogs of
+/// docs/recipes.md about as long as the fitted head itself.
 const SHARE_OF_ERRORS: f64 = 2.5;
 /// With fewer errors among the held-out images, no trial can show a gain.
 const FEWEST_ERRORS: f64 = 5.0;
-/// Standard errors by which the held-out loss has to fall. No more, because a run that trains in vain only loses its time: it keeps
-/// the fitted head if no epoch is better.
+/// Standard errors by which the held-out loss has to fall. No more, because a run that trains in
+/// vain only loses its time: it keeps the fitted head if no epoch is better.
 const DECISIVE: f64 = 1.0;
 
 /// What a trial found.
@@ -44,7 +45,8 @@ pub(super) struct TrialResult {
     pub trained: usize,
     /// Held-out images.
     pub held_out: usize,
-    /// Their mean cross-entropy in nats: with a head fitted to the source's features, and after the trial.
+    /// Their mean cross-entropy in nats: with a head fitted to the source's features, and after the
+    /// trial.
     pub loss: [f64; 2],
     /// Their accuracy, likewise.
     pub accuracy: [f64; 2],
@@ -64,9 +66,11 @@ impl TrialResult {
 
     fn new([before, after]: [&Scored; 2], trained: usize) -> Option<Self> {
         let count = before.losses.len() as f64;
-        let differences = || before.losses.iter().zip(&after.losses).map(|(before, after)| before - after);
+        let differences =
+            || before.losses.iter().zip(&after.losses).map(|(before, after)| before - after);
         let mean = differences().sum::<f64>() / count;
-        let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f64>()
+            / (count - 1.0);
         let loss = [before, after].map(|scored| scored.losses.iter().sum::<f64>() / count);
         let is_finite = loss.iter().all(|loss| loss.is_finite()) && variance.is_finite();
         is_finite.then(|| Self {
@@ -81,8 +85,8 @@ impl TrialResult {
     }
 }
 
-/// Trains all layers for an epoch on a part of the images, as a run would, and compares held-out losses before and after. `None` if
-/// they are not finite.
+/// Trains all layers for an epoch on a part of the images, as a run would, and compares held-out
+/// losses before and after. `None` if they are not finite.
 pub(super) fn try_all_layers(
     config: &TrainConfig,
     part: Pictures,
@@ -109,7 +113,8 @@ pub(super) fn try_all_layers(
     };
     let data_list = DataList::of(&part, cores_or(config.workers))?;
     let checked = CheckedPictures { pictures: part, data_list };
-    let Setup { config, pictures, loading, engine, prior, .. } = set_up(&config, cache, Some(checked), &mut report)?;
+    let Setup { config, pictures, loading, engine, prior, .. } =
+        set_up(&config, cache, Some(checked), &mut report)?;
     let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
@@ -119,7 +124,8 @@ pub(super) fn try_all_layers(
     let mut state = TrainState::new(Vec::new());
     let classifier = trainer.solve_head(&mut report)?.classifier;
     // By features, which the run's own head was fitted to a moment ago and which are kept.
-    let features = trainer.feed.evaluated(Some(&mut *trainer.engine), Part::Validation, &stop, &mut report)?;
+    let features =
+        trainer.feed.evaluated(Some(&mut *trainer.engine), Part::Validation, &stop, &mut report)?;
     let before = scores(&classifier, features, &pictures)?;
     put_head(trainer.engine, &classifier)?;
     trainer.prepare_steps(&mut state, &mut report)?;
@@ -138,16 +144,27 @@ pub(super) fn try_all_layers(
 }
 
 /// How a classifier of features does on the held-out images.
-fn scores(classifier: &LinearClassifier, features: &Features, pictures: &Pictures) -> Result<Scored, TrainError> {
+fn scores(
+    classifier: &LinearClassifier,
+    features: &Features,
+    pictures: &Pictures,
+) -> Result<Scored, TrainError> {
     let mut logits = vec![0.0; pictures.validation.len() * pictures.classes.len()];
-    linear::forward(&features.values, &classifier.weight, &classifier.bias, features.channels, &mut logits);
+    linear::forward(
+        &features.values,
+        &classifier.weight,
+        &classifier.bias,
+        features.channels,
+        &mut logits,
+    );
     let mut scorer = Scorer::new(&pictures.classes);
     scorer.add(&logits, pictures.validation.iter());
     Ok(scorer.finish()?)
 }
 
-/// The images of a trial: some to train on, and some that are held out, of each class its share. `errors` is the share of the
-/// images that the fitted head gets wrong; `None` if these are too few for a trial to show anything.
+/// The images of a trial: some to train on, and some that are held out, of each class its share.
+/// `errors` is the share of the images that the fitted head gets wrong; `None` if these are too few
+/// for a trial to show anything.
 pub(super) fn part_for_trial(pictures: &Pictures, errors: f64, seed: u64) -> Option<Pictures> {
     let images = pictures.train.len();
     let own = !pictures.validation.is_empty();
@@ -161,10 +178,13 @@ pub(super) fn part_for_trial(pictures: &Pictures, errors: f64, seed: u64) -> Opt
     let (mut train, mut validation) = (Vec::new(), Vec::new());
     for class in 0..classes {
         let members = shuffled(&pictures.train, class, seed);
-        let share = |of: usize, all: usize, count: usize| (of as f64 / all as f64 * count as f64).round() as usize;
+        let share = |of: usize, all: usize, count: usize| {
+            (of as f64 / all as f64 * count as f64).round() as usize
+        };
         let chosen = share(trained, images, members.len()).max(FEWEST_OF_CLASS).min(members.len());
         train.extend_from_slice(&members[..chosen]);
-        let others = if own { &shuffled(&pictures.validation, class, seed)[..] } else { &members[chosen..] };
+        let others =
+            if own { &shuffled(&pictures.validation, class, seed)[..] } else { &members[chosen..] };
         let all = if own { pictures.validation.len() } else { images };
         let count = if own { others.len() } else { members.len() };
         validation.extend_from_slice(&others[..share(held_out, all, count).min(others.len())]);
@@ -181,7 +201,8 @@ pub(super) fn part_for_trial(pictures: &Pictures, errors: f64, seed: u64) -> Opt
 
 /// A class's images in an order that the seed decides.
 fn shuffled(samples: &[Sample], class: usize, seed: u64) -> Vec<Sample> {
-    let mut members: Vec<Sample> = samples.iter().filter(|sample| sample.label as usize == class).cloned().collect();
+    let mut members: Vec<Sample> =
+        samples.iter().filter(|sample| sample.label as usize == class).cloned().collect();
     Draws::new(seed, Purpose::Trial, 0, class as u32).shuffle(&mut members);
     members
 }
@@ -197,7 +218,9 @@ mod tests {
             label: label as u32,
         };
         let of = |part: &'static str, sizes: [usize; 3]| -> Arc<[Sample]> {
-            (0..3).flat_map(|label| (0..sizes[label]).map(move |place| sample(part, label, place))).collect()
+            (0..3)
+                .flat_map(|label| (0..sizes[label]).map(move |place| sample(part, label, place)))
+                .collect()
         };
         Pictures {
             classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
@@ -212,7 +235,8 @@ mod tests {
     #[test]
     fn a_trial_takes_more_images_if_there_is_more_to_gain() {
         let sizes = |train, validation, errors| {
-            part_for_trial(&pictures(train, validation), errors, 1).map(|part| (part.train.len(), part.validation.len()))
+            part_for_trial(&pictures(train, validation), errors, 1)
+                .map(|part| (part.train.len(), part.validation.len()))
         };
         assert_eq!(sizes([1000, 900, 100], 0, 0.06), Some((300, 300)));
         assert_eq!(sizes([1000, 900, 100], 0, 0.2), Some((1000, 300)));
@@ -230,7 +254,11 @@ mod tests {
         let scored = |losses: Vec<f64>| {
             let mut evaluator = Evaluator::new(vec!["a".into(), "b".into()]);
             evaluator.add(&[1.0, 0.0], &[0]);
-            Scored { evaluation: evaluator.finish().expect("an image"), predictions: Vec::new(), losses }
+            Scored {
+                evaluation: evaluator.finish().expect("an image"),
+                predictions: Vec::new(),
+                losses,
+            }
         };
         let noise = |place: i32| if place % 2 == 0 { 0.5 } else { -0.5 };
         let before = scored(vec![1.0; 100]);

@@ -5,7 +5,8 @@ use crate::config::cores_or;
 use crate::features::Features;
 use crate::logistic_regression;
 use crate::logistic_regression::{
-    CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial, cross_validate_and_solve,
+    CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial,
+    cross_validate_and_solve,
 };
 use crate::metrics::count_right;
 use crate::transfer::head::HeadPrior;
@@ -25,18 +26,20 @@ pub struct HeadFit {
     pub views: usize,
     /// Parts of the training pictures that were held out in turn to choose it.
     pub folds: usize,
-    /// Each strength that was tried on all folds, with its score on held-out images. Those that some of the folds ruled out are
-    /// missing.
+    /// Each strength that was tried on all folds, with its score on held-out images. Those that
+    /// some of the folds ruled out are missing.
     pub trials: Vec<Trial>,
-    /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in [`Examples::class_weights`].
+    /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in
+    /// [`Examples::class_weights`].
     pub train_loss: f64,
     /// Share of the training pictures that it gets right.
     pub train_accuracy: f64,
-    /// How well the training images are predicted by heads that did not see them, for a run that holds nothing out.
+    /// How well the training images are predicted by heads that did not see them, for a run that
+    /// holds nothing out.
     #[serde(default)]
     pub out_of_fold: Option<OutOfFoldReport>,
-    /// The classes whose weights are penalised for their distance from rows of the source's head, because that predicts held-out
-    /// images better.
+    /// The classes whose weights are penalised for their distance from rows of the source's head,
+    /// because that predicts held-out images better.
     #[serde(default)]
     pub prior: Vec<LabelMatch>,
 }
@@ -61,12 +64,14 @@ pub enum FitError {
     Regression(#[from] RegressionError),
     /// Too few pictures to hold any out.
     #[error(
-        "--head fit holds out parts of the training pictures in turn and needs at least 2 of them, but there is {0}; add pictures, or choose --head new"
+        "--head fit holds out parts of the training pictures in turn and needs at least 2 of \
+         them, but there is {0}; add pictures, or choose --head new"
     )]
     TooFew(usize),
     /// The operating system gave no threads.
     #[error(
-        "cannot start the threads that fit the head: {0}; the system limits processes or memory: raise the limit or choose a smaller --threads"
+        "cannot start the threads that fit the head: {0}; the system limits processes or memory: \
+         raise the limit or choose a smaller --threads"
     )]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
@@ -78,7 +83,8 @@ pub struct FitOptions<'a> {
     pub classes: usize,
     /// What a class's images count, if they do not count the same.
     pub class_weights: Option<&'a [f32]>,
-    /// What the source knows of the classes. Cross-validation tries it and decides whether it is used.
+    /// What the source knows of the classes. Cross-validation tries it and decides whether it is
+    /// used.
     pub prior: Option<&'a HeadPrior>,
     /// Seed of the folds.
     pub seed: u64,
@@ -103,14 +109,20 @@ pub struct Fitted {
 ///
 /// # Errors
 /// If the operating system gives no threads.
-pub fn expected_seconds(images: usize, channels: usize, classes: usize, threads: usize) -> Result<f64, FitError> {
+pub fn expected_seconds(
+    images: usize,
+    channels: usize,
+    classes: usize,
+    threads: usize,
+) -> Result<f64, FitError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     Ok(pool.install(|| logistic_regression::expected_seconds(images, channels, classes)))
 }
 
-/// Fits a head to features of the training images, of one view after the other, whose `labels` are places among the classes: the
-/// strength by five-fold cross-validation, weighted as the head is, by the first view (fewer folds if there are fewer images),
-/// then the head on all of them. `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
+/// Fits a head to features of the training images, of one view after the other, whose `labels` are
+/// places among the classes: the strength by five-fold cross-validation, weighted as the head is,
+/// by the first view (fewer folds if there are fewer images), then the head on all of them.
+/// `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
 ///
 /// # Errors
 /// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
@@ -125,7 +137,14 @@ pub fn fit_head(
     let Some(first) = features.first() else { return Err(FitError::TooFew(0)) };
     let (values, all_labels);
     let examples = if let [only] = features {
-        Examples { features: &only.values, channels: only.channels, labels, classes, class_weights, prior: prior_weights }
+        Examples {
+            features: &only.values,
+            channels: only.channels,
+            labels,
+            classes,
+            class_weights,
+            prior: prior_weights,
+        }
     } else {
         values = features.iter().flat_map(|view| view.values.iter().copied()).collect::<Vec<f32>>();
         all_labels = labels.repeat(features.len());
@@ -141,8 +160,10 @@ pub fn fit_head(
     if labels.len() < 2 {
         return Err(FitError::TooFew(labels.len()));
     }
-    let options =
-        CrossValidationOptions { views: features.len(), ..CrossValidationOptions::new(seed).for_examples(labels.len()) };
+    let options = CrossValidationOptions {
+        views: features.len(),
+        ..CrossValidationOptions::new(seed).for_examples(labels.len())
+    };
     let started = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores_or(threads)).build()?;
     pool.install(|| {
@@ -157,9 +178,16 @@ pub fn fit_head(
             train_loss: solution.loss,
             train_accuracy: right as f64 / labels.len() as f64,
             out_of_fold: None,
-            prior: prior.filter(|_| found.uses_prior).map_or_else(Vec::new, |prior| prior.matches.clone()),
+            prior: prior
+                .filter(|_| found.uses_prior)
+                .map_or_else(Vec::new, |prior| prior.matches.clone()),
         };
-        Ok(Fitted { classifier, fit, out_of_fold: found.out_of_fold, seconds: started.elapsed().as_secs_f64() })
+        Ok(Fitted {
+            classifier,
+            fit,
+            out_of_fold: found.out_of_fold,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     })
 }
 
@@ -171,7 +199,13 @@ fn count_right_by(classifier: &LinearClassifier, features: &Features, labels: &[
     let blocks = features.values.chunks(BLOCK * features.channels).zip(labels.chunks(BLOCK));
     let right_of = |(features_of, labels): (&[f32], &[u32])| {
         let logits = &mut logits[..labels.len() * classifier.bias.len()];
-        linear::forward(features_of, &classifier.weight, &classifier.bias, features.channels, logits);
+        linear::forward(
+            features_of,
+            &classifier.weight,
+            &classifier.bias,
+            features.channels,
+            logits,
+        );
         count_right(logits, labels)
     };
     blocks.map(right_of).sum()

@@ -21,7 +21,8 @@ pub struct FrozenProof {
 pub enum FrozenError {
     /// A value differs.
     #[error(
-        "{tensor} was frozen, but {} has {found} where {source_name} has {expected}: one of the two files has changed under the run, or \
+        "{tensor} was frozen, but {} has {found} where {source_name} has {expected}: one of the \
+         two files has changed under the run, or \
          this is a fault of Regraft; please report it",
         model.display()
     )]
@@ -59,14 +60,16 @@ impl SourceName<'_> {
     pub fn is_file(&self, path: &Path) -> bool {
         let real = |path: &Path| std::fs::canonicalize(path).ok();
         match self.weights {
-            Some(Weights::File(source)) => real(&model_path(source)).is_some_and(|source| Some(source) == real(path)),
+            Some(Weights::File(source)) => {
+                real(&model_path(source)).is_some_and(|source| Some(source) == real(path))
+            }
             _ => false,
         }
     }
 }
 
-/// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen` nodes, and with `statistics`
-/// every running statistic of the trunk.
+/// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen`
+/// nodes, and with `statistics` every running statistic of the trunk.
 ///
 /// # Errors
 /// When any differs.
@@ -81,15 +84,21 @@ pub fn prove_frozen(
     let after = Model::load(model, Some(&graph.architecture))?;
     let mut proof = FrozenProof { tensors: 0, values: 0 };
     let kept = parameters(graph).into_iter().filter(|parameter| {
-        parameter.node < frozen || statistics && parameter.node < graph.backbone() && !parameter.role.is_learned()
+        parameter.node < frozen
+            || statistics && parameter.node < graph.backbone() && !parameter.role.is_learned()
     });
     for parameter in kept {
         let name = parameter.name;
-        let [expected, found] = [&before, &after].map(|model| model.state.get(&name).map_or(&[][..], Vec::as_slice));
-        let differs =
-            |place: &usize| expected.get(*place).map(|value| value.to_bits()) != found.get(*place).map(|value| value.to_bits());
+        let [expected, found] =
+            [&before, &after].map(|model| model.state.get(&name).map_or(&[][..], Vec::as_slice));
+        let differs = |place: &usize| {
+            expected.get(*place).map(|value| value.to_bits())
+                != found.get(*place).map(|value| value.to_bits())
+        };
         if let Some(place) = (0..expected.len().max(found.len())).find(differs) {
-            let words = |values: &[f32]| values.get(place).map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"));
+            let words = |values: &[f32]| {
+                values.get(place).map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
+            };
             return Err(FrozenError::Changed {
                 tensor: name,
                 model: model.to_owned(),
@@ -123,7 +132,8 @@ mod tests {
         let name = "blocks.3.1.bn1.running_mean";
         let values = model.state.get_mut(name).expect("a tensor");
         values[5] = f32::from_bits(values[5].to_bits() ^ 1);
-        let error = prove(&model, graph.backbone(), false).expect_err("one bit differs").to_string();
+        let error =
+            prove(&model, graph.backbone(), false).expect_err("one bit differs").to_string();
         assert!(error.contains(name) && error.contains("model.safetensors"), "{error}");
         assert!(prove(&model, 0, true).is_err(), "a statistic that was to stay");
         let through = graph.nodes_through("blocks.2").expect("a stage");

@@ -20,15 +20,16 @@ pub struct Graft {
     pub matches: Vec<LabelMatch>,
     /// What the user should know of the source's classes.
     pub note: Option<String>,
-    /// With [`HeadStart::Fit`] and a source of ImageNet's classes: what its rows say of the new classes, if any match by name.
+    /// With [`HeadStart::Fit`] and a source of ImageNet's classes: what its rows say of the new
+    /// classes, if any match by name.
     pub prior: Option<HeadPrior>,
 }
 
 /// Weights that a fitted head may start from, where the source knows some of the classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadPrior {
-    /// `[classes, channels]`: for a class that matches classes of the source, the mean of their rows; for another, the mean of
-    /// all rows of the source.
+    /// `[classes, channels]`: for a class that matches classes of the source, the mean of their
+    /// rows; for another, the mean of all rows of the source.
     pub weights: Vec<f32>,
     /// The classes that match, and what.
     pub matches: Vec<LabelMatch>,
@@ -38,7 +39,10 @@ pub struct HeadPrior {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraftError {
     /// The source has no head, or no names for its classes.
-    #[error("--head reuse starts from the source's head, but {origin} {lack}; choose --head new or --head fit")]
+    #[error(
+        "--head reuse starts from the source's head, but {origin} {lack}; choose --head new or \
+         --head fit"
+    )]
     NothingToReuse {
         /// The source.
         origin: String,
@@ -52,8 +56,9 @@ pub enum GraftError {
 
 /// Replaces the source's output layer by a new one for `classes`; the trunk keeps its weights.
 ///
-/// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the mean of their rows, and so does
-/// its bias; `map` says what matches, or else the names do. All other rows are Xavier's (Glorot and Bengio 2010).
+/// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the
+/// mean of their rows, and so does its bias; `map` says what matches, or else the names do. All
+/// other rows are Xavier's (Glorot and Bengio 2010).
 ///
 /// # Errors
 /// When there is no head to use again, or the map names what is not there.
@@ -65,7 +70,11 @@ pub fn graft(
     map: Option<&BTreeMap<String, Vec<String>>>,
 ) -> Result<Graft, GraftError> {
     let graph = source.graph.clone().with_classes(classes.len());
-    let initialization = if start == HeadStart::PyTorch { HeadInitialization::PyTorch } else { HeadInitialization::Xavier };
+    let initialization = if start == HeadStart::PyTorch {
+        HeadInitialization::PyTorch
+    } else {
+        HeadInitialization::Xavier
+    };
     let mut head = new_head(&graph, seed, initialization);
     let (mut matches, mut note) = (Vec::new(), None);
     if start == HeadStart::Reuse {
@@ -88,12 +97,14 @@ pub fn graft(
     Ok(Graft { graph, state, matches, note, prior })
 }
 
-/// What the source's head says of the classes, if it knows any of them. Only ImageNet's classes are asked: a head that was trained
-/// on the run's own images has seen the labels that cross-validation holds out.
+/// What the source's head says of the classes, if it knows any of them. Only ImageNet's classes are
+/// asked: a head that was trained on the run's own images has seen the labels that cross-validation
+/// holds out.
 fn prior(source: &Model, graph: &Graph, classes: &[String]) -> Option<HeadPrior> {
     let matches = Vocabulary::imagenet_of(source)?.match_by_name(classes);
-    let of_head =
-        parameters(graph).into_iter().find(|parameter| parameter.node >= graph.backbone() && parameter.role == Role::Weight)?;
+    let of_head = parameters(graph)
+        .into_iter()
+        .find(|parameter| parameter.node >= graph.backbone() && parameter.role == Role::Weight)?;
     let rows = source.state.get(&of_head.name)?;
     let channels = of_head.length() / classes.len();
     let all: Vec<usize> = (0..rows.len() / channels).collect();
@@ -106,17 +117,23 @@ fn prior(source: &Model, graph: &Graph, classes: &[String]) -> Option<HeadPrior>
         [] => mean_of_all.clone(),
         sources => mean_row(rows, channels, sources),
     });
-    Some(HeadPrior { weights: weights.collect(), matches: matches.iter().filter(|found| is_known(found)).cloned().collect() })
+    Some(HeadPrior {
+        weights: weights.collect(),
+        matches: matches.iter().filter(|found| is_known(found)).cloned().collect(),
+    })
 }
 
 /// The mean of some rows of `length` values.
 fn mean_row(values: &[f32], length: usize, rows: &[usize]) -> Vec<f32> {
-    let mean = |place| rows.iter().map(|&row| f64::from(values[row * length + place])).sum::<f64>() / rows.len() as f64;
+    let mean = |place| {
+        rows.iter().map(|&row| f64::from(values[row * length + place])).sum::<f64>()
+            / rows.len() as f64
+    };
     (0..length).map(|place| mean(place) as f32).collect()
 }
 
-/// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row of so many values for each
-/// class.
+/// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row
+/// of so many values for each class.
 fn reuse_rows(source: &Model, matches: &[LabelMatch], head: &mut State) {
     for (name, values) in head {
         let Some(source_values) = source.state.get(name) else { continue };
@@ -137,23 +154,36 @@ mod tests {
     fn matched_rows_are_means_of_the_sources_and_the_others_are_new() {
         let source = Model::embedded().expect("built in");
         let classes = ["apple", "crane", "no such thing"].map(str::to_owned);
-        let new = graft(source.clone(), &classes, 3, HeadStart::New, None).expect("always possible");
-        let reused = graft(source.clone(), &classes, 3, HeadStart::Reuse, None).expect("it has a head");
+        let new =
+            graft(source.clone(), &classes, 3, HeadStart::New, None).expect("always possible");
+        let reused =
+            graft(source.clone(), &classes, 3, HeadStart::Reuse, None).expect("it has a head");
         assert!(new.matches.is_empty());
         // Xavier's bound is the root of 6 / (1280 + 3), PyTorch's that of 1 / 1280.
-        let pytorch = graft(source.clone(), &classes, 3, HeadStart::PyTorch, None).expect("always possible");
-        let greatest = |state: &State| state["classifier.weight"].iter().fold(0f32, |most, value| most.max(value.abs()));
+        let pytorch =
+            graft(source.clone(), &classes, 3, HeadStart::PyTorch, None).expect("always possible");
+        let greatest = |state: &State| {
+            state["classifier.weight"].iter().fold(0f32, |most, value| most.max(value.abs()))
+        };
         let bound = 1.0 / 1280f32.sqrt();
         assert!(
-            greatest(&new.state) > 2.0 * bound && greatest(&pytorch.state) <= bound && greatest(&pytorch.state) > 0.9 * bound
+            greatest(&new.state) > 2.0 * bound
+                && greatest(&pytorch.state) <= bound
+                && greatest(&pytorch.state) > 0.9 * bound
         );
         let [apple, crane, nothing] = &reused.matches[..] else { panic!("one for each class") };
         assert_eq!((apple.sources.len(), crane.sources.len(), nothing.sources.len()), (1, 2, 0));
-        let row = |state: &State, class: usize| state["classifier.weight"][class * 1280..(class + 1) * 1280].to_vec();
+        let row = |state: &State, class: usize| {
+            state["classifier.weight"][class * 1280..(class + 1) * 1280].to_vec()
+        };
         assert!(row(&reused.state, 0) == row(&source.state, apple.sources[0]));
-        let (first, second) = (row(&source.state, crane.sources[0]), row(&source.state, crane.sources[1]));
-        let mean: Vec<f32> =
-            first.iter().zip(&second).map(|(first, second)| ((f64::from(*first) + f64::from(*second)) / 2.0) as f32).collect();
+        let (first, second) =
+            (row(&source.state, crane.sources[0]), row(&source.state, crane.sources[1]));
+        let mean: Vec<f32> = first
+            .iter()
+            .zip(&second)
+            .map(|(first, second)| ((f64::from(*first) + f64::from(*second)) / 2.0) as f32)
+            .collect();
         assert!(row(&reused.state, 1) == mean);
         assert!(row(&reused.state, 2) == row(&new.state, 2));
         let bias = |state: &State, class: usize| state["classifier.bias"][class];
@@ -187,8 +217,11 @@ mod tests {
     fn a_source_without_a_head_or_names_has_nothing_to_use_again() {
         let mut source = Model::embedded().expect("built in");
         let classes = ["apple", "pear"].map(str::to_owned);
-        let error =
-            |source: &Model| graft(source.clone(), &classes, 0, HeadStart::Reuse, None).expect_err("impossible").to_string();
+        let error = |source: &Model| {
+            graft(source.clone(), &classes, 0, HeadStart::Reuse, None)
+                .expect_err("impossible")
+                .to_string()
+        };
         // A thousand classes without names are ImageNet's, and that is said.
         source.classes.clear();
         let reused = graft(source.clone(), &classes, 0, HeadStart::Reuse, None).expect("ImageNet");

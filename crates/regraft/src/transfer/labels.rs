@@ -40,11 +40,15 @@ impl fmt::Display for LabelMatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { class, source_names, reason, .. } = self;
         let Some(reason) = reason else {
-            return write!(formatter, "the head's row of {class:?} is new: no class of the source is called so");
+            return write!(
+                formatter,
+                "the head's row of {class:?} is new: no class of the source is called so"
+            );
         };
         let (listed, rest) = source_names.split_at(source_names.len().min(LISTED));
         let names = listed.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        let more =
+            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         let mean = if source_names.len() > 1 {
             format!("the mean of {} rows of the source's: ", source_names.len())
         } else {
@@ -64,7 +68,8 @@ impl fmt::Display for LabelMatch {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadMapError {
     /// The map names a class that the pictures do not have.
-    #[error("the head map names {class:?}, which is no class of the pictures; their classes are {}", .classes.join(", "))]
+    #[error("the head map names {class:?}, which is no class of the pictures; their classes are \
+        {}", .classes.join(", "))]
     Class {
         /// The name in the map.
         class: String,
@@ -73,7 +78,8 @@ pub enum HeadMapError {
     },
     /// The map names a class that the source does not have.
     #[error(
-        "the head map starts {class:?} from {name:?}, which no class of the source is called; `regraft inspect` lists its classes"
+        "the head map starts {class:?} from {name:?}, which no class of the source is called; \
+         `regraft inspect` lists its classes"
     )]
     Source {
         /// The new class.
@@ -95,14 +101,22 @@ pub struct Vocabulary {
     kinds: HashMap<String, Vec<usize>>,
 }
 
-/// A word that means a class only in a rarer sense than this means something else to most people. (The bird is the fifth sense of
-/// "crane".)
+/// A word that means a class only in a rarer sense than this means something else to most people.
+/// (The bird is the fifth sense of "crane".)
 const RAREST_SENSE: u32 = 5;
 
-/// WordNet's rules for regular plurals: an ending and what stands for it in the singular. What is already singular has no such
-/// ending.
-const PLURALS: [(&str, &str); 8] =
-    [("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")];
+/// WordNet's rules for regular plurals: an ending and what stands for it in the singular. What is
+/// already singular has no such ending.
+const PLURALS: [(&str, &str); 8] = [
+    ("s", ""),
+    ("ses", "s"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("men", "man"),
+    ("ies", "y"),
+];
 
 /// Letters and digits in small letters: `Hot_Dog`, `hot-dog` and `hotdog` are one.
 fn key(name: &str) -> String {
@@ -110,8 +124,9 @@ fn key(name: &str) -> String {
 }
 
 impl Vocabulary {
-    /// The vocabulary of a source's classes. Where the file does not name a thousand classes, they are ImageNet's, as with
-    /// torchvision's and timm's files; the second value says so. `None` where nothing is known of the classes.
+    /// The vocabulary of a source's classes. Where the file does not name a thousand classes, they
+    /// are ImageNet's, as with torchvision's and timm's files; the second value says so. `None`
+    /// where nothing is known of the classes.
     #[must_use]
     pub fn of(source: &Model) -> Option<(Self, Option<String>)> {
         if !source.has_head {
@@ -119,7 +134,10 @@ impl Vocabulary {
         }
         let nameless = source.classes.is_empty();
         if let Some(imagenet) = Self::imagenet_of(source) {
-            let note = format!("{} does not name its 1000 classes; they are taken for ImageNet's", source.origin);
+            let note = format!(
+                "{} does not name its 1000 classes; they are taken for ImageNet's",
+                source.origin
+            );
             return Some((imagenet, nameless.then_some(note)));
         }
         (!nameless).then(|| (Self::of_names(&source.classes), None))
@@ -130,13 +148,20 @@ impl Vocabulary {
     pub fn imagenet_of(source: &Model) -> Option<Self> {
         let imagenet = imagenet().filter(|_| source.has_head)?;
         let nameless = source.classes.is_empty();
-        (nameless && source.graph.classes() == imagenet.names.len() || source.classes == imagenet.names).then_some(imagenet)
+        (nameless && source.graph.classes() == imagenet.names.len()
+            || source.classes == imagenet.names)
+            .then_some(imagenet)
     }
 
     /// The vocabulary of classes of which only the names are known.
     #[must_use]
     pub fn of_names(names: &[String]) -> Self {
-        let mut vocabulary = Self { names: names.to_vec(), full: HashMap::new(), words: HashMap::new(), kinds: HashMap::new() };
+        let mut vocabulary = Self {
+            names: names.to_vec(),
+            full: HashMap::new(),
+            words: HashMap::new(),
+            kinds: HashMap::new(),
+        };
         for (class, name) in names.iter().enumerate() {
             vocabulary.full.entry(key(name)).or_default().push(class);
         }
@@ -145,8 +170,9 @@ impl Vocabulary {
 
     /// The classes that `name` means, ascending, and why; none where it means none of them.
     ///
-    /// In this order: the class of that name; classes or a kind of which it is a word in the word's most frequent sense; classes
-    /// of which it is a word in a rarer sense. A name without any of these is tried in the singular.
+    /// In this order: the class of that name; classes or a kind of which it is a word in the word's
+    /// most frequent sense; classes of which it is a word in a rarer sense. A name without any of
+    /// these is tried in the singular.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<(Vec<usize>, Reason)> {
         let whole = key(name);
@@ -154,10 +180,11 @@ impl Vocabulary {
         if whole.chars().count() < 2 {
             return None;
         }
-        let singulars = PLURALS.iter().filter(|_| !whole.ends_with("ss")).filter_map(|(ending, singular)| {
-            let stem = whole.strip_suffix(ending).filter(|stem| stem.chars().count() >= 2)?;
-            Some(format!("{stem}{singular}"))
-        });
+        let singulars =
+            PLURALS.iter().filter(|_| !whole.ends_with("ss")).filter_map(|(ending, singular)| {
+                let stem = whole.strip_suffix(ending).filter(|stem| stem.chars().count() >= 2)?;
+                Some(format!("{stem}{singular}"))
+            });
         std::iter::once(whole.clone()).chain(singulars).find_map(|word| self.find_word(&word))
     }
 
@@ -167,13 +194,16 @@ impl Vocabulary {
         }
         let with_sense = |wanted: &dyn Fn(u32) -> bool| {
             let of_word = self.words.get(word).into_iter().flatten();
-            let mut classes: Vec<usize> = of_word.filter(|(_, sense)| wanted(*sense)).map(|(class, _)| *class).collect();
+            let mut classes: Vec<usize> =
+                of_word.filter(|(_, sense)| wanted(*sense)).map(|(class, _)| *class).collect();
             classes.sort_unstable();
             classes.dedup();
             (!classes.is_empty()).then_some((classes, Reason::Synonym))
         };
         let kind = || self.kinds.get(word).map(|classes| (classes.clone(), Reason::Kind));
-        with_sense(&|sense| sense == 1).or_else(kind).or_else(|| with_sense(&|sense| sense <= RAREST_SENSE))
+        with_sense(&|sense| sense == 1)
+            .or_else(kind)
+            .or_else(|| with_sense(&|sense| sense <= RAREST_SENSE))
     }
 
     /// Finds every new class by its name.
@@ -190,7 +220,11 @@ impl Vocabulary {
     ///
     /// # Errors
     /// When the map names a class that is not there.
-    pub fn match_by_map(&self, classes: &[String], map: &BTreeMap<String, Vec<String>>) -> Result<Vec<LabelMatch>, HeadMapError> {
+    pub fn match_by_map(
+        &self,
+        classes: &[String],
+        map: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Vec<LabelMatch>, HeadMapError> {
         if let Some(class) = map.keys().find(|named| !classes.contains(named)) {
             return Err(HeadMapError::Class { class: class.clone(), classes: classes.to_vec() });
         }
@@ -226,12 +260,16 @@ fn imagenet() -> Option<Vocabulary> {
             Some((fields.next()?, fields.next()?, fields.next()?))
         })
         .collect();
-    let places: HashMap<&str, usize> = synsets.iter().enumerate().map(|(place, (synset, ..))| (*synset, place)).collect();
+    let places: HashMap<&str, usize> =
+        synsets.iter().enumerate().map(|(place, (synset, ..))| (*synset, place)).collect();
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); synsets.len()];
     for class in 0..names.len() {
         let (mut above, mut next) = (vec![class], 0);
         while let Some(&place) = above.get(next) {
-            let parents = synsets[place].2.split_whitespace().filter_map(|parent| places.get(parent).copied());
+            let parents = synsets[place]
+                .2
+                .split_whitespace()
+                .filter_map(|parent| places.get(parent).copied());
             let new: Vec<usize> = parents.filter(|parent| !above.contains(parent)).collect();
             above.extend(new);
             members[place].push(class);
@@ -268,7 +306,9 @@ mod tests {
 
     fn found(name: &str) -> (Vec<String>, Option<Reason>) {
         let vocabulary = imagenet().expect("built in");
-        let [found] = &vocabulary.match_by_name(&[name.to_owned()])[..] else { panic!("one class, one match") };
+        let [found] = &vocabulary.match_by_name(&[name.to_owned()])[..] else {
+            panic!("one class, one match")
+        };
         (found.source_names.clone(), found.reason.clone())
     }
 
@@ -288,7 +328,12 @@ mod tests {
         assert_eq!(found("wolves").0, found("wolf").0);
         assert_eq!(found("foxes").0, found("fox").0);
         assert!(found("foxes").0.iter().all(|name| name.contains("fox")), "{:?}", found("foxes"));
-        assert_eq!(found("cat").0.iter().filter(|name| name.contains("cat")).count(), 7, "{:?}", found("cat"));
+        assert_eq!(
+            found("cat").0.iter().filter(|name| name.contains("cat")).count(),
+            7,
+            "{:?}",
+            found("cat")
+        );
         // Not the carpenter's tool.
         assert_eq!(found("plane").0, ["airliner"]);
         assert_eq!(found("car").1, Some(Reason::Kind));
@@ -296,7 +341,8 @@ mod tests {
 
     #[test]
     fn what_means_no_class_matches_nothing() {
-        // Words within names, words of other senses, words for everything, and words that only look alike.
+        // Words within names, words of other senses, words for everything, and words that only look
+        // alike.
         for name in [
             "not-hotdog",
             "nothotdog",
@@ -340,7 +386,8 @@ mod tests {
         let names = ["Rose", "oak tree", "glass", "daisies"].map(str::to_owned);
         let vocabulary = Vocabulary::of_names(&names);
         let classes = ["roses", "oak-tree", "glas", "daisy", "flower", "GLASS"].map(str::to_owned);
-        let matches: Vec<Vec<usize>> = vocabulary.match_by_name(&classes).into_iter().map(|found| found.sources).collect();
+        let matches: Vec<Vec<usize>> =
+            vocabulary.match_by_name(&classes).into_iter().map(|found| found.sources).collect();
         assert_eq!(matches, [vec![0], vec![1], vec![], vec![], vec![], vec![2]]);
     }
 
@@ -348,14 +395,23 @@ mod tests {
     fn a_map_names_sources_by_hand_and_its_errors_say_which_name_is_wrong() {
         let vocabulary = imagenet().expect("built in");
         let classes = ["snack", "no snack"].map(str::to_owned);
-        let map =
-            |class: &str, names: &[&str]| [(class.to_owned(), names.iter().map(|name| (*name).to_owned()).collect())].into();
-        let found = vocabulary.match_by_map(&classes, &map("snack", &["pretzel", "hot dog"])).expect("all are there");
+        let map = |class: &str, names: &[&str]| {
+            [(class.to_owned(), names.iter().map(|name| (*name).to_owned()).collect())].into()
+        };
+        let found = vocabulary
+            .match_by_map(&classes, &map("snack", &["pretzel", "hot dog"]))
+            .expect("all are there");
         assert_eq!(found[0].source_names, ["pretzel", "hotdog, hot dog, red hot"]);
         assert_eq!((found[0].reason.clone(), found[1].reason.clone()), (Some(Reason::Map), None));
-        let error = vocabulary.match_by_map(&classes, &map("snacks", &["pretzel"])).expect_err("no class").to_string();
+        let error = vocabulary
+            .match_by_map(&classes, &map("snacks", &["pretzel"]))
+            .expect_err("no class")
+            .to_string();
         assert!(error.contains("\"snacks\"") && error.contains("snack, no snack"), "{error}");
-        let error = vocabulary.match_by_map(&classes, &map("snack", &["prezel"])).expect_err("no source").to_string();
+        let error = vocabulary
+            .match_by_map(&classes, &map("snack", &["prezel"]))
+            .expect_err("no source")
+            .to_string();
         assert!(error.contains("\"prezel\""), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! Transfer: a source model becomes the start of a target model, and each layer gets its learning rate.
+//! Transfer: a source model becomes the start of a target model, and each layer gets its learning
+//! rate.
 
 pub mod fit;
 pub mod frozen;
@@ -11,20 +12,26 @@ use regraft_data::preprocessing::{Preprocessing, ResizeMode};
 use regraft_nn::graph::{Graph, GraphError, Layer};
 use regraft_nn::parameters::parameters;
 
-/// The source model's preprocessing with another size of the network's input in pixels and another way of resizing, where they
-/// are given.
+/// The source model's preprocessing with another size of the network's input in pixels and another
+/// way of resizing, where they are given.
 ///
-/// The short side of [`Resize::Crop`] keeps its ratio to the part that is cut out; where the source model crops nothing, it is
-/// 256 to 224.
+/// The short side of [`Resize::Crop`] keeps its ratio to the part that is cut out; where the source
+/// model crops nothing, it is 256 to 224.
 #[must_use]
-pub fn target_preprocessing(source: &Preprocessing, image_size: Option<u32>, resize: Option<Resize>) -> Preprocessing {
+pub fn target_preprocessing(
+    source: &Preprocessing,
+    image_size: Option<u32>,
+    resize: Option<Resize>,
+) -> Preprocessing {
     let image_size = image_size.unwrap_or(source.image_size);
     let ratio = match source.resize {
         ResizeMode::Crop { short_side } => f64::from(short_side) / f64::from(source.image_size),
         ResizeMode::Squash | ResizeMode::Letterbox => 256.0 / 224.0,
     };
     let resize = match resize.unwrap_or(Resize::of(source.resize)) {
-        Resize::Crop => ResizeMode::Crop { short_side: (ratio * f64::from(image_size)).round() as u32 },
+        Resize::Crop => {
+            ResizeMode::Crop { short_side: (ratio * f64::from(image_size)).round() as u32 }
+        }
         Resize::Squash => ResizeMode::Squash,
         Resize::Letterbox => ResizeMode::Letterbox,
     };
@@ -61,9 +68,13 @@ pub fn trunk_stages(graph: &Graph) -> Vec<String> {
     let mut stages: Vec<String> = Vec::new();
     let learns = |layer: &Layer| {
         let nodes = &graph.nodes[layer.nodes.clone()];
-        nodes.iter().any(|node| !node.operation.rules().tensors(&node.name, graph.image_size).is_empty())
+        nodes
+            .iter()
+            .any(|node| !node.operation.rules().tensors(&node.name, graph.image_size).is_empty())
     };
-    for layer in graph.layers().iter().filter(|layer| layer.nodes.start < graph.backbone() && learns(layer)) {
+    for layer in
+        graph.layers().iter().filter(|layer| layer.nodes.start < graph.backbone() && learns(layer))
+    {
         let stage = graph.stage(layer);
         if stages.last().is_none_or(|last| last != stage) {
             stages.push(stage.to_owned());
@@ -82,17 +93,24 @@ pub fn lower_half(graph: &Graph) -> Freeze {
     }
 }
 
-/// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with `layer_decay` each stage's that many
-/// times that of the stage above it (layer-wise decay by stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
+/// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with
+/// `layer_decay` each stage's that many times that of the stage above it (layer-wise decay by
+/// stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
 #[must_use]
 pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -> Vec<f32> {
     let stages = trunk_stages(graph);
     let of_layer = |layer: &Layer| {
-        let below = stages.iter().rposition(|stage| stage == graph.stage(layer)).map_or(0, |stage| stages.len() - 1 - stage);
+        let below = stages
+            .iter()
+            .rposition(|stage| stage == graph.stage(layer))
+            .map_or(0, |stage| stages.len() - 1 - stage);
         f64::from(layer_decay).powi(below as i32) as f32
     };
-    let mut multipliers: Vec<f32> =
-        graph.layers().iter().flat_map(|layer| std::iter::repeat_n(of_layer(layer), layer.nodes.len())).collect();
+    let mut multipliers: Vec<f32> = graph
+        .layers()
+        .iter()
+        .flat_map(|layer| std::iter::repeat_n(of_layer(layer), layer.nodes.len()))
+        .collect();
     multipliers[graph.backbone()..].fill(head_multiplier);
     multipliers
 }
@@ -100,8 +118,13 @@ pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -
 /// The number of parameters that learn, and of all.
 #[must_use]
 pub fn parameter_counts(graph: &Graph, frozen_nodes: usize) -> (usize, usize) {
-    let learned: Vec<_> = parameters(graph).into_iter().filter(|parameter| parameter.role.is_learned()).collect();
-    let trained = learned.iter().filter(|parameter| parameter.node >= frozen_nodes).map(|parameter| parameter.length()).sum();
+    let learned: Vec<_> =
+        parameters(graph).into_iter().filter(|parameter| parameter.role.is_learned()).collect();
+    let trained = learned
+        .iter()
+        .filter(|parameter| parameter.node >= frozen_nodes)
+        .map(|parameter| parameter.length())
+        .sum();
     (trained, learned.iter().map(|parameter| parameter.length()).sum())
 }
 
@@ -115,7 +138,9 @@ mod tests {
         let graph = architecture("resnet18").expect("a known name").graph();
         assert_eq!(trunk_stages(&graph), ["conv1", "layer1", "layer2", "layer3", "layer4"]);
         let multipliers = rate_multipliers(&graph, 10.0, 0.5);
-        let of = |name: &str| multipliers[graph.nodes.iter().position(|node| node.name == name).expect("a node")];
+        let of = |name: &str| {
+            multipliers[graph.nodes.iter().position(|node| node.name == name).expect("a node")]
+        };
         assert_eq!(
             ["conv1", "layer1.0.conv1", "layer3.1.conv2", "layer4.0.conv1", "fc"].map(of),
             [0.0625, 0.125, 0.5, 1.0, 10.0]
@@ -125,7 +150,9 @@ mod tests {
 
     #[test]
     fn the_lower_half_ends_between_stages() {
-        for (name, last) in [("efficientnet_lite0", "blocks.3"), ("resnet18", "layer2"), ("resnet50", "layer2")] {
+        for (name, last) in
+            [("efficientnet_lite0", "blocks.3"), ("resnet18", "layer2"), ("resnet50", "layer2")]
+        {
             let graph = architecture(name).expect("a known name").graph();
             assert_eq!(lower_half(&graph), Freeze::Through(last.into()), "{name}");
         }
@@ -149,7 +176,10 @@ mod tests {
         let source = source_preprocessing(architecture("resnet18").expect("a known name"));
         assert_eq!(target_preprocessing(&source, None, None), source);
         let smaller = target_preprocessing(&source, Some(160), None);
-        assert_eq!((smaller.image_size, smaller.resize), (160, ResizeMode::Crop { short_side: 183 }));
+        assert_eq!(
+            (smaller.image_size, smaller.resize),
+            (160, ResizeMode::Crop { short_side: 183 })
+        );
         let squashed = target_preprocessing(&source, Some(64), Some(Resize::Squash));
         assert_eq!((squashed.image_size, squashed.resize), (64, ResizeMode::Squash));
         let back = target_preprocessing(&squashed, None, Some(Resize::Crop));

@@ -1,5 +1,5 @@
-//! How well the training images are predicted by heads that did not see them: an estimate of the test accuracy for a run that
-//! holds nothing out.
+//! How well the training images are predicted by heads that did not see them: an estimate of the
+//! test accuracy for a run that holds nothing out.
 
 use crate::audit::SuspectLabel;
 use crate::audit::labels::suspects;
@@ -10,7 +10,8 @@ use regraft_data::catalogue::Sample;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Confused pairs of classes, and suspect labels, that a report names. `predictions_out_of_fold.csv` has all images.
+/// Confused pairs of classes, and suspect labels, that a report names.
+/// `predictions_out_of_fold.csv` has all images.
 const NAMED: usize = 20;
 
 /// Images of one class that are taken for another.
@@ -24,8 +25,9 @@ pub struct Confused {
     pub images: u64,
 }
 
-/// What cross-validation's heads say of the training images that they did not see. The strength was chosen on the same images, so
-/// the accuracy is slightly optimistic; each head saw four fifths of the images, which makes it slightly pessimistic.
+/// What cross-validation's heads say of the training images that they did not see. The strength was
+/// chosen on the same images, so the accuracy is slightly optimistic; each head saw four fifths of
+/// the images, which makes it slightly pessimistic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutOfFoldReport {
     /// Training images.
@@ -56,7 +58,9 @@ impl OutOfFoldReport {
         let images = samples.len() as u64;
         let mut pairs = BTreeMap::<(u32, u32), u64>::new();
         for example in all.clone().filter(|&example| !is_right(example)) {
-            *pairs.entry((samples[example].label, out_of_fold.predicted(example).0)).or_default() += 1;
+            *pairs
+                .entry((samples[example].label, out_of_fold.predicted(example).0))
+                .or_default() += 1;
         }
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort_by_key(|&(_, images)| std::cmp::Reverse(images));
@@ -75,9 +79,15 @@ impl OutOfFoldReport {
             correct,
             accuracy: correct as f64 / images as f64,
             accuracy_interval_95: wilson_interval_95(correct, images),
-            calibration_error: calibration_error(all.map(|example| (out_of_fold.predicted(example).1, is_right(example)))),
+            calibration_error: calibration_error(
+                all.map(|example| (out_of_fold.predicted(example).1, is_right(example))),
+            ),
             confused: confused
-                .map(|((class, predicted), images)| Confused { class: name(class), predicted: name(predicted), images })
+                .map(|((class, predicted), images)| Confused {
+                    class: name(class),
+                    predicted: name(predicted),
+                    images,
+                })
                 .collect(),
             suspect_label_count: suspects.len() as u64,
             suspect_labels: named.collect(),
@@ -89,7 +99,8 @@ impl OutOfFoldReport {
     pub fn notes(&self) -> Vec<String> {
         let [low, high] = self.accuracy_interval_95.map(|share| 100.0 * share);
         let mut notes = vec![format!(
-            "nothing is held out, so the accuracy is estimated by cross-validation: {} of {} training images right ({:.1} %, 95 % \
+            "nothing is held out, so the accuracy is estimated by cross-validation: {} of {} \
+             training images right ({:.1} %, 95 % \
              interval {low:.1} to {high:.1} %), calibration error {:.1} %",
             self.correct,
             self.images,
@@ -97,13 +108,17 @@ impl OutOfFoldReport {
             100.0 * self.calibration_error
         )];
         if let Some(Confused { class, predicted, images }) = self.confused.first() {
-            notes.push(format!("most often confused: {class}, taken for {predicted} ({images} images)"));
+            notes.push(format!(
+                "most often confused: {class}, taken for {predicted} ({images} images)"
+            ));
         }
         let named: Vec<String> = self
             .suspect_labels
             .iter()
             .take(3)
-            .map(|suspect| format!("{} ({}, likelier {})", suspect.path, suspect.given, suspect.likely))
+            .map(|suspect| {
+                format!("{} ({}, likelier {})", suspect.path, suspect.given, suspect.likely)
+            })
             .collect();
         if !named.is_empty() {
             notes.push(format!(
@@ -118,7 +133,11 @@ impl OutOfFoldReport {
 
 /// The rows of `predictions_out_of_fold.csv`.
 #[must_use]
-pub fn predictions(out_of_fold: &OutOfFold, samples: &[Sample], classes: &[String]) -> Vec<Prediction> {
+pub fn predictions(
+    out_of_fold: &OutOfFold,
+    samples: &[Sample],
+    classes: &[String],
+) -> Vec<Prediction> {
     let row = |(example, sample): (usize, &Sample)| {
         let (predicted, probability) = out_of_fold.predicted(example);
         Prediction {
@@ -139,19 +158,33 @@ mod tests {
     fn a_report_counts_confusions_and_names_suspects() {
         let classes = ["cat".to_owned(), "dog".to_owned()];
         let labels = [0u32, 0, 0, 1, 1, 1];
-        let samples: Vec<Sample> =
-            (0..).zip(labels).map(|(place, label)| Sample { path: format!("{place}.jpg").into(), label }).collect();
+        let samples: Vec<Sample> = (0..)
+            .zip(labels)
+            .map(|(place, label)| Sample { path: format!("{place}.jpg").into(), label })
+            .collect();
         let rows = [0.9, 0.1, 0.9, 0.1, 0.6, 0.4, 0.1, 0.9, 0.2, 0.8, 0.95, 0.05];
         let out_of_fold = OutOfFold::from_rows(&rows, &labels, 2);
         let report = OutOfFoldReport::new(&out_of_fold, &samples, &classes);
         assert_eq!((report.images, report.correct), (6, 5));
         assert_eq!(report.accuracy_interval_95, wilson_interval_95(5, 6));
-        assert_eq!(report.confused, [Confused { class: "dog".into(), predicted: "cat".into(), images: 1 }]);
-        assert_eq!((report.suspect_label_count, report.suspect_labels[0].path.as_str()), (1, "5.jpg"));
+        assert_eq!(
+            report.confused,
+            [Confused { class: "dog".into(), predicted: "cat".into(), images: 1 }]
+        );
+        assert_eq!(
+            (report.suspect_label_count, report.suspect_labels[0].path.as_str()),
+            (1, "5.jpg")
+        );
         let notes = report.notes();
         assert!(notes[0].contains("5 of 6 training images right (83.3 %"), "{notes:?}");
-        assert!(notes[2].starts_with("1 labels are likely wrong: 5.jpg (dog, likelier cat)"), "{notes:?}");
+        assert!(
+            notes[2].starts_with("1 labels are likely wrong: 5.jpg (dog, likelier cat)"),
+            "{notes:?}"
+        );
         let rows = predictions(&out_of_fold, &samples, &classes);
-        assert_eq!(rows.iter().map(Prediction::is_right).collect::<Vec<_>>(), [true, true, true, true, true, false]);
+        assert_eq!(
+            rows.iter().map(Prediction::is_right).collect::<Vec<_>>(),
+            [true, true, true, true, true, false]
+        );
     }
 }

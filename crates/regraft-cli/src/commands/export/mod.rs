@@ -11,11 +11,15 @@ pub fn run(arguments: &ExportArguments) -> Result<(), Failure> {
     let target = &arguments.output;
     let is_free = match arguments.format {
         ExportFormat::Onnx => !target.exists(),
-        ExportFormat::Timm => !target.exists() || target.read_dir().is_ok_and(|mut entries| entries.next().is_none()),
+        ExportFormat::Timm => {
+            !target.exists() || target.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+        }
     };
     if !is_free && !arguments.force {
         let target = target.display();
-        return Err(Failure::input(anyhow::anyhow!("{target} is there already: name another, or replace it with --force")));
+        return Err(Failure::input(anyhow::anyhow!(
+            "{target} is there already: name another, or replace it with --force"
+        )));
     }
     let model = model(arguments).and_then(Model::into_classifier).map_err(Failure::input)?;
     match arguments.format {

@@ -26,7 +26,9 @@ pub fn run(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
         ("--check", arguments.check.is_some()),
     ] {
         if is_given {
-            return Err(Failure::input(anyhow::anyhow!("{flag} is for --format onnx; leave it out")));
+            return Err(Failure::input(anyhow::anyhow!(
+                "{flag} is for --format onnx; leave it out"
+            )));
         }
     }
     let folder = &arguments.output;
@@ -47,9 +49,14 @@ pub fn run(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
     }
     let folder = folder.display();
     let [config, weights, card] = FILES;
-    output::line(format!("wrote {folder}: {config}, {weights} and the model card {card}, whose text shows how to load it"))?;
+    output::line(format!(
+        "wrote {folder}: {config}, {weights} and the model card {card}, whose text shows how to \
+         load it"
+    ))?;
     if arguments.license.is_none() {
-        output::aside("note: the model card names no licence; --license apache-2.0, for instance, would");
+        output::aside(
+            "note: the model card names no licence; --license apache-2.0, for instance, would",
+        );
     }
     Ok(())
 }

@@ -45,8 +45,12 @@ impl Frame {
     /// Reads the content of a frame header.
     pub fn read(process: Process, segment: &[u8]) -> Result<Self, FrameError> {
         let damaged = FrameError::Damaged("its frame header is incomplete");
-        let Some((&[bits, high, low, wide, narrow, count], rest)) = segment.split_first_chunk() else { return Err(damaged) };
-        let [height, width] = [[high, low], [wide, narrow]].map(|side| usize::from(u16::from_be_bytes(side)));
+        let Some((&[bits, high, low, wide, narrow, count], rest)) = segment.split_first_chunk()
+        else {
+            return Err(damaged);
+        };
+        let [height, width] =
+            [[high, low], [wide, narrow]].map(|side| usize::from(u16::from_be_bytes(side)));
         if bits != 8 {
             return Err(FrameError::Unsupported(format!("{bits} bits a sample")));
         }
@@ -69,16 +73,26 @@ impl Frame {
                 return Err(FrameError::Damaged("its sampling factors are not between 1 and 4"));
             }
             let quantisation = usize::from(quantisation);
-            components.push(Component { identifier, factors, quantisation, size: [0; 2], blocks: [0; 2] });
+            components.push(Component {
+                identifier,
+                factors,
+                quantisation,
+                size: [0; 2],
+                blocks: [0; 2],
+            });
         }
-        let most = [0, 1].map(|way| components.iter().map(|component| component.factors[way]).max().unwrap_or(1));
+        let most = [0, 1].map(|way| {
+            components.iter().map(|component| component.factors[way]).max().unwrap_or(1)
+        });
         for component in &mut components {
             for way in [0, 1] {
                 if most[way] % component.factors[way] != 0 {
-                    let message = "one component's resolution is no whole multiple of another's".to_owned();
+                    let message =
+                        "one component's resolution is no whole multiple of another's".to_owned();
                     return Err(FrameError::Unsupported(message));
                 }
-                component.size[way] = ([width, height][way] * component.factors[way]).div_ceil(most[way]);
+                component.size[way] =
+                    ([width, height][way] * component.factors[way]).div_ceil(most[way]);
                 component.blocks[way] = component.size[way].div_ceil(8);
             }
         }
@@ -98,6 +112,8 @@ impl Frame {
     /// Whether the image can be decoded at a part of its size: chroma must be stored at the full or
     /// half the resolution.
     pub fn is_reducible(&self) -> bool {
-        self.components.iter().all(|component| self.ratio(component).iter().all(|&ratio| ratio <= 2))
+        self.components
+            .iter()
+            .all(|component| self.ratio(component).iter().all(|&ratio| ratio <= 2))
     }
 }

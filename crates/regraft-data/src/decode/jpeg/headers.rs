@@ -74,13 +74,25 @@ impl Headers {
     fn take(&mut self, marker: u8, segment: &[u8]) -> Result<(), FrameError> {
         let unsupported = |kind: &str| Err(FrameError::Unsupported(kind.to_owned()));
         match marker {
-            0xC4 => return self.read_codes(segment).ok_or(FrameError::Damaged("its Huffman tables are invalid")),
-            0xDB => return self.read_steps(segment).ok_or(FrameError::Damaged("its quantisation tables are invalid")),
+            0xC4 => {
+                return self
+                    .read_codes(segment)
+                    .ok_or(FrameError::Damaged("its Huffman tables are invalid"));
+            }
+            0xDB => {
+                return self
+                    .read_steps(segment)
+                    .ok_or(FrameError::Damaged("its quantisation tables are invalid"));
+            }
             0xDD => match segment {
-                &[high, low] => self.restart_interval = usize::from(u16::from_be_bytes([high, low])),
+                &[high, low] => {
+                    self.restart_interval = usize::from(u16::from_be_bytes([high, low]))
+                }
                 _ => return Err(FrameError::Damaged("its restart interval is invalid")),
             },
-            0xC0..=0xC2 if self.frame.is_some() => return Err(FrameError::Damaged("it has two frames")),
+            0xC0..=0xC2 if self.frame.is_some() => {
+                return Err(FrameError::Damaged("it has two frames"));
+            }
             0xC0 | 0xC1 => self.frame = Some(Frame::read(Process::Sequential, segment)?),
             0xC2 => self.frame = Some(Frame::read(Process::Progressive, segment)?),
             0xC3 => return unsupported("lossless coding"),
@@ -91,11 +103,14 @@ impl Headers {
             0xE1 => {
                 if let Some(content) = segment.strip_prefix(b"Exif\0\0") {
                     self.exif.get_or_insert_default().extend_from_slice(content);
-                } else if let Some(packet) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+                } else if let Some(packet) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0")
+                {
                     self.xmp = Some(packet.to_vec());
                 }
             }
-            0xEE if segment.len() >= 12 && segment.starts_with(b"Adobe") => self.adobe = Some(segment[11]),
+            0xEE if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
+                self.adobe = Some(segment[11])
+            }
             // Comments, and what programs add.
             _ => {}
         }
@@ -136,7 +151,9 @@ impl Headers {
 
     /// Takes the standard's tables for those that are missing, as frames of Motion JPEG ask for.
     pub fn fill_in_codes(&mut self) {
-        for (tables, standard) in [(&mut self.dc, [DC_LUMA, DC_CHROMA]), (&mut self.ac, [AC_LUMA, AC_CHROMA])] {
+        for (tables, standard) in
+            [(&mut self.dc, [DC_LUMA, DC_CHROMA]), (&mut self.ac, [AC_LUMA, AC_CHROMA])]
+        {
             for (table, (counts, symbols)) in tables.iter_mut().zip(standard) {
                 if table.is_none() {
                     *table = Table::new(&counts, symbols);
@@ -161,12 +178,14 @@ impl ScanHeader {
     /// Reads the content of a scan header.
     pub fn read(frame: &Frame, segment: &[u8]) -> Result<Self, Fault> {
         let (&count, rest) = segment.split_first().ok_or(Fault::Header)?;
-        let (selectors, end) = rest.split_at_checked(usize::from(count) * 2).ok_or(Fault::Header)?;
+        let (selectors, end) =
+            rest.split_at_checked(usize::from(count) * 2).ok_or(Fault::Header)?;
         let &[first, last, precision] = end.first_chunk().ok_or(Fault::Header)?;
         let mut components: Vec<(usize, usize, usize)> = Vec::new();
         for &[identifier, tables] in selectors.as_chunks::<2>().0 {
             let is_it = |place: &usize| {
-                frame.components[*place].identifier == identifier && components.iter().all(|&(taken, ..)| taken != *place)
+                frame.components[*place].identifier == identifier
+                    && components.iter().all(|&(taken, ..)| taken != *place)
             };
             let place = (0..frame.components.len()).find(is_it).ok_or(Fault::Header)?;
             components.push((place, usize::from(tables >> 4), usize::from(tables & 15)));
@@ -187,7 +206,8 @@ impl ScanHeader {
             (Process::Progressive, 0) => last == 0,
             (Process::Progressive, _) => first <= last && last < 64 && header.components.len() == 1,
         };
-        let refines_a_bit = frame.process == Process::Sequential || earlier == 0 || earlier == low + 1;
+        let refines_a_bit =
+            frame.process == Process::Sequential || earlier == 0 || earlier == low + 1;
         if is_valid && refines_a_bit && low <= 13 { Ok(header) } else { Err(Fault::Header) }
     }
 }

@@ -57,14 +57,17 @@ impl Table {
                 place += 1;
                 if length <= LOOKUP_BITS {
                     let first = (code << (LOOKUP_BITS - length)) as usize;
-                    table.lookup[first..first + (1 << (LOOKUP_BITS - length))].fill((length as u8, symbol));
+                    table.lookup[first..first + (1 << (LOOKUP_BITS - length))]
+                        .fill((length as u8, symbol));
                 }
             }
             code += count;
             table.ends[length as usize] = code << (16 - length);
             code <<= 1;
         }
-        for (start, (short, &(length, symbol))) in table.short.iter_mut().zip(table.lookup.iter()).enumerate() {
+        for (start, (short, &(length, symbol))) in
+            table.short.iter_mut().zip(table.lookup.iter()).enumerate()
+        {
             let (zeros, size) = (symbol >> 4, symbol & 15);
             let together = length + size;
             if length == 0 || u32::from(together) > LOOKUP_BITS {
@@ -72,7 +75,8 @@ impl Table {
             }
             if size > 0 {
                 let raw = (start >> (LOOKUP_BITS - u32::from(together))) as i32 & ((1 << size) - 1);
-                *short = Short { length: together, zeros, value: extended(raw, u32::from(size)) as i16 };
+                *short =
+                    Short { length: together, zeros, value: extended(raw, u32::from(size)) as i16 };
             } else if zeros == 0 {
                 *short = Short { length, zeros: Short::END, value: 0 };
             }
@@ -215,7 +219,8 @@ impl<'a> Bits<'a> {
         let unused = self.count - self.missing;
         let padding = unused % 8;
         let padding_is_ones = padding == 0 || self.held >> (64 - padding) == (1 << padding) - 1;
-        let mut held: Vec<u8> = (self.held << padding).to_be_bytes()[..unused as usize / 8].to_vec();
+        let mut held: Vec<u8> =
+            (self.held << padding).to_be_bytes()[..unused as usize / 8].to_vec();
         let mut rest = self.rest;
         loop {
             rest = match rest {

@@ -35,8 +35,8 @@ use progressive::Progressive;
 use scan::Layout;
 use sequential::Sequential;
 
-/// Scans that are read. The most detailed scripts of encoders have a few dozen; each scan of a large
-/// image takes time, and needs only a few bytes of a file.
+/// Scans that are read. The most detailed scripts of encoders have a few dozen; each scan of a
+/// large image takes time, and needs only a few bytes of a file.
 const MAX_SCANS: usize = 1000;
 
 /// Decodes a file; see [`super::decode_bytes`].
@@ -45,15 +45,26 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
 }
 
 /// Decodes a part of a TIFF, whose tables may be stored apart, and whose colours the TIFF states.
-pub fn decode_part(tables: &[u8], bytes: &[u8], colours: Colours, options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
+pub fn decode_part(
+    tables: &[u8],
+    bytes: &[u8],
+    colours: Colours,
+    options: &DecodeOptions,
+) -> Result<Decoded, DecodeReason> {
     let mut headers = Headers::default();
     // Tables that cannot be read are missing later, if they are needed.
     let _ = headers.read(tables);
     read(headers, bytes, options, Some(colours))
 }
 
-/// Reads a file behind what `headers` hold already. The markers state the colours unless they are given.
-fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Option<Colours>) -> Result<Decoded, DecodeReason> {
+/// Reads a file behind what `headers` hold already. The markers state the colours unless they are
+/// given.
+fn read(
+    mut headers: Headers,
+    bytes: &[u8],
+    options: &DecodeOptions,
+    colours: Option<Colours>,
+) -> Result<Decoded, DecodeReason> {
     let mut rest = bytes;
     let mut image: Option<Image> = None;
     let mut fault = None;
@@ -67,7 +78,9 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
                 break true;
             }
             Err(FrameError::Damaged(message)) => return Err(damaged(message)),
-            Err(FrameError::Unsupported(message)) => return Err(DecodeReason::Unsupported { format: "JPEG", message }),
+            Err(FrameError::Unsupported(message)) => {
+                return Err(DecodeReason::Unsupported { format: "JPEG", message });
+            }
         };
         if let Some(frame) = headers.frame.as_ref().filter(|_| image.is_none()) {
             check_size("JPEG", frame.size[0] as u32, frame.size[1] as u32, options.max_pixels)?;
@@ -84,8 +97,8 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
                     Some(image) => image,
                     None => {
                         let image = image.insert(Image::new(&headers, options)?);
-                        // As in Pillow and libjpeg, metadata and colours behind the first scan do not count. A part's own
-                        // have no meaning.
+                        // As in Pillow and libjpeg, metadata and colours behind the first scan do
+                        // not count. A part's own have no meaning.
                         if colours.is_none() {
                             let of_file = Colours::of(&image.frame, headers.adobe, headers.jfif);
                             stated = (headers.orientation(), Some(of_file));
@@ -111,11 +124,17 @@ fn read(mut headers: Headers, bytes: &[u8], options: &DecodeOptions, colours: Op
         }
     };
     let Some(image) = image else {
-        return Err(if complete { damaged("it has no image data") } else { DecodeReason::Truncated("JPEG") });
+        return Err(if complete {
+            damaged("it has no image data")
+        } else {
+            DecodeReason::Truncated("JPEG")
+        });
     };
     let components = image.frame.components.len();
     if colours.is_some_and(|colours| colours.components() != components) {
-        return Err(damaged(&format!("it has {components} components, which are not those of its colours")));
+        return Err(damaged(&format!(
+            "it has {components} components, which are not those of its colours"
+        )));
     }
     fault = fault.or(image.missing_component());
     if !options.allow_truncated {
@@ -157,15 +176,21 @@ struct Image {
 
 impl Image {
     fn new(headers: &Headers, options: &DecodeOptions) -> Result<Self, DecodeReason> {
-        let frame = headers.frame.clone().ok_or_else(|| damaged("its image data come before its frame header"))?;
-        let reduction = if frame.is_reducible() { options.reduction(short_side(&frame)) } else { 1 };
+        let frame = headers
+            .frame
+            .clone()
+            .ok_or_else(|| damaged("its image data come before its frame header"))?;
+        let reduction =
+            if frame.is_reducible() { options.reduction(short_side(&frame)) } else { 1 };
         let side = 8 / reduction as usize;
-        // Grey, if there may be parts without data; otherwise 0, for which memory need not be written.
+        // Grey, if there may be parts without data; otherwise 0, for which memory need not be
+        // written.
         let background = if options.allow_truncated { 128 } else { 0 };
         let plane = |component| {
             let ratio = frame.ratio(component);
             let side = if reduction > 1 { side * ratio[0].max(ratio[1]) } else { side };
-            Plane::new(&frame, component, side, background).ok_or_else(|| damaged("its size overflows"))
+            Plane::new(&frame, component, side, background)
+                .ok_or_else(|| damaged("its size overflows"))
         };
         let planes = frame.components.iter().map(plane).collect::<Result<_, _>>()?;
         Ok(Self { frame, planes, reduction })
@@ -190,14 +215,18 @@ impl Image {
             // The tables of a component's first scan hold for all its scans.
             let table = self.frame.components[place].quantisation;
             if self.planes[place].steps.is_none() {
-                let steps = headers.steps.get(table).and_then(Option::as_ref).ok_or(Fault::Header)?;
+                let steps =
+                    headers.steps.get(table).and_then(Option::as_ref).ok_or(Fault::Header)?;
                 self.planes[place].steps = Some(planes::in_rows(steps));
             }
         }
         // In the order in which the scan names the components.
         let mut planes: Vec<Option<&mut Plane>> = self.planes.iter_mut().map(Some).collect();
-        let components: Vec<_> =
-            header.components.iter().filter_map(|&(place, dc, ac)| Some((place, planes[place].take()?, dc, ac))).collect();
+        let components: Vec<_> = header
+            .components
+            .iter()
+            .filter_map(|&(place, dc, ac)| Some((place, planes[place].take()?, dc, ac)))
+            .collect();
         match self.frame.process {
             Process::Sequential => {
                 headers.fill_in_codes();
@@ -214,16 +243,27 @@ impl Image {
             Process::Progressive => {
                 let [earlier, low] = header.precision;
                 let parts = components.into_iter().map(|(_, plane, dc, ac)| {
-                    let tables = if header.band[0] == 0 { &headers.dc[..] } else { &headers.ac[..] };
+                    let tables =
+                        if header.band[0] == 0 { &headers.dc[..] } else { &headers.ac[..] };
                     let place = if header.band[0] == 0 { dc } else { ac };
-                    progressive::Part { plane, table: tables.get(place).and_then(Option::as_ref), prediction: 0 }
+                    progressive::Part {
+                        plane,
+                        table: tables.get(place).and_then(Option::as_ref),
+                        prediction: 0,
+                    }
                 });
                 let parts: Vec<_> = parts.collect();
                 let needs_table = header.band[0] > 0 || earlier == 0;
                 if needs_table && parts.iter().any(|part| part.table.is_none()) {
                     return Err(Fault::Header);
                 }
-                let mut reader = Progressive { parts, band: header.band, refines: earlier > 0, low, empty_blocks: 0 };
+                let mut reader = Progressive {
+                    parts,
+                    band: header.band,
+                    refines: earlier > 0,
+                    low,
+                    empty_blocks: 0,
+                };
                 layout.read(data, &mut reader, lenient)
             }
         }

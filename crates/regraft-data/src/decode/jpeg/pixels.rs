@@ -49,8 +49,12 @@ impl Colours {
 /// The image, `[height, width, 3]`, its sides divided by `reduction` and rounded up.
 pub fn rgb(frame: &Frame, planes: &[Plane], colours: Colours, reduction: usize) -> Vec<u8> {
     let [width, height] = frame.size.map(|pixels| pixels.div_ceil(reduction));
-    let mut rows: Vec<Rows> =
-        frame.components.iter().zip(planes).map(|(component, plane)| Rows::new(frame, component, plane, reduction)).collect();
+    let mut rows: Vec<Rows> = frame
+        .components
+        .iter()
+        .zip(planes)
+        .map(|(component, plane)| Rows::new(frame, component, plane, reduction))
+        .collect();
     let mut pixels = vec![0; width * height * 3];
     let (mut three, mut four) = (vec![0; width * 3], vec![0; width * 4]);
     for (y, line) in pixels.chunks_exact_mut(width * 3).enumerate() {
@@ -59,30 +63,43 @@ pub fn rgb(frame: &Frame, planes: &[Plane], colours: Colours, reduction: usize) 
                 colour::rgb(luma.row(y, width), blue.row(y, width), red.row(y, width), line);
             }
             ([red, green, blue], _) => {
-                let channels = red.row(y, width).iter().zip(green.row(y, width)).zip(blue.row(y, width));
-                for (pixel, ((&red, &green), &blue)) in line.as_chunks_mut().0.iter_mut().zip(channels) {
+                let channels =
+                    red.row(y, width).iter().zip(green.row(y, width)).zip(blue.row(y, width));
+                for (pixel, ((&red, &green), &blue)) in
+                    line.as_chunks_mut().0.iter_mut().zip(channels)
+                {
                     *pixel = [red, green, blue];
                 }
             }
             ([first, second, third, black], _) => {
-                let (first, second, third) = (first.row(y, width), second.row(y, width), third.row(y, width));
+                let (first, second, third) =
+                    (first.row(y, width), second.row(y, width), third.row(y, width));
                 let inks = four.as_chunks_mut::<4>().0.iter_mut().zip(black.row(y, width));
                 if colours == Colours::Ycck {
                     // What luma and chroma give is the inks' opposite, and so is what is stored.
                     colour::rgb(first, second, third, &mut three);
-                    for ((inks, &black), &[red, green, blue]) in inks.zip(three.as_chunks::<3>().0) {
+                    for ((inks, &black), &[red, green, blue]) in inks.zip(three.as_chunks::<3>().0)
+                    {
                         *inks = [red, green, blue, 255 - black];
                     }
                 } else {
-                    for ((inks, &black), ((&cyan, &magenta), &yellow)) in inks.zip(first.iter().zip(second).zip(third)) {
+                    for ((inks, &black), ((&cyan, &magenta), &yellow)) in
+                        inks.zip(first.iter().zip(second).zip(third))
+                    {
                         let stored = [cyan, magenta, yellow, black];
-                        *inks = if colours == Colours::PlainCmyk { stored } else { stored.map(|ink| 255 - ink) };
+                        *inks = if colours == Colours::PlainCmyk {
+                            stored
+                        } else {
+                            stored.map(|ink| 255 - ink)
+                        };
                     }
                 }
                 line.copy_from_slice(&convert::cmyk(&four));
             }
             (rows, _) => {
-                for (pixel, &level) in line.as_chunks_mut::<3>().0.iter_mut().zip(rows[0].row(y, width)) {
+                for (pixel, &level) in
+                    line.as_chunks_mut::<3>().0.iter_mut().zip(rows[0].row(y, width))
+                {
                     *pixel = [level; 3];
                 }
             }
@@ -145,7 +162,13 @@ impl<'a> Rows<'a> {
         let plane = *plane;
         let samples = |y: usize| &plane.row(y)[..size[0]];
         // The row that is farther from a row of double resolution: the one above or below.
-        let far = |y: usize| if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(size[1] - 1) };
+        let far = |y: usize| {
+            if y.is_multiple_of(2) {
+                (y / 2).saturating_sub(1)
+            } else {
+                (y / 2 + 1).min(size[1] - 1)
+            }
+        };
         match *fit {
             Fit::Same => return &plane.row(y)[..width],
             Fit::DoubleWidth => {
@@ -162,11 +185,23 @@ impl<'a> Rows<'a> {
             }
             Fit::Repeat([across, down]) => {
                 buffer.clear();
-                buffer.extend(samples(y / down).iter().flat_map(|&sample| std::iter::repeat_n(sample, across)));
+                buffer.extend(
+                    samples(y / down)
+                        .iter()
+                        .flat_map(|&sample| std::iter::repeat_n(sample, across)),
+                );
             }
             Fit::MeanAcross => {
                 buffer.clear();
-                buffer.extend(plane.row(y).as_chunks().0.iter().take(width).map(|&[left, right]| mean(left, right)));
+                buffer.extend(
+                    plane
+                        .row(y)
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .take(width)
+                        .map(|&[left, right]| mean(left, right)),
+                );
             }
             Fit::MeanDown => {
                 let pairs = plane.row(2 * y).iter().zip(plane.row(2 * y + 1));

@@ -9,8 +9,9 @@ const BLOCK: usize = 8;
 
 /// Places of the frequencies in a block of rows of eight, in the order in which they are stored.
 pub const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42,
-    49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
 /// One component's samples and the frequencies that they are made from.
@@ -39,7 +40,8 @@ impl Plane {
         let units = frame.units();
         let groups = (units[0] * component.factors[0]).div_ceil(LANES);
         let all_rows = units[1] * component.factors[1];
-        let rows = if frame.process == Process::Progressive { all_rows } else { component.factors[1] };
+        let rows =
+            if frame.process == Process::Progressive { all_rows } else { component.factors[1] };
         let stride = groups * LANES * side;
         Some(Self {
             steps: None,
@@ -73,7 +75,8 @@ impl Plane {
         for row in first..first + count {
             let place = self.row_in_blocks(row);
             let blocks = &mut self.blocks[place * self.groups..][..self.groups];
-            let samples = &mut self.samples[row * self.side * self.stride..][..self.side * self.stride];
+            let samples =
+                &mut self.samples[row * self.side * self.stride..][..self.side * self.stride];
             inverse::inverse(blocks, steps, self.side, samples, self.stride);
             blocks.fill([[0; LANES]; BLOCK * BLOCK]);
         }

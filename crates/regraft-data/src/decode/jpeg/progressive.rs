@@ -82,7 +82,8 @@ impl Progressive<'_> {
                 if place > last {
                     return None;
                 }
-                block[usize::from(ZIGZAG[place])][lane] = bits.value(size).wrapping_shl(self.low) as i16;
+                block[usize::from(ZIGZAG[place])][lane] =
+                    bits.value(size).wrapping_shl(self.low) as i16;
                 place += 1;
             } else if zeros == 15 {
                 place += 16;

@@ -35,10 +35,18 @@ impl Layout {
     pub fn new(frame: &Frame, header: &ScanHeader, restart_interval: usize) -> Self {
         match header.components[..] {
             // The blocks of a single component come in plain order, without padding to whole units.
-            [(place, ..)] => Self { units: frame.components[place].blocks, factors: vec![[1, 1]], restart_interval },
+            [(place, ..)] => Self {
+                units: frame.components[place].blocks,
+                factors: vec![[1, 1]],
+                restart_interval,
+            },
             _ => Self {
                 units: frame.units(),
-                factors: header.components.iter().map(|&(place, ..)| frame.components[place].factors).collect(),
+                factors: header
+                    .components
+                    .iter()
+                    .map(|&(place, ..)| frame.components[place].factors)
+                    .collect(),
                 restart_interval,
             },
         }
@@ -47,22 +55,32 @@ impl Layout {
     /// Reads the scan that begins with `data`, and says what follows it. If `lenient`, a fault ends
     /// only its segment: reading resumes at the next restart marker, and the first fault is
     /// returned beside what follows. Otherwise it is an error.
-    pub fn read<'a>(&self, data: &'a [u8], blocks: &mut impl Blocks, lenient: bool) -> Result<(&'a [u8], Option<Fault>), Fault> {
+    pub fn read<'a>(
+        &self,
+        data: &'a [u8],
+        blocks: &mut impl Blocks,
+        lenient: bool,
+    ) -> Result<(&'a [u8], Option<Fault>), Fault> {
         let total = self.units[0] * self.units[1];
         let (mut unit, mut rows_ended) = (0, 0);
         let mut first_fault = None;
         let mut rest = data;
         while unit < total {
-            let end = if self.restart_interval == 0 { total } else { total.min(unit + self.restart_interval) };
+            let end = if self.restart_interval == 0 {
+                total
+            } else {
+                total.min(unit + self.restart_interval)
+            };
             let segment = unit / self.restart_interval.max(1);
-            let outcome = self.read_segment(rest, blocks, unit..end, &mut rows_ended).and_then(|after| {
-                let marker = 0xD0 + (segment % 8) as u8;
-                match after {
-                    _ if end == total => no_segments(after),
-                    [0xFF, found, after @ ..] if *found == marker => Ok(after),
-                    _ => Err(Fault::Restart),
-                }
-            });
+            let outcome =
+                self.read_segment(rest, blocks, unit..end, &mut rows_ended).and_then(|after| {
+                    let marker = 0xD0 + (segment % 8) as u8;
+                    match after {
+                        _ if end == total => no_segments(after),
+                        [0xFF, found, after @ ..] if *found == marker => Ok(after),
+                        _ => Err(Fault::Restart),
+                    }
+                });
             unit = end;
             match outcome {
                 Ok(after) => rest = after,
@@ -107,7 +125,11 @@ impl Layout {
                     for along in 0..wide {
                         let place = [column * wide + along, row * high + down];
                         if blocks.read(&mut bits, part, place).is_none() {
-                            return Err(if bits.is_within() { Fault::Code } else { Fault::Missing });
+                            return Err(if bits.is_within() {
+                                Fault::Code
+                            } else {
+                                Fault::Missing
+                            });
                         }
                     }
                 }
@@ -124,13 +146,18 @@ impl Layout {
         }
         let remainder = bits.remainder();
         let is_constant = remainder.bytes.windows(2).all(|pair| pair[0] == pair[1]);
-        let is_harmless = remainder.padding_is_ones && (remainder.bytes.len() <= HARMLESS_BYTES || is_constant);
-        if remainder.bytes.is_empty() || is_harmless { Ok(remainder.marker) } else { Err(Fault::Leftover) }
+        let is_harmless =
+            remainder.padding_is_ones && (remainder.bytes.len() <= HARMLESS_BYTES || is_constant);
+        if remainder.bytes.is_empty() || is_harmless {
+            Ok(remainder.marker)
+        } else {
+            Err(Fault::Leftover)
+        }
     }
 }
 
-/// Passes over restart markers behind the last segment, which some encoders write; but no image data
-/// may follow them.
+/// Passes over restart markers behind the last segment, which some encoders write; but no image
+/// data may follow them.
 fn no_segments(mut rest: &[u8]) -> Result<&[u8], Fault> {
     while let [0xFF, 0xD0..=0xD7, after @ ..] = rest {
         let remainder = Bits::new(after).remainder();

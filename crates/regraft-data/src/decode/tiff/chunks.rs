@@ -11,9 +11,13 @@ use super::kinds::{Colour, Compression};
 use super::layout::Layout;
 use super::{DecodeReason, damaged, fax};
 
-/// The samples of a strip or tile as they would be stored without compression, of exactly the length that its size asks for.
-/// `None` if the data end too early.
-pub fn decompress(stored: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> Result<Option<Vec<u8>>, DecodeReason> {
+/// The samples of a strip or tile as they would be stored without compression, of exactly the
+/// length that its size asks for. `None` if the data end too early.
+pub fn decompress(
+    stored: &[u8],
+    layout: &Layout,
+    [width, height]: [usize; 2],
+) -> Result<Option<Vec<u8>>, DecodeReason> {
     let row = row_length(layout, width);
     let rows = if layout.is_subsampled() { height.div_ceil(layout.subsampling[1]) } else { height };
     let length = row.checked_mul(rows).ok_or_else(|| damaged("its size overflows"))?;
@@ -23,7 +27,9 @@ pub fn decompress(stored: &[u8], layout: &Layout, [width, height]: [usize; 2]) -
         Compression::Lzw => old_or_new_lzw(stored, length)?,
         Compression::Deflate => deflate(stored, length)?,
         Compression::FaxRows => fax::decode(stored, fax::Kind::Rows, width, height)?,
-        Compression::Fax3 { is_2d } => fax::decode(stored, fax::Kind::Group3 { is_2d }, width, height)?,
+        Compression::Fax3 { is_2d } => {
+            fax::decode(stored, fax::Kind::Group3 { is_2d }, width, height)?
+        }
         Compression::Fax4 => fax::decode(stored, fax::Kind::Group4, width, height)?,
         Compression::Jpeg => unreachable!("JPEG data are decoded elsewhere"),
     };
@@ -70,7 +76,8 @@ fn pack_bits(mut stored: &[u8], length: usize) -> Option<Vec<u8>> {
 }
 
 fn old_or_new_lzw(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason> {
-    // Before 1988 codes were stored from the lowest bit on, and grew one code later. Such data begin with the code 256.
+    // Before 1988 codes were stored from the lowest bit on, and grew one code later. Such data
+    // begin with the code 256.
     let is_old = matches!(stored, [0, second, ..] if second & 1 == 1);
     let configuration = match is_old {
         true => Configuration::new(BitOrder::Lsb, 8),
@@ -101,7 +108,8 @@ fn undo_differences(data: &mut [u8], layout: &Layout, row: usize) {
         }
         let values = row.as_chunks_mut::<2>().0;
         for place in samples..values.len() {
-            let [left, difference] = [values[place - samples], values[place]].map(|value| layout.order.u16(&value).unwrap_or(0));
+            let [left, difference] = [values[place - samples], values[place]]
+                .map(|value| layout.order.u16(&value).unwrap_or(0));
             let sum = left.wrapping_add(difference);
             values[place] = match layout.order {
                 Order::Little => sum.to_le_bytes(),

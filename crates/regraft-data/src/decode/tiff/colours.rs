@@ -22,7 +22,8 @@ pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
         Colour::Rgb => levels,
         Colour::Palette => {
             let [red, green, blue] = layout.palette.as_ref().expect("a palette was read");
-            let colour = |&index: &u8| [red, green, blue].map(|channel| channel[usize::from(index)]);
+            let colour =
+                |&index: &u8| [red, green, blue].map(|channel| channel[usize::from(index)]);
             if has_alpha {
                 let pixel = |&[index, alpha]: &[u8; 2]| {
                     let [red, green, blue] = colour(&index);
@@ -43,7 +44,8 @@ pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
     }
 }
 
-/// Groups of pixels that share their chroma: their luma samples row by row, then both chroma samples. `[rows, width, 3]` RGB.
+/// Groups of pixels that share their chroma: their luma samples row by row, then both chroma
+/// samples. `[rows, width, 3]` RGB.
 pub fn subsampled(data: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> Vec<u8> {
     let [across, down] = layout.subsampling;
     let tables = Tables::new(layout);
@@ -55,15 +57,16 @@ pub fn subsampled(data: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> 
         for (place, &luma) in luma.iter().enumerate() {
             let [x, y] = [left + place % across, top + place / across];
             if x < width && y < height {
-                levels[(y * width + x) * 3..][..3].copy_from_slice(&tables.rgb([luma, chroma[0], chroma[1]]));
+                levels[(y * width + x) * 3..][..3]
+                    .copy_from_slice(&tables.rgb([luma, chroma[0], chroma[1]]));
             }
         }
     }
     levels
 }
 
-/// YCbCr to RGB with 16 binary places (libtiff's `TIFFYCbCrToRGB`), or with 6, as Pillow itself does for data
-/// without compression.
+/// YCbCr to RGB with 16 binary places (libtiff's `TIFFYCbCrToRGB`), or with 6, as Pillow itself
+/// does for data without compression.
 struct Tables {
     luma: [i32; 256],
     red: [i32; 256],
@@ -75,11 +78,13 @@ struct Tables {
 
 impl Tables {
     fn new(layout: &Layout) -> Self {
-        let mut tables = Self { luma: [0; 256], red: [0; 256], blue: [0; 256], green: [[0; 256]; 2], shift: 16 };
+        let mut tables =
+            Self { luma: [0; 256], red: [0; 256], blue: [0; 256], green: [[0; 256]; 2], shift: 16 };
         let is_plain = layout.compression == Compression::None && !layout.is_subsampled();
         if is_plain {
             tables.shift = 6;
-            let places = |factor: f64, chroma: i32| (factor * f64::from(chroma) * 64.0 + 0.5) as i32;
+            let places =
+                |factor: f64, chroma: i32| (factor * f64::from(chroma) * 64.0 + 0.5) as i32;
             for level in 0..256 {
                 let chroma = level as i32 - 128;
                 tables.luma[level] = level as i32;
@@ -98,7 +103,8 @@ impl Tables {
         let fixed = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i32;
         let (to_red, to_blue) = (2.0 - 2.0 * red, 2.0 - 2.0 * blue);
         let [red_factor, blue_factor] = [fixed(to_red), fixed(to_blue)];
-        let [red_green, blue_green] = [-fixed(red * to_red / green), -fixed(blue * to_blue / green)];
+        let [red_green, blue_green] =
+            [-fixed(red * to_red / green), -fixed(blue * to_blue / green)];
         let levels = layout.reference_levels;
         let half = 1 << 15;
         let stretched = |value: f32, black: f32, white: f32, range: f32| {
@@ -121,6 +127,7 @@ impl Tables {
     fn rgb(&self, [luma, blue, red]: [u8; 3]) -> [u8; 3] {
         let [luma, blue, red] = [luma, blue, red].map(usize::from);
         let green = (self.green[0][red] + self.green[1][blue]) >> self.shift;
-        [self.red[red], green, self.blue[blue]].map(|difference| (self.luma[luma] + difference).clamp(0, 255) as u8)
+        [self.red[red], green, self.blue[blue]]
+            .map(|difference| (self.luma[luma] + difference).clamp(0, 255) as u8)
     }
 }

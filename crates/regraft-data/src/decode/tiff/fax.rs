@@ -1,5 +1,6 @@
-//! Fax compression (ITU-T T.4 and T.6), as TIFF uses it. The tables of codes are those of the crate `fax`, whose own decoder
-//! knows neither group 3 in two dimensions nor rows without codes for their ends.
+//! Fax compression (ITU-T T.4 and T.6), as TIFF uses it. The tables of codes are those of the crate
+//! `fax`, whose own decoder knows neither group 3 in two dimensions nor rows without codes for
+//! their ends.
 
 use std::convert::Infallible;
 
@@ -19,7 +20,12 @@ pub enum Kind {
 }
 
 /// Rows of bits that begin at bytes; a bit of 1 is black. `None` if the data end too early.
-pub fn decode(stored: &[u8], kind: Kind, width: usize, height: usize) -> Result<Option<Vec<u8>>, DecodeReason> {
+pub fn decode(
+    stored: &[u8],
+    kind: Kind,
+    width: usize,
+    height: usize,
+) -> Result<Option<Vec<u8>>, DecodeReason> {
     let mut bits = Bits { bytes: stored, place: 0 };
     let mut rows = vec![0; width.div_ceil(8) * height];
     // The places in a row where the colour changes, white coming first.
@@ -41,8 +47,11 @@ pub fn decode(stored: &[u8], kind: Kind, width: usize, height: usize) -> Result<
             Kind::Group4 => true,
         };
         changes.0.clear();
-        let outcome =
-            if refers { read_changed(&mut bits, &above, width, &mut changes) } else { read_runs(&mut bits, width, &mut changes) };
+        let outcome = if refers {
+            read_changed(&mut bits, &above, width, &mut changes)
+        } else {
+            read_runs(&mut bits, width, &mut changes)
+        };
         match outcome {
             Some(Row::Whole) => {}
             Some(Row::EndOfPage) => break,
@@ -84,10 +93,16 @@ fn read_runs(bits: &mut Bits, width: usize, changes: &mut Changes) -> Option<Row
     (place == width).then_some(Row::Whole)
 }
 
-fn read_changed(bits: &mut Bits, above: &[usize], width: usize, changes: &mut Changes) -> Option<Row> {
+fn read_changed(
+    bits: &mut Bits,
+    above: &[usize],
+    width: usize,
+    changes: &mut Changes,
+) -> Option<Row> {
     // The place that is reached; before the first one at the row's start.
     let (mut reached, mut is_black) = (None::<usize>, false);
-    // The index of a change above. Those behind it are at most three ahead of the next one that counts.
+    // The index of a change above. Those behind it are at most three ahead of the next one that
+    // counts.
     let mut index = 0usize;
     while reached.is_none_or(|reached| reached < width) {
         index = index.saturating_sub(3);
@@ -164,7 +179,8 @@ impl Bits<'_> {
     fn run(&mut self, is_black: bool) -> Option<usize> {
         let mut length = 0;
         loop {
-            let part = usize::from(if is_black { black::decode(self) } else { white::decode(self) }?);
+            let part =
+                usize::from(if is_black { black::decode(self) } else { white::decode(self) }?);
             length += part;
             if part < 64 {
                 return Some(length);
@@ -174,7 +190,8 @@ impl Bits<'_> {
 
     /// Eleven zeros or more and a one, with the bit that follows it `if is_2d`.
     fn skip_end_of_row(&mut self, is_2d: bool) -> bool {
-        let zeros = (self.place..self.end()).take_while(|&place| self.bit(place) == Some(0)).count();
+        let zeros =
+            (self.place..self.end()).take_while(|&place| self.bit(place) == Some(0)).count();
         let found = zeros >= 11 && self.place + zeros < self.end();
         if found {
             self.place += zeros + 1 + usize::from(is_2d);
@@ -186,12 +203,15 @@ impl Bits<'_> {
 impl BitReader for Bits<'_> {
     type Error = Infallible;
 
-    /// Beyond the end there are zeros, since the last code is often shorter than what the tables look at.
+    /// Beyond the end there are zeros, since the last code is often shorter than what the tables
+    /// look at.
     fn peek(&self, bits: u8) -> Option<u16> {
-        let byte = |ahead: usize| u32::from(self.bytes.get(self.place / 8 + ahead).copied().unwrap_or(0));
+        let byte =
+            |ahead: usize| u32::from(self.bytes.get(self.place / 8 + ahead).copied().unwrap_or(0));
         let window = byte(0) << 16 | byte(1) << 8 | byte(2);
         let mask = (1u32 << bits.min(16)) - 1;
-        (bits <= 16 && self.place < self.end()).then(|| (window >> (24 - self.place % 8 - usize::from(bits)) & mask) as u16)
+        (bits <= 16 && self.place < self.end())
+            .then(|| (window >> (24 - self.place % 8 - usize::from(bits)) & mask) as u16)
     }
 
     fn consume(&mut self, bits: u8) -> Result<(), Infallible> {

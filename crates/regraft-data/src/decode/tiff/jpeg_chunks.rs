@@ -21,7 +21,11 @@ pub fn decode(stored: &[u8], layout: &Layout) -> Result<RgbImage, DecodeReason> 
         Colour::WhiteIsZero | Colour::BlackIsZero | Colour::Palette => Colours::Grey,
     };
     // The end marker may be missing.
-    let stored = if stored.ends_with(&END) { Cow::Borrowed(stored) } else { Cow::Owned([stored, &END[..]].concat()) };
+    let stored = if stored.ends_with(&END) {
+        Cow::Borrowed(stored)
+    } else {
+        Cow::Owned([stored, &END[..]].concat())
+    };
     // Many strips may point to the same data, so that a large image in them would take long.
     let options = DecodeOptions { max_pixels: layout.most_pixels(), ..DecodeOptions::default() };
     match jpeg::decode_part(layout.jpeg_tables, &stored, colours, &options) {
@@ -30,7 +34,9 @@ pub fn decode(stored: &[u8], layout: &Layout) -> Result<RgbImage, DecodeReason> 
             Err(DecodeReason::Unsupported { format: "TIFF", message: format!("JPEG: {message}") })
         }
         Err(DecodeReason::Damaged { message, .. }) => Err(damaged(&format!("JPEG: {message}"))),
-        Err(DecodeReason::TooLarge { .. }) => Err(damaged("a strip or tile has more pixels than the tags say")),
+        Err(DecodeReason::TooLarge { .. }) => {
+            Err(damaged("a strip or tile has more pixels than the tags say"))
+        }
         Err(DecodeReason::Truncated(_)) => Err(damaged("JPEG data end too early")),
         Err(reason) => Err(reason),
     }

@@ -1,4 +1,5 @@
-//! The kinds of TIFF: how pixels are compressed, which colours they have, and which of the kinds are read.
+//! The kinds of TIFF: how pixels are compressed, which colours they have, and which of the kinds
+//! are read.
 
 use super::super::directory::Directory;
 use super::DecodeReason;
@@ -95,7 +96,12 @@ pub fn colour(code: u64) -> Result<Colour, DecodeReason> {
 }
 
 /// Refuses samples whose depth or type is not read.
-pub fn check_depth(colour: Colour, compression: Compression, bits: u64, format: u64) -> Result<(), DecodeReason> {
+pub fn check_depth(
+    colour: Colour,
+    compression: Compression,
+    bits: u64,
+    format: u64,
+) -> Result<(), DecodeReason> {
     match format {
         1 | 4 => {}
         // Pillow takes signed bytes of grey as they are.
@@ -118,16 +124,22 @@ pub fn check_depth(colour: Colour, compression: Compression, bits: u64, format: 
         Colour::Cmyk => "CMYK",
         Colour::YCbCr => "YCbCr",
     };
-    if is_supported { Ok(()) } else { Err(unsupported(&format!("{bits}-bit samples of {colours}"))) }
+    if is_supported {
+        Ok(())
+    } else {
+        Err(unsupported(&format!("{bits}-bit samples of {colours}")))
+    }
 }
 
-/// Whether the sample after the colours is alpha. Extra samples of other meanings are dropped, as Pillow does.
+/// Whether the sample after the colours is alpha. Extra samples of other meanings are dropped, as
+/// Pillow does.
 pub fn alpha(tags: &Directory, colour: Colour, samples: usize) -> Result<Alpha, DecodeReason> {
     let extra = samples - colour.samples();
     let stated = tags.integers(EXTRA_SAMPLES).unwrap_or_default();
     let alpha = match stated.first() {
         _ if extra == 0 => Alpha::None,
-        // Pillow takes a fourth sample of RGB for alpha if nothing is said of it. (CorelDRAW says 999.)
+        // Pillow takes a fourth sample of RGB for alpha if nothing is said of it. (CorelDRAW says
+        // 999.)
         None if colour == Colour::Rgb && extra == 1 => Alpha::Plain,
         Some(999) if colour == Colour::Rgb && extra == 1 => Alpha::Plain,
         Some(1) => Alpha::Premultiplied,

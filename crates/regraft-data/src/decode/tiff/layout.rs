@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::super::directory::{Directory, Header, Order};
-use super::kinds::{Alpha, Colour, Compression, alpha, check_depth, colour, compression, unsupported};
+use super::kinds::{
+    Alpha, Colour, Compression, alpha, check_depth, colour, compression, unsupported,
+};
 use super::{DecodeReason, check_size, damaged};
 
 const WIDTH: u16 = 256;
@@ -69,21 +71,33 @@ pub struct Layout<'a> {
 impl<'a> Layout<'a> {
     /// # Errors
     ///
-    /// If tags are missing or contradict each other, if the image is too large, or if it is of a kind that is not supported.
-    pub fn read(bytes: &'a [u8], header: Header, tags: &Directory<'a>, max_pixels: u64) -> Result<Self, DecodeReason> {
+    /// If tags are missing or contradict each other, if the image is too large, or if it is of a
+    /// kind that is not supported.
+    pub fn read(
+        bytes: &'a [u8],
+        header: Header,
+        tags: &Directory<'a>,
+        max_pixels: u64,
+    ) -> Result<Self, DecodeReason> {
         let first = |tag| tags.integers(tag).and_then(|values| values.first().copied());
-        let [width, height] = [(WIDTH, "width"), (HEIGHT, "height")].map(|(tag, name)| first(tag).ok_or(name));
+        let [width, height] =
+            [(WIDTH, "width"), (HEIGHT, "height")].map(|(tag, name)| first(tag).ok_or(name));
         let (width, height) = match (width, height) {
             (Ok(width), Ok(height)) => (width, height),
             // The tags come in order: if the first ones are missing, so is the directory.
             _ if header.first >= bytes.len() as u64 => return Err(DecodeReason::Truncated("TIFF")),
-            (Err(name), _) | (_, Err(name)) => return Err(damaged(&format!("it does not say its {name}"))),
+            (Err(name), _) | (_, Err(name)) => {
+                return Err(damaged(&format!("it does not say its {name}")));
+            }
         };
-        let side = |pixels: u64| u32::try_from(pixels).map_err(|_| DecodeReason::TooLarge { width, height, max_pixels });
+        let side = |pixels: u64| {
+            u32::try_from(pixels).map_err(|_| DecodeReason::TooLarge { width, height, max_pixels })
+        };
         check_size("TIFF", side(width)?, side(height)?, max_pixels)?;
 
         let code = first(PHOTOMETRIC).unwrap_or(0);
-        let compression = compression(first(COMPRESSION).unwrap_or(1), first(T4_OPTIONS).unwrap_or(0))?;
+        let compression =
+            compression(first(COMPRESSION).unwrap_or(1), first(T4_OPTIONS).unwrap_or(0))?;
         let colour = colour(code)?;
         let is_jpeg = compression == Compression::Jpeg;
         let default = if is_jpeg { colour.samples() as u64 } else { 1 };
@@ -93,12 +107,16 @@ impl<'a> Layout<'a> {
         }
         let samples = samples as usize;
         // Luma alone.
-        let colour = if colour == Colour::YCbCr && samples == 1 { Colour::BlackIsZero } else { colour };
+        let colour =
+            if colour == Colour::YCbCr && samples == 1 { Colour::BlackIsZero } else { colour };
         if samples < colour.samples() {
-            return Err(damaged(&format!("it has {samples} samples a pixel, too few for its colours")));
+            return Err(damaged(&format!(
+                "it has {samples} samples a pixel, too few for its colours"
+            )));
         }
         let bits = same(tags, BITS, 1).ok_or_else(|| unsupported("samples of different depths"))?;
-        let format = same(tags, SAMPLE_FORMAT, 1).ok_or_else(|| unsupported("samples of different types"))?;
+        let format = same(tags, SAMPLE_FORMAT, 1)
+            .ok_or_else(|| unsupported("samples of different types"))?;
         check_depth(colour, compression, bits, format)?;
         let bits = bits as usize;
         let is_planar = samples > 1 && first(PLANAR) == Some(2);
@@ -106,7 +124,10 @@ impl<'a> Layout<'a> {
         if is_jpeg && !is_planar && samples != colour.samples() {
             return Err(unsupported("JPEG compression of more samples than colours"));
         }
-        let is_fax = matches!(compression, Compression::FaxRows | Compression::Fax3 { .. } | Compression::Fax4);
+        let is_fax = matches!(
+            compression,
+            Compression::FaxRows | Compression::Fax3 { .. } | Compression::Fax4
+        );
         if is_fax && !is_planar && samples > 1 {
             return Err(unsupported("fax compression of several samples a pixel"));
         }
@@ -114,8 +135,11 @@ impl<'a> Layout<'a> {
         let is_tiled = !tags.contains(STRIP_OFFSETS) && tags.contains(TILE_OFFSETS);
         let (width, height) = (width as usize, height as usize);
         let chunk = if is_tiled {
-            let sides = first(TILE_WIDTH).zip(first(TILE_HEIGHT)).filter(|&(width, height)| width > 0 && height > 0);
-            let (width, height) = sides.ok_or_else(|| damaged("it does not say the size of its tiles"))?;
+            let sides = first(TILE_WIDTH)
+                .zip(first(TILE_HEIGHT))
+                .filter(|&(width, height)| width > 0 && height > 0);
+            let (width, height) =
+                sides.ok_or_else(|| damaged("it does not say the size of its tiles"))?;
             // A tile may reach beyond the image, but not beyond what an image may have.
             if width.saturating_mul(height) > max_pixels.max(1 << 22) {
                 return Err(DecodeReason::TooLarge { width, height, max_pixels });
@@ -125,12 +149,19 @@ impl<'a> Layout<'a> {
             let rows = first(ROWS_PER_STRIP).filter(|&rows| rows > 0).unwrap_or(u64::MAX);
             [width, usize::try_from(rows).unwrap_or(usize::MAX).min(height)]
         };
-        let [offsets, lengths] = if is_tiled { [TILE_OFFSETS, TILE_LENGTHS] } else { [STRIP_OFFSETS, STRIP_LENGTHS] };
-        let predictor = if matches!(compression, Compression::Lzw | Compression::Deflate) { first(PREDICTOR) } else { None };
+        let [offsets, lengths] =
+            if is_tiled { [TILE_OFFSETS, TILE_LENGTHS] } else { [STRIP_OFFSETS, STRIP_LENGTHS] };
+        let predictor = if matches!(compression, Compression::Lzw | Compression::Deflate) {
+            first(PREDICTOR)
+        } else {
+            None
+        };
         let has_predictor = match predictor {
             None | Some(1) => false,
             Some(2) if matches!(bits, 8 | 16) => true,
-            Some(number) => return Err(unsupported(&format!("predictor {number} on samples of {bits} bits"))),
+            Some(number) => {
+                return Err(unsupported(&format!("predictor {number} on samples of {bits} bits")));
+            }
         };
         let mut layout = Self {
             bytes,
@@ -147,13 +178,19 @@ impl<'a> Layout<'a> {
             is_reversed: first(FILL_ORDER) == Some(2),
             is_tiled,
             chunk,
-            offsets: tags.integers(offsets).ok_or_else(|| truncated_or(bytes, header, "it does not say where its pixels are"))?,
+            offsets: tags.integers(offsets).ok_or_else(|| {
+                truncated_or(bytes, header, "it does not say where its pixels are")
+            })?,
             lengths: tags.integers(lengths),
             palette: None,
             jpeg_tables: tags.bytes(JPEG_TABLES).unwrap_or_default(),
             subsampling: [1, 1],
             luma: numbers(tags, LUMA, [0.299, 0.587, 0.114]),
-            reference_levels: numbers(tags, REFERENCE_LEVELS, [0.0, 255.0, 128.0, 255.0, 128.0, 255.0]),
+            reference_levels: numbers(
+                tags,
+                REFERENCE_LEVELS,
+                [0.0, 255.0, 128.0, 255.0, 128.0, 255.0],
+            ),
         };
         if colour == Colour::Palette {
             layout.palette = Some(palette(tags, bits)?);
@@ -166,12 +203,15 @@ impl<'a> Layout<'a> {
             };
             layout.subsampling = [across as usize, down as usize];
             if layout.is_subsampled() && (is_planar || has_predictor || samples > 3) {
-                return Err(unsupported("subsampled chroma with a predictor, in planes or with extra samples"));
+                return Err(unsupported(
+                    "subsampled chroma with a predictor, in planes or with extra samples",
+                ));
             }
         }
         let expected = layout.chunks_of_a_plane() * if is_planar { layout.kept() } else { 1 };
         if layout.offsets.len() < expected {
-            let message = format!("it has {} strips or tiles and needs {expected}", layout.offsets.len());
+            let message =
+                format!("it has {} strips or tiles and needs {expected}", layout.offsets.len());
             return Err(damaged(&message));
         }
         Ok(layout)
@@ -197,16 +237,19 @@ impl<'a> Layout<'a> {
     /// The left and upper edge of each strip or tile of a plane.
     pub fn chunk_places(&self) -> impl Iterator<Item = [usize; 2]> + use<'a> {
         let ([width, height], across) = (self.chunk, self.chunks_across());
-        (0..self.chunks_of_a_plane()).map(move |number| [number % across * width, number / across * height])
+        (0..self.chunks_of_a_plane())
+            .map(move |number| [number % across * width, number / across * height])
     }
 
-    /// Width and height of the strip or tile whose upper edge is `top`. The last strip is as high as what is left.
+    /// Width and height of the strip or tile whose upper edge is `top`. The last strip is as high
+    /// as what is left.
     pub fn chunk_size(&self, top: usize) -> [usize; 2] {
         let [width, height] = self.chunk;
         [width, if self.is_tiled { height } else { height.min(self.height - top) }]
     }
 
-    /// The stored bytes of a strip or tile, the first pixel in a byte's highest bit. They may go on beyond its end.
+    /// The stored bytes of a strip or tile, the first pixel in a byte's highest bit. They may go on
+    /// beyond its end.
     pub fn chunk(&self, number: usize) -> Result<Cow<'a, [u8]>, DecodeReason> {
         let start = usize::try_from(self.offsets[number]).unwrap_or(usize::MAX);
         let stored = self.bytes.get(start..).ok_or(DecodeReason::Truncated("TIFF"))?;
@@ -217,7 +260,9 @@ impl<'a> Layout<'a> {
             }
             _ => None,
         };
-        let length = length.map_or(stored.len(), |length| usize::try_from(length).unwrap_or(usize::MAX).min(stored.len()));
+        let length = length.map_or(stored.len(), |length| {
+            usize::try_from(length).unwrap_or(usize::MAX).min(stored.len())
+        });
         let stored = &stored[..length.min(self.most_stored())];
         // Of JPEG data, libtiff does not turn the bits around.
         if self.is_reversed && self.compression != Compression::Jpeg {
@@ -226,11 +271,13 @@ impl<'a> Layout<'a> {
         Ok(Cow::Borrowed(stored))
     }
 
-    /// The most bytes that a strip or tile can need: twice its samples, and 64 KiB for headers and tables. Thousands of strips
-    /// may name the whole file as their data, which would be read as often.
+    /// The most bytes that a strip or tile can need: twice its samples, and 64 KiB for headers and
+    /// tables. Thousands of strips may name the whole file as their data, which would be read as
+    /// often.
     fn most_stored(&self) -> usize {
         let [width, height] = self.chunk;
-        let samples = width.saturating_mul(height).saturating_mul(self.samples * self.bits.div_ceil(8));
+        let samples =
+            width.saturating_mul(height).saturating_mul(self.samples * self.bits.div_ceil(8));
         samples.saturating_mul(2).saturating_add(1 << 16)
     }
 
@@ -241,7 +288,11 @@ impl<'a> Layout<'a> {
 
     /// Whether data that are too short ended with the file.
     pub fn reaches_the_end(&self, number: usize) -> bool {
-        let end = self.lengths.as_ref().and_then(|lengths| lengths.get(number)).map_or(u64::MAX, |&length| length);
+        let end = self
+            .lengths
+            .as_ref()
+            .and_then(|lengths| lengths.get(number))
+            .map_or(u64::MAX, |&length| length);
         self.offsets[number].saturating_add(end) > self.bytes.len() as u64
     }
 }
@@ -249,9 +300,16 @@ impl<'a> Layout<'a> {
 fn truncated_or(bytes: &[u8], header: Header, message: &str) -> DecodeReason {
     // A directory behind everything else is what a file that is cut off lacks first.
     let start = usize::try_from(header.first).unwrap_or(usize::MAX);
-    let entries = bytes.get(start..).and_then(|entries| header.order.u16(entries)).map_or(usize::MAX, usize::from);
+    let entries = bytes
+        .get(start..)
+        .and_then(|entries| header.order.u16(entries))
+        .map_or(usize::MAX, usize::from);
     let end = start.saturating_add(entries.saturating_mul(12));
-    if !header.is_big && end > bytes.len() { DecodeReason::Truncated("TIFF") } else { damaged(message) }
+    if !header.is_big && end > bytes.len() {
+        DecodeReason::Truncated("TIFF")
+    } else {
+        damaged(message)
+    }
 }
 
 /// The value that all samples share.
@@ -262,7 +320,8 @@ fn same(tags: &Directory, tag: u16, default: u64) -> Option<u64> {
 }
 
 fn numbers<const N: usize>(tags: &Directory, tag: u16, default: [f32; N]) -> [f32; N] {
-    let found: Option<Vec<f32>> = tags.numbers(tag).map(|numbers| numbers.map(|number| number as f32).collect());
+    let found: Option<Vec<f32>> =
+        tags.numbers(tag).map(|numbers| numbers.map(|number| number as f32).collect());
     found
         .and_then(|numbers| numbers.try_into().ok())
         .filter(|numbers: &[f32; N]| numbers.iter().all(|n| n.is_finite()))
@@ -273,8 +332,14 @@ fn palette(tags: &Directory, bits: usize) -> Result<[Vec<u8>; 3], DecodeReason> 
     let levels = tags.integers(COLOUR_MAP).ok_or_else(|| damaged("it has no palette"))?;
     let colours = 1 << bits;
     if levels.len() < 3 * colours {
-        return Err(damaged(&format!("its palette has {} levels and needs {}", levels.len(), 3 * colours)));
+        return Err(damaged(&format!(
+            "its palette has {} levels and needs {}",
+            levels.len(),
+            3 * colours
+        )));
     }
-    let channel = |number: usize| levels[number * colours..][..colours].iter().map(|&level| (level >> 8) as u8).collect();
+    let channel = |number: usize| {
+        levels[number * colours..][..colours].iter().map(|&level| (level >> 8) as u8).collect()
+    };
     Ok([channel(0), channel(1), channel(2)])
 }

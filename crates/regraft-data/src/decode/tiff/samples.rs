@@ -3,8 +3,9 @@
 use super::kinds::Colour;
 use super::layout::Layout;
 
-/// The samples of `rows` rows of `count` samples each, which begin at whole bytes. Palette indices stay as they are; other
-/// samples are brought to 0 to 255. Of 12 and 16 bits the upper eight are kept.
+/// The samples of `rows` rows of `count` samples each, which begin at whole bytes. Palette indices
+/// stay as they are; other samples are brought to 0 to 255. Of 12 and 16 bits the upper eight are
+/// kept.
 pub fn levels(data: &[u8], layout: &Layout, count: usize, rows: usize) -> Vec<u8> {
     let mut levels = Vec::with_capacity(count * rows);
     let row_length = (count * layout.bits).div_ceil(8);
@@ -18,7 +19,12 @@ pub fn levels(data: &[u8], layout: &Layout, count: usize, rows: usize) -> Vec<u8
     for row in data.chunks_exact(row_length).take(rows) {
         match layout.bits {
             8 => levels.extend(row),
-            16 => levels.extend(row.as_chunks::<2>().0.iter().map(|value| (layout.order.u16(value).unwrap_or(0) >> 8) as u8)),
+            16 => levels.extend(
+                row.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|value| (layout.order.u16(value).unwrap_or(0) >> 8) as u8),
+            ),
             // The upper eight bits of samples that begin at each half byte.
             12 => levels.extend((0..count).map(|number| {
                 let place = number * 3 / 2;

@@ -1,4 +1,5 @@
-//! Where a resized image lies in the network's square: torchvision's and Regraft's geometry in whole numbers.
+//! Where a resized image lies in the network's square: torchvision's and Regraft's geometry in
+//! whole numbers.
 
 use crate::onnx::builder::{Builder, Value};
 use regraft::data::preprocessing::{Preprocessing, ResizeMode};
@@ -15,9 +16,14 @@ pub(super) struct Axis {
     pub has_margin: bool,
 }
 
-/// How an axis of `source` pixels is resized if the other has `other`. Only numbers from 0 on are divided: runtimes round
-/// negative quotients in different directions.
-pub(super) fn axis(b: &mut Builder, preprocessing: &Preprocessing, source: &Value, other: &Value) -> Axis {
+/// How an axis of `source` pixels is resized if the other has `other`. Only numbers from 0 on are
+/// divided: runtimes round negative quotients in different directions.
+pub(super) fn axis(
+    b: &mut Builder,
+    preprocessing: &Preprocessing,
+    source: &Value,
+    other: &Value,
+) -> Axis {
     let side = i64::from(preprocessing.image_size);
     let (zero, size) = (b.integer(0), b.integer(side));
     let source = source.clone();
@@ -63,7 +69,8 @@ pub(super) fn axis(b: &mut Builder, preprocessing: &Preprocessing, source: &Valu
     }
 }
 
-/// The margin before an axis that is shorter than the square: half of what is missing, rounded down.
+/// The margin before an axis that is shorter than the square: half of what is missing, rounded
+/// down.
 fn margin(b: &mut Builder, target: &Value, size: &Value) -> Value {
     let (zero, two) = (b.integer(0), b.integer(2));
     let rest = b.op("Sub", &[size, target]);

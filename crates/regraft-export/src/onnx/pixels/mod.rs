@@ -1,13 +1,15 @@
 //! Resizing, cropping and normalising as ONNX operators, with Pillow's values.
 //!
-//! The operator `Resize` with `antialias` is refused or wrong in most runtimes, and Pillow's only in onnxruntime on the CPU.
-//! A resize is linear along each axis, so here it is matrix products, `vertical [S, H] * image [H, W] * horizontal [W, S]`,
-//! whose matrices the file computes from the image's shape. A crop costs nothing: its columns alone are computed.
+//! The operator `Resize` with `antialias` is refused or wrong in most runtimes, and Pillow's only
+//! in onnxruntime on the CPU. A resize is linear along each axis, so here it is matrix products,
+//! `vertical [S, H] * image [H, W] * horizontal [W, S]`, whose matrices the file computes from the
+//! image's shape. A crop costs nothing: its columns alone are computed.
 //!
-//! Pillow's arithmetic (`src/libImaging/Resample.c`; see also `regraft_base::resample`) is kept: each pass rounds to levels
-//! from 0 to 255, and the vertical one comes first if that shrinks the image by clearly more. The operators for that choice,
-//! `If` and empty tensors, are missing or wrong in some runtimes. So both orders are in the file, and the one that is not
-//! wanted gets a single row or column of the image.
+//! Pillow's arithmetic (`src/libImaging/Resample.c`; see also `regraft_base::resample`) is kept:
+//! each pass rounds to levels from 0 to 255, and the vertical one comes first if that shrinks the
+//! image by clearly more. The operators for that choice, `If` and empty tensors, are missing or
+//! wrong in some runtimes. So both orders are in the file, and the one that is not wanted gets a
+//! single row or column of the image.
 
 mod geometry;
 mod weights;
@@ -21,15 +23,16 @@ use weights::{HALF_PRECISION, Sources, Weights, weights};
 const ROWS: i64 = 2;
 const COLUMNS: i64 = 3;
 
-/// Adds what turns `pixels` (`uint8 [N, H, W, 3]`) into the network's input (`float32 [N, 3, S, S]`), as
-/// `regraft::data::preprocessing` does.
+/// Adds what turns `pixels` (`uint8 [N, H, W, 3]`) into the network's input (`float32 [N, 3, S,
+/// S]`), as `regraft::data::preprocessing` does.
 pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessing) -> Value {
     b.set_scope("image");
     let shape = b.op("Shape", &[pixels]);
     let (one, two) = (b.integer(1), b.integer(2));
     let height = b.named_op("height", "Gather", &[&shape, &one], &[]);
     let width = b.named_op("width", "Gather", &[&shape, &two], &[]);
-    let planes = b.op_with("Transpose", &[pixels], &[Attribute::Integers("perm", vec![0, 3, 1, 2])]);
+    let planes =
+        b.op_with("Transpose", &[pixels], &[Attribute::Integers("perm", vec![0, 3, 1, 2])]);
 
     b.set_scope("horizontal");
     let columns = axis(b, preprocessing, &width, &height);
@@ -47,13 +50,15 @@ pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessi
 
     b.set_scope("horizontal_first");
     let part = first_of(b, &planes, ROWS, &rows.source, &other);
-    let weights = [&vertical.high, &vertical.low].map(|weights| first_of(b, weights, 1, &rows.source, &other));
+    let weights = [&vertical.high, &vertical.low]
+        .map(|weights| first_of(b, weights, 1, &rows.source, &other));
     let between = horizontal_pass(b, &part, [&horizontal.high, &horizontal.low]);
     let first = vertical_pass(b, &between, [&weights[0], &weights[1]]);
 
     b.set_scope("vertical_first");
     let part = first_of(b, &planes, COLUMNS, &columns.source, &flag);
-    let weights = [&horizontal.high, &horizontal.low].map(|weights| first_of(b, weights, 0, &columns.source, &flag));
+    let weights = [&horizontal.high, &horizontal.low]
+        .map(|weights| first_of(b, weights, 0, &columns.source, &flag));
     let between = vertical_pass(b, &part, [&vertical.high, &vertical.low]);
     let second = horizontal_pass(b, &between, [&weights[0], &weights[1]]);
 
@@ -63,7 +68,8 @@ pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessi
     normalised(b, &resized, preprocessing)
 }
 
-/// Pillow's order of the passes since version 13, of which `regraft_base::resample` has the same formula.
+/// Pillow's order of the passes since version 13, of which `regraft_base::resample` has the same
+/// formula.
 fn is_vertical_first(b: &mut Builder, columns: &Axis, rows: &Axis) -> Value {
     let two = b.integer(2);
     let shrinks = b.op("Less", &[&rows.target, &rows.source]);
@@ -82,8 +88,11 @@ fn first_of(b: &mut Builder, value: &Value, axis: i64, length: &Value, flag: &Va
     let one = b.integer(1);
     let wanted = b.op("Mul", &[length, flag]);
     let end = b.op("Max", &[&wanted, &one]);
-    let (start, axes, first) =
-        (b.integers("start", &[1], &[0]), b.integers("axes", &[1], &[axis]), b.integers("axis", &[1], &[0]));
+    let (start, axes, first) = (
+        b.integers("start", &[1], &[0]),
+        b.integers("axes", &[1], &[axis]),
+        b.integers("axis", &[1], &[0]),
+    );
     let end = b.op("Unsqueeze", &[&end, &first]);
     b.op("Slice", &[value, &start, &end, &axes])
 }
@@ -102,8 +111,8 @@ fn vertical_pass(b: &mut Builder, levels: &Value, weights: [&Value; 2]) -> Value
     to_levels(b, &high, &low)
 }
 
-/// `(high * 2^11 + low) / 2^22` to the nearest whole number from 0 to 255, halves up. Whole numbers that f32 holds exactly
-/// throughout: what the low half has below `2^11` cannot change the outcome.
+/// `(high * 2^11 + low) / 2^22` to the nearest whole number from 0 to 255, halves up. Whole numbers
+/// that f32 holds exactly throughout: what the low half has below `2^11` cannot change the outcome.
 fn to_levels(b: &mut Builder, high: &Value, low: &Value) -> Value {
     let (base, half) = (b.float(HALF_PRECISION as f32), b.float((HALF_PRECISION / 2) as f32));
     let carry = b.op("Div", &[low, &base]);
@@ -116,9 +125,18 @@ fn to_levels(b: &mut Builder, high: &Value, low: &Value) -> Value {
     b.op("Clip", &[&level, &black, &white])
 }
 
-/// The square with the mean colour around a letterboxed image; what lies outside of it is black so far.
-fn with_border(b: &mut Builder, square: Value, preprocessing: &Preprocessing, horizontal: &Weights, vertical: &Weights) -> Value {
-    let (ResizeMode::Letterbox, Some(columns), Some(rows)) = (preprocessing.resize, &horizontal.mask, &vertical.mask) else {
+/// The square with the mean colour around a letterboxed image; what lies outside of it is black so
+/// far.
+fn with_border(
+    b: &mut Builder,
+    square: Value,
+    preprocessing: &Preprocessing,
+    horizontal: &Weights,
+    vertical: &Weights,
+) -> Value {
+    let (ResizeMode::Letterbox, Some(columns), Some(rows)) =
+        (preprocessing.resize, &horizontal.mask, &vertical.mask)
+    else {
         return square;
     };
     let mean = preprocessing.mean.map(|mean| f32::from((mean * 255.0).round() as u8));

@@ -1,15 +1,17 @@
 //! A resize along one axis as matrices of weights, equal to Pillow's.
 //!
-//! Pillow rounds weights to 22 fractional bits and sums products in integers. A product of such a weight and a level has 30
-//! bits, of which f32 holds 24. So the weights come in two matrices of whole numbers, `weight * 2^22 = high * 2^11 + low`, and
-//! all sums are exact in f32 in any order, up to some 30 pixels under a filter; with more, and with the cubic filter, whose
-//! weights are themselves rounded to f32, a level may differ where a sum ends next to a half.
+//! Pillow rounds weights to 22 fractional bits and sums products in integers. A product of such a
+//! weight and a level has 30 bits, of which f32 holds 24. So the weights come in two matrices of
+//! whole numbers, `weight * 2^22 = high * 2^11 + low`, and all sums are exact in f32 in any order,
+//! up to some 30 pixels under a filter; with more, and with the cubic filter, whose weights are
+//! themselves rounded to f32, a level may differ where a sum ends next to a half.
 
 use super::geometry::Axis;
 use crate::onnx::builder::{Attribute, Builder, Value};
 use regraft::data::preprocessing::{Interpolation, Preprocessing};
 
-/// `2^11`: what a step of the high half is worth in the low one. Half of Pillow's 22 fractional bits.
+/// `2^11`: what a step of the high half is worth in the low one. Half of Pillow's 22 fractional
+/// bits.
 pub(super) const HALF_PRECISION: i64 = 1 << 11;
 
 /// Where the source's pixels are in a matrix.
@@ -31,7 +33,12 @@ pub(super) struct Weights {
 }
 
 /// Adds the weights of an axis.
-pub(super) fn weights(b: &mut Builder, preprocessing: &Preprocessing, axis: &Axis, sources: Sources) -> Weights {
+pub(super) fn weights(
+    b: &mut Builder,
+    preprocessing: &Preprocessing,
+    axis: &Axis,
+    sources: Sources,
+) -> Weights {
     let side = preprocessing.image_size as usize;
     let (source_axis, along_square) = match sources {
         Sources::Rows => (0, [1, side]),
@@ -50,9 +57,9 @@ pub(super) fn weights(b: &mut Builder, preprocessing: &Preprocessing, axis: &Axi
         mask = Some(b.cast_f32(&inside));
         resized = clamped;
     }
-    // A source pixel's centre is at (2 * pixel + 1) / (2 * source) of the axis, a filter's at (2 * resized + 1) / (2 * target).
-    // In units of the filter's width, which is a source pixel or, if it shrinks, a resized one, their distance is
-    // `numerator / denominator` in whole numbers.
+    // A source pixel's centre is at (2 * pixel + 1) / (2 * source) of the axis, a filter's at (2 *
+    // resized + 1) / (2 * target). In units of the filter's width, which is a source pixel or, if
+    // it shrinks, a resized one, their distance is `numerator / denominator` in whole numbers.
     let centres = odd(b, &resized, &one, &two);
     let centres = b.op("Mul", &[&centres, &axis.source]);
     let pixels = b.op("Range", &[&zero, &axis.source, &one]);
@@ -86,8 +93,9 @@ fn sums(b: &mut Builder, value: &Value, axis: &Value) -> Value {
     b.op_with("ReduceSum", &[value, axis], &[Attribute::Integer("keepdims", 1)])
 }
 
-/// The halves of the triangle filter's weights. The filter, `max(1 - x, 0)`, times the denominator is a whole number, and so
-/// is the sum of all weights of an output; their quotient is taken by long division, in digits of 11 bits.
+/// The halves of the triangle filter's weights. The filter, `max(1 - x, 0)`, times the denominator
+/// is a whole number, and so is the sum of all weights of an output; their quotient is taken by
+/// long division, in digits of 11 bits.
 fn triangle(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Value) -> [Value; 2] {
     let (zero, two, base) = (b.integer(0), b.integer(2), b.integer(HALF_PRECISION));
     let height = b.op("Sub", &[denominator, numerator]);
@@ -106,14 +114,22 @@ fn triangle(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Valu
 }
 
 /// The halves of the cubic filter's weights, which may be negative; the low ones are not.
-fn cubic_halves(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Value) -> [Value; 2] {
+fn cubic_halves(
+    b: &mut Builder,
+    numerator: &Value,
+    denominator: &Value,
+    axis: &Value,
+) -> [Value; 2] {
     let (numerator, denominator) = (b.cast_f32(numerator), b.cast_f32(denominator));
     let distance = b.op("Div", &[&numerator, &denominator]);
     let raw = cubic(b, &distance);
     let sum = sums(b, &raw, axis);
     let share = b.op("Div", &[&raw, &sum]);
-    let (base, precision, half) =
-        (b.float(HALF_PRECISION as f32), b.float((HALF_PRECISION * HALF_PRECISION) as f32), b.float(0.5));
+    let (base, precision, half) = (
+        b.float(HALF_PRECISION as f32),
+        b.float((HALF_PRECISION * HALF_PRECISION) as f32),
+        b.float(0.5),
+    );
     let scaled = b.op("Mul", &[&share, &precision]);
     let raised = b.op("Add", &[&scaled, &half]);
     let whole = b.op("Floor", &[&raised]);
@@ -124,8 +140,8 @@ fn cubic_halves(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &
     [high, low]
 }
 
-/// The cubic filter with a = -0.5: `1 - x^2 * (2.5 - 1.5 * x)` below 1, `-0.5 * (x - 1) * (x - 2)^2` below 2, factored so that
-/// no digits cancel near 2.
+/// The cubic filter with a = -0.5: `1 - x^2 * (2.5 - 1.5 * x)` below 1, `-0.5 * (x - 1) * (x -
+/// 2)^2` below 2, factored so that no digits cancel near 2.
 fn cubic(b: &mut Builder, x: &Value) -> Value {
     let [one, two, slope, base, half] = [1.0, 2.0, 1.5, 2.5, -0.5].map(|value| b.float(value));
     let square = b.op("Mul", &[x, x]);
