@@ -1,4 +1,4 @@
-//! Unpacking ZIP and tar archives that may be hostile.
+//! Unpacks ZIP and tar archives, which may be hostile.
 
 mod error;
 mod names;
@@ -16,37 +16,38 @@ pub use error::ArchiveError;
 use crate::file_kind::start_of;
 use target::Target;
 
-/// What an archive may become.
+/// Limits on the unpacked content of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnpackLimits {
-    /// Bytes of all files together.
+    /// Total bytes of all files.
     pub bytes: u64,
-    /// Files and folders.
+    /// Number of files and folders.
     pub entries: usize,
 }
 
 impl UnpackLimits {
-    /// For an archive of `bytes` bytes. Images hardly compress, so an archive that grows a
-    /// hundredfold does not hold images. At most a million entries.
+    /// Limits for an archive of `bytes` bytes: a hundred times its size, because images hardly
+    /// compress, and at most a million entries.
     #[must_use]
     pub fn of_archive(bytes: u64) -> Self {
         Self { bytes: bytes.saturating_mul(100).max(64 << 20), entries: 1_000_000 }
     }
 }
 
-/// A kind of archive that is unpacked.
+/// A kind of archive that can be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveKind {
     /// ZIP.
     Zip,
-    /// tar, as any program writes it.
+    /// tar in any of its variants.
     Tar,
-    /// tar compressed by gzip.
+    /// tar compressed with gzip.
     TarGz,
 }
 
 impl ArchiveKind {
-    /// The kind of a regular file by its content; `None` if it is no archive that is unpacked.
+    /// The kind of a regular file by its content; `None` if it is not an archive that can be
+    /// unpacked.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl ArchiveKind {
         Ok(Self::of_start(&start_of(path)?))
     }
 
-    /// By what [`start_of`] reads.
+    /// The kind of a file that begins with the bytes that [`start_of`] read.
     pub(crate) fn of_start(start: &[u8]) -> Option<Self> {
         match start {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
@@ -69,7 +70,7 @@ impl ArchiveKind {
         }
     }
 
-    /// A file's name without the extensions of archives: `photos` of `photos.tar.gz`.
+    /// A file's name without its archive extensions: `photos` for `photos.tar.gz`.
     #[must_use]
     pub fn stem(name: &str) -> &str {
         let lower = name.to_ascii_lowercase();
@@ -82,7 +83,8 @@ impl ArchiveKind {
     }
 }
 
-/// What comes before the end or an error.
+/// Reads until the buffer is full, the source ends or an error occurs, and returns the number of
+/// bytes read.
 fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> usize {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -94,8 +96,8 @@ fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> usize {
     filled
 }
 
-/// Whether a block is a tar header: its bytes add up to the octal number in it, in which the eight
-/// bytes of that number count as blanks.
+/// Whether a block is a tar header: the sum of its bytes equals the octal checksum in it, whose own
+/// eight bytes count as blanks.
 fn is_tar_header(block: &[u8]) -> bool {
     let Some(block) = block.first_chunk::<512>() else { return false };
     let number = std::str::from_utf8(&block[148..156]).unwrap_or_default();
@@ -108,16 +110,16 @@ fn is_tar_header(block: &[u8]) -> bool {
     number == Ok(sum)
 }
 
-/// Unpacks an archive into an empty or missing folder. Nothing is written outside of it: absolute
-/// paths, `..`, links, devices and names that occur twice are errors. The limits are on what comes
-/// out, not on what the archive says of itself. `progress` is called with the entries done and
-/// their number, which is that of the entries done if it is not known. Returns notes for the user,
-/// a sentence each.
+/// Unpacks an archive into an empty or missing folder. Nothing is written outside of that folder:
+/// absolute paths, `..`, links, devices and repeated names are errors. The limits apply to the
+/// unpacked bytes, not to the sizes that the archive claims. `progress` is called with the number
+/// of entries done and the total; if the total is unknown, both are the number of entries done.
+/// Returns notes for the user, one sentence each.
 ///
 /// # Errors
 ///
-/// If the archive is damaged, uses what is not supported, or breaks a rule or a limit, or a file
-/// cannot be written. What was written until then is left.
+/// If the archive is damaged, uses an unsupported feature, or breaks a rule or a limit, or if a
+/// file cannot be written. The files written so far are left in place.
 pub fn unpack(
     archive: &Path,
     folder: &Path,

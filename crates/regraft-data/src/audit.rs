@@ -1,10 +1,9 @@
-//! What can be said of picture files without a network: which cannot be read, which show the same
-//! picture, which are odd.
+//! Checks of image files that need no network: unreadable files, copies and oddities.
 //!
-//! `inspect` reads every file once and keeps a small grey copy of its picture. `copies` finds the
-//! pictures that stand more than once: by the hash of the file, and otherwise by a perceptual hash
-//! of the grey copy under every slight crop (`fingerprint`), looked up in tables (`candidates`) and
-//! then verified on the pixels (`alignment`).
+//! `inspect` reads every file once and keeps a small grey copy of its image. `copies` finds images
+//! that occur more than once: equal files by their hash, and similar images by a perceptual hash of
+//! the grey copy under every slight crop (`fingerprint`), looked up in tables (`candidates`) and
+//! verified on the pixels (`alignment`).
 
 mod alignment;
 mod candidates;

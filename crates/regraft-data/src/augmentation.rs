@@ -1,4 +1,4 @@
-//! What happens to a picture in training.
+//! Augmentation: random changes to images in training.
 
 pub mod operations;
 pub mod policies;
@@ -11,36 +11,37 @@ use serde::{Deserialize, Serialize};
 use crate::RgbImage;
 use crate::preprocessing::{Preprocessing, evaluation_pixels, resize_into};
 
-/// How training pictures are varied.
+/// How training images are varied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {
-    /// Whether they are varied at all.
+    /// The kind of augmentation.
     pub kind: AugmentationKind,
-    /// Smallest and largest part of the picture's area that a crop covers.
+    /// Smallest and largest share of the image's area that a crop covers.
     pub crop_scale: [f32; 2],
-    /// Smallest and largest width / height of a crop; f64, since a side of the fallback often lies
-    /// between two pixels exactly.
+    /// Smallest and largest width / height of a crop. In f64, because a side of the fallback often
+    /// lies exactly between two pixels.
     pub crop_ratio: [f64; 2],
-    /// How likely a picture is mirrored left to right.
+    /// Probability that an image is mirrored left to right.
     pub flip_probability: f32,
-    /// How likely a rectangle of the square picture is erased (torchvision's `RandomErasing`; Zhong
-    /// et al. 2017).
+    /// Probability that a rectangle of the square image is erased (torchvision's `RandomErasing`;
+    /// Zhong et al. 2017).
     #[serde(default)]
     pub erasing_probability: f32,
 }
 
-/// How training pictures are varied. The user's words are the names in small letters.
+/// Kinds of augmentation. The user's words are the names in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AugmentationKind {
-    /// Training pictures are treated as in evaluation.
+    /// Training images are prepared as in evaluation.
     None,
     /// torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`.
     Basic,
-    /// Besides, one operation of any strength: torchvision's `TrivialAugmentWide` (Müller and
+    /// In addition, one operation of any strength: torchvision's `TrivialAugmentWide` (Müller and
     /// Hutter 2021).
     Trivial,
-    /// Besides, two operations of one strength: torchvision's `RandAugment` (Cubuk et al. 2020).
+    /// In addition, two operations of one strength: torchvision's `RandAugment` (Cubuk et al.
+    /// 2020).
     Rand,
 }
 
@@ -57,7 +58,7 @@ impl Default for Augmentation {
     }
 }
 
-/// An augmentation that cannot be carried out.
+/// An augmentation with an invalid setting.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AugmentationError {
     /// Not a range of areas.
@@ -77,11 +78,11 @@ pub enum AugmentationError {
 }
 
 impl Augmentation {
-    /// Checks values that came from a file or from the user.
+    /// Checks values from a file or from the user.
     ///
     /// # Errors
     ///
-    /// When a range or the probability makes no sense.
+    /// If a range or a probability is invalid.
     pub fn check(&self) -> Result<(), AugmentationError> {
         let is_range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
         if !is_range(self.crop_scale.map(f64::from)) || self.crop_scale[1] > 1.0 {
@@ -100,7 +101,7 @@ impl Augmentation {
     }
 }
 
-/// The square picture `[image_size, image_size, 3]` that the network sees in training, before
+/// The square image `[image_size, image_size, 3]` that the network sees in training, before
 /// normalisation.
 #[must_use]
 pub fn training_pixels(
@@ -138,8 +139,8 @@ pub fn training_pixels(
     }
 }
 
-/// The crop of torchvision's `RandomResizedCrop`: ten tries at an area and a ratio (uniform in its
-/// logarithm), then the largest centred crop whose ratio is allowed.
+/// The crop of torchvision's `RandomResizedCrop`: ten attempts at an area and a ratio (uniform in
+/// its logarithm), then the largest centred crop with an allowed ratio.
 #[must_use]
 pub fn random_crop(
     width: u32,
@@ -170,13 +171,13 @@ pub fn random_crop(
     } else {
         (width, height)
     };
-    // A picture one pixel wide or high could round to a side of 0 or beyond the picture.
+    // In an image one pixel wide or high, a side could round to 0 or to more than the image has.
     let (crop_width, crop_height) = (crop_width.clamp(1, width), crop_height.clamp(1, height));
     rectangle((width - crop_width) / 2, (height - crop_height) / 2, crop_width, crop_height)
 }
 
-/// The rectangle of torchvision's `RandomErasing`: ten tries at an area of 2 to 33 % and a ratio of
-/// 0.3 to 3.3 (uniform in its logarithm). `None` where none of them is smaller than the picture.
+/// The rectangle of torchvision's `RandomErasing`: ten attempts at an area of 2 to 33 % and a ratio
+/// of 0.3 to 3.3 (uniform in its logarithm). `None` if no attempt is smaller than the image.
 #[must_use]
 pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Rectangle> {
     let between = |low: f64, high: f64, draws: &mut Draws| low + (high - low) * draws.uniform_f64();
@@ -193,14 +194,14 @@ pub fn erased_rectangle(width: u32, height: u32, draws: &mut Draws) -> Option<Re
     None
 }
 
-/// Width and height of an erased rectangle of this area in pixels and this ratio of height to
+/// Width and height of an erased rectangle with this area in pixels and this ratio of height to
 /// width.
 fn erased_size(area: f64, ratio: f64) -> (u32, u32) {
     ((area / ratio).sqrt().round_ties_even() as u32, (area * ratio).sqrt().round_ties_even() as u32)
 }
 
-/// Fills a rectangle with the mean colour, which is what becomes zero where pictures are normalised
-/// (torchvision's default value).
+/// Fills a rectangle with the mean colour, which normalisation turns into zero (torchvision's
+/// default value).
 fn erase(square: &mut RgbImage, erased: Rectangle, preprocessing: &Preprocessing) {
     let color = preprocessing.mean.map(|mean| (mean * 255.0).round() as u8);
     let width = square.width as usize;
@@ -211,7 +212,7 @@ fn erase(square: &mut RgbImage, erased: Rectangle, preprocessing: &Preprocessing
     }
 }
 
-/// torchvision's `resized_crop`: the crop as a picture of its own, resized to `[image_size,
+/// torchvision's `resized_crop`: the crop as an image of its own, resized to `[image_size,
 /// image_size, 3]`.
 #[must_use]
 pub fn resized_crop(image: &RgbImage, crop: Rectangle, preprocessing: &Preprocessing) -> RgbImage {
@@ -290,8 +291,7 @@ mod tests {
             erase(&mut image, rectangle(left, top, width, height), &preprocessing);
             let mut normal = vec![0.0; preprocessing.input_length()];
             preprocessing.normalisation().apply(&image.pixels, &mut normal);
-            // A level is 0.018; what stays is torchvision's to rounding, what is erased is nearly
-            // its zero.
+            // A level is 0.018, so the erased pixels are only nearly torchvision's zero.
             let sum: f64 = normal.iter().map(|&value| f64::from(value)).sum();
             let zeros = normal
                 .as_chunks::<3>()
@@ -333,12 +333,12 @@ mod tests {
             let changed = (0..50)
                 .filter(|&sample| view(kind, sample) != view(AugmentationKind::Basic, sample))
                 .count();
-            // One operation in fourteen is none, and some strengths are so small that nothing
-            // moves.
+            // One operation in fourteen is the identity, and some strengths are so small that
+            // nothing moves.
             assert!((30..=50).contains(&changed), "{kind:?}: {changed} of 50");
             assert_eq!(view(kind, 3), view(kind, 3));
         }
-        // What is done is done to the basic view.
+        // The operations are applied to the basic view.
         let mut draws = Draws::new(1, Purpose::Augment, 0, 9);
         let basic = Augmentation::default();
         let square = training_pixels(&image, &preprocessing, &basic, &mut draws);

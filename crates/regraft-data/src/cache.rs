@@ -1,4 +1,4 @@
-//! Decoded pictures kept in memory.
+//! Keeps decoded images in memory.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::RgbImage;
 use crate::decode::{DecodeError, DecodeOptions, Decoded, decode_file};
 
-/// What a picture costs beside its pixels and its path, in bytes: the entry and the allocations.
+/// Bytes that an image costs in addition to its pixels and its path: the entry and the allocations.
 const OVERHEAD: usize = 200;
 
-/// Decoded pictures by path and by size, up to a number of bytes. What has come in stays: every
-/// epoch asks for every picture once in a new order, so that throwing out the one used longest ago
-/// would throw out what is asked for next.
+/// Decoded images by path and by size, up to a number of bytes. Nothing is evicted: every epoch
+/// asks for every image once in a new order, so evicting the least recently used image would evict
+/// one that is needed next.
 #[derive(Debug)]
 pub struct DecodedCache {
     limit: usize,
@@ -27,7 +27,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether decoding the file with these options would give this picture.
+    /// Whether decoding the file with these options would give this image.
     fn is_for(&self, options: &DecodeOptions) -> bool {
         self.reduction == options.reduction(self.reducible_side)
     }
@@ -47,7 +47,7 @@ impl DecodedCache {
         Self { limit, content: Mutex::default() }
     }
 
-    /// What decoding a file with `options` would give, if it is here.
+    /// The result of decoding the file with `options`, if it is in the cache.
     #[must_use]
     pub fn get(&self, path: &Path, options: &DecodeOptions) -> Option<Arc<RgbImage>> {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ impl DecodedCache {
             .map(|kept| Arc::clone(&kept.picture))
     }
 
-    /// Hands out a file's picture, which is kept if there is room for it.
+    /// Returns a file's image, and keeps it if there is room.
     pub fn insert(&self, path: &Path, decoded: Decoded) -> Arc<RgbImage> {
         let Decoded { image, reduction, reducible_side, .. } = decoded;
         let bytes = image.pixels.capacity() + path.as_os_str().len() + OVERHEAD;
@@ -78,7 +78,7 @@ impl DecodedCache {
         picture
     }
 
-    /// How many pictures are here, and their bytes.
+    /// Number of images in the cache, and their bytes.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ impl DecodedCache {
     }
 }
 
-/// A file's picture from the cache, or decoded (and kept if there is room).
+/// A file's image from the cache, or decoded and kept if there is room.
 pub(crate) fn decoded(
     path: &Path,
     options: &DecodeOptions,

@@ -1,5 +1,4 @@
-//! The pictures of a folder, their classes, and which of them train, choose the epoch and are
-//! scored at the end.
+//! The images of a folder, their classes, and their split into training, validation and test set.
 
 mod class_names;
 mod detection;
@@ -23,102 +22,104 @@ pub use crate::table::LINE_BREAKS;
 pub use class_names::composed;
 pub use split::SplitOptions;
 
-/// One picture file and its class.
+/// An image file and its class.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sample {
     /// The file.
     pub path: PathBuf,
-    /// Place of its class in the list of classes.
+    /// Index of its class in the list of classes.
     pub label: u32,
 }
 
-/// The pictures of a data folder.
+/// The images of a data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
     /// Class names: the names of the class folders, in byte order.
     pub classes: Vec<String>,
-    /// Pictures that train; by class, then by path in byte order, as in the other two lists.
+    /// Training set, sorted by class and then by path in byte order, like the other two lists.
     pub train: Vec<Sample>,
-    /// Pictures that choose the best epoch; may be empty.
+    /// Validation set, which decides the epoch to keep; may be empty.
     pub validation: Vec<Sample>,
-    /// Pictures that are scored once, at the end; may be empty.
+    /// Test set, which is scored once, at the end; may be empty.
     pub test: Vec<Sample>,
-    /// What was left out: hidden entries, files that are no pictures by their name, files outside
-    /// any class folder.
+    /// Entries that were left out: hidden entries, files whose names say that they are not images,
+    /// files outside any class folder.
     pub ignored: Vec<Ignored>,
-    /// How the parts were made, a sentence each.
+    /// How the sets were made, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Pictures labelled by names: those of a folder of class folders, or those of a table.
+/// Images labelled by names, from a folder of class folders or from a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labelled {
     /// The names, in byte order.
     pub names: Vec<String>,
-    /// Where each name stands: its folder, or the table.
+    /// The origin of each name: its folder, or the table.
     pub origins: Vec<PathBuf>,
-    /// If a table gives the names, the first line of each, counted from 1; else empty.
+    /// If the names are from a table, the first line of each, counted from 1; otherwise empty.
     pub lines: Vec<u64>,
-    /// By name, then by path in byte order. A label is a place in `names`.
+    /// Sorted by name, then by path in byte order. A label is an index into `names`.
     pub samples: Vec<Sample>,
-    /// What was left out.
+    /// Entries that were left out.
     pub ignored: Vec<Ignored>,
-    /// What is to be said, a sentence each.
+    /// Notes for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// The pictures of one folder or table, labelled by a model's classes.
+/// The images of one folder or table, labelled by a model's classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvaluationFolder {
-    /// By class, then by path in byte order.
+    /// Sorted by class, then by path in byte order.
     pub samples: Vec<Sample>,
-    /// What was left out.
+    /// Entries that were left out.
     pub ignored: Vec<Ignored>,
-    /// What is to be said, a sentence each.
+    /// Notes for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
 /// How a data folder is listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanOptions {
-    /// How the pictures that choose the epoch are split off.
+    /// How the validation set is held out.
     pub split: SplitOptions,
-    /// A table whose column `path` names pictures to leave out, before anything is split off.
+    /// A table whose column `path` names images to leave out before anything is held out.
     pub exclude: Option<PathBuf>,
     /// Where archives are unpacked.
     pub cache: PathBuf,
 }
 
 impl Default for ScanOptions {
-    /// Nothing is left out; archives are unpacked in [`unpack_folder`].
+    /// Leaves nothing out; archives are unpacked in [`unpack_folder`].
     fn default() -> Self {
         Self { split: SplitOptions::default(), exclude: None, cache: unpack_folder() }
     }
 }
 
-/// Lists the images of a data folder: splits (`DATA/train` with `DATA/val` and/or `DATA/test`, or
-/// other names that [`Split::of`](crate::split_name::Split::of) knows), each with a folder for each
-/// class; or class folders directly in `DATA`. A `metadata.csv` or `metadata.jsonl` with the
-/// columns `file_name` and `label` may label a folder's images, as in Hugging Face's image folders.
-/// DATA may also be a table (CSV, TSV or JSON lines with the columns `path`, `label` and `split`),
-/// or a ZIP archive of any of these. Without a validation set, part of the training set is held
-/// out, stratified and seeded, as the options say. No image is opened: whether a file is one shows
-/// when it is decoded.
+/// Lists the images of a data folder.
+///
+/// The folder holds splits (`DATA/train` with `DATA/val` and/or `DATA/test`, or other names that
+/// [`Split::of`](crate::split_name::Split::of) knows), each with a folder for each class, or class
+/// folders directly. A `metadata.csv` or `metadata.jsonl` with the columns `file_name` and `label`
+/// may label a folder's images, as in Hugging Face's image folders. DATA may also be a table (CSV,
+/// TSV or JSON lines with the columns `path`, `label` and `split`), or an archive of any of these.
+/// If there is no validation set, part of the training set is held out, stratified and seeded, as
+/// the options say. No image is opened, so a file that is not an image is found only when it is
+/// decoded.
 ///
 /// # Errors
 ///
-/// If the folder is missing, it is unclear which folders are splits and which are classes, there
-/// are fewer than two classes, a class has no image to train on, or the validation or test set has
-/// a class that the training set lacks.
+/// If the folder is missing, if it is unclear which folders are splits and which are classes, if
+/// there are fewer than two classes, if a class has no image to train on, or if the validation or
+/// test set has a class that the training set lacks.
 pub fn scan(data: &Path, options: &SplitOptions) -> Result<Catalogue, CatalogueError> {
     scan_with(data, &ScanOptions { split: options.clone(), ..ScanOptions::default() }, &mut |_| {})
 }
 
-/// As [`scan`]; `report` is called now and then with the number of files found so far.
+/// Like [`scan`]; `report` is called from time to time with the number of files found so far.
 ///
 /// # Errors
 ///
-/// As [`scan`]; and when the list of what is to be left out cannot be used.
+/// Like [`scan`], and if the list of excluded images cannot be used.
 pub fn scan_with(
     data: &Path,
     options: &ScanOptions,
@@ -173,25 +174,25 @@ fn not_a_folder(path: PathBuf) -> CatalogueError {
     }
 }
 
-/// Where each set of images comes from.
+/// The origin of each set of images.
 struct Layout {
-    /// What holds the training set, in words.
+    /// The origin of the training set, in words.
     train: String,
-    /// What holds the validation set, if anything does.
+    /// The origin of the validation set, if there is one.
     validation: Option<String>,
-    /// What holds the test set, if anything does.
+    /// The origin of the test set, if there is one.
     test: Option<String>,
-    /// The fraction to hold out if nothing holds the validation set.
+    /// The fraction to hold out if there is no validation set.
     fraction: f64,
 }
 
 /// Lists images with the names that class folders or a table give them. If a folder holds splits,
-/// the test set is listed. Of a table with a column `split`, the lines of the test set count, or if
-/// there are none, those of the validation set. Archives are unpacked in `cache`.
+/// its test set is listed. If a table has a column `split`, the lines of its test set count or, if
+/// there are none, those of its validation set. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///
-/// If the folder or table cannot be used or holds no image, or holds splits but no test set.
+/// If the folder or table cannot be used or holds no image, or if it holds splits but no test set.
 pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
     let mut report = |_| {};
@@ -206,11 +207,11 @@ pub fn scan_labelled(path: &Path, cache: &Path) -> Result<Labelled, CatalogueErr
 }
 
 impl Labelled {
-    /// The pictures by the places of their names in `classes`, all of which need not be there.
+    /// Labels the images by the index of their names in `classes`; not all classes need to occur.
     ///
     /// # Errors
     ///
-    /// When a name is none of them.
+    /// If a name is not one of the classes.
     pub fn labelled_by(self, classes: &[String]) -> Result<EvaluationFolder, CatalogueError> {
         let place = |(at, name): (usize, &String)| {
             let label = classes.iter().position(|known| known == name).map(|label| label as u32);
@@ -227,11 +228,11 @@ impl Labelled {
         Ok(self.with_labels(&labels))
     }
 
-    /// The pictures with the label `labels[place]` for each place in `names`.
+    /// Labels the images with `labels[index]` for each index into `names`.
     ///
     /// # Panics
     ///
-    /// When there are fewer labels than names.
+    /// If there are fewer labels than names.
     #[must_use]
     pub fn with_labels(self, labels: &[u32]) -> EvaluationFolder {
         let Self { mut samples, ignored, notes, .. } = self;

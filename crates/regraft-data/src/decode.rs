@@ -1,10 +1,10 @@
-//! A file's bytes to 8-bit RGB pixels.
+//! Decodes a file's bytes to 8-bit RGB pixels.
 //!
-//! The format is read from the content, never from the file's name: JPEG, PNG, GIF (first frame),
-//! WebP (first frame), BMP, TIFF (first page), netpbm, QOI, ICO (largest frame), TGA and, with the
-//! feature `heif`, HEIC and AVIF. The orientation is applied; alpha is composited on white; grey,
-//! palette, 16-bit and CMYK are converted as Pillow converts them. A decoder's panic is that file's
-//! error, not the program's.
+//! The format is recognised from the content, never from the file's name: JPEG, PNG, GIF (first
+//! frame), WebP (first frame), BMP, TIFF (first page), netpbm, QOI, ICO (largest frame), TGA and,
+//! with the feature `heif`, HEIC and AVIF. The orientation is applied, alpha is composited on
+//! white, and grey, palette, 16-bit and CMYK images are converted as in Pillow. If a decoder
+//! panics, that is an error of the file and does not end the program.
 
 mod bmp;
 mod convert;
@@ -38,28 +38,28 @@ use crate::shown::shown;
 use directory::{Directory, Header};
 use format::Format;
 
-/// The most pixels that an image may have unless the caller says otherwise: Pillow's limit against
-/// decompression bombs, twice `1024^3 / 4 / 3`.
+/// The default limit on the pixels of an image: Pillow's limit against decompression bombs, twice
+/// `1024^3 / 4 / 3`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
 /// The largest limit that can be chosen: an RGB image of 2^32 pixels takes 12 GiB.
 pub const MOST_MAX_PIXELS: u64 = 1 << 32;
 
-/// Which files are accepted, and how large their images are decoded.
+/// Which files are accepted, and at which size their images are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// Images with more pixels are refused by their header, before memory is allocated.
     pub max_pixels: u64,
-    /// Whether a JPEG that is cut off or damaged is decoded as far as possible and the rest filled
-    /// with grey. Otherwise it is refused, as Pillow refuses one that is cut off.
+    /// Whether a JPEG that is truncated or damaged is decoded as far as possible and the rest
+    /// filled with grey. Otherwise it is refused, as Pillow refuses truncated files.
     pub allow_truncated: bool,
-    /// A JPEG is decoded at a half, a quarter or an eighth of its size as long as its short side
-    /// keeps this many pixels. `None` decodes the whole image.
+    /// If given, a JPEG is decoded at a half, a quarter or an eighth of its size, as long as its
+    /// short side keeps this many pixels. `None` decodes at full size.
     pub least_side: Option<u32>,
 }
 
 impl Default for DecodeOptions {
-    /// Whole images of at most [`DEFAULT_MAX_PIXELS`].
+    /// Full-size images of at most [`DEFAULT_MAX_PIXELS`].
     fn default() -> Self {
         Self { max_pixels: DEFAULT_MAX_PIXELS, allow_truncated: false, least_side: None }
     }
@@ -70,16 +70,16 @@ impl Default for DecodeOptions {
 pub struct Decoded {
     /// The image.
     pub image: RgbImage,
-    /// It was decoded only as far as possible: see [`DecodeOptions::allow_truncated`].
+    /// Whether it was decoded only as far as possible: see [`DecodeOptions::allow_truncated`].
     pub truncated: bool,
-    /// What its sides were divided by: 1, or 2, 4 or 8 (see [`DecodeOptions::least_side`]).
+    /// The divisor of its sides: 1, or 2, 4 or 8 (see [`DecodeOptions::least_side`]).
     pub reduction: u32,
-    /// The short side of the whole image in pixels if it could be reduced; 0 if it cannot.
+    /// The short side of the full-size image in pixels if it could be reduced; 0 if it cannot.
     pub reducible_side: u32,
 }
 
 impl DecodeOptions {
-    /// What the sides of an image are divided by if its short side has `reducible_side` pixels (see
+    /// The divisor of the sides of an image whose short side has `reducible_side` pixels (see
     /// [`Decoded::reducible_side`]).
     #[must_use]
     pub fn reduction(&self, reducible_side: u32) -> u32 {
@@ -96,22 +96,22 @@ impl DecodeOptions {
 pub struct DecodeError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Why it cannot be decoded.
     pub reason: DecodeReason,
 }
 
-/// What is wrong with a file.
+/// Why a file cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeReason {
     /// The file could not be read.
     #[error("cannot be read ({0}); check that it exists and that you may read it")]
     Unreadable(String),
-    /// The path leads to something that is not a regular file.
+    /// The path leads to something other than a regular file.
     #[error("is {0}, not a file: remove it, or name an image file")]
     NotRegular(&'static str),
-    /// The file is longer than an image of the pixels allowed could be.
+    /// The file is longer than an image with the allowed number of pixels could be.
     #[error(
-        "has more than {limit} bytes, the most that are read{}",
+        "has more than {limit} bytes, the limit{}",
         if *limit < file::MAX_FILE_BYTES {
             " with this --max-pixels: remove it, or raise --max-pixels"
         } else {
@@ -122,18 +122,18 @@ pub enum DecodeReason {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The file holds no byte.
+    /// The file is empty.
     #[error("is empty; replace it with an intact copy or remove it")]
     Empty,
     /// The content is in no format that can be decoded.
     #[error("is {content}; {advice}")]
     NotAnImage {
-        /// What it is.
+        /// A description of the content.
         content: &'static str,
-        /// What to do about it.
+        /// Advice on how to proceed.
         advice: &'static str,
     },
-    /// The header announces more pixels than allowed.
+    /// The header announces more pixels than are allowed.
     #[error(
         "has {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller or \
          remove it"
@@ -154,12 +154,12 @@ pub enum DecodeReason {
     Damaged {
         /// The format's name.
         format: &'static str,
-        /// What the decoder said.
+        /// The decoder's message.
         message: String,
     },
-    /// A valid file of a kind that is not decoded.
+    /// A valid file of an unsupported kind.
     #[error(
-        "is a {format} of a kind that is not supported ({message}); convert it to JPEG or PNG, or \
+        "is a {format} of an unsupported kind ({message}); convert it to JPEG or PNG, or \
          remove it"
     )]
     Unsupported {
@@ -170,7 +170,7 @@ pub enum DecodeReason {
     },
     /// The decoder panicked.
     #[error(
-        "made the {format} decoder panic ({message}) and is most likely damaged; save it again or \
+        "made the {format} decoder panic ({message}) and is probably damaged; save it again or \
          remove it"
     )]
     Panicked {
@@ -185,16 +185,16 @@ pub enum DecodeReason {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or is no image that `options` allow.
+/// If the file cannot be read, or is not an image that `options` allow.
 pub fn decode(path: &Path, options: &DecodeOptions) -> Result<RgbImage, DecodeError> {
     decode_file(path, options).map(|decoded| decoded.image)
 }
 
-/// Reads and decodes a file, and says how it was decoded.
+/// Reads and decodes a file, and reports how it was decoded.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or is no image that `options` allow.
+/// If the file cannot be read, or is not an image that `options` allow.
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
     let bytes = file::read(path, options.max_pixels)?;
     decode_bytes(&bytes, options).map_err(|reason| DecodeError { path: path.to_path_buf(), reason })
@@ -204,7 +204,7 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded, Deco
 ///
 /// # Errors
 ///
-/// If the bytes are no image that `options` allow.
+/// If the bytes are not an image that `options` allow.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeReason> {
     let format = Format::of(bytes)?;
     let name = format.name();
@@ -212,15 +212,14 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, De
         .unwrap_or_else(|message| Err(DecodeReason::Panicked { format: name, message }))
 }
 
-/// Whether a file's metadata ask for its image to be turned or mirrored (which [`decode_bytes`]
-/// does).
+/// Whether a file's metadata rotate or mirror its image (which [`decode_bytes`] then does).
 pub(crate) fn is_turned(bytes: &[u8]) -> bool {
     let found = panics::caught(|| Format::of(bytes).ok().map(|format| format.orientation(bytes)));
     matches!(found, Ok(Some(orientation)) if orientation != Orientation::NoTransforms)
 }
 
 impl Format {
-    /// Which way up the image is, by the file's metadata.
+    /// The image's orientation by the file's metadata.
     fn orientation(self, bytes: &[u8]) -> Orientation {
         match self {
             Self::Jpeg => jpeg::orientation(bytes).unwrap_or(Orientation::NoTransforms),
@@ -232,7 +231,7 @@ impl Format {
             Self::Gif | Self::Bmp | Self::Netpbm | Self::Qoi | Self::Ico | Self::Tga => {
                 Orientation::NoTransforms
             }
-            // Their containers turn images, and metadata do not count.
+            // Their containers rotate images, and metadata do not count.
             #[cfg(feature = "heif")]
             Self::Heic | Self::Avif => Orientation::NoTransforms,
         }
@@ -274,8 +273,8 @@ impl Format {
         let (width, height) = decoder.dimensions();
         check_size(self.name(), width, height, max_pixels)?;
         let mut limits = image::Limits::default();
-        // The image itself at up to 16 bytes a pixel, and as much again for what the decoder needs
-        // as well.
+        // Up to 16 bytes a pixel for the image itself, and as much again for the decoder's other
+        // needs.
         limits.max_alloc = Some(max_pixels.saturating_mul(32).max(1 << 20));
         decoder.set_limits(limits).map_err(failed)?;
         let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
@@ -320,7 +319,7 @@ fn check_size(
 mod tests {
     use super::*;
 
-    /// The images are 9 x 6 pixels as they are stored, and their orientations are 1, 3 or 6.
+    /// The stored images are 9 x 6 pixels, and their orientations are 1, 3 or 6.
     #[test]
     fn what_the_audit_calls_turned_is_what_is_turned() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/orientation");

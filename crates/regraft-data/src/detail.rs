@@ -1,18 +1,17 @@
-//! How many pixels of a large picture a view of it needs.
+//! How many pixels of a large image a view of it needs.
 
 use crate::augmentation::{Augmentation, AugmentationKind};
 use crate::preprocessing::{Preprocessing, ResizeMode};
 use crate::transform::Transform;
 
-/// Pixels that are kept for each pixel of the network's input, along a side. With one, a reduced
-/// picture's own filter shows (3 levels in the mean on mosaics of small pictures, which have more
-/// detail than any photograph); with one and a half, it is below one level there, and 0.3 on
-/// photographs, which is what two JPEG decoders differ by anyway.
+/// Pixels that are kept for each pixel of the network's input, along a side. With a factor of 1,
+/// the reduced image's own filter shows (3 levels in the mean on mosaics of small images, which
+/// have more detail than any photograph). With 1.5 the difference is below one level there, and 0.3
+/// on photographs, which is as much as two JPEG decoders differ by.
 const OVERSAMPLING: f64 = 1.5;
 
-/// The short side, in pixels, below which a picture must not be reduced before `transform`: the
-/// smallest crop that can be drawn from it still has one and a half pixels for each of the
-/// network's input.
+/// The least short side, in pixels, to which an image may be reduced before `transform`: the
+/// smallest crop that can be drawn from it then has 1.5 pixels for each of the network's input.
 #[must_use]
 pub fn least_side(
     transform: Transform,
@@ -25,7 +24,7 @@ pub fn least_side(
             ResizeMode::Crop { short_side } => f64::from(short_side),
             ResizeMode::Squash | ResizeMode::Letterbox => side,
         },
-        // The smallest area in the most extreme shape, of a square picture: a longer one has larger
+        // The smallest area in the most extreme shape, of a square image; longer images have larger
         // crops.
         _ => {
             let [low, high] = augmentation.crop_ratio;

@@ -7,10 +7,10 @@ use crate::file_kind::FileKind;
 use crate::shown::shown;
 use crate::split_name::Split;
 
-/// A folder that cannot be used as asked.
+/// A folder, table or archive that cannot be used as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CatalogueError {
-    /// There is nothing of that name.
+    /// The path does not exist.
     #[error("{}: no such file or folder; check the path", shown(.path))]
     Missing {
         /// The file or folder.
@@ -33,11 +33,11 @@ pub enum CatalogueError {
     Unreadable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's message.
         message: String,
     },
     /// Too many folders inside each other.
-    #[error("{}: lies too many folders deep; is there a link that leads back to its own parent?",
+    #[error("{}: is nested too deeply; is there a link that leads back to its own parent?",
         shown(.path))]
     TooDeep {
         /// The folder.
@@ -56,7 +56,7 @@ pub enum CatalogueError {
     NoTrain {
         /// The data folder.
         path: PathBuf,
-        /// The splits that are there.
+        /// The splits that exist.
         found: String,
     },
     /// Splits without a test set to score.
@@ -65,7 +65,7 @@ pub enum CatalogueError {
     NoTest {
         /// The data folder.
         path: PathBuf,
-        /// The splits that are there.
+        /// The splits that exist.
         found: String,
         /// One of them.
         named: PathBuf,
@@ -76,13 +76,13 @@ pub enum CatalogueError {
     TwoParts {
         /// The data folder.
         path: PathBuf,
-        /// The one.
+        /// The first folder.
         first: String,
-        /// The other.
+        /// The second folder.
         second: String,
-        /// What they mean: the training, validation or test set.
+        /// The split that both mean: the training, validation or test set.
         set: &'static str,
-        /// The one of them that is called `eval`, if one is.
+        /// The folder that is called `eval`, if one of the two is.
         eval: Option<String>,
     },
     /// A folder that may be a split or a class.
@@ -94,7 +94,7 @@ pub enum CatalogueError {
         name: String,
         /// The split that its name means.
         split: Split,
-        /// Folders beside it that hold images and are no splits.
+        /// Folders beside it that hold images and are not splits.
         others: Vec<String>,
     },
     /// Splits in a split.
@@ -120,9 +120,9 @@ pub enum CatalogueError {
     Unlabelled {
         /// The folder.
         path: PathBuf,
-        /// How many files in it may be images.
+        /// Number of files in it that may be images.
         images: usize,
-        /// Words that the files' names start with, if they may be classes.
+        /// First words of the file names, if they may be classes.
         starts: Vec<String>,
         /// Files that may be tables of labels but hold none.
         tables: Vec<String>,
@@ -130,8 +130,8 @@ pub enum CatalogueError {
     /// Files of boxes instead of labels.
     #[error(
         "{}: looks like a data set for object detection: {} says where objects are, as {writer}'s \
-         files do, and nothing says the class \
-         of an image; put each image into a folder named after its class, or name a table with \
+         files do, but not the class of an image; put each image into a folder named after its \
+         class, or name a table with \
              the columns path and label",
         shown(.path), shown(.file)
     )]
@@ -140,16 +140,16 @@ pub enum CatalogueError {
         path: PathBuf,
         /// One of the files of boxes.
         file: PathBuf,
-        /// The program or data set that has such files.
+        /// The program or data set that writes such files.
         writer: &'static str,
     },
     /// Two tables that label the same images.
     #[error("{} and {}: both label the images in their folder; keep one", shown(.first), shown(
         .second))]
     TwoTables {
-        /// The one.
+        /// The first table.
         first: PathBuf,
-        /// The other.
+        /// The second table.
         second: PathBuf,
     },
     /// Fewer than two classes.
@@ -158,7 +158,7 @@ pub enum CatalogueError {
     TooFewClasses {
         /// The folder.
         path: PathBuf,
-        /// The class folders that are there.
+        /// The class folders that exist.
         found: Vec<String>,
     },
     /// A table of one class.
@@ -184,14 +184,14 @@ pub enum CatalogueError {
         /// The folder.
         path: PathBuf,
     },
-    /// No image in a folder of images without classes.
+    /// No image in a folder of unlabelled images.
     #[error("{}: neither it nor any folder in it holds an image; name a folder that does", shown(
         .path))]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// A class that was not trained.
+    /// A class that the model does not know.
     #[error("{}: the class {class:?} is unknown: {}; rename the folder or remove it", shown(.path),
         known_classes(.known))]
     UnknownClass {
@@ -202,7 +202,7 @@ pub enum CatalogueError {
         /// The classes that are known.
         known: Vec<String>,
     },
-    /// No fraction, or one that leaves nothing to train on.
+    /// An invalid validation fraction, or one that leaves nothing to train on.
     #[error("the validation fraction is {0:?}: choose one from 0 to below 1, such as 0.2")]
     Fraction(f64),
     /// A table whose header lacks a column.
@@ -215,14 +215,14 @@ pub enum CatalogueError {
     NoColumn {
         /// The table.
         path: PathBuf,
-        /// What is wanted.
+        /// The column that is missing.
         wanted: &'static str,
-        /// The columns that are there.
+        /// The columns that exist.
         found: String,
-        /// What to do, if the columns tell where the table comes from. May be empty.
+        /// Advice, if the columns tell where the table comes from; otherwise empty.
         hint: &'static str,
     },
-    /// A list of paths without the labels that are needed.
+    /// A list of paths without labels.
     #[error(
         "{}: lists paths without labels; write a table with the columns path and label (.csv, \
          .tsv or .jsonl)",
@@ -232,12 +232,12 @@ pub enum CatalogueError {
         /// The list.
         path: PathBuf,
     },
-    /// A file of a kind that is not read.
+    /// A file of an unsupported kind.
     #[error("{}: {kind}", shown(.path))]
     NotData {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The kind.
         kind: FileKind,
     },
     /// A line of a table or list that cannot be used.
@@ -247,26 +247,26 @@ pub enum CatalogueError {
         path: PathBuf,
         /// The line, counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault.
         message: String,
     },
-    /// A table without rows, or none that trains.
+    /// A table without rows, or without rows to train on.
     #[error("{}: lists no image{}; add lines to it", shown(.path), .what)]
     EmptyTable {
         /// The table.
         path: PathBuf,
-        /// Of which kind it lists none.
+        /// The kind of image that is missing, or empty.
         what: &'static str,
     },
-    /// Nothing is left after the exclusion.
+    /// An exclusion that leaves no image of a class.
     #[error("{}: excludes every image of class {class}; a class needs at least one", shown(.path))]
     AllExcluded {
-        /// The list of what is excluded.
+        /// The list of excluded images.
         path: PathBuf,
         /// The class.
         class: String,
     },
-    /// A class of an evaluation part or table that was not trained.
+    /// A class of a table that the model does not know.
     #[error(
         "{}, line {line}: the class {class:?} is unknown: {}; correct the label or remove the line",
         shown(.path),
@@ -285,7 +285,7 @@ pub enum CatalogueError {
     /// An archive that cannot be used.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// An input that names nothing.
+    /// An input that matches no file.
     #[error("{0}: no such file or folder, and no file matches it; check the path")]
     NoInput(String),
     /// An invalid pattern.
@@ -293,7 +293,7 @@ pub enum CatalogueError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault.
         message: String,
     },
 }
@@ -321,7 +321,7 @@ fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) 
     let path = shown(path);
     let files = if images == 1 { "1 file".to_owned() } else { format!("{images} files") };
     let mut text = format!(
-        "{path}: holds {files} but no class folders, so nothing says their labels; put each image \
+        "{path}: holds {files} but no class folders, so their labels are unknown; put each image \
          into a folder named after its class \
          ({path}/<class>/), or name a table with the columns path and label"
     );
@@ -341,7 +341,7 @@ fn unlabelled(path: &Path, images: usize, starts: &[String], tables: &[String]) 
     text
 }
 
-/// The first names of a list, and how many more there are.
+/// The first names of a list, and the number of the others.
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let more = if names.len() > SHOWN {

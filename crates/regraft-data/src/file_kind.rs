@@ -1,4 +1,4 @@
-//! Names files that are given as data but cannot be read as such, and says what to do about them.
+//! Recognises files that are given as data but cannot be read as data, and advises how to proceed.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use crate::named_file;
 
-/// Bytes that tell one kind of file from another. 512 of them are the header of a tar archive, also
-/// where they are compressed.
+/// Bytes that are enough to recognise a kind of file. 512 of them are the header of a tar archive,
+/// even if it is compressed.
 const START: u64 = 4096;
-/// Bytes of a JSON file that are searched for the names of its parts.
+/// Bytes of a JSON file in which the names of its fields are searched.
 const JSON_START: u64 = 1 << 16;
 
 /// A kind of file, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileKind {
-    /// What it is.
+    /// A description of the kind.
     pub what: &'static str,
-    /// What to do about it.
+    /// Advice on how to proceed.
     pub advice: &'static str,
 }
 
@@ -42,7 +42,7 @@ const JSON_LINES: &str = "write a JSON object with a path and a label on each li
 const BOXES: &str = "it says where objects are; write one label for each image, in a table with \
     the columns path and label";
 
-/// The first bytes of a file: at most 4,096, fewer if it is shorter.
+/// The first bytes of a file: at most 4,096, or all if it is shorter.
 ///
 /// # Errors
 ///
@@ -58,8 +58,8 @@ fn start_up_to(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 impl FileKind {
-    /// The kind of a regular file that begins with `start` if it is an archive, a table or an
-    /// export that is not read, and so cannot be an image.
+    /// The kind of a regular file that begins with `start`, if it is an archive, a table or an
+    /// export that cannot be read as data and so cannot be an image.
     pub fn of_data(path: &Path, start: &[u8]) -> Option<Self> {
         if let Some(kind) = by_magic(start) {
             return Some(kind);
@@ -82,8 +82,8 @@ impl FileKind {
         }
     }
 
-    /// The kind of a file that is called a table and whose content is something else. (The content
-    /// may come from a pipe, which cannot be read twice.)
+    /// The kind of a file that is named like a table but has other content. (The content is given,
+    /// because a pipe cannot be read twice.)
     pub fn of_table(content: &[u8], json_lines: bool) -> Option<Self> {
         if let Some(kind) = by_magic(content) {
             return Some(kind);
@@ -107,8 +107,8 @@ impl FileKind {
     }
 }
 
-/// The kind of a file by its first bytes alone, if it is an archive, a table or an export that is
-/// not read.
+/// The kind of a file by its first bytes alone, if it is an archive, a table or an export that
+/// cannot be read.
 pub fn by_magic(start: &[u8]) -> Option<FileKind> {
     let has =
         |place: usize, magic: &[u8]| start.get(place..).is_some_and(|rest| rest.starts_with(magic));
@@ -120,23 +120,23 @@ pub fn by_magic(start: &[u8]) -> Option<FileKind> {
             kind("a RAR archive", "unpack it (`unrar x FILE`) and name the folder")
         }
         [b'B', b'Z', b'h', b'1'..=b'9', ..] if has(4, b"\x31\x41\x59\x26\x53\x59") => kind(
-            "compressed by bzip2",
+            "compressed with bzip2",
             "unpack it (`tar -xjf FILE` if it is a .tar.bz2) and name the folder",
         ),
         [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => kind(
-            "compressed by xz",
+            "compressed with xz",
             "unpack it (`tar -xJf FILE` if it is a .tar.xz) and name the folder",
         ),
         [0x28, 0xB5, 0x2F, 0xFD, ..] => kind(
-            "compressed by zstd",
+            "compressed with zstd",
             "unpack it (`tar --zstd -xf FILE` if it is a .tar.zst) and name the folder",
         ),
         [0x04, 0x22, 0x4D, 0x18, ..] => {
-            kind("compressed by lz4", "unpack it (`lz4 -d FILE`) and name the folder")
+            kind("compressed with lz4", "unpack it (`lz4 -d FILE`) and name the folder")
         }
         [0x1F, 0x8B, ..] => kind(
-            "compressed by gzip, but no tar archive",
-            "unpack it (`gunzip FILE`) and name what comes out",
+            "compressed with gzip, but no tar archive",
+            "unpack it (`gunzip FILE`) and name the result",
         ),
         [0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1, ..] => {
             kind("an Excel workbook (.xls) or another old Office file", SAVE_AS_CSV)
@@ -152,13 +152,12 @@ pub fn by_magic(start: &[u8]) -> Option<FileKind> {
         [0x89, b'H', b'D', b'F', ..] => kind("an HDF5 file", WRITE_FILES),
         _ if has(0, b"SQLite format 3\0") => kind("an SQLite database", WRITE_CSV),
         _ if has(0, b"MATLAB 5.0 MAT-file") => kind("a MATLAB file", WRITE_FILES),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => kind("text in UTF-16", "save it as text in UTF-8"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => kind("UTF-16 text", "save it as UTF-8 text"),
         _ => None,
     }
 }
 
-/// What a ZIP archive is that holds a document instead of files. `None` if it is an archive, or
-/// damaged.
+/// The kind of document that a ZIP file is. `None` if it is an ordinary archive, or damaged.
 pub fn of_zip(path: &Path) -> Option<FileKind> {
     of_zip_content(io::BufReader::new(named_file::open(path).ok()?))
 }
@@ -184,8 +183,8 @@ fn of_zip_content(content: impl Read + io::Seek) -> Option<FileKind> {
     }
 }
 
-/// Tells the exports of annotation programs by the names of their parts. (They are large, so
-/// `start` is not all of one.)
+/// Recognises the exports of annotation programs by their field names. (They are large, so `start`
+/// is only their beginning.)
 fn json(start: &[u8]) -> FileKind {
     let has = |name: &str| {
         let quoted = format!("\"{name}\"");

@@ -1,4 +1,4 @@
-//! Walking folders: which entries may be images, in an order that depends on names alone.
+//! Walks folders and lists the entries that may be images, in an order that depends only on names.
 
 mod skipped;
 
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::error::CatalogueError;
 use skipped::{is_hidden, is_known_non_image, skipped_folder};
 
-/// Folders inside folders that are still walked. Whoever has more of them has made a mistake, and
-/// the stack is finite.
+/// The deepest nesting of folders that is walked. Deeper folders are a mistake, and the stack is
+/// finite.
 const MAX_DEPTH: usize = 64;
 
-/// Files found between two reports of progress.
+/// Files between two reports of progress.
 const REPORT_EVERY: usize = 500;
 
 /// An entry that was left out.
@@ -21,7 +21,7 @@ const REPORT_EVERY: usize = 500;
 pub struct Ignored {
     /// The file or folder.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
@@ -32,12 +32,12 @@ pub struct Entries {
     pub files: Vec<PathBuf>,
 }
 
-/// What is collected on the way.
+/// The state of a walk.
 pub struct Walk<'a> {
     ignored: Vec<Ignored>,
     /// Files found so far.
     found: usize,
-    /// Called now and then with the files found so far.
+    /// Called from time to time with the number of files found so far.
     report: &'a mut dyn FnMut(usize),
 }
 
@@ -50,13 +50,13 @@ impl<'a> Walk<'a> {
         self.ignored.push(Ignored { path, reason });
     }
 
-    /// What was ignored. A folder that was listed twice is named once.
+    /// The ignored entries. A folder that was listed twice is named once.
     pub fn into_ignored(self) -> Vec<Ignored> {
         let mut seen = HashSet::new();
         self.ignored.into_iter().filter(|ignored| seen.insert(ignored.path.clone())).collect()
     }
 
-    /// Takes a file back that was ignored for its name, because it is read after all.
+    /// Removes a file from the ignored ones, because it is read after all.
     pub fn uses(&mut self, path: &Path) {
         self.ignored.retain(|ignored| ignored.path != path);
     }
@@ -69,13 +69,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lists a folder. Hidden entries, files whose names say that they are not images, and what is
-    /// neither file nor folder go to `ignored`.
+    /// Lists a folder. Hidden entries, files whose names say that they are not images, and entries
+    /// that are neither files nor folders are recorded as ignored.
     pub fn list(&mut self, folder: &Path) -> Result<Entries, CatalogueError> {
         let (mut entries, files) = list_all(folder, self)?;
         for path in files {
             if is_known_non_image(&path) {
-                self.ignore(path, "not an image by its name")
+                self.ignore(path, "not an image, judging by its name")
             } else {
                 entries.files.push(path)
             }
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         Ok(entries)
     }
 
-    /// All files below a folder that may be pictures, sorted by the bytes of their path.
+    /// All files below a folder that may be images, sorted by the bytes of their paths.
     pub fn files_below(&mut self, folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
         let real = folder.canonicalize().map_err(|error| unreadable(folder, &error))?;
         let mut below = Below { root: real.clone(), walked: HashSet::new(), files: Vec::new() };
@@ -114,9 +114,9 @@ impl<'a> Walk<'a> {
                 real.join(folder.file_name().unwrap_or_default())
             };
             if below.root.starts_with(&inner) {
-                self.ignore(folder, "a link back to a folder that it lies in");
+                self.ignore(folder, "a link back to a parent folder");
             } else if below.walked.contains(&inner) {
-                self.ignore(folder, "a link to a folder that is listed already");
+                self.ignore(folder, "a link to a folder that is already listed");
             } else {
                 self.walk(&folder, inner, depth - 1, below)?;
             }
@@ -125,16 +125,16 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What is known of the folders below one.
+/// The state of a walk below one folder.
 struct Below {
-    /// The folder itself, without links.
+    /// The folder itself, with links resolved.
     root: PathBuf,
-    /// Folders that were walked, without links: each is walked once, so that links in a ring end.
+    /// Folders that were walked, with links resolved: each is walked once, so cycles of links end.
     walked: HashSet<PathBuf>,
     files: Vec<PathBuf>,
 }
 
-/// The folders in a folder, and all its files that are not hidden, whatever they are called.
+/// The folders in a folder, and all its files that are not hidden, whatever their names.
 pub fn list_all(
     folder: &Path,
     walk: &mut Walk<'_>,
@@ -148,7 +148,7 @@ pub fn list_all(
     let mut entries = Entries { folders: Vec::new(), files: Vec::new() };
     let mut files = Vec::new();
     for (path, kind) in listed {
-        // What a link leads to must be asked for; of everything else the folder itself tells.
+        // The target of a link must be looked up; for other entries the folder itself has the kind.
         let kind = if kind.is_symlink() {
             std::fs::metadata(&path).map(|metadata| metadata.file_type())
         } else {
@@ -162,7 +162,7 @@ pub fn list_all(
             },
             Ok(kind) if kind.is_file() => files.push(path),
             Ok(_) => walk.ignore(path, "neither a file nor a folder"),
-            Err(_) => walk.ignore(path, "a link that leads nowhere"),
+            Err(_) => walk.ignore(path, "a broken link"),
         }
     }
     Ok((entries, files))
@@ -172,7 +172,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CatalogueError {
     CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }
 }
 
-/// A folder's entries, with nothing noted as ignored.
+/// A folder's entries, without recording ignored ones.
 pub fn peek(folder: &Path) -> Result<Entries, CatalogueError> {
     Walk::new(&mut |_| {}).list(folder)
 }
@@ -188,12 +188,12 @@ pub fn name(path: &Path) -> Result<String, CatalogueError> {
     name.map(str::to_owned).ok_or_else(|| CatalogueError::NameNotText { path: path.to_path_buf() })
 }
 
-/// A folder's own name; what is not Unicode in it is replaced.
+/// A folder's own name; `�` replaces bytes that are not Unicode.
 pub fn lossy_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The order of paths: that of their bytes.
+/// Sorts paths by their bytes.
 pub fn sort_by_bytes(paths: &mut [PathBuf]) {
     paths.sort_by(|left, right| {
         left.as_os_str().as_encoded_bytes().cmp(right.as_os_str().as_encoded_bytes())

@@ -1,4 +1,4 @@
-//! The pictures that a user names one by one: files, folders and patterns.
+//! Expands the images that a user names one by one: files, folders and patterns.
 
 use std::path::{Path, PathBuf};
 
@@ -7,31 +7,30 @@ use crate::folder::{Ignored, Walk};
 use crate::source::{self, Source};
 use crate::table;
 
-/// The files that a user's words stand for.
+/// The files that a user's arguments name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
-    /// In the order of the words; a folder's and a pattern's files in byte order.
+    /// Sorted by argument; the files of a folder or a pattern in byte order.
     pub paths: Vec<PathBuf>,
-    /// What was left out inside folders.
+    /// Entries that were left out inside folders.
     pub ignored: Vec<Ignored>,
-    /// What is to be said, a sentence each.
+    /// Notes for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Turns files, folders (with all folders inside), patterns (`*`, `?`, `[a-z]`, `**`), lists
-/// (`.txt` with a path on each line, or a table with a column of paths) and archives (ZIP, tar)
-/// into a list of files. Any other file that is named is in it, whatever it is called. In a folder,
-/// hidden entries and files that are not images by their name are left out. Archives are unpacked
-/// in `cache`.
+/// Expands files, folders (recursively), patterns (`*`, `?`, `[a-z]`, `**`), lists (`.txt` with a
+/// path on each line, or a table with a column of paths) and archives (ZIP, tar) into a list of
+/// files. Any other named file is in the list, whatever its name. In a folder, hidden entries and
+/// files whose names say that they are not images are left out. Archives are unpacked in `cache`.
 ///
 /// # Errors
 ///
-/// If a word names nothing, a folder cannot be read, or a file is of a kind that is known not to be
-/// an image.
+/// If an argument matches nothing, a folder cannot be read, or a file is of a kind that is known
+/// not to be an image.
 pub fn expand<P: AsRef<Path>>(words: &[P], cache: &Path) -> Result<Inputs, CatalogueError> {
     let mut inputs = Inputs { paths: Vec::new(), ignored: Vec::new(), notes: Vec::new() };
     for word in words.iter().map(AsRef::as_ref) {
-        // A file whose name has a bracket in it is that file, not a pattern.
+        // If a file has a bracket in its name, the argument means that file and is not a pattern.
         match source::open(word, cache, &mut inputs.notes) {
             Ok(found) => {
                 add(found, &mut inputs)?;
@@ -40,7 +39,7 @@ pub fn expand<P: AsRef<Path>>(words: &[P], cache: &Path) -> Result<Inputs, Catal
             Err(CatalogueError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
-        // A pattern is text; a path that is not is no pattern.
+        // A path that is not text cannot be a pattern.
         let Some(pattern) = word.to_str() else {
             return Err(CatalogueError::NoInput(word.display().to_string()));
         };

@@ -1,9 +1,10 @@
 //! Image folders, decoding, transforms and batches of Regraft.
 //!
-//! The way of a picture: [`catalogue::scan`] lists the files of a folder with their classes,
-//! [`verify::verify`] decodes each once before training starts, and a [`loader::Loader`] decodes
-//! ([`decode::decode`]), transforms ([`preprocessing`], [`augmentation`]) and batches them ahead of
-//! the thread that trains. What a transform does is what Pillow and torchvision do, to the level.
+//! An image passes through these modules: [`catalogue::scan`] lists the files of a folder with
+//! their classes, [`verify::verify`] decodes each file once before training starts, and a
+//! [`loader::Loader`] decodes ([`decode::decode`]), transforms ([`preprocessing`],
+//! [`augmentation`]) and batches images ahead of the training thread. Transforms give exactly the
+//! levels that Pillow and torchvision give.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! Batches, made ahead of the thread that uses them.
+//! Batches, prepared ahead of the thread that uses them.
 //!
-//! Workers take one picture at a time, in order, so that all of them work on the batch that is
-//! needed next. At most [`LoaderOptions::prefetch_batches`] batches are in the making or waiting; a
-//! worker that would start another one sleeps. A picture's pixels depend on (seed, epoch, sample)
-//! alone, and each has its place in its batch: the number of workers changes nothing but the time.
+//! Workers take one image at a time, in order, so all of them work on the batch that is needed
+//! next. At most [`LoaderOptions::prefetch_batches`] batches are in progress or waiting; a worker
+//! that would start another one sleeps. An image's pixels depend only on (seed, epoch, sample), and
+//! each image has its place in its batch, so the number of workers changes nothing but the time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,27 +22,27 @@ use crate::preprocessing::{Preprocessing, evaluation_pixels};
 use crate::shown::shown;
 pub use crate::transform::Transform;
 
-/// What a loader makes of its pictures, and how far ahead.
+/// How a loader prepares images, and how far ahead.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
-    /// Pictures in a batch; the last one may have fewer.
+    /// Images in a batch; the last one may have fewer.
     pub batch_size: usize,
     /// Threads that decode and transform.
     pub workers: usize,
-    /// Batches that may be in the making or waiting at a time.
+    /// Batches that may be in progress or waiting at a time.
     pub prefetch_batches: usize,
     /// Training or evaluation.
     pub transform: Transform,
-    /// What the network expects.
+    /// The network's preprocessing.
     pub preprocessing: Preprocessing,
-    /// How training pictures are varied.
+    /// How training images are varied.
     pub augmentation: Augmentation,
-    /// What is taken for a readable picture. [`DecodeOptions::least_side`] is set by `full_decode`.
+    /// Which images are accepted. [`DecodeOptions::least_side`] is set by `full_decode`.
     pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
-    /// than `transform` needs.
+    /// Whether large JPEGs are decoded at full size, and not at a reduced size that leaves more
+    /// detail than `transform` needs.
     pub full_decode: bool,
-    /// Where decoded pictures are kept from epoch to epoch.
+    /// Keeps decoded images from epoch to epoch.
     pub cache: Option<Arc<DecodedCache>>,
 }
 
@@ -72,14 +72,14 @@ impl LoaderOptions {
     }
 }
 
-/// Pictures ready for the network.
+/// Images ready for the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[N, image_size, image_size, 3]`: levels, which the engine normalises.
     pub pixels: Vec<u8>,
-    /// `[N]` places in the list of classes.
+    /// `[N]` indices into the list of classes.
     pub labels: Vec<u32>,
-    /// `[N]` places in the list of samples.
+    /// `[N]` indices into the list of samples.
     pub indices: Vec<u32>,
 }
 
@@ -89,29 +89,32 @@ pub enum LoaderError {
     /// A file could not be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The system started no thread at all.
+    /// The operating system started no thread at all.
     #[error(
         "cannot start a thread that decodes ({0}): the system limits processes or memory; raise \
          the limit"
     )]
     NoThread(String),
-    /// A picture was decoded, but making the network's input of it failed: a fault of this program.
-    #[error("{}: making the network's input of it failed ({message}); please report this", shown(
-        .path))]
+    /// An image was decoded, but preparing the network's input from it failed, which is a bug in
+    /// this program.
+    #[error(
+        "{}: preparing the network's input from it failed ({message}); please report this",
+        shown(.path)
+    )]
     Transform {
         /// The file.
         path: std::path::PathBuf,
-        /// What went wrong.
+        /// The message of the panic.
         message: String,
     },
 }
 
-/// An iterator over the batches of one pass through the samples. After an error it ends.
+/// An iterator over the batches of one pass through the samples. It ends after an error.
 #[derive(Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Why there are no workers, until it has been returned.
+    /// The error if there are no workers, until it has been returned.
     no_worker: Option<LoaderError>,
     waited: Duration,
 }
@@ -122,26 +125,26 @@ struct Shared {
     order: Vec<u32>,
     options: LoaderOptions,
     state: Mutex<State>,
-    /// Signalled when a batch is complete.
+    /// Signals that a batch is complete.
     complete: Condvar,
-    /// Signalled when there may be work.
+    /// Signals that there may be work.
     work: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Batches in order; the front one is the next to be handed out.
+    /// Batches in order; the front one is returned next.
     pending: VecDeque<Arc<Pending>>,
-    /// Places in `order` that workers have taken.
+    /// Positions in `order` that workers have taken.
     taken: usize,
-    /// Batches handed out.
+    /// Batches that were returned.
     delivered: usize,
-    /// Memory of batches that were given back.
+    /// Memory of recycled batches.
     spare: Vec<Vec<u8>>,
     stopped: bool,
 }
 
-/// A batch in the making.
+/// A batch in progress.
 #[derive(Debug)]
 struct Pending {
     content: Mutex<Content>,
@@ -150,24 +153,24 @@ struct Pending {
 #[derive(Debug)]
 struct Content {
     pixels: Vec<u8>,
-    /// Pictures still missing.
+    /// Images still missing.
     missing: usize,
-    /// The error of the first picture that failed, with its place.
+    /// The error of the first image that failed, with its position.
     failed: Option<(usize, LoaderError)>,
 }
 
 impl Loader {
-    /// Starts the workers. `order` names the samples to go through, by their place in `samples`.
+    /// Starts the workers. `order` lists the samples to go through, by their index in `samples`.
     ///
     /// # Panics
     ///
-    /// When the batch size is 0, or `order` names a sample that is not there.
+    /// If the batch size is 0, or if an index in `order` is out of range.
     #[must_use]
     pub fn start(samples: Arc<[Sample]>, order: Vec<u32>, options: LoaderOptions) -> Self {
-        assert!(options.batch_size > 0, "a batch has at least one picture");
+        assert!(options.batch_size > 0, "a batch has at least one image");
         assert!(
             order.iter().all(|&index| (index as usize) < samples.len()),
-            "the order names samples that are not there"
+            "the order names samples that do not exist"
         );
         let count = options.workers.clamp(1, order.len().max(1));
         let options =
@@ -180,7 +183,7 @@ impl Loader {
             complete: Condvar::new(),
             work: Condvar::new(),
         });
-        // Fewer threads than asked for change nothing but the time.
+        // With fewer threads than requested only the time changes.
         let (mut workers, mut no_worker) = (Vec::with_capacity(count), None);
         while workers.len() < count {
             let shared = Arc::clone(&shared);
@@ -196,7 +199,7 @@ impl Loader {
         Self { shared, workers, no_worker, waited: Duration::ZERO }
     }
 
-    /// Gives a batch's memory back for one of the next.
+    /// Returns a batch's memory for reuse in a later batch.
     pub fn recycle(&self, batch: Batch) {
         let mut state = self.shared.lock();
         if state.spare.len() < self.shared.options.prefetch_batches {
@@ -204,13 +207,13 @@ impl Loader {
         }
     }
 
-    /// How long `next` has waited for pictures so far.
+    /// How long `next` has waited for images so far.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// How many batches there are in all.
+    /// The number of batches in total.
     #[must_use]
     pub fn batches(&self) -> usize {
         self.shared.order.len().div_ceil(self.shared.options.batch_size)
@@ -258,7 +261,7 @@ impl Drop for Loader {
         self.shared.lock().stopped = true;
         self.shared.work.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker's panic has been handed on as an error already.
+            // A worker's panic has already been returned as an error.
             let _ = worker.join();
         }
     }
@@ -269,7 +272,7 @@ impl Pending {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the content out if no picture is missing.
+    /// Takes the content out if no image is missing.
     fn finished(&self) -> Option<Content> {
         let mut content = self.lock();
         (content.missing == 0).then(|| Content {
@@ -285,7 +288,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The places in `order` that a batch covers.
+    /// The positions in `order` that a batch covers.
     fn batch_range(&self, batch: usize) -> std::ops::Range<usize> {
         let start = batch * self.options.batch_size;
         start..start.saturating_add(self.options.batch_size).min(self.order.len())
@@ -301,7 +304,7 @@ impl Shared {
                     let length = self.options.preprocessing.input_length();
                     content.pixels[slot * length..(slot + 1) * length].copy_from_slice(&pixels);
                 }
-                // The first in order is reported, whichever worker came first.
+                // The first error in order is reported, whichever worker was first.
                 Err(error) if content.failed.as_ref().is_none_or(|&(failed, _)| place < failed) => {
                     content.failed = Some((place, error))
                 }
@@ -310,15 +313,15 @@ impl Shared {
             content.missing -= 1;
             if content.missing == 0 {
                 drop(content);
-                // The consumer checks under this lock: without taking it, it could miss the signal.
+                // The consumer checks under this lock. If it were not taken here, the consumer
+                // could miss the signal.
                 drop(self.lock());
                 self.complete.notify_all();
             }
         }
     }
 
-    /// Waits for the next picture to work on; `None` when there is none left or the loader was
-    /// dropped.
+    /// Waits for the next image to work on; `None` if there is none left or the loader was dropped.
     fn take_picture(&self) -> Option<(usize, Arc<Pending>)> {
         let mut state = self.lock();
         loop {
@@ -344,8 +347,8 @@ impl Shared {
         }
     }
 
-    /// The square picture at a place in the order. A panic in here must not leave the consumer
-    /// waiting.
+    /// The square image at a position in the order. A panic is caught here, because it must not
+    /// leave the consumer waiting.
     fn pixels(&self, place: usize) -> Result<Vec<u8>, LoaderError> {
         let index = self.order[place];
         let path = &self.samples[index as usize].path;

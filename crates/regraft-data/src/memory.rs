@@ -1,10 +1,10 @@
-//! How much memory there is to be had.
+//! The memory that is available.
 
 use std::path::Path;
 
-/// Bytes that this process may still take without others having to give way, as far as the system
-/// says (Linux: what is available in the machine, and what its control group leaves); `None` where
-/// it does not.
+/// Bytes that this process may still allocate without displacing others, according to the operating
+/// system (on Linux: the machine's available memory, and the rest of the control group's limit);
+/// `None` if the system does not report it.
 #[must_use]
 pub fn available() -> Option<u64> {
     let machine =
@@ -12,8 +12,8 @@ pub fn available() -> Option<u64> {
     Some(group_left(Path::new("/sys/fs/cgroup")).map_or(machine, |left| machine.min(left)))
 }
 
-/// Bytes of memory that this process could ever have, with the machine's swap (Linux: also not more
-/// than its control group allows); `None` if the system does not say.
+/// Bytes of memory that this process could ever have, including swap (on Linux: at most the control
+/// group's limit); `None` if the system does not report it.
 #[must_use]
 pub fn total() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -35,14 +35,14 @@ fn field_of(meminfo: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What the control group (version 2) at `folder` leaves, if it has a limit.
+/// The rest of the limit of the control group (version 2) at `folder`, if it has one.
 fn group_left(folder: &Path) -> Option<u64> {
     Some(
         group_number(folder, "memory.max")?.saturating_sub(group_number(folder, "memory.current")?),
     )
 }
 
-/// A number of bytes that a control group's folder tells, unless it is `max`.
+/// A number of bytes from a file in a control group's folder, unless it is `max`.
 fn group_number(folder: &Path, name: &str) -> Option<u64> {
     std::fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
 }

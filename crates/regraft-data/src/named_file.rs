@@ -1,8 +1,8 @@
-//! Opens files that a user, a table or a folder names, without ever blocking on one or reading
-//! without end.
+//! Opens files that a user, a table or a folder names, without ever blocking or reading without
+//! end.
 //!
 //! Only regular files are opened, with one exception: the process's own streams (`/dev/stdin`,
-//! `/dev/fd/N`, and so a shell's process substitution `<(command)`), which somebody has passed on
+//! `/dev/fd/N`, and so a shell's process substitution `<(command)`), which the user passed on
 //! purpose and which have a writer. Any other pipe would block until a writer opens it, and a
 //! device such as `/dev/zero` never ends.
 
@@ -10,21 +10,21 @@ use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The most bytes of a table or a list: some ten million lines.
+/// The most bytes of a table or a list: about ten million lines.
 pub const MAX_TABLE_BYTES: u64 = 1 << 30;
 
-/// The most bytes of a file of options, such as a `config.toml`.
+/// The most bytes of an option file such as `config.toml`.
 pub const MAX_OPTIONS_BYTES: u64 = 16 << 20;
 
-/// Why a file is not read although it exists. [`open`] and [`read`] return it inside of an
+/// Why a file is not read although it exists. [`open`] and [`read`] return it inside an
 /// [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is not a regular file.
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
-    /// It is longer than what is read.
-    #[error("it has more than {limit} bytes, the most that are read")]
+    /// It is longer than the limit.
+    #[error("it has more than {limit} bytes, the limit")]
     TooLong {
         /// The limit in bytes.
         limit: u64,
@@ -45,8 +45,8 @@ impl From<Refusal> for io::Error {
 ///
 /// # Errors
 ///
-/// [`Refusal::NotRegular`] for a folder, a named pipe, a socket or a device; otherwise what the
-/// operating system says.
+/// [`Refusal::NotRegular`] for a folder, a named pipe, a socket or a device; otherwise the
+/// operating system's error.
 pub fn open(path: &Path) -> io::Result<File> {
     let about = std::fs::metadata(path)?;
     if !about.is_file() && (about.is_dir() || !is_own_stream(path)) {
@@ -55,21 +55,21 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a file that [`open`] opens.
+/// The bytes of a file, opened with [`open`].
 ///
 /// # Errors
 ///
-/// As [`open`]; and [`Refusal::TooLong`] if it has more than `limit` bytes. A regular file is then
-/// not read at all, a stream only as far as the limit.
+/// Like [`open`], and [`Refusal::TooLong`] if it has more than `limit` bytes. A regular file is
+/// then not read at all, and a stream only up to the limit.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_if(path, limit, 0, |_| Ok(()))
 }
 
-/// As [`read`], but no more than the first `probe` bytes are read if `judge` refuses them.
+/// Like [`read`], but if `judge` refuses the first `probe` bytes, the rest is not read.
 ///
 /// # Errors
 ///
-/// As [`read`]; and what `judge` returns.
+/// Like [`read`], and the error that `judge` returns.
 pub fn read_if<E: From<io::Error>>(
     path: &Path,
     limit: u64,
@@ -92,18 +92,18 @@ pub fn read_if<E: From<io::Error>>(
     }
 }
 
-/// The text of a file that [`open`] opens.
+/// The text of a file, opened with [`open`].
 ///
 /// # Errors
 ///
-/// As [`read`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
+/// Like [`read`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let bytes = read(path, limit)?;
     String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// How many bytes are likely to come: a regular file's length, 0 for a stream.
+/// The expected number of bytes: a regular file's length, 0 for a stream.
 fn expected_length(about: &Metadata, limit: u64) -> io::Result<usize> {
     match about.is_file() {
         true if about.len() > limit => Err(Refusal::TooLong { limit }.into()),
@@ -130,11 +130,11 @@ fn kind_of(file_type: FileType) -> &'static str {
 }
 
 /// Whether a path leads to an entry of the folder that holds the process's open files. Links are
-/// followed one by one, because a pipe's entry is itself a link that leads nowhere in the file
+/// followed one by one, because a pipe's entry is itself a broken link in the file
 /// system.
 #[cfg(unix)]
 fn is_own_stream(path: &Path) -> bool {
-    /// As many links as Linux follows.
+    /// The most links that Linux follows.
     const MAX_LINKS: usize = 40;
     let own: Vec<_> = ["/proc/self/fd", "/dev/fd"]
         .iter()
@@ -156,7 +156,7 @@ fn is_own_stream(path: &Path) -> bool {
     false
 }
 
-/// Windows gives streams no names in the file system.
+/// On Windows, streams have no names in the file system.
 #[cfg(not(unix))]
 fn is_own_stream(_path: &Path) -> bool {
     false

@@ -1,11 +1,11 @@
-//! The same work for each place of a list, on several threads.
+//! Runs the same work for each index on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Calls `work` for `0..count` on `workers` threads and returns what it gave, in order. `progress`
-/// is called from any of the threads, with the number of places done. If the system starts fewer
-/// threads, those do the work; the calling thread does it if there is none.
+/// Calls `work` for `0..count` on `workers` threads and returns the results in order. `progress` is
+/// called from any of the threads, with the number of finished calls. If the system starts fewer
+/// threads, those do the work; if it starts none, the calling thread does.
 pub fn map<T: Send>(
     count: usize,
     workers: usize,

@@ -1,4 +1,4 @@
-//! What happens to a picture in evaluation, and the numbers a network expects.
+//! Prepares images for evaluation, and holds the settings of a network's input.
 
 use regraft_base::normalisation::Normalisation;
 use regraft_base::resample::{Filter, Rectangle, resize_rgb};
@@ -6,34 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::RgbImage;
 
-/// How a picture becomes the network's input; stored in every model file. Evaluation follows
-/// torchvision 0.29 on Pillow pictures.
+/// How an image becomes the network's input; stored in every model file. Evaluation follows
+/// torchvision 0.29 on Pillow images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Width and height of the network's input in pixels.
     pub image_size: u32,
-    /// How a picture of another shape is brought to that size in evaluation.
+    /// How an image with another aspect ratio is brought to that size in evaluation.
     pub resize: ResizeMode,
-    /// The filter of every resize, in training too.
+    /// The filter of every resize, also in training.
     pub interpolation: Interpolation,
-    /// What is subtracted from red, green and blue, in units of pixel / 255.
+    /// Mean of red, green and blue, which is subtracted, in units of pixel / 255.
     pub mean: [f32; 3],
-    /// What red, green and blue are then divided by, in units of pixel / 255.
+    /// Standard deviation of red, green and blue, by which the difference is divided, in units of
+    /// pixel / 255.
     pub std: [f32; 3],
 }
 
-/// How a picture is brought to a square in evaluation. The user's words are `crop`, `squash` and
+/// How an image is made square in evaluation. The user's words are `crop`, `squash` and
 /// `letterbox`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResizeMode {
-    /// The short side is resized to this many pixels, and the centre is cut out (torchvision's
-    /// `Resize` and `CenterCrop`; what is missing at the edges is black).
+    /// The short side is resized to this many pixels, and the centre is cropped (torchvision's
+    /// `Resize` and `CenterCrop`; missing pixels at the edges are black).
     Crop {
         /// Pixels of the short side.
         short_side: u32,
     },
-    /// Both sides are resized, whatever the shape.
+    /// Both sides are resized, whatever the aspect ratio.
     Squash,
     /// The long side is resized, and the rest is filled with the mean colour.
     Letterbox,
@@ -49,20 +50,20 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// A preprocessing that cannot be carried out.
+/// An invalid preprocessing.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PreprocessingError {
     /// A size outside `1..=16384`.
     #[error("{name} is {value} pixels: choose one from 1 to {MAX_SIDE}")]
     Size {
-        /// Which size.
+        /// The name of the size.
         name: &'static str,
         /// Its value in pixels.
         value: u32,
     },
-    /// A mean or standard deviation that no picture can be normalised with.
+    /// A mean or standard deviation that cannot normalise any image.
     #[error(
-        "mean {mean:?} and std {std:?} cannot normalise a picture: they must be finite, and std \
+        "mean {mean:?} and std {std:?} cannot normalise an image: they must be finite, and std \
          above 0"
     )]
     Normalisation {
@@ -77,7 +78,7 @@ pub enum PreprocessingError {
 pub const MAX_SIDE: u32 = 16_384;
 
 impl Interpolation {
-    /// The filter that the resampling kernel calls it.
+    /// The resampling kernel's name for it.
     #[must_use]
     pub fn filter(self) -> Filter {
         match self {
@@ -88,11 +89,11 @@ impl Interpolation {
 }
 
 impl Preprocessing {
-    /// Checks values that came from a file or from the user; the functions below rely on it.
+    /// Checks values from a file or from the user; the functions below rely on it.
     ///
     /// # Errors
     ///
-    /// When a size, the mean or the standard deviation is out of range.
+    /// If a size, the mean or the standard deviation is out of range.
     pub fn check(&self) -> Result<(), PreprocessingError> {
         let short_side = match self.resize {
             ResizeMode::Crop { short_side } => short_side,
@@ -111,7 +112,7 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// The size and how an image is brought to it, in words for the user: `224 pixels, squashed`.
+    /// The size and the way of resizing, in words for the user: `224 pixels, squashed`.
     #[must_use]
     pub fn size_in_words(&self) -> String {
         let resize = match self.resize {
@@ -124,20 +125,20 @@ impl Preprocessing {
         format!("{} pixels, {resize}", self.image_size)
     }
 
-    /// How the network's engine makes numbers of levels.
+    /// How the network's engine normalises levels.
     #[must_use]
     pub fn normalisation(&self) -> Normalisation {
         Normalisation { mean: self.mean, std: self.std }
     }
 
-    /// Numbers in one normalised picture: `image_size * image_size * 3`.
+    /// Number of values in one normalised image: `image_size * image_size * 3`.
     #[must_use]
     pub fn input_length(&self) -> usize {
         self.image_size as usize * self.image_size as usize * 3
     }
 }
 
-/// The square picture `[image_size, image_size, 3]` that the network sees in evaluation, before
+/// The square image `[image_size, image_size, 3]` that the network sees in evaluation, before
 /// normalisation.
 #[must_use]
 pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> RgbImage {
@@ -164,7 +165,7 @@ pub fn evaluation_pixels(image: &RgbImage, preprocessing: &Preprocessing) -> Rgb
     }
 }
 
-/// Resizes the part `crop` of a picture to `size` and writes the part `window` of the outcome.
+/// Resizes the part `crop` of an image to `size`, and writes the part `window` of the result.
 pub(crate) fn resize_into(
     image: &RgbImage,
     crop: Rectangle,
@@ -185,7 +186,8 @@ pub(crate) fn resize_into(
     );
 }
 
-/// torchvision's `Resize(short_side)` and `CenterCrop(side)`. Only what the crop keeps is computed.
+/// torchvision's `Resize(short_side)` and `CenterCrop(side)`. Only the pixels inside the crop are
+/// computed.
 fn resized_centre(
     image: &RgbImage,
     short_side: usize,
@@ -193,7 +195,7 @@ fn resized_centre(
     preprocessing: &Preprocessing,
 ) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
-    // Python's int(short_side * long / short): a division of floats, cut off.
+    // Python's int(short_side * long / short): a division of floats, truncated.
     let long_side =
         |long: usize, short: usize| ((short_side * long) as f64 / short as f64) as usize;
     let size = if width <= height {
@@ -208,9 +210,8 @@ fn resized_centre(
     resize_and_place(image, size, window, (margin_left, margin_top), preprocessing, square)
 }
 
-/// torchvision's `CenterCrop` along one side: where the part that is kept starts, its length, and
-/// the margin before it when the picture is the smaller one. Halves are rounded to even, as Python
-/// does.
+/// torchvision's `CenterCrop` along one side: the start of the crop, its length, and the margin
+/// before it if the image is smaller. Halves are rounded to even, as in Python.
 fn centre(length: usize, side: usize) -> (usize, usize, usize) {
     if length < side {
         (0, length, (side - length) / 2)
@@ -222,7 +223,7 @@ fn centre(length: usize, side: usize) -> (usize, usize, usize) {
 fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
     let long = width.max(height);
-    // length * side / long, a half rounded up. In f64 some halves would come out below one half,
+    // length * side / long, with halves rounded up. In f64 some halves would be below one half,
     // such as 45 * 224 / 320.
     let scaled = |length: usize| ((2 * length * side + long) / (2 * long)).max(1);
     let size = (scaled(width), scaled(height));
@@ -232,7 +233,7 @@ fn letterboxed(image: &RgbImage, side: usize, preprocessing: &Preprocessing) -> 
     resize_and_place(image, size, Rectangle::whole(size.0, size.1), margins, preprocessing, square)
 }
 
-/// Resizes a picture to `size`, cuts `window` out and writes it over `square` at `margins` (left,
+/// Resizes an image to `size`, cuts `window` out and writes it over `square` at `margins` (left,
 /// top).
 fn resize_and_place(
     image: &RgbImage,

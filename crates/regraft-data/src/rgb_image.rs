@@ -1,6 +1,6 @@
-//! A decoded picture.
+//! A decoded image.
 
-/// An 8-bit RGB picture in memory.
+/// An 8-bit RGB image in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RgbImage {
     /// Width in pixels.
@@ -12,13 +12,13 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
-    /// A picture of one colour.
+    /// An image of one colour.
     #[must_use]
     pub fn filled(width: u32, height: u32, colour: [u8; 3]) -> Self {
         Self { width, height, pixels: colour.repeat(width as usize * height as usize) }
     }
 
-    /// Mirrors the picture left to right, in place.
+    /// Mirrors the image left to right, in place.
     pub fn flip_horizontally(&mut self) {
         for row in self.pixels.chunks_exact_mut(self.width as usize * 3) {
             row.as_chunks_mut::<3>().0.reverse();

@@ -1,29 +1,29 @@
-//! How paths are shown in messages: a file of an unpacked archive by the archive and its path in
-//! there, as the user would name it.
+//! Displays paths in messages: a file of an unpacked archive is shown by the archive and its path
+//! inside, as the user would name it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 /// Folders into which this process unpacked archives, or found them unpacked, each with its
-/// archive. A fact about the disk rather than a state of the program, so it is known everywhere
+/// archive. This is a fact about the disk rather than a state of the program, so it is global
 /// instead of travelling with each path.
 static UNPACKED: RwLock<Vec<(PathBuf, PathBuf)>> = RwLock::new(Vec::new());
 
-/// From now on paths in `folder` are shown as paths in `archive`.
+/// From now on, paths in `folder` are shown as paths in `archive`.
 pub fn is_unpacked(folder: &Path, archive: &Path) {
     let mut known = UNPACKED.write().unwrap_or_else(PoisonError::into_inner);
     known.retain(|(other, _)| other != folder);
     known.push((folder.to_path_buf(), archive.to_path_buf()));
 }
 
-/// A path for messages: `photos.zip/train/cat/1.jpg` instead of where that file was unpacked.
+/// A path for messages: `photos.zip/train/cat/1.jpg` instead of the location of the unpacked file.
 #[must_use]
 pub fn shown(path: &Path) -> Shown<'_> {
     Shown(path)
 }
 
-/// See [`shown`].
+/// The return type of [`shown`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(&'a Path);
 

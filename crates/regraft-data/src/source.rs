@@ -1,4 +1,5 @@
-//! What a user's path to images means: a folder, a table, or either of them inside an archive.
+//! Finds out whether a user's path to images is a folder, a table, or either of them inside an
+//! archive.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -14,14 +15,14 @@ use crate::shown::{is_unpacked, shown};
 use crate::split_name::Split;
 use crate::table::{self, TableKind, is_metadata};
 
-/// Where the pictures are.
+/// The location of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// In a folder.
     Folder(PathBuf),
-    /// Where a table says.
+    /// In the paths of a table.
     Table(PathBuf),
-    /// In a file of their own.
+    /// In a single file.
     File(PathBuf),
 }
 
@@ -33,8 +34,8 @@ impl Source {
     }
 }
 
-/// The folder for what is kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's folder
-/// for caches. `None` where the system names no such folder.
+/// The folder for data that are kept between runs: `REGRAFT_CACHE`, or `regraft` in the system's
+/// cache folder. `None` if the system has no such folder.
 #[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let named =
@@ -47,7 +48,7 @@ pub fn cache_folder() -> Option<PathBuf> {
     } else if cfg!(target_os = "macos") {
         std::env::home_dir().map(|home| home.join("Library/Caches"))
     } else {
-        // A relative one is to be ignored (XDG Base Directory Specification).
+        // A relative path must be ignored (XDG Base Directory Specification).
         named("XDG_CACHE_HOME")
             .filter(|folder| folder.is_absolute())
             .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
@@ -55,23 +56,24 @@ pub fn cache_folder() -> Option<PathBuf> {
     system.map(|folder| folder.join("regraft"))
 }
 
-/// Where archives are unpacked unless the caller says otherwise: [`cache_folder`], or else the
-/// system's folder for temporary files.
+/// The default folder for unpacked archives: [`cache_folder`] or, failing that, the system's
+/// temporary folder.
 #[must_use]
 pub fn unpack_folder() -> PathBuf {
     cache_folder().unwrap_or_else(|| std::env::temp_dir().join("regraft"))
 }
 
-/// Says what `path` means. An archive is unpacked into a folder of its own below `cache`, once for
-/// each state of the archive. A path may lead into it (`photos.zip/test`). Notes for the user go to
-/// `notes`.
+/// Finds out the kind of source at `path`. An archive is unpacked into a folder of its own below
+/// `cache`, and again only if it changes. A path may lead into an archive (`photos.zip/test`).
+/// Notes for the user are added to `notes`.
 ///
 /// # Errors
 ///
-/// If nothing is there, an archive cannot be unpacked, or the file is of a kind that is not read.
+/// If the path does not exist, an archive cannot be unpacked, or the file is of an unsupported
+/// kind.
 pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source, CatalogueError> {
     let file = path.ancestors().find(|part| part.is_file());
-    // A file that cannot be read gets its error where it is used.
+    // If a file cannot be read, the error is reported at its use.
     let start = file.and_then(|file| file_kind::start_of(file).ok()).unwrap_or_default();
     let Some(archive) = file.filter(|_| ArchiveKind::of_start(&start).is_some()) else {
         return plain(path, &start);
@@ -82,8 +84,8 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
     let mut unpacked = unpacked(archive, cache, notes)?;
     match path.strip_prefix(archive) {
         Ok(inner) if inner.as_os_str().is_empty() => {
-            // Most archives hold one folder, and the class folders or a table in it. A folder of
-            // images alone is a class.
+            // Most archives contain one folder, with the class folders or a table in it. A folder
+            // that holds only images is a class.
             while let (folders, files) = listed(&unpacked)?
                 && let ([only], []) = (&folders[..], &files[..])
                 && Split::of(&lossy_name(only)).is_none()
@@ -99,14 +101,14 @@ pub fn open(path: &Path, cache: &Path, notes: &mut Vec<String>) -> Result<Source
     content(unpacked, archive, notes)
 }
 
-/// An unpacked archive is its table if it has one with labels, or else its folders.
+/// The content of an unpacked archive: its table, if it has one with labels, otherwise its folders.
 fn content(
     unpacked: PathBuf,
     archive: &Path,
     notes: &mut Vec<String>,
 ) -> Result<Source, CatalogueError> {
     let (_, files) = listed(&unpacked)?;
-    // A folder's own metadata.csv is read with the folder.
+    // If a folder has a metadata.csv, it is read with the folder.
     let tables: Vec<PathBuf> =
         files.into_iter().filter(|file| is_table(file) && !is_metadata(file)).collect();
     match &tables[..] {
@@ -140,12 +142,12 @@ fn content(
     Ok(Source::Folder(unpacked))
 }
 
-/// Whether a file is a table with columns by its name.
+/// Whether a file is a table with columns, judging by its name.
 fn is_table(file: &Path) -> bool {
     TableKind::of(file).is_some_and(|kind| kind != TableKind::List)
 }
 
-/// `start` is how the file at `path` begins, if it was read.
+/// `start` is the beginning of the file at `path`, if it was read.
 fn plain(path: &Path, start: &[u8]) -> Result<Source, CatalogueError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(Source::Folder(path.to_path_buf())),
@@ -175,8 +177,8 @@ fn plain(path: &Path, start: &[u8]) -> Result<Source, CatalogueError> {
     }
 }
 
-/// The folder that holds an archive's content. It is made aside and then renamed, so that it is
-/// whole or not there. What was noted while unpacking lies beside it, for later calls.
+/// The folder with an archive's content. It is written under another name and then renamed, so it
+/// is either complete or absent. The notes from unpacking lie beside it for later calls.
 fn unpacked(
     archive: &Path,
     cache: &Path,
@@ -206,7 +208,7 @@ fn unpacked(
     let noted = parent.join(format!("{name}-{digits}.notes"));
     if !folder.is_dir() {
         let aside = parent.join(format!("{name}-{digits}.part-{}", std::process::id()));
-        // A process of the same number may have been killed on the way.
+        // A process with the same number may have been killed while unpacking.
         match std::fs::remove_dir_all(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(failed(&aside, error).into());
@@ -225,7 +227,7 @@ fn unpacked(
                 renamed => renamed.map_err(|error| failed(&folder, error)),
             }
         });
-        // What is left aside is of no use to anyone; that it cannot be removed harms nobody.
+        // The leftover folder is useless but harmless if it cannot be removed.
         let _ = std::fs::remove_dir_all(&aside);
         outcome?;
     }

@@ -1,13 +1,13 @@
-//! Names of splits, as folders and a table's column `split` write them.
+//! Names of splits in folder names and in a table's column `split`.
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Split {
-    /// What the network learns from.
+    /// The training set.
     Train,
-    /// What decides which epoch to keep.
+    /// The validation set, which decides the epoch to keep.
     Validation,
-    /// What the finished model is scored on.
+    /// The test set, on which the finished model is scored.
     Test,
 }
 
@@ -26,7 +26,7 @@ const GLUED: [&str; 6] = ["data", "dataset", "dir", "images", "imgs", "set"];
 impl Split {
     /// The split that a name means, or `None` for any other name.
     ///
-    /// Letter case does not count. The name is cut into words at blanks and ASCII punctuation.
+    /// Letter case does not matter. The name is split into words at blanks and ASCII punctuation.
     /// Exactly one word must name a split; every other word must be a filler such as `set`, `data`
     /// or `seg`, or start with a digit. Digits at a word's end do not count, nor does `set`, `data`
     /// or the like at the end of the split's word: `train2017`, `TrainSet`, `seg_train`,
@@ -36,10 +36,10 @@ impl Split {
         of_words(&words(name))
     }
 
-    /// The split that each of some names means, seen together: what [`Split::of`] says, or, if it
-    /// recognises none of them, what remains once words that all of them share at the start or end
-    /// are dropped (`pets_train`, `pets_test`). All of them must then be splits, and one of them
-    /// the training set.
+    /// The split that each of several names means, judged together: the result of [`Split::of`] or,
+    /// if it recognises none of them, the split that remains after removing words that all of them
+    /// share at the start or end (`pets_train`, `pets_test`). In that case all of them must be
+    /// splits, and one of them the training set.
     #[must_use]
     pub fn of_all(names: &[String]) -> Vec<Option<Self>> {
         let names: Vec<Vec<String>> = names.iter().map(|name| words(name)).collect();
@@ -79,7 +79,7 @@ impl Split {
     }
 }
 
-/// Whether a name says nothing at all, neither a split nor a class: `images`, `img_files`.
+/// Whether a name says nothing, neither a split nor a class: `images`, `img_files`.
 #[must_use]
 pub fn is_filler(name: &str) -> bool {
     let words = words(name);
@@ -114,7 +114,7 @@ fn of_words(words: &[String]) -> Option<Split> {
     let mut found = None;
     for word in words {
         let word = word.trim_end_matches(|letter: char| letter.is_ascii_digit());
-        // A word of digits alone, and one that starts with them, such as `64x64`.
+        // A word of digits, or one that starts with digits, such as `64x64`.
         if word.is_empty()
             || word.starts_with(|letter: char| letter.is_ascii_digit())
             || FILLERS.contains(&word)
@@ -223,7 +223,7 @@ mod tests {
             all(&["Pets-Train-v2", "pets-val-v2", "Pets-Test-v2"]),
             [train, validation, test]
         );
-        // Each alone is a split already, whatever lies beside it.
+        // Each name is a split on its own, whatever lies beside it.
         assert_eq!(all(&["train", "bus", "test"]), [train, None, test]);
         for classes in [
             &["bullet train", "bullet test", "bullet bus"][..],
@@ -282,7 +282,7 @@ mod tests {
             let upper: Vec<String> =
                 names.iter().map(|name| name.to_uppercase().to_lowercase()).collect();
             let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-            // Letters without a case pair of their own, such as \u{df}, are other letters in
+            // Letters without a pair in the other case, such as \u{df}, become other letters in
             // capitals.
             if upper == lower {
                 assert_eq!(Split::of_all(&upper), found, "{names:?}");

@@ -14,28 +14,27 @@ use crate::file_kind::FileKind;
 use crate::named_file::{self, MAX_TABLE_BYTES};
 use crate::split_name::Split;
 
-/// Names of tables that label the images in their folder, as Hugging Face's `imagefolder` looks for
-/// them.
+/// Names of tables that label the images in their folder, as in Hugging Face's `imagefolder`.
 pub const METADATA_NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
 
-/// Whether a file is such a table by its name.
+/// Whether a file has the name of such a table.
 pub fn is_metadata(path: &Path) -> bool {
     path.file_name().is_some_and(|name| METADATA_NAMES.iter().any(|&known| name == known))
 }
 
-/// How a file lists images.
+/// The format of a file that lists images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
-    /// Columns with this byte between them.
+    /// Columns with this byte as the delimiter.
     Columns(u8),
     /// A JSON object on each line.
     JsonLines,
-    /// A path on each line, nothing else.
+    /// A path on each line and nothing else.
     List,
 }
 
 impl TableKind {
-    /// By the file's extension.
+    /// The format by the file's extension.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_lowercase().as_str() {
             "csv" => Some(Self::Columns(b',')),
@@ -47,14 +46,14 @@ impl TableKind {
     }
 }
 
-/// What a table says.
+/// The content of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// Its rows.
     pub rows: Vec<Row>,
-    /// What to tell the user of its columns, a sentence each.
+    /// Notes for the user about its columns, one sentence each.
     pub notes: Vec<String>,
-    /// Why no row has a label, if that is known.
+    /// The reason why no row has a label, if it is known.
     pub unlabelled: Option<CatalogueError>,
 }
 
@@ -63,15 +62,15 @@ pub struct Table {
 pub struct Row {
     /// The line, counted from 1.
     pub line: u64,
-    /// The image's path as it is written there.
+    /// The image's path as written in the table.
     pub path: String,
-    /// The path as it may be meant, if no file has that name: with or without blanks at its ends.
+    /// The path that may be meant if no file has that name: with or without blanks at its ends.
     pub other: Option<String>,
     /// Its class, if the table has such a column. May be empty.
     pub label: Option<String>,
-    /// Its part, if the table has such a column and the row a value.
+    /// Its split, if the table has such a column and the row has a value.
     pub split: Option<Split>,
-    /// Whether the table calls its part `eval`.
+    /// Whether the table calls its split `eval`.
     pub is_eval: bool,
 }
 
@@ -79,12 +78,12 @@ pub struct Row {
 ///
 /// # Errors
 ///
-/// If it cannot be read, is not text in UTF-8, has no column of paths, or a line cannot be used.
+/// If it cannot be read, is not UTF-8 text, has no column of paths, or has an invalid line.
 pub fn read(path: &Path) -> Result<Table, CatalogueError> {
     let bytes = named_file::read(path, MAX_TABLE_BYTES).map_err(|error| {
         CatalogueError::Unreadable { path: path.to_path_buf(), message: error.to_string() }
     })?;
-    // Windows programs put a byte order mark before a text.
+    // Windows programs put a byte order mark at the start of a text.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let kind = TableKind::of(path).unwrap_or(TableKind::List);
     if let Some(other) = FileKind::of_table(bytes, kind == TableKind::JsonLines) {
@@ -97,7 +96,7 @@ pub fn read(path: &Path) -> Result<Table, CatalogueError> {
     }
 }
 
-/// Whether a table that [`read`] refuses has columns of paths and labels nevertheless.
+/// Whether a table that [`read`] refuses nevertheless has columns of paths and labels.
 pub fn names_labels(path: &Path) -> bool {
     let Ok(bytes) = named_file::read(path, MAX_TABLE_BYTES) else { return false };
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
@@ -114,8 +113,8 @@ fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let text = std::str::from_utf8(text)
-            .map_err(|_| line_error(table, line, "is not text in UTF-8"))?;
+        let text =
+            std::str::from_utf8(text).map_err(|_| line_error(table, line, "is not UTF-8 text"))?;
         if rows.is_empty() && delimited::is_header(text) {
             let message = "names the columns of a table; give the file the extension .csv or .tsv";
             return Err(line_error(table, line, message));
@@ -129,8 +128,8 @@ fn read_list(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
 /// A value of a row.
 struct Text {
     written: String,
-    /// Whether blanks at its ends belong to it: it is quoted, or the format has no blanks beside
-    /// it.
+    /// Whether blanks at its ends belong to it: it is quoted, or the format has no blanks around
+    /// values.
     exact: bool,
 }
 
@@ -141,8 +140,8 @@ struct RawRow {
     split: Option<String>,
 }
 
-/// Characters that no path or label may hold. A value with one was most likely joined from several
-/// lines.
+/// Characters that no path or label may contain. A value with one of them was probably joined from
+/// several lines.
 pub const LINE_BREAKS: [char; 8] =
     ['\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
 
@@ -183,7 +182,7 @@ fn row(table: &Path, raw: RawRow) -> Result<Row, CatalogueError> {
     let split = match split.as_deref().map(str::trim) {
         None | Some("") => None,
         Some(word) => Some(Split::of(word).ok_or_else(|| {
-            line_error(table, line, &format!("the split {word:?} is none of train, val and test"))
+            line_error(table, line, &format!("the split {word:?} is not train, val or test"))
         })?),
     };
     Ok(Row { line, path, other, label, split, is_eval })
@@ -198,15 +197,15 @@ fn scheme(path: &str) -> Option<&str> {
 }
 
 impl Row {
-    /// The ways in which its path may be meant, the likeliest first: as it is written, with or
-    /// without blanks at its ends, and each with `/` for `\`.
+    /// The ways to read its path, the likeliest first: as written, with or without blanks at its
+    /// ends, and each with `/` for `\`.
     pub fn spellings(&self) -> impl Iterator<Item = String> {
         let direct = [Some(&self.path), self.other.as_ref()].into_iter().flatten();
         let slashes = |path: &&String| path.contains('\\');
         direct.clone().cloned().chain(direct.filter(slashes).map(|path| path.replace('\\', "/")))
     }
 
-    /// The first of its spellings that is there, seen from the table's folder, or the first of all.
+    /// The first of its spellings that exists, relative to the table's folder, or the first of all.
     pub fn file(&self, table: &Path) -> PathBuf {
         let folder = table.parent().unwrap_or(Path::new(""));
         let direct = folder.join(&self.path);
@@ -221,7 +220,7 @@ fn line_error(path: &Path, line: u64, message: &str) -> CatalogueError {
     CatalogueError::Line { path: path.to_path_buf(), line, message: message.to_owned() }
 }
 
-/// Names in a row, only the first of many.
+/// The names in a row; if there are many, only the first ones.
 fn short(names: &[String], shown: usize) -> String {
     let more = if names.len() > shown {
         format!(" and {} more", names.len() - shown)

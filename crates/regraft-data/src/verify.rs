@@ -1,4 +1,4 @@
-//! Decoding every file once before anything depends on it.
+//! Decodes every file once before anything depends on it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,19 +6,20 @@ use crate::cache::DecodedCache;
 use crate::decode::{DecodeError, DecodeOptions, decode_file};
 use crate::parallel;
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// The errors of files that cannot be read, in the files' order.
+    /// The errors of files that cannot be read, in the order of the files.
     pub unreadable: Vec<DecodeError>,
-    /// Files that were taken as far as they go (see [`DecodeOptions::allow_truncated`]), in order.
+    /// Files that were decoded only as far as possible (see [`DecodeOptions::allow_truncated`]), in
+    /// order.
     pub truncated: Vec<PathBuf>,
-    /// Pictures that were decoded at a part of their size (see [`DecodeOptions::least_side`]).
+    /// Number of images that were decoded at reduced size (see [`DecodeOptions::least_side`]).
     pub reduced: usize,
 }
 
 impl Verified {
-    /// Adds what was found in files that come after.
+    /// Adds the findings of later files.
     pub fn extend(&mut self, later: Self) {
         self.unreadable.extend(later.unreadable);
         self.truncated.extend(later.truncated);
@@ -26,7 +27,7 @@ impl Verified {
     }
 }
 
-/// Decodes all files on `workers` threads. Pictures that fit are kept in `cache`, so that the first
+/// Decodes all files on `workers` threads. Images that fit are kept in `cache`, so that the first
 /// epoch does not decode them again. `progress` is called from any of the threads, with the number
 /// of files done so far.
 pub fn verify(

@@ -83,7 +83,7 @@ fn a_colon_is_part_of_a_name_except_on_windows() {
     let folder = TempDir::new().unwrap();
     let (zip, out) = (folder.path().join("a.zip"), folder.path().join("out"));
     for (name, windows) in [
-        ("hot/a:b.jpg", "has a colon in its name, which no file on Windows may have"),
+        ("hot/a:b.jpg", "has a colon in its name, which Windows does not allow"),
         ("c:evil", "leads out of the folder"),
         ("C:\\evil", "leads out of the folder"),
     ] {
@@ -131,7 +131,7 @@ fn damaged_archives_are_errors_and_leave_nothing_half_unpacked() {
         let mut damaged = whole.clone();
         damaged[place] ^= 0x55;
         std::fs::write(&zip, &damaged).unwrap();
-        // Some bytes say nothing, such as the time of a file.
+        // Some bytes do not matter, such as a file's time.
         let _ = scan_with(&zip, &options, &mut |_| {});
         std::fs::write(&zip, &whole[..place]).unwrap();
         assert!(scan_with(&zip, &options, &mut |_| {}).is_err(), "cut to {place} bytes");
@@ -164,7 +164,7 @@ fn an_archive_stands_for_what_is_in_it() {
     assert_eq!((catalogue.train.len(), catalogue.test.len()), (2, 1));
     assert!(catalogue.train[0].path.starts_with(&cache));
     assert!(catalogue.notes[0].contains("photos.zip is unpacked in"), "{:?}", catalogue.notes);
-    // Once for each state of the archive.
+    // Once for each version of the archive.
     let unpacked = || std::fs::read_dir(cache.join("unpacked")).unwrap().count();
     scan_with(&zip, &options, &mut |_| {}).unwrap();
     assert_eq!(unpacked(), 1);

@@ -1,4 +1,5 @@
-//! Messages on what lies in an archive name the archive, not the folder into which it was unpacked.
+//! Messages about the content of an archive name the archive, not the folder into which it was
+//! unpacked.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -23,7 +24,7 @@ const X: &str = "x";
 
 #[test]
 fn errors_and_notes_name_the_archive_and_the_path_in_it() {
-    // What the archive holds, and which of its paths the error or a note names.
+    // The archive's content, and the path that the error or a note names.
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("cat/1.jpg", X)], "photos.zip: needs a folder"),
         (&[("a/cat/1.jpg", X)], "photos.zip/a: needs a folder"),

@@ -1,4 +1,4 @@
-//! Names of entries that are alike or of another encoding, and entries that are not supported.
+//! Names of entries that are alike or in another encoding, and entries that are not supported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,20 +11,21 @@ const LIMITS: UnpackLimits = UnpackLimits { bytes: 10_000, entries: 20 };
 
 struct Entry<'a> {
     name: &'a [u8],
-    /// General purpose bits: 1 is encrypted, 0x800 says that the name is UTF-8.
+    /// General purpose bits: 1 means encrypted, 0x800 means that the name is UTF-8.
     flags: u16,
     method: u16,
 }
 
-/// A ZIP archive of entries that hold their own name, which `zip` would not write as they are.
+/// A ZIP archive of entries that contain their own name; `zip` would not write such names
+/// unchanged.
 fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
         let mut crc = flate2::Crc::new();
         crc.update(entry.name);
         let (offset, size) = (bytes.len() as u32, entry.name.len() as u32);
-        // Version, flags, method, time and date, hash, sizes, lengths of the name and of what
-        // follows it.
+        // Version, flags, method, time and date, checksum, sizes, and the lengths of the name and
+        // the extra field.
         let mut header = Vec::new();
         header.extend([20u16, entry.flags, entry.method, 0, 0x21].map(u16::to_le_bytes).concat());
         header.extend([crc.sum(), size, size].map(u32::to_le_bytes).concat());
@@ -93,7 +94,7 @@ fn names_that_differ_in_case_are_two_files_or_an_error_as_the_file_system_says()
 
 #[test]
 fn an_entry_is_never_written_over_what_the_file_system_takes_for_the_same() {
-    // What a system that does not tell case apart says when the second of two names comes.
+    // The error of a file system that ignores case, at the second of two names.
     let folder = TempDir::new().unwrap();
     let (archive, out) = (folder.path().join("a.zip"), folder.path().join("out"));
     std::fs::create_dir_all(out.join("b")).unwrap();
@@ -145,7 +146,7 @@ fn names_that_are_not_utf_8_are_read_as_code_page_437_and_noted_each_time() {
     ];
     std::fs::write(&archive, zip(&named(&names))).unwrap();
     let options = ScanOptions { cache: folder.path().join("cache"), ..ScanOptions::default() };
-    // The second time it is unpacked already.
+    // The second time, it is already unpacked.
     for _ in 0..2 {
         let catalogue = scan_with(&archive, &options, &mut |_| {}).unwrap();
         assert_eq!(catalogue.classes, ["gr\u{fc}n", "\u{e2}z\u{e2}b\u{e2}g", "\u{ef}"]);
@@ -154,7 +155,7 @@ fn names_that_are_not_utf_8_are_read_as_code_page_437_and_noted_each_time() {
             "that are not UTF-8 were read as code page 437 (3, such as \"gr\u{fc}n/1.jpg\")";
         assert!(notes.contains(expected), "{notes}");
     }
-    // UTF-8 without saying so, as macOS writes it, is no guess.
+    // UTF-8 without the flag, as macOS writes it, is not a guess.
     std::fs::write(&archive, zip(&named(&["gr\u{fc}n/1.jpg".as_bytes(), b"b/1.jpg"]))).unwrap();
     let catalogue = scan_with(&archive, &options, &mut |_| {}).unwrap();
     assert!(!catalogue.notes.join("\n").contains("437"), "{:?}", catalogue.notes);
@@ -166,7 +167,7 @@ fn encrypted_entries_and_other_compression_are_named() {
     let (archive, out) = (folder.path().join("a.zip"), folder.path().join("out"));
     let all = [
         (1, 0, "encrypted"),
-        (0, 9, "compressed by Deflate64"),
+        (0, 9, "compressed with Deflate64"),
         (0, 12, "bzip2"),
         (0, 14, "LZMA"),
         (0, 93, "zstd"),

@@ -1,4 +1,4 @@
-//! The operations of automatic augmentation against torchvision's on Pillow's pictures; see
+//! Compares the operations of automatic augmentation with torchvision's on Pillow images; see
 //! `fixtures/augmentation.py`.
 
 mod common;
@@ -8,7 +8,7 @@ use regraft_data::augmentation::operations::Operation;
 use regraft_data::augmentation::policies::{OPERATIONS, Range};
 use serde_json::Value;
 
-/// The number that an operation is given, as torchvision names it.
+/// The magnitude of an operation, as torchvision defines it.
 fn magnitude(operation: Operation) -> f64 {
     match operation {
         Operation::Identity | Operation::AutoContrast | Operation::Equalize => 0.0,
@@ -58,6 +58,6 @@ fn operations_are_torchvisions_to_the_level() {
         seen[number(&case["number"]) as usize] += 1;
     }
     assert!(seen.iter().all(|&count| count > 1), "{seen:?}");
-    // The first one is none. The smallest shears and shifts move nothing.
+    // The first operation is the identity. The smallest shears and shifts move nothing.
     assert!(changes[0] == 0 && changes[1..].iter().all(|&count| count > 0), "{changes:?}");
 }

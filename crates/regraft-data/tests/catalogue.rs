@@ -1,4 +1,4 @@
-//! Folders in, lists of pictures out. No picture is opened, so files of one byte will do.
+//! Catalogues of folders. No image is opened, so files of one byte are enough.
 
 use std::path::{Path, PathBuf};
 
@@ -238,8 +238,8 @@ fn links_are_followed_and_rings_of_them_end() {
         found
     };
     let whole = SplitOptions::NOTHING;
-    // A link to its own folder, to the folder above, to nothing; links to a file and to a folder
-    // elsewhere.
+    // A link to its own folder, to the parent folder, and to nothing; links to a file and to a
+    // folder elsewhere.
     let data = folder(&["data/a/1.jpg", "data/b/1.jpg", "elsewhere/more/2.jpg", "elsewhere/3.jpg"]);
     let root = data.path().join("data");
     symlink(root.join("a"), root.join("a/again")).unwrap();
@@ -251,14 +251,14 @@ fn links_are_followed_and_rings_of_them_end() {
     let expected =
         [pair("a/1.jpg", 0), pair("b/1.jpg", 1), pair("b/3.jpg", 1), pair("b/more/2.jpg", 1)];
     assert_eq!(labelled(&root, &catalogue.train), expected);
-    let back = "a link back to a folder that it lies in";
-    let expected = [("a/4.jpg", "a link that leads nowhere"), ("a/again", back), ("a/up", back)];
+    let back = "a link back to a parent folder";
+    let expected = [("a/4.jpg", "a broken link"), ("a/again", back), ("a/up", back)];
     assert_eq!(
         ignored(&catalogue, &root),
         expected.map(|(path, reason)| (path.to_owned(), reason))
     );
 
-    // A ring of two folders that lead to each other, each listed once.
+    // A cycle of two folders that link to each other; each is listed once.
     let data = folder(&["a/x/1.jpg", "a/y/2.jpg", "b/1.jpg"]);
     symlink("../y", data.path().join("a/x/to_y")).unwrap();
     symlink("../x", data.path().join("a/y/to_x")).unwrap();
@@ -330,7 +330,8 @@ fn pictures_are_left_out_as_a_list_says() {
     let list = data.path().join("lists/out.csv");
     std::fs::create_dir_all(list.parent().unwrap()).unwrap();
     let absolute = data.path().join("test/b/1.jpg").display().to_string();
-    // From the data folder, from the list's folder, absolute; and one that is not there.
+    // Relative to the data folder, relative to the list's folder, absolute; and one that does not
+    // exist.
     let rows = format!(
         "path,why\ntrain/a/1.jpg,copy\n../train/b/2.jpg,\"blank, grey\"\n{absolute},x\ngone.jpg,x\n"
     );
@@ -365,7 +366,7 @@ fn an_empty_class_of_an_evaluation_folder_is_a_note() {
     assert_eq!(found.names, ["a", "z"]);
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
     assert!(found.notes[0].contains("b holds no image"), "{:?}", found.notes);
-    // Nor is it an error where the model does not know it.
+    // It is not an error either if the model does not know the class.
     let found = found.labelled_by(&["z", "a"].map(str::to_owned)).unwrap();
     assert_eq!(found.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [0, 1]);
 }

@@ -1,4 +1,4 @@
-//! Class names that look alike, and folders that are no classes.
+//! Class names that look alike, and folders that are not classes.
 
 #[path = "common/files.rs"]
 mod files;
@@ -49,7 +49,7 @@ fn the_unicode_form_of_a_name_makes_no_class() {
             && notes.contains("are one class"),
         "{notes}"
     );
-    // Across splits, too.
+    // Across splits too.
     let splits = [
         &format!("train/{NFC}/1.jpg"),
         "train/tea/1.jpg",
@@ -134,7 +134,7 @@ fn folders_that_regraft_wrote_are_no_classes() {
             "runs/photos-compare/arms/a/seed-0/config.toml",
             "runs/.DS_Store",
         ],
-        // A picture that was drawn into the folder of runs; another name for it.
+        // An image that was drawn into the folder of runs; another name for that folder.
         &["runs/photos/.lock", "runs/photos/config.toml", "runs/grid.png"],
         &["models/x/.lock", "models/x/config.toml", "models/y/config.toml", "models/y/metrics.csv"],
     ];
@@ -160,7 +160,7 @@ fn folders_that_regraft_wrote_are_no_classes() {
     ])
     .unwrap();
     assert_eq!((named.classes.len(), named.train.len(), named.ignored.len()), (2, 2, 2));
-    // A class that is called so, or holds a file of that name.
+    // A class with this name, or one that contains a file of that name.
     let data = folder(&["runs/1.jpg", "walks/config.toml", "walks/1.jpg", "walks/arms/1.jpg"]);
     let catalogue = scan(data.path(), &SplitOptions::NOTHING).unwrap();
     assert_eq!(
@@ -189,7 +189,7 @@ fn a_class_folder_into_which_runs_were_written_stays_a_class() {
     let mut written = beside.to_vec();
     written.sort();
     assert_eq!(ignored, written);
-    // In folders of their own, in a class that is called as the folder of runs.
+    // In separate folders, in a class that has the name of the folder of runs.
     let inside = run.map(|file| format!("runs/photos/{file}"));
     for images in [["runs/1.jpg", "runs/2.jpg"], ["runs/day/1.jpg", "runs/day/2.jpg"]] {
         let mut files = vec!["walks/1.jpg", images[0], images[1]];

@@ -1,4 +1,5 @@
-//! Decoding against Pillow (files and fixtures by `fixtures/images.py`), and what is refused.
+//! Compares decoding with Pillow's (files and fixtures by `fixtures/images.py`), and tests
+//! refusals.
 
 mod common;
 
@@ -78,7 +79,7 @@ fn a_truncated_jpeg_is_taken_as_far_as_it_goes_where_that_is_allowed() {
             "{name}"
         );
     }
-    // What is there is there: the upper left block of a baseline file.
+    // The existing data are decoded: the upper left block of a baseline file.
     let bytes = content("baseline.jpg");
     let (whole, cut) = (
         decode_bytes(&bytes, &lenient).unwrap(),
@@ -91,7 +92,8 @@ fn a_truncated_jpeg_is_taken_as_far_as_it_goes_where_that_is_allowed() {
     assert!(decode_bytes(&bytes[..30], &lenient).is_err(), "no header, no picture");
 }
 
-/// Every cut of every file: an error or the whole picture, never a part of it and never a panic.
+/// Every truncation of every file gives an error or the whole image, never a part of it and never a
+/// panic.
 #[test]
 fn truncated_files_are_errors() {
     for entry in std::fs::read_dir(pictures()).unwrap() {
@@ -101,7 +103,7 @@ fn truncated_files_are_errors() {
         let step = (whole.len() / 60).max(1);
         for length in (0..whole.len()).step_by(step) {
             match decode_bytes(&whole[..length], &DecodeOptions::default()) {
-                // EXIF data behind the pixels may be cut off.
+                // EXIF data behind the pixels may be truncated.
                 Ok(cut) => {
                     assert!(
                         cut == picture || name.starts_with("turned."),
@@ -131,7 +133,7 @@ fn truncated_files_are_errors() {
     }
 }
 
-/// Single changed bytes: whatever comes out, the program goes on.
+/// Single changed bytes: the program continues, whatever the result.
 #[test]
 fn damaged_files_do_no_harm() {
     for name in [
@@ -174,7 +176,7 @@ fn sizes_are_checked_before_memory_is_taken() {
         let expected = DecodeReason::TooLarge { width: 23, height: 17, max_pixels: 390 };
         assert_eq!(decode_small(&content(name), 390), Err(expected), "{name}");
     }
-    // Headers that announce what their file does not hold.
+    // Headers that announce more than their file has.
     let mut huge = content("first_of_two.gif");
     huge[6..10].fill(0xFF);
     assert!(matches!(reason(&huge), DecodeReason::TooLarge { width: 65_535, height: 65_535, .. }));
@@ -219,7 +221,7 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
         (b"\x0A\x05\x01\x08\0\0", "PCX image"),
         (b"II\xBC\x01\x08\0\0\0", "JPEG XR"),
         (b"7z\xBC\xAF\x27\x1C\0\x04", "a 7z archive; unpack it"),
-        (b"\xFD7zXZ\0\0", "compressed by xz; unpack it"),
+        (b"\xFD7zXZ\0\0", "compressed with xz; unpack it"),
         (b"PAR1\x15\x04\x15\x10", "a Parquet file; save its images"),
         (b"\x93NUMPY\x01\0", "a NumPy array"),
         (&[0; 64], "zeros"),
@@ -234,7 +236,7 @@ fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
     assert!(error.starts_with("no/such.jpg: cannot be read ("), "{error}");
 }
 
-/// The means of `side` x `side` pixels, with those beyond the edge left out.
+/// The means of `side` x `side` pixels, without those beyond the edge.
 fn shrunk(image: &RgbImage, side: u32) -> Vec<f64> {
     let (width, height) = (image.width.div_ceil(side), image.height.div_ceil(side));
     let mut means = Vec::new();
@@ -252,11 +254,11 @@ fn shrunk(image: &RgbImage, side: u32) -> Vec<f64> {
     means
 }
 
-/// Pictures of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their size,
-/// beside the means of the whole picture's pixels. At an eighth a pixel is the mean of its block;
-/// at a half and a quarter, it is what the lowest frequencies say, which at edges and in noise is
-/// not quite the mean. (These pictures are harder than photographs: fine rings of another colour,
-/// noise, and an edge.)
+/// Compares images of 168 x 128 and 165 x 131 pixels at a half, a quarter and an eighth of their
+/// size with the means of the full-size image's pixels. At an eighth, a pixel is the mean of its
+/// block; at a half and a quarter, it follows from the lowest frequencies, which at edges and in
+/// noise is not quite the mean. (These images are harder than photographs: fine rings of another
+/// colour, noise, and an edge.)
 #[test]
 fn reduced_jpegs_show_what_whole_ones_show() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large");

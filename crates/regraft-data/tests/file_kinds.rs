@@ -1,4 +1,4 @@
-//! Files that are given as data and are of a kind that is not read.
+//! Files that are given as data but are of an unsupported kind.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -47,10 +47,10 @@ fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
         (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1rest", "is an Excel workbook (.xls)"),
         (b"7z\xBC\xAF\x27\x1C\0\x04", "is a 7z archive; unpack it"),
         (b"Rar!\x1A\x07\x01\0", "is a RAR archive; unpack it"),
-        (b"BZh91AY&SY", "is compressed by bzip2; unpack it"),
-        (b"\xFD7zXZ\0\0", "is compressed by xz; unpack it"),
-        (b"\x28\xB5\x2F\xFDrest", "is compressed by zstd; unpack it"),
-        (b"\x1F\x8B\x08\0nothing", "is compressed by gzip, but no tar archive"),
+        (b"BZh91AY&SY", "is compressed with bzip2; unpack it"),
+        (b"\xFD7zXZ\0\0", "is compressed with xz; unpack it"),
+        (b"\x28\xB5\x2F\xFDrest", "is compressed with zstd; unpack it"),
+        (b"\x1F\x8B\x08\0nothing", "is compressed with gzip, but no tar archive"),
         (b"PAR1\x15\x04", "is a Parquet file; write it as CSV"),
         (b"ARROW1\0\0", "is an Arrow (Feather) file"),
         (b"\x93NUMPY\x01\0", "is a NumPy array"),
@@ -99,7 +99,7 @@ fn text_is_named_by_its_extension() {
         let error = error(&written(&folder, name, content));
         assert!(error.contains(expected), "{error} (expected: {expected})");
     }
-    // An image that is named is an image.
+    // If an image is named as data, it is used as an image.
     let path = written(&folder, "a.jpg", b"\xFF\xD8\xFF\xE0");
     assert_eq!(expand(&[path.to_str().unwrap().to_owned()], folder.path()).unwrap().paths, [path]);
 }

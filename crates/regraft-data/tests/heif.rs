@@ -13,8 +13,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/heif")
 }
 
-/// The files' names. `REGRAFT_TEST_WITHOUT_AV1` leaves AVIF out: libheif may have been built
-/// without its decoder.
+/// The files' names. `REGRAFT_TEST_WITHOUT_AV1` leaves AVIF out, because libheif may have been
+/// built without its decoder.
 fn names() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -34,12 +34,12 @@ fn decoded(bytes: &[u8]) -> Result<RgbImage, DecodeReason> {
     decode_bytes(bytes, &DecodeOptions::default()).map(|decoded| decoded.image)
 }
 
-/// What libheif and libavif round differently.
+/// Difference in rounding between libheif and libavif, in levels.
 const ROUNDING: u8 = 1;
 
-/// The most that an AVIF with a chroma sample for several pixels may differ in the mean: libavif,
-/// by which Pillow reads AVIF, interpolates these samples, and libheif repeats them. (In
-/// photographs it is about 1; these images have hard edges.)
+/// The largest mean difference of an AVIF in which several pixels share a chroma sample: libavif,
+/// which Pillow uses, interpolates these samples, and libheif repeats them. (In photographs it is
+/// about 1; these images have hard edges.)
 const CHROMA: f64 = 7.0;
 
 #[test]
@@ -78,7 +78,7 @@ fn too_many_pixels_are_refused_before_any_is_decoded() {
     }
 }
 
-/// The container says how large the image is, and so do the coded pixels.
+/// Both the container and the coded pixels state the image's size.
 #[test]
 fn a_container_that_lies_about_the_size_is_no_way_around_the_limit() {
     let mut bytes = content("plain.heic");

@@ -1,4 +1,5 @@
-//! JPEGs of every kind against Pillow (files and pixels by `fixtures/jpeg.py`), and damaged ones.
+//! Compares JPEGs of every kind with Pillow (files and pixels by `fixtures/jpeg.py`), and tests
+//! damaged ones.
 
 mod common;
 
@@ -46,7 +47,7 @@ fn every_kind_equals_pillows_to_the_level() {
     assert!(equal >= 35, "{equal} files");
 }
 
-/// At an eighth of the size each pixel is the mean of a block, however the file is coded.
+/// At an eighth of the size, each pixel is the mean of a block, however the file is coded.
 #[test]
 fn scans_and_restarts_change_no_pixel_of_a_reduced_image() {
     let reduced = |name: &str| {
@@ -101,7 +102,8 @@ fn a_file_cut_short_with_an_end_marker_is_damaged() {
         assert!(read(&whole).is_ok(), "{name}");
         for end in (scan_start(&whole)..whole.len() - 3).step_by(7) {
             let cut = [&whole[..end], &[0xFF, 0xD9]].concat();
-            // A progressive file that is cut between two scans is a coarser image: nothing tells.
+            // A progressive file that is cut between two scans is a coarser image; nothing reveals
+            // the cut.
             let is_between_scans =
                 name.contains("progressive") && whole[end] == 0xFF && whole[end + 1] != 0;
             assert!(read(&cut).is_err() || is_between_scans, "{name} cut at {end}");
@@ -126,7 +128,8 @@ fn a_file_with_a_part_removed_or_zeroed_or_replaced_is_damaged() {
                 found += usize::from(is_damaged(&[before, part, after].concat(), ""));
             }
         }
-        // Other bits may by chance make the right number of blocks, of which libjpeg is silent too.
+        // The other changed bits may by chance give the right number of blocks; libjpeg does not
+        // warn about those either.
         assert!(tried >= 15 && found * 100 >= tried * 95, "{name}: {found} of {tried}");
     }
 }
@@ -139,15 +142,15 @@ fn each_fault_is_named() {
         .filter(|&place| whole[place] == 0xFF && matches!(whole[place + 1], 0xD0..=0xD7))
         .collect();
     assert!(markers.len() >= 3);
-    // Two restart intervals exchanged.
+    // Two restart intervals swapped.
     let [first, second, third] = [markers[0], markers[1], markers[2]];
     let exchanged =
         [&whole[..first], &whole[second..third], &whole[first..second], &whole[third..]].concat();
     assert!(is_damaged(&exchanged, "a restart marker is missing or out of order"));
-    // One of them left out.
+    // One of them removed.
     let without = [&whole[..first], &whole[second..]].concat();
     assert!(is_damaged(&without, "a restart marker is missing or out of order"));
-    // The last one twice: more data than blocks.
+    // The last one repeated: more data than blocks.
     let last = markers[markers.len() - 1];
     let mut again = whole[last..whole.len() - 2].to_vec();
     again[1] = 0xD0 + (again[1] - 0xD0 + 1) % 8;
@@ -160,7 +163,7 @@ fn each_fault_is_named() {
     assert_eq!(scans.len(), 3);
     let two = [&apart[..scans[2]], &[0xFF, 0xD9]].concat();
     assert!(is_damaged(&two, "one of its components has no data"));
-    // Codes of ones, which no table holds.
+    // Codes of ones, which no table contains.
     let plain = content("large/photo_444.jpg");
     let start = scan_start(&plain);
     let mut bad = plain.clone();
@@ -188,7 +191,7 @@ fn bytes_before_a_marker_do_no_harm() {
     assert!(read(&[&whole[..], b"trailer"].concat()).unwrap().image == expected);
 }
 
-/// After a fault, an image that may be damaged is read again from the next restart marker on.
+/// If damaged images are allowed, decoding resumes at the next restart marker after a fault.
 #[test]
 fn a_damaged_interval_leaves_the_others_whole() {
     let whole = content("large/odd_420_restart.jpg");
@@ -202,7 +205,7 @@ fn a_damaged_interval_leaves_the_others_whole() {
     assert!(read(&damaged).is_err());
     let decoded = decode_bytes(&damaged, &LENIENT).unwrap();
     assert!(decoded.truncated);
-    // An interval is a row of 16 lines; chroma reaches one line further.
+    // An interval is a row of 16 lines; chroma extends one line further.
     let row = expected.width as usize * 3;
     let same = |lines: std::ops::Range<usize>| {
         decoded.image.pixels[lines.start * row..lines.end * row]
@@ -237,7 +240,7 @@ fn a_header_that_asks_for_too_much_is_refused() {
     let again = [&apart[..apart.len() - 2], &apart[scans[2]..]].concat();
     assert!(is_damaged(&again, "one of its scans has an invalid header"));
     assert!(decode_bytes(&again, &LENIENT).is_ok_and(|decoded| decoded.truncated));
-    // A progressive file of a few bytes for each of thousands of scans.
+    // A progressive file with thousands of scans of a few bytes each.
     let progressive = content("jpeg/ycc-2x2-progressive-none.jpg");
     let start = scan_start(&progressive);
     let header_length = 2 + usize::from(progressive[start - 11]);
@@ -268,7 +271,7 @@ fn markers_behind_the_first_scan_do_not_change_the_colours() {
     ] {
         let mut content = content(&format!("jpeg/{name}.jpg"));
         if content[2..4] == jfif[..2] {
-            // JFIF outweighs Adobe's segment.
+            // JFIF overrides Adobe's segment.
             content.drain(2..2 + jfif.len());
         }
         let expected = read(&content).unwrap().image;

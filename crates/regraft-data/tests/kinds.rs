@@ -1,5 +1,5 @@
-//! Unusual but valid files of many formats against Pillow (files and answers by
-//! `fixtures/kinds.py`), and kinds that are not supported.
+//! Compares unusual but valid files of many formats with Pillow (files and results by
+//! `fixtures/kinds.py`), and tests unsupported kinds.
 
 mod common;
 
@@ -56,8 +56,8 @@ fn kinds_that_are_not_supported_are_named_and_not_called_damaged() {
     }
 }
 
-/// Xcode writes such files into the packages of apps: a chunk of its own comes first, and the rest
-/// is no PNG that others can read.
+/// Xcode writes such files into app packages: a chunk of Apple's own comes first, and the rest is
+/// not a PNG that others can read.
 #[test]
 fn an_apps_png_is_not_called_damaged() {
     let header = b"\0\0\0\x0DIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1F\x15\xC4\x89";
@@ -92,7 +92,7 @@ fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
     }
 }
 
-/// Every cut of every file: the whole image, or an error which is never a panic.
+/// Every truncation of every file gives the whole image or an error, never a panic.
 #[test]
 fn cut_files_are_errors() {
     for name in names() {
@@ -100,9 +100,9 @@ fn cut_files_are_errors() {
         let whole = decode_bytes(&bytes, &DecodeOptions::default()).unwrap();
         for length in 0..bytes.len() {
             match decode_bytes(&bytes[..length], &DecodeOptions::default()) {
-                // What follows the pixels of this one says that its alpha counts for nothing.
+                // Data behind the pixels of this file say that its alpha has no meaning.
                 Ok(_) if name == "alpha_without_meaning.tga" => {}
-                // The last number in words may lose digits.
+                // The last decimal number may lose digits.
                 Ok(_) if name.contains("in_words") && length + 4 > bytes.len() => {}
                 // The end of a GIF may be missing.
                 Ok(cut) => assert!(cut == whole, "{name} cut to {length} of {}", bytes.len()),
@@ -115,7 +115,7 @@ fn cut_files_are_errors() {
     }
 }
 
-/// Single changed bytes: whatever comes out, no decoder panics.
+/// Single changed bytes: no decoder may panic, whatever the result.
 #[test]
 fn damaged_files_do_no_harm() {
     for name in names() {

@@ -1,5 +1,5 @@
-//! Batches: order, equality whatever the number of workers, errors, memory, early end; and the
-//! check of all files.
+//! Batches: order, independence of the number of workers, errors, memory and early end; and the
+//! verification of all files.
 
 mod common;
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 const SIDE: u32 = 8;
 
-/// Pictures of the fixture stream as bitmaps, sizes differing.
+/// Images of the fixture stream as bitmaps of different sizes.
 fn pictures(count: u32) -> (TempDir, Arc<[Sample]>) {
     let folder = TempDir::new().unwrap();
     let samples = (0..count).map(|place| {
@@ -208,7 +208,7 @@ fn all_files_are_checked_and_kept() {
     assert_eq!(most.into_inner(), 9);
     assert_eq!(cache.size().0, 7);
 
-    // What was kept is not decoded again: the files are gone, and training goes on.
+    // Cached images are not decoded again: the files are deleted, and training continues.
     drop(folder);
     let good: Vec<u32> = (0..9).filter(|place| ![2, 7].contains(place)).collect();
     let options = LoaderOptions { cache: Some(Arc::new(cache)), ..options(Transform::Evaluate, 2) };
@@ -234,7 +234,7 @@ fn the_cache_keeps_its_limit() {
     assert_eq!(cache.size().0, 3);
     assert!((900..=1600).contains(&cache.size().1));
 
-    // The same file at another size is another picture, unless it has but one.
+    // The same file at another size is another image, unless it cannot be reduced.
     let cache = DecodedCache::new(1 << 20);
     cache.insert(Path::new("photo"), small(2, 20));
     cache.insert(Path::new("drawing"), small(1, 0));
@@ -273,8 +273,8 @@ fn epochs_after_the_first_read_no_file_that_is_kept() {
     }
 }
 
-/// A large JPEG through the loader: at a part of its size, the same whatever the number of workers
-/// and with or without a cache, and close to what the whole picture gives.
+/// Loads a large JPEG at reduced size: the result is the same for any number of workers and with or
+/// without a cache, and close to that of the full-size image.
 #[test]
 fn large_jpegs_are_reduced_alike_for_everyone() {
     let samples: Arc<[Sample]> = (0..6)
@@ -311,6 +311,6 @@ fn large_jpegs_are_reduced_alike_for_everyone() {
         means
             .push(pairs.map(|(left, right)| f64::from(left.abs_diff(*right))).sum::<f64>() / count);
     }
-    // The picture is harder than photographs: fine rings of another colour.
+    // The image is harder than photographs: fine rings of another colour.
     assert!(means.iter().all(|&mean| mean < 2.0), "{means:?} levels in the mean");
 }

@@ -56,7 +56,7 @@ fn a_table_in_each_split_labels_its_images() {
             catalogue.train.iter().map(|sample| sample.label).collect::<Vec<_>>(),
             [0, 0, 1]
         );
-        // What the table does not name is ignored by name; the tables themselves are not.
+        // Images that the table does not list are ignored by name; the tables themselves are not.
         let ignored = names(data.path(), catalogue.ignored.iter().map(|ignored| &ignored.path));
         assert_eq!(ignored, ["test/5.jpg"]);
         assert!(
@@ -87,7 +87,7 @@ fn a_table_at_the_top_takes_the_split_from_the_path() {
     );
     assert_eq!(catalogue.ignored, []);
     assert_eq!(scan_labelled(data.path(), Path::new("unused")).unwrap().samples.len(), 2);
-    // Without splits, and in a folder of its own.
+    // Without splits, and in a separate folder.
     let flat =
         with(&["x/1.jpg", "x/2.jpg"], &[("x/metadata.csv", "file_name,label\n1.jpg,a\n2.jpg,b\n")]);
     assert_eq!(counts(&scanned(flat.path()).unwrap()), [2, 0, 0]);
@@ -107,7 +107,7 @@ fn folders_in_paths_are_splits_if_folders_of_these_names_would_be() {
         "{:?}",
         catalogue.notes
     );
-    // Beside `invalid`, `valid` is no validation set.
+    // Beside `invalid`, `valid` is not a validation set.
     let table = "file_name,label\nvalid/1.jpg,valid\ninvalid/2.jpg,invalid\n";
     let data = with(&["valid/1.jpg", "invalid/2.jpg"], &[("metadata.csv", table)]);
     let catalogue = scanned(data.path()).unwrap();

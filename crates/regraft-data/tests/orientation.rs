@@ -1,4 +1,4 @@
-//! Which way up images are, whatever states it, against Pillow (files and answers by
+//! Compares orientations from all kinds of metadata with Pillow (files and results by
 //! `fixtures/orientation.py`).
 
 mod common;

@@ -1,4 +1,4 @@
-//! Every file of a folder against Pillow, for images that cannot lie in the repository; see
+//! Compares every file of a folder with Pillow, for images that cannot be in the repository; see
 //! `fixtures/pillow_reference.py`. Prints a line for each file and then a table.
 
 mod common;
@@ -10,7 +10,7 @@ use common::{number, worst};
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode};
 use serde_json::Value;
 
-/// What came of a file, in the order of the table.
+/// The outcome for a file, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Same,
@@ -79,7 +79,7 @@ fn compare(case: &Value, folder: &Path) -> (Outcome, String) {
                 (DecodeReason::Unsupported { .. } | DecodeReason::NotAnImage { .. }, None) => {
                     Outcome::NotSupported
                 }
-                // libjpeg fills what it cannot read and only warns; we do so when asked to.
+                // libjpeg fills in unreadable parts and only warns; Regraft does so only if asked.
                 (DecodeReason::Damaged { .. }, None) => Outcome::Damaged,
                 _ => Outcome::OtherwiseRefused,
             };

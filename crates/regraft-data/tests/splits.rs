@@ -1,4 +1,4 @@
-//! Which folders are splits and which are classes.
+//! Decides which folders are splits and which are classes.
 
 #[path = "common/files.rs"]
 mod files;
@@ -49,7 +49,7 @@ fn splits_are_recognised_by_any_usual_name() {
             let said = catalogue.notes.iter().any(|note| note.contains("holds only the folder"));
             assert_eq!(said, !inside.is_empty(), "{:?}", catalogue.notes);
         }
-        // A guess is told, a plain name is not.
+        // A note reports a guess, but not a plain name.
         let notes = scanned(&found).unwrap().notes.join("\n");
         let guessed = names[0] != "train" || names[2] == "eval";
         assert_eq!(notes.contains(" is the training set"), guessed, "{notes}");
@@ -172,7 +172,7 @@ fn eval_is_the_test_set_and_the_note_says_how_to_change_that() {
     assert_eq!(counts(&catalogue), [2, 0, 1]);
     let notes = catalogue.notes.join("\n");
     assert!(notes.contains("eval is the test set") && notes.contains("rename it val"), "{notes}");
-    // In tables, too.
+    // In tables too.
     let data = folder(&[]);
     write(
         data.path(),
@@ -200,7 +200,7 @@ fn a_class_may_be_called_like_a_split() {
     );
     let quality = scanned(&["invalid/1.jpg", "valid/1.jpg", "valid/2.jpg"]).unwrap();
     assert_eq!(quality.classes, ["invalid", "valid"]);
-    // Inside a split there is no doubt.
+    // Inside a split there is no ambiguity.
     let inside = [
         "train/bus/1.jpg",
         "train/train/1.jpg",
@@ -325,8 +325,8 @@ fn scoring_a_folder_of_splits_scores_its_test_set() {
         error(&["cat/1.jpg", "dog/1.jpg", "test/cat/1.jpg"])
             .contains("is test the test set, or a class")
     );
-    // One class alone can be scored, also one called `train`: the model says whether there is such
-    // a class.
+    // A single class can be scored, even one called `train`: the model decides whether there is
+    // such a class.
     for class in ["cat", "train"] {
         let data = folder(&[&format!("{class}/1.jpg")]);
         assert_eq!(scan_labelled(data.path(), cache).unwrap().names, [class]);
@@ -335,8 +335,8 @@ fn scoring_a_folder_of_splits_scores_its_test_set() {
     assert_eq!(scan_labelled(nested.path(), cache).unwrap().names, ["cat"]);
 }
 
-/// A layout that can be read, and beside and in it random files: splits, classes, runs, hidden
-/// files, up to four folders deep.
+/// A readable layout with random files in it and beside it: splits, classes, runs, hidden files, up
+/// to four folders deep.
 fn random_tree(seed: u64) -> Vec<String> {
     const BASES: [&[&str]; 5] = [
         &["train/a/1.jpg", "train/b/1.jpg"],
@@ -421,7 +421,7 @@ fn a_folder_that_only_wraps_the_classes_of_a_split_is_opened() {
             catalogue.notes
         );
     }
-    // The training set shows that `images` is no class, and that `hot` is one.
+    // The training set shows that `images` is not a class, and that `hot` is one.
     for (test, found) in [
         (&["test/images/hot/3.jpg", "test/images/not/4.jpg"][..], 2),
         (&["test/some/images/not/3.jpg"], 1),
@@ -440,7 +440,7 @@ fn a_folder_that_only_wraps_the_classes_of_a_split_is_opened() {
             ),
         }
     }
-    // To score, the name alone must say so.
+    // For scoring, the name alone must say so.
     for (files, names) in [
         (&["images/hot/1.jpg", "images/not/2.jpg"][..], &["hot", "not"][..]),
         (&["test/images/hot/1.jpg", "test/images/not/2.jpg"], &["hot", "not"]),
@@ -499,7 +499,7 @@ fn data_sets_for_object_detection_are_named_as_such() {
             "{files:?}: {error}"
         );
     }
-    // Class folders stay class folders, whatever lies beside the images and whatever a class is
+    // Class folders remain class folders, whatever lies beside the images and whatever a class is
     // called.
     for files in [
         &["cat/1.jpg", "cat/1.txt", "dog/1.jpg"][..],

@@ -1,4 +1,4 @@
-//! Tables of pictures. No picture is opened.
+//! Tables of images. No image is opened.
 
 use std::path::Path;
 
@@ -87,7 +87,7 @@ fn what_cannot_be_used_is_told_with_its_line() {
         (
             "t.csv",
             "path,label,split\na,cat,holdout\n",
-            "line 2: the split \"holdout\" is none of train, val and test",
+            "line 2: the split \"holdout\" is not train, val or test",
         ),
         (
             "t.csv",
@@ -111,7 +111,7 @@ fn what_cannot_be_used_is_told_with_its_line() {
         ),
         ("t.csv", "path,label\n", "lists no image"),
         ("t.csv", "path,label,split\na,cat,test\n", "lists no image to train on"),
-        ("t.jsonl", "{\"path\": \"a\", \"label\": \"x\"}\n[1]", "line 2: is no JSON object"),
+        ("t.jsonl", "{\"path\": \"a\", \"label\": \"x\"}\n[1]", "line 2: is not a JSON object"),
         ("t.jsonl", "{\"label\": \"x\"}", "line 1: has no path"),
         ("t.jsonl", "{\"path\": {}, \"label\": \"x\"}", "line 1: path must be text"),
         (

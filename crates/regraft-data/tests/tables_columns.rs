@@ -1,4 +1,4 @@
-//! Which columns of a table are used, and what is said of the others and of odd labels.
+//! Tests which columns of a table are used, and the notes on the other columns and on odd labels.
 
 use regraft_data::catalogue::{
     Catalogue, CatalogueError, ScanOptions, SplitOptions, scan_labelled, scan_with,
@@ -132,7 +132,7 @@ fn two_columns_of_one_name_are_an_error() {
         r#"{"path": "a", "label": "x", "label": "y"}"#,
         &["line 1: has two values called \"label\""],
     );
-    // Of columns that are not used it does not matter.
+    // Unused columns may repeat.
     assert!(scanned("t.csv", "path,label,x,x\na,x,1,2\nb,y,1,2\n").is_ok());
 }
 
@@ -169,7 +169,7 @@ fn an_ignored_column_that_looks_like_a_split_is_named() {
         "{found}"
     );
     assert!(!found.contains("zeros and ones"), "{found}");
-    // Not beside a split, nor any other column.
+    // Not beside a column of splits, nor for any other column.
     let found = notes("t.csv", "path,label,split,fold,size\na,x,train,1,2\nb,y,train,2,3\n");
     assert!(!found.contains("look like"), "{found}");
     let found = notes("t.csv", "path,label,xmin,xmax\na,x,1,2\nb,y,2,3\n");
@@ -250,10 +250,10 @@ fn one_hot_columns_are_labels_if_each_row_has_one_of_them() {
         "path,width,height\na,1,0\nb,224,1\n",
         &["has no column of labels", "(it has path, width, height)"],
     );
-    // A column without a name, or with one of several lines, is no class.
+    // A column without a name, or with a name of several lines, is not a class.
     let catalogue = scanned("t.csv", ",path,cat,dog,\"e\nel\"\n0,a,1,0,0\n1,b,0,1,0\n").unwrap();
     assert_eq!(catalogue.classes, ["cat", "dog"]);
-    // Paths alone can be read of it.
+    // It can still be read as a list of paths.
     let folder = TempDir::new().unwrap();
     let table = folder.path().join("t.csv");
     std::fs::write(&table, "path,cat,dog\na,1,1\nb,0,0\n").unwrap();

@@ -1,4 +1,4 @@
-//! How the text of a table is taken apart: quotes, line ends, delimiters and lengths of rows.
+//! Tests how the text of a table is split: quotes, line ends, delimiters and lengths of rows.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn refused(name: &str, content: impl AsRef<[u8]>, expected: &str) {
     assert!(error.contains(expected), "{error} (expected: {expected})");
 }
 
-/// The names of the files that train, with their classes.
+/// The names of the training images, with their classes.
 fn listed(catalogue: &Catalogue) -> Vec<String> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let samples = catalogue.train.iter();
@@ -119,7 +119,7 @@ fn lines_end_as_on_every_system() {
         let paths = expand(&[list.to_str().unwrap().to_owned()], folder.path()).unwrap().paths;
         assert_eq!(paths, ["a.jpg", "b.jpg"].map(|name| folder.path().join(name)), "{end:?}");
     }
-    // The line of an error is counted in the same way.
+    // The lines in errors are counted in the same way.
     refused("t.csv", "path,label\r\ra,x\rb,\r", "line 4: b has no label");
 }
 
@@ -129,9 +129,9 @@ fn rows_with_more_or_fewer_values_than_columns_are_errors() {
         "line 2: has 3 values, but the first line names 2 columns; a value that holds a comma";
     refused("t.csv", "path,label\na, b.jpg,cat\n", expected);
     refused("t.csv", "path,label,size\na.jpg,cat,1\nb.jpg\n", "line 3: has 1 of 3 values");
-    // Without the value for the split the row would train.
+    // If the value for the split were ignored, the row would be trained on.
     refused("t.csv", "path,label,split\na.jpg,cat,train\nb.jpg,dog\n", "line 3: has 2 of 3 values");
-    // Empty values at the end mean nothing, nor do columns that are not used.
+    // Empty values at the end mean nothing, and unused columns do not matter.
     let catalogue = scanned("t.csv", "path,label,size\na.jpg,cat,1,,\nb.jpg,dog\n").unwrap();
     assert_eq!(listed(&catalogue), ["a.jpg is cat", "b.jpg is dog"]);
 }
@@ -152,7 +152,7 @@ fn other_delimiters_are_recognised_and_named() {
             catalogue.notes
         );
     }
-    // Excel names the delimiter in a line of its own; the lines of errors count it.
+    // Excel names the delimiter in a separate line, which counts for the lines in errors.
     let catalogue = scanned("t.csv", "sep=;\r\npath;label\r\na;x\r\nb;y\r\n").unwrap();
     assert_eq!(listed(&catalogue), ["a is x", "b is y"]);
     refused("t.csv", "sep=;\npath;label\na;x\nb;\n", "line 4: b has no label");
@@ -165,8 +165,8 @@ fn other_delimiters_are_recognised_and_named() {
 
 #[test]
 fn text_that_is_not_utf_8_is_named_with_its_line() {
-    refused("t.csv", b"path,label\na,x\nb\xFF,y\n", "line 3: is not text in UTF-8");
-    refused("t.csv", b"\xFF\xFEp\0a\0", "t.csv: is text in UTF-16; save it as text in UTF-8");
+    refused("t.csv", b"path,label\na,x\nb\xFF,y\n", "line 3: is not UTF-8 text");
+    refused("t.csv", b"\xFF\xFEp\0a\0", "t.csv: is UTF-16 text; save it as UTF-8 text");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn blanks_at_the_ends_of_a_path_count_if_it_is_quoted_or_only_so_there_is_a_file
     };
     assert_eq!(scan("path,label\n\" a.jpg\",x\na.jpg ,y\n"), [" a.jpg is x", "a.jpg is y"]);
     assert_eq!(scan("path,label\nb.jpg ,x\n\" c.jpg \",y\n"), ["b.jpg  is x", "c.jpg is y"]);
-    // Nothing is there: as it is written.
+    // No such file exists: the path stays as written.
     assert_eq!(scan("path,label\n\" d.jpg\",x\n e.jpg,y\n"), [" d.jpg is x", "e.jpg is y"]);
     let list = folder.path().join("list.txt");
     std::fs::write(&list, " a.jpg\nb.jpg \n c.jpg\n").unwrap();

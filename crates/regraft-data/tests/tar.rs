@@ -22,7 +22,7 @@ fn header(kind: EntryType, size: usize) -> Header {
     header
 }
 
-/// Any name, also one that the builder refuses.
+/// An entry with any name, even one that the builder refuses.
 fn entry(kind: EntryType, name: &[u8], content: &[u8]) -> Vec<u8> {
     let mut header = header(kind, content.len());
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
@@ -151,7 +151,7 @@ fn long_names_of_gnu_and_pax_and_every_header_are_read() {
         let long: PathBuf = Path::new(&long).components().collect();
         assert_eq!(unpacked(&bytes).unwrap(), BTreeMap::from([(long, b"xy".to_vec())]));
     }
-    // A header without a magic word, as before POSIX, with a folder that only its name tells.
+    // A header without a magic word, as before POSIX, with a folder that only its name reveals.
     let mut old = Header::new_old();
     old.set_path("a/").unwrap();
     old.set_size(0);
@@ -247,7 +247,7 @@ fn sparse_files_have_their_holes_and_count_whole() {
     let whole = [vec![0; 97], b"end".to_vec()].concat();
     assert_eq!(unpacked(&sparse(100)).unwrap(), expected(&[("sparse", &whole), ("after", b"x")]));
     assert!(matches!(unpacked(&sparse(1 << 30)), Err(ArchiveError::TooLarge { .. })));
-    // Another format of them, whose map would be taken for content.
+    // Another format for sparse files, whose map would be read as content.
     let mut pax = Builder::new(Vec::new());
     pax.append_pax_extensions([("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"a")])
         .unwrap();
@@ -268,7 +268,7 @@ fn damaged_archives_are_errors() {
     }
     refused(&whole[..whole.len() - 1024], "it is cut off: its end mark is missing");
     refused(&[whole.clone(), whole.clone()].concat(), "there is more after its end mark");
-    // Programs fill the last blocks with zeros.
+    // Programs pad the last blocks with zeros.
     assert!(unpacked(&[&whole[..], &[0; 8192]].concat()).is_ok());
     let packed = compressed(&whole);
     for place in 100..packed.len() {
@@ -277,7 +277,7 @@ fn damaged_archives_are_errors() {
     for place in 10..packed.len() {
         let mut damaged = packed.clone();
         damaged[place] ^= 0x10;
-        // The bits that fill the last byte of the compressed data mean nothing.
+        // The bits that pad the last byte of the compressed data mean nothing.
         let mut content = Vec::new();
         let read = GzDecoder::new(&damaged[..]).read_to_end(&mut content);
         let is_padding = read.is_ok() && content == whole;

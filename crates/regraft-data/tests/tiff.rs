@@ -1,5 +1,5 @@
-//! TIFFs of many kinds against Pillow (files and answers by `fixtures/tiff_kinds.py`), and kinds
-//! that are not supported.
+//! Compares TIFFs of many kinds with Pillow (files and results by `fixtures/tiff_kinds.py`), and
+//! tests unsupported kinds.
 
 mod common;
 
@@ -25,8 +25,7 @@ fn every_kind_is_decoded_as_pillow_does() {
     assert_equal_to_pillow(&folder(), include_str!("fixtures/tiff.json"), 45);
 }
 
-/// The tags of a little-endian file whose directory follows the header: a tag's number and where
-/// its value is.
+/// The position of a tag's value in a little-endian file whose directory follows the header.
 fn value_of(bytes: &[u8], tag: u16) -> usize {
     let half = |place: usize| u16::from_le_bytes([bytes[place], bytes[place + 1]]);
     let start = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
@@ -43,7 +42,7 @@ fn changed(name: &str, tag: u16, value: u16) -> Vec<u8> {
     bytes
 }
 
-/// The file with two samples a pixel, written over the tag for planes.
+/// The file with two samples a pixel; the tag for planes is overwritten.
 fn with_samples(name: &str) -> Vec<u8> {
     let mut bytes = changed(name, 284, 2);
     let entry = value_of(&bytes, 284) - 8;
@@ -90,7 +89,7 @@ fn either_byte_order_of_the_magic_number_is_taken() {
     assert_eq!(decode_bytes(&bytes, &DecodeOptions::default()).unwrap(), whole);
 }
 
-/// Every cut of every file: the whole image, or an error which is never a panic.
+/// Every truncation of every file gives the whole image or an error, never a panic.
 #[test]
 fn cut_files_are_errors() {
     for entry in std::fs::read_dir(folder()).unwrap() {
@@ -109,7 +108,7 @@ fn cut_files_are_errors() {
     }
 }
 
-/// Single changed bytes: whatever comes out, no decoder panics.
+/// Single changed bytes: no decoder may panic, whatever the result.
 #[test]
 fn damaged_files_do_no_harm() {
     for entry in std::fs::read_dir(folder()).unwrap() {
@@ -139,7 +138,7 @@ fn jpeg_data_of_other_components_than_the_tags_say_are_damage() {
     }
 }
 
-/// A grey file of strips of one row, all of which name the whole file as their data.
+/// A grey file with strips of one row that all claim the whole file as their data.
 fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8> {
     let (start, list) = (8 + data.len(), 8 + data.len() + 2 + 12 * 7 + 4);
     let mut bytes =
@@ -167,8 +166,8 @@ fn strips_of_the_whole_file(compression: u16, rows: u16, data: &[u8]) -> Vec<u8>
 
 #[test]
 fn many_strips_of_the_same_data_do_not_read_all_of_it_each() {
-    // Run lengths that write nothing, many times, and then a pixel. Read 60,000 times, 16 MiB would
-    // take minutes.
+    // Run lengths that write nothing, many times, and then a pixel. Reading this 60,000 times would
+    // take minutes for 16 MiB.
     let few = strips_of_the_whole_file(32773, 2, &[&[0x80; 1000][..], &[0, 77]].concat());
     assert_eq!(decode_bytes(&few, &DecodeOptions::default()).unwrap().image.pixels, [77; 6]);
     let started = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Transforms against torchvision (fixtures by `fixtures/images.py`).
+//! Compares transforms with torchvision's (fixtures by `fixtures/images.py`).
 
 mod common;
 
@@ -89,8 +89,8 @@ fn without_a_fitting_crop_the_centre_is_taken() {
     }
 }
 
-/// The mean and the spread of area, ratio and place agree with torchvision's to what so many draws
-/// can tell (five standard errors of each of the two samples).
+/// The mean and the standard deviation of area, ratio and position agree with torchvision's to
+/// within five standard errors of the two samples.
 #[test]
 fn crops_are_distributed_as_torchvisions() {
     const COUNT: u32 = 40_000;
@@ -200,7 +200,7 @@ fn a_letterbox_keeps_the_shape_and_fills_with_the_mean() {
 
 #[test]
 fn a_letterboxed_side_of_a_half_pixel_is_rounded_up() {
-    // 31.5, 59.5 and 115.5 rows, which products of f64 make a little less.
+    // 31.5, 59.5 and 115.5 rows, for which products in f64 give slightly less.
     for (height, rows) in [(45, 32), (85, 60), (165, 116)] {
         let square = evaluation_pixels(
             &RgbImage::filled(320, height, [9; 3]),

@@ -50,7 +50,7 @@ fn hidden_entries_and_other_files_are_left_out_and_named() {
         &[
             "note: ignored: ",
             "photos/train/.thumbnails (hidden)",
-            "notes.txt (not an image by its name)",
+            "notes.txt (not an image, judging by its name)",
         ],
     );
     let summary = workspace.json("runs/photos/summary.json");

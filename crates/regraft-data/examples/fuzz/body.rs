@@ -1,20 +1,20 @@
-//! The way from a file's bytes to the network's input, with checks of what must hold whatever the
-//! bytes are.
+//! The path from a file's bytes to the network's input, with checks of properties that must hold
+//! for any bytes.
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::decode::{DecodeOptions, DecodeReason, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode, evaluation_pixels};
 
-/// Pictures of more pixels are refused, so that a run tries many.
+/// Images with more pixels are refused, so that a run tries many.
 const MAX_PIXELS: u64 = 1 << 20;
 
-/// Decodes `bytes` in each way there is and makes tensors of what comes out. Returns the reason
-/// where a decoder panicked, which a user sees as that file's error.
+/// Decodes `bytes` in every way and makes tensors of the results. If a decoder panicked, returns
+/// the reason, which a user sees as that file's error.
 ///
 /// # Panics
 ///
-/// When something does not hold that should.
+/// If a required property does not hold.
 pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
     let mut panicked = None;
     let strict = DecodeOptions { max_pixels: MAX_PIXELS, ..DecodeOptions::default() };
@@ -43,7 +43,7 @@ pub fn bytes_to_tensors(bytes: &[u8]) -> Option<DecodeReason> {
             "nothing is cut off unless that is allowed"
         );
         match (&whole, options.least_side) {
-            // What is decoded at a part of its size has that part of the size.
+            // An image that is decoded at reduced size has the reduced dimensions.
             (Some((width, height)), Some(_)) => {
                 let part = |side: &u32| side.div_ceil(decoded.reduction);
                 assert_eq!((image.width, image.height), (part(width), part(height)));

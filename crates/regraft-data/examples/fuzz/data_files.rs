@@ -1,4 +1,4 @@
-//! Bytes that are taken for a table or an archive, with checks of what must hold whatever they are.
+//! Reads bytes as tables or archives, with checks of properties that must hold for any bytes.
 
 use regraft_data::archive::{UnpackLimits, unpack};
 use regraft_data::catalogue::{Sample, ScanOptions, scan_labelled, scan_with};
@@ -11,7 +11,7 @@ const LIMITS: UnpackLimits = UnpackLimits { bytes: 1 << 16, entries: 16 };
 ///
 /// # Panics
 ///
-/// If something does not hold that should.
+/// If a required property does not hold.
 pub fn table(bytes: &[u8], folder: &Path) {
     for name in ["t.csv", "t.tsv", "t.jsonl", "t.txt", "t.json"] {
         let table = folder.join(name);
@@ -45,7 +45,7 @@ pub fn table(bytes: &[u8], folder: &Path) {
 ///
 /// # Panics
 ///
-/// If something does not hold that should.
+/// If a required property does not hold.
 pub fn archive(bytes: &[u8], folder: &Path) {
     let (archive, inner) = (folder.join("a"), folder.join("deep/inner"));
     std::fs::write(&archive, bytes).expect("written");
@@ -59,7 +59,7 @@ pub fn archive(bytes: &[u8], folder: &Path) {
     assert!(outcome.is_err() || size <= LIMITS.bytes);
 }
 
-/// Files below a folder and their bytes.
+/// Number of files below a folder, and of their bytes.
 fn content(path: &Path) -> (usize, u64) {
     let Ok(entries) = std::fs::read_dir(path) else { return (0, 0) };
     let of_entry = |path: &Path| match path.symlink_metadata() {

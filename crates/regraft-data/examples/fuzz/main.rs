@@ -1,5 +1,5 @@
-//! Changed copies of test images, tables or archives, read for as long as you like, with any
-//! toolchain:
+//! Reads randomly changed copies of test images, tables or archives for as long as you like, with
+//! any toolchain:
 //!
 //! ```sh
 //! cargo run --release -p regraft-data --example fuzz -- \
@@ -7,10 +7,10 @@
 //!     [--keep FOLDER] [MORE FILES...]
 //! ```
 //!
-//! It stops at what must not happen: a panic outside an image decoder, pixels that do not fit their
-//! image, a label without a class, a file outside its folder. Decoders' panics and slow files are
-//! kept in `--keep` and counted. (`fuzz/` has the same for `cargo fuzz`, which is guided by
-//! coverage.)
+//! It stops if something happens that must not: a panic outside an image decoder, pixels that do
+//! not fit their image, a label without a class, or a file outside its folder. Files that make a
+//! decoder panic and slow files are counted and kept in `--keep`. (`fuzz/` does the same with
+//! `cargo fuzz`, which is guided by coverage.)
 
 mod body;
 mod data_files;
@@ -21,9 +21,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A file that takes longer is worth a look.
+/// If a file takes longer, it is kept.
 const SLOW: Duration = Duration::from_secs(2);
-/// Values that sit at the edges of what headers hold.
+/// Values at the limits of header fields.
 const EDGES: [u32; 12] =
     [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF];
 
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 bytes = packed.finish()?;
             }
         }
-        // Written before it is tried, so that it is there if the program ends.
+        // Written before the attempt, so that it remains if the program ends.
         let current = keep.join("regraft-fuzz-current");
         std::fs::write(&current, &bytes)?;
         let began = Instant::now();
@@ -139,7 +139,7 @@ fn changed(seeds: &[Vec<u8>], draws: &mut Draws) -> Vec<u8> {
             break;
         }
         let place = draws.below(bytes.len() as u32) as usize;
-        // Headers lie at the start and decide most.
+        // Headers are at the start and matter most.
         let place = if draws.below(2) == 0 { place % 300.min(bytes.len()) } else { place };
         let length = (1 + draws.below(64) as usize).min(bytes.len() - place);
         match draws.below(9) {

@@ -1,4 +1,4 @@
-//! Tables and archives that are changed at random.
+//! Tables and archives that serve as seeds.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -66,7 +66,7 @@ fn tar_archive() -> Result<Vec<u8>, Error> {
     tar.into_inner()
 }
 
-/// Puts the right sums into all headers of a tar archive, so that what was changed in them is read.
+/// Corrects the checksums of all headers of a tar archive, so that changes in the headers are read.
 pub fn mend_tar(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
         let sum: u32 = block

@@ -8,24 +8,24 @@ use super::UnpackLimits;
 /// An archive that cannot be unpacked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ArchiveError {
-    /// The archive or a file to write fails.
+    /// The archive cannot be read, or a file cannot be written.
     #[error("{}: {message}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's message.
         message: String,
     },
     /// Not an archive, or a damaged one.
-    #[error("{}: is not an archive that can be read ({message}); get it again, or unpack it \
+    #[error("{}: is not a readable archive ({message}); download it again, or unpack it \
         yourself and name the folder", .path.display())]
     Damaged {
         /// The archive.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         message: String,
     },
-    /// An intact archive that uses what is not supported.
+    /// An intact archive that uses an unsupported feature.
     #[error("{}: its entry {entry:?} is {what}, which is not supported; unpack it yourself and \
         name the folder", .path.display())]
     Unsupported {
@@ -33,21 +33,21 @@ pub enum ArchiveError {
         path: PathBuf,
         /// The entry's name.
         entry: String,
-        /// What it is, such as `encrypted`.
+        /// The feature, such as `encrypted`.
         what: String,
     },
-    /// An entry that would be written somewhere else, or over another, or is neither file nor
-    /// folder.
-    #[error("{}: its entry {entry:?} {why}; nothing of it is used", .path.display())]
+    /// An entry that would be written elsewhere or over another entry, or that is neither a file
+    /// nor a folder.
+    #[error("{}: its entry {entry:?} {why}; the archive is not used", .path.display())]
     Entry {
         /// The archive.
         path: PathBuf,
         /// The entry's name.
         entry: String,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
-    /// Too much.
+    /// An archive that unpacks to more than is allowed.
     #[error(
         "{}: unpacks to more than {} MiB or {} entries, which no archive of images of its size \
          does; unpack it yourself if you trust it",
@@ -58,7 +58,7 @@ pub enum ArchiveError {
     TooLarge {
         /// The archive.
         path: PathBuf,
-        /// What is allowed.
+        /// The limits.
         limits: UnpackLimits,
     },
 }

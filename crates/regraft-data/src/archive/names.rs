@@ -1,18 +1,18 @@
-//! Names of entries: bytes of an unknown encoding that become paths inside a folder.
+//! Turns the names of entries, which are bytes of an unknown encoding, into paths inside a folder.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
-/// The upper half of code page 437, in which ZIP archives write names unless they say UTF-8
-/// (APPNOTE.TXT, appendix D).
+/// The upper half of code page 437, the encoding of names in ZIP archives unless they are marked as
+/// UTF-8 (APPNOTE.TXT, appendix D).
 const CP437: &str = "\
     ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»\
     ░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
-/// A name as text, and whether its encoding is a guess. Names are UTF-8 if they can be, whatever
-/// the archive says: macOS writes UTF-8 and does not say so. Others are read as code page 437, in
-/// which different bytes stay different names. They may well be Shift JIS, GBK or Latin-1, which
-/// bytes alone do not tell.
+/// A name as text, and whether its encoding is a guess. If a name is valid UTF-8, it is read as
+/// UTF-8 even if the archive is not marked so, because macOS does not mark it. Other names are read
+/// as code page 437, in which different bytes stay different names. They may be Shift JIS, GBK or
+/// Latin-1, but the bytes alone do not tell.
 pub fn decode(name: &[u8]) -> (Cow<'_, str>, bool) {
     match std::str::from_utf8(name) {
         Ok(name) => (Cow::Borrowed(name), false),
@@ -26,11 +26,11 @@ pub fn decode(name: &[u8]) -> (Cow<'_, str>, bool) {
     }
 }
 
-/// An entry's name as a path inside a folder, or why it is none. A backslash separates folders on
-/// every system, since archives are written on Windows too. A colon is part of a name, except on
-/// Windows, where it ends a drive or begins an alternate stream.
+/// An entry's name as a path inside a folder, or the reason why it is not one. A backslash
+/// separates folders on every system, because archives are also written on Windows. A colon is part
+/// of a name, except on Windows, where it ends a drive or begins an alternate stream.
 pub fn inside(name: &str) -> Result<PathBuf, &'static str> {
-    const COLON: &str = "has a colon in its name, which no file on Windows may have";
+    const COLON: &str = "has a colon in its name, which Windows does not allow";
     let name = name.replace('\\', "/");
     let mut path = PathBuf::new();
     for component in Path::new(&name).components() {
@@ -43,7 +43,7 @@ pub fn inside(name: &str) -> Result<PathBuf, &'static str> {
             }
             Component::Normal(part) => path.push(part),
             Component::CurDir => {}
-            _ => return Err("leads out of the folder that it is unpacked into"),
+            _ => return Err("leads out of the folder it is unpacked into"),
         }
     }
     Ok(path)

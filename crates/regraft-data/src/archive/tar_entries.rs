@@ -1,4 +1,4 @@
-//! The entries of a tar archive, plain or compressed by gzip.
+//! The entries of a tar archive, plain or compressed with gzip.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
@@ -12,10 +12,10 @@ use super::error::{ArchiveError, file_error};
 use super::target::Target;
 use crate::named_file;
 
-/// Bytes of headers before one entry: long names and PAX records are read into memory. Linux's
-/// paths have at most 4,096 bytes.
+/// Limit on the bytes of headers before one entry: long names and PAX records are read into memory.
+/// Paths on Linux have at most 4,096 bytes.
 const HEADERS: u64 = 1 << 20;
-/// Tar archives are written in blocks of 512 bytes and end with two blocks of zeros.
+/// Tar archives consist of blocks of 512 bytes and end with two blocks of zeros.
 const BLOCK: usize = 512;
 
 pub fn unpack(
@@ -41,7 +41,7 @@ pub fn unpack(
         let mut content = content.map_err(|error| damaged(target, error))?;
         let kind = content.header().entry_type();
         if kind == EntryType::XGlobalHeader {
-            // `git archive` writes the commit there. Its bytes are skipped, within the bound for
+            // `git archive` writes the commit there. Its bytes are skipped, within the limit on
             // headers.
             continue;
         }
@@ -51,7 +51,7 @@ pub fn unpack(
         }
         allowed.set(u64::MAX);
         match kind {
-            // Archives from before POSIX mark a folder by its name alone.
+            // Archives from before POSIX mark a folder only by its name.
             EntryType::Regular if entry.name.ends_with('/') && content.size() == 0 => {
                 target.folder(&entry)?
             }
@@ -81,7 +81,8 @@ pub fn unpack(
     if ended.get() {
         return Err(target.damaged("it is cut off: its end mark is missing".to_owned()));
     }
-    // Checks the hash at the end of a gzip file. Only zeros may follow, which fill the last blocks.
+    // Checks the checksum at the end of a gzip file. Only the zeros that fill the last block may
+    // follow.
     let mut rest = tar.into_inner();
     rest.allowed.set(u64::MAX);
     let mut buffer = [0; 16 * BLOCK];
@@ -100,7 +101,7 @@ pub fn unpack(
 }
 
 /// Whether the entry's content is a map of its holes followed by its data, as GNU tar writes it
-/// with `--sparse --format=pax`. The `tar` crate would take both for the content.
+/// with `--sparse --format=pax`. The `tar` crate would return both as the content.
 fn has_pax_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
     let Some(records) = entry.pax_extensions()? else { return Ok(false) };
     for record in records {
@@ -111,7 +112,7 @@ fn has_pax_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Fails after `allowed` bytes, and notes whether the end was reached.
+/// Fails after `allowed` bytes, and records whether the end was reached.
 struct Bounded {
     content: Box<dyn Read>,
     allowed: Rc<Cell<u64>>,

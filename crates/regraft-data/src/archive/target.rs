@@ -1,4 +1,4 @@
-//! The folder that an archive is unpacked into: what may be written there, and how much.
+//! The folder that an archive is unpacked into, with its rules on names and sizes.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -9,16 +9,16 @@ use super::error::{ArchiveError, file_error};
 use super::names;
 use super::{ArchiveKind, UnpackLimits};
 
-/// Two entries that the file system takes for one.
+/// The reason if the file system treats two names as one.
 const SAME: &str = "is the same file or folder as another entry on this file system, which does \
     not tell \
                     their names apart (letter case or the form of accents); rename one, or unpack \
                         it elsewhere";
 
-/// Bytes of a name: more than any system opens (`PATH_MAX` of Linux).
+/// Limit on the bytes of a name: no system opens longer ones (`PATH_MAX` on Linux).
 const MAX_NAME: usize = 4096;
 
-/// A folder that is filled by an archive's entries.
+/// A folder that is filled with an archive's entries.
 pub struct Target<'a> {
     archive: &'a Path,
     folder: &'a Path,
@@ -28,11 +28,11 @@ pub struct Target<'a> {
     entries: usize,
     files: HashSet<PathBuf>,
     folders: HashSet<PathBuf>,
-    /// How many names were not UTF-8, and the first of them.
+    /// Number of names that were not UTF-8, and the first of them.
     guessed: (usize, String),
 }
 
-/// An entry that was checked.
+/// An entry whose name was checked.
 pub struct Entry {
     pub name: String,
     relative: PathBuf,
@@ -78,7 +78,7 @@ impl<'a> Target<'a> {
         ArchiveError::TooLarge { path: self.archive.to_path_buf(), limits: *self.limits }
     }
 
-    /// Takes the next entry's name.
+    /// Checks the next entry's name.
     pub fn entry(&mut self, name: &[u8]) -> Result<Entry, ArchiveError> {
         self.entries += 1;
         if self.entries > self.limits.entries {
@@ -99,13 +99,13 @@ impl<'a> Target<'a> {
         Ok(Entry { name: name.into_owned(), relative })
     }
 
-    /// Makes an entry that is a folder, and the folders that it lies in.
+    /// Creates an entry that is a folder, and its parent folders.
     pub fn folder(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
         self.make(entry, &entry.relative)
     }
 
-    /// Each folder is made by itself: one that is there without having been made is another
-    /// entry's, under a name that the file system takes for the same.
+    /// Creates one folder at a time. If a folder exists that was not created here, it belongs to
+    /// another entry, whose name the file system treats as the same.
     fn make(&mut self, entry: &Entry, relative: &Path) -> Result<(), ArchiveError> {
         let known = |path: &&Path| !path.as_os_str().is_empty() && !self.folders.contains(*path);
         let missing: Vec<&Path> = relative.ancestors().take_while(known).collect();
@@ -158,13 +158,13 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// What to tell the user, a sentence each.
+    /// Notes for the user, one sentence each.
     pub fn notes(self, kind: ArchiveKind) -> Vec<String> {
         let advice = match kind {
             ArchiveKind::Zip => {
                 "unpack it yourself (`unzip -O GBK`, `unzip -O SHIFT_JIS`) and name the folder"
             }
-            // No tar program converts names.
+            // Tar programs do not convert names.
             ArchiveKind::Tar | ArchiveKind::TarGz => {
                 "unpack it yourself with tar, convert the names (`convmv -r --notest -f latin1 -t \
                  utf8 FOLDER`) and name the folder"

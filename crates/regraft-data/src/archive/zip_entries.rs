@@ -21,7 +21,7 @@ pub fn unpack(
     let file = named_file::open(archive).map_err(|error| file_error(archive, &error))?;
     let mut zip =
         ZipArchive::new(BufReader::new(file)).map_err(|error| target.damaged(error.to_string()))?;
-    // The reader keeps the last of several entries with one name.
+    // The reader keeps the last of several entries with the same name.
     if zip.has_duplicate_names() {
         return Err(match name_twice(archive, &zip) {
             Some(name) => target.refused(&name, "occurs twice"),
@@ -43,7 +43,7 @@ pub fn unpack(
                 return Err(target.unsupported(&entry.name, "encrypted".to_owned()));
             }
             if let Some(name) = other_method(listed.compression()) {
-                return Err(target.unsupported(&entry.name, format!("compressed by {name}")));
+                return Err(target.unsupported(&entry.name, format!("compressed with {name}")));
             }
             let mut content = match zip.by_index(place) {
                 Ok(content) => content,
@@ -60,8 +60,8 @@ pub fn unpack(
     Ok(())
 }
 
-/// The first name that occurs a second time in the central directory (APPNOTE.TXT, 4.3.12). `None`
-/// if it cannot be read.
+/// The first name that occurs twice in the central directory (APPNOTE.TXT, 4.3.12). `None` if it
+/// cannot be read.
 fn name_twice(archive: &Path, zip: &ZipArchive<BufReader<File>>) -> Option<String> {
     let mut file = BufReader::new(named_file::open(archive).ok()?);
     file.seek(SeekFrom::Start(zip.central_directory_start())).ok()?;
@@ -83,10 +83,9 @@ fn name_twice(archive: &Path, zip: &ZipArchive<BufReader<File>>) -> Option<Strin
     }
 }
 
-/// The name of a method that is not read, by the numbers of APPNOTE.TXT, 4.4.5.
+/// The name of an unsupported compression method, by the numbers of APPNOTE.TXT, 4.4.5.
 fn other_method(method: CompressionMethod) -> Option<String> {
-    // The number of a method that `zip` was built without is in a variant that it wants nobody to
-    // make.
+    // If `zip` was built without a method, its number is in a variant that the crate deprecates.
     #[allow(deprecated)]
     let number = match method {
         CompressionMethod::Stored | CompressionMethod::Deflated => return None,

@@ -1,66 +1,67 @@
-//! Whether one picture is a crop of another, judged on the pixels.
+//! Decides on the pixels whether one image is a crop of another.
 //!
-//! The margins of the crop are sought so that the two agree best; then they must agree in colour
-//! and brightness as a whole, and in their details, which two photographs of one scene do not. A
-//! copy may be brighter or of another contrast, but not of other colours.
+//! First it searches for the margins of the crop at which the two agree best. Then they must agree
+//! in colour and brightness as a whole, and in their details, which two photographs of the same
+//! scene do not. A copy may have another brightness or contrast, but not other colours.
 
 use super::fingerprint::{MARGINS, Thumbnail};
 use super::inspect::{luma, squashed};
 use super::plane::{Alignment, Plane, correlation};
 use crate::RgbImage;
 
-/// Side of the planes of details on which margins are sought first.
+/// Side of the planes of details on which margins are searched for first.
 const COARSE_SIDE: usize = 32;
 /// Radius of these details, in pixels of the small grey copies.
 const COARSE_RADIUS: usize = 6;
-/// Correlation of these details within the best of the windows, below which no margins are sought.
+/// If the details correlate by less than this within the best of the windows, no margins are
+/// searched for.
 const WORTH_SEEKING: f32 = 0.4;
-/// The steps of that search, and the correlation below which each ends it. Pictures of one kind of
-/// thing (clothes on white, say) are alike as a whole, not in their details, and most pairs of them
-/// are told apart here.
+/// The steps of that search, each with the correlation below which it ends. Images of one kind of
+/// thing (such as clothes on white) are alike as a whole but not in their details, so most such
+/// pairs are rejected here.
 const COARSE_STEPS: [(f32, f32); 2] = [(0.02, 0.6), (0.01, 0.75)];
 /// Radius of the finer details of the small grey copies.
 const FINE_RADIUS: usize = 3;
-/// Correlation of the finer details, with the best margins, below which the files are not opened.
-/// Of true copies it is 0.9 and more.
+/// If the finer details correlate by less than this with the best margins, the files are not
+/// opened. True copies have 0.9 or more.
 const WORTH_OPENING: f32 = 0.8;
 
 /// Side of the crop in the comparison of the pixels.
 const CLOSE_SIDE: usize = 128;
-/// Side of the larger picture in the comparison of the pixels; of which a crop is left that is as
-/// detailed as the other one.
+/// Side of the larger image in the comparison of the pixels; its crop is then as detailed as the
+/// other image.
 const CLOSE_WHOLE_SIDE: usize = 144;
-/// Correlation of the colours of two copies.
+/// Least correlation of the colours of two copies.
 const SAME_COLOURS: f32 = 0.95;
-/// Correlation of the details of two copies.
+/// Least correlation of the details of two copies.
 const SAME_DETAILS: f32 = 0.8;
-/// The same where a picture's short side is below [`FEW_PIXELS`]: a few details agree by chance, as
-/// with clothes on white of 28 x 28 pixels.
+/// The same if an image's short side is below [`FEW_PIXELS`]: a few details agree by chance, as in
+/// images of clothes on white with 28 x 28 pixels.
 const SAME_FEW_DETAILS: f32 = 0.97;
 /// Short side in pixels.
 const FEW_PIXELS: u32 = 64;
-/// Correlation of the details, with the margins of the small grey copies, below which none are
-/// sought on the pixels.
+/// If the details correlate by less than this with the margins of the small grey copies, margins
+/// are not searched for on the pixels.
 const WORTH_MOVING: f32 = 0.6;
-/// Details are what differs from the mean of so many pixels to each side.
+/// Details are the difference from the mean of this many pixels to each side.
 const DETAIL_RADIUS: usize = 6;
 
-/// The details of a picture's small grey copy, `[COARSE_SIDE, COARSE_SIDE]`, made once for all its
-/// comparisons.
+/// The details of an image's small grey copy, `[COARSE_SIDE, COARSE_SIDE]`, computed once for all
+/// its comparisons.
 pub fn coarse_details(thumbnail: &Thumbnail) -> Plane {
     let details = Plane::of_thumbnail(thumbnail).details(COARSE_RADIUS);
     Plane { side: COARSE_SIDE, values: details.part([0.0; 4], false, COARSE_SIDE) }
 }
 
-/// How a picture may be a crop of another by their small grey copies, if it may.
+/// How the small grey copy of an image may be a crop of another, or `None` if it is not.
 pub fn align_thumbnails(
     thumbnails: [&Thumbnail; 2],
     coarse: [&Plane; 2],
     is_mirrored: bool,
 ) -> Option<Alignment> {
     let [whole, crop] = coarse;
-    // Repeating patterns agree in several places: the search begins at the best of all windows, not
-    // at the one that was looked up.
+    // Repeating patterns agree in several places, so the search begins at the best of all windows,
+    // not at the one that was looked up.
     let windows = MARGINS.iter().flat_map(|&(left, right)| {
         MARGINS.iter().map(move |&(top, bottom)| [left, right, top, bottom])
     });
@@ -85,26 +86,26 @@ pub fn align_thumbnails(
     (best.correlation >= WORTH_OPENING).then_some(best)
 }
 
-/// How the pixels of two pictures agree.
+/// How well the pixels of two images agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// Correlation of all colour values; 0 where the details already tell the two apart.
+    /// Correlation of all colour values; 0 if the details already tell the two apart.
     pub colours: f32,
-    /// Correlation of the details of the brightness; `None` where there are none.
+    /// Correlation of the details of the brightness; `None` if there are none.
     pub details: Option<f32>,
-    /// What that must be at least in copies.
+    /// The least correlation of the details of copies.
     pub least_details: f32,
 }
 
 impl Agreement {
-    /// Whether the two show the same.
+    /// Whether the two show the same image.
     pub fn is_copy(&self) -> bool {
         self.colours >= SAME_COLOURS
             && self.details.is_some_and(|details| details >= self.least_details)
     }
 }
 
-/// Compares the pixels of a picture with those of one that may be a crop of it.
+/// Compares the pixels of an image with those of another that may be a crop of it.
 pub fn compare(
     whole: &RgbImage,
     crop: &RgbImage,
@@ -120,8 +121,8 @@ pub fn compare(
     };
     let grey_whole = Plane { side: CLOSE_WHOLE_SIDE, values: grey(&whole) };
     let grey_crop = Plane { side: CLOSE_SIDE, values: grey(&crop) };
-    // Two pictures of one kind of thing are alike as a whole and not in their details: most are
-    // told apart before any margin is moved.
+    // Images of one kind of thing are alike as a whole but not in their details, so most pairs are
+    // rejected before any margin is moved.
     let right = grey_crop.details(DETAIL_RADIUS);
     let details_within = |margins| {
         Plane { side: CLOSE_SIDE, values: grey_whole.part(margins, is_mirrored, CLOSE_SIDE) }
@@ -161,6 +162,6 @@ pub fn compare(
     }
 }
 
-/// Standard deviation of details in levels below which there are none: what compression leaves of a
-/// smooth picture.
+/// If the standard deviation of the details is below this many levels, the image counts as having
+/// none; compression leaves that much in a smooth image.
 const LEAST_DETAIL: f32 = 1.0;

@@ -1,37 +1,37 @@
-//! Pairs of pictures that may be copies of each other, found without comparing all pairs.
+//! Finds pairs of images that may be copies of each other without comparing all pairs.
 //!
-//! One table for each chunk of the hash holds the whole pictures. A picture's windows are looked up
-//! in them with the bits that are least certain tried both ways (multi-probe hashing: Lv et al.
-//! 2007). A copy is found where the hashes agree in one chunk apart from such bits.
+//! For each chunk of the hash, a table holds the whole images. An image's windows are looked up in
+//! the tables, with the least certain bits tried both ways (multi-probe hashing: Lv et al. 2007). A
+//! copy is found if the hashes agree in one chunk except for such bits.
 
 use std::collections::HashMap;
 
 use super::fingerprint::{CHUNKS, Thumbnail, UNCERTAIN, WindowHash, chunk, mirrored};
 use crate::parallel;
 
-/// Bits in which the hashes of a candidate pair may differ, of 64. Hashes of pictures that have
-/// nothing in common differ in 32 on average.
+/// The most bits, of 64, in which the hashes of a candidate pair may differ. Hashes of unrelated
+/// images differ in 32 on average.
 const MOST_BITS: u32 = 20;
 
-/// The nearest candidates that a picture keeps: where all pictures are alike (clothes on white,
-/// say), most pairs would be candidates. Of many copies each finds some, and together they are one
+/// The nearest candidates that an image keeps: if all images are alike (such as clothes on white),
+/// most pairs would be candidates. Of many copies each finds some, which joins all of them into one
 /// group.
 const MOST_CANDIDATES: usize = 16;
 
-/// A picture that may be a crop of another.
+/// An image that may be a crop of another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Place of the larger picture.
+    /// Index of the larger image.
     pub whole: u32,
-    /// Place of the one that may be a crop of it.
+    /// Index of the image that may be a crop of it.
     pub crop: u32,
-    /// Whether it is mirrored.
+    /// Whether the crop is mirrored.
     pub is_mirrored: bool,
 }
 
-/// The pictures by one chunk of their hash.
+/// The images by one chunk of their hash.
 struct Table {
-    /// For each value of the chunk, where its pictures start; one more at the end.
+    /// For each value of the chunk, the start of its images; one more entry at the end.
     starts: Vec<u32>,
     pictures: Vec<u32>,
 }
@@ -58,7 +58,7 @@ impl Table {
     }
 }
 
-/// All candidate pairs, in order. Where neither picture may be a crop of the other, a pair stands
+/// All candidate pairs, in order. If neither image may be a crop of the other, the pair is listed
 /// twice.
 pub fn candidates(
     thumbnails: &[&Thumbnail],
@@ -76,7 +76,7 @@ pub fn candidates(
     pairs
 }
 
-/// The pictures that may be crops of this one.
+/// The images that may be crops of this one.
 fn look_up(whole: u32, windows: &[WindowHash], hashes: &[u64], tables: &[Table]) -> Vec<Candidate> {
     let mut best: HashMap<u32, (u32, Candidate)> = HashMap::new();
     for window in windows {

@@ -1,4 +1,4 @@
-//! Pictures that stand more than once.
+//! Groups images that occur more than once.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,12 +11,12 @@ use super::plane::Alignment;
 use crate::decode::{DecodeOptions, decode};
 use crate::parallel;
 
-/// How two files show the same picture.
+/// How two files show the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CopyKind {
-    /// Byte for byte.
+    /// Equal byte for byte.
     Exact,
-    /// Mirrored, resized, encoded anew, slightly cropped, brighter.
+    /// Mirrored, resized, re-encoded, slightly cropped or brighter.
     Near,
 }
 
@@ -31,41 +31,41 @@ impl CopyKind {
     }
 }
 
-/// Files that show the same picture.
+/// Files that show the same image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyGroup {
-    /// Places of the files, two at least, in order.
+    /// Indices of the files, at least two, in order.
     pub files: Vec<usize>,
-    /// Exact where all are.
+    /// Exact if all files are.
     pub kind: CopyKind,
 }
 
-/// What the search for copies works on.
+/// Progress of the search for copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyProgress {
-    /// Pictures are looked up.
+    /// Looking up images.
     LookingUp {
-        /// Pictures done.
+        /// Images done.
         done: usize,
-        /// Pictures in all.
+        /// Images in total.
         total: usize,
     },
-    /// Candidates are compared.
+    /// Comparing candidates.
     Comparing {
         /// Pairs done.
         done: usize,
-        /// Pairs in all.
+        /// Pairs in total.
         total: usize,
     },
 }
 
-/// Pairs whose pixels are compared before it is looked again which of the others already belong
-/// together.
+/// Pairs whose pixels are compared before the groups are updated, which may make other pairs
+/// unnecessary.
 const ROUND: usize = 256;
 
-/// Groups the files that show the same picture, by what [`inspect`](super::inspect()) told of them;
-/// blank pictures only where the files are the same. Groups are ordered by their first file. The
-/// outcome does not depend on `workers`. `progress` is called from any thread.
+/// Groups the files that show the same image, from the results of [`inspect`](super::inspect());
+/// blank images only if the files are equal. Groups are ordered by their first file. The result
+/// does not depend on `workers`. `progress` is called from any thread.
 #[must_use]
 pub fn copies(
     paths: &[&Path],
@@ -92,7 +92,7 @@ pub fn copies(
     let found =
         candidates(&thumbnails, workers, &|done| progress(CopyProgress::LookingUp { done, total }));
     let mut likely = likely_pairs(&found, &thumbnails, workers);
-    // The likeliest first: they join what need not be compared again.
+    // The likeliest pairs first: they join files that then need not be compared.
     likely.sort_by(|(left, left_fit), (right, right_fit)| {
         let places = |candidate: &Candidate| (candidate.whole, candidate.crop);
         right_fit
@@ -167,7 +167,7 @@ fn likely_pairs(
     found.iter().zip(fits).filter_map(|(&candidate, fit)| Some((candidate, fit?))).collect()
 }
 
-/// A file that has become unreadable meanwhile is no copy.
+/// If a file has become unreadable in the meantime, it is not a copy.
 fn agreement(
     paths: [&Path; 2],
     pair: &Candidate,
@@ -178,7 +178,7 @@ fn agreement(
     Some(compare(&whole.ok()?, &crop.ok()?, fit.margins, pair.is_mirrored))
 }
 
-/// Files that belong together, by union and find; a group's root is its first file.
+/// Groups of files, by union-find; a group's root is its first file.
 struct Groups {
     parents: Vec<usize>,
 }
@@ -209,7 +209,7 @@ mod tests {
     use std::path::PathBuf;
     use tempfile::TempDir;
 
-    /// Shop pictures of 28 x 28 pixels, grey on black, three kinds of clothes that resemble each
+    /// Shop images of 28 x 28 pixels, grey on black, of three kinds of clothes that resemble each
     /// other, sorted by name.
     fn clothes() -> Vec<PathBuf> {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/fashion/train");
@@ -245,7 +245,7 @@ mod tests {
             facts.iter().filter_map(|facts| facts.thumbnail.as_ref()).collect();
         let found = candidates(&thumbnails, 2, &|_| {});
         assert!(found.len() <= 16 * paths.len(), "{} candidates", found.len());
-        // Files are opened for these alone.
+        // Only these pairs' files are opened.
         let likely = likely_pairs(&found, &thumbnails, 2);
         assert!(likely.len() <= paths.len(), "{} of {} pairs", likely.len(), found.len());
 

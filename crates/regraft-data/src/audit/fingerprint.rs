@@ -1,54 +1,54 @@
-//! A perceptual hash of a picture and of all its slight crops.
+//! A perceptual hash of an image and of all its slight crops.
 //!
-//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (Zauner 2010,
-//! "Implementation and benchmarking of perceptual image hash functions", calls it pHash). A crop
-//! changes it, so a picture is looked up by the hashes of 25 windows of it: of every crop of up to
-//! a tenth at each edge, one lies within a fortieth at each edge. A mirrored picture needs no hash
-//! of its own: mirroring changes the sign of the odd horizontal frequencies.
+//! The hash is the signs of the 64 lowest frequencies of a discrete cosine transform (called pHash
+//! by Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"). A crop
+//! changes it, so an image is looked up by the hashes of 25 windows of it: for every crop of up to
+//! a tenth at each edge, one window is within a fortieth at each edge. A mirrored image needs no
+//! hash of its own, because mirroring only changes the sign of the odd horizontal frequencies.
 
 use std::f32::consts::PI;
 use std::sync::LazyLock;
 
 /// Side of the grey copy in pixels.
 pub const SIDE: usize = 64;
-/// Margins of the windows along one axis, at its two ends, as parts of its length. The first is the
+/// Margins of the windows at the two ends of an axis, as fractions of its length. The first is the
 /// whole axis.
 pub const MARGINS: [(f32, f32); 5] =
     [(0.0, 0.0), (0.025, 0.025), (0.025, 0.075), (0.075, 0.025), (0.075, 0.075)];
-/// Parts of a hash that tables are kept of, of 16 bits each.
+/// Chunks of a hash, of 16 bits each; there is one table for each.
 pub const CHUNKS: usize = 4;
-/// The least certain bits of a chunk, which a look-up tries both ways.
+/// The number of least certain bits of a chunk, which a look-up tries both ways.
 pub const UNCERTAIN: usize = 6;
 
-/// Frequencies along an axis that the hash may use: 0 to 9.
+/// Number of frequencies along an axis that the hash may use: 0 to 9.
 const FREQUENCIES: usize = 10;
 
-/// A grey copy `[SIDE, SIDE]` of a picture, whatever its shape.
+/// A grey copy `[SIDE, SIDE]` of an image, whatever its aspect ratio.
 #[derive(Clone, Debug)]
 pub struct Thumbnail {
     pub grey: Vec<u8>,
 }
 
-/// The hash of one window of a picture.
+/// The hash of one window of an image.
 #[derive(Clone, Debug)]
 pub struct WindowHash {
     pub hash: u64,
-    /// For each chunk its least certain bits: those whose frequency is weakest.
+    /// The least certain bits of each chunk: those with the weakest frequencies.
     pub uncertain: [[u8; UNCERTAIN]; CHUNKS],
 }
 
-/// The chunk of 16 bits that a table is kept of.
+/// A chunk of 16 bits of a hash.
 pub fn chunk(hash: u64, chunk: usize) -> usize {
     (hash >> (16 * chunk)) as usize & 0xFFFF
 }
 
-/// The hash of the same picture mirrored left to right.
+/// The hash of the same image mirrored left to right.
 pub fn mirrored(hash: u64) -> u64 {
     hash ^ TRANSFORM.odd
 }
 
 impl Thumbnail {
-    /// Standard deviation in levels.
+    /// Standard deviation, in levels.
     pub fn deviation(&self) -> f32 {
         let count = self.grey.len() as f32;
         let mean = self.grey.iter().map(|&level| f32::from(level)).sum::<f32>() / count;
@@ -56,13 +56,13 @@ impl Thumbnail {
             .sqrt()
     }
 
-    /// The hash of the whole picture.
+    /// The hash of the whole image.
     pub fn hash(&self) -> u64 {
         let transform = &*TRANSFORM;
         transform.hash(&transform.rows(&self.centred(), 0), (0, 0)).hash
     }
 
-    /// The hashes of all windows; the whole picture's is the first.
+    /// The hashes of all windows; the first is that of the whole image.
     pub fn window_hashes(&self) -> Vec<WindowHash> {
         let transform = &*TRANSFORM;
         let centred = self.centred();
@@ -82,10 +82,10 @@ impl Thumbnail {
     }
 }
 
-/// What the hashes of all pictures share.
+/// Tables that the hashes of all images share.
 struct Transform {
-    /// For each of [`MARGINS`] `[FREQUENCIES, SIDE]`: cosines over the window, zero outside,
-    /// without mean.
+    /// For each of [`MARGINS`] `[FREQUENCIES, SIDE]`: cosines over the window, zero outside, with
+    /// mean 0.
     cosines: Vec<Vec<f32>>,
     /// Horizontal and vertical frequency of each bit.
     frequencies: Vec<(usize, usize)>,
@@ -119,7 +119,7 @@ static TRANSFORM: LazyLock<Transform> = LazyLock::new(|| {
 fn cosines((before, after): (f32, f32)) -> Vec<f32> {
     let (start, length) = (before * SIDE as f32, (1.0 - before - after) * SIDE as f32);
     let end = start + length;
-    // How much of each pixel lies in the window.
+    // The fraction of each pixel that lies in the window.
     let covered: Vec<f32> = (0..SIDE)
         .map(|pixel| ((pixel as f32 + 1.0).min(end) - (pixel as f32).max(start)).clamp(0.0, 1.0))
         .collect();
@@ -179,7 +179,7 @@ impl Transform {
 mod tests {
     use super::*;
 
-    /// A smooth picture without symmetry.
+    /// A smooth image without symmetry.
     fn thumbnail(value: impl Fn(f32, f32) -> f32) -> Thumbnail {
         let at = |place: usize| (place % SIDE) as f32 / SIDE as f32;
         let grey = (0..SIDE * SIDE)

@@ -1,4 +1,4 @@
-//! One reading of each file: its hash, whether it decodes, and what is odd about it.
+//! Reads each file once for its hash, whether it decodes, and its oddities.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::decode::format::Format;
 use crate::decode::{DecodeError, DecodeOptions, DecodeReason, decode_bytes, file, is_turned};
 use crate::parallel;
 
-/// Pictures with a shorter short side are tiny, in pixels.
+/// Images with a shorter short side, in pixels, are tiny.
 pub const TINY_SIDE: u32 = 32;
-/// Pictures of more pixels are huge.
+/// Images with more pixels are huge.
 pub const HUGE_PIXELS: u64 = 50_000_000;
-/// Pictures whose long side is so many times the short one are extreme.
+/// Images whose long side is this many times the short one or more are extreme.
 pub const EXTREME_RATIO: f64 = 4.0;
-/// Pictures whose brightness varies by less are blank: a standard deviation, in levels of 255.
+/// Images whose brightness has a smaller standard deviation, in levels of 255, are blank.
 pub const BLANK_DEVIATION: f32 = 2.0;
 
-/// The short side of the pictures that are compared, in pixels: large JPEGs are decoded at a part
-/// of their size.
+/// The short side of the images that are compared, in pixels: large JPEGs are decoded at reduced
+/// size.
 pub(super) const LEAST_SIDE: u32 = 192;
 
-/// What is odd about a picture that can be read.
+/// An oddity of an image that can be read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Oddity {
     /// Its short side is below [`TINY_SIDE`].
@@ -34,54 +34,54 @@ pub enum Oddity {
         /// Height in pixels.
         height: u32,
     },
-    /// It has more than [`HUGE_PIXELS`].
+    /// It has more than [`HUGE_PIXELS`] pixels.
     Huge {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
-    /// One side is [`EXTREME_RATIO`] times the other.
+    /// One side is [`EXTREME_RATIO`] times the other or more.
     ExtremeRatio {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
-    /// It shows one colour.
+    /// It shows a single colour.
     Blank,
-    /// Its name says another format than its content.
+    /// Its extension does not match its content.
     WrongExtension {
-        /// What the name ends in.
+        /// The extension.
         extension: String,
         /// The format's name.
         format: &'static str,
     },
-    /// Its metadata turn or mirror it, which programs that do not read them miss.
+    /// Its metadata rotate or mirror it, which programs miss if they do not read the metadata.
     Turned,
-    /// It is a JPEG that is cut off or damaged, taken as far as it goes.
+    /// It is a JPEG that is truncated or damaged and was decoded as far as possible.
     Truncated,
 }
 
-/// What one reading of a file told.
+/// The findings from one reading of a file.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// SHA-256 of the file; `None` where the file could not be read at all.
+    /// SHA-256 of the file; `None` if the file could not be read.
     pub sha256: Option<[u8; 32]>,
-    /// Why it is no readable picture.
+    /// Why it is not a readable image.
     pub unreadable: Option<DecodeReason>,
-    /// What is odd about it.
+    /// Its oddities.
     pub oddities: Vec<Oddity>,
     pub(super) thumbnail: Option<Thumbnail>,
 }
 
-/// How pictures are decoded to be compared.
+/// How images are decoded for the comparison.
 pub(super) fn decode_options(options: &DecodeOptions) -> DecodeOptions {
     DecodeOptions { least_side: Some(LEAST_SIDE), ..*options }
 }
 
-/// Reads every file once on `workers` threads; what is told stands in the files' order. For each
-/// picture some 4 KiB are kept. `progress` is called from any of the threads, with the number of
+/// Reads every file once on `workers` threads; the findings are in the order of the files. About 4
+/// KiB are kept for each image. `progress` is called from any of the threads, with the number of
 /// files done.
 #[must_use]
 pub fn inspect(
@@ -95,7 +95,7 @@ pub fn inspect(
 }
 
 impl Facts {
-    /// The error of a file at `path` that cannot be read.
+    /// The error for a file at `path` that cannot be read.
     #[must_use]
     pub fn error(&self, path: &Path) -> Option<DecodeError> {
         self.unreadable.clone().map(|reason| DecodeError { path: path.to_path_buf(), reason })
@@ -144,7 +144,7 @@ fn size_oddities(width: u32, height: u32) -> Vec<Oddity> {
     found
 }
 
-/// A name without an extension, or with one that is no picture's, claims nothing.
+/// A name without an extension, or with an extension that is not an image's, claims nothing.
 fn wrong_extension(path: &Path, bytes: &[u8]) -> Option<Oddity> {
     let extension = path.extension()?.to_string_lossy().to_lowercase();
     let format = Format::of(bytes).ok()?;
@@ -165,7 +165,7 @@ fn wrong_extension(path: &Path, bytes: &[u8]) -> Option<Oddity> {
     (claimed != Some(format)).then(|| Oddity::WrongExtension { extension, format: format.name() })
 }
 
-/// A picture of another size, whatever its shape: `[side, side, 3]`.
+/// An image resized to `[side, side, 3]`, whatever its aspect ratio.
 pub(super) fn squashed(image: &RgbImage, side: usize) -> Vec<u8> {
     let (width, height) = (image.width as usize, image.height as usize);
     let mut pixels = vec![0; side * side * 3];

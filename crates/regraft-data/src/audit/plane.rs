@@ -1,18 +1,18 @@
-//! Square planes of grey or colour values: parts of them, their details, and how well two agree.
+//! Square planes of grey or colour values: parts of them, their details, and their correlation.
 
 use super::fingerprint::{SIDE, Thumbnail};
 
-/// The largest margin that is sought, as a part of a side.
+/// The largest margin of the search, as a fraction of a side.
 const MOST_MARGIN: f32 = 0.15;
-/// Sums that a correlation keeps beside each other, as one register holds them.
+/// Partial sums of a correlation, as many as one register holds.
 const LANES: usize = 8;
 
-/// How two pictures lie on each other.
+/// How two images lie on each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alignment {
-    /// Parts of the larger picture's sides that the crop lacks: left, right, top, bottom.
+    /// Fractions of the larger image's sides that the crop lacks: left, right, top, bottom.
     pub margins: [f32; 4],
-    /// Correlation of the pixels that both have.
+    /// Correlation of the pixels that both images have.
     pub correlation: f32,
 }
 
@@ -28,7 +28,7 @@ impl Plane {
         Self { side: SIDE, values: thumbnail.grey.iter().map(|&level| f32::from(level)).collect() }
     }
 
-    /// The part within the margins, mirrored or not, as `[side, side]`; linear between pixels.
+    /// The part within the margins, mirrored or not, as `[side, side]`; linear interpolation.
     pub fn part(&self, margins: [f32; 4], is_mirrored: bool, side: usize) -> Vec<f32> {
         let [left, right, top, bottom] = margins;
         let taps = |before: f32, after: f32, flipped: bool| -> Vec<(usize, usize, f32)> {
@@ -70,7 +70,7 @@ impl Plane {
         for &step in steps {
             loop {
                 let before = best.correlation;
-                // Single margins, and both of an axis together: a crop moved, or made larger.
+                // Single margins, and both of an axis together: the crop is moved or resized.
                 for moves in MOVES {
                     let mut margins = best.margins;
                     for (margin, direction) in margins.iter_mut().zip(moves) {
@@ -91,8 +91,8 @@ impl Plane {
         best
     }
 
-    /// What differs from the surroundings of `radius` pixels to each side, after the finest has
-    /// been smoothed away, where compression rages.
+    /// The difference from the surroundings of `radius` pixels to each side, after smoothing away
+    /// the finest details, where compression does most damage.
     pub fn details(&self, radius: usize) -> Self {
         let (fine, coarse) = (self.smoothed(1), self.smoothed(radius));
         Self {
@@ -107,8 +107,8 @@ impl Plane {
             .sqrt()
     }
 
-    /// The mean of the pixels up to `radius` away, along rows and columns; at the edges of those
-    /// that are there.
+    /// The mean of the pixels up to `radius` away, along rows and columns; at the edges, of the
+    /// pixels inside the plane.
     fn smoothed(&self, radius: usize) -> Vec<f32> {
         let side = self.side;
         let along = |values: &[f32], stride: usize, across: usize| {
@@ -147,8 +147,8 @@ const MOVES: [[f32; 4]; 16] = [
     [0.0, 0.0, -1.0, -1.0],
 ];
 
-/// Pearson's correlation; 0 where one side does not vary. Both are of the same length, a multiple
-/// of eight.
+/// Pearson's correlation; 0 if one side does not vary. Both have the same length, a multiple of
+/// eight.
 pub fn correlation(left: &[f32], right: &[f32]) -> f32 {
     let count = left.len() as f32;
     let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);

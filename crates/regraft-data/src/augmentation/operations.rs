@@ -1,43 +1,43 @@
-//! The operations of automatic augmentation, each as Pillow computes it when torchvision asks it
-//! to: nearest neighbours, black where nothing is.
+//! The operations of automatic augmentation, as Pillow computes them for torchvision: nearest
+//! neighbour, and black outside the image.
 
 use crate::RgbImage;
 
-/// One change of a picture.
+/// One change of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
-    /// None.
+    /// No change.
     Identity,
-    /// Rows are moved left by this many times their distance from the top.
+    /// Rows move left by this many times their distance from the top.
     ShearX(f64),
-    /// Columns are moved up by this many times their distance from the left.
+    /// Columns move up by this many times their distance from the left.
     ShearY(f64),
-    /// Everything is moved right by so many pixels.
+    /// Everything moves right by this many pixels.
     TranslateX(i32),
-    /// Everything is moved down by so many pixels.
+    /// Everything moves down by this many pixels.
     TranslateY(i32),
-    /// Everything is turned round the centre, counterclockwise, by so many degrees.
+    /// Everything rotates around the centre, counterclockwise, by this many degrees.
     Rotate(f64),
-    /// 0 is black, 1 the picture itself.
+    /// 0 is black, 1 the image itself.
     Brightness(f64),
-    /// 0 is grey, 1 the picture itself.
+    /// 0 is grey, 1 the image itself.
     Color(f64),
-    /// 0 is the mean grey, 1 the picture itself.
+    /// 0 is the mean grey, 1 the image itself.
     Contrast(f64),
-    /// 0 is a smoothed picture, 1 the picture itself.
+    /// 0 is a smoothed image, 1 the image itself.
     Sharpness(f64),
-    /// So many upper bits of each level stay.
+    /// This many upper bits of each level are kept.
     Posterize(u32),
-    /// Levels from this one on are inverted.
+    /// Levels from this one up are inverted.
     Solarize(f64),
-    /// Each channel is stretched over all levels.
+    /// Each channel is stretched to all levels.
     AutoContrast,
-    /// Each channel's histogram is made even.
+    /// Each channel's histogram is equalised.
     Equalize,
 }
 
 impl Operation {
-    /// The changed picture, of the same size.
+    /// The changed image, of the same size.
     #[must_use]
     pub fn apply(self, image: RgbImage) -> RgbImage {
         let (half_width, half_height) =
@@ -85,18 +85,18 @@ impl Operation {
     }
 }
 
-/// torchvision gives a shear as an angle, and takes the slope of that.
+/// torchvision passes a shear as an angle and takes the slope of that.
 fn as_an_angle(slope: f64) -> f64 {
     slope.atan().to_degrees().to_radians().tan()
 }
 
-/// Each pixel from the one that lies nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's
-/// fixed-point numbers of 16 fractional bits.
+/// Takes each pixel from the one nearest to `(a x + b y + c, d x + e y + f)`, in Pillow's
+/// fixed-point numbers with 16 fractional bits.
 fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6]) -> RgbImage {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let mut moved = RgbImage::filled(image.width, image.height, [0; 3]);
     let (width, height) = (image.width as usize, image.height as usize);
-    // A pixel is where its centre is.
+    // A pixel's position is that of its centre.
     let (mut row_x, mut row_y) = (fixed(c + a * 0.5 + b * 0.5), fixed(f + d * 0.5 + e * 0.5));
     for row in moved.pixels.chunks_exact_mut(width * 3) {
         let (mut x, mut y) = (row_x, row_y);
@@ -118,8 +118,8 @@ fn affine(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6]) -> RgbImage {
     moved
 }
 
-/// Between what `other` makes of a pixel (0) and the pixel itself (1), or beyond. Pixels come in
-/// order.
+/// Interpolates between `other` of a pixel (factor 0) and the pixel itself (factor 1), or
+/// extrapolates. Pixels come in order.
 fn blend(mut image: RgbImage, factor: f64, mut other: impl FnMut([u8; 3]) -> [u8; 3]) -> RgbImage {
     let factor = factor as f32;
     if factor == 1.0 {
@@ -128,7 +128,7 @@ fn blend(mut image: RgbImage, factor: f64, mut other: impl FnMut([u8; 3]) -> [u8
     for pixel in image.pixels.as_chunks_mut::<3>().0 {
         let from = other(*pixel);
         for (level, from) in pixel.iter_mut().zip(from) {
-            // `as` cuts off the fraction, and what lies outside the levels.
+            // `as` truncates the fraction and clamps to the range of levels.
             *level = (f32::from(from) + factor * (f32::from(*level) - f32::from(from))) as u8;
         }
     }
@@ -147,8 +147,8 @@ fn mean_luma(image: &RgbImage) -> u8 {
     (sum as f64 / pixels.len().max(1) as f64 + 0.5) as u8
 }
 
-/// Pillow's filter `SMOOTH`: each pixel five times and its eight neighbours once. Pixels at the
-/// edge stay.
+/// Pillow's filter `SMOOTH`: each pixel counts five times and its eight neighbours once. Pixels at
+/// the edge stay unchanged.
 fn smoothed(image: &RgbImage) -> RgbImage {
     let (width, height) = (image.width as usize, image.height as usize);
     let mut smooth = image.clone();
@@ -172,8 +172,8 @@ fn per_level(mut image: RgbImage, change: impl Fn(u8) -> u8) -> RgbImage {
     image
 }
 
-/// Replaces levels by a table that `table` makes of each channel's histogram; none leaves the
-/// channel as it is.
+/// Replaces levels by a table that `table` computes from each channel's histogram; `None` leaves
+/// the channel unchanged.
 fn per_channel(mut image: RgbImage, table: impl Fn(&[u32; 256]) -> Option<[u8; 256]>) -> RgbImage {
     for channel in 0..3 {
         let mut histogram = [0_u32; 256];

@@ -1,47 +1,47 @@
-//! Which operations a picture goes through: TrivialAugment (Müller and Hutter 2021) and RandAugment
+//! Draws the operations for an image: TrivialAugment (Müller and Hutter 2021) and RandAugment
 //! (Cubuk et al. 2020), in torchvision's form and with its defaults.
 
 use super::operations::Operation;
 use regraft_base::random::Draws;
 
-/// Operations that are drawn from.
+/// Number of operations to draw from.
 pub const OPERATIONS: u32 = 14;
-/// Strengths of each operation.
+/// Number of strengths of each operation.
 pub const STRENGTHS: u32 = 31;
-/// Operations of RandAugment, one after the other.
+/// Number of operations of RandAugment, applied one after the other.
 pub const RAND_AUGMENT_OPERATIONS: u32 = 2;
 /// The strength of RandAugment.
 pub const RAND_AUGMENT_STRENGTH: u32 = 9;
 
-/// How strong operations can be.
+/// The range of the operations' strengths.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The largest shear, as a slope.
     pub shear: f32,
     /// The largest shift, in pixels.
     pub translate: f32,
-    /// The largest turn, in degrees.
+    /// The largest rotation, in degrees.
     pub rotate: f32,
-    /// How far brightness, colour, contrast and sharpness can be from 1.
+    /// The largest distance of brightness, colour, contrast and sharpness from 1.
     pub enhance: f32,
-    /// The most bits that are taken away.
+    /// The most bits that are removed.
     pub posterize: f32,
 }
 
 impl Range {
-    /// TrivialAugment's, which torchvision calls `TrivialAugmentWide`.
+    /// The range of TrivialAugment, which torchvision calls `TrivialAugmentWide`.
     pub const TRIVIAL: Self =
         Self { shear: 0.99, translate: 32.0, rotate: 135.0, enhance: 0.99, posterize: 6.0 };
 
-    /// RandAugment's for square pictures of so many pixels a side.
+    /// The range of RandAugment for square images with this many pixels a side.
     #[must_use]
     pub fn rand(side: u32) -> Self {
         let translate = (150.0 / 331.0 * f64::from(side)) as f32;
         Self { shear: 0.3, translate, rotate: 30.0, enhance: 0.9, posterize: 4.0 }
     }
 
-    /// The operation of a number below [`OPERATIONS`] with a strength below [`STRENGTHS`]; for
-    /// those that have a direction, in the other one where `negative` says so.
+    /// The operation with a number below [`OPERATIONS`] and a strength below [`STRENGTHS`]. If it
+    /// has a direction, `negative` reverses it.
     #[must_use]
     pub fn operation(&self, number: u32, strength: u32, negative: bool) -> Operation {
         let signed = |largest: f32| {
@@ -70,7 +70,7 @@ impl Range {
         }
     }
 
-    /// Draws an operation; the direction takes a draw for those alone that have one.
+    /// Draws an operation; only operations with a direction draw the direction.
     fn draw(&self, strength: impl Fn(&mut Draws) -> u32, draws: &mut Draws) -> Operation {
         let number = draws.below(OPERATIONS);
         let strength = if (1..=11).contains(&number) { strength(draws) } else { 0 };
@@ -85,13 +85,13 @@ pub fn trivial_augment(draws: &mut Draws) -> Operation {
     Range::TRIVIAL.draw(|draws| draws.below(STRENGTHS), draws)
 }
 
-/// RandAugment for square pictures of so many pixels a side: two operations of one strength.
+/// RandAugment for square images with this many pixels a side: two operations of one strength.
 #[must_use]
 pub fn rand_augment(side: u32, draws: &mut Draws) -> [Operation; RAND_AUGMENT_OPERATIONS as usize] {
     std::array::from_fn(|_| Range::rand(side).draw(|_| RAND_AUGMENT_STRENGTH, draws))
 }
 
-/// One of [`STRENGTHS`] numbers at equal distances, as `torch.linspace` has them.
+/// One of [`STRENGTHS`] evenly spaced numbers, as in `torch.linspace`.
 fn spaced(first: f32, last: f32, place: u32) -> f32 {
     let step = (last - first) / (STRENGTHS - 1) as f32;
     if place < STRENGTHS / 2 {

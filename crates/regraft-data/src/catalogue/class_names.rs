@@ -1,4 +1,4 @@
-//! Class names: one Unicode form for all, and what is said about names that mislead.
+//! Class names: one Unicode form for all, and notes about misleading names.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use unicode_normalization::UnicodeNormalization;
 
 /// A class name in Unicode's composed form (NFC), in which names are stored and compared.
 ///
-/// macOS writes file names decomposed (NFD), also into ZIP archives, so the same `é` may come as
-/// one character or as two. The two are one name by the Unicode standard (UAX #15).
+/// macOS decomposes file names (NFD), in ZIP archives too, so the same `é` may be one character or
+/// two. By the Unicode standard (UAX #15) the two are the same name.
 #[must_use]
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// Groups of names listed in a note.
+/// Number of groups of names that a note lists.
 const LISTED: usize = 5;
 
-/// Names of different classes that a reader may take for one.
+/// A note about names of different classes that a reader may mistake for each other.
 pub(super) fn similar_note(classes: &[String]) -> Option<String> {
     let mut alike: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for class in classes {
@@ -43,9 +43,9 @@ pub(super) fn similar_note(classes: &[String]) -> Option<String> {
     ))
 }
 
-/// A name without what is easily overlooked: letter case, blanks, `_` and `-`, and Unicode's
-/// compatibility forms (NFKC), such as fullwidth letters. Between two digits a separator counts:
-/// `1-2` is not `12`; nor is `-1` the same as `1`.
+/// A name without the features that are easily overlooked: letter case, blanks, `_` and `-`, and
+/// Unicode's compatibility forms (NFKC) such as fullwidth letters. Between two digits a separator
+/// counts: `1-2` is not `12`, and `-1` is not `1`.
 fn skeleton(name: &str) -> String {
     let is_blank = |letter: char| {
         letter.is_whitespace() || matches!(letter, '_' | '\u{200b}'..='\u{200d}' | '\u{feff}')
@@ -68,11 +68,11 @@ fn skeleton(name: &str) -> String {
         skeleton.push(letter);
         separated = false;
     }
-    // Trailing separators count if nothing else is left.
+    // If a name consists of separators, they count.
     if skeleton.is_empty() { name.to_owned() } else { skeleton }
 }
 
-/// Names that are numbers invite the thought that they are the indices of the model's outputs,
+/// A note for names that are numbers: readers may take them for the indices of the model's outputs,
 /// which they are not.
 pub(super) fn numbers_note(classes: &[String]) -> Option<String> {
     const SHOWN: usize = 20;

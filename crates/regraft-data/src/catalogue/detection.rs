@@ -11,12 +11,12 @@ use crate::split_name::Split;
 const BOXES: [&str; 4] = ["annotations", "annotation", "labels", "bboxes"];
 /// Folders of images beside them, in lower case.
 const IMAGES: [&str; 5] = ["images", "image", "imgs", "img", "jpegimages"];
-/// The extension of a file of boxes, and who writes it.
+/// The extension of a file of boxes, and the program that writes it.
 const WRITERS: [(&str, &str); 3] = [("txt", "YOLO"), ("xml", "Pascal VOC"), ("json", "COCO")];
 
-/// Refuses a folder that is laid out for object detection: folders of boxes beside those of images
-/// or of splits (`images/train/` and `labels/train/`), or in the splits (`train/images/` and
-/// `train/labels/`).
+/// Refuses a folder that is laid out for object detection: folders of boxes beside folders of
+/// images or of splits (`images/train/` and `labels/train/`), or inside the splits (`train/images/`
+/// and `train/labels/`).
 pub fn refuse(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
     refuse_one(folder, entries)?;
     for split in
@@ -47,7 +47,7 @@ fn refuse_one(folder: &Path, entries: &Entries) -> Result<(), CatalogueError> {
     Ok(())
 }
 
-/// A file of boxes in a folder, or in folders in it.
+/// A file of boxes in a folder or in its subfolders.
 fn box_file_in(folder: &Path, depth: usize) -> Option<(PathBuf, &'static str)> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
@@ -64,14 +64,15 @@ fn box_file_in(folder: &Path, depth: usize) -> Option<(PathBuf, &'static str)> {
     })
 }
 
-/// Refuses a folder of images if files of boxes lie beside them.
+/// Refuses a folder of images that has files of boxes beside them.
 pub fn refuse_images(folder: &Path) -> Result<(), CatalogueError> {
     let beside = |image: &PathBuf| {
         let files =
             WRITERS.iter().map(|&(extension, writer)| (image.with_extension(extension), writer));
         files.into_iter().find(|(file, _)| file.is_file())
     };
-    // Whoever writes a file for each image wrote one for most of them.
+    // If a program writes a file of boxes for each image, most images have one, so a hundred files
+    // are enough.
     match folder::peek(folder)?.files.iter().take(100).find_map(beside) {
         Some((file, writer)) => {
             Err(CatalogueError::Detection { path: folder.to_path_buf(), file, writer })

@@ -1,4 +1,4 @@
-//! Leaving pictures out by a list.
+//! Leaves out the images that a list names.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use super::{Catalogue, CatalogueError};
 use crate::shown::shown;
 use crate::table;
 
-/// Leaves out the pictures that a list names, as a path from the current folder, from the list's
-/// own or from the data folder. Links are followed on both sides, so that it does not matter how a
+/// Leaves out the images that a list names by a path from the current folder, from the list's
+/// folder or from the data folder. Links are resolved on both sides, so it does not matter how a
 /// path is written.
 pub fn leave_out(
     catalogue: &mut Catalogue,
@@ -18,7 +18,7 @@ pub fn leave_out(
     let table = table::read(list)?;
     let rows = table.rows;
     catalogue.notes.extend(table.notes);
-    // Each file that a row may mean, with the row's place.
+    // Each file that a row may mean, with the row's index.
     let mut meant: HashMap<PathBuf, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
         for folder in [data, list.parent().unwrap_or(Path::new("")), Path::new("")] {

@@ -1,4 +1,4 @@
-//! Catalogues out of folders.
+//! Makes catalogues from folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn ignore_beside(entries: Entries, parts: &[Part], walk: &mut Walk<'_>) {
     outside.for_each(|path| walk.ignore(path, BESIDE));
 }
 
-/// Says which folder is which split, unless all have the usual names.
+/// A note that tells which folder is which split, unless all have the usual names.
 fn parts_note(parts: &[Part]) -> Option<String> {
     let plain = |part: &Part| {
         let name = folder::lossy_name(&part.named);
@@ -143,7 +143,7 @@ fn list_part(
     walk: &mut Walk<'_>,
 ) -> Result<Labelled, CatalogueError> {
     let mut folder = part.named.clone();
-    // What is ignored on the way down to the folder that holds the classes.
+    // Entries that are ignored on the way down to the folder that holds the classes.
     while folder != part.folder {
         let Some(inner) = walk.list(&folder)?.folders.pop() else { break };
         folder = inner;
@@ -184,7 +184,7 @@ fn list_table(
     Ok(labelled)
 }
 
-/// A class with its folders: more than one if their names differ in Unicode form alone.
+/// A class with its folders; it has more than one if their names differ only in Unicode form.
 #[derive(Default)]
 struct Class {
     folders: Vec<PathBuf>,
@@ -195,7 +195,7 @@ struct Class {
     inner: Vec<String>,
 }
 
-/// Reads each folder as a class. An empty one is an error in training, and a note in scoring.
+/// Reads each folder as a class. An empty folder is an error in training and a note in scoring.
 fn list_classes(
     folder: &Path,
     entries: Entries,
@@ -276,8 +276,8 @@ fn into_catalogue(labelled: Labelled) -> Catalogue {
     Catalogue { train: samples, notes, ..Catalogue::empty(names) }
 }
 
-/// The folders directly in a class folder that hold files, of files sorted by the bytes of their
-/// paths.
+/// The folders directly in a class folder that hold files. The files are sorted by the bytes of
+/// their paths.
 fn inner_folders(class_folder: &Path, files: &[PathBuf]) -> Vec<String> {
     let start = class_folder.as_os_str().len();
     let mut names: Vec<String> = Vec::new();
@@ -296,7 +296,7 @@ fn inner_folders(class_folder: &Path, files: &[PathBuf]) -> Vec<String> {
     names
 }
 
-/// `cat/train/`, `cat/test/`: training on both would be training on the test set.
+/// Refuses `cat/train/` and `cat/test/`: training on both would be training on the test set.
 fn refuse_splits_inside(class_folder: &Path, names: &[String]) -> Result<(), CatalogueError> {
     let splits = Split::of_all(names);
     let is_other = |split: &Option<Split>| split.is_some_and(|split| split != Split::Train);
@@ -312,8 +312,8 @@ fn refuse_splits_inside(class_folder: &Path, names: &[String]) -> Result<(), Cat
     Ok(())
 }
 
-/// Splits of names that nobody can know (`fold1`, or another language) all hold the same class
-/// folders.
+/// A note if all folders hold the same class folders, because they may be splits with unknown names
+/// (`fold1`, or another language).
 fn same_folders_note(classes: &BTreeMap<String, Class>) -> Option<String> {
     let same = &classes.values().next()?.inner;
     if same.len() < 2 || classes.values().any(|class| class.direct || class.inner != *same) {
@@ -328,7 +328,7 @@ fn same_folders_note(classes: &BTreeMap<String, Class>) -> Option<String> {
     ))
 }
 
-/// Says that names were composed, and names the folders that became one class.
+/// A note that names were composed, which lists the folders that became one class.
 fn unicode_note(classes: &BTreeMap<String, Class>, decomposed: usize) -> Option<String> {
     if decomposed == 0 {
         return None;

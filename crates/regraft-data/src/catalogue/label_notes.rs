@@ -1,14 +1,15 @@
-//! Labels of a table that may not mean what they say: numbers written in two ways, and words that
-//! stand for a missing value. (`class_names` tells words written in two ways, also of folders.)
+//! Notes on labels of a table that may not mean what they say: numbers written in two ways, and
+//! words for a missing value. (`class_names` has the notes on words written in two ways, for
+//! folders too.)
 
 use crate::shown::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Pairs of labels that a note names.
+/// Number of pairs of labels that a note lists.
 const SHOWN: usize = 5;
 
-/// Why a label is a missing value rather than a class: no class has such a name.
+/// The reason if a label is a missing value rather than a class: no class has such a name.
 pub fn missing(label: &str) -> Option<&'static str> {
     match label.to_lowercase().as_str() {
         "nan" | "<na>" | "#n/a" => {
@@ -18,8 +19,8 @@ pub fn missing(label: &str) -> Option<&'static str> {
     }
 }
 
-/// Notes on labels, a sentence each. They stay classes of their own, since no program knows what
-/// was meant.
+/// Notes on labels, one sentence each. The labels stay separate classes, because a program cannot
+/// know which of them were meant to be the same.
 pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String> {
     let labels: BTreeSet<&str> = labels.collect();
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -55,8 +56,7 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
         labels.iter().filter(may_be_absent).map(|label| format!("{label:?}")).collect();
     if !absent.is_empty() {
         notes.push(format!(
-            "{table}: {} is a class of its own. If it stands for a missing label, remove its \
-             lines.",
+            "{table}: {} is a class of its own. If it means a missing label, remove its lines.",
             absent.join(" and ")
         ));
     }
@@ -70,14 +70,14 @@ pub fn of<'a>(table: &Path, labels: impl Iterator<Item = &'a str>) -> Vec<String
         notes.push(format!(
             "{table}: these labels look like several classes joined, but each is a class of its \
              own: {}{more}. Each image has \
-             exactly one class; labels of several classes are not supported.",
+             exactly one class; images with several labels are not supported.",
             joined[..joined.len().min(SHOWN)].join(", ")
         ));
     }
     notes
 }
 
-/// Labels such as `cat|dog`, each part of which occurs in another label too, alone or joined.
+/// Labels such as `cat|dog` whose parts all occur in other labels, alone or joined.
 fn joined<'a>(labels: &BTreeSet<&'a str>) -> Vec<&'a str> {
     let parts = |label: &'a str| {
         label
@@ -97,12 +97,11 @@ fn joined<'a>(labels: &BTreeSet<&'a str>) -> Vec<&'a str> {
     labels.iter().copied().filter(is_joined).collect()
 }
 
-/// A label's value if it is a number, in one way of writing it.
+/// A number that is a label in canonical form; `None` if the label is not a number.
 fn value(label: &str) -> Option<String> {
     let label = label.trim();
     let is_number = label.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number: f64 = label.parse().ok().filter(|_| is_number)?;
-    // Above, different whole numbers may have the same value. Adding zero makes one of the two
-    // zeros.
+    // Larger integers may have the same value as another one. Adding zero turns -0 into 0.
     (number.abs() < 2f64.powi(53)).then(|| format!("{}", number + 0.0))
 }

@@ -1,4 +1,4 @@
-//! What the folders in a data folder are: classes, or splits that hold the classes.
+//! Decides whether the folders in a data folder are classes or splits that hold the classes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use crate::folder::{self, Entries, Walk};
 use crate::shown::shown;
 use crate::split_name::{Split, is_filler};
 
-/// What a folder is listed for.
+/// The purpose of listing a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To train: there must be a training set of at least two classes.
+    /// To train, which needs a training set of at least two classes.
     Train,
-    /// To score a model, whose classes say later whether `train` is one of them.
+    /// To score a model, whose classes decide later whether `train` is one of them.
     Score,
 }
 
-/// A data folder, once its layout is known.
+/// A data folder whose layout is known.
 #[derive(Debug)]
 pub struct DataFolder {
     /// The data folder, or the only folder in it.
     pub folder: PathBuf,
     /// The folders and files in it.
     pub entries: Entries,
-    /// What they are.
+    /// Its layout.
     pub kind: Kind,
 }
 
@@ -34,14 +34,14 @@ pub enum Kind {
     Table(PathBuf),
     /// Each folder is a class.
     Classes,
-    /// Folders are splits, at most one of a kind.
+    /// Folders are splits, at most one of each kind.
     Splits(Vec<Part>),
 }
 
 /// A folder that is a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which one.
+    /// The split.
     pub split: Split,
     /// The folder in the data folder.
     pub named: PathBuf,
@@ -60,11 +60,11 @@ enum Content {
     Nothing,
 }
 
-/// The most nested wrapping folders that are opened. More must be a mistake, such as links in a
-/// ring.
+/// The most nested wrapping folders that are opened. More must be a mistake, such as a cycle of
+/// links.
 const MAX_WRAPPERS: usize = 16;
 
-/// Finds out how a data folder is laid out. What a user may want to know of it goes to `notes`.
+/// Finds out how a data folder is laid out, and adds notes for the user to `notes`.
 pub fn find(
     data: &Path,
     purpose: Purpose,
@@ -94,7 +94,7 @@ pub fn find(
     Err(CatalogueError::TooDeep { path: folder })
 }
 
-/// The only folder in a data folder, if that is the data folder proper.
+/// The only folder in a data folder, if it is the actual data folder.
 fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, CatalogueError> {
     let ([only], []) = (&entries.folders[..], &entries.files[..]) else { return Ok(None) };
     if Split::of(&folder::lossy_name(only)).is_some() {
@@ -103,10 +103,10 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
     let inner = folder::peek(only)?;
     let opens = match purpose {
         _ if metadata::table_in(only, &inner, &mut Vec::new())?.is_some() => true,
-        // One folder is no class to train: there must be two.
+        // One folder cannot be a class, because training needs two.
         Purpose::Train => inner.files.is_empty() && !inner.folders.is_empty(),
-        // One folder may well be the only class that is scored, unless its folders are splits or
-        // its name says nothing.
+        // A single folder may be the only class to score, unless its folders are splits or its name
+        // says nothing.
         Purpose::Score => {
             let parts =
                 named_splits(&inner.folders).into_iter().map(|(split, folder)| part(split, folder));
@@ -122,7 +122,7 @@ fn wrapped(entries: &Entries, purpose: Purpose) -> Result<Option<PathBuf>, Catal
     Ok(opens.then(|| only.clone()))
 }
 
-/// The folders among some whose names are splits, in order.
+/// The folders whose names are splits, in order.
 fn named_splits(folders: &[PathBuf]) -> Vec<(Split, &PathBuf)> {
     let names: Vec<String> = folders.iter().map(|folder| folder::lossy_name(folder)).collect();
     Split::of_all(&names)
@@ -132,15 +132,16 @@ fn named_splits(folders: &[PathBuf]) -> Vec<(Split, &PathBuf)> {
         .collect()
 }
 
-/// Whether all folders are called as splits, so that they can hardly be classes.
+/// Whether all folders have names of splits, so that they can hardly be classes.
 pub fn all_are_splits(folders: &[PathBuf]) -> bool {
     !folders.is_empty() && named_splits(folders).len() == folders.len()
 }
 
 /// The splits of a data folder; `None` if its folders are classes.
 ///
-/// A vehicle data set has a class `train`, so a name alone does not decide. What is inside the
-/// folder and beside it does. If both readings remain, the user must rename a folder.
+/// A vehicle data set has a class `train`, so a name alone does not decide. The content of the
+/// folder and of its neighbours does. If both readings remain possible, the user must rename a
+/// folder.
 fn recognise(
     data: &Path,
     entries: &Entries,
@@ -187,7 +188,7 @@ fn recognise(
             (true, Purpose::Train) => {
                 Err(CatalogueError::NoTrain { path: data.to_path_buf(), found: names_of(&parts) })
             }
-            // An empty class folder, which is refused as such.
+            // An empty class folder, which is refused later.
             (false, _) if parts.iter().all(|part| part.content == Content::Nothing) => Ok(None),
             (false, _) => Err(ambiguous(&parts[0], others)),
         };
@@ -205,16 +206,16 @@ fn recognise(
         }
         (Content::Images, false) => Err(ambiguous(train, others)),
         (Content::Images, true) if purpose == Purpose::Train => Err(unlabelled(&train.folder)?),
-        // An empty class folder, which is refused as such.
+        // An empty class folder, which is refused later.
         (Content::Nothing, false) if alone => Ok(None),
         _ => Ok(Some(parts)),
     }
 }
 
-/// Opens a folder that is alone in a split and holds folders alone, as in `train/images/<class>/`.
-/// In the training set one class is none, so that folder is no class. In the other splits a class
-/// may be alone: the folder is opened unless it has the name of a class of the training set. If
-/// there is no training set, its name must say nothing, as `images` does.
+/// Opens a folder that is alone in a split and holds only folders, as in `train/images/<class>/`. A
+/// training set needs more than one class, so there that folder is not a class. In the other splits
+/// a class may be alone, so the folder is opened unless the training set has a class of its name.
+/// If there is no training set, the folder's name must be one that says nothing, such as `images`.
 fn open_wrappers(parts: &mut [Part]) -> Result<(), CatalogueError> {
     let is_train = |part: &&mut Part| part.split == Split::Train;
     let mut classes = None;
@@ -250,7 +251,7 @@ fn open_wrapper(part: &mut Part, is_no_class: &dyn Fn(&str) -> bool) -> Result<(
     Ok(())
 }
 
-/// The folder that is alone in a split and holds folders alone.
+/// The folder that is alone in a split and holds only folders.
 fn wrapper_in(folder: &Path) -> Result<Option<PathBuf>, CatalogueError> {
     let entries = folder::peek(folder)?;
     let ([only], []) = (&entries.folders[..], &entries.files[..]) else { return Ok(None) };
@@ -265,13 +266,13 @@ fn wrapper_in(folder: &Path) -> Result<Option<PathBuf>, CatalogueError> {
     Ok(is_wrapper.then(|| only.clone()))
 }
 
-/// The names of parts, in words.
+/// The names of splits, in words.
 pub fn names_of(parts: &[Part]) -> String {
     parts.iter().map(|part| folder::lossy_name(&part.named)).collect::<Vec<_>>().join(" and ")
 }
 
-/// A folder called as a split, with what is in it. Some archives hold a folder of the same name in
-/// each: `seg_train/seg_train/`.
+/// A folder with the name of a split, and its content. Some archives nest a folder of the same name
+/// in each: `seg_train/seg_train/`.
 fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
     let mut folder = named.to_path_buf();
     let mut entries = folder::peek(&folder)?;
@@ -298,7 +299,8 @@ fn part(split: Split, named: &Path) -> Result<Part, CatalogueError> {
     Ok(Part { split, named: named.to_path_buf(), folder, content })
 }
 
-/// The error for a folder of images without class folders, with what their names suggest.
+/// The error for a folder of images without class folders, with classes that the file names
+/// suggest.
 pub fn unlabelled(folder: &Path) -> Result<CatalogueError, CatalogueError> {
     let files = folder::peek(folder)?.files;
     detection::refuse_images(folder)?;
@@ -309,7 +311,8 @@ pub fn unlabelled(folder: &Path) -> Result<CatalogueError, CatalogueError> {
         .chunk_by(|left, right| left == right)
         .map(|group| (group[0].clone(), group.len()))
         .collect();
-    // As in `cat.0.jpg`, `dog.1.jpg`. Names of one word alone, or a word each, say nothing.
+    // As in `cat.0.jpg`, `dog.1.jpg`. If all names start with the same word, or each with another,
+    // they suggest no classes.
     let tells = (2..=20).contains(&counts.len())
         && counts.iter().all(|(word, count)| !word.is_empty() && *count > 1);
     let starts =

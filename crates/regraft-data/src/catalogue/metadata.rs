@@ -10,15 +10,15 @@ use crate::shown::shown;
 use crate::split_name::Split;
 use crate::table::{self, METADATA_NAMES, Row};
 
-/// The table in a folder that labels its images, if one does. A table without a column of labels
-/// (captions, boxes) does not. A note says so if such a table is broken and lies beside folders,
-/// which may be classes.
+/// The table in a folder that labels its images, if there is one. A table without a label column
+/// (captions, boxes) does not count. If such a table is broken and lies beside folders, which may
+/// be classes, a note says so.
 ///
 /// # Errors
 ///
-/// If a table with columns of paths and labels cannot be used, whatever lies beside it: to read the
-/// folders' names instead would change the labels. Without folders beside it, any broken table is
-/// an error.
+/// If a table with columns of paths and labels cannot be used, whether or not there are folders
+/// beside it: reading the folders' names instead would change the labels. Without folders beside
+/// it, any broken table is an error.
 pub fn table_in(
     folder: &Path,
     entries: &Entries,
@@ -47,8 +47,8 @@ pub fn table_in(
     Ok(found)
 }
 
-/// The split that each row's path says: Hugging Face takes it from the first folder
-/// (`train/0001.png`). The folders are seen together, as those of a data folder are.
+/// The split from each row's path: like Hugging Face, from the first folder (`train/0001.png`). The
+/// folders are judged together, like those of a data folder.
 pub fn splits_of_paths(rows: &[Row]) -> Vec<Option<Split>> {
     let firsts: Vec<Option<&str>> = rows.iter().map(|row| first_folder(&row.path)).collect();
     let distinct: BTreeSet<&str> = firsts.iter().copied().flatten().collect();
@@ -58,14 +58,15 @@ pub fn splits_of_paths(rows: &[Row]) -> Vec<Option<Split>> {
     firsts.into_iter().map(|first| splits.get(first?).copied().flatten()).collect()
 }
 
-/// The first folder in a path that is not a file's name alone.
+/// The first folder of a path; `None` if the path is only a file name.
 fn first_folder(path: &str) -> Option<&str> {
     let mut names = path.split(['/', '\\']).filter(|name| !name.is_empty() && *name != ".");
     let first = names.next()?;
     names.next().map(|_| first)
 }
 
-/// Notes what a table leaves out: images that it does not name, and the names of class folders.
+/// Adds notes on what a table leaves out: images that it does not list, and the names of class
+/// folders.
 pub fn note_rest<'a>(
     folder: &Path,
     table: &Path,
@@ -79,7 +80,7 @@ pub fn note_rest<'a>(
     let named: HashSet<PathBuf> = samples.map(|sample| plain(&sample.path)).collect();
     for file in walk.files_below(folder)? {
         if !named.contains(&plain(&file)) {
-            walk.ignore(file, "not in the table that labels its folder");
+            walk.ignore(file, "not listed in the table that labels its folder");
         }
     }
     walk.uses(table);

@@ -1,4 +1,4 @@
-//! Holding out part of the training set.
+//! Holds out part of the training set.
 
 use regraft_base::random::{Draws, Purpose};
 
@@ -13,7 +13,7 @@ pub const TRAIN_FRACTION: f64 = 0.1;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SplitOptions {
     /// The fraction of each class that is held out, from 0 (train on every image) to below 1. By
-    /// default 0.2 of class folders that lie directly in the data folder, and 0.1 of `train`.
+    /// default 0.2 if class folders lie directly in the data folder, and 0.1 of `train`.
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: u64,
@@ -35,7 +35,7 @@ impl SplitOptions {
     }
 }
 
-/// Moves a stratified part of `train` to `validation`, and says so in the notes.
+/// Moves a stratified part of `train` to `validation`, and adds a note.
 pub fn hold_out(
     catalogue: &mut Catalogue,
     default_fraction: f64,
@@ -81,8 +81,8 @@ pub fn hold_out(
     ));
 }
 
-/// Which pictures of one class are held out: the fraction rounded, at least one, but never the only
-/// one.
+/// Which images of one class are held out: the rounded fraction, at least one, but never the only
+/// image.
 fn choose(samples: &[Sample], fraction: f64, seed: u64) -> Vec<bool> {
     let count = ((samples.len() as f64 * fraction).round() as usize).max(1).min(samples.len() - 1);
     let mut order: Vec<usize> = (0..samples.len()).collect();

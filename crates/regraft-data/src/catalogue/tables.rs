@@ -1,4 +1,4 @@
-//! Catalogues out of tables.
+//! Makes catalogues from tables.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub fn no_splits(rows: &[Row]) -> Vec<Option<Split>> {
     vec![None; rows.len()]
 }
 
-/// A table's pictures as a data folder.
+/// A table's images as a data folder.
 pub fn train(
     table: &Path,
     splits_of: &SplitsOf<'_>,
@@ -84,7 +84,7 @@ pub fn train(
     Ok((catalogue, layout))
 }
 
-/// A table's pictures to be scored.
+/// A table's images for scoring.
 pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, CatalogueError> {
     let mut notes = Vec::new();
     let mut rows = labelled_rows(table, splits_of, &mut notes)?;
@@ -124,8 +124,7 @@ pub fn labelled(table: &Path, splits_of: &SplitsOf<'_>) -> Result<Labelled, Cata
     Ok(Labelled { names, origins, lines, samples, ignored: Vec::new(), notes })
 }
 
-/// The lines with their labels. Of lines that repeat another one counts; those that contradict
-/// another are an error.
+/// The lines with their labels. Of repeated lines one counts; contradictory lines are an error.
 fn labelled_rows(
     table: &Path,
     splits_of: &SplitsOf<'_>,
@@ -205,7 +204,7 @@ fn places(names: &[String]) -> HashMap<String, u32> {
     names.iter().cloned().zip(0..).collect()
 }
 
-/// The order of folders: by class, then by path in byte order.
+/// The order of the lists: by class, then by path in byte order.
 fn sort(samples: &mut [Sample]) {
     samples.sort_by(|left, right| {
         let bytes = |sample: &Sample| sample.path.as_os_str().as_encoded_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Windows and OS/2 bitmaps, as Pillow reads them. The frames of icons are bitmaps as well.
+//! Windows and OS/2 bitmaps, as Pillow reads them. The frames of icons are bitmaps too.
 
 use super::directory::Order;
 use super::{DecodeReason, check_size, convert};
@@ -6,7 +6,7 @@ use crate::RgbImage;
 
 /// The lengths of all known headers: OS/2 1 and 2, Windows 3, and its later versions.
 pub const HEADERS: [u32; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
-/// Bytes of the header of a file, before that of its bitmap.
+/// Bytes of the file header, which precedes the bitmap's header.
 const FILE_HEADER: usize = 14;
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
@@ -22,7 +22,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     Ok(RgbImage { width: bitmap.width, height: bitmap.height, pixels })
 }
 
-/// What the header of a bitmap says.
+/// The header of a bitmap.
 #[derive(Clone, Debug)]
 pub struct Bitmap {
     pub width: u32,
@@ -32,9 +32,10 @@ pub struct Bitmap {
     coding: Coding,
     /// Red, green and blue of each index.
     palette: Vec<[u8; 3]>,
-    /// Where red, green, blue and alpha are in a pixel of 16, 24 or 32 bits. Alpha may be nowhere.
+    /// The bits of red, green, blue and alpha in a pixel of 16, 24 or 32 bits; 0 if there is no
+    /// alpha.
     masks: [u32; 4],
-    /// Where the pixels begin.
+    /// The start of the pixels.
     pub start: usize,
 }
 
@@ -45,7 +46,8 @@ enum Coding {
 }
 
 impl Bitmap {
-    /// Reads the header at `place`. The pixels begin at `start`, or else behind the palette.
+    /// Reads the header at `place`. The pixels begin at `start` if it is given, otherwise behind
+    /// the palette.
     pub fn read(bytes: &[u8], place: usize, start: Option<usize>) -> Result<Self, DecodeReason> {
         let length = number(bytes, place)?;
         if !HEADERS.contains(&length) {
@@ -70,7 +72,7 @@ impl Bitmap {
             }
             (0, _) => (Coding::Plain, false),
             (1, 8) | (2, 4) => (Coding::RunLengths, false),
-            // OS/2 gives the number 3 to another compression.
+            // OS/2 uses the number 3 for another compression.
             (3 | 6, 16 | 24 | 32) if length != 64 => (Coding::Plain, true),
             (3, _) if length == 64 => return Err(unsupported("fax compression")),
             (11..=13, _) => return Err(unsupported("CMYK")),
@@ -79,7 +81,7 @@ impl Bitmap {
             }
         };
         let colours = if stated_colours == 0 && bits <= 8 { 1 << bits } else { stated_colours };
-        // Masks are in the later headers, or follow the oldest one that may have them.
+        // Masks are part of the later headers, or follow the oldest header that may have them.
         let mut palette_start = place + length as usize;
         let masks = if with_masks {
             let mask = |index: usize| number(bytes, place + 40 + 4 * index);
@@ -114,7 +116,7 @@ impl Bitmap {
             }
         };
         let behind = palette_start + colours.saturating_mul(colour_length);
-        // Some programs forget the palette when they say where the pixels begin.
+        // Some programs omit the palette if they state the start of the pixels.
         let start = match start {
             Some(start) if bits <= 8 && start == place + length as usize => behind,
             Some(start) => start,
@@ -133,7 +135,7 @@ impl Bitmap {
         (self.width as usize * self.bits).div_ceil(32) * 4
     }
 
-    /// The pixels as `[height, width, 4]`; alpha is 255 if it is nowhere.
+    /// The pixels as `[height, width, 4]`; alpha is 255 if there is none.
     pub fn rgba(&self, bytes: &[u8]) -> Result<Vec<u8>, DecodeReason> {
         let (width, height) = (self.width as usize, self.height as usize);
         let mut pixels = vec![0; width * height * 4];
@@ -184,9 +186,9 @@ impl Bitmap {
         }
     }
 
-    /// Indices of runs of pixels, from the first row that is stored. As in Pillow, runs that are
-    /// too long end with their row, pixels that are passed over have the index 0, and so have those
-    /// behind the bitmap's end.
+    /// Indices from runs of pixels, in the stored order of rows. As in Pillow, a run that is too
+    /// long ends with its row, and skipped pixels and pixels behind the bitmap's end have the index
+    /// 0.
     fn run_lengths(&self, bytes: &[u8]) -> Result<Vec<u8>, DecodeReason> {
         let width = self.width as usize;
         let count = width * self.height as usize;
@@ -235,7 +237,7 @@ impl Bitmap {
     }
 }
 
-/// Where a colour is in a pixel.
+/// The position of a colour in a pixel.
 #[derive(Clone, Copy)]
 struct Channel {
     shift: u32,
@@ -248,7 +250,7 @@ impl Channel {
         Self { shift, most: mask >> shift }
     }
 
-    /// The level from 0 to 255, rounded down as in Pillow; 255 if the colour is nowhere.
+    /// The level from 0 to 255, rounded down as in Pillow; 255 if the colour does not exist.
     fn level(self, pixel: u32) -> u8 {
         let value = u64::from(pixel >> self.shift & self.most);
         (value * 255).checked_div(u64::from(self.most)).unwrap_or(255) as u8

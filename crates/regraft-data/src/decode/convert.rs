@@ -1,4 +1,4 @@
-//! Pixels of other kinds to 8-bit RGB, as Pillow converts them.
+//! Converts other kinds of pixels to 8-bit RGB, as Pillow does.
 
 use image::DynamicImage;
 use image::metadata::Orientation;
@@ -6,8 +6,8 @@ use image::metadata::Orientation;
 use super::DecodeReason;
 use crate::RgbImage;
 
-/// Converts a decoded image: grey is spread over the three channels, of 16 bits the upper eight are
-/// kept (as Pillow does), and alpha is composited on white.
+/// Converts a decoded image: grey is copied to the three channels, the upper eight of 16 bits are
+/// kept (as in Pillow), and alpha is composited on white.
 pub fn to_rgb(decoded: DynamicImage, format: &'static str) -> Result<RgbImage, DecodeReason> {
     let (width, height) = (decoded.width(), decoded.height());
     let pixels = match decoded {
@@ -27,7 +27,7 @@ pub fn to_rgb(decoded: DynamicImage, format: &'static str) -> Result<RgbImage, D
     Ok(RgbImage { width, height, pixels })
 }
 
-/// Turns an image as its metadata ask.
+/// Rotates and mirrors an image as its metadata say.
 pub fn oriented(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return image;
@@ -40,17 +40,17 @@ pub fn oriented(image: RgbImage, orientation: Orientation) -> RgbImage {
     RgbImage { width: turned.width(), height: turned.height(), pixels: turned.into_raw() }
 }
 
-/// `[N]` grey values to `[N, 3]`.
+/// Converts `[N]` grey values to `[N, 3]`.
 pub fn grey(values: &[u8]) -> Vec<u8> {
     values.iter().flat_map(|&value| [value; 3]).collect()
 }
 
-/// `[N, 2]` grey and alpha to `[N, 3]`.
+/// Converts `[N, 2]` grey and alpha to `[N, 3]`.
 pub fn grey_on_white(values: &[u8]) -> Vec<u8> {
     values.as_chunks().0.iter().flat_map(|&[value, alpha]| [on_white(value, alpha); 3]).collect()
 }
 
-/// `[N, 4]` red, green, blue and alpha to `[N, 3]`.
+/// Converts `[N, 4]` red, green, blue and alpha to `[N, 3]`.
 pub fn rgba_on_white(values: &[u8]) -> Vec<u8> {
     values
         .as_chunks()
@@ -62,8 +62,7 @@ pub fn rgba_on_white(values: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Colours as they were before they were multiplied by alpha, as Pillow computes them: rounded
-/// down.
+/// Divides colours that were multiplied by alpha, rounding down as Pillow does.
 pub fn divide_by_alpha(pixel: &mut [u8]) {
     let Some((&mut alpha, colours)) = pixel.split_last_mut() else { return };
     for level in colours {
@@ -74,12 +73,13 @@ pub fn divide_by_alpha(pixel: &mut [u8]) {
     }
 }
 
-/// `[N, 4]` red, green, blue and a fourth value that has no meaning to `[N, 3]`.
+/// Converts `[N, 4]` red, green, blue and a meaningless fourth value to `[N, 3]`.
 pub fn without_alpha(values: &[u8]) -> Vec<u8> {
     values.as_chunks().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect()
 }
 
-/// `[N, 4]` cyan, magenta, yellow and black (255 is full ink) to `[N, 3]`, by Pillow's formula.
+/// Converts `[N, 4]` cyan, magenta, yellow and black (255 is full ink) to `[N, 3]`, by Pillow's
+/// formula.
 pub fn cmyk(values: &[u8]) -> Vec<u8> {
     let mixed = |ink: u8, light: u8| light - divided_by_255(u32::from(ink) * u32::from(light));
     values
@@ -96,7 +96,7 @@ fn on_white(value: u8, alpha: u8) -> u8 {
     divided_by_255(u32::from(value) * u32::from(alpha) + 255 * (255 - u32::from(alpha)))
 }
 
-/// `value / 255` rounded to the nearest, for values up to 255 * 255.
+/// `value / 255` rounded to the nearest integer, for values up to 255 * 255.
 fn divided_by_255(value: u32) -> u8 {
     let value = value + 128;
     ((value + (value >> 8)) >> 8) as u8

@@ -1,7 +1,7 @@
-//! The tags of a TIFF directory, which EXIF data uses as well.
+//! The tags of a TIFF directory, which EXIF data use as well.
 //!
-//! It reads what Pillow's `ImageFileDirectory_v2` reads: a tag that is cut off ends the directory
-//! but keeps the tags before it, and the first entry of a tag with readable data counts.
+//! This reads as much as Pillow's `ImageFileDirectory_v2`: a truncated tag ends the directory but
+//! keeps the tags before it, and the first entry of a tag with readable data counts.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct Header {
     pub order: Order,
     /// 64-bit offsets and counts.
     pub is_big: bool,
-    /// Where the first directory begins.
+    /// The offset of the first directory.
     pub first: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct Directory<'a> {
 /// The type of a tag's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Bytes and text, which are no numbers to Pillow.
+    /// Bytes and text, which Pillow does not treat as numbers.
     Bytes,
     Unsigned(usize),
     Signed(usize),
@@ -120,11 +120,11 @@ impl Kind {
 }
 
 impl<'a> Directory<'a> {
-    /// Reads the directory that begins at `start`. It borrows the data, so that it takes memory for
-    /// the entries alone.
+    /// Reads the directory that begins at `start`. It borrows the data, so it takes memory only for
+    /// the entries.
     pub fn read(bytes: &'a [u8], header: Header, start: u64) -> Self {
         let mut directory = Self { order: header.order, tags: BTreeMap::new() };
-        // Whatever is cut off ends the directory.
+        // A truncated entry ends the directory.
         let _ = directory.fill(bytes, header, start);
         directory
     }
@@ -137,7 +137,8 @@ impl<'a> Directory<'a> {
             false => (u64::from(order.u16(entries)?), &entries[2..]),
         };
         let (entry, inline) = if is_big { (20, 8) } else { (12, 4) };
-        // No more than the file can hold: entries whose data overlap would make a small file large.
+        // All data together are at most as long as the file: overlapping entries would make a small
+        // file large.
         let mut held = 0u128;
         for entry in entries.chunks_exact(entry).take(usize::try_from(count).unwrap_or(usize::MAX))
         {
@@ -179,7 +180,7 @@ impl<'a> Directory<'a> {
         self.tags.get(&tag).filter(|(kind, _)| *kind == Kind::Bytes).map(|&(_, data)| data)
     }
 
-    /// A tag's numbers. Bytes and text are none.
+    /// A tag's numbers; `None` for bytes and text.
     pub fn numbers(&self, tag: u16) -> Option<impl Iterator<Item = f64> + use<'a>> {
         let &(kind, data) = self.tags.get(&tag).filter(|(kind, _)| *kind != Kind::Bytes)?;
         let order = self.order;
@@ -189,7 +190,7 @@ impl<'a> Directory<'a> {
         )
     }
 
-    /// A tag's numbers if they are whole and not negative.
+    /// A tag's numbers, if they are non-negative integers.
     pub fn integers(&self, tag: u16) -> Option<Vec<u64>> {
         let whole = |number: f64| {
             (number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53))

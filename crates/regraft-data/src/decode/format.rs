@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes.
+//! Recognises a file's format by its first bytes.
 
 use super::{DecodeReason, bmp, ico, tga};
 use crate::file_kind::{self, FileKind};
@@ -22,7 +22,7 @@ pub enum Format {
     Avif,
 }
 
-/// What to do about a file of another format.
+/// Advice on a file of another format.
 const CONVERT: &str = "convert it to JPEG or PNG, or remove it";
 const CONVERT_HEIC: &str = "convert it to JPEG or PNG (with `heif-convert IN OUT.jpg` or `magick \
     IN OUT.jpg`; an iPhone saves JPEGs if \
@@ -44,7 +44,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// If it cannot be decoded: what it is, and what to do about it.
+    /// If it cannot be decoded, with a description of the content and advice.
     pub fn of(bytes: &[u8]) -> Result<Self, DecodeReason> {
         match bytes {
             [] => Err(DecodeReason::Empty),
@@ -106,7 +106,7 @@ impl Format {
     }
 }
 
-/// What a file is that cannot be decoded, and what to do about it.
+/// A description of a file that cannot be decoded, and advice.
 fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     if let [_, _, _, _, b'f', b't', b'y', b'p', ..] = bytes {
         return by_brands(bytes);
@@ -115,7 +115,7 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     {
         return (content, advice);
     }
-    // Archives and tables that are not read as data either.
+    // Archives and tables that cannot be read as data either.
     if let Some(FileKind { what, advice }) = file_kind::by_magic(bytes) {
         return (
             what,
@@ -140,7 +140,7 @@ fn other(bytes: &[u8]) -> (&'static str, &'static str) {
     }
 }
 
-/// First bytes, what they begin, and what to do about it.
+/// First bytes, the format that they begin, and advice.
 const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"\xFF\x0A", "a JPEG XL image, which is not supported", CONVERT_JXL),
     (b"\0\0\0\x0CJXL ", "a JPEG XL image, which is not supported", CONVERT_JXL),
@@ -169,7 +169,8 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"PK\x03\x04", "a ZIP archive, not an image", UNPACK),
     (b"\x1F\x8B", "a gzip archive, not an image", UNPACK),
     (b"\x1A\x45\xDF\xA3", "a video, not an image", EXTRACT),
-    // macOS writes one beside each file on a foreign file system; its name begins with "._".
+    // macOS writes one beside each file on a foreign file system, with a name that begins with
+    // "._".
     (b"\0\x05\x16\x07", "a macOS metadata file (AppleDouble), not an image", REMOVE),
     (
         b"version https://git-lfs",
@@ -182,8 +183,8 @@ const AVIF_BRANDS: [&[u8; 4]; 2] = [b"avif", b"avis"];
 const HEIC_BRANDS: [&[u8; 4]; 8] =
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
 
-/// Whether a file in ISO's base media format follows any of these formats. It names its own brand,
-/// and then those that it is compatible with.
+/// Whether a file in ISO's base media format follows any of these brands. The file names its own
+/// brand, and then those that it is compatible with.
 fn has_brand(bytes: &[u8], brands: &[&[u8; 4]]) -> bool {
     let length = bytes.first_chunk().map_or(0, |&length| u32::from_be_bytes(length)) as usize;
     let header =
@@ -191,7 +192,7 @@ fn has_brand(bytes: &[u8], brands: &[&[u8; 4]]) -> bool {
     header.as_chunks::<4>().0.iter().any(|brand| brands.contains(&brand))
 }
 
-/// What a file in ISO's base media format is, by its brands.
+/// A description of a file in ISO's base media format by its brands.
 fn by_brands(bytes: &[u8]) -> (&'static str, &'static str) {
     let has = |brands| has_brand(bytes, brands);
     match () {

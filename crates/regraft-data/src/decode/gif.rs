@@ -1,4 +1,4 @@
-//! GIF: the first frame on its screen, as Pillow lays it there.
+//! GIF: the first frame on its screen, placed as in Pillow.
 
 use weezl::BitOrder;
 use weezl::decode::Configuration;
@@ -8,10 +8,10 @@ use super::{DecodeReason, check_size, convert, lzw};
 use crate::RgbImage;
 
 const TRUNCATED: DecodeReason = DecodeReason::Truncated("GIF");
-/// Bytes of the header with the screen's size.
+/// Bytes of the header, which has the screen's size.
 const HEADER: usize = 13;
 
-/// Where a frame lies, and what its pixels mean.
+/// A frame's position and the meaning of its pixels.
 struct Frame<'a> {
     left: usize,
     top: usize,
@@ -32,7 +32,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     check(width, height)?;
     let table = reader.table(header[10])?;
     let frame = reader.frame(table)?;
-    // A frame that reaches beyond the screen enlarges it.
+    // If a frame extends beyond the screen, it enlarges the screen.
     let (width, height) =
         (width.max(frame.left + frame.width), height.max(frame.top + frame.height));
     check(width, height)?;
@@ -42,12 +42,12 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let colour = |index: u8| {
         let [red, green, blue] = match frame.table {
             Some(table) => table.get(usize::from(index)).copied().unwrap_or_default(),
-            // Without a table the indices are levels of grey.
+            // Without a table, the indices are levels of grey.
             None => [index; 3],
         };
         [red, green, blue, if frame.transparent == Some(index) { 0 } else { 255 }]
     };
-    // Around the frame the screen is transparent, or of the table's first colour.
+    // Around the frame, the screen is transparent or has the first colour of the table.
     let around = frame.transparent.map_or(colour(0), colour);
     let mut screen = vec![around; width * height];
     for (row, y) in indices.chunks_exact(frame.width).zip(frame.rows()) {
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// A colour table, if the flags say that there is one.
+    /// A colour table, if the flags announce one.
     fn table(&mut self, flags: u8) -> Result<Option<&'a [[u8; 3]]>, DecodeReason> {
         if flags & 0x80 == 0 {
             return Ok(None);
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         self.take(3 << ((flags & 7) + 1)).map(|table| Some(table.as_chunks().0))
     }
 
-    /// A block of data; empty at the end of several.
+    /// A block of data; empty at the end of a series.
     fn block(&mut self) -> Result<&'a [u8], DecodeReason> {
         let length = usize::from(self.take(1)?[0]);
         self.take(length)
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
                     });
                 }
                 b';' => return Err(damaged("it has no frame")),
-                // Pillow passes over bytes between blocks.
+                // Pillow skips bytes between blocks.
                 _ => {}
             }
         }
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
             return Err(damaged(&format!("its codes begin with {bits} bits")));
         }
         let mut codes = Vec::new();
-        // What is missing at the file's end is of no matter if the pixels are all there.
+        // If all pixels are there, it does not matter that the rest of the file is missing.
         let short = loop {
             match self.block() {
                 Ok([]) => break damaged("it has fewer pixels than its size says"),

@@ -1,9 +1,9 @@
-//! HEIC and AVIF, by libheif (feature `heif`), a library in C++.
+//! HEIC and AVIF, decoded by the C++ library libheif (feature `heif`).
 //!
-//! libheif turns and mirrors an image as its container says. EXIF orientation does not count in
-//! these formats (ISO/IEC 23008-12, 7.2.1), and pillow-heif and Pillow do not apply it either. Only
-//! the primary image is read: no thumbnail, depth map or other frame. Which codecs there are
-//! depends on how libheif was built.
+//! libheif rotates and mirrors an image as its container says. EXIF orientation does not count in
+//! these formats (ISO/IEC 23008-12, 7.2.1), and neither pillow-heif nor Pillow applies it. Only the
+//! primary image is read, without thumbnails, depth maps or other frames. The build of libheif
+//! determines which codecs are available.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use libheif_rs::{
 use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
 
-/// Loads libheif's plugins once. They stay loaded as long as one of these lives.
+/// Loads libheif's plugins once. They stay loaded as long as a handle exists.
 static LIBRARY: LazyLock<LibHeif> = LazyLock::new(LibHeif::new);
 
 pub fn decode(
@@ -27,16 +27,16 @@ pub fn decode(
     let failed = |error| reason(format, error);
     let damaged = |message: &str| DecodeReason::Damaged { format, message: message.to_owned() };
     let mut context = HeifContext::read_from_bytes(bytes).map_err(failed)?;
-    // Files are decoded in parallel already.
+    // Files are already decoded in parallel.
     context.set_max_decoding_threads(0);
     let handle = context.primary_image_handle().map_err(failed)?;
     check_size(format, handle.width(), handle.height(), max_pixels)?;
     let mut options = DecodingOptions::new().ok_or_else(|| damaged("there is no memory for it"))?;
-    // Otherwise pixels that are missing are made up.
+    // Otherwise libheif makes up missing pixels.
     options.set_strict_decoding(true);
     // libheif rounds 10 and 12 bits to 8, and repeats chroma samples that cover several pixels, as
-    // it does for pillow-heif. Its interpolation is no nearer to libavif's, by which Pillow reads
-    // AVIF (129 instead of 80 levels at most in `plain.avif` of the tests).
+    // it does for pillow-heif. Its interpolation is no closer to libavif's, with which Pillow reads
+    // AVIF (a difference of up to 129 instead of 80 levels in `plain.avif` of the tests).
     let has_alpha = handle.has_alpha_channel();
     let chroma = if has_alpha { RgbChroma::Rgba } else { RgbChroma::Rgb };
     let image = library.decode(&handle, ColorSpace::Rgb(chroma), Some(options)).map_err(failed)?;
@@ -67,7 +67,7 @@ fn reason(format: &'static str, error: HeifError) -> DecodeReason {
             | HeifErrorCode::PluginLoadingError,
             _,
         ) => {
-            // Most often a codec that libheif was built without.
+            // Usually a codec that libheif was built without.
             DecodeReason::Unsupported {
                 format,
                 message: format!("libheif says: {}", error.message),

@@ -1,4 +1,4 @@
-//! Windows icons: the largest frame, as Pillow picks it.
+//! Windows icons: the largest frame, chosen as in Pillow.
 
 use super::bmp::Bitmap;
 use super::directory::Order;
@@ -6,11 +6,11 @@ use super::{DecodeReason, check_size, convert, png};
 use crate::RgbImage;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
-/// Bytes of the header, and of an entry of the list of frames behind it.
+/// Bytes of the header, and of an entry in the list of frames behind it.
 const HEADER: usize = 6;
 const ENTRY: usize = 16;
 
-/// A frame as the list has it.
+/// A frame's entry in the list.
 struct Frame {
     pixels: u32,
     bits: u32,
@@ -29,7 +29,7 @@ pub fn is_one(bytes: &[u8]) -> bool {
 
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let mut frames = frames(bytes).ok_or(DecodeReason::Truncated("Windows icon"))?;
-    // Of frames of a size, Pillow takes the one of the fewest colours.
+    // Of frames of the same size, Pillow takes the one with the fewest colours.
     frames.sort_by_key(|frame| (std::cmp::Reverse(frame.pixels), frame.bits));
     let frame = frames.first().ok_or_else(|| damaged("it has no frame"))?;
     let stored = bytes.get(frame.start..).ok_or(DecodeReason::Truncated("Windows icon"))?;
@@ -37,7 +37,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         return png::decode(stored, max_pixels);
     }
     let mut bitmap = Bitmap::read(bytes, frame.start, None).map_err(as_icon)?;
-    // Below the colours there is a mask as large as they are.
+    // A mask of the same size follows below the colours.
     bitmap.height /= 2;
     check_size("Windows icon", bitmap.width, bitmap.height, max_pixels)?;
     let mut pixels = bitmap.rgba(bytes).map_err(as_icon)?;
@@ -89,7 +89,7 @@ fn frames(bytes: &[u8]) -> Option<Vec<Frame>> {
     list.chunks_exact(ENTRY).map(frame).collect()
 }
 
-/// What is wrong with a frame is wrong with the icon.
+/// Turns a frame's error into one of the icon.
 fn as_icon(reason: DecodeReason) -> DecodeReason {
     match reason {
         DecodeReason::Truncated(_) => DecodeReason::Truncated("Windows icon"),

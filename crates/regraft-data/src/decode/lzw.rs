@@ -7,7 +7,7 @@ use weezl::decode::Configuration;
 ///
 /// # Errors
 ///
-/// The decoder's message if the data hold an invalid code.
+/// With the decoder's message, if the data contain an invalid code.
 pub fn decode(
     stored: &[u8],
     configuration: Configuration,

@@ -6,7 +6,7 @@ use crate::RgbImage;
 const FORMAT: &str = "netpbm image";
 const TRUNCATED: DecodeReason = DecodeReason::Truncated(FORMAT);
 
-/// What the header says.
+/// The header.
 struct Header {
     width: u32,
     height: u32,
@@ -20,11 +20,11 @@ struct Header {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Samples {
-    /// Numbers in words.
+    /// Decimal numbers.
     Words,
-    /// Digits of 0 and 1, with or without blanks between them.
+    /// Digits 0 and 1, with or without blanks between them.
     Digits,
-    /// Bits, each row beginning at a byte.
+    /// Bits; each row begins at a byte.
     Bits,
     /// One byte, or two if the highest level is above 255.
     Bytes,
@@ -39,8 +39,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         return Err(damaged(&format!("its highest level is {most}")));
     }
     let count = width as usize * height as usize * channels;
-    // Pillow brings grey with more than 256 levels to 16 bits, of which the upper eight are kept,
-    // and colours to 8 at once.
+    // Pillow converts grey with more than 256 levels to 16 bits, of which the upper eight are kept,
+    // but colours directly to 8 bits.
     let is_deep = most > 255 && channels < 3;
     let scale = |value: u32| {
         let range = if is_deep { 65_535.0 } else { 255.0 };
@@ -76,7 +76,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
                 .map(|&value| scale(u16::from_be_bytes(value).into()))
                 .collect()
         }
-        // Each takes a byte of the file at least.
+        // Each number takes at least one byte of the file.
         Samples::Words | Samples::Digits if reader.0.len() < count => return Err(TRUNCATED),
         Samples::Words => {
             (0..count).map(|_| reader.level(most).map(scale)).collect::<Result<_, _>>()?
@@ -119,9 +119,7 @@ impl<'a> Reader<'a> {
                 Err(reason) => return Err(reason),
             }
             if word.len() > 10 {
-                return Err(damaged(
-                    "it has a word of more than 10 letters where a number should be",
-                ));
+                return Err(damaged("it has a word of more than 10 letters instead of a number"));
             }
         }
     }
@@ -130,10 +128,7 @@ impl<'a> Reader<'a> {
         let word = self.word()?;
         let number = std::str::from_utf8(&word).ok().and_then(|word| word.parse().ok());
         number.ok_or_else(|| {
-            damaged(&format!(
-                "it has {:?} where a number should be",
-                word.escape_ascii().to_string()
-            ))
+            damaged(&format!("it has {:?} instead of a number", word.escape_ascii().to_string()))
         })
     }
 
@@ -194,7 +189,7 @@ impl<'a> Reader<'a> {
                 Some("HEIGHT") => height = number(words.next())?,
                 Some("DEPTH") => channels = number(words.next())?,
                 Some("MAXVAL") => most = number(words.next())?,
-                // The type follows from the channels; comments and empty lines say nothing.
+                // The type follows from the channels; comments and empty lines do not matter.
                 Some("TUPLTYPE") | None => {}
                 Some(word) if word.starts_with('#') => {}
                 Some(_) => return Err(damaged(&format!("its header has the line {line:?}"))),

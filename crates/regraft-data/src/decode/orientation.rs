@@ -1,5 +1,5 @@
-//! Which way up an image is, by its metadata: the rules of Pillow's `ImageOps.exif_transpose`,
-//! whatever the container.
+//! An image's orientation by its metadata: the rules of Pillow's `ImageOps.exif_transpose`, for
+//! every container.
 
 use image::metadata::Orientation;
 
@@ -9,21 +9,22 @@ use super::directory::{Directory, Header};
 const TAG: u16 = 0x0112;
 /// The tag of a TIFF's XMP packet.
 const XMP: u16 = 700;
-/// What some containers put before EXIF data, as JPEG must.
+/// The prefix that some containers put before EXIF data; JPEG requires it.
 const PREFIX: &[u8] = b"Exif\0\0";
 
-/// The orientation that an image's EXIF data or else its XMP packet states, as Pillow 13 reads
-/// them.
+/// The orientation that an image's EXIF data or, failing that, its XMP packet states, as Pillow 13
+/// reads them.
 ///
-/// `exif` may begin with `Exif\0\0` or at once with the TIFF header, in either byte order. Its
+/// `exif` may begin with `Exif\0\0` or directly with the TIFF header, in either byte order. Its
 /// first directory is read, and the first orientation in it counts, of any numeric type. XMP counts
-/// only if there is no orientation in the EXIF data. Data that break the rules turn nothing.
+/// only if the EXIF data have no orientation. If the data break the rules, the image is not
+/// rotated.
 #[must_use]
 pub fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     let exif = exif.map(without_prefix).filter(|exif| !exif.is_empty());
     let Some(exif) = exif else { return in_xmp(xmp) };
     match Header::read(exif) {
-        // Pillow takes neither a BigTIFF header nor any other for EXIF data, and then does not ask
+        // Pillow does not accept a BigTIFF or any other header as EXIF data, and then does not read
         // XMP.
         None | Some(Header { is_big: true, .. }) => Orientation::NoTransforms,
         Some(header) => in_directory(&Directory::read(exif, header, header.first), xmp),
@@ -182,7 +183,7 @@ mod tests {
             of(&exif(&[(0x0110, 2, 9, [200, 0, 0, 0]), (TAG, 3, 1, [6, 0, 0, 0])], b"")),
             STORED
         );
-        // More data than the block has bytes: that tag alone is passed over.
+        // More data than the block has bytes: only that tag is skipped.
         assert_eq!(
             of(&exif(&[(0x0110, 2, u32::MAX, [0; 4]), (TAG, 3, 1, [6, 0, 0, 0])], b"")),
             TURNED

@@ -1,4 +1,4 @@
-//! A decoder's panic, caught and kept quiet.
+//! Catches a decoder's panic without printing it.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -9,8 +9,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a job and returns its panic's message as an error. The panic is not printed: it becomes a
-/// file's error, which is reported as one. Panics elsewhere in the program are printed as before.
+/// Runs a job and returns the message of a panic as an error. The panic is not printed, because it
+/// is reported as an error of the file. Panics elsewhere in the program are printed as usual.
 pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,4 +1,4 @@
-//! PNG, by the `png` crate itself rather than through `image`, which does not hand out the text
+//! PNG, decoded by the `png` crate directly and not through `image`, which gives no access to text
 //! chunks: ImageMagick stores EXIF data in one.
 
 use std::io::Cursor;
@@ -20,8 +20,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: limit });
     let header = decoder.read_header_info().map_err(reason)?;
     check_size("PNG", header.width, header.height, max_pixels)?;
-    // Palettes, fewer than eight bits and transparent colours are expanded; of 16 bits the upper
-    // eight are kept, as in Pillow.
+    // Palettes, fewer than eight bits and transparent colours are expanded; the upper eight of 16
+    // bits are kept, as in Pillow.
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(reason)?;
     let size = reader.output_buffer_size().ok_or_else(|| damaged("its size overflows"))?;
@@ -38,12 +38,12 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
         ColorType::GrayscaleAlpha => convert::grey_on_white(&pixels),
         ColorType::Indexed => return Err(damaged("its palette was not expanded")),
     };
-    // Metadata may follow the pixels; a fault in what follows them does not touch the image.
+    // Metadata may follow the pixels; a fault behind the pixels does not affect the image.
     let _ = reader.finish();
     Ok(convert::oriented(RgbImage { width, height, pixels }, stated(reader.info())))
 }
 
-/// Which way up the image is, by its metadata.
+/// The image's orientation by its metadata.
 pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
     let mut reader = Decoder::new(Cursor::new(bytes)).read_info().ok()?;
     // The metadata may follow the pixels.
@@ -51,7 +51,8 @@ pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
     Some(stated(reader.info()))
 }
 
-/// By the chunk for EXIF data, else by ImageMagick's text chunk, else by the text chunk for XMP.
+/// The orientation from the EXIF chunk, otherwise from ImageMagick's text chunk, otherwise from the
+/// text chunk for XMP.
 fn stated(info: &Info) -> Orientation {
     let exif = info.exif_metadata.as_deref().map(<[u8]>::to_vec).or_else(|| imagemagick_exif(info));
     stated_orientation(
@@ -74,8 +75,7 @@ fn imagemagick_exif(info: &Info) -> Option<Vec<u8>> {
     Some(digits.as_chunks().0.iter().map(|&[high, low]| high << 4 | low).collect())
 }
 
-/// A text chunk of any kind. If there are several with the same keyword, the last counts, as in
-/// Pillow.
+/// A text chunk of any kind. If several have the same keyword, the last one counts, as in Pillow.
 fn text(info: &Info, keyword: &str) -> Option<String> {
     let international = info.utf8_text.iter().rfind(|chunk| chunk.keyword == keyword);
     let compressed = info.compressed_latin1_text.iter().rfind(|chunk| chunk.keyword == keyword);
@@ -100,8 +100,8 @@ fn reason(error: DecodingError) -> DecodeReason {
     }
 }
 
-/// A message of the `png` crate without the Rust values that it prints: a chunk by its name alone,
-/// and nothing of the decompressor's state.
+/// A message of the `png` crate without the Rust values in it: a chunk only by its name, and
+/// nothing of the decompressor's state.
 fn in_words(message: &str) -> String {
     if message.starts_with("Corrupt deflate stream") {
         return "its compressed data is damaged".to_owned();

@@ -39,7 +39,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
                     *level = level.wrapping_add(code >> shift & 3).wrapping_sub(2);
                 }
             }
-            // The difference of green, and how those of red and blue differ from it.
+            // The difference of green, and those of red and blue relative to it.
             0x80..=0xBF => {
                 let (&second, after) = rest.split_first().ok_or_else(truncated)?;
                 rest = after;
@@ -56,7 +56,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
             pixels.extend(pixel);
         }
     }
-    // Three channels: alpha is part of the coding and not of the image.
+    // With three channels, alpha is part of the coding but not of the image.
     let pixels = if header[12] == 3 {
         convert::without_alpha(&pixels)
     } else {

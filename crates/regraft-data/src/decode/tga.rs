@@ -5,9 +5,9 @@ use super::{DecodeReason, check_size, convert};
 use crate::RgbImage;
 
 const HEADER: usize = 18;
-/// What ends a file of the format's second version: two offsets, and this.
+/// The end of a file of the format's second version: two offsets, and this.
 const FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
-/// Where the extension area says what alpha means.
+/// The offset of alpha's meaning in the extension area.
 const ALPHA_MEANING: usize = 494;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +26,13 @@ struct Header {
     size: usize,
     is_top_down: bool,
     is_mirrored: bool,
-    /// Where the palette begins; its first index, its length and the bytes of a colour.
+    /// The start of the palette; its first index, its length and the bytes of a colour.
     palette_start: usize,
     palette: [usize; 3],
 }
 
 impl Header {
-    /// The format has no magic number. So each field must have a value that makes sense.
+    /// The format has no magic number, so each field must have a plausible value.
     fn read(bytes: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER] = bytes.first_chunk()?;
         let half = |place: usize| Order::Little.u16(&header[place..]).unwrap_or(0);
@@ -57,7 +57,8 @@ impl Header {
             _ => has_palette == 0 && palette == [0; 3],
         };
         let (width, height) = (u32::from(half(12)), u32::from(half(14)));
-        // The lower half of the flags counts the bits of alpha; the highest two have no meaning.
+        // The lower half of the flags is the number of alpha bits; the highest two bits have no
+        // meaning.
         let fits = palette_fits
             && depths.contains(&depth)
             && flags & 0xC0 == 0
@@ -132,7 +133,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     })
 }
 
-/// A colour of two, three or four bytes, blue first. In two bytes the highest bit is set if the
+/// A colour of two, three or four bytes, blue first. In two bytes, the highest bit is set if the
 /// pixel is transparent.
 fn rgba(stored: &[u8]) -> [u8; 4] {
     match *stored {
@@ -147,7 +148,7 @@ fn rgba(stored: &[u8]) -> [u8; 4] {
     }
 }
 
-/// Whether the extension area says that there is no alpha, whatever the pixels hold.
+/// Whether the extension area states that there is no alpha, whatever the pixels contain.
 fn says_alpha_is_none(bytes: &[u8]) -> bool {
     let Some(footer) = bytes.strip_suffix(FOOTER) else { return false };
     let offset = footer
@@ -158,7 +159,7 @@ fn says_alpha_is_none(bytes: &[u8]) -> bool {
     offset > 0 && bytes.get(offset.saturating_add(ALPHA_MEANING)) == Some(&0)
 }
 
-/// Packets of up to 128 pixels: one pixel that is repeated, or pixels as they are.
+/// Packets of up to 128 pixels: one repeated pixel, or pixels one by one.
 fn run_lengths(mut stored: &[u8], size: usize, count: usize) -> Option<Vec<u8>> {
     let length = count * size;
     let mut pixels = Vec::with_capacity(length.min(stored.len().saturating_mul(128)));

@@ -1,9 +1,9 @@
 //! TIFF: the first page, of the kinds that Pillow and libtiff read as 8-bit RGB.
 //!
-//! The container is read here and not by the crate `tiff`, which takes few of the combinations of
+//! We read the container ourselves, because the crate `tiff` supports few of the combinations of
 //! planes, tiles, depths, compressions and colours that libtiff reads. [`layout`] reads the tags,
-//! [`kinds`] refuses what is not supported, [`chunks`] decompresses a strip or tile, [`samples`]
-//! brings it to 8 bits, and [`colours`] makes RGB of it.
+//! [`kinds`] refuses unsupported kinds, [`chunks`] decompresses a strip or tile, [`samples`]
+//! converts it to 8 bits, and [`colours`] converts it to RGB.
 
 mod chunks;
 mod colours;
@@ -19,7 +19,7 @@ use crate::RgbImage;
 use kinds::Compression;
 use layout::Layout;
 
-/// Decodes the first page and turns it as its tags ask.
+/// Decodes the first page and applies the orientation in its tags.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
     let header = Header::read(bytes).ok_or(DecodeReason::Truncated("TIFF"))?;
     let directory = Directory::read(bytes, header, header.first);
@@ -31,7 +31,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, DecodeReason> {
 
 fn pixels(layout: &Layout) -> Result<Vec<u8>, DecodeReason> {
     let is_jpeg = layout.compression == Compression::Jpeg;
-    // What is decoded to RGB at once needs no conversion of colours.
+    // Data that are decoded directly to RGB need no conversion of colours.
     let is_rgb =
         !layout.is_planar && (layout.is_subsampled() || is_jpeg && layout.colour.samples() > 1);
     let kept = if is_rgb { 3 } else { layout.kept() };
@@ -88,9 +88,9 @@ struct Canvas {
 struct Part {
     left: usize,
     top: usize,
-    /// Width and height of what lies inside the image.
+    /// Width and height of the part inside the image.
     inside: [usize; 2],
-    /// Its first sample, and how many it has.
+    /// Its first sample, and the number of its samples.
     plane: usize,
     planes: usize,
 }

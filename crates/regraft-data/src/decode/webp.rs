@@ -1,4 +1,4 @@
-//! What the container of a WebP says: whether it is whole, and which way up its image is.
+//! The container of a WebP: whether it is complete, and its image's orientation.
 
 use image::metadata::Orientation;
 
@@ -8,8 +8,8 @@ use super::orientation::orientation as stated_orientation;
 const HAS_XMP: u8 = 1 << 2;
 const HAS_EXIF: u8 = 1 << 3;
 
-/// Whether the file ends before its container does. Pixels that are cut off would be decoded to
-/// something else.
+/// Whether the file ends before its container does. Missing pixels would be decoded to something
+/// else.
 pub fn is_cut(bytes: &[u8]) -> bool {
     let length = bytes
         .get(4..)
@@ -18,8 +18,8 @@ pub fn is_cut(bytes: &[u8]) -> bool {
     u64::from(length) + 8 > bytes.len() as u64
 }
 
-/// Which way up the image is. As in libwebp, metadata that the header does not announce are
-/// ignored, and the first chunk of a kind counts.
+/// The image's orientation. As in libwebp, metadata that the header does not announce are ignored,
+/// and the first chunk of a kind counts.
 pub fn orientation(bytes: &[u8]) -> Orientation {
     let mut chunks = Chunks(bytes.get(12..).unwrap_or_default());
     // Only the extended header has flags, and it comes first.

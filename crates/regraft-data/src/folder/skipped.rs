@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Extensions of files that lie beside images and are not images.
+/// Extensions of files that often lie beside images and are not images.
 const NON_IMAGES: [&str; 50] = [
     "7z",
     "avi",
@@ -58,7 +58,7 @@ const NON_IMAGES: [&str; 50] = [
     "yaml",
     "zip",
 ];
-/// Names of files that lie beside images and are not images, in lower case.
+/// Names of files that often lie beside images and are not images, in lower case.
 const NON_IMAGE_NAMES: [&str; 10] = [
     "authors",
     "checksums",
@@ -72,7 +72,7 @@ const NON_IMAGE_NAMES: [&str; 10] = [
     "sha256sums",
 ];
 
-/// Folders that systems, network drives and programs leave beside images, in lower case.
+/// Folders that operating systems, network drives and programs create beside images, in lower case.
 const SYSTEM_FOLDERS: [&str; 14] = [
     "#recycle",
     "#snapshot",
@@ -90,15 +90,14 @@ const SYSTEM_FOLDERS: [&str; 14] = [
     "~snapshot",
 ];
 
-/// Files of which a training run's folder holds at least one beside `config.toml`.
+/// Files of which a run folder holds at least one beside `config.toml`.
 const RUN_FILES: [&str; 4] = ["data.csv", "metrics.csv", "model.safetensors", "summary.json"];
 
-/// Drawings that regraft writes, also into a class folder. (Any other `.svg` is told apart where it
-/// is decoded.)
+/// Drawings that Regraft writes, possibly into a class folder. (Any other `.svg` is recognised when
+/// it is decoded.)
 const DRAWINGS: [&str; 3] = ["curves.svg", "compare.svg", "lr-find.svg"];
 
-/// Extensions of images, by which a folder of images is told from a run's folder without opening a
-/// file.
+/// Extensions of images, which tell a folder of images from a run folder without opening a file.
 const IMAGES: [&str; 26] = [
     "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg",
     "jpg", "jxl", "pam", "pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff",
@@ -110,7 +109,7 @@ pub fn is_hidden(path: &Path) -> bool {
     path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b".")
 }
 
-/// Why a folder is skipped, if it is.
+/// The reason why a folder is skipped, if it is.
 pub fn skipped_folder(path: &Path) -> Option<&'static str> {
     if SYSTEM_FOLDERS.contains(&lower(path.file_name()).as_str()) {
         Some("a system folder")
@@ -123,13 +122,13 @@ pub fn skipped_folder(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not, and nobody keeps
-/// images in it: a class folder into which a run was written stays a class.
+/// Whether `regraft train` or `regraft compare` wrote a folder, finished or not, and it holds no
+/// images: a class folder into which a run was written stays a class.
 fn is_run_folder(folder: &Path) -> bool {
     has_run_files(folder) && !has_images(folder)
 }
 
-/// Whether a folder holds what `regraft train` or `regraft compare` writes.
+/// Whether a folder holds files that `regraft train` or `regraft compare` writes.
 fn has_run_files(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
     let locked = has(".lock");
@@ -139,7 +138,7 @@ fn has_run_files(folder: &Path) -> bool {
     if folder.join("arms").is_dir() {
         return locked || has("compare.json");
     }
-    // Nothing but the lock: the run was killed before it wrote its first file.
+    // Only the lock: the run was killed before it wrote its first file.
     locked && visible_entries(folder).is_some_and(|mut entries| entries.next().is_none())
 }
 
@@ -152,7 +151,7 @@ fn holds_runs(folder: &Path) -> bool {
     if lower(folder.file_name()) == "runs" {
         return entries.any(is_run) && !holds_a_class(folder);
     }
-    // Most folders hold images: the first entry decides.
+    // Most folders hold images, so the first entry usually decides.
     entries.next().is_some_and(is_run) && entries.all(is_run)
 }
 
@@ -167,7 +166,7 @@ fn images_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// Whether a folder called `runs` is a class into which runs were written: it holds images,
-/// directly or in folders that are no runs. A single image may be a drawing of `regraft show`.
+/// directly or in folders that are not runs. A single image may be a drawing of `regraft show`.
 fn holds_a_class(folder: &Path) -> bool {
     let inner = visible_entries(folder).into_iter().flatten().map(|entry| entry.path());
     let inner = inner.filter(|path| path.is_dir() && !is_run_folder(path));
@@ -178,7 +177,7 @@ fn visible_entries(folder: &Path) -> Option<impl Iterator<Item = fs::DirEntry> +
     Some(fs::read_dir(folder).ok()?.flatten().filter(|entry| !is_hidden(&entry.path())))
 }
 
-/// Whether a file's name says that it is no image.
+/// Whether a file's name says that it is not an image.
 pub fn is_known_non_image(path: &Path) -> bool {
     if DRAWINGS.iter().any(|&drawing| path.file_name().is_some_and(|name| name == drawing)) {
         return true;

@@ -1,8 +1,9 @@
-//! Which of a table's columns hold the paths, labels and parts, and what to say of the others.
+//! Chooses the columns of a table that hold paths, labels and splits, and makes notes on the
+//! others.
 
 use crate::split_name::Split;
 
-/// What a column may hold.
+/// The role of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Path,
@@ -13,8 +14,8 @@ pub enum Role {
 impl Role {
     const ALL: [Self; 3] = [Self::Path, Self::Label, Self::Split];
 
-    /// The names of such a column, as [`plain`] writes them. If several are there, the first in
-    /// this order is used.
+    /// The names of columns with this role, as [`plain`] writes them. If several exist, the first
+    /// in this order is used.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Path => &[
@@ -44,7 +45,7 @@ impl Role {
         }
     }
 
-    /// What the column holds, in words.
+    /// The content of the column, in words.
     fn content(self) -> &'static str {
         match self {
             Self::Path => "paths",
@@ -54,7 +55,7 @@ impl Role {
     }
 }
 
-/// Names of columns that other programs write for what is called `split` here.
+/// Names that other programs use for a column of splits.
 const SPLIT_LIKE: [&str; 20] = [
     "dataset",
     "data_set",
@@ -78,8 +79,8 @@ const SPLIT_LIKE: [&str; 20] = [
     "validation",
 ];
 
-/// Names of columns that write a label in another way, such as its number. None of them is read as
-/// the label.
+/// Names of columns that give the label in another form, such as its number. None of them is read
+/// as the label.
 const LABEL_LIKE: [&str; 17] = [
     "annotation",
     "annotations",
@@ -100,7 +101,7 @@ const LABEL_LIKE: [&str; 17] = [
     "targets",
 ];
 
-/// Names of columns that say where an object is in its image.
+/// Names of columns that give an object's position in its image.
 const BOX_LIKE: [&str; 9] = [
     "bbox",
     "xmin",
@@ -113,13 +114,13 @@ const BOX_LIKE: [&str; 9] = [
     "x1",
 ];
 
-/// A column's name as names are compared: in lower case, without blanks at the ends, with `_` for
-/// each blank or hyphen inside.
+/// A column's name in the form in which names are compared: in lower case, without blanks at the
+/// ends, with `_` for each blank or hyphen inside.
 pub fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace([' ', '-'], "_")
 }
 
-/// Which columns of a header hold what.
+/// The columns of a header by their roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
     pub path: Option<usize>,
@@ -127,9 +128,10 @@ pub struct Chosen {
     pub split: Option<usize>,
     /// The name of the column of labels.
     pub label_name: Option<String>,
-    /// For each column that would fit too: what it would hold, the one used, and the one ignored.
+    /// For each other column that would fit too: its role, the column that is used, and this one,
+    /// which is ignored.
     pub also_fit: Vec<(&'static str, String, String)>,
-    /// A name that two columns have, one of which would have to be used.
+    /// A name that two columns share, if one of them would have to be used.
     pub twice: Option<String>,
 }
 
@@ -177,12 +179,12 @@ impl Chosen {
     }
 }
 
-/// A column that is not used, and what its values look like.
+/// A column that is not used, with a summary of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unused {
     /// Its name.
     pub name: String,
-    /// Whether it has a value, and each of them names a part of the data.
+    /// Whether it has values and each of them names a split.
     splits: Option<bool>,
 }
 
@@ -191,7 +193,7 @@ impl Unused {
         Self { name: name.trim().to_owned(), splits: None }
     }
 
-    /// Looks at one of its values.
+    /// Takes one of its values into account.
     pub fn see(&mut self, value: &str) {
         let value = value.trim();
         if !value.is_empty() && self.splits != Some(false) {
@@ -205,12 +207,12 @@ impl Unused {
     }
 }
 
-/// Whether a column is called as one of splits.
+/// Whether a column has a name like a column of splits.
 pub fn is_split_like(name: &str) -> bool {
     SPLIT_LIKE.contains(&plain(name).as_str())
 }
 
-/// What to say of the columns that are not used: a sentence each. `table` is the table's name.
+/// Notes on the columns that are not used, one sentence each. `table` is the table's name.
 pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
     let mut notes: Vec<String> = (chosen.also_fit.iter())
         .map(|(content, used, ignored)| {
@@ -232,7 +234,7 @@ pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
             )
         }));
     }
-    // A column that would fit has its note already.
+    // A column that would fit already has its note.
     let would_fit =
         |column: &&Unused| chosen.also_fit.iter().any(|(_, _, ignored)| *ignored == column.name);
     let these = |columns: &[&Unused], one: &str, many: &str| {
@@ -275,7 +277,7 @@ pub fn notes(table: &str, chosen: &Chosen, unused: &[Unused]) -> Vec<String> {
     notes
 }
 
-/// What a table without labels was probably exported from, and what to do.
+/// The probable origin of a table without labels, and advice.
 pub fn export_advice(header: &[String]) -> Option<&'static str> {
     let names: Vec<String> = header.iter().map(|name| plain(name)).collect();
     let has = |name: &str| names.iter().any(|found| found == name);

@@ -10,9 +10,9 @@ use super::{LINE_BREAKS, RawRow, Table, Text, line_error, row, short};
 use crate::error::CatalogueError;
 use crate::shown::shown;
 
-/// Delimiters that are tried if the header names no column of paths with that of the extension.
+/// Delimiters to try if, with that of the extension, the header names no column of paths.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
-/// Columns that an error lists.
+/// Number of columns that an error lists.
 const SHOWN: usize = 20;
 
 /// Reads the rows below a header.
@@ -52,7 +52,7 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     let others = || names.iter().enumerate().filter(|&(place, _)| !chosen.uses(place));
     let mut unused: Vec<(usize, Unused)> =
         others().map(|(place, name)| (place, Unused::new(name))).collect();
-    // Exports of annotation programs have columns of zeros and ones, too.
+    // Exports of annotation programs have columns of zeros and ones too.
     let is_one_hot = hint.is_none();
     let can_be_class = |name: &str| {
         let is_other = chosen.label.is_some() && columns::is_split_like(name);
@@ -122,7 +122,7 @@ pub fn read(table: &Path, bytes: &[u8], delimiter: u8) -> Result<Table, Catalogu
     Ok(read)
 }
 
-/// Adds what columns of zeros and ones say of the labels.
+/// Adds labels from columns of zeros and ones.
 fn add_labels(table: &Path, read: &mut Table, found: Labels) {
     match found {
         Labels::None => {}
@@ -138,16 +138,15 @@ fn add_labels(table: &Path, read: &mut Table, found: Labels) {
             let has = if classes.is_empty() { "none".to_owned() } else { classes.join(" and ") };
             let message = format!(
                 "has a 1 in {has} of the columns of classes; each image needs exactly one class \
-                 (labels of \
-                 several classes are not supported)"
+                 (images with several labels are not supported)"
             );
             read.unlabelled = Some(line_error(table, line, &message));
         }
     }
 }
 
-/// Whether the header names columns of paths and labels. A quote that never closes may take in the
-/// rest of the text, and with it the first line, which is therefore read by itself as well.
+/// Whether the header names columns of paths and labels. A quote that is never closed may swallow
+/// the rest of the text, including the first line, so that line is also read on its own.
 pub fn names_labels(table: &Path, bytes: &[u8], delimiter: u8) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let (text, delimiter) = spreadsheet_delimiter(&text).unwrap_or((&text, delimiter));
@@ -172,7 +171,7 @@ pub fn is_header(line: &str) -> bool {
 fn text<'a>(table: &Path, bytes: &'a [u8]) -> Result<&'a str, CatalogueError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let line = super::fields::lines(&bytes[..error.valid_up_to()]).count() as u64;
-        line_error(table, line, "is not text in UTF-8; save the table as text in UTF-8")
+        line_error(table, line, "is not UTF-8 text; save the table as UTF-8 text")
     })
 }
 
@@ -186,7 +185,7 @@ fn spreadsheet_delimiter(text: &str) -> Option<(&str, u8)> {
     }
 }
 
-/// The first line that is not blank, and the delimiter with which it names a column of paths: that
+/// The first line that is not blank, and the delimiter with which it names a column of paths; that
 /// of the extension if there is none.
 fn header<'a>(
     text: &'a str,
@@ -233,7 +232,8 @@ fn delimiter_name(delimiter: u8) -> &'static str {
     }
 }
 
-/// A row with more values than columns has shifted them, and with fewer it lacks one that counts.
+/// If a row has more values than columns, its values have shifted; if it has fewer, a required
+/// value may be missing.
 fn check_length(
     table: &Path,
     line: u64,
@@ -264,8 +264,8 @@ fn check_length(
     Err(line_error(table, line, &message))
 }
 
-/// In TSV files a quote is text unless it closes, but a path or label that begins with one is more
-/// likely cut in two.
+/// In TSV files a quote that does not close is text, but if a path or label begins with one, it was
+/// probably cut in two.
 fn of_field(
     field: &Field<'_>,
     table: &Path,

@@ -1,12 +1,12 @@
-//! Splitting the text of a CSV or TSV file into records and fields, strictly (RFC 4180).
+//! Splits the text of a CSV or TSV file into records and fields, strictly (RFC 4180).
 //!
 //! The `csv` crate accepts any text: a quote that is never closed takes the rest of the file into
-//! its field. Here that is an error with the line of the quote. Each field also keeps whether it
+//! its field. Here that is an error with the line of the quote. Each field also records whether it
 //! was quoted, because blanks at the ends count only then.
 
 use std::borrow::Cow;
 
-/// A field as it is written, with its quotes undone.
+/// A field, with its quotes removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
     /// The text between the quotes, or all of an unquoted field with its blanks.
@@ -25,7 +25,7 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Whether it has no content, as an empty line or `,,,`.
+    /// Whether it has no content, like an empty line or `,,,`.
     pub fn is_blank(&self) -> bool {
         self.fields.iter().all(|field| field.text.trim().is_empty())
     }
@@ -42,10 +42,10 @@ pub struct QuoteError {
 
 /// The records of a text. Lines end with `\n`, `\r\n` or `\r`.
 ///
-/// A field that begins with a quote, after blanks or not, is quoted: it ends at the next single
-/// quote, two quotes stand for one, and only blanks may follow it. Other quotes are text. In TSV
-/// files quotes are mostly text, too, so a field counts as quoted there only if it ends within its
-/// line as it must.
+/// A field is quoted if it begins with a quote, possibly after blanks: it ends at the next quote
+/// that is not doubled, two quotes mean one, and only blanks may follow it. Other quotes are text.
+/// In TSV files quotes are usually text too, so there a field counts as quoted only if it ends
+/// properly within its line.
 pub struct Records<'a> {
     text: &'a str,
     at: usize,
@@ -93,7 +93,8 @@ impl<'a> Records<'a> {
         Ok(Field { text: Cow::Borrowed(&self.text[start..self.at]), quoted: false })
     }
 
-    /// What is quoted from `start` on, the place where its field ends, and the line of that.
+    /// The quoted text from `start` on, the position where its field ends, and the line of that
+    /// position.
     fn quoted(&self, start: usize) -> Result<(Cow<'a, str>, usize, u64), QuoteError> {
         let (mut text, mut from, mut at, mut line) = (Cow::Borrowed(""), start, start, self.line);
         let one_line = self.delimiter == b'\t';

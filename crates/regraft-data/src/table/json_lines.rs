@@ -14,7 +14,7 @@ use super::{RawRow, Table, Text, line_error, row, short};
 use crate::error::CatalogueError;
 use crate::shown::shown;
 
-/// An object's fields in their order, also those whose name occurs twice.
+/// An object's fields in order, including those whose names repeat.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Whether a line has a path and a label, or no line can be read and so none says that it has not.
+/// Whether a line has a path and a label, or no line can be read, so that it is unknown.
 pub fn names_labels(bytes: &[u8]) -> bool {
     let mut objects =
         lines(bytes).filter_map(|(_, text)| serde_json::from_slice::<Fields>(text).ok()).peekable();
@@ -60,7 +60,7 @@ pub fn read(table: &Path, bytes: &[u8]) -> Result<Table, CatalogueError> {
             continue;
         }
         let Fields(fields) = serde_json::from_slice(text).map_err(|error| {
-            line_error(table, line, &format!("is no JSON object ({error}); each line needs one"))
+            line_error(table, line, &format!("is not a JSON object ({error}); each line needs one"))
         })?;
         let chosen = Chosen::of(fields.iter().map(|(name, _)| name.as_str()));
         if let Some(name) = chosen.twice {

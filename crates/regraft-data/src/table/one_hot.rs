@@ -2,35 +2,35 @@
 
 use std::collections::BTreeSet;
 
-/// What the columns of zeros and ones of a table say, row by row.
+/// The columns of zeros and ones of a table, row by row.
 #[derive(Debug)]
 pub struct OneHot {
-    /// The columns that have nothing but zeros and ones so far.
+    /// The columns that have contained only zeros and ones so far.
     columns: Vec<(usize, String)>,
-    /// Whether every column but the used ones is still among them.
+    /// Whether all columns except the used ones are still among them.
     all: bool,
-    /// For each row its line and the columns with a one.
+    /// For each row, its line and the columns with a one.
     rows: Vec<(u64, Vec<usize>)>,
 }
 
-/// What a table without a column of labels says in columns of zeros and ones.
+/// The labels that columns of zeros and ones give to a table without a label column.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Labels {
-    /// It has no such columns.
+    /// There are no such columns.
     None,
     /// A label for each row, and the columns' names.
     Each(Vec<String>, Vec<String>),
-    /// A row that has not exactly one: its line, and the classes that it has.
+    /// A row that does not have exactly one: its line, and the classes that it has.
     Other { line: u64, classes: Vec<String> },
 }
 
 impl OneHot {
-    /// `columns` are the places and names of the columns that hold nothing else.
+    /// `columns` are the indices and names of the columns that have no other role.
     pub fn new(columns: Vec<(usize, String)>) -> Self {
         Self { columns, all: true, rows: Vec::new() }
     }
 
-    /// Looks at a row.
+    /// Takes a row into account.
     pub fn see<'a>(&mut self, line: u64, value: impl Fn(usize) -> &'a str) {
         let before = self.columns.len();
         self.columns
@@ -41,8 +41,8 @@ impl OneHot {
             .push((line, ones.filter(|&column| value(column).trim().starts_with('1')).collect()));
     }
 
-    /// The columns that look like classes in a table that has a column of labels too: those that
-    /// are named like labels, or all if each row has exactly one 1. At least two.
+    /// The columns that look like classes although the table has a label column: those that are
+    /// named like labels, or all if each row has exactly one 1. At least two.
     pub fn beside(self, labels: &BTreeSet<&str>) -> Option<Vec<String>> {
         let named: Vec<String> = self.columns.iter().map(|(_, name)| name.clone()).collect();
         let named: Vec<String> =
@@ -54,7 +54,7 @@ impl OneHot {
         (found.len() > 1).then_some(found)
     }
 
-    /// The labels, if at least two columns hold nothing but zeros and ones.
+    /// The labels, if at least two columns contain only zeros and ones.
     pub fn labels(self) -> Labels {
         let Self { columns, all, rows } = self;
         let name = |wanted: usize| {

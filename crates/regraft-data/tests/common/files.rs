@@ -35,12 +35,12 @@ pub fn files(root: &Path, samples: &[Sample]) -> Vec<String> {
     names(root, samples.iter().map(|sample| &sample.path))
 }
 
-/// What is found with nothing held out.
+/// The catalogue with nothing held out.
 pub fn scanned(files: &[&str]) -> Result<Catalogue, CatalogueError> {
     scan(folder(files).path(), &SplitOptions::NOTHING)
 }
 
-/// How many images train, validate and test.
+/// Number of images in the training, validation and test set.
 pub fn counts(catalogue: &Catalogue) -> [usize; 3] {
     [catalogue.train.len(), catalogue.validation.len(), catalogue.test.len()]
 }

@@ -1,4 +1,4 @@
-//! What the tests share: fixtures by `fixtures/images.py`.
+//! Helpers for the tests; fixtures by `fixtures/images.py`.
 #![allow(dead_code, missing_docs)]
 
 use std::path::Path;
@@ -9,8 +9,8 @@ use regraft_data::decode::{DecodeOptions, DecodeReason, decode, decode_bytes};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use serde_json::Value;
 
-/// A picture of the fixture stream: the upper eight bits of each draw, with the ends pushed to 0
-/// and 255.
+/// An image of the fixture stream: the upper eight bits of each draw, with values near the ends set
+/// to 0 and 255.
 pub fn source(sample: u32, width: u32, height: u32) -> RgbImage {
     let mut draws = Draws::new(7, Purpose::Fixture, 0, sample);
     let level = |word: u32| match (word >> 24) as u8 {
@@ -45,14 +45,13 @@ pub fn preprocessing(image_size: u32, resize: ResizeMode) -> Preprocessing {
     }
 }
 
-/// The largest difference of two pictures' levels.
+/// The largest difference between the levels of two images.
 pub fn worst(left: &[u8], right: &[u8]) -> u8 {
     assert_eq!(left.len(), right.len());
     left.iter().zip(right).map(|(left, right)| left.abs_diff(*right)).max().unwrap_or(0)
 }
 
-/// Decodes the files of `folder` that `cases` name, and compares them with Pillow's pixels, level
-/// for level.
+/// Decodes the files of `folder` that `cases` names, and requires exactly Pillow's pixels.
 pub fn assert_equal_to_pillow(folder: &Path, cases: &str, at_least: usize) {
     let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
     assert!(cases.len() >= at_least);
@@ -79,7 +78,7 @@ pub fn assert_equal_to_pillow(folder: &Path, cases: &str, at_least: usize) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Changes each byte of a file in three ways: whatever comes out, no decoder panics.
+/// Changes each byte of a file in three ways: no decoder may panic, whatever the result.
 pub fn assert_changed_bytes_do_no_harm(name: &str, whole: &[u8]) {
     let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
     for place in 0..whole.len() {

@@ -1,19 +1,20 @@
-//! What can be wrong with a scan's data.
+//! Faults in a scan's data.
 
-/// A fault that costs image data. Each of them is one that libjpeg warns about, or an error there.
+/// A fault that costs image data. libjpeg warns about each of them, or treats it as an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Bits that begin no code, or a code that leads out of its block.
+    /// Bits that begin no code, or a code that leads beyond its block.
     Code,
     /// A marker, or the end of the file, before the last block.
     Missing,
-    /// A restart marker that is missing or has another number than its turn.
+    /// A restart marker that is missing or out of order.
     Restart,
-    /// Data behind the last block, or behind the last one before a restart marker.
+    /// Data behind the last block, or between the last block before a restart marker and the
+    /// marker.
     Leftover,
     /// A component of the image without a scan.
     Component,
-    /// A scan whose header or tables cannot be used, behind others that can.
+    /// A scan with an unusable header or tables, behind usable scans.
     Header,
 }
 

@@ -1,15 +1,15 @@
-//! The frame: the image's size, its components and how their blocks are laid out.
+//! The frame: the image's size, its components and the layout of their blocks.
 
 /// How the frame's frequencies are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {
-    /// Each block whole, in one scan for each component.
+    /// Whole blocks, in one scan for each component.
     Sequential,
     /// In several scans that refine each other.
     Progressive,
 }
 
-/// What the frame header says.
+/// The frame header.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub process: Process,
@@ -24,17 +24,18 @@ pub struct Frame {
 #[derive(Clone, Debug)]
 pub struct Component {
     pub identifier: u8,
-    /// Sampling factors: its blocks in a unit of interleaved components, across and down.
+    /// Sampling factors: the component's blocks in a unit of interleaved components, across and
+    /// down.
     pub factors: [usize; 2],
     /// Number of its quantisation table.
     pub quantisation: usize,
     /// Its width and height in samples.
     pub size: [usize; 2],
-    /// Blocks that cover it, across and down.
+    /// Number of blocks that cover it, across and down.
     pub blocks: [usize; 2],
 }
 
-/// A header that cannot be used.
+/// An unusable header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameError {
     Damaged(&'static str),
@@ -87,8 +88,9 @@ impl Frame {
         for component in &mut components {
             for way in [0, 1] {
                 if most[way] % component.factors[way] != 0 {
-                    let message =
-                        "one component's resolution is no whole multiple of another's".to_owned();
+                    let message = "one component's resolution is not an integer multiple of \
+                            another's"
+                        .to_owned();
                     return Err(FrameError::Unsupported(message));
                 }
                 component.size[way] =
@@ -99,18 +101,18 @@ impl Frame {
         Ok(Self { process, size: [width, height], most, components })
     }
 
-    /// Units of interleaved components that cover the image, across and down.
+    /// Number of units of interleaved components that cover the image, across and down.
     pub fn units(&self) -> [usize; 2] {
         [0, 1].map(|way| self.size[way].div_ceil(8 * self.most[way]))
     }
 
-    /// How often a component's samples fit into the image's pixels, across and down.
+    /// Image pixels for each of a component's samples, across and down.
     pub fn ratio(&self, component: &Component) -> [usize; 2] {
         [0, 1].map(|way| self.most[way] / component.factors[way])
     }
 
-    /// Whether the image can be decoded at a part of its size: chroma must be stored at the full or
-    /// half the resolution.
+    /// Whether the image can be decoded at reduced size: chroma must be stored at full or half
+    /// resolution.
     pub fn is_reducible(&self) -> bool {
         self.components
             .iter()

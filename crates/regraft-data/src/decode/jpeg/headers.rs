@@ -1,19 +1,19 @@
-//! The segments between a JPEG's image data: tables, the frame, and what programs add.
+//! The segments between a JPEG's image data: tables, the frame, and data that programs add.
 
 use super::fault::Fault;
 use super::frame::{Frame, FrameError, Process};
 use super::huffman::Table;
 use super::standard_tables::{AC_CHROMA, AC_LUMA, DC_CHROMA, DC_LUMA};
 
-/// All that the segments before a scan say.
+/// The contents of the segments before a scan.
 #[derive(Default)]
 pub struct Headers {
     pub frame: Option<Frame>,
     /// Quantisation steps in zigzag order.
     pub steps: [Option<[u16; 64]>; 4],
-    /// Codes of the means.
+    /// Codes of the DC coefficients.
     pub dc: [Option<Table>; 4],
-    /// Codes of the other frequencies.
+    /// Codes of the AC coefficients.
     pub ac: [Option<Table>; 4],
     /// Units between two restart markers; 0 if there are none.
     pub restart_interval: usize,
@@ -21,15 +21,15 @@ pub struct Headers {
     pub adobe: Option<u8>,
     /// Whether there is a JFIF segment.
     pub jfif: bool,
-    /// The content of all EXIF segments, one behind the other, as Pillow joins them.
+    /// The content of all EXIF segments, concatenated as in Pillow.
     pub exif: Option<Vec<u8>>,
     /// The last XMP packet.
     pub xmp: Option<Vec<u8>>,
 }
 
-/// What comes next in a file.
+/// The next part of a file.
 pub enum Next<'a> {
-    /// A scan: the content of its header, and all that follows.
+    /// A scan: the content of its header, and everything that follows.
     Scan(&'a [u8], &'a [u8]),
     /// The end of the image.
     End,
@@ -37,7 +37,7 @@ pub enum Next<'a> {
     Cut,
 }
 
-/// The data from the next marker on; empty if there is none.
+/// The data from the next marker; empty if there is none.
 pub fn next_marker(data: &[u8]) -> &[u8] {
     let start = data.windows(2).position(|pair| pair[0] == 0xFF && ![0, 0xFF].contains(&pair[1]));
     start.map_or(&[], |start| &data[start..])
@@ -45,7 +45,7 @@ pub fn next_marker(data: &[u8]) -> &[u8] {
 
 impl Headers {
     /// Reads segments up to the next scan. `rest` is the data from a marker on; bytes before a
-    /// marker are skipped, as every decoder does.
+    /// marker are skipped, as in every decoder.
     pub fn read<'a>(&mut self, mut rest: &'a [u8]) -> Result<Next<'a>, FrameError> {
         loop {
             let [0xFF, marker, after @ ..] = next_marker(rest) else { return Ok(Next::Cut) };
@@ -111,7 +111,7 @@ impl Headers {
             0xEE if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
                 self.adobe = Some(segment[11])
             }
-            // Comments, and what programs add.
+            // Comments, and data that programs add.
             _ => {}
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Headers {
         Some(())
     }
 
-    /// Takes the standard's tables for those that are missing, as frames of Motion JPEG ask for.
+    /// Fills in the standard's tables for missing ones, as frames of Motion JPEG require.
     pub fn fill_in_codes(&mut self) {
         for (tables, standard) in
             [(&mut self.dc, [DC_LUMA, DC_CHROMA]), (&mut self.ac, [AC_LUMA, AC_CHROMA])]
@@ -163,14 +163,13 @@ impl Headers {
     }
 }
 
-/// What a scan's header says.
+/// A scan's header.
 pub struct ScanHeader {
-    /// Its components: the place in the frame, and the numbers of the tables of means and of other
-    /// frequencies.
+    /// Its components: the index in the frame, and the numbers of the DC and AC tables.
     pub components: Vec<(usize, usize, usize)>,
-    /// The first and last frequency in zigzag order.
+    /// The first and last coefficient, in zigzag order.
     pub band: [usize; 2],
-    /// Bits that an earlier scan left out, and bits that this one leaves out.
+    /// The number of bits that the earlier scan left out, and the number that this scan leaves out.
     pub precision: [u32; 2],
 }
 
@@ -201,7 +200,7 @@ impl ScanHeader {
         let [first, last] = header.band;
         let [earlier, low] = header.precision;
         let is_valid = match (frame.process, first) {
-            // The standard has one value for these fields; some encoders leave them at 0.
+            // The standard requires one value for these fields, but some encoders leave them at 0.
             (Process::Sequential, _) => true,
             (Process::Progressive, 0) => last == 0,
             (Process::Progressive, _) => first <= last && last < 64 && header.components.len() == 1,

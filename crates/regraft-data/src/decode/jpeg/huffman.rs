@@ -1,42 +1,42 @@
 //! Huffman codes, and the scan as a stream of bits.
 
-/// Codes up to this length are looked up at once.
+/// Codes up to this length are decoded with one table look-up.
 const LOOKUP_BITS: u32 = 10;
 const LOOKUP: usize = 1 << LOOKUP_BITS;
 
-/// A frequency whose code and number are looked up at once.
+/// A coefficient whose code and value are decoded with one look-up.
 #[derive(Clone, Copy, Default)]
 pub struct Short {
-    /// Bits of both; 0 if they do not fit.
+    /// Bits of code and value together; 0 if they do not fit.
     pub length: u8,
-    /// Zeros before the frequency, or [`Short::END`].
+    /// Zeros before the coefficient, or [`Short::END`].
     pub zeros: u8,
     pub value: i16,
 }
 
 impl Short {
-    /// A run of zeros that means the end of the block.
+    /// The run of zeros that means the end of the block.
     pub const END: u8 = 64;
 }
 
 /// A table of codes.
 #[derive(Clone)]
 pub struct Table {
-    /// For each [`LOOKUP_BITS`] bits the length of the code that they begin with, and its symbol. A
-    /// length of 0 means that the code is longer.
+    /// For each [`LOOKUP_BITS`] bits, the length of the code that they begin with, and its symbol.
+    /// A length of 0 means that the code is longer.
     lookup: Box<[(u8, u8); LOOKUP]>,
-    /// The same for a code together with the number that follows it, if both fit.
+    /// The same for a code together with the value that follows it, if both fit.
     short: Box<[Short; LOOKUP]>,
-    /// For each length the first code beyond those of that length, in the upper bits of 16; and
-    /// what leads from a code to its symbol.
+    /// For each length, the first code beyond those of that length, in the upper bits of 16, and
+    /// the offset from a code to its symbol.
     ends: [u32; 17],
     offsets: [i32; 17],
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// From the numbers of codes of 1 to 16 bits and their symbols. `None` if there are more codes
-    /// than bits allow.
+    /// Builds the table from the numbers of codes of 1 to 16 bits and their symbols. `None` if
+    /// there are more codes than bits allow.
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut table = Self {
             lookup: Box::new([(0, 0); LOOKUP]),
@@ -100,7 +100,7 @@ impl Table {
         self.symbols.get(usize::try_from(code + self.offsets[length]).ok()?).copied()
     }
 
-    /// The next code with its number, if both together are short.
+    /// The next code with its value, if both together are short.
     #[inline]
     pub fn read_short(&self, bits: &mut Bits<'_>) -> Option<Short> {
         bits.fill();
@@ -113,22 +113,23 @@ impl Table {
     }
 }
 
-/// A number of `bits` bits (at least 1): the upper half of their range is positive, the lower
+/// The value of `bits` bits (at least 1): the upper half of their range is positive, the lower half
 /// negative.
 #[inline]
 fn extended(raw: i32, bits: u32) -> i32 {
     if raw >> (bits - 1) == 0 { raw - (1 << bits) + 1 } else { raw }
 }
 
-/// A scan as a stream of bits. It ends at the first marker; zeros follow, which are counted.
+/// A scan as a stream of bits. It ends at the first marker, behind which it yields zeros and counts
+/// them.
 #[derive(Clone)]
 pub struct Bits<'a> {
     rest: &'a [u8],
-    /// Bits that were taken from `rest`, the next one uppermost; zeros below them.
+    /// Bits taken from `rest`, with the next one uppermost and zeros below them.
     held: u64,
-    /// How many bits are held.
+    /// Number of bits held.
     count: u32,
-    /// How many of them are not in the data.
+    /// Number of them that are not in the data.
     missing: u32,
 }
 
@@ -137,7 +138,7 @@ impl<'a> Bits<'a> {
         Self { rest: scan, held: 0, count: 0, missing: 0 }
     }
 
-    /// Holds at least 32 bits: a code takes up to 16, and the number after it 15.
+    /// Holds at least 32 bits: a code takes up to 16, and the value after it 15.
     #[inline]
     fn fill(&mut self) {
         if self.count >= 32 {
@@ -145,7 +146,7 @@ impl<'a> Bits<'a> {
         }
         if let Some((&next, rest)) = self.rest.split_first_chunk() {
             let word = u32::from_be_bytes(next);
-            // True if no byte is 0xFF, whose successor matters.
+            // True if no byte is 0xFF, whose successor would matter.
             if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
                 self.held |= u64::from(word) << (32 - self.count);
                 self.count += 32;
@@ -185,7 +186,7 @@ impl<'a> Bits<'a> {
         self.count -= bits;
     }
 
-    /// The number of `bits` bits (at most 15) that follows a code just read.
+    /// The value of `bits` bits (at most 15) that follows a code just read.
     #[inline]
     pub fn value(&mut self, bits: u32) -> i32 {
         if bits == 0 {
@@ -196,7 +197,7 @@ impl<'a> Bits<'a> {
         extended(raw, bits)
     }
 
-    /// The next `bits` bits (at most 32) as they are.
+    /// The next `bits` bits (at most 32), unsigned.
     #[inline]
     pub fn take(&mut self, bits: u32) -> u32 {
         if bits == 0 {
@@ -208,13 +209,13 @@ impl<'a> Bits<'a> {
         raw
     }
 
-    /// Whether every bit that was used is in the data.
+    /// Whether all bits that were used are in the data.
     #[inline]
     pub fn is_within(&self) -> bool {
         self.missing <= self.count
     }
 
-    /// What was not used before the next marker. Call it only if [`Self::is_within`].
+    /// The unused data before the next marker. Call it only if [`Self::is_within`].
     pub fn remainder(&self) -> Remainder<'a> {
         let unused = self.count - self.missing;
         let padding = unused % 8;
@@ -243,9 +244,9 @@ impl<'a> Bits<'a> {
 
 /// The data between the last code that was read and the next marker.
 pub struct Remainder<'a> {
-    /// Whether the last byte's unused bits are all 1, as the standard has encoders fill them.
+    /// Whether the last byte's unused bits are all 1, as the standard requires.
     pub padding_is_ones: bool,
-    /// Whole bytes that follow it.
+    /// The whole bytes that follow it.
     pub bytes: Vec<u8>,
     /// The data from the marker on; empty if the file ends before one.
     pub marker: &'a [u8],

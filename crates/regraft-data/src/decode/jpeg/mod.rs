@@ -1,15 +1,16 @@
-//! JPEG, equal to libjpeg-turbo (and so to Pillow) to the level.
+//! JPEG, with exactly the levels of libjpeg-turbo (and so of Pillow).
 //!
-//! Baseline, extended sequential and progressive images with Huffman codes and 8 bits a sample; any
-//! order of scans; any whole ratio of the components' resolutions; grey, YCbCr, RGB, CMYK and YCCK.
-//! Arithmetic coding, lossless and hierarchical images and 12 bits a sample are not supported.
+//! Supported are baseline, extended sequential and progressive images with Huffman codes and 8 bits
+//! a sample; any order of scans; any integer ratio of the components' resolutions; grey, YCbCr,
+//! RGB, CMYK and YCCK. Arithmetic coding, lossless and hierarchical images and 12 bits a sample are
+//! not supported.
 //!
-//! An image can be decoded at a half, a quarter or an eighth of its size, without computing the
+//! An image can be decoded at a half, a quarter or an eighth of its size without computing the
 //! pixels in between: the lowest N x N of a block's 8 x 8 frequencies are the same block in N x N
-//! pixels. Chroma that is stored at half the resolution is then transformed at twice the size.
+//! pixels. If chroma is stored at half the resolution, it is then transformed at twice the size.
 //!
-//! Every fault that costs image data is found on the way: libjpeg warns of these, fills in what it
-//! misses and returns an image; here they are errors, unless the caller allows them.
+//! Every fault that costs image data is detected. libjpeg warns about these faults, fills in the
+//! missing data and returns an image; here they are errors unless the caller allows them.
 
 mod fault;
 mod frame;
@@ -35,8 +36,8 @@ use progressive::Progressive;
 use scan::Layout;
 use sequential::Sequential;
 
-/// Scans that are read. The most detailed scripts of encoders have a few dozen; each scan of a
-/// large image takes time, and needs only a few bytes of a file.
+/// The most scans that are read. The most detailed scripts of encoders have a few dozen; each scan
+/// of a large image takes time, but only a few bytes of a file.
 const MAX_SCANS: usize = 1000;
 
 /// Decodes a file; see [`super::decode_bytes`].
@@ -44,7 +45,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeRe
     read(Headers::default(), bytes, options, None)
 }
 
-/// Decodes a part of a TIFF, whose tables may be stored apart, and whose colours the TIFF states.
+/// Decodes a part of a TIFF, whose tables may be stored separately and whose colours the TIFF
+/// states.
 pub fn decode_part(
     tables: &[u8],
     bytes: &[u8],
@@ -52,13 +54,13 @@ pub fn decode_part(
     options: &DecodeOptions,
 ) -> Result<Decoded, DecodeReason> {
     let mut headers = Headers::default();
-    // Tables that cannot be read are missing later, if they are needed.
+    // If tables cannot be read, they are reported as missing later, if they are needed.
     let _ = headers.read(tables);
     read(headers, bytes, options, Some(colours))
 }
 
-/// Reads a file behind what `headers` hold already. The markers state the colours unless they are
-/// given.
+/// Reads a file after the segments that `headers` already holds. If `colours` is not given, the
+/// markers state the colours.
 fn read(
     mut headers: Headers,
     bytes: &[u8],
@@ -98,7 +100,7 @@ fn read(
                     None => {
                         let image = image.insert(Image::new(&headers, options)?);
                         // As in Pillow and libjpeg, metadata and colours behind the first scan do
-                        // not count. A part's own have no meaning.
+                        // not count. In a part of a TIFF they mean nothing.
                         if colours.is_none() {
                             let of_file = Colours::of(&image.frame, headers.adobe, headers.jfif);
                             stated = (headers.orientation(), Some(of_file));
@@ -149,7 +151,7 @@ fn read(
     Ok(image.finish(colours, orientation, fault.is_some() || !complete))
 }
 
-/// How the metadata ask for the image to be turned, if they do.
+/// The orientation in the metadata, if there is one.
 pub fn orientation(bytes: &[u8]) -> Option<Orientation> {
     let mut headers = Headers::default();
     headers.read(bytes).ok()?;
@@ -162,7 +164,7 @@ impl Headers {
     }
 }
 
-/// Whether the end-of-image marker comes somewhere.
+/// Whether there is an end-of-image marker.
 fn ends(data: &[u8]) -> bool {
     data.windows(2).any(|pair| pair == [0xFF, 0xD9])
 }
@@ -183,8 +185,7 @@ impl Image {
         let reduction =
             if frame.is_reducible() { options.reduction(short_side(&frame)) } else { 1 };
         let side = 8 / reduction as usize;
-        // Grey, if there may be parts without data; otherwise 0, for which memory need not be
-        // written.
+        // Grey if parts may lack data; otherwise 0, for which memory need not be written.
         let background = if options.allow_truncated { 128 } else { 0 };
         let plane = |component| {
             let ratio = frame.ratio(component);
@@ -196,7 +197,7 @@ impl Image {
         Ok(Self { frame, planes, reduction })
     }
 
-    /// Reads a scan, and returns what follows it and a fault that was passed over.
+    /// Reads a scan, and returns the data that follow it and a fault if it was tolerated.
     fn scan<'a>(
         &mut self,
         headers: &mut Headers,
@@ -206,13 +207,13 @@ impl Image {
     ) -> Result<(&'a [u8], Option<Fault>), Fault> {
         let header = ScanHeader::read(&self.frame, header)?;
         let layout = Layout::new(&self.frame, &header, headers.restart_interval);
-        // A sequential image has one scan for each component. Hundreds would only cost time.
+        // A sequential image has one scan for each component; hundreds would only cost time.
         let has_scan = |&(place, ..): &(usize, usize, usize)| self.planes[place].steps.is_some();
         if self.frame.process == Process::Sequential && header.components.iter().any(has_scan) {
             return Err(Fault::Header);
         }
         for &(place, ..) in &header.components {
-            // The tables of a component's first scan hold for all its scans.
+            // The tables of a component's first scan apply to all its scans.
             let table = self.frame.components[place].quantisation;
             if self.planes[place].steps.is_none() {
                 let steps =

@@ -1,4 +1,4 @@
-//! From the components' samples to RGB.
+//! Converts the components' samples to RGB.
 
 use regraft_kernels::jpeg::{colour, upsample};
 
@@ -6,23 +6,23 @@ use super::frame::{Component, Frame};
 use super::planes::Plane;
 use crate::decode::convert;
 
-/// What the components are.
+/// The meaning of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colours {
     Grey,
     /// Luma, blue and red chroma.
     Ycc,
     Rgb,
-    /// Four inks, 0 being full, as in Adobe's files and so in all.
+    /// Four inks with 0 as full ink, as Adobe's files and therefore all files have them.
     Cmyk,
-    /// Four inks, 255 being full, as in a TIFF.
+    /// Four inks with 255 as full ink, as in a TIFF.
     PlainCmyk,
     /// Three inks as luma and chroma, and black.
     Ycck,
 }
 
 impl Colours {
-    /// How many components hold such colours.
+    /// Number of components for these colours.
     pub fn components(self) -> usize {
         match self {
             Self::Grey => 1,
@@ -31,7 +31,8 @@ impl Colours {
         }
     }
 
-    /// By the number of components, Adobe's transform and the JFIF segment, as libjpeg decides.
+    /// The colours by the number of components, Adobe's transform and the JFIF segment, decided as
+    /// in libjpeg.
     pub fn of(frame: &Frame, adobe: Option<u8>, jfif: bool) -> Self {
         let identifiers = frame.components.iter().map(|component| component.identifier);
         match (frame.components.len(), adobe) {
@@ -76,7 +77,8 @@ pub fn rgb(frame: &Frame, planes: &[Plane], colours: Colours, reduction: usize) 
                     (first.row(y, width), second.row(y, width), third.row(y, width));
                 let inks = four.as_chunks_mut::<4>().0.iter_mut().zip(black.row(y, width));
                 if colours == Colours::Ycck {
-                    // What luma and chroma give is the inks' opposite, and so is what is stored.
+                    // The conversion from luma and chroma gives the complement of the inks, which
+                    // is also the stored form.
                     colour::rgb(first, second, third, &mut three);
                     for ((inks, &black), &[red, green, blue]) in inks.zip(three.as_chunks::<3>().0)
                     {
@@ -117,8 +119,8 @@ enum Fit {
     DoubleBoth,
     /// Each sample is repeated across and down.
     Repeat([usize; 2]),
-    /// Two samples make a pixel, next to each other or one above the other. That is so in reduced
-    /// images, if two components' resolutions differ in one direction only.
+    /// Two samples make a pixel, side by side or one above the other. This happens in reduced
+    /// images if two components' resolutions differ in one direction only.
     MeanAcross,
     MeanDown,
 }
@@ -161,7 +163,7 @@ impl<'a> Rows<'a> {
         let Self { plane, fit, size, sums, buffer } = self;
         let plane = *plane;
         let samples = |y: usize| &plane.row(y)[..size[0]];
-        // The row that is farther from a row of double resolution: the one above or below.
+        // The farther of the two source rows of a row at double resolution: the one above or below.
         let far = |y: usize| {
             if y.is_multiple_of(2) {
                 (y / 2).saturating_sub(1)

@@ -7,35 +7,35 @@ use super::frame::{Component, Frame, Process};
 /// Side of a block in frequencies.
 const BLOCK: usize = 8;
 
-/// Places of the frequencies in a block of rows of eight, in the order in which they are stored.
+/// Positions of the frequencies in a block of rows of eight, in their stored order.
 pub const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// One component's samples and the frequencies that they are made from.
+/// A component's samples and the frequencies that they are computed from.
 pub struct Plane {
     /// Quantisation steps, `[row * 8 + column]`; `None` until the first scan of the component.
     pub steps: Option<[u16; 64]>,
-    /// Frequencies, eight blocks side by side together: all rows of blocks of a progressive image,
-    /// otherwise the rows of one unit.
+    /// Frequencies, in groups of eight blocks side by side: all rows of blocks of a progressive
+    /// image, otherwise the rows of one unit.
     blocks: Vec<inverse::Blocks>,
-    /// Such groups of eight in a row of blocks.
+    /// Groups of eight blocks in a row of blocks.
     groups: usize,
     /// Rows of blocks in `blocks`.
     rows: usize,
-    /// Samples of a block's side.
+    /// Samples along a block's side.
     pub side: usize,
-    /// Samples from a row to the next.
+    /// Samples from one row to the next.
     pub stride: usize,
     /// `[rows of all blocks * side, stride]`.
     pub samples: Vec<u8>,
 }
 
 impl Plane {
-    /// `side` is the number of samples that a block's side becomes; samples are `background` until
-    /// their scan comes. `None` if the sizes overflow.
+    /// `side` is the number of samples along a block's side after the transform; samples are
+    /// `background` until their scan is read. `None` if the sizes overflow.
     pub fn new(frame: &Frame, component: &Component, side: usize, background: u8) -> Option<Self> {
         let units = frame.units();
         let groups = (units[0] * component.factors[0]).div_ceil(LANES);
@@ -54,21 +54,21 @@ impl Plane {
         })
     }
 
-    /// The frequencies of the block in a column and a row, and its place among the eight.
+    /// The frequencies of the block in a column and a row, and its position among the eight.
     #[inline]
     pub fn block(&mut self, [column, row]: [usize; 2]) -> (&mut inverse::Blocks, usize) {
         let row = self.row_in_blocks(row);
         (&mut self.blocks[row * self.groups + column / LANES], column % LANES)
     }
 
-    /// Where a row's frequencies are in `blocks`: for a sequential image, its place in its unit.
+    /// The index of a row's frequencies in `blocks`: for a sequential image, its index in its unit.
     #[inline]
     fn row_in_blocks(&self, row: usize) -> usize {
         // A division for each block would cost more than the comparison.
         if row < self.rows { row } else { row % self.rows }
     }
 
-    /// Makes samples of the rows of blocks from `first` on, `count` of them, and clears their
+    /// Transforms `count` rows of blocks, from `first` on, to samples, and clears their
     /// frequencies.
     pub fn transform(&mut self, first: usize, count: usize) {
         let Some(steps) = &self.steps else { return };
@@ -82,7 +82,7 @@ impl Plane {
         }
     }
 
-    /// Makes samples of all rows of blocks of a progressive image.
+    /// Transforms all rows of blocks of a progressive image to samples.
     pub fn transform_all(&mut self) {
         self.transform(0, self.rows);
     }
@@ -93,7 +93,7 @@ impl Plane {
     }
 }
 
-/// Steps in zigzag order to rows of eight.
+/// Reorders steps from zigzag order to rows of eight.
 pub fn in_rows(steps: &[u16; 64]) -> [u16; 64] {
     let mut rows = [0; 64];
     for (place, &step) in ZIGZAG.iter().zip(steps) {

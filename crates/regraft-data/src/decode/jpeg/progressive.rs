@@ -1,7 +1,7 @@
-//! Scans that hold a part of each block's frequencies, or one more bit of them.
+//! Scans that hold some of each block's frequencies, or one more bit of them.
 //!
-//! ITU-T T.81, annex G. What libjpeg does with data that break its rules is not imitated: such data
-//! are a fault.
+//! ITU-T T.81, annex G. If data break the rules of the standard, they are a fault; libjpeg's
+//! behaviour on such data is not imitated.
 
 use super::huffman::{Bits, Table};
 use super::planes::{Plane, ZIGZAG};
@@ -10,9 +10,9 @@ use super::scan::Blocks;
 /// One component of a scan.
 pub struct Part<'a> {
     pub plane: &'a mut Plane,
-    /// Codes of what the scan holds; a scan that refines means has none.
+    /// Codes of the scan's coefficients; a scan that refines DC coefficients has none.
     pub table: Option<&'a Table>,
-    /// The last block's mean, from which the next one differs.
+    /// The last block's DC coefficient, from which the next one differs.
     pub prediction: i32,
 }
 
@@ -21,11 +21,11 @@ pub struct Progressive<'a> {
     pub parts: Vec<Part<'a>>,
     /// The first and last frequency, in zigzag order.
     pub band: [usize; 2],
-    /// Whether an earlier scan brought these frequencies, with one bit less.
+    /// Whether an earlier scan had these frequencies with one bit less.
     pub refines: bool,
-    /// The place of the scan's lowest bit.
+    /// The position of the scan's lowest bit.
     pub low: u32,
-    /// Blocks to come that hold no new frequency.
+    /// Number of following blocks without new frequencies.
     pub empty_blocks: u32,
 }
 

@@ -5,13 +5,13 @@ use super::frame::Frame;
 use super::headers::{ScanHeader, next_marker};
 use super::huffman::Bits;
 
-/// What reads a scan's blocks.
+/// A reader of a scan's blocks.
 pub trait Blocks {
     /// Reads one block of the scan's component `part`, in column `place[0]` and row `place[1]` of
-    /// that component's blocks. `None` if the bits make no block.
+    /// that component's blocks. `None` if the bits are not a valid block.
     fn read(&mut self, bits: &mut Bits<'_>, part: usize, place: [usize; 2]) -> Option<()>;
 
-    /// Called after each row of units, in their order.
+    /// Called after each row of units, in order.
     fn end_row(&mut self, row: usize);
 
     /// Called at each restart marker.
@@ -27,14 +27,14 @@ pub struct Layout {
     restart_interval: usize,
 }
 
-/// Bytes behind the last block of a segment that pass for padding. Some cameras and web cameras
-/// leave a few; a file that was damaged on the way mostly leaves more.
+/// Bytes behind the last block of a segment that count as padding. Some cameras and webcams leave a
+/// few; damaged files usually leave more.
 const HARMLESS_BYTES: usize = 16;
 
 impl Layout {
     pub fn new(frame: &Frame, header: &ScanHeader, restart_interval: usize) -> Self {
         match header.components[..] {
-            // The blocks of a single component come in plain order, without padding to whole units.
+            // The blocks of a single component are in plain order, without padding to whole units.
             [(place, ..)] => Self {
                 units: frame.components[place].blocks,
                 factors: vec![[1, 1]],
@@ -52,9 +52,9 @@ impl Layout {
         }
     }
 
-    /// Reads the scan that begins with `data`, and says what follows it. If `lenient`, a fault ends
-    /// only its segment: reading resumes at the next restart marker, and the first fault is
-    /// returned beside what follows. Otherwise it is an error.
+    /// Reads the scan that begins with `data`, and returns the data that follow it. If `lenient`, a
+    /// fault ends only its segment: reading resumes at the next restart marker, and the first fault
+    /// is returned too. Otherwise a fault is an error.
     pub fn read<'a>(
         &self,
         data: &'a [u8],
@@ -103,7 +103,7 @@ impl Layout {
         Ok((rest, first_fault))
     }
 
-    /// Reads the units of one segment; what follows begins with a marker.
+    /// Reads the units of one segment; the data that follow it begin with a marker.
     fn read_segment<'a>(
         &self,
         data: &'a [u8],
@@ -156,8 +156,8 @@ impl Layout {
     }
 }
 
-/// Passes over restart markers behind the last segment, which some encoders write; but no image
-/// data may follow them.
+/// Skips restart markers behind the last segment, which some encoders write; image data must not
+/// follow them.
 fn no_segments(mut rest: &[u8]) -> Result<&[u8], Fault> {
     while let [0xFF, 0xD0..=0xD7, after @ ..] = rest {
         let remainder = Bits::new(after).remainder();

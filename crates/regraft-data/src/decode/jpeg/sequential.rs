@@ -13,11 +13,11 @@ pub struct Part<'a> {
     pub ac: &'a Table,
     /// Rows of blocks in a row of units.
     pub rows: usize,
-    /// The last block's mean, from which the next one differs.
+    /// The last block's DC coefficient, from which the next one differs.
     pub prediction: i32,
 }
 
-/// Reads the scan's blocks and makes samples of each row of units.
+/// Reads the scan's blocks, and transforms each row of units to samples.
 pub struct Sequential<'a> {
     pub parts: Vec<Part<'a>>,
 }

@@ -1,17 +1,14 @@
 //! The Huffman tables of the JPEG standard (ITU-T T.81, annex K.3).
 //!
-//! Frames of Motion JPEG leave their tables out and mean these. libjpeg-turbo fills them in too.
+//! Frames of Motion JPEG omit their tables and mean these. libjpeg-turbo fills them in too.
 
-/// Codes of the mean of a luma block.
-/// The number of codes of 1 to 16 bits, and their symbols.
+/// Codes of the DC coefficients of luma: the number of codes of 1 to 16 bits, and their symbols.
 pub const DC_LUMA: ([u8; 16], &[u8]) =
     ([0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-/// Codes of the mean of a chroma block.
-/// The number of codes of 1 to 16 bits, and their symbols.
+/// Codes of the DC coefficients of chroma: the number of codes of 1 to 16 bits, and their symbols.
 pub const DC_CHROMA: ([u8; 16], &[u8]) =
     ([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-/// Codes of the other frequencies of a luma block.
-/// The number of codes of 1 to 16 bits, and their symbols.
+/// Codes of the AC coefficients of luma: the number of codes of 1 to 16 bits, and their symbols.
 pub const AC_LUMA: ([u8; 16], &[u8]) = (
     [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125],
     &[
@@ -26,8 +23,7 @@ pub const AC_LUMA: ([u8; 16], &[u8]) = (
         248, 249, 250,
     ],
 );
-/// Codes of the other frequencies of a chroma block.
-/// The number of codes of 1 to 16 bits, and their symbols.
+/// Codes of the AC coefficients of chroma: the number of codes of 1 to 16 bits, and their symbols.
 pub const AC_CHROMA: ([u8; 16], &[u8]) = (
     [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 119],
     &[

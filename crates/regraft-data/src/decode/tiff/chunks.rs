@@ -1,4 +1,4 @@
-//! A strip or tile decompressed.
+//! Decompresses a strip or tile.
 
 use std::io::Read;
 
@@ -11,8 +11,8 @@ use super::kinds::{Colour, Compression};
 use super::layout::Layout;
 use super::{DecodeReason, damaged, fax};
 
-/// The samples of a strip or tile as they would be stored without compression, of exactly the
-/// length that its size asks for. `None` if the data end too early.
+/// The uncompressed samples of a strip or tile, with exactly the length that its size requires.
+/// `None` if the data end too early.
 pub fn decompress(
     stored: &[u8],
     layout: &Layout,
@@ -76,7 +76,7 @@ fn pack_bits(mut stored: &[u8], length: usize) -> Option<Vec<u8>> {
 }
 
 fn old_or_new_lzw(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason> {
-    // Before 1988 codes were stored from the lowest bit on, and grew one code later. Such data
+    // Before 1988, codes were stored from the lowest bit up and grew one code later. Such data
     // begin with the code 256.
     let is_old = matches!(stored, [0, second, ..] if second & 1 == 1);
     let configuration = match is_old {
@@ -96,7 +96,7 @@ fn deflate(stored: &[u8], length: usize) -> Result<Option<Vec<u8>>, DecodeReason
     }
 }
 
-/// Sums up the differences between each sample and that of the pixel to its left.
+/// Adds up the differences between each sample and that of the pixel to its left.
 fn undo_differences(data: &mut [u8], layout: &Layout, row: usize) {
     let samples = if layout.is_planar { 1 } else { layout.samples };
     for row in data.chunks_exact_mut(row) {

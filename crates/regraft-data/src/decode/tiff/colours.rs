@@ -1,10 +1,10 @@
-//! 8-bit samples of any colour space as RGB, as Pillow and libtiff convert them.
+//! Converts 8-bit samples of any colour space to RGB, as Pillow and libtiff do.
 
 use super::super::convert;
 use super::kinds::{Alpha, Colour, Compression};
 use super::layout::Layout;
 
-/// `[N, kept samples]` to `[N, 3]`, alpha composited on white.
+/// Converts `[N, kept samples]` to `[N, 3]`, with alpha composited on white.
 pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
     let kept = layout.kept();
     if layout.alpha == Alpha::Premultiplied {
@@ -44,8 +44,8 @@ pub fn to_rgb(mut levels: Vec<u8>, layout: &Layout) -> Vec<u8> {
     }
 }
 
-/// Groups of pixels that share their chroma: their luma samples row by row, then both chroma
-/// samples. `[rows, width, 3]` RGB.
+/// Converts groups of pixels that share their chroma (their luma samples row by row, then both
+/// chroma samples) to `[rows, width, 3]` RGB.
 pub fn subsampled(data: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> Vec<u8> {
     let [across, down] = layout.subsampling;
     let tables = Tables::new(layout);
@@ -65,13 +65,13 @@ pub fn subsampled(data: &[u8], layout: &Layout, [width, height]: [usize; 2]) -> 
     levels
 }
 
-/// YCbCr to RGB with 16 binary places (libtiff's `TIFFYCbCrToRGB`), or with 6, as Pillow itself
-/// does for data without compression.
+/// YCbCr to RGB with 16 fractional bits (libtiff's `TIFFYCbCrToRGB`), or with 6, as Pillow does
+/// itself for uncompressed data.
 struct Tables {
     luma: [i32; 256],
     red: [i32; 256],
     blue: [i32; 256],
-    /// What red and blue chroma take from green, before it is shifted.
+    /// The amounts that red and blue chroma subtract from green, before the shift.
     green: [[i32; 256]; 2],
     shift: u32,
 }

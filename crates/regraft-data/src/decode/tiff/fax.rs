@@ -1,6 +1,6 @@
-//! Fax compression (ITU-T T.4 and T.6), as TIFF uses it. The tables of codes are those of the crate
-//! `fax`, whose own decoder knows neither group 3 in two dimensions nor rows without codes for
-//! their ends.
+//! Fax compression (ITU-T T.4 and T.6), as TIFF uses it. The tables of codes come from the crate
+//! `fax`, whose own decoder supports neither group 3 in two dimensions nor rows without end-of-line
+//! codes.
 
 use std::convert::Infallible;
 
@@ -13,9 +13,10 @@ use super::{DecodeReason, damaged};
 pub enum Kind {
     /// Run lengths in rows that begin at bytes.
     Rows,
-    /// Rows begin with a code; with `is_2d`, a bit after it says whether the row above is needed.
+    /// Rows begin with a code; with `is_2d`, a bit after it says whether the row depends on the row
+    /// above.
     Group3 { is_2d: bool },
-    /// Each row is a change of the row above.
+    /// Each row is coded relative to the row above.
     Group4,
 }
 
@@ -28,7 +29,7 @@ pub fn decode(
 ) -> Result<Option<Vec<u8>>, DecodeReason> {
     let mut bits = Bits { bytes: stored, place: 0 };
     let mut rows = vec![0; width.div_ceil(8) * height];
-    // The places in a row where the colour changes, white coming first.
+    // The positions in a row at which the colour changes, starting with white.
     let (mut above, mut changes) = (Vec::new(), Changes::default());
     for row in rows.chunks_exact_mut(width.div_ceil(8)) {
         let refers = match kind {
@@ -38,7 +39,7 @@ pub fn decode(
             }
             Kind::Group3 { is_2d } => {
                 let ends = (0..6).take_while(|_| bits.skip_end_of_row(is_2d)).count();
-                // Six in a row end the page; what follows is white.
+                // Six in a row end the page; the rest is white.
                 if ends == 6 {
                     break;
                 }
@@ -69,7 +70,7 @@ enum Row {
     EndOfPage,
 }
 
-/// Where the colour changes. A run of no pixels joins its neighbours.
+/// The positions at which the colour changes. A run of no pixels joins its neighbours.
 #[derive(Default)]
 struct Changes(Vec<usize>);
 
@@ -99,10 +100,10 @@ fn read_changed(
     width: usize,
     changes: &mut Changes,
 ) -> Option<Row> {
-    // The place that is reached; before the first one at the row's start.
+    // The current position; `None` before the first pixel of a row.
     let (mut reached, mut is_black) = (None::<usize>, false);
-    // The index of a change above. Those behind it are at most three ahead of the next one that
-    // counts.
+    // The index of a change above. Changes to the left of the position are at most three before the
+    // next relevant one.
     let mut index = 0usize;
     while reached.is_none_or(|reached| reached < width) {
         index = index.saturating_sub(3);
@@ -170,7 +171,7 @@ impl Bits<'_> {
         self.bytes.get(place / 8).map(|byte| byte >> (7 - place % 8) & 1)
     }
 
-    /// The bit before this place.
+    /// The bit before the current position.
     fn last_bit(&self) -> Option<u8> {
         self.bit(self.place.checked_sub(1)?)
     }
@@ -188,7 +189,7 @@ impl Bits<'_> {
         }
     }
 
-    /// Eleven zeros or more and a one, with the bit that follows it `if is_2d`.
+    /// Skips eleven or more zeros and a one, and returns the bit that follows if `is_2d`.
     fn skip_end_of_row(&mut self, is_2d: bool) -> bool {
         let zeros =
             (self.place..self.end()).take_while(|&place| self.bit(place) == Some(0)).count();
@@ -203,8 +204,8 @@ impl Bits<'_> {
 impl BitReader for Bits<'_> {
     type Error = Infallible;
 
-    /// Beyond the end there are zeros, since the last code is often shorter than what the tables
-    /// look at.
+    /// Beyond the end there are zeros, because the last code is often shorter than the bits that
+    /// the tables look at.
     fn peek(&self, bits: u8) -> Option<u16> {
         let byte =
             |ahead: usize| u32::from(self.bytes.get(self.place / 8 + ahead).copied().unwrap_or(0));

@@ -11,7 +11,7 @@ use crate::RgbImage;
 
 const END: [u8; 2] = [0xFF, 0xD9];
 
-/// Decodes a strip or tile. TIFF's tags, and not the markers of JPEG, say which colours are stored.
+/// Decodes a strip or tile. TIFF's tags, not JPEG's markers, state the colours.
 pub fn decode(stored: &[u8], layout: &Layout) -> Result<RgbImage, DecodeReason> {
     let colours = match layout.colour {
         _ if layout.is_planar => Colours::Grey,
@@ -26,7 +26,7 @@ pub fn decode(stored: &[u8], layout: &Layout) -> Result<RgbImage, DecodeReason> 
     } else {
         Cow::Owned([stored, &END[..]].concat())
     };
-    // Many strips may point to the same data, so that a large image in them would take long.
+    // Many strips may point to the same data, so a large image in them would take long.
     let options = DecodeOptions { max_pixels: layout.most_pixels(), ..DecodeOptions::default() };
     match jpeg::decode_part(layout.jpeg_tables, &stored, colours, &options) {
         Ok(decoded) => Ok(decoded.image),

@@ -1,5 +1,4 @@
-//! The kinds of TIFF: how pixels are compressed, which colours they have, and which of the kinds
-//! are read.
+//! The kinds of TIFF: compression, colours, and which of the kinds are supported.
 
 use super::super::directory::Directory;
 use super::DecodeReason;
@@ -45,13 +44,13 @@ impl Colour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpha {
     None,
-    /// The colours are as they are.
+    /// The colours are not multiplied by alpha.
     Plain,
     /// The colours were multiplied by alpha.
     Premultiplied,
 }
 
-/// The compression of the tag's number.
+/// The compression for the tag's number.
 pub fn compression(code: u64, t4_options: u64) -> Result<Compression, DecodeReason> {
     Ok(match code {
         1 => Compression::None,
@@ -77,7 +76,7 @@ pub fn compression(code: u64, t4_options: u64) -> Result<Compression, DecodeReas
     })
 }
 
-/// The colours of the tag's number.
+/// The colours for the tag's number.
 pub fn colour(code: u64) -> Result<Colour, DecodeReason> {
     Ok(match code {
         0 => Colour::WhiteIsZero,
@@ -95,7 +94,7 @@ pub fn colour(code: u64) -> Result<Colour, DecodeReason> {
     })
 }
 
-/// Refuses samples whose depth or type is not read.
+/// Refuses samples whose depth or type is not supported.
 pub fn check_depth(
     colour: Colour,
     compression: Compression,
@@ -104,7 +103,7 @@ pub fn check_depth(
 ) -> Result<(), DecodeReason> {
     match format {
         1 | 4 => {}
-        // Pillow takes signed bytes of grey as they are.
+        // Pillow reads signed bytes of grey as if they were unsigned.
         2 if bits == 8 && colour == Colour::BlackIsZero => {}
         2 => return Err(unsupported("signed samples, whose range is not known")),
         3 => return Err(unsupported("floating-point samples, whose range is not known")),
@@ -131,15 +130,15 @@ pub fn check_depth(
     }
 }
 
-/// Whether the sample after the colours is alpha. Extra samples of other meanings are dropped, as
-/// Pillow does.
+/// Whether the sample after the colours is alpha. Extra samples with other meanings are dropped, as
+/// in Pillow.
 pub fn alpha(tags: &Directory, colour: Colour, samples: usize) -> Result<Alpha, DecodeReason> {
     let extra = samples - colour.samples();
     let stated = tags.integers(EXTRA_SAMPLES).unwrap_or_default();
     let alpha = match stated.first() {
         _ if extra == 0 => Alpha::None,
-        // Pillow takes a fourth sample of RGB for alpha if nothing is said of it. (CorelDRAW says
-        // 999.)
+        // Pillow treats a fourth sample of RGB as alpha if its meaning is unspecified. (CorelDRAW
+        // writes 999.)
         None if colour == Colour::Rgb && extra == 1 => Alpha::Plain,
         Some(999) if colour == Colour::Rgb && extra == 1 => Alpha::Plain,
         Some(1) => Alpha::Premultiplied,
@@ -158,7 +157,7 @@ pub fn alpha(tags: &Directory, colour: Colour, samples: usize) -> Result<Alpha, 
     Ok(alpha)
 }
 
-/// A valid file of a kind that is not read.
+/// A valid file of an unsupported kind.
 pub fn unsupported(kind: &str) -> DecodeReason {
     DecodeReason::Unsupported { format: "TIFF", message: kind.to_owned() }
 }

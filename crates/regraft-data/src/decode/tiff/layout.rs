@@ -1,4 +1,4 @@
-//! What a TIFF's tags say about where its pixels are and what they mean.
+//! Reads a TIFF's tags: the location of its pixels and their meaning.
 
 use std::borrow::Cow;
 
@@ -44,9 +44,9 @@ pub struct Layout<'a> {
     pub colour: Colour,
     pub alpha: Alpha,
     pub bits: usize,
-    /// Samples of a pixel, with extra ones.
+    /// Samples of a pixel, including extra ones.
     pub samples: usize,
-    /// Each sample's values are stored apart.
+    /// Each sample's values are stored separately.
     pub is_planar: bool,
     /// Differences between neighbours are stored.
     pub has_predictor: bool,
@@ -57,7 +57,7 @@ pub struct Layout<'a> {
     chunk: [usize; 2],
     offsets: Vec<u64>,
     lengths: Option<Vec<u64>>,
-    /// Three of `1 << bits` levels each: red, green and blue.
+    /// Red, green and blue, of `1 << bits` levels each.
     pub palette: Option<[Vec<u8>; 3]>,
     pub jpeg_tables: &'a [u8],
     /// How many luma samples share a chroma sample, across and down.
@@ -71,8 +71,8 @@ pub struct Layout<'a> {
 impl<'a> Layout<'a> {
     /// # Errors
     ///
-    /// If tags are missing or contradict each other, if the image is too large, or if it is of a
-    /// kind that is not supported.
+    /// If tags are missing or contradict each other, if the image is too large, or if its kind is
+    /// not supported.
     pub fn read(
         bytes: &'a [u8],
         header: Header,
@@ -84,7 +84,7 @@ impl<'a> Layout<'a> {
             [(WIDTH, "width"), (HEIGHT, "height")].map(|(tag, name)| first(tag).ok_or(name));
         let (width, height) = match (width, height) {
             (Ok(width), Ok(height)) => (width, height),
-            // The tags come in order: if the first ones are missing, so is the directory.
+            // The tags come in order, so if the first ones are missing, the directory is.
             _ if header.first >= bytes.len() as u64 => return Err(DecodeReason::Truncated("TIFF")),
             (Err(name), _) | (_, Err(name)) => {
                 return Err(damaged(&format!("it does not say its {name}")));
@@ -140,7 +140,7 @@ impl<'a> Layout<'a> {
                 .filter(|&(width, height)| width > 0 && height > 0);
             let (width, height) =
                 sides.ok_or_else(|| damaged("it does not say the size of its tiles"))?;
-            // A tile may reach beyond the image, but not beyond what an image may have.
+            // A tile may extend beyond the image, but not beyond the allowed number of pixels.
             if width.saturating_mul(height) > max_pixels.max(1 << 22) {
                 return Err(DecodeReason::TooLarge { width, height, max_pixels });
             }
@@ -195,7 +195,7 @@ impl<'a> Layout<'a> {
         if colour == Colour::Palette {
             layout.palette = Some(palette(tags, bits)?);
         }
-        // JPEG data say themselves how their chroma is sampled.
+        // JPEG data state their chroma sampling themselves.
         if colour == Colour::YCbCr && !is_jpeg {
             let stated = tags.integers(SUBSAMPLING).unwrap_or(vec![2, 2]);
             let &[across @ (1 | 2 | 4), down @ (1 | 2 | 4)] = &stated[..] else {
@@ -241,19 +241,19 @@ impl<'a> Layout<'a> {
             .map(move |number| [number % across * width, number / across * height])
     }
 
-    /// Width and height of the strip or tile whose upper edge is `top`. The last strip is as high
-    /// as what is left.
+    /// Width and height of the strip or tile with the upper edge `top`. The last strip has the
+    /// remaining height.
     pub fn chunk_size(&self, top: usize) -> [usize; 2] {
         let [width, height] = self.chunk;
         [width, if self.is_tiled { height } else { height.min(self.height - top) }]
     }
 
-    /// The stored bytes of a strip or tile, the first pixel in a byte's highest bit. They may go on
-    /// beyond its end.
+    /// The stored bytes of a strip or tile, with the first pixel in a byte's highest bit. They may
+    /// continue beyond its end.
     pub fn chunk(&self, number: usize) -> Result<Cow<'a, [u8]>, DecodeReason> {
         let start = usize::try_from(self.offsets[number]).unwrap_or(usize::MAX);
         let stored = self.bytes.get(start..).ok_or(DecodeReason::Truncated("TIFF"))?;
-        // Without compression the length follows from the size, and Pillow asks for no other.
+        // Without compression the length follows from the size, and Pillow ignores the tag.
         let length = match (&self.lengths, self.compression) {
             (Some(lengths), compression) if compression != Compression::None => {
                 lengths.get(number).copied().filter(|&length| length > 0)
@@ -264,7 +264,7 @@ impl<'a> Layout<'a> {
             usize::try_from(length).unwrap_or(usize::MAX).min(stored.len())
         });
         let stored = &stored[..length.min(self.most_stored())];
-        // Of JPEG data, libtiff does not turn the bits around.
+        // libtiff does not reverse the bits of JPEG data.
         if self.is_reversed && self.compression != Compression::Jpeg {
             return Ok(stored.iter().map(|byte| byte.reverse_bits()).collect());
         }
@@ -272,8 +272,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The most bytes that a strip or tile can need: twice its samples, and 64 KiB for headers and
-    /// tables. Thousands of strips may name the whole file as their data, which would be read as
-    /// often.
+    /// tables. Without a limit, thousands of strips could each claim the whole file as their data.
     fn most_stored(&self) -> usize {
         let [width, height] = self.chunk;
         let samples =
@@ -281,7 +280,7 @@ impl<'a> Layout<'a> {
         samples.saturating_mul(2).saturating_add(1 << 16)
     }
 
-    /// Pixels of a strip or tile, with some beyond its edges that JPEG may fill up.
+    /// Pixels of a strip or tile, with some beyond its edges that JPEG may pad.
     pub fn most_pixels(&self) -> u64 {
         self.chunk.map(|side| side as u64 + 64).into_iter().product()
     }
@@ -298,7 +297,7 @@ impl<'a> Layout<'a> {
 }
 
 fn truncated_or(bytes: &[u8], header: Header, message: &str) -> DecodeReason {
-    // A directory behind everything else is what a file that is cut off lacks first.
+    // If a file is truncated, a directory at its end is the first thing that is missing.
     let start = usize::try_from(header.first).unwrap_or(usize::MAX);
     let entries = bytes
         .get(start..)

@@ -1,10 +1,10 @@
-//! Samples of any depth as 8-bit levels.
+//! Converts samples of any depth to 8-bit levels.
 
 use super::kinds::Colour;
 use super::layout::Layout;
 
 /// The samples of `rows` rows of `count` samples each, which begin at whole bytes. Palette indices
-/// stay as they are; other samples are brought to 0 to 255. Of 12 and 16 bits the upper eight are
+/// stay unchanged; other samples are scaled to 0 to 255. The upper eight of 12 and 16 bits are
 /// kept.
 pub fn levels(data: &[u8], layout: &Layout, count: usize, rows: usize) -> Vec<u8> {
     let mut levels = Vec::with_capacity(count * rows);
