@@ -1,8 +1,8 @@
-//! Where each tensor of a network lies in flat memory.
+//! The layout of a network's tensors in flat memory.
 //!
-//! An engine keeps all parameters in one arena, and gradients and the optimiser's memory in others
-//! of the same order. What works on every parameter alike, such as a running average or a sum over
-//! devices, works on long slices.
+//! An engine keeps all parameters in one arena, and gradients and the optimiser's state in others
+//! of the same order. Code that treats all parameters alike, such as a running average or a sum
+//! over devices, works on long slices.
 
 use crate::parameters::ParameterInfo;
 use std::ops::Range;
@@ -10,20 +10,20 @@ use std::ops::Range;
 /// Tensors begin at multiples of this many elements: a cache line of f32.
 pub const ALIGNMENT: usize = 16;
 
-/// The places of a network's tensors in two arenas: learned tensors, and the running statistics
-/// that are not learned. Both are in the order of the nodes, so that the tensors of neighbouring
-/// nodes lie side by side, and what lies between two tensors is zero.
+/// The positions of a network's tensors in two arenas: learned tensors, and running statistics,
+/// which are not learned. Both are in the order of the nodes, so the tensors of neighbouring nodes
+/// are adjacent, and the gaps between tensors are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arena {
-    /// For each tensor, its place in its arena.
+    /// For each tensor, its range in its arena.
     places: Vec<Range<usize>>,
-    /// For each node and one more, where its learned tensors begin.
+    /// For each node, and one more, the start of its learned tensors.
     starts: Vec<usize>,
     running: usize,
 }
 
 impl Arena {
-    /// The places of these tensors of a network of so many nodes.
+    /// The layout of these tensors for a network of `nodes` nodes.
     #[must_use]
     pub fn new(parameters: &[ParameterInfo], nodes: usize) -> Self {
         let (mut learned, mut running) = (0, 0);
@@ -41,31 +41,31 @@ impl Arena {
         Self { places, starts, running }
     }
 
-    /// Where a tensor lies in its arena, by its place in the list of parameters.
+    /// A tensor's range in its arena, by its index in the list of parameters.
     #[must_use]
     pub fn place(&self, parameter: usize) -> Range<usize> {
         self.places[parameter].clone()
     }
 
-    /// Where the learned tensors of these nodes lie.
+    /// The range of the learned tensors of these nodes.
     #[must_use]
     pub fn nodes(&self, nodes: Range<usize>) -> Range<usize> {
         self.starts[nodes.start]..self.starts[nodes.end]
     }
 
-    /// Where the learned tensors of a node and all that follow begin.
+    /// The start of the learned tensors of a node and its successors.
     #[must_use]
     pub fn from_node(&self, node: usize) -> usize {
         self.starts[node]
     }
 
-    /// Elements of all learned tensors, with what lies between them.
+    /// Elements of all learned tensors, including the gaps.
     #[must_use]
     pub fn learned(&self) -> usize {
         self.starts[self.starts.len() - 1]
     }
 
-    /// Elements of all running statistics, with what lies between them.
+    /// Elements of all running statistics, including the gaps.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running

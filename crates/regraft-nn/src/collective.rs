@@ -1,32 +1,32 @@
-//! What several engines that train one network together tell each other.
+//! Communication between several engines that train one network together.
 //!
-//! Each is a rank with a share of every batch. Sums are taken in the order of the ranks, so that as
-//! many ranks give the same bits again.
+//! Each engine is a rank with a share of every batch. Sums are taken in the order of the ranks, so
+//! the same number of ranks gives the same bits.
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-/// One rank's connection to the others. All ranks make the same calls in the same order, each of
-/// which waits for all.
+/// One rank's connection to the others. All ranks make the same calls in the same order, and each
+/// call waits for all ranks.
 pub trait Collective: Send {
     /// This rank, from 0.
     fn rank(&self) -> usize;
 
-    /// How many ranks there are.
+    /// The number of ranks.
     fn size(&self) -> usize;
 
-    /// Replaces the values of every rank by their sum over the ranks, in the order of the ranks.
+    /// Replaces the values of every rank by their sum, taken in the order of the ranks.
     fn sum(&mut self, values: &mut [f32]);
 
     /// Replaces the values of every rank by those of rank 0.
     fn broadcast(&mut self, values: &mut [f32]);
 
-    /// Whether any rank says so.
+    /// Whether the flag is set in any rank.
     fn any(&mut self, flag: bool) -> bool;
 }
 
-/// The only rank.
+/// The connection of a single rank.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alone;
 
@@ -51,8 +51,8 @@ impl Collective for Alone {
 /// A rank of one process, which makes its calls in a thread of its own.
 ///
 /// # Panics
-/// Its calls panic if another rank was seen to panic ([`Watch`]), so that none waits for what never
-/// comes.
+/// Its calls panic if another rank panicked while it was watched ([`Watch`]), so that no rank waits
+/// forever.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
@@ -61,26 +61,26 @@ pub struct Threads {
 
 #[derive(Debug)]
 struct Shared {
-    /// What each rank gives.
+    /// The values of each rank.
     given: Vec<RwLock<Vec<f32>>>,
-    /// The sums, of which each rank computes a part.
+    /// The sums; each rank computes a part.
     parts: Vec<RwLock<Vec<f32>>>,
     meeting: Mutex<Meeting>,
     all_here: Condvar,
 }
 
-/// Where ranks wait for each other.
+/// A barrier for the ranks.
 #[derive(Debug, Default)]
 struct Meeting {
     here: usize,
     /// Meetings so far.
     number: u64,
-    /// A rank has panicked, and never comes.
+    /// A rank has panicked and will not come.
     is_over: bool,
 }
 
 impl Threads {
-    /// The ranks of a process.
+    /// Creates the ranks of a process.
     #[must_use]
     pub fn new(size: usize) -> Vec<Self> {
         let memory = || (0..size).map(|_| RwLock::default()).collect();
@@ -94,13 +94,13 @@ impl Threads {
         (0..size).map(|rank| Self { rank, shared: Arc::clone(&shared) }).collect()
     }
 
-    /// What watches over a thread that makes a rank's calls.
+    /// A watch over the thread that makes this rank's calls.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.shared))
     }
 
-    /// Waits until all ranks have come here.
+    /// Waits until all ranks have called this.
     fn meet(&self) {
         let mut meeting = lock(&self.shared.meeting);
         meeting.here += 1;
@@ -121,8 +121,8 @@ impl Threads {
     }
 }
 
-/// Tells the other ranks if it is dropped by a panic. A thread that makes a rank's calls holds one
-/// meanwhile.
+/// Tells the other ranks if it is dropped by a panic. The thread that makes a rank's calls holds
+/// one.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
 
@@ -181,7 +181,7 @@ impl Collective for Threads {
         for (rank, part) in parts.iter().enumerate() {
             values[bound(rank)..bound(rank + 1)].copy_from_slice(&read(part));
         }
-        // Nobody writes before all have read.
+        // No rank may write before all have read.
         self.meet();
     }
 

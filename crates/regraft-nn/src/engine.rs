@@ -1,4 +1,5 @@
-//! What the training loop knows of a device: an engine runs a network's steps and holds its state.
+//! The interface between the training loop and a device: an engine runs a network's steps and holds
+//! its state.
 
 use crate::collective::Collective;
 use crate::graph::{Graph, GraphError};
@@ -13,16 +14,16 @@ use std::ops::Range;
 /// A tensor's values by the tensor's name, in PyTorch's order of elements.
 pub type State = BTreeMap<String, Vec<f32>>;
 
-/// How a batch's losses become one.
+/// How a batch's losses are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
-    /// Their mean, as most do.
+    /// Their mean, as is usual.
     Mean,
     /// Their sum, as d2l's training function does.
     Sum,
 }
 
-/// What a network's outputs are held against.
+/// How a network's outputs are scored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// Softmax cross-entropy: one class for each image.
@@ -32,31 +33,31 @@ pub enum Loss {
     },
     /// The mean of the outputs' sigmoid cross-entropies: several labels for each image.
     SigmoidCrossEntropy,
-    /// The mean of the outputs' squared errors: numbers.
+    /// The mean of the outputs' squared errors, for regression.
     SquaredError,
 }
 
-/// A loss, and how those of a batch become one.
+/// A loss, and how those of a batch are combined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossSettings {
     /// The loss of an image.
     pub loss: Loss,
-    /// How the images' losses are put together.
+    /// How the images' losses are combined.
     pub reduction: Reduction,
 }
 
-/// What a batch's outputs are to be.
+/// The desired outputs for a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// `[N]`: each image's class, for the cross-entropies.
     Labels(&'a [u32]),
-    /// `[N, outputs]`: for softmax cross-entropy rows of sum 1, for sigmoid cross-entropy how much
-    /// of each label is there, from 0 to 1, for squared error the numbers.
+    /// `[N, outputs]`: for softmax cross-entropy rows with sum 1; for sigmoid cross-entropy the
+    /// degree of each label, from 0 to 1; for squared error the numbers.
     Values(&'a [f32]),
 }
 
 impl Target<'_> {
-    /// Images of the batch, for a network of so many outputs.
+    /// Number of images in the batch, for a network with this many outputs.
     #[must_use]
     pub fn images(&self, outputs: usize) -> usize {
         match self {
@@ -69,14 +70,14 @@ impl Target<'_> {
 /// The elements of a batch's images, `[N, H, W, C]`.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
-    /// Numbers as the network takes them: images that are normalised already, or features.
+    /// Numbers that the network reads directly: normalised images, or features.
     Values(&'a [f32]),
     /// The levels of images of three channels, which the engine normalises.
     Pixels(&'a [u8], Normalisation),
 }
 
 impl Content<'_> {
-    /// How many elements there are.
+    /// The number of elements.
     #[must_use]
     pub fn length(&self) -> usize {
         match self {
@@ -86,22 +87,23 @@ impl Content<'_> {
     }
 }
 
-/// What a network reads: a batch of images, or of features in their place.
+/// The input of a network: a batch of images, or of features instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// The images.
     pub content: Content<'a>,
-    /// How the engine mixes each with the one before it, the first with the last.
+    /// How the engine mixes each image with the one before it, and the first with the last.
     pub mix: Option<Mix>,
-    /// The images that the network reads, from the first number up to the second; all unless given.
+    /// The images that the network reads, from the first index up to the second; all of them if
+    /// `None`.
     pub part: Option<[usize; 2]>,
 }
 
 impl<'a> Input<'a> {
-    /// The images that the network reads, of `length` elements each.
+    /// The range of elements of the images that the network reads, of `length` elements each.
     ///
     /// # Errors
-    /// If there are not `count` of them.
+    /// If their number is not `count`.
     pub fn images(&self, length: usize, count: usize) -> Result<Range<usize>, EngineError> {
         let found = self.content.length();
         let [first, end] = self.part.unwrap_or([0, count]);
@@ -121,7 +123,7 @@ impl<'a> Input<'a> {
         Ok(first..end)
     }
 
-    /// Numbers as the network takes them.
+    /// Numbers that the network reads directly.
     #[must_use]
     pub fn values(values: &'a [f32]) -> Self {
         Self { content: Content::Values(values), mix: None, part: None }
@@ -134,21 +136,21 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Images to learn from, with what names the random draws of their step.
+/// Images to learn from, with the keys of the step's random draws.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainBatch<'a> {
     /// The images.
     pub input: Input<'a>,
-    /// What the network is to make of them.
+    /// The desired outputs.
     pub target: Target<'a>,
-    /// `[N]`: what each image's gradient is multiplied by; 1 unless given. The losses that are
-    /// handed back stay as they are.
+    /// `[N]`: factors of the images' gradients; 1 if not given. The returned losses are not
+    /// multiplied.
     pub weights: Option<&'a [f32]>,
     /// Seed of dropout and stochastic depth.
     pub seed: u64,
-    /// Epoch, for their draws.
+    /// The epoch, for their draws.
     pub epoch: u32,
-    /// Place in the epoch of the batch's first image, for their draws.
+    /// Position of the batch's first image in the epoch, for their draws.
     pub position: u32,
 }
 
@@ -157,14 +159,14 @@ pub struct TrainBatch<'a> {
 pub enum Optimizer {
     /// Stochastic gradient descent, with or without momentum.
     Sgd {
-        /// The share of the last step that goes on.
+        /// The share of the last step that is added to the next.
         momentum: f32,
     },
-    /// AdamW: weight decay apart from the gradient.
+    /// AdamW: weight decay separate from the gradient.
     AdamW(AdamSettings),
 }
 
-/// One update: everything but the gradients.
+/// One update: all its settings except the gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
     /// The optimiser.
@@ -173,21 +175,21 @@ pub struct Update<'a> {
     pub learning_rates: &'a [f32],
     /// Weight decay.
     pub weight_decay: f32,
-    /// Whether biases, and weights and biases of batch norms, decay too.
+    /// Whether biases, and the weights and biases of batch norms, decay too.
     pub decay_bias_norm: bool,
     /// Number of this step, counted from 1.
     pub step: u64,
-    /// What every gradient is multiplied by first: 1, or less where the gradient is clipped.
+    /// The factor of all gradients: 1, or less if the gradient is clipped.
     pub gradient_scale: f32,
 }
 
-/// Which part of a step's pictures a batch is.
+/// The part of a step that a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
-    /// Pictures of the whole step, over which [`Reduction::Mean`] takes its mean.
+    /// Number of images in the whole step, over which [`Reduction::Mean`] takes its mean.
     pub step_images: usize,
-    /// Whether the gradients are added to those of the step's earlier parts, instead of replacing
-    /// what was there.
+    /// Whether the gradients are added to those of the step's earlier parts instead of replacing
+    /// them.
     pub accumulate: bool,
     /// Whether no part follows: the gradients are then the step's, and several ranks sum them.
     pub is_last: bool,
@@ -201,35 +203,35 @@ impl StepPart {
     }
 }
 
-/// What a training step tells.
+/// The results of a training step.
 #[derive(Clone, Debug, Default)]
 pub struct StepOutput {
-    /// Each picture's loss, `[N]`.
+    /// Each image's loss, `[N]`.
     pub losses: Vec<f32>,
-    /// The logits from which they come, `[N, classes]`.
+    /// The logits from which the losses were computed, `[N, classes]`.
     pub logits: Vec<f32>,
 }
 
 /// A request that an engine cannot fulfil.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    /// The pictures' size does not fit the network.
+    /// The images' size does not fit the network.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A slice is not as long as the batch says.
-    #[error("{what} has {found} elements where the network needs {expected}")]
+    /// A slice does not have the length that the batch requires.
+    #[error("{what} has {found} elements, but the network needs {expected}")]
     Length {
-        /// Which slice.
+        /// The name of the slice.
         what: String,
         /// Its length.
         found: usize,
-        /// The length that is needed.
+        /// The required length.
         expected: usize,
     },
-    /// The system gives no memory for a batch.
+    /// The operating system refuses the memory for a batch.
     #[error(
-        "a batch of {batch} images of {image_size} x {image_size} pixels takes {bytes} bytes, \
-         which the system refuses; choose a smaller batch \
+        "a batch of {batch} images of {image_size} x {image_size} pixels needs {bytes} bytes, \
+            which the system refuses; choose a smaller batch \
          or image size"
     )]
     Memory {
@@ -237,7 +239,7 @@ pub enum EngineError {
         batch: usize,
         /// Side of the images in pixels.
         image_size: usize,
-        /// Bytes that it takes.
+        /// Bytes that the batch takes.
         bytes: u64,
     },
     /// The state lacks a tensor.
@@ -246,26 +248,26 @@ pub enum EngineError {
     /// An update without gradients.
     #[error("{0} has no gradient: compute gradients before an update")]
     NoGradient(String),
-    /// A network for part of this one cannot be made.
+    /// A network for a part of this one cannot be created.
     #[error("cannot compute a layer's inner output: {0}")]
     Inner(String),
-    /// A rank of several could not make its share of a step, and says why itself.
-    #[error("another engine of this run could not make its share of the step")]
+    /// Another rank could not compute its share of a step, and reports the reason itself.
+    #[error("another engine of this run could not compute its share of the step")]
     Peer,
-    /// The system started no thread for a rank.
+    /// The operating system started no thread for a rank.
     #[error(
         "cannot start a thread for each device ({0}): the system limits processes or memory; \
          raise the limit"
     )]
     NoThread(String),
-    /// An engine of several ranks that is to be one of several.
+    /// An engine that already consists of several ranks cannot become a rank.
     #[error("an engine on several devices cannot be one of several engines")]
     Joined,
-    /// A loss of numbers with labels.
+    /// Labels for a loss of numbers.
     #[error("squared error needs a number for each output, not a label")]
     LabelsForNumbers,
-    /// A label is no class.
-    #[error("label {label} is none of the {classes} classes")]
+    /// A label that is not a class.
+    #[error("label {label} is not one of the {classes} classes")]
     Label {
         /// The label.
         label: u32,
@@ -275,7 +277,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Refuses a slice that is not as long as it has to be.
+    /// Refuses a slice that does not have the required length.
     ///
     /// # Errors
     /// [`EngineError::Length`].
@@ -288,25 +290,25 @@ impl EngineError {
     }
 }
 
-/// What a pass over a batch is for.
+/// The purpose of a pass over a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Forward, loss, backward. The first `frozen` nodes of the graph run as in
     /// evaluation and have no backward pass.
     Train {
-        /// How many nodes of the graph are frozen, from the start.
+        /// Number of frozen nodes, from the start of the graph.
         frozen: usize,
     },
     /// Forward to the logits, with running statistics.
     Evaluate,
 }
 
-/// A network on a device. All pictures are square, `[N, H, W, 3]`.
+/// A network on a device. All images are square, `[N, H, W, 3]`.
 pub trait Engine: Send {
-    /// The device in words, such as `cpu (2 threads, avx512, f32)`.
+    /// A description of the device, such as `cpu (2 threads, avx512, f32)`.
     fn device(&self) -> String;
 
-    /// What maps are stored as.
+    /// The type of the feature maps' elements.
     fn precision(&self) -> Precision;
 
     /// The network that it runs.
@@ -316,30 +318,31 @@ pub trait Engine: Send {
     fn parameters(&self) -> &[ParameterInfo];
 
     /// Freezes the first `nodes` of the graph, rounded down to whole layers (see
-    /// [`Graph::layers`]), or as many as come before the head: they run as in evaluation, take no
-    /// gradient and cost no backward pass.
+    /// [`Graph::layers`]), but never the head. Frozen nodes run as in evaluation, have no gradient
+    /// and cost no backward pass.
     fn freeze(&mut self, nodes: usize);
 
-    /// Makes it one of several ranks that train one network together, each on its share of every
-    /// batch. From then on, the last part of a step leaves the sum of all ranks' gradients in each
-    /// of them. The share may be empty. Batch norms that follow their batches take their own
-    /// share's statistics; the running ones become the ranks' mean, weighted by images.
+    /// Makes this engine one of several ranks that train one network together, each on its share of
+    /// every batch. From then on, the last part of a step leaves the sum of all ranks' gradients in
+    /// each of them. The share may be empty. If batch norms follow their batches, each rank uses
+    /// its own share's statistics, and the running ones become the mean over the ranks, weighted by
+    /// images.
     ///
     /// # Errors
-    /// If it stands for several ranks itself.
+    /// If it already consists of several ranks.
     fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError>;
 
-    /// Bytes of device memory that a pass over a batch of `batch` images takes for its maps.
+    /// Bytes of device memory for the feature maps of a pass over `batch` images.
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64;
 
-    /// How many nodes, from the start, are frozen.
+    /// Number of frozen nodes, from the start.
     fn frozen(&self) -> usize;
 
-    /// Forward, loss and backward: the gradient of every parameter that is not frozen. Parameters
-    /// stay as they are; running statistics of batch norms that follow their batches move.
+    /// Forward, loss and backward: computes the gradient of every parameter that is not frozen.
+    /// Parameters do not change; running statistics of batch norms that follow their batches do.
     ///
     /// # Errors
-    /// When the batch does not fit the network.
+    /// If the batch does not fit the network.
     fn gradients(
         &mut self,
         batch: &TrainBatch<'_>,
@@ -347,21 +350,21 @@ pub trait Engine: Send {
         part: StepPart,
     ) -> Result<StepOutput, EngineError>;
 
-    /// The Euclidean norm of all gradients together, as PyTorch's `clip_grad_norm_` takes it; not
-    /// finite where any of them is not.
+    /// The Euclidean norm of all gradients together, as in PyTorch's `clip_grad_norm_`; not finite
+    /// if any gradient is not finite.
     fn gradient_norm(&mut self) -> f64;
 
-    /// Moves every parameter that is not frozen by the gradients that are there.
+    /// Moves every parameter that is not frozen by the current gradients.
     ///
     /// # Errors
-    /// When a learning rate is missing or no gradients have been computed.
+    /// If a learning rate is missing or no gradients have been computed.
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError>;
 
-    /// A whole step without a look at losses and gradients in between: [`Engine::gradients`], then
+    /// A whole step without inspecting losses and gradients in between: [`Engine::gradients`], then
     /// [`Engine::update`].
     ///
     /// # Errors
-    /// When the batch or the update does not fit the network.
+    /// If the batch or the update does not fit the network.
     fn train_step(
         &mut self,
         batch: &TrainBatch<'_>,
@@ -379,31 +382,31 @@ pub trait Engine: Send {
         Ok(output)
     }
 
-    /// Moves the running average of all tensors towards the network: it keeps the share `decay` of
-    /// itself. The first call makes it a copy of the network. (Polyak and Juditsky 1992;
+    /// Moves the running average of all tensors towards the network; the average keeps the share
+    /// `decay` of itself. The first call makes it a copy of the network. (Polyak and Juditsky 1992;
     /// exponential as in Mean Teacher, Tarvainen and Valpola 2017.)
     fn follow_average(&mut self, decay: f32);
 
-    /// Whether a running average is kept.
+    /// Whether there is a running average.
     fn has_average(&self) -> bool;
 
-    /// Every tensor of the running average by name, if one is kept.
+    /// Every tensor of the running average by name, if there is one.
     fn average(&self) -> Option<State>;
 
-    /// Replaces the running average, or ends it.
+    /// Replaces the running average, or removes it.
     ///
     /// # Errors
-    /// When a tensor is missing or of another length.
+    /// If a tensor is missing or has another length.
     fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError>;
 
-    /// The first tensor by name, of the running average and then of the network, with a value that
-    /// is not finite, and that value.
+    /// The first tensor by name, of the running average and then of the network, that contains a
+    /// non-finite value, with that value.
     fn first_not_finite(&self) -> Option<(String, f32)>;
 
-    /// The logits `[N, classes]` with running statistics and without dropout.
+    /// The logits `[N, classes]`, with running statistics and without dropout.
     ///
     /// # Errors
-    /// When the pictures do not fit the network.
+    /// If the images do not fit the network.
     fn evaluate(&mut self, input: Input<'_>, batch: usize) -> Result<Vec<f32>, EngineError> {
         let output = self.graph().output();
         self.features(input, batch, output)
@@ -412,7 +415,7 @@ pub trait Engine: Send {
     /// The output `[N, H, W, C]` of a node, as in evaluation.
     ///
     /// # Errors
-    /// When the pictures do not fit the network.
+    /// If the images do not fit the network.
     fn features(
         &mut self,
         input: Input<'_>,
@@ -426,16 +429,16 @@ pub trait Engine: Send {
     /// Replaces tensors of the network.
     ///
     /// # Errors
-    /// When one is missing or of another length.
+    /// If a tensor is missing or has another length.
     fn load_state(&mut self, state: &State) -> Result<(), EngineError>;
 
-    /// The optimiser's memory: `NAME.momentum`, or `NAME.first` and `NAME.second`, where a step has
+    /// The optimiser's state: `NAME.momentum`, or `NAME.first` and `NAME.second`, if a step has
     /// been made.
     fn optimizer_state(&self) -> State;
 
-    /// Replaces the optimiser's memory.
+    /// Replaces the optimiser's state.
     ///
     /// # Errors
-    /// When a tensor is of another length than its parameter.
+    /// If a tensor does not have its parameter's length.
     fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError>;
 }

@@ -1,19 +1,19 @@
-//! An architecture as data: a list of nodes in the order in which they are computed.
+//! An architecture as data: a list of nodes in the order of computation.
 //!
-//! Everything else follows from this list: parameters and their names, counts, shapes, what can be
-//! frozen, the memory plan. Nodes are primitive operations. What an engine computes together, such
-//! as a convolution with its batch norm, is for the engine to decide.
+//! Everything else follows from this list: parameters and their names, counts, shapes, the layers
+//! that can be frozen, the memory plan. Nodes are primitive operations. The engine decides which of
+//! them to compute together, such as a convolution with its batch norm.
 
 use crate::ops::{NormStatistics, Operation, Part};
 pub use crate::shape::MapShape;
 use std::ops::Range;
 
-/// Where a node's input comes from.
+/// The origin of a node's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The batch of images, `[N, H, W, input channels]`.
     Image,
-    /// The output of the node at this place of the list, which is an earlier one.
+    /// The output of the node at this index of the list, which must be an earlier one.
     Node(usize),
 }
 
@@ -22,14 +22,14 @@ pub enum Source {
 pub struct Node {
     /// Prefix of its parameters' names, such as `layer1.0.conv1`; unique.
     pub name: String,
-    /// What it reads, in the order that the operation documents.
+    /// Its inputs, in the order that the operation documents.
     pub inputs: Vec<Source>,
-    /// What it computes.
+    /// Its operation.
     pub operation: Operation,
 }
 
 impl Node {
-    /// Whether the node is `name` or lies below it.
+    /// Whether the node has this name or is inside the group of this name.
     #[must_use]
     pub fn is_within(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -48,17 +48,17 @@ impl Node {
     }
 }
 
-/// Neighbouring nodes that freezing, learning rates and `regraft inspect` take as one: an operation
-/// with its normalisation, addition and activation, or the head with its dropout.
+/// Neighbouring nodes that freezing, learning rates and `regraft inspect` treat as one: an
+/// operation with its normalisation, addition and activation, or the head with its dropout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Its nodes.
     pub nodes: Range<usize>,
-    /// The node that gives it its name.
+    /// The node that gives the layer its name.
     pub main: usize,
 }
 
-/// A question about a graph that has no answer.
+/// A question about a graph that cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// The image is too small for a layer.
@@ -71,7 +71,7 @@ pub enum GraphError {
         architecture: String,
         /// The image's side.
         size: usize,
-        /// The layer at which no pixel is left.
+        /// The layer whose output would have no pixel.
         node: String,
     },
     /// No layer or group of layers has the name.
@@ -82,7 +82,7 @@ pub enum GraphError {
     NoSuchLayer {
         /// The architecture.
         architecture: String,
-        /// What was asked for.
+        /// The requested name.
         name: String,
         /// The names of the outermost layers.
         known: String,
@@ -95,7 +95,7 @@ pub enum GraphError {
 pub struct Graph {
     /// Name of the architecture, such as `resnet18`.
     pub architecture: String,
-    /// Channels of the input: 3 of an image, more of features.
+    /// Channels of the input: 3 for images, more for features.
     pub input_channels: usize,
     /// Side of the square images, in pixels, for parameters whose shape depends on it.
     pub image_size: usize,
@@ -113,7 +113,7 @@ impl Graph {
         }
     }
 
-    /// The number of features that the head takes.
+    /// The number of features that the head reads.
     #[must_use]
     pub fn features(&self) -> usize {
         match self.nodes.last().map(|node| &node.operation) {
@@ -122,20 +122,20 @@ impl Graph {
         }
     }
 
-    /// How many nodes the backbone has. The nodes from there on are the head: the last layer, which
-    /// is a linear layer with its dropout.
+    /// Number of nodes of the backbone. The nodes after it are the head: the last linear layer with
+    /// its dropout.
     #[must_use]
     pub fn backbone(&self) -> usize {
         self.layers().last().map_or(0, |layer| layer.nodes.start)
     }
 
-    /// The place of the node that gives the logits: the last one.
+    /// Index of the node that gives the logits: the last one.
     #[must_use]
     pub fn output(&self) -> usize {
         self.nodes.len().saturating_sub(1)
     }
 
-    /// What the head reads: the features.
+    /// The head's input: the features.
     #[must_use]
     pub fn head_input(&self) -> Source {
         self.nodes
@@ -154,7 +154,7 @@ impl Graph {
         self
     }
 
-    /// Makes the head drop features with this probability in training.
+    /// Sets the head's dropout probability in training.
     pub fn set_head_dropout(&mut self, probability: f32) {
         let head = self.backbone();
         for node in &mut self.nodes[head..] {
@@ -164,7 +164,7 @@ impl Graph {
         }
     }
 
-    /// The head alone, as a network whose images are the backbone's features: one pixel of that
+    /// The head alone, as a network whose images are the backbone's features: one pixel with that
     /// many channels. Its parameters keep their names.
     #[must_use]
     pub fn head_alone(&self) -> Self {
@@ -184,13 +184,13 @@ impl Graph {
         }
     }
 
-    /// The network up to and with a node.
+    /// The network up to and including a node.
     #[must_use]
     pub fn through(&self, node: usize) -> Self {
         Self { nodes: self.nodes[..=node].to_vec(), ..self.clone() }
     }
 
-    /// Makes every batch norm's running statistics move by `momentum` towards a batch's (PyTorch's
+    /// Sets how far every batch norm's running statistics move towards a batch's (in PyTorch's
     /// sense).
     pub fn set_batch_norm_momentum(&mut self, momentum: f32) {
         for node in &mut self.nodes {
@@ -200,8 +200,8 @@ impl Graph {
         }
     }
 
-    /// The share of images for which training leaves out each residual branch becomes `scale` times
-    /// what it is; 0 keeps all.
+    /// Multiplies the probability with which training drops each residual branch by `scale`; 0
+    /// keeps all branches.
     pub fn scale_stochastic_depth(&mut self, scale: f32) {
         for node in &mut self.nodes {
             if let Operation::Add(add) = &mut node.operation {
@@ -210,7 +210,7 @@ impl Graph {
         }
     }
 
-    /// Makes every batch norm normalise with `statistics` in training.
+    /// Sets the statistics that every batch norm uses in training.
     pub fn set_norm_statistics(&mut self, statistics: NormStatistics) {
         for node in &mut self.nodes {
             if let Operation::BatchNorm(norm) = &mut node.operation {
@@ -222,7 +222,7 @@ impl Graph {
     /// Each node's output shape for square images of `size` pixels.
     ///
     /// # Errors
-    /// If a map would have no pixel.
+    /// If a feature map would have no pixel.
     pub fn shapes(&self, size: usize) -> Result<Vec<MapShape>, GraphError> {
         let mut shapes: Vec<MapShape> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -238,7 +238,7 @@ impl Graph {
         Ok(shapes)
     }
 
-    /// The shapes of what a node reads, given the shapes of the nodes before it.
+    /// The shapes of a node's inputs, given the shapes of the nodes before it.
     #[must_use]
     pub fn input_shapes(&self, shapes: &[MapShape], node: &Node, size: usize) -> Vec<MapShape> {
         let shape = |source: &Source| match source {
@@ -252,7 +252,7 @@ impl Graph {
     /// them.
     ///
     /// # Errors
-    /// As [`Graph::shapes`].
+    /// Like [`Graph::shapes`].
     pub fn multiply_adds_by_node(&self, size: usize) -> Result<Vec<u64>, GraphError> {
         let shapes = self.shapes(size)?;
         let count = |(node, &shape): (&Node, &MapShape)| {
@@ -265,7 +265,7 @@ impl Graph {
     /// torchvision counts them.
     ///
     /// # Errors
-    /// As [`Graph::shapes`].
+    /// Like [`Graph::shapes`].
     pub fn multiply_adds(&self, size: usize) -> Result<u64, GraphError> {
         Ok(self.multiply_adds_by_node(size)?.into_iter().sum())
     }
@@ -292,7 +292,7 @@ impl Graph {
         layers
     }
 
-    /// How many nodes lie before the end of the last layer that is within `name`: a node such as
+    /// The number of nodes up to the end of the last layer that is within `name`: a node such as
     /// `layer1.0.bn1`, or a group of nodes such as `layer3` or `blocks.4`.
     ///
     /// # Errors

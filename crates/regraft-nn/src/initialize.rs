@@ -1,22 +1,22 @@
-//! Initial weights: each operation's own for a network from scratch, Xavier's or PyTorch's for a
-//! new head.
+//! Initial weights: each operation's own if the network is trained from scratch, Xavier's or
+//! PyTorch's for a new head.
 
 use crate::engine::State;
 use crate::graph::Graph;
 use crate::parameters::{ParameterInfo, Role, parameters};
 use regraft_base::random::{Draws, Purpose};
 
-/// How the head's weights start.
+/// How the head's weights are initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadInitialization {
-    /// Uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), as the textbook's
-    /// new head.
+    /// Uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), as for the
+    /// textbook's new head.
     Xavier,
     /// PyTorch's `Linear`: uniform within `1 / sqrt(inputs)`.
     PyTorch,
 }
 
-/// Initial values for every tensor of `graph`, each node's from a random stream of its own.
+/// Initial values for every tensor of `graph`, each node's from its own random stream.
 #[must_use]
 pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State {
     let mut state = new_head(graph, seed, head);
@@ -30,8 +30,8 @@ pub fn from_scratch(graph: &Graph, seed: u64, head: HeadInitialization) -> State
     state
 }
 
-/// Initial weight and bias of `graph`'s head; the bias as PyTorch's `Linear`, uniform within `1 /
-/// sqrt(inputs)`.
+/// Initial weight and bias of `graph`'s head; the bias is initialised as in PyTorch's `Linear`,
+/// uniform within `1 / sqrt(inputs)`.
 #[must_use]
 pub fn new_head(graph: &Graph, seed: u64, initialization: HeadInitialization) -> State {
     let (inputs, outputs) = (graph.features(), graph.classes());

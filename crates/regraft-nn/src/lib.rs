@@ -1,9 +1,8 @@
-//! Networks as graphs of primitive operations, what an engine has to do with them, and weight
-//! files.
+//! Networks as graphs of primitive operations, the interface of engines, and weight files.
 //!
-//! A [`graph::Graph`] describes a network of [`ops`]. A crate of its own runs it on a device,
-//! behind the [`engine::Engine`] trait, which is all that training, evaluation and checkpoints know
-//! of it.
+//! A [`graph::Graph`] describes a network of [`ops`]. An engine, in a crate of its own, runs it on
+//! a device. Training, evaluation and checkpoints use an engine only through the [`engine::Engine`]
+//! trait.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The parameters of a graph: names and shapes as PyTorch has them.
+//! The parameters of a graph, with PyTorch's names and shapes.
 
 use crate::graph::Graph;
 pub use crate::tensor::{Role, Tensor};
@@ -8,9 +8,9 @@ pub use crate::tensor::{Role, Tensor};
 pub struct ParameterInfo {
     /// PyTorch's name, such as `layer1.0.conv1.weight`.
     pub name: String,
-    /// Place of its node in the graph.
+    /// Index of its node in the graph.
     pub node: usize,
-    /// What it is there.
+    /// Its role in the node.
     pub role: Role,
     /// PyTorch's shape; weights of a convolution are `[out, in / groups, height, width]`.
     pub shape: Vec<usize>,

@@ -1,13 +1,13 @@
-//! What maps are stored as.
+//! The type of the feature maps' elements.
 
-/// The type of the elements of maps and of their gradients. Sums, statistics, weights, logits and
-/// losses are f32 either way.
+/// The type of the elements of feature maps and of their gradients. Sums, statistics, weights,
+/// logits and losses are f32 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// 32 bits.
     F32,
-    /// 16 bits with f32's range. What the kernels multiply is rounded to it; weights keep an f32
-    /// copy that learns.
+    /// 16 bits with f32's range. The kernels round their operands to it; the weights that learn are
+    /// f32 copies.
     Bf16,
 }
 

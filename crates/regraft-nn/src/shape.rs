@@ -1,6 +1,6 @@
-//! The shape of maps.
+//! The shape of feature maps.
 
-/// The shape of one image's map: `[height, width, channels]`.
+/// The shape of one image's feature map: `[height, width, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapShape {
     /// Rows.
@@ -12,13 +12,13 @@ pub struct MapShape {
 }
 
 impl MapShape {
-    /// Elements of one image's map.
+    /// Elements of one image's feature map.
     #[must_use]
     pub fn length(self) -> usize {
         self.pixels() * self.channels
     }
 
-    /// Pixels of one image's map.
+    /// Pixels of one image's feature map.
     #[must_use]
     pub fn pixels(self) -> usize {
         self.height * self.width

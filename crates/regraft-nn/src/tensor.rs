@@ -1,6 +1,6 @@
-//! The tensors of an operation: what each is to it, and its name and shape as PyTorch has them.
+//! The tensors of an operation, with their roles and PyTorch's names and shapes.
 
-/// What a parameter is to its node.
+/// The role of a tensor in its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Weights of a convolution or a linear layer.
@@ -24,7 +24,7 @@ impl Role {
     pub const LEARNED: [Self; 5] =
         [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
 
-    /// Whether gradients change it. Running statistics are not learned and not counted as
+    /// Whether gradients change it. Running statistics are not learned and do not count as
     /// parameters.
     #[must_use]
     pub fn is_learned(self) -> bool {
@@ -37,14 +37,14 @@ impl Role {
 pub struct Tensor {
     /// PyTorch's name, such as `layer1.0.conv1.weight`.
     pub name: String,
-    /// What it is to its node.
+    /// Its role in its node.
     pub role: Role,
     /// PyTorch's shape; weights of a convolution are `[out, in / groups, height, width]`.
     pub shape: Vec<usize>,
 }
 
 impl Tensor {
-    /// A tensor of that name, role and shape.
+    /// A tensor with this name, role and shape.
     #[must_use]
     pub fn new(name: String, role: Role, shape: Vec<usize>) -> Self {
         Self { name, role, shape }

@@ -1,8 +1,8 @@
-//! Weight files that were made to do harm, or that chance has changed: each is read or refused, in
-//! bounded memory and time, and never ends the program.
+//! Weight files that are hostile or randomly changed: each is read or refused, in bounded memory
+//! and time, and never ends the program.
 //!
-//! Everything runs in a process of its own whose memory is limited, since a file that makes a
-//! reader ask for too much would otherwise pass unseen. `REGRAFT_MUTATIONS=100000 cargo test -p
+//! Everything runs in a process of its own with limited memory, because otherwise a file that makes
+//! a reader allocate too much would go unnoticed. `REGRAFT_MUTATIONS=100000 cargo test -p
 //! regraft-nn --test weights_hostile -- --nocapture` changes each file as many times.
 
 use regraft_nn::weights::{ExpectedTensor, WeightError, WeightFile, match_to, non_finite, read};
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a process that reads a small file may take, in KiB: the program itself, its threads'
-/// stacks, and the largest pickle that is let through.
+/// Memory limit of a process that reads a small file, in KiB: the program itself, its threads'
+/// stacks, and the largest accepted pickle.
 const MEMORY_KIB: u32 = 600_000;
-/// What reading a small file may take.
+/// Time limit for reading a small file.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs one of the ignored tests in a process of its own with limited memory.
@@ -58,7 +58,7 @@ fn files_that_chance_has_changed_are_read_or_refused_in_bounded_memory() {
     in_bounded_memory("mutations");
 }
 
-/// A folder with a file that is written again and again.
+/// A folder with a file that is rewritten for each case.
 struct Scratch {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -79,12 +79,12 @@ impl Scratch {
     }
 }
 
-/// Safetensors of a header and data.
+/// A safetensors file from a header and data.
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
-/// CRC-32 as ZIP has it.
+/// ZIP's CRC-32.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
@@ -93,8 +93,8 @@ fn crc(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A ZIP archive of stored entries. `repeats` times over, its directory lists the last entry again,
-/// under other names.
+/// A ZIP archive of stored entries. Its directory lists the last entry `repeats` more times, under
+/// other names.
 fn zip(entries: &[(&str, &[u8])], repeats: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut directory = Vec::new();
@@ -140,7 +140,7 @@ fn checkpoint(pickle: &[u8]) -> Vec<u8> {
     )
 }
 
-/// A pickle of a dict of 1000 tensors, each of a storage of its own of `elements` floats.
+/// A pickle of a dict of 1000 tensors, each with its own storage of `elements` floats.
 fn many_tensors(elements: u32) -> Vec<u8> {
     let text =
         |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
@@ -213,7 +213,7 @@ fn lies() {
         &zip(&[("archive/data.pkl", b"\x80\x02}."), ("archive/data.pkl", b"\x80\x02}.")], 0),
         "does not list 2 entries of different names",
     );
-    // Any number of names for one storage, all of them asked for.
+    // Many names for one storage, all of which are requested.
     let overlapping = zip(
         &[("archive/data.pkl", &many_tensors(1 << 18)), ("archive/data/0", &vec![0; 1 << 20])],
         999,
@@ -235,7 +235,7 @@ fn lies() {
     large.extend([b"PK\x05\x06\x00\x00\x00\x00", &[0xff; 12][..], &[0, 0]].concat());
     refused("a directory of 2^60 entries", &large, "zip directory");
 
-    // Lists of lists: each level holds the one before twice.
+    // Nested lists: each level holds the previous one twice.
     let mut laughs = b"\x80\x02]q\x00".to_vec();
     (0..200_u8).for_each(|level| {
         laughs.extend([
@@ -278,7 +278,7 @@ fn lies() {
     );
     refused("a number of 2^31 digits", &checkpoint(b"\x80\x02\x8b\xff\xff\xff\x7f."), "ends early");
 
-    // Not a number: it is read as it is, and no network takes it.
+    // NaN: it is read unchanged, and no network accepts it.
     let values = [0.5, f32::NAN, f32::INFINITY, -1.0].map(f32::to_le_bytes).concat();
     let header = r#"{"fc.bias":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
     let file = scratch.read(&safetensors(header, &values)).expect("a file");
@@ -289,7 +289,7 @@ fn lies() {
     assert!(error.to_string().contains("fc.bias: 2 of 4"), "{error}");
 }
 
-/// Numbers of chance: SplitMix64 (Steele, Lea and Flood 2014).
+/// Random numbers: SplitMix64 (Steele, Lea and Flood 2014).
 struct Chance(u64);
 
 impl Chance {
@@ -305,11 +305,11 @@ impl Chance {
     }
 }
 
-/// Numbers that readers trip over.
+/// Numbers that readers tend to mishandle.
 const WORDS: [u64; 8] =
     [0, 1, 0x7f, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
 
-/// Changes a file in one of the ways in which files go wrong, or are made to.
+/// Changes a file in one of the ways in which files get damaged or attacked.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
     let place = chance.below(bytes.len());
     match chance.below(9) {
@@ -332,7 +332,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
             let part = other[from..(from + 1 + chance.below(64)).min(other.len())].to_vec();
             drop(bytes.splice(place..(place + part.len()).min(bytes.len()), part));
         }
-        // In text, numbers of many digits; in a pickle, an operation more.
+        // In text, a number with many digits; in a pickle, one more operation.
         7 => match bytes[place..].iter().position(u8::is_ascii_digit) {
             Some(digit) => drop(
                 bytes
@@ -366,8 +366,8 @@ fn mutations() {
         .collect();
     let scratch = Scratch::new();
     let mut chance = Chance(1);
-    // A parser's panic is caught and becomes the file's error; that it happened is worth a report
-    // to its authors.
+    // A parser's panic is caught and becomes an error of the file; its authors should still hear of
+    // it.
     static CAUGHT: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     std::panic::set_hook(Box::new(|panic| {
         *CAUGHT

@@ -1,5 +1,5 @@
-//! Matching weight files to an architecture: prefixes, old names, heads of another class count, and
-//! what is refused.
+//! Matching weight files to an architecture: prefixes, old names, heads with another class count,
+//! and refusals.
 
 use regraft_nn::weights::{
     ExpectedTensor, HeadMatch, Matched, NamedTensor, WeightError, WeightFile, WeightFormat,
@@ -33,7 +33,7 @@ fn tiny_expected(classes: usize) -> Vec<ExpectedTensor> {
     ]
 }
 
-/// A file of tensors full of zeros.
+/// A file of tensors of zeros.
 fn file_of(tensors: &[(&str, &[usize])]) -> WeightFile {
     let tensors = tensors
         .iter()
@@ -102,7 +102,7 @@ fn a_head_of_another_class_count_is_returned_as_found() {
 #[test]
 fn a_head_that_disagrees_with_itself_or_takes_other_features_is_refused() {
     // A weight for four classes with a bias for five; a weight over three features; a weight
-    // without its bias.
+    // without a bias.
     for head in [
         &[("fc.weight", &[4, 2][..]), ("fc.bias", &[5])][..],
         &[("fc.weight", &[4, 3]), ("fc.bias", &[4])],
@@ -209,7 +209,7 @@ fn old_efficientnet_names_become_timms() {
     assert_eq!(matched.tensors["blocks.1.0.bn3.weight"].values, [-1.0, -0.875, -0.75]);
 }
 
-/// `fixtures/torchvision_names.py` of the repository proves the pairs of names by computing with
+/// `fixtures/torchvision_names.py` in the repository proves the pairs of names by computing with
 /// both.
 #[test]
 fn torchvisions_names_are_translated_to_timms() {
@@ -221,7 +221,7 @@ fn torchvisions_names_are_translated_to_timms() {
     for (architecture, pairs) in networks {
         let pairs: Vec<(String, Vec<usize>, String)> =
             serde_json::from_value(pairs.clone()).unwrap();
-        // Each tensor is full of its own number, by which it is known after the translation.
+        // Each tensor is filled with its own number, which identifies it after the translation.
         let tensors = pairs.iter().zip(0u16..).map(|((name, shape, _), number)| NamedTensor {
             name: name.clone(),
             shape: shape.clone(),
@@ -249,7 +249,7 @@ fn torchvisions_names_are_translated_to_timms() {
     }
 }
 
-/// VGG, DenseNet and MobileNetV2 have names that begin as these do.
+/// VGG, DenseNet and MobileNetV2 have names that begin like these.
 #[test]
 fn other_networks_names_are_left_alone() {
     let names = ["features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"];

@@ -13,7 +13,7 @@ fn read_fixture(name: &str) -> WeightFile {
     read(&fixture(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The script's `ramp`: the element at place `i` is `i / 8 - 1`.
+/// The script's `ramp`: the element at index `i` is `i / 8 - 1`.
 fn ramp(count: usize) -> Vec<f32> {
     (0..count).map(|place| place as f32 / 8.0 - 1.0).collect()
 }
@@ -85,7 +85,7 @@ fn a_second_complete_set_of_weights_is_named_whatever_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other_key.pth");
     let mut bytes = std::fs::read(fixture("average_torchvision.pth")).unwrap();
-    // A legacy checkpoint has no checksum, so a key of the same length can be put in its place.
+    // A legacy checkpoint has no checksum, so a key of the same length can replace it.
     let place = bytes.windows(9).position(|bytes| bytes == b"model_ema").unwrap();
     bytes[place..place + 9].copy_from_slice(b"ema_state");
     std::fs::write(&path, bytes).unwrap();
@@ -93,7 +93,7 @@ fn a_second_complete_set_of_weights_is_named_whatever_its_key() {
     assert_ne!(file.tensors, tiny(), "the raw weights");
     let [note] = &file.notes[..] else { panic!("{:?}", file.notes) };
     assert!(note.contains("model is used, as timm does, and ema_state is not"), "{note}");
-    // An optimiser's tensors are no set of weights.
+    // An optimiser's tensors are not a set of weights.
     assert_eq!(read_fixture("nested_model.pth").notes, Vec::<String>::new());
 }
 
@@ -170,13 +170,13 @@ fn a_call_in_a_pickle_is_refused_and_not_run() {
             "{name}: {error}"
         );
         let message = error.to_string();
-        assert!(message.contains(name) && message.contains("nothing was run"), "{message}");
+        assert!(message.contains(name) && message.contains("nothing was executed"), "{message}");
     }
-    // What the call would have left in the folder that tests run in.
+    // The file that the call would have left in the tests' working folder.
     assert!(!Path::new("regraft-was-here").exists());
 }
 
-/// What [`refused`] expects of an error.
+/// The error that [`refused`] expects.
 enum Kind {
     Damaged,
     NotWeights,
@@ -232,7 +232,7 @@ fn a_flipped_byte_never_brings_the_program_down() {
             refusals += usize::from(read(&path).is_err());
         }
     }
-    // A flipped weight in a format without checksums stays unseen; most of these small files is
+    // A flipped weight in a format without checksums goes unnoticed; most of these small files is
     // structure.
     assert!(refusals > 150, "{refusals}");
 }
@@ -311,7 +311,7 @@ fn strangers_are_named() {
     );
 }
 
-/// Reads a file that must not block, in a thread that is left behind if it does.
+/// Reads a file that must not block, in a thread that is abandoned if it does.
 #[cfg(unix)]
 #[test]
 fn pipes_and_devices_are_refused_without_waiting() {

@@ -1,4 +1,4 @@
-//! Writing safetensors and converting to it.
+//! Writing safetensors, and converting to it.
 
 use half::f16;
 use regraft_nn::weights::{
@@ -170,7 +170,7 @@ fn converting_translates_rounds_and_reports() {
         .sum();
     assert_eq!(report.parameters, parameters);
 
-    // A second conversion keeps the first one's metadata and finds nothing left to translate.
+    // A second conversion keeps the first one's metadata and has nothing left to translate.
     let again = folder.path().join("again.safetensors");
     let report = convert(&path, &again, StorageType::F16, &BTreeMap::new()).unwrap();
     assert_eq!((report.format, report.names_translated), (WeightFormat::Safetensors, false));

@@ -140,7 +140,7 @@ fn a_model_with_nan_inside_is_refused_and_its_conversion_says_so() {
         assert_says(
             &error,
             &[
-                "nan.safetensors is the file of a network that ran away",
+                "nan.safetensors is from a diverged training or is damaged",
                 "conv_stem.weight: 2 of 864",
                 "use another file",
             ],

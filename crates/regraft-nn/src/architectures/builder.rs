@@ -6,9 +6,9 @@ use crate::ops::{
     LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation, Padding, Part,
 };
 
-/// A graph that is being built, with what the family's operations have in common.
+/// A graph under construction, with settings that all operations of the family share.
 ///
-/// Random streams are numbered by layers: a convolution's weights and an addition's drops take the
+/// Random streams are numbered by layers: a convolution's weights and an addition's drops use the
 /// number of layers that begin before their own.
 pub(super) struct Builder {
     graph: Graph,
@@ -40,12 +40,12 @@ impl Builder {
         Self { graph, layers: 0, norm_epsilon, norm_momentum, initial: InitialWeights::FanOut }
     }
 
-    /// The same builder, whose weights start in another way.
+    /// The same builder with other initial weights.
     pub fn with_initial(self, initial: InitialWeights) -> Self {
         Self { initial, ..self }
     }
 
-    /// The output of the last node; the image before the first.
+    /// The output of the last node; the image if there is none yet.
     pub fn last(&self) -> Source {
         self.graph.nodes.len().checked_sub(1).map_or(Source::Image, Source::Node)
     }
@@ -71,7 +71,7 @@ impl Builder {
         self.convolution_with(name, input, geometry, false)
     }
 
-    /// A convolution without bias and its batch norm.
+    /// A convolution without bias, and its batch norm.
     pub fn convolution_norm(
         &mut self,
         name: impl Into<String>,
@@ -130,14 +130,14 @@ impl Builder {
         self.push(name, vec![input], Operation::Activation(Activation { function }))
     }
 
-    /// The last node's output, which is a branch that may be dropped, added to `residual`.
+    /// Adds the last node's output, a branch that may be dropped, to `residual`.
     pub fn add(&mut self, name: impl Into<String>, residual: Source, drop_rate: f32) -> Source {
         let branch = self.last();
         let stream = self.layers.saturating_sub(1);
         self.push(name, vec![branch, residual], Operation::Add(Add { drop_rate, stream }))
     }
 
-    /// `map` multiplied by the last node's output, a vector for each image.
+    /// Multiplies `map` by the last node's output, a vector for each image.
     pub fn multiply(&mut self, name: impl Into<String>, map: Source) -> Source {
         let vector = self.last();
         self.push(name, vec![map, vector], Operation::Multiply(Multiply))
@@ -150,7 +150,7 @@ impl Builder {
         self.push(name, vec![input], Operation::LayerNorm(LayerNorm { channels, epsilon }))
     }
 
-    /// The last node's output with a learned factor for each channel.
+    /// Multiplies the last node's output by a learned factor for each channel.
     pub fn layer_scale(
         &mut self,
         name: impl Into<String>,
@@ -161,7 +161,7 @@ impl Builder {
         self.push(name, vec![input], Operation::LayerScale(LayerScale { channels, initial }))
     }
 
-    /// A linear layer with bias of the last node's output.
+    /// A linear layer with bias on the last node's output.
     pub fn linear(&mut self, name: impl Into<String>, [inputs, outputs]: [usize; 2]) -> Source {
         let input = self.last();
         let linear =

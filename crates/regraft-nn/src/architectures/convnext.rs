@@ -4,10 +4,10 @@ use super::builder::{Builder, Geometry};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, InitialWeights, Padding};
 
-/// What layer scale's factors are at first.
+/// Initial value of layer scale's factors.
 const LAYER_SCALE: f32 = 1e-6;
 
-/// A ConvNeXt of `depths` blocks of `widths` channels in its four stages. The share of dropped
+/// A ConvNeXt with `depths` blocks of `widths` channels in its four stages. The drop rate of
 /// branches grows from zero at the first block to `drop_rate` at the last.
 #[must_use]
 pub fn convnext(
@@ -16,7 +16,7 @@ pub fn convnext(
     widths: [usize; 4],
     drop_rate: f32,
 ) -> Graph {
-    // There is no batch norm; epsilon is that of layer norms.
+    // There is no batch norm; epsilon is for layer norms.
     let mut builder =
         Builder::new(architecture, 1e-6, 0.0).with_initial(InitialWeights::Normal(0.02));
     builder.biased_convolution("stem.0", Source::Image, patches([3, widths[0]], 4));
@@ -62,7 +62,7 @@ fn add_block(builder: &mut Builder, name: &str, width: usize, drop_rate: f32) {
     builder.add(format!("{name}.add"), start, drop_rate);
 }
 
-/// A convolution of patches that lie side by side.
+/// A convolution over adjacent patches.
 fn patches(channels: [usize; 2], side: usize) -> Geometry {
     Geometry { channels, kernel: side, stride: side, padding: Padding::Each(0), groups: 1 }
 }

@@ -1,5 +1,5 @@
-//! EfficientNet-B0 (Tan and Le 2019) with timm's names, as torchvision trained it and as TensorFlow
-//! did, and EfficientNet-Lite0 (the variant of 2020 has ReLU6 and no squeeze-and-excitation).
+//! EfficientNet-B0 (Tan and Le 2019) with timm's names, as torchvision and as TensorFlow trained
+//! it, and EfficientNet-Lite0 (the variant of 2020 with ReLU6 and without squeeze-and-excitation).
 
 use super::builder::{Builder, Geometry};
 use super::inverted_residual::{InvertedResidual, Squeeze};
@@ -16,15 +16,15 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ];
-/// The share of dropped branches grows from zero at the first block to this at the end.
+/// The drop rate of branches grows from zero at the first block to this at the end.
 const DROP_RATE: f32 = 0.2;
 
-/// Whose padding and batch-norm constants a network has.
+/// The origin of a network's padding and batch-norm constants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// torchvision's, and timm's own trainings.
+    /// torchvision, and timm's own trainings.
     PyTorch,
-    /// TensorFlow's: `SAME` padding; timm's `tf_` networks.
+    /// TensorFlow: `SAME` padding; timm's `tf_` networks.
     TensorFlow,
 }
 
@@ -54,7 +54,7 @@ pub fn efficientnet_lite0(architecture: &str) -> Graph {
     network(architecture, Origin::TensorFlow, Function::Relu6, None)
 }
 
-/// `squeeze` says how a block of so many input channels weighs its channels.
+/// `squeeze` returns the squeeze-and-excitation of a block with that many input channels.
 fn network(
     architecture: &str,
     origin: Origin,

@@ -1,16 +1,17 @@
-//! The block that EfficientNet and MobileNet are made of (Sandler et al. 2018), with timm's names.
+//! The inverted residual block of EfficientNet and MobileNet (Sandler et al. 2018), with timm's
+//! names.
 
 use super::builder::{Builder, Geometry};
 use super::squeeze_excite::squeeze_excite;
 use crate::ops::{Function, Padding};
 
-/// How a block weighs its channels.
+/// Settings of a block's squeeze-and-excitation.
 pub(super) struct Squeeze {
     /// Channels between the two small layers.
     pub channels: usize,
     /// The function between them.
     pub activation: Function,
-    /// The function that makes the factors.
+    /// The function that gives the factors.
     pub gate: Function,
 }
 
@@ -22,19 +23,19 @@ pub(super) struct InvertedResidual {
     pub kernel: usize,
     /// Its stride.
     pub stride: usize,
-    /// The padding of a kernel of this side.
+    /// The padding for a kernel of this side.
     pub padding: fn(usize) -> Padding,
     /// The activation.
     pub activation: Function,
-    /// How channels are weighed, if they are.
+    /// Squeeze-and-excitation, if the block has it.
     pub squeeze: Option<Squeeze>,
-    /// How often the branch is dropped in training.
+    /// The probability that the branch is dropped in training.
     pub drop_rate: f32,
 }
 
 impl InvertedResidual {
-    /// Expand, filter each channel, weigh the channels, project. A block as wide inside as its
-    /// input expands nothing: it is a depthwise-separable convolution.
+    /// Adds the block: expand, filter each channel, weight the channels, project. If the block is
+    /// as wide inside as its input, it has no expansion and is a depthwise-separable convolution.
     pub fn add_to(self, builder: &mut Builder, name: &str) {
         let Self {
             channels: [ins, width, outs],

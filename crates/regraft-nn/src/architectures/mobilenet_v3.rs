@@ -5,13 +5,13 @@ use super::inverted_residual::{InvertedResidual, Squeeze};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, Padding};
 
-/// A block: kernel, stride, channels inside and out, whether channels are weighed, and the
+/// A block: kernel, stride, channels inside and out, whether it has squeeze-and-excitation, and the
 /// activation.
 struct Block(usize, usize, usize, usize, bool, Function);
 
 use Function::{HardSwish, Relu};
 
-/// The blocks of each stage, as timm groups them.
+/// The blocks of each stage, grouped as in timm.
 const STAGES: [&[Block]; 6] = [
     &[Block(3, 1, 16, 16, false, Relu)],
     &[Block(3, 2, 64, 24, false, Relu), Block(3, 1, 72, 24, false, Relu)],
@@ -34,7 +34,7 @@ const STAGES: [&[Block]; 6] = [
     ],
 ];
 
-/// MobileNetV3-Large with 1000 classes and these constants of batch norm.
+/// MobileNetV3-Large with 1000 classes and these batch-norm constants.
 #[must_use]
 pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: f32) -> Graph {
     let mut builder = Builder::new(architecture, norm_epsilon, norm_momentum);
@@ -63,7 +63,7 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
             channels = outs;
         }
     }
-    // timm's last stage is a convolution alone.
+    // timm's last stage is only a convolution.
     let last = builder.last();
     builder.convolution_norm(
         "blocks.6.0.conv",
@@ -78,7 +78,8 @@ pub fn mobilenet_v3_large(architecture: &str, norm_epsilon: f32, norm_momentum: 
     builder.with_head("classifier", 1280, 0.2)
 }
 
-/// The nearest multiple of eight, one more if it would lose a tenth (the paper's rule).
+/// The nearest multiple of eight, or the next one if rounding down would lose more than a tenth
+/// (the paper's rule).
 fn multiple_of_eight(channels: usize) -> usize {
     let nearest = ((channels + 4) / 8 * 8).max(8);
     if nearest * 10 < channels * 9 { nearest + 8 } else { nearest }

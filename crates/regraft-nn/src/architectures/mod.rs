@@ -1,4 +1,4 @@
-//! The architectures that Regraft knows, one file for each family.
+//! The architectures that Regraft supports, one file for each family.
 
 mod builder;
 mod convnext;
@@ -11,7 +11,7 @@ mod squeeze_excite;
 use crate::graph::Graph;
 use efficientnet::Origin;
 
-/// How a source model's pictures were resized.
+/// The filter that resized a source model's images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceInterpolation {
     /// Pillow's `BILINEAR`.
@@ -20,24 +20,24 @@ pub enum SourceInterpolation {
     Bicubic,
 }
 
-/// An architecture with what is known of its source model.
+/// An architecture and the facts about its source model.
 #[derive(Clone, Copy, Debug)]
 pub struct Architecture {
     /// The name that `--model` takes.
     pub name: &'static str,
-    /// Side of the square pictures that the source model was trained on.
+    /// Side of the square images that the source model was trained on.
     pub image_size: u32,
-    /// Short side to which a picture is resized before the centre is cut out.
+    /// Short side to which an image is resized before its centre is cropped.
     pub resize_side: u32,
-    /// How the source model's pictures were resized.
+    /// The filter that resized the source model's images.
     pub interpolation: SourceInterpolation,
     /// Mean of each colour, in units of the full scale.
     pub mean: [f32; 3],
-    /// What each colour is divided by after the mean is taken off.
+    /// Standard deviation of each colour, in units of the full scale.
     pub std: [f32; 3],
     /// ImageNet top-1 accuracy of the usual weights in percent, as published with them.
     pub source_accuracy: &'static str,
-    /// Where the weights come from.
+    /// The source of the weights.
     pub weights: &'static str,
     build: fn(&str) -> Graph,
 }
@@ -53,7 +53,7 @@ impl Architecture {
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// An architecture whose images are prepared with ImageNet's mean and deviation at 224 pixels.
+/// An architecture whose images have ImageNet's mean and standard deviation and 224 pixels.
 const fn imagenet(
     name: &'static str,
     resize_side: u32,
@@ -85,8 +85,8 @@ const fn resnet(
     imagenet(name, 256, SourceInterpolation::Bilinear, source_accuracy, weights, build)
 }
 
-/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1`
-/// weights; for those that torchvision lacks, timm's.
+/// All architectures. The accuracies are those published with torchvision's `IMAGENET1K_V1` weights
+/// or, if torchvision lacks the network, timm's.
 pub const ALL: [Architecture; 11] = [
     Architecture {
         name: "efficientnet_lite0",
@@ -184,7 +184,7 @@ mod tests {
     use crate::ops::Operation;
     use crate::parameters::parameters;
 
-    /// Parameter counts and multiply-adds as torchvision publishes them (Lite0: the TensorFlow
+    /// Parameter counts and multiply-adds as published by torchvision (Lite0: by the TensorFlow
     /// repository).
     #[test]
     fn sizes_are_the_published_ones() {
@@ -243,8 +243,8 @@ mod tests {
         assert!(graph.shapes(0).is_err());
     }
 
-    /// Initial weights and dropped branches are drawn from streams of these numbers: another number
-    /// is another network.
+    /// Initial weights and dropped branches are drawn from streams with these numbers: another
+    /// number would give another network.
     #[test]
     fn random_streams_keep_their_numbers() {
         let streams = |name: &str| {

@@ -5,7 +5,7 @@ use super::builder::{Builder, Geometry};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, Padding};
 
-/// A ResNet of `blocks` blocks in its four stages, of two 3x3 convolutions each or, if
+/// A ResNet with `blocks` blocks in its four stages, of two 3x3 convolutions each or, if
 /// `bottleneck`, of 1x1, 3x3 and 1x1.
 #[must_use]
 pub fn resnet(architecture: &str, blocks: [usize; 4], bottleneck: bool) -> Graph {

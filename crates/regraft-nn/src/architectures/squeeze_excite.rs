@@ -4,8 +4,8 @@ use super::builder::{Builder, Geometry};
 use crate::graph::Source;
 use crate::ops::{Function, Padding};
 
-/// Multiplies each channel of the last node's output by a factor that two small layers make of the
-/// channels' means. timm's names: `NAME.conv_reduce` and `NAME.conv_expand`.
+/// Multiplies each channel of the last node's output by a factor, which two small layers compute
+/// from the channels' means. timm's names: `NAME.conv_reduce` and `NAME.conv_expand`.
 pub(super) fn squeeze_excite(
     builder: &mut Builder,
     name: &str,

@@ -1,9 +1,9 @@
-//! Losses against their formulas.
+//! Tests losses against their formulas.
 
 use super::bench::*;
 use crate::engine::{Loss, LossSettings, Reduction, Target, TrainBatch};
 
-/// Each loss is its formula in f64 of the logits that it comes with, for labels and for numbers.
+/// Each loss equals its formula in f64 on the returned logits, for labels and for numbers.
 pub fn losses_are_those_of_their_formulas(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let images = images(20, BATCH, SIDE);

@@ -1,4 +1,4 @@
-//! What the cases share: small networks, batches, and steps.
+//! Helpers for the cases: small networks, batches and steps.
 
 use crate::architectures;
 use crate::engine::{
@@ -12,7 +12,7 @@ use crate::parameters::{Role, parameters};
 use crate::precision::Precision;
 use regraft_base::random::{Draws, Purpose};
 
-/// Opens the engine that is tested.
+/// Opens the engine under test.
 pub type Open = dyn Fn(Graph, usize, Precision) -> Box<dyn Engine>;
 
 /// Softmax cross-entropy and its mean.
@@ -20,7 +20,7 @@ pub(super) const MEAN: LossSettings = LossSettings {
     loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 },
     reduction: Reduction::Mean,
 };
-/// Families that use every operation between them.
+/// Families that together use every operation.
 pub(super) const ARCHITECTURES: [&str; 3] = ["resnet18", "efficientnet_b0", "convnext_tiny"];
 /// Side of the images in pixels.
 pub(super) const SIDE: usize = 32;
@@ -29,7 +29,7 @@ pub(super) const CLASSES: usize = 5;
 /// Images in a batch.
 pub(super) const BATCH: usize = 3;
 
-/// An engine to be tested, in one precision.
+/// An engine under test, in one precision.
 #[derive(Clone)]
 pub struct Bench<'a> {
     open: &'a Open,
@@ -55,7 +55,7 @@ impl Images {
     }
 }
 
-/// A batch of noise, the same for each number.
+/// A batch of noise, determined by its number.
 pub(super) fn images(number: u32, count: usize, side: usize) -> Images {
     let mut draws = Draws::new(11, Purpose::Fixture, 0, number);
     let values = (0..count * side * side * 3).map(|_| draws.range(-2.0, 2.0)).collect();
@@ -65,7 +65,7 @@ pub(super) fn images(number: u32, count: usize, side: usize) -> Images {
     }
 }
 
-/// An architecture with few classes that learns with running statistics and drops nothing.
+/// An architecture with few classes, running statistics and no dropout or stochastic depth.
 pub(super) fn graph(architecture: &str) -> Graph {
     let known = architectures::find(architecture)
         .unwrap_or_else(|| panic!("{architecture} is an architecture"));
@@ -78,7 +78,7 @@ pub(super) fn graph(architecture: &str) -> Graph {
     graph
 }
 
-/// Divides all channels but the images', so that tests take seconds.
+/// Divides all channels except the images', so that tests take seconds.
 fn narrow(graph: &mut Graph, by: usize) {
     let images = graph.input_channels;
     for node in &mut graph.nodes {
@@ -122,7 +122,7 @@ impl<'a> Bench<'a> {
         Self { precision: Precision::F32, ..self.clone() }
     }
 
-    /// An engine with initial weights, and norms and scales that hide no layer.
+    /// An engine with initial weights, and with norms and scales that hide no layer.
     pub(super) fn engine(&self, graph: Graph, side: usize) -> Box<dyn Engine> {
         let mut state = from_scratch(&graph, 5, HeadInitialization::Xavier);
         let mut draws = Draws::new(13, Purpose::Fixture, 0, 0);
@@ -143,14 +143,14 @@ impl<'a> Bench<'a> {
         engine
     }
 
-    /// An engine as it is opened.
+    /// A newly opened engine.
     pub(super) fn bare(&self, graph: Graph, side: usize) -> Box<dyn Engine> {
         let engine = (self.open)(graph, side, self.precision);
         assert_eq!(engine.precision(), self.precision, "the precision that was asked for");
         engine
     }
 
-    /// As in f32, or what rounding maps to bf16 changes beside that.
+    /// The tolerance in f32, or the wider one for rounding feature maps to bf16.
     pub(super) fn tolerance(&self, wide: f64, narrow: f64) -> f64 {
         match self.precision {
             Precision::F32 => wide,
@@ -159,7 +159,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// An update by one rate for all layers.
+/// An update with one rate for all layers.
 pub(super) fn update(
     rates: &[f32],
     optimizer: Optimizer,
@@ -186,8 +186,8 @@ pub(super) fn gradients(
     engine.gradients(batch, loss, StepPart::whole(count)).expect("a batch that fits")
 }
 
-/// What the gradients in an engine are, by a step of plain descent, after which the tensors are
-/// what they were.
+/// The gradients in an engine, measured by a step of plain gradient descent; the tensors are
+/// restored afterwards.
 pub(super) fn gradients_of(engine: &mut dyn Engine) -> State {
     let before = engine.state();
     let rates = vec![1.0; engine.graph().nodes.len()];
@@ -202,7 +202,7 @@ pub(super) fn gradients_of(engine: &mut dyn Engine) -> State {
     moved
 }
 
-/// The largest difference between two lists of numbers, in shares of the largest number.
+/// The largest difference between two lists of numbers, relative to the largest number.
 pub(super) fn difference<'n>(
     found: impl IntoIterator<Item = &'n f32>,
     expected: impl IntoIterator<Item = f64>,
@@ -215,7 +215,7 @@ pub(super) fn difference<'n>(
     if worst.is_finite() { worst / largest } else { f64::INFINITY }
 }
 
-/// Whether two states are the same to the bit.
+/// Whether two states are equal to the bit.
 pub(super) fn same(one: &State, other: &State) -> bool {
     let bits = |state: &State| -> Vec<(String, Vec<u32>)> {
         state

@@ -1,10 +1,10 @@
-//! Images of any size, as numbers and as pixels, and what comes out of each layer.
+//! Tests images of any size, as numbers and as pixels, and the output of each layer.
 
 use super::bench::*;
 use crate::engine::{Input, Mix, Normalisation, TrainBatch};
 use regraft_base::random::{Draws, Purpose};
 
-/// The bits of an image's logits do not depend on the images beside it.
+/// An image's logits do not depend on the other images of its batch, to the bit.
 pub fn an_image_does_not_depend_on_its_batch(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let mut engine = bench.engine(graph(architecture), SIDE);
@@ -21,8 +21,8 @@ pub fn an_image_does_not_depend_on_its_batch(bench: &Bench<'_>) {
     }
 }
 
-/// The head's input is the output of the node before it; a network of the head alone makes the same
-/// logits of it.
+/// The head's input is the output of the node before it, and a network of the head alone computes
+/// the same logits from it.
 pub fn features_are_the_heads_input(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let mut engine = bench.engine(graph(architecture), SIDE);
@@ -39,7 +39,7 @@ pub fn features_are_the_heads_input(bench: &Bench<'_>) {
         let found = head.evaluate(Input::values(&features), BATCH).expect("features that fit");
         let worst = difference(&found, logits.iter().map(|&logit| f64::from(logit)));
         assert!(worst < 1e-6, "{architecture}: {worst}");
-        // Every node has an output, also those that an engine never has in memory.
+        // Every node has an output, even those that an engine never stores.
         for (node, shape) in shapes.iter().enumerate().step_by(7) {
             let output = engine
                 .features(Input::values(&images.values), BATCH, node)
@@ -64,7 +64,8 @@ pub fn images_of_odd_sizes_train(bench: &Bench<'_>) {
     }
 }
 
-/// Pixels are normalised and mixed to the bits of doing so in f32 before.
+/// Pixels that are normalised and mixed while they load give the same bits as normalising and
+/// mixing in f32 beforehand.
 pub fn pixels_are_normalised_and_mixed_as_they_load(bench: &Bench<'_>) {
     let normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
     let mut draws = Draws::new(17, Purpose::Fixture, 0, 0);

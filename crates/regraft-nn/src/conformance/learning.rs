@@ -1,4 +1,4 @@
-//! Gradients and updates.
+//! Tests gradients and updates.
 
 use super::bench::*;
 use crate::engine::{
@@ -8,9 +8,9 @@ use crate::ops::{NormStatistics, Operation};
 use crate::precision::Precision;
 use regraft_base::adam::AdamSettings;
 
-/// Along the gradient's own direction, the loss rises by the gradient's length: with running
-/// statistics and with the batch's, for all families of operations. In bf16, whose rounding
-/// outweighs what a small step does, gradients are near those in f32.
+/// Along the gradient's direction, the loss rises by the gradient's length: with running statistics
+/// and with the batch's, for all families of operations. In bf16, where rounding outweighs the
+/// effect of a small step, gradients are close to those in f32.
 pub fn gradients_are_the_slopes_of_the_loss(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         match bench.precision {
@@ -23,8 +23,8 @@ pub fn gradients_are_the_slopes_of_the_loss(bench: &Bench<'_>) {
     }
 }
 
-/// Side of the images for which the last maps are of 2x2 pixels, so that a channel has values
-/// enough for its statistics.
+/// Side of the images for which the last feature maps have 2x2 pixels, so that a channel has enough
+/// values for its statistics.
 const WIDE: usize = 2 * SIDE;
 
 fn check_slope(bench: &Bench<'_>, architecture: &str, statistics: NormStatistics) {
@@ -77,7 +77,7 @@ fn check_near_f32(bench: &Bench<'_>, architecture: &str) {
     assert!(share > 0.0, "{architecture}: maps are stored in bf16");
 }
 
-/// An image's weight multiplies its gradient, and leaves its loss as it is.
+/// An image's weight multiplies its gradient, and does not change its loss.
 pub fn weights_of_images_scale_their_gradients(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let images = images(2, 2, SIDE);
@@ -103,8 +103,8 @@ pub fn weights_of_images_scale_their_gradients(bench: &Bench<'_>) {
     assert!(worst < bench.tolerance(1e-4, 0.03), "{worst}");
 }
 
-/// The gradients of a step's parts, of which the mean is over the whole step, add up to the step's:
-/// also with layers frozen.
+/// If a step is split into parts, and the mean is over the whole step, the gradients of the parts
+/// add up to the step's; also with frozen layers.
 pub fn parts_of_a_step_add_up(bench: &Bench<'_>) {
     for architecture in ["resnet18", "efficientnet_b0"] {
         let mut engine = bench.engine(graph(architecture), SIDE);
@@ -138,8 +138,8 @@ pub fn parts_of_a_step_add_up(bench: &Bench<'_>) {
     }
 }
 
-/// SGD, SGD with momentum and AdamW, with weight decay, against their formulas in f64 over three
-/// steps.
+/// Tests SGD, SGD with momentum and AdamW, with weight decay, against their formulas in f64 over
+/// three steps.
 pub fn optimisers_move_as_their_formulas_say(bench: &Bench<'_>) {
     let settings = AdamSettings::default();
     for optimizer in [
@@ -158,7 +158,8 @@ pub fn optimisers_move_as_their_formulas_say(bench: &Bench<'_>) {
             gradients(&mut *engine, &images.batch(), MEAN);
             let gradient = gradients_of(&mut *engine);
             let before = engine.state();
-            // The last step moved the optimiser's memory not at all: plain descent has none.
+            // The last step did not change the optimiser's state, because plain gradient descent
+            // has none.
             gradients(&mut *engine, &images.batch(), MEAN);
             engine.update(&update(&rates, optimizer, decay, step)).expect("gradients are there");
             let after = engine.state();
@@ -198,8 +199,8 @@ pub fn optimisers_move_as_their_formulas_say(bench: &Bench<'_>) {
                         }
                     })
                     .collect();
-                // Gradients that all but vanish are known from their step to few digits, and AdamW
-                // makes full steps of them.
+                // Gradients close to zero are known from their step to few digits, and AdamW makes
+                // full steps of them.
                 let known = |at: &usize| {
                     gradient[*at].abs() > 1e-3 || !matches!(optimizer, Optimizer::AdamW(_))
                 };
@@ -216,8 +217,8 @@ pub fn optimisers_move_as_their_formulas_say(bench: &Bench<'_>) {
     }
 }
 
-/// A layer moves by its own rate, a rate of 0 keeps it to the bit, and the gradient is multiplied
-/// before all else.
+/// A layer moves at its own rate, a rate of 0 keeps it to the bit, and the gradient is scaled
+/// before everything else.
 pub fn every_layer_has_its_rate_and_the_gradient_its_scale(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("efficientnet_b0"), SIDE);
     let images = images(5, BATCH, SIDE);
@@ -244,8 +245,8 @@ pub fn every_layer_has_its_rate_and_the_gradient_its_scale(bench: &Bench<'_>) {
     }
 }
 
-/// Frozen layers stay to the bit, running statistics too, and the layers above learn as if nothing
-/// were frozen below.
+/// Frozen layers stay equal to the bit, running statistics included, and the layers above learn as
+/// if nothing were frozen below.
 pub fn frozen_layers_stay_to_the_bit(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let mut graph = graph(architecture);
@@ -295,7 +296,7 @@ pub fn frozen_layers_stay_to_the_bit(bench: &Bench<'_>) {
     }
 }
 
-/// A batch of one image trains: also if a layer then sees one value for each channel, which has no
+/// A batch of one image trains, even if a layer then sees one value for each channel, which has no
 /// variance.
 pub fn a_last_batch_of_one_image_trains(bench: &Bench<'_>) {
     for architecture in ["resnet18", "efficientnet_b0"] {
@@ -316,8 +317,8 @@ pub fn a_last_batch_of_one_image_trains(bench: &Bench<'_>) {
     }
 }
 
-/// Dropout and stochastic depth draw by seed, epoch and place: the same again, others elsewhere,
-/// and a batch that is cut in two draws what the whole one does.
+/// Dropout and stochastic depth draw by seed, epoch and position: the same draws for the same
+/// position, others elsewhere, and a batch that is cut in two has the draws of the whole batch.
 pub fn random_draws_depend_on_the_place_alone(bench: &Bench<'_>) {
     let mut graph = graph("efficientnet_b0");
     graph.set_head_dropout(0.3);

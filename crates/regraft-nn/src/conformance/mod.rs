@@ -1,8 +1,8 @@
-//! What every engine has to do, as tests that an engine's crate runs on itself.
+//! Tests that every engine must pass; an engine's crate runs them on itself.
 //!
-//! A new engine passes them or is not an engine. [`conformance_tests!`](crate::conformance_tests)
-//! makes a test of each case. What is compared is the engine's own arithmetic with plain loops in
-//! f64 and with itself: how close it is to PyTorch is for the engine's other tests.
+//! [`conformance_tests!`](crate::conformance_tests) makes a test of each case. They compare the
+//! engine's arithmetic with plain loops in f64 and with itself. How close it is to PyTorch is left
+//! to the engine's other tests.
 
 mod arithmetic;
 mod bench;
@@ -20,9 +20,9 @@ pub use ranks::*;
 pub use requests::*;
 pub use state::*;
 
-/// Makes a test of each case. Takes a function that opens an engine:
-/// `fn(Graph, usize, Precision) -> Box<dyn Engine>`, with the graph, the side of its images in
-/// pixels, and what maps are stored as.
+/// Makes a test of each case. Takes a function that opens an engine: `fn(Graph, usize, Precision)
+/// -> Box<dyn Engine>`, with the graph, the side of its images in pixels, and the type of the
+/// feature maps' elements.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:ident) => {

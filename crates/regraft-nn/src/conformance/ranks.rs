@@ -1,4 +1,4 @@
-//! Several engines that train one network together.
+//! Tests several engines that train one network together.
 
 use super::bench::*;
 use crate::collective::{Collective, Threads};
@@ -6,14 +6,15 @@ use crate::engine::{Engine, EngineError, Input, State, StepOutput, StepPart, Tar
 use crate::graph::Graph;
 use crate::ops::NormStatistics;
 
-/// What a rank says of its share of a batch, and its gradients and tensors afterwards.
+/// The results of a rank: the output of its share of a batch, and its gradients and tensors
+/// afterwards.
 struct Said {
     output: Result<StepOutput, EngineError>,
     gradients: Option<State>,
     state: State,
 }
 
-/// The gradients of a batch by so many ranks, each with its share of the images.
+/// The gradients of a batch computed by `size` ranks, each with its share of the images.
 fn ranks(bench: &Bench<'_>, graph: &Graph, size: usize, images: &Images) -> Vec<Said> {
     let mut engines: Vec<Box<dyn Engine>> =
         (0..size).map(|_| bench.engine(graph.clone(), SIDE)).collect();
@@ -35,15 +36,15 @@ fn ranks(bench: &Bench<'_>, graph: &Graph, size: usize, images: &Images) -> Vec<
                 Said { output, gradients, state: engine.state() }
             })
         });
-        // Every rank runs before one is waited for.
+        // Every rank runs before the first one is waited for.
         let ranks: Vec<_> = ranks.collect();
         ranks.into_iter().map(|rank| rank.join().expect("no rank panics")).collect()
     })
 }
 
-/// Losses are those of one engine to the bit, and gradients within the rounding of their sums: for
-/// any number of ranks, also if some have no image. The same number of ranks gives the same bits,
-/// in all of them.
+/// Losses equal those of one engine to the bit, and gradients to within the rounding of their sums,
+/// for any number of ranks, even if some have no image. The same number of ranks gives the same
+/// bits, in all of them.
 pub fn ranks_agree_with_one_engine(bench: &Bench<'_>) {
     let graph = graph("efficientnet_b0");
     let images = images(70, 5, SIDE);
@@ -68,8 +69,8 @@ pub fn ranks_agree_with_one_engine(bench: &Bench<'_>) {
     }
 }
 
-/// Running statistics that follow batches are the same in all ranks, and those of frozen layers
-/// stay to the bit.
+/// Running statistics that follow batches are equal in all ranks, and those of frozen layers stay
+/// equal to the bit.
 pub fn ranks_share_their_running_statistics(bench: &Bench<'_>) {
     let mut graph = graph("efficientnet_b0");
     graph.set_norm_statistics(NormStatistics::Batch);
@@ -80,7 +81,7 @@ pub fn ranks_share_their_running_statistics(bench: &Bench<'_>) {
     assert!(!same(&said[0].state, &before), "they follow the batch");
 }
 
-/// If a rank refuses its share, no other waits for it.
+/// If a rank refuses its share, no other rank waits for it.
 pub fn ranks_end_together_if_one_refuses(bench: &Bench<'_>) {
     let graph = graph("resnet18");
     let mut images = images(72, 4, SIDE);

@@ -1,11 +1,11 @@
-//! Requests that an engine refuses, and stays usable after.
+//! Tests requests that an engine refuses, after which it stays usable.
 
 use super::bench::*;
 use crate::engine::{
     EngineError, Input, Loss, LossSettings, Optimizer, State, StepPart, Target, TrainBatch,
 };
 
-/// Lengths, labels and tensors that do not fit are errors that say what was expected.
+/// Lengths, labels and tensors that do not fit are errors that state the expected value.
 pub fn requests_that_do_not_fit_are_refused(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let images = images(60, BATCH, SIDE);
@@ -49,7 +49,7 @@ pub fn requests_that_do_not_fit_are_refused(bench: &Bench<'_>) {
     gradients(&mut *engine, &images.batch(), MEAN);
 }
 
-/// An update needs gradients of all that learns, and a rate for every node.
+/// An update needs gradients of everything that learns, and a rate for every node.
 pub fn an_update_without_gradients_is_refused(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let rates = vec![1e-3; engine.graph().nodes.len()];

@@ -1,11 +1,11 @@
-//! Tensors in and out, and what an engine remembers between steps.
+//! Tests tensors in and out, and the state that an engine keeps between steps.
 
 use super::bench::*;
 use crate::engine::{Engine, Optimizer, State};
 use crate::ops::NormStatistics;
 use regraft_base::adam::AdamSettings;
 
-/// Steps of AdamW with the running average following, each on a batch of its own.
+/// Steps of AdamW with a running average, each on a batch of its own.
 fn train(engine: &mut dyn Engine, steps: std::ops::Range<u64>) -> Vec<f32> {
     let rates = vec![1e-3; engine.graph().nodes.len()];
     let mut losses = Vec::new();
@@ -26,7 +26,8 @@ fn learning(bench: &Bench<'_>) -> Box<dyn Engine> {
     bench.engine(graph, SIDE)
 }
 
-/// The tensors of a state are the engine's, to the bit and by name; evaluation sees them at once.
+/// Loading a state gives the engine those tensors, to the bit and by name; evaluation uses them
+/// immediately.
 pub fn tensors_come_back_as_they_were_given(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
         let engine = bench.engine(graph(architecture), SIDE);
@@ -49,7 +50,7 @@ pub fn tensors_come_back_as_they_were_given(bench: &Bench<'_>) {
     }
 }
 
-/// State, optimiser and average say all that the next step depends on.
+/// State, optimiser and average contain everything that the next step depends on.
 pub fn training_goes_on_to_the_bit_in_another_engine(bench: &Bench<'_>) {
     let mut whole = learning(bench);
     train(&mut *whole, 1..3);
@@ -64,7 +65,7 @@ pub fn training_goes_on_to_the_bit_in_another_engine(bench: &Bench<'_>) {
     );
     let [one, two] = [&other, &whole].map(|engine| engine.average().expect("an average is kept"));
     assert!(same(&one, &two));
-    // And in the same one, put back to where it was.
+    // And in the same engine, restored to its earlier state.
     let before = (whole.state(), whole.optimizer_state(), whole.average());
     let first = train(&mut *whole, 5..6);
     whole.load_state(&before.0).expect("its tensors");
@@ -78,8 +79,8 @@ pub fn training_goes_on_to_the_bit_in_another_engine(bench: &Bench<'_>) {
     );
 }
 
-/// The average keeps its share and takes the rest from the network, running statistics too; equal
-/// values stay to the bit.
+/// The average keeps its share and takes the rest from the network, running statistics included;
+/// equal values stay equal to the bit.
 pub fn the_running_average_follows_its_formula(bench: &Bench<'_>) {
     let mut engine = learning(bench);
     engine.follow_average(0.5);
@@ -109,7 +110,7 @@ pub fn the_running_average_follows_its_formula(bench: &Bench<'_>) {
     assert!(same(&engine.state(), &now), "the network stays as it is");
 }
 
-/// The first tensor by name that holds such a value, the average's before the network's.
+/// Reports the first tensor by name with a non-finite value, the average's before the network's.
 pub fn values_that_are_not_finite_are_named(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     assert_eq!(engine.first_not_finite(), None);

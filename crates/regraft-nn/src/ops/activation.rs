@@ -4,7 +4,7 @@ use super::{Needs, Part, Rules};
 use crate::shape::MapShape;
 pub use regraft_base::function::Function;
 
-/// A function of each value. Reads one map.
+/// A function of each value. Reads one feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activation {
     /// The function.
@@ -24,7 +24,7 @@ impl Rules for Activation {
         Some(inputs[0])
     }
 
-    /// A clamp's derivative follows from its output as well; engines that keep that instead may.
+    /// A clamp's derivative also follows from its output, so an engine may keep that instead.
     fn backward_needs(&self) -> Needs {
         Needs { inputs: true, ..Needs::default() }
     }

@@ -1,16 +1,16 @@
-//! Addition of a branch to what it branched off.
+//! Addition of a branch to its residual.
 
 use super::{Needs, Part, Rules};
 use crate::shape::MapShape;
 
-/// `branch + residual`, maps of one shape. Reads the branch, then the residual.
+/// `branch + residual`, feature maps of the same shape. Reads the branch, then the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Add {
-    /// In training, the probability that an image's branch is left out, so that only the residual
-    /// remains, and the share by which other branches are scaled up ("drop-connect" in the
-    /// EfficientNet papers, stochastic depth elsewhere: Huang et al. 2016).
+    /// The probability that training drops an image's branch, so that only the residual remains;
+    /// the other branches are scaled up accordingly ("drop-connect" in the EfficientNet papers,
+    /// stochastic depth elsewhere: Huang et al. 2016).
     pub drop_rate: f32,
-    /// Number of the random stream that decides on it.
+    /// Number of the random stream that decides which branches are dropped.
     pub stream: u32,
 }
 

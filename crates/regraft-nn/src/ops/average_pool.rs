@@ -3,15 +3,15 @@
 use super::{Needs, Padding, Rules, Window};
 use crate::shape::MapShape;
 
-/// The mean over a square window. The border around the map does not count, as in PyTorch with
-/// `count_include_pad=False`. Reads one map.
+/// The mean over a square window. The border around the feature map does not count, as in PyTorch
+/// with `count_include_pad=False`. Reads one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AveragePool {
     /// Side of the window.
     pub kernel: usize,
     /// Pixels between neighbouring windows.
     pub stride: usize,
-    /// Border around the map.
+    /// Border around the feature map.
     pub padding: Padding,
 }
 

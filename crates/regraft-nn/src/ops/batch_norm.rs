@@ -4,26 +4,27 @@ use super::{Needs, Part, Rules};
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
-/// Batch normalisation of a map over its images and pixels (Ioffe and Szegedy 2015). Reads one map.
+/// Batch normalisation of a feature map over its images and pixels (Ioffe and Szegedy 2015). Reads
+/// one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
-    /// Channels of the map.
+    /// Channels of the feature map.
     pub channels: usize,
     /// Added to the variance.
     pub epsilon: f32,
-    /// How far the running statistics move towards a batch's (PyTorch's sense).
+    /// How far the running statistics move towards a batch's (in PyTorch's sense).
     pub momentum: f32,
-    /// What it normalises with in training.
+    /// The statistics that it uses in training.
     pub statistics: NormStatistics,
 }
 
-/// What a batch norm normalises with in training. In evaluation it is always the running
+/// The statistics that a batch norm uses in training. In evaluation it always uses the running
 /// statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormStatistics {
     /// The batch's own mean and variance; the running statistics follow them.
     Batch,
-    /// The running statistics, which stay as they are; weight and bias learn.
+    /// The running statistics, which do not change; weight and bias learn.
     Running,
 }
 

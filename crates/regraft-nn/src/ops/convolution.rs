@@ -1,29 +1,30 @@
-//! Convolution of maps.
+//! Convolution of feature maps.
 
 use super::{InitialWeights, Needs, Padding, Rules, Window};
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
-/// A convolution with a square kernel. Reads one map.
+/// A convolution with a square kernel. Reads one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
-    /// Channels of the input map.
+    /// Channels of the input.
     pub in_channels: usize,
-    /// Channels of the output map.
+    /// Channels of the output.
     pub out_channels: usize,
     /// Side of the square kernel.
     pub kernel: usize,
-    /// Pixels between neighbouring places of the kernel.
+    /// Pixels between neighbouring positions of the kernel.
     pub stride: usize,
     /// Zeros around the input.
     pub padding: Padding,
-    /// Groups of channels that do not mix; as many as channels make it depthwise.
+    /// Groups of channels that do not mix; if there are as many groups as channels, the convolution
+    /// is depthwise.
     pub groups: usize,
-    /// Whether a value for each channel is added.
+    /// Whether it adds a value for each channel.
     pub bias: bool,
-    /// How its weights start.
+    /// How its weights are initialised.
     pub initial: InitialWeights,
-    /// Number of the random stream that they start from.
+    /// Number of the random stream of its initial weights.
     pub stream: u32,
 }
 

@@ -3,13 +3,13 @@
 use super::{Needs, Part, Rules};
 use crate::shape::MapShape;
 
-/// In training, sets values to zero and scales the others up, so that their mean stays (Srivastava
-/// et al. 2014). Reads one map.
+/// In training, sets values to zero and scales the others up, so that their mean stays the same
+/// (Srivastava et al. 2014). Reads one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     /// The probability that a value is set to zero.
     pub rate: f32,
-    /// Number of the random stream that decides on it: 0 in the head.
+    /// Number of the random stream that decides which values are set to zero; 0 in the head.
     pub stream: u32,
 }
 

@@ -3,7 +3,7 @@
 use super::{Needs, Rules};
 use crate::shape::MapShape;
 
-/// The mean over all pixels: `[N, H, W, C]` to `[N, 1, 1, C]`. Reads one map.
+/// The mean over all pixels: `[N, H, W, C]` to `[N, 1, 1, C]`. Reads one feature map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalAveragePool;
 

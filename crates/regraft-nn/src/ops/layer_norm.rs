@@ -4,10 +4,11 @@ use super::{Needs, Rules};
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
-/// Normalisation of each pixel over its channels (Ba, Kiros and Hinton 2016). Reads one map.
+/// Normalisation of each pixel over its channels (Ba, Kiros and Hinton 2016). Reads one feature
+/// map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
-    /// Channels of the map.
+    /// Channels of the feature map.
     pub channels: usize,
     /// Added to the variance.
     pub epsilon: f32,

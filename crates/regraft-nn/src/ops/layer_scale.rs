@@ -5,12 +5,13 @@ use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
 /// Multiplication by a learned factor for each channel at the end of a branch (Touvron et al.
-/// 2021). Reads one map. Its tensor has the node's own name, such as `stages.0.blocks.0.gamma`.
+/// 2021). Reads one feature map. Its tensor has the node's own name, such as
+/// `stages.0.blocks.0.gamma`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerScale {
-    /// Channels of the map.
+    /// Channels of the feature map.
     pub channels: usize,
-    /// What the factors are at first.
+    /// Initial value of the factors.
     pub initial: f32,
 }
 

@@ -4,18 +4,19 @@ use super::{InitialWeights, Needs, Rules};
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
-/// A fully connected layer over the channels of each pixel. Reads one map.
+/// A fully connected layer over the channels of each pixel. Reads one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
-    /// Channels that come in.
+    /// Input channels.
     pub inputs: usize,
-    /// Channels that go out; in the last node, logits.
+    /// Output channels; in the last node, logits.
     pub outputs: usize,
-    /// Whether a value for each channel is added.
+    /// Whether it adds a value for each channel.
     pub bias: bool,
-    /// How its weights start. The head's start as [`crate::initialize::HeadInitialization`] says.
+    /// How its weights are initialised. For the head, [`crate::initialize::HeadInitialization`]
+    /// decides.
     pub initial: InitialWeights,
-    /// Number of the random stream that they start from.
+    /// Number of the random stream of its initial weights.
     pub stream: u32,
 }
 

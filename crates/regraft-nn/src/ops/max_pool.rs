@@ -3,14 +3,14 @@
 use super::{Needs, Padding, Rules, Window};
 use crate::shape::MapShape;
 
-/// The maximum over a square window. Reads one map.
+/// The maximum over a square window. Reads one feature map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPool {
     /// Side of the window.
     pub kernel: usize,
     /// Pixels between neighbouring windows.
     pub stride: usize,
-    /// Border around the map, of which nothing counts.
+    /// Border around the feature map, whose values do not count.
     pub padding: Padding,
 }
 

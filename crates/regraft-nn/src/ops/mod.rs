@@ -1,7 +1,7 @@
-//! The primitive operations that networks are made of, one file each.
+//! The primitive operations of networks, one file each.
 //!
 //! [`Rules`] answers every question about an operation that does not depend on a device. Only
-//! [`Operation::rules`] and the engines' lowering passes tell operations apart.
+//! [`Operation::rules`] and the engines' lowering passes distinguish operations.
 
 mod activation;
 mod add;
@@ -36,7 +36,7 @@ pub use padding::Padding;
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
 
-/// What a node computes.
+/// The operation of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// See [`Convolution`].
@@ -66,7 +66,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What answers for the operation.
+    /// The rules of the operation.
     #[must_use]
     pub fn rules(&self) -> &dyn Rules {
         match self {
@@ -91,25 +91,26 @@ impl Operation {
 pub enum Part {
     /// It gives a layer its name.
     Main,
-    /// It belongs to the layer of the node before it, as a batch norm to its convolution.
+    /// It belongs to the layer of the node before it, as a batch norm belongs to its convolution.
     Follows,
-    /// It belongs to the layer of the node after it, as dropout to the linear layer that it
-    /// precedes.
+    /// It belongs to the layer of the node after it, as dropout belongs to the linear layer that
+    /// follows.
     Precedes,
 }
 
-/// What an operation's backward pass reads, beside its parameters and the gradient of its output.
+/// Values that an operation's backward pass reads, in addition to its parameters and the gradient
+/// of its output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// What the operation read.
+    /// The operation's inputs.
     pub inputs: bool,
-    /// What it put out.
+    /// The operation's output.
     pub output: bool,
-    /// Values that the forward pass saved for it: statistics, the places of maxima, a mask.
+    /// Values that the forward pass saved for it: statistics, positions of maxima, a mask.
     pub saved: bool,
 }
 
-/// The geometry of an operation that slides a window over a map.
+/// The geometry of an operation that slides a window over a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Side of the square window in pixels.
@@ -120,9 +121,9 @@ pub struct Window {
     pub groups: Option<usize>,
 }
 
-/// What is known of an operation on every device.
+/// Properties of an operation that are the same on every device.
 pub trait Rules {
-    /// What `regraft inspect` calls it.
+    /// The operation's name in `regraft inspect`.
     fn kind(&self) -> &'static str;
 
     /// How it belongs to a layer.
@@ -133,12 +134,12 @@ pub trait Rules {
     /// The shape of its output for one image; `None` if the input is too small.
     fn output_shape(&self, inputs: &[MapShape]) -> Option<MapShape>;
 
-    /// The tensors of a node of this name, for square images of `image_size` pixels.
+    /// The tensors of a node with this name, for square images of `image_size` pixels.
     fn tensors(&self, _node: &str, _image_size: usize) -> Vec<Tensor> {
         Vec::new()
     }
 
-    /// What `tensor` holds before any training, for a network from scratch.
+    /// The initial values of `tensor` if the network is trained from scratch.
     fn initial(&self, tensor: &Tensor, _seed: u64) -> Vec<f32> {
         let value = match tensor.role {
             Role::NormWeight | Role::Scale | Role::RunningVariance => 1.0,
@@ -147,16 +148,16 @@ pub trait Rules {
         vec![value; tensor.length()]
     }
 
-    /// Multiply-adds for one image, counted as torchvision does: those of convolutions and linear
+    /// Multiply-adds for one image, counted as in torchvision: those of convolutions and linear
     /// layers.
     fn multiply_adds(&self, _inputs: &[MapShape], _output: MapShape) -> u64 {
         0
     }
 
-    /// What its backward pass reads.
+    /// The values that its backward pass reads.
     fn backward_needs(&self) -> Needs;
 
-    /// Which of its inputs is what a branch is added to, if any.
+    /// Index of the input to which a branch is added, if there is one.
     fn residual(&self) -> Option<usize> {
         None
     }

@@ -1,10 +1,10 @@
-//! Multiplication of a map by a vector for each image.
+//! Multiplication of a feature map by a vector for each image.
 
 use super::{Needs, Part, Rules};
 use crate::shape::MapShape;
 
-/// `map * vector`, the same factor for all pixels of a channel: the end of squeeze-and-excitation
-/// (Hu et al. 2018). Reads the map, then the vector, `[N, 1, 1, C]`.
+/// `map * vector`, with the same factor for all pixels of a channel: the end of
+/// squeeze-and-excitation (Hu et al. 2018). Reads the feature map, then the vector, `[N, 1, 1, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multiply;
 

@@ -1,18 +1,18 @@
-//! Zeros around a map.
+//! Zeros around a feature map.
 
-/// Zeros around a map.
+/// Zeros around a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// This many pixels on each side (PyTorch's).
+    /// This many pixels on each side (as in PyTorch).
     Each(usize),
-    /// As many as make `output = ceil(input / stride)`, an odd one below and on the right
+    /// As many as give `output = ceil(input / stride)`, with an odd one below and on the right
     /// (TensorFlow's `SAME`).
     Same,
 }
 
 impl Padding {
-    /// The length of the output, and the zeros before the input, along one side of `length`. `None`
-    /// if the kernel does not fit.
+    /// The length of the output, and the zeros before the input, for a side of `length`. `None` if
+    /// the kernel does not fit.
     #[must_use]
     pub fn resolve(self, length: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
         match self {

@@ -1,10 +1,10 @@
-//! Checkpoints of `torch.save`, through `pytorch-reader`, which interprets a pickle's data and
-//! never calls what it names.
+//! Checkpoints of `torch.save`, read by `pytorch-reader`, which interprets a pickle's data and
+//! never calls the names in it.
 //!
-//! What is added here: the look over the pickle in `pickle_scan`, a bound on what tensors may claim
-//! (a view of stride 0 makes gigabytes of four bytes), refusal of compressed archives (`torch.save`
-//! never compresses, and a compressed entry can claim any size), and panics of the parsers turned
-//! into errors.
+//! This module adds the scan of the pickle in `pickle_scan`, a limit on the size that tensors may
+//! claim (a view of stride 0 turns four bytes into gigabytes), the refusal of compressed archives
+//! (`torch.save` never compresses, and a compressed entry can claim any size), and errors instead
+//! of the parsers' panics.
 
 use super::elements::{ByteOrder, FloatType, to_f32};
 use super::pickle_scan::{MAX_OPCODES, ScanError, scan_pickle};
@@ -17,34 +17,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
-/// Keys under which training scripts nest the state dict, in the order they are looked for.
+/// Keys under which training scripts nest the state dict, in the order of the search.
 const NESTING_KEYS: [&str; 5] =
     ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict"];
 
-/// How many of them hold a running average of the weights. timm prefers it, because it is what
-/// scored best in training.
+/// The number of these keys, from the start, that mean a running average of the weights. timm
+/// prefers it, because it is what scored best in training.
 const AVERAGES: usize = 2;
 
-/// Largest `data.pkl` accepted, in bytes. A ResNet-152 state dict's is 130 kB.
+/// Largest accepted `data.pkl`, in bytes. That of a ResNet-152 state dict has 130 kB.
 const MAX_PICKLE_BYTES: u64 = 16 << 20;
 
-/// How many times a file's own length its tensors may fill together: tied weights repeat a storage,
-/// and that is all.
+/// The limit on the size of all tensors together, as a multiple of the file's length. Only tied
+/// weights repeat a storage.
 const MAX_EXPANSION: u64 = 8;
 
-/// The magic number 0x1950a86a20f9469cfc6c that opens a legacy checkpoint, little-endian as a
-/// pickle of protocol 2 has it.
+/// The magic number 0x1950a86a20f9469cfc6c at the start of a legacy checkpoint, in little-endian
+/// order as in a pickle of protocol 2.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// Where the magic number is looked for. Protocols differ in how many bytes they put before it;
-/// none puts more than this.
+/// Number of bytes in which the magic number is searched. Protocols differ in the number of bytes
+/// before it, but none has more than this.
 const LEGACY_MAGIC_WITHIN: usize = 64;
 
-/// The pickles of a legacy checkpoint: magic number, protocol, system information, the object, the
-/// storages' keys.
+/// The number of pickles in a legacy checkpoint: magic number, protocol, system information, the
+/// object, the keys of the storages.
 const LEGACY_PICKLES: usize = 5;
 
-/// Whether the start of a file is that of a legacy checkpoint.
+/// Whether a file begins like a legacy checkpoint.
 pub(super) fn is_legacy(start: &[u8]) -> bool {
     let window = &start[..start.len().min(LEGACY_MAGIC_WITHIN)];
     window.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC)
@@ -76,13 +76,13 @@ pub(super) fn read_legacy(
     })
 }
 
-/// Runs a parser so that a panic inside of it becomes the file's error.
+/// Runs a parser and turns a panic into an error of the file.
 fn guarded(
     origin: &str,
     parse: impl FnOnce() -> Result<WeightFile, WeightError>,
 ) -> Result<WeightFile, WeightError> {
     catch_unwind(AssertUnwindSafe(parse))
-        .unwrap_or_else(|_| Err(WeightError::damaged(origin, "its parser gave up on it")))
+        .unwrap_or_else(|_| Err(WeightError::damaged(origin, "its parser failed on it")))
 }
 
 fn open(path: &Path, origin: &str) -> Result<File, WeightError> {
@@ -94,7 +94,7 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
         WeightError::damaged(origin, format!("its zip directory cannot be read ({error})"))
     };
     let mut archive = ZipArchive::new(BufReader::new(open(path, origin)?)).map_err(damaged)?;
-    // Of entries with one name the crate keeps the last, another reader perhaps the first.
+    // Of entries with the same name the crate keeps the last, another reader perhaps the first.
     let listed = listed_entries(open(path, origin)?, length);
     let listed =
         listed.map_err(|source| WeightError::Read { origin: origin.to_string(), source })?;
@@ -127,7 +127,7 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
                 format!("its entry {name} claims {} bytes of a file of {length}", entry.size()),
             ));
         }
-        // The same choice that `pytorch-reader` makes: the outermost `data.pkl`.
+        // The same choice as in `pytorch-reader`: the outermost `data.pkl`.
         let is_pickle = name
             .strip_suffix("data.pkl")
             .is_some_and(|root| root.is_empty() || root.ends_with('/'));
@@ -164,8 +164,8 @@ fn look_over_zip(path: &Path, origin: &str, length: u64) -> Result<(), WeightErr
         .map_err(|error| scan_refusal(origin, error))
 }
 
-/// How many entries the end of a zip archive says that there are; `None` where it leaves that to
-/// its extension for large archives.
+/// The number of entries according to the end of a zip archive; `None` if it is in the extension
+/// for large archives.
 fn listed_entries(mut file: File, length: u64) -> io::Result<Option<usize>> {
     /// The record at the end, without its comment.
     const RECORD: usize = 22;
@@ -272,7 +272,7 @@ fn load(
     })
 }
 
-/// Which of the sets of weights was taken, if there are several.
+/// A note on the choice of weights, if there are several sets.
 fn choice_note(sets: &[&str], origin: &str) -> Option<String> {
     let (chosen, others) = sets.split_first().filter(|(_, others)| !others.is_empty())?;
     let kind = if NESTING_KEYS[..AVERAGES].contains(chosen) { ", a running average," } else { "" };
@@ -289,7 +289,7 @@ const ADVICE: &str =
 
 fn holds_tensors(values: &HashMap<String, PickleValue>) -> bool {
     values.values().any(|value| match value {
-        // This is how `pytorch-reader` shows a tensor in a pickle's values.
+        // `pytorch-reader` represents a tensor in a pickle's values like this.
         PickleValue::Unsupported(name) => name == "torch.Tensor",
         PickleValue::Dict(inner) => holds_tensors(inner),
         _ => false,
@@ -313,8 +313,8 @@ fn tensor_names(values: &HashMap<String, PickleValue>) -> HashSet<String> {
     names
 }
 
-/// Whether a set of tensor names has all names of another one, up to prefixes such as `module.`. An
-/// optimiser's state, whose tensors are numbered, does not.
+/// Whether a set of tensor names contains all names of another one, up to prefixes such as
+/// `module.`. An optimiser's state, whose tensors are numbered, does not.
 fn covers(names: &HashSet<String>, others: &HashSet<String>) -> bool {
     let bare = |name: &str| name.rsplit("module.").next().unwrap_or(name).to_owned();
     let bare_names: HashSet<String> = names.iter().map(|name| bare(name)).collect();
@@ -322,7 +322,7 @@ fn covers(names: &HashSet<String>, others: &HashSet<String>) -> bool {
     learned.peek().is_some() && learned.all(|other| bare_names.contains(&bare(other)))
 }
 
-/// Judges what the tensors claim before a byte of them is read.
+/// Checks the sizes that the tensors claim before reading any of their bytes.
 fn check_claims(tensors: &[Tensor], origin: &str, length: u64) -> Result<(), WeightError> {
     let mut total = 0u64;
     for tensor in tensors {

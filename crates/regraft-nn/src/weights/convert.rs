@@ -1,4 +1,4 @@
-//! From any weight file to safetensors with torchvision's or timm's names.
+//! Converts any weight file to safetensors with torchvision's or timm's names.
 
 use super::{NonFinite, StorageType, WeightError, WeightFormat};
 use super::{
@@ -9,40 +9,41 @@ use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a conversion did.
+/// The outcome of a conversion.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvertReport {
     /// The format of the input.
     pub format: WeightFormat,
     /// Tensors written.
     pub tensors: usize,
-    /// Elements of all tensors but batch norm's running statistics, which nothing trains.
+    /// Elements of all tensors except batch norm's running statistics, which are not trained.
     pub parameters: usize,
     /// Length of the file written, in bytes.
     pub bytes: u64,
     /// The largest |stored - original| over all elements; 0 for [`StorageType::F32`].
     pub largest_rounding_error: f32,
-    /// The tensor in which it occurs; `None` when nothing was rounded.
+    /// The tensor in which it occurs; `None` if nothing was rounded.
     pub largest_rounding_error_in: Option<String>,
     /// The largest |stored - original| of a tensor over that tensor's largest |original|; 0 for
     /// [`StorageType::F32`].
     pub largest_relative_rounding_error: f32,
-    /// The prefix taken off the names, empty when none was.
+    /// The prefix that was removed from the names; empty if there was none.
     pub prefix_stripped: String,
-    /// Whether names of the old `efficientnet_pytorch` code were translated to timm's.
+    /// Whether the names were those of the old `efficientnet_pytorch` code and were translated to
+    /// timm's.
     pub names_translated: bool,
-    /// Integer tensors left out.
+    /// Integer tensors that were left out.
     pub ignored: Vec<String>,
-    /// Tensors with elements that are NaN or infinite, which were stored as they are.
+    /// Tensors with NaN or infinite elements, which were stored unchanged.
     pub non_finite: Vec<NonFinite>,
-    /// What was chosen where the input offers more than one set of weights, a sentence each.
+    /// The choices that were made if the input has more than one set of weights, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Reads `input` in any of the formats of [`read`], takes off prefixes, translates old names and
+/// Reads `input` in any of the formats of [`read`], removes prefixes, translates old names and
 /// writes safetensors to `output`.
 ///
-/// The input's own metadata is kept; `metadata` is added to it and wins where both have a key.
+/// The input's own metadata is kept; `metadata` is added and takes precedence if both have a key.
 ///
 /// # Errors
 ///

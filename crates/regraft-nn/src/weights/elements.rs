@@ -1,4 +1,4 @@
-//! Stored elements to f32.
+//! Converts stored elements to f32.
 
 use half::{bf16, f16};
 
@@ -21,7 +21,7 @@ impl FloatType {
     }
 }
 
-/// Byte order of stored elements: safetensors is little-endian, `pytorch-reader` hands out native
+/// Byte order of stored elements: safetensors is little-endian, and `pytorch-reader` returns native
 /// bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByteOrder {
@@ -29,11 +29,12 @@ pub(super) enum ByteOrder {
     Native,
 }
 
-/// Converts `bytes`, `count` elements of type `float`, to f32.
+/// Converts `bytes`, which are `count` elements of type `float`, to f32.
 ///
 /// # Errors
 ///
-/// A sentence when the number of bytes is not `count` elements, or when a finite f64 overflows f32.
+/// A sentence if the number of bytes is not that of `count` elements, or if a finite f64 overflows
+/// f32.
 pub(super) fn to_f32(
     bytes: &[u8],
     float: FloatType,
@@ -42,7 +43,7 @@ pub(super) fn to_f32(
 ) -> Result<Vec<f32>, String> {
     if count.checked_mul(float.size()) != Some(bytes.len()) {
         return Err(format!(
-            "it holds {} bytes where its shape needs {count} elements of {} bytes",
+            "it holds {} bytes, but its shape needs {count} elements of {} bytes",
             bytes.len(),
             float.size()
         ));

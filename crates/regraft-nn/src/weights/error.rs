@@ -1,16 +1,16 @@
-//! What can go wrong with weight files.
+//! Errors of weight files.
 
 use super::NonFinite;
 use std::fmt::Write as _;
 
-/// A tensor whose shape is not the one expected.
+/// A tensor with an unexpected shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeDifference {
-    /// The tensor's name, as the architecture has it.
+    /// The tensor's name in the architecture.
     pub name: String,
     /// The shape in the file.
     pub found: Vec<usize>,
-    /// The shape the architecture needs.
+    /// The shape that the architecture needs.
     pub expected: Vec<usize>,
 }
 
@@ -23,7 +23,7 @@ pub enum WeightError {
     Read {
         /// The file.
         origin: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The operating system could not write the file.
@@ -31,47 +31,48 @@ pub enum WeightError {
     Write {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The file is something else.
+    /// The file is not a weight file.
     #[error("{origin} holds no weights: it is {found}; {advice}")]
     NotWeights {
         /// The file.
         origin: String,
-        /// What it seems to be.
+        /// Its apparent kind.
         found: String,
-        /// What to do.
+        /// Advice.
         advice: String,
     },
-    /// The file is cut short, or its parts contradict each other.
-    #[error("{origin} is damaged or cut short: {reason}; download or copy it again")]
+    /// The file is truncated, or its parts contradict each other.
+    #[error("{origin} is damaged or truncated: {reason}; download or copy it again")]
     Damaged {
         /// The file.
         origin: String,
-        /// What does not fit.
+        /// The contradiction.
         reason: String,
     },
-    /// The file is well formed but is or holds something that cannot be read here.
+    /// The file is well formed, but it or its content is not supported.
     #[error("{origin} is not supported: {reason}; {advice}")]
     Unsupported {
         /// The file.
         origin: String,
-        /// What it holds.
+        /// The unsupported content.
         reason: String,
-        /// What to do.
+        /// Advice.
         advice: String,
     },
-    /// The file's pickle asks for a call that has no place in a weight file. The call was not made.
+    /// The file's pickle asks for a call that does not belong in a weight file. The call was not
+    /// made.
     #[error(
-        "{origin} is refused: it asks for a call of {callable}, which has no place in a weight \
-         file (nothing was run); \
+        "{origin} is refused: it asks for a call of {callable}, which does not belong in a weight \
+            file (nothing was executed); \
          do not open it in Python, and get the weights from a source you trust"
     )]
     Hostile {
         /// The file.
         origin: String,
-        /// The Python name it would call.
+        /// The Python name that it would call.
         callable: String,
     },
     /// The file's tensors are not those of the architecture.
@@ -86,22 +87,22 @@ pub enum WeightError {
         missing: Vec<String>,
         /// Names that the file has and the architecture lacks.
         unexpected: Vec<String>,
-        /// Tensors of another shape.
+        /// Tensors with another shape.
         wrong_shape: Vec<ShapeDifference>,
     },
     /// Elements that no trained network has.
     #[error(
-        "{origin} is the file of a network that ran away, or a damaged one: elements that are NaN \
-         or infinite{}\nuse another file",
+        "{origin} is from a diverged training or is damaged: it has elements that are NaN or \
+            infinite{}\nuse another file",
         list_tensors(tensors)
     )]
     NotFinite {
         /// The file.
         origin: String,
-        /// The tensors that hold them.
+        /// The tensors that contain them.
         tensors: Vec<NonFinite>,
     },
-    /// Two tensors have one name.
+    /// Two tensors have the same name.
     #[error(
         "{origin}: more than one tensor is named {name}; rename one of them or save the state \
          dict again"
@@ -125,7 +126,7 @@ pub enum WeightError {
         /// The value.
         value: f32,
     },
-    /// A tensor whose shape and number of values disagree was to be written.
+    /// A tensor to be written has a shape that does not match its number of values.
     #[error(
         "cannot write {path}: tensor {name} has {values} values, which do not fill its shape \
          {shape:?}"
@@ -164,7 +165,8 @@ impl WeightError {
     }
 }
 
-/// How many names of a group an error message prints. The error value itself holds all of them.
+/// The most names of a group that an error message prints. The error value itself holds all of
+/// them.
 const PRINTED_NAMES: usize = 20;
 
 fn list_differences(

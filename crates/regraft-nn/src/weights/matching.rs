@@ -1,4 +1,4 @@
-//! What a weight file holds against what an architecture expects.
+//! Compares the tensors of a weight file with those that an architecture expects.
 
 use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes};
 use super::{translate_efficientnet_names, translate_torchvision_names};
@@ -11,17 +11,16 @@ pub struct ExpectedTensor {
     pub name: String,
     /// Its shape in PyTorch's order.
     pub shape: Vec<usize>,
-    /// Whether it belongs to the head, whose first dimension is the number of classes.
+    /// Whether it belongs to the head; its first dimension is then the number of classes.
     pub head: bool,
 }
 
-/// How the head in the file compares with the head expected.
+/// How the head in the file compares with the expected head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadMatch {
-    /// Every tensor of the head is there with the shape expected (or no head was expected).
+    /// Every tensor of the head has the expected shape (or no head was expected).
     Same,
-    /// The head is there for another number of classes. Its tensors are returned as they are in the
-    /// file.
+    /// The head has another number of classes. Its tensors are returned unchanged.
     OtherClassCount {
         /// Classes in the file.
         found: usize,
@@ -35,31 +34,32 @@ pub enum HeadMatch {
 /// A weight file matched to an architecture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matched {
-    /// The tensors by the names expected. All of the trunk is here; the head's are as
-    /// [`Matched::head`] says.
+    /// The tensors by their expected names. It has all of the backbone; for the head's tensors see
+    /// [`Matched::head`].
     pub tensors: BTreeMap<String, NamedTensor>,
     /// How the head compares.
     pub head: HeadMatch,
-    /// The prefix that was taken off the file's names (`module.backbone.`), empty when none was.
+    /// The prefix that was removed from the file's names (`module.backbone.`); empty if there was
+    /// none.
     pub prefix_stripped: String,
-    /// Whether names of the old `efficientnet_pytorch` code or of torchvision were translated to
-    /// timm's.
+    /// Whether the names were translated to timm's, from those of the old `efficientnet_pytorch`
+    /// code or of torchvision.
     pub names_translated: bool,
-    /// Integer tensors that the file holds and that nothing here uses.
+    /// Integer tensors in the file that nothing here uses.
     pub ignored: Vec<String>,
 }
 
 /// Matches the tensors of a file with those of an architecture by name and shape.
 ///
-/// Prefixes are taken off as by [`strip_prefixes`], and other names than timm's translated as by
+/// Prefixes are removed by [`strip_prefixes`], and names other than timm's are translated by
 /// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or
-/// made for another number of classes; everything else must agree exactly.
+/// have another number of classes; everything else must agree exactly.
 ///
 /// # Errors
 ///
-/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape,
-/// [`WeightError::Duplicate`] when taking off a prefix makes two names equal, and
-/// [`WeightError::NotFinite`] when elements are NaN or infinite.
+/// [`WeightError::Mismatch`] with every name that is missing, unexpected or of the wrong shape;
+/// [`WeightError::Duplicate`] if two names are equal without their prefix; and
+/// [`WeightError::NotFinite`] if elements are NaN or infinite.
 pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
     let WeightFile { origin, mut tensors, ignored, .. } = file;
     let prefix_stripped = strip_prefixes(&mut tensors);
@@ -121,8 +121,8 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
     Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, ignored })
 }
 
-/// The number of classes in the file and the number expected, where every tensor of the head agrees
-/// on the first.
+/// The number of classes in the file and the expected number, if every tensor of the head agrees on
+/// the first.
 fn class_counts(
     found: &BTreeMap<String, NamedTensor>,
     expected: &[ExpectedTensor],
@@ -134,7 +134,7 @@ fn class_counts(
     (first.0 > 0 && counts.all(|other| other == first)).then_some(first)
 }
 
-/// Whether a head tensor's shape is the one expected but for the number of classes.
+/// Whether a head tensor has the expected shape except for the number of classes.
 fn is_for_classes(found: &[usize], expected: &[usize], classes: usize) -> bool {
     found.len() == expected.len() && found.first() == Some(&classes) && found[1..] == expected[1..]
 }

@@ -1,10 +1,9 @@
-//! Weight files: read what PyTorch's world leaves on disk, match it to an architecture, write
-//! safetensors.
+//! Weight files: reads PyTorch's formats, matches them to an architecture, and writes safetensors.
 //!
-//! [`read`] takes a safetensors file, a zip checkpoint (`torch.save` since PyTorch 1.6) or a legacy
-//! checkpoint (`torch.save` before that) and judges which by content, never by extension.
-//! [`match_to`] compares what was read with what an architecture expects. [`write_safetensors`] and
-//! [`convert`] write. No code in a pickle is ever run.
+//! [`read`] accepts a safetensors file, a zip checkpoint (`torch.save` since PyTorch 1.6) or a
+//! legacy checkpoint (`torch.save` before that), and recognises it by content, never by extension.
+//! [`match_to`] compares the tensors with those that an architecture expects. [`write_safetensors`]
+//! and [`convert`] write. No code in a pickle is ever executed.
 
 mod checkpoint;
 mod convert;
@@ -35,16 +34,16 @@ use strangers::PROBE_BYTES;
 /// One tensor of a weight file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
-    /// Dotted name, as torchvision, timm or the file gives it (`layer1.0.conv1.weight`).
+    /// Dotted name, as in torchvision, timm or the file (`layer1.0.conv1.weight`).
     pub name: String,
     /// Extents in PyTorch's order, outermost first (convolution weights are `[out, in / groups,
     /// height, width]`); empty for a scalar.
     pub shape: Vec<usize>,
-    /// The elements in row-major order, `shape`'s product many, converted to f32.
+    /// The elements in row-major order, converted to f32; their number is the product of `shape`.
     pub values: Vec<f32>,
 }
 
-/// How a weight file stores its tensors.
+/// The format of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightFormat {
     /// <https://github.com/huggingface/safetensors>.
@@ -58,31 +57,31 @@ pub enum WeightFormat {
 /// The tensors of a weight file, all in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightFile {
-    /// Where the tensors came from, as error messages name it: a path, or what the caller of
+    /// The origin of the tensors for error messages: a path, or the name that the caller of
     /// [`read_safetensors`] gave.
     pub origin: String,
-    /// The container the file turned out to be.
+    /// The format of the file.
     pub format: WeightFormat,
     /// All floating-point tensors, sorted by name in byte order.
     pub tensors: Vec<NamedTensor>,
     /// The safetensors header's `__metadata__`; empty for checkpoints of `torch.save`.
     pub metadata: BTreeMap<String, String>,
     /// Integer and boolean tensors that were left out, by name and element type (`mask (I64)`).
-    /// Batch norm's `num_batches_tracked` counters are left out without being listed here: nothing
-    /// in training or inference reads them.
+    /// Batch norm's `num_batches_tracked` counters are left out without being listed, because
+    /// neither training nor inference reads them.
     pub ignored: Vec<String>,
-    /// What was chosen where the file offers more than one set of weights, a sentence each.
+    /// The choices that were made if the file has more than one set of weights, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// A tensor in which some elements are NaN or infinite.
+/// A tensor with NaN or infinite elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NonFinite {
     /// The tensor's name.
     pub name: String,
-    /// How many of its elements are.
+    /// Number of such elements.
     pub count: usize,
-    /// How many it has.
+    /// Number of all elements.
     pub elements: usize,
 }
 
@@ -92,8 +91,8 @@ impl std::fmt::Display for NonFinite {
     }
 }
 
-/// The tensors in which some elements are NaN or infinite. [`read`] takes them as they are,
-/// [`match_to`] refuses them.
+/// The tensors with NaN or infinite elements. [`read`] accepts them unchanged, and [`match_to`]
+/// refuses them.
 #[must_use]
 pub fn non_finite<'a>(tensors: impl IntoIterator<Item = &'a NamedTensor>) -> Vec<NonFinite> {
     let counted = tensors.into_iter().map(|NamedTensor { name, values, .. }| NonFinite {
@@ -104,7 +103,7 @@ pub fn non_finite<'a>(tensors: impl IntoIterator<Item = &'a NamedTensor>) -> Vec
     counted.filter(|tensor| tensor.count > 0).collect()
 }
 
-/// The name PyTorch's batch norm gives its integer step counter.
+/// The name of batch norm's integer step counter in PyTorch.
 const BATCH_COUNTER: &str = "num_batches_tracked";
 
 /// Whether `name` is a batch norm's step counter.
@@ -114,29 +113,29 @@ fn is_batch_counter(name: &str) -> bool {
 }
 
 /// The most bytes of a weight file. The largest architecture here has 60 million parameters; a
-/// checkpoint of it with a running average and the optimiser's memory has 1.2 GB.
+/// checkpoint of it with a running average and the optimiser's state has 1.2 GB.
 pub const MAX_FILE_BYTES: u64 = 4 << 30;
 
-/// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) holding a
+/// Reads a weight file: safetensors, or a checkpoint of `torch.save` (zip or legacy) that holds a
 /// state dict, bare or nested under `state_dict_ema`, `model_ema`, `state_dict`, `model` or
 /// `model_state_dict`, in this order, which is that of timm's `load_checkpoint`. A whole model
 /// (`torch.save(model)`) is read as its state dict.
 ///
-/// The format is judged by content. f16, bf16 and f64 elements are converted to f32. Names are kept
-/// as the file has them.
+/// The format is recognised by content. f16, bf16 and f64 elements are converted to f32. Names are
+/// kept as in the file.
 ///
 /// # Errors
 ///
-/// [`WeightError::Read`] when the file cannot be read, [`WeightError::NotWeights`] when it is
-/// something else (a web page, a git-lfs pointer, a compressed archive, a pipe),
-/// [`WeightError::Damaged`] when it is cut short or contradicts itself, [`WeightError::Hostile`]
-/// when its pickle asks for a call such as `os.system` (which is never made),
-/// [`WeightError::Unsupported`] when it is of another framework or a program, holds tensors in a
-/// form that cannot be represented, or has more than [`MAX_FILE_BYTES`].
+/// [`WeightError::Read`] if the file cannot be read; [`WeightError::NotWeights`] if it is something
+/// else (a web page, a git-lfs pointer, a compressed archive, a pipe); [`WeightError::Damaged`] if
+/// it is truncated or contradicts itself; [`WeightError::Hostile`] if its pickle asks for a call
+/// such as `os.system` (which is never made); [`WeightError::Unsupported`] if it is another
+/// framework's file or a program, holds tensors in a form that cannot be represented, or has more
+/// than [`MAX_FILE_BYTES`].
 pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     let origin = path.display().to_string();
     let failed = |source| WeightError::Read { origin: origin.clone(), source };
-    // Opening a pipe would wait for its writer, and a device need not end.
+    // Opening a pipe would wait for its writer, and a device may never end.
     let about = std::fs::metadata(path).map_err(failed)?;
     if about.is_dir() {
         return Err(WeightError::not_weights(
@@ -166,7 +165,7 @@ pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     } else if is_legacy {
         checkpoint::read_legacy(path, &origin, length)
     } else if is_safetensors {
-        // The header's length is judged before anything of that size is allocated.
+        // The header's length is checked before anything of that size is allocated.
         safetensors_read::check_header_length(&probe, length, &origin)?;
         let bytes = read_all(path, length, &origin)?;
         read_safetensors(&bytes, &origin)
@@ -175,8 +174,8 @@ pub fn read(path: &Path) -> Result<WeightFile, WeightError> {
     }
 }
 
-/// Reads a whole file whose length is known, refusing (rather than aborting) when memory for it
-/// cannot be had.
+/// Reads a whole file of known length. If there is not enough memory, it returns an error instead
+/// of aborting.
 fn read_all(path: &Path, length: u64, origin: &str) -> Result<Vec<u8>, WeightError> {
     let failed = |source| WeightError::Read { origin: origin.to_string(), source };
     let mut bytes = Vec::new();

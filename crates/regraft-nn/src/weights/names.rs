@@ -3,14 +3,14 @@
 use super::NamedTensor;
 use std::collections::BTreeMap;
 
-/// What wrappers put before every name: `DataParallel`, detection and segmentation code, Lightning
-/// modules, `torch.compile`.
+/// Prefixes that wrappers add to every name: `DataParallel`, detection and segmentation code,
+/// Lightning modules, `torch.compile`.
 const PREFIXES: [&str; 4] = ["module.", "backbone.", "model.", "_orig_mod."];
 
-/// Takes off the prefixes `module.`, `backbone.`, `model.` and `_orig_mod.`, one after another, as
-/// long as more than half of the names begin with one. Names without it (a head beside the
-/// backbone) stay as they are. Returns what was taken off (`module.backbone.`), empty when nothing
-/// was.
+/// Removes the prefixes `module.`, `backbone.`, `model.` and `_orig_mod.`, one after another, as
+/// long as more than half of the names begin with one. Names without the prefix (a head beside the
+/// backbone) stay unchanged. Returns the removed prefix (`module.backbone.`); empty if there was
+/// none.
 pub fn strip_prefixes(tensors: &mut [NamedTensor]) -> String {
     let mut stripped = String::new();
     let carried_by_most = |tensors: &[NamedTensor]| {
@@ -32,11 +32,11 @@ pub fn strip_prefixes(tensors: &mut [NamedTensor]) -> String {
 
 /// Translates the names of the `efficientnet_pytorch` code (`_blocks.1._expand_conv.weight`) to
 /// timm's (`blocks.1.0.conv_pw.weight`). Returns whether the tensors had such names; others are
-/// left alone.
+/// left unchanged.
 ///
-/// The old code numbers blocks from first to last, timm by stage and place in the stage. A stage
-/// begins where the width that blocks put out changes, which holds for every EfficientNet: within a
-/// stage it is constant, and no two neighbouring stages share it.
+/// The old code numbers blocks from first to last, timm by stage and position in the stage. A stage
+/// begins where the output width of the blocks changes. This holds for every EfficientNet: the
+/// width is constant within a stage, and neighbouring stages never share it.
 pub fn translate_efficientnet_names(tensors: &mut [NamedTensor]) -> bool {
     if !tensors.iter().any(|tensor| tensor.name == "_conv_stem.weight") {
         return false;
@@ -50,11 +50,11 @@ pub fn translate_efficientnet_names(tensors: &mut [NamedTensor]) -> bool {
     true
 }
 
-/// Where a block stands in timm's numbering, and which of the two kinds it is.
+/// A block's position in timm's numbering, and its kind.
 struct Block {
     stage: usize,
     place: usize,
-    /// Whether it widens its input first (an inverted residual) or not (a depthwise-separable
+    /// Whether it expands its input first (an inverted residual) or not (a depthwise-separable
     /// block).
     expands: bool,
 }
@@ -91,7 +91,7 @@ fn block_and_rest(name: &str) -> Option<(usize, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// timm's name for an old name, or `None` for a name that the old code does not use.
+/// timm's name for an old name, or `None` if the old code does not use the name.
 fn translate(name: &str, blocks: &BTreeMap<usize, Block>) -> Option<String> {
     if let Some((number, rest)) = block_and_rest(name) {
         let block = blocks.get(&number)?;

@@ -1,26 +1,27 @@
-//! A look over a pickle before anything interprets it.
+//! Scans a pickle before anything interprets it.
 //!
-//! `pytorch-reader` never runs what a pickle names, but it keeps every value that the pickle
-//! builds, and a few bytes of a pickle can make an object of a hundred. So a pickle is walked
-//! first, opcode by opcode and without building anything: the number of opcodes is bounded, opcodes
-//! that Python's pickle does not write for a state dict are refused, and every Python name it would
-//! import is judged. The opcodes and their arguments are those of CPython's `pickletools`.
+//! `pytorch-reader` never executes the names in a pickle, but it keeps every value that the pickle
+//! builds, and a few bytes of a pickle can make an object of a hundred. Therefore the pickle is
+//! first walked opcode by opcode without building anything: the number of opcodes is limited,
+//! opcodes that Python's pickle does not write for a state dict are refused, and every Python name
+//! that it would import is checked. The opcodes and their arguments are those of CPython's
+//! `pickletools`.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-/// Opcodes that all pickles of one file may have together. A ResNet-152 state dict takes some sixty
-/// thousand. Each may build a value of some three hundred bytes.
+/// The most opcodes of all pickles of one file together. A ResNet-152 state dict has about sixty
+/// thousand. Each may build a value of about three hundred bytes.
 pub(super) const MAX_OPCODES: usize = 500_000;
 
 /// Longest line of a text opcode.
 const MAX_LINE_BYTES: u64 = 1 << 16;
 
-/// Longest string remembered as a possible module or class name.
+/// Longest string that is remembered as a possible module or class name.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Modules whose functions reach outside of the process or run code, by the part before the first
-/// dot.
+/// Modules with functions that reach outside of the process or execute code, by the part before the
+/// first dot.
 const HOSTILE_MODULES: [&str; 35] = [
     "_ctypes",
     "asyncio",
@@ -81,12 +82,12 @@ const HARMLESS_BUILTINS: [&str; 18] = [
     "xrange",
 ];
 
-/// Why a pickle was refused.
+/// Why a pickle is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ScanError {
     /// It ends early or is not a pickle.
     Damaged(String),
-    /// It names a callable that has no place in a weight file.
+    /// It names a callable that does not belong in a weight file.
     Hostile(String),
 }
 
@@ -99,7 +100,7 @@ impl From<io::Error> for ScanError {
     }
 }
 
-/// Walks one pickle up to and including its `STOP`, taking each opcode from `opcodes_left`.
+/// Walks one pickle up to and including its `STOP`, and subtracts each opcode from `opcodes_left`.
 pub(super) fn scan_pickle(
     reader: &mut impl BufRead,
     opcodes_left: &mut usize,
@@ -117,12 +118,12 @@ pub(super) fn scan_pickle(
     }
 }
 
-/// What the walk remembers, to know the two strings that `STACK_GLOBAL` takes.
+/// The state of the walk, which is needed to know the two strings that `STACK_GLOBAL` takes.
 #[derive(Default)]
 struct Walk {
-    /// The strings pushed by the latest opcodes in a row.
+    /// The strings that the latest consecutive opcodes pushed.
     strings: Vec<String>,
-    /// Every memo slot, with its string where it holds one.
+    /// Every memo slot, with its string if it holds one.
     memo: HashMap<u32, Option<String>>,
 }
 
@@ -144,7 +145,7 @@ impl Walk {
             b'q' => return self.store(u32::from(read_array::<1>(reader)?[0])),
             b'r' => return self.store(u32::from_le_bytes(read_array(reader)?)),
             b'p' => return self.store(read_index(reader)?),
-            // The pickler numbers slots from 0 upwards, so the next one is the number of slots.
+            // The pickler numbers slots from 0 upwards, so the next number is the number of slots.
             0x94 => return self.store(self.memo.len() as u32),
             b'h' => return self.fetch(u32::from(read_array::<1>(reader)?[0])),
             b'j' => return self.fetch(u32::from_le_bytes(read_array(reader)?)),
@@ -214,7 +215,7 @@ impl Walk {
     }
 
     fn string(&mut self, length: u64, reader: &mut impl BufRead) -> Result<(), ScanError> {
-        // A longer string is no name. Its bytes are passed over, and an empty string holds its
+        // A longer string is not a name. Its bytes are skipped, and an empty string takes its
         // place.
         let text = if length <= MAX_NAME_BYTES as u64 {
             let mut bytes = Vec::with_capacity(MAX_NAME_BYTES);
@@ -308,8 +309,8 @@ mod tests {
     #[test]
     fn a_call_is_seen_however_it_is_spelled() {
         let hostile = ScanError::Hostile("posix.system".to_string());
-        // GLOBAL, its result thrown away before the real content: no parser that builds values
-        // would still show it.
+        // GLOBAL whose result is discarded before the real content: a parser that builds values
+        // would no longer show it.
         assert_eq!(
             scan(b"\x80\x02cposix\nsystem\nU\x02id\x85R0}."),
             Err(ScanError::Hostile("posix.system".to_string()))
@@ -325,7 +326,7 @@ mod tests {
             Err(ScanError::Hostile("__builtin__.eval".to_string()))
         );
         assert_eq!(scan(b"\x80\x02c__builtin__\nset\n]\x85R."), Ok(()));
-        // A name that is not spelled out right before its import is refused.
+        // A name that is not spelled out directly before its import is refused.
         assert!(matches!(
             scan(b"\x80\x04\x8c\x05posix\x8c\x06systemN0\x93."),
             Err(ScanError::Damaged(_))

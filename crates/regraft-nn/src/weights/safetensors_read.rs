@@ -1,4 +1,4 @@
-//! Reading safetensors.
+//! Reads safetensors.
 
 use super::elements::{ByteOrder, FloatType, to_f32};
 use super::{NamedTensor, WeightError, WeightFile, WeightFormat, is_batch_counter};
@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, HashSet};
 /// The largest header the format allows, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Judges the length that the first eight bytes claim for the header, before anything is allocated
-/// for it.
+/// Checks the header length in the first eight bytes before anything is allocated for it.
 ///
-/// `start` is the beginning of the file, `length` the file's whole length in bytes.
+/// `start` is the beginning of the file, and `length` is the file's length in bytes.
 pub(super) fn check_header_length(
     start: &[u8],
     length: u64,
@@ -49,10 +48,10 @@ pub(super) fn check_header_length(
 ///
 /// # Errors
 ///
-/// As [`read`](super::read).
+/// Like [`read`](super::read).
 pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, WeightError> {
     check_header_length(bytes, bytes.len() as u64, origin)?;
-    // This also checks that the tensors' ranges follow each other and fill the rest of the file
+    // This also checks that the tensors' ranges are consecutive and fill the rest of the file
     // exactly.
     let (header_bytes, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| refusal(origin, bytes.len(), &error))?;
@@ -110,8 +109,8 @@ pub fn read_safetensors(bytes: &[u8], origin: &str) -> Result<WeightFile, Weight
     })
 }
 
-/// Refuses a header in which a name stands twice: the crate would take the last of them, another
-/// reader perhaps the first.
+/// Refuses a header with a repeated name: the crate would take the last one, another reader perhaps
+/// the first.
 fn check_names(header: &[u8], origin: &str) -> Result<(), WeightError> {
     struct Names;
     impl<'de> Visitor<'de> for Names {

@@ -1,8 +1,8 @@
-//! Writing safetensors: beside the target, synced, then renamed; the same input gives the same
+//! Writes safetensors beside the target, syncs them and renames them; the same input gives the same
 //! bytes.
 //!
 //! The header is written here and not by the `safetensors` crate, which keeps metadata in a hash
-//! map and so orders it differently in every process.
+//! map and therefore orders it differently in every process.
 
 use super::{NamedTensor, WeightError};
 use half::f16;
@@ -15,9 +15,9 @@ use std::path::Path;
 pub enum StorageType {
     /// Every tensor as f32.
     F32,
-    /// Tensors of two or more dimensions as f16, rounded to nearest even; scalars and
-    /// one-dimensional tensors (biases, batch norm) as f32, since they are small and their rounding
-    /// would shift whole channels.
+    /// Tensors of two or more dimensions as f16, rounded to nearest even. Scalars and
+    /// one-dimensional tensors (biases, batch norm) as f32, because they are small and their
+    /// rounding would shift whole channels.
     F16,
 }
 
@@ -28,11 +28,11 @@ impl StorageType {
     }
 }
 
-/// How names of files in the making begin and end.
+/// Start and end of the names of unfinished files.
 const UNFINISHED: (&str, &str) = (".regraft-", ".partial");
 
-/// Whether a file of this name was left by a [`write_safetensors`] that was cut off (by a crash,
-/// say). It may be removed where nothing is being written.
+/// Whether a file with this name was left by an interrupted [`write_safetensors`] (after a crash,
+/// for example). It may be removed if no write is in progress.
 #[must_use]
 pub fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
@@ -42,13 +42,13 @@ pub fn is_unfinished(name: &str) -> bool {
 ///
 /// An existing file is replaced only once the new one is complete and synced. Tensors are stored by
 /// element type (f32 before f16, so that every tensor is aligned) and then by name; the bytes
-/// depend on nothing but the arguments.
+/// depend only on the arguments.
 ///
 /// # Errors
 ///
-/// [`WeightError::HalfRange`] when f16 cannot hold a value, [`WeightError::Duplicate`] and
-/// [`WeightError::ValueCount`] when the tensors make no file, [`WeightError::Write`] when the
-/// operating system refuses.
+/// [`WeightError::HalfRange`] if f16 cannot hold a value; [`WeightError::Duplicate`] and
+/// [`WeightError::ValueCount`] if the tensors do not make a valid file; [`WeightError::Write`] if
+/// the operating system returns an error.
 pub fn write_safetensors(
     path: &Path,
     tensors: &[NamedTensor],
@@ -117,7 +117,7 @@ fn check(tensors: &[&NamedTensor], storage: StorageType, target: &str) -> Result
     Ok(())
 }
 
-/// The JSON header, padded with spaces to a multiple of eight bytes as the format asks.
+/// The JSON header, padded with spaces to a multiple of eight bytes as the format requires.
 fn header(
     tensors: &[&NamedTensor],
     metadata: &BTreeMap<String, String>,
@@ -151,9 +151,9 @@ fn header(
     text
 }
 
-/// Writes a file next to `path`, syncs it and renames it to `path`; returns its length in bytes.
+/// Writes a file beside `path`, syncs it and renames it to `path`; returns its length in bytes.
 ///
-/// A reader sees the old file or the whole new one, also after a power cut.
+/// A reader sees the old file or the complete new one, even after a power cut.
 fn write_beside(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -164,8 +164,8 @@ fn write_beside(
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED.0).suffix(UNFINISHED.1);
-    // Temporary files are private by default; a model file gets the permissions that any new file
-    // would (the umask applies).
+    // Temporary files are private by default. A model file gets the permissions of any new file
+    // (the umask applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let beside = builder.tempfile_in(folder)?;
@@ -177,8 +177,8 @@ fn write_beside(
     beside.as_file().sync_all()?;
     let length = beside.as_file().metadata()?.len();
     beside.persist(path).map_err(|error| error.error)?;
-    // The rename itself lasts only once the folder is synced. Windows has no such call, nor have
-    // some network file systems.
+    // The rename is durable only once the folder is synced. Windows has no such call, nor do some
+    // network file systems.
     #[cfg(unix)]
     match std::fs::File::open(folder)?.sync_all() {
         Err(error)

@@ -1,19 +1,19 @@
-//! Names files that are no weight files of the kinds read here, so that a good file is never called
+//! Recognises files that are not supported weight files, so that an intact file is never called
 //! damaged.
 //!
 //! `regraft-data` recognises some of these files too, in `file_kind`. Neither crate depends on the
-//! other, and what a user should do with the file differs, so each has its own list.
+//! other, and the advice to the user differs, so each has its own list.
 
 use super::WeightError;
 
-/// How many bytes of a file decide what it is: up to the magic of a tar header at byte 257.
+/// Bytes of a file that are enough to recognise it: up to the magic of a tar header at byte 257.
 pub(super) const PROBE_BYTES: u64 = 262;
 
 const SAVE_STATE_DICT: &str = "save the model's state_dict() with torch.save or as safetensors";
 const TO_PYTORCH: &str = "convert it to a PyTorch state dict or safetensors";
 const UNPACK: &str = "unpack it and name the weight file inside";
 
-/// The error for a file that is none of the formats read here, by its first [`PROBE_BYTES`].
+/// The error for a file in none of the supported formats, by its first [`PROBE_BYTES`].
 pub(super) fn describe(probe: &[u8], origin: &str) -> WeightError {
     if let Some((found, advice)) = foreign_model(probe) {
         return WeightError::unsupported(origin, format!("it is {found}"), advice);
@@ -40,7 +40,7 @@ pub(super) fn describe(probe: &[u8], origin: &str) -> WeightError {
         (
             "a tar archive",
             "unpack it and name the weight file inside; a PyTorch file older than 0.1.10 must be \
-             saved again by a newer PyTorch",
+                saved again with a newer PyTorch",
         )
     } else if probe.first() == Some(&0x80) {
         ("a Python pickle, but not a checkpoint that torch.save wrote", SAVE_STATE_DICT)
@@ -51,7 +51,7 @@ pub(super) fn describe(probe: &[u8], origin: &str) -> WeightError {
              that holds all tensors)",
         )
     } else if probe.iter().all(|&byte| byte == 0) {
-        ("a file that begins with zeros only", "download or copy it again")
+        ("a file that begins with zeros", "download or copy it again")
     } else {
         (
             "neither safetensors nor a checkpoint that torch.save wrote",
@@ -74,8 +74,8 @@ fn foreign_model(probe: &[u8]) -> Option<(&'static str, &'static str)> {
         [0x81..=0x8f, 0xa6, b'p', b'a', b'r', b'a', b'm', b's', ..] => {
             Some(("a Flax checkpoint", TO_PYTORCH))
         }
-        // An ONNX model is a protocol buffer: field 1 is the small number of its version; then
-        // comes the producer's name (2), the graph (7) or the operator sets (8).
+        // An ONNX model is a protocol buffer: field 1 is a small version number; then comes the
+        // producer's name (2), the graph (7) or the operator sets (8).
         [0x08, 1..=31, 0x12 | 0x3a | 0x42, ..] => Some((
             "an ONNX model",
             "take the weights that it was exported from: the model's state_dict()",
@@ -97,8 +97,8 @@ fn packed(probe: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The error for a ZIP archive that is no checkpoint of `torch.save`, by the names of its entries;
-/// `None` if it could be one.
+/// The error for a ZIP archive that is not a checkpoint of `torch.save`, by the names of its
+/// entries; `None` if it could be one.
 ///
 /// Sources: `torch.export.save` of PyTorch 2.1 to 2.7 writes `serialized_exported_program.json`,
 /// since 2.8 an `archive_format` beside `models/`; `torch.jit.save` writes `constants.pkl` and

@@ -1,15 +1,15 @@
 //! torchvision's names of EfficientNet, MobileNetV3 and ConvNeXt, which number modules by their
-//! places.
+//! positions.
 
 use super::NamedTensor;
 use std::collections::BTreeMap;
 
 /// Translates torchvision's names (`features.2.0.block.1.0.weight`) to timm's
 /// (`blocks.1.0.conv_dw.weight`), and the shapes that differ with them. Returns whether the tensors
-/// had such names; others are left alone.
+/// had such names; others are left unchanged.
 ///
-/// MobileNetV3's blocks are numbered from first to last there and by stage in timm. A stage begins
-/// where the width that blocks put out changes, which holds for EfficientNet too.
+/// torchvision numbers MobileNetV3's blocks from first to last, and timm by stage. A stage begins
+/// where the output width of the blocks changes, which holds for EfficientNet too.
 pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
     let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
     if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block."))
@@ -27,7 +27,7 @@ pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
         }
         return true;
     }
-    // MobileNetV3 has a linear layer before its last one, which is a convolution in timm.
+    // MobileNetV3 has a linear layer before its last one; in timm it is a convolution.
     let is_mobilenet = has("classifier.0.weight");
     let layout = Layout::of(tensors, is_mobilenet);
     for tensor in tensors.iter_mut() {
@@ -41,7 +41,7 @@ pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
     true
 }
 
-/// timm's name of a ConvNeXt's tensor.
+/// timm's name for a ConvNeXt's tensor.
 fn convnext(name: &str) -> Option<String> {
     if let Some(rest) = name.strip_prefix("classifier.") {
         let (place, parameter) = rest.split_once('.')?;
@@ -83,16 +83,16 @@ fn convnext(name: &str) -> Option<String> {
 struct Block {
     /// timm's name, such as `blocks.2.0`.
     name: String,
-    /// The places in it that are convolutions, with their output channels.
+    /// The positions of the convolutions in it, with their output channels.
     convolutions: BTreeMap<usize, usize>,
 }
 
-/// Where the blocks of an EfficientNet or a MobileNetV3 are.
+/// The positions of the blocks of an EfficientNet or a MobileNetV3.
 struct Layout {
     is_mobilenet: bool,
     /// The blocks by their numbers in torchvision: `[2, 0]` or `[2]`.
     blocks: BTreeMap<Vec<usize>, Block>,
-    /// The last place of `features`, which is a convolution alone.
+    /// The last position of `features`, which is a single convolution.
     last: usize,
     /// timm's number of the stage after that of the last block.
     stages: usize,
@@ -125,7 +125,7 @@ impl Layout {
         Self { is_mobilenet, blocks, last: last.unwrap_or(0), stages: stage + 1 }
     }
 
-    /// timm's name of a tensor.
+    /// timm's name for a tensor.
     fn translate(&self, name: &str) -> Option<String> {
         if let Some((place, parameter)) =
             name.strip_prefix("classifier.").and_then(|rest| rest.split_once('.'))
@@ -160,7 +160,7 @@ impl Layout {
 }
 
 impl Block {
-    /// timm's name within the block of what torchvision has at this place.
+    /// timm's name, within the block, of torchvision's module at this position.
     fn inner_name(&self, place: usize, rest: &str) -> Option<String> {
         let (layer, parameter) = rest.split_once('.')?;
         let Some(index) = self.convolutions.keys().position(|&known| known == place) else {
@@ -190,7 +190,7 @@ fn in_block(name: &str) -> Option<(Vec<usize>, usize, &str)> {
     Some((numbers, place.parse().ok()?, rest))
 }
 
-/// Splits `features.8.1.bias` into 8 and `1.bias`; `None` for what belongs to a block.
+/// Splits `features.8.1.bias` into 8 and `1.bias`; `None` for a tensor of a block.
 fn outside_blocks(name: &str) -> Option<(usize, &str)> {
     let (place, rest) = name.strip_prefix("features.")?.split_once('.')?;
     let place = place.parse().ok()?;
