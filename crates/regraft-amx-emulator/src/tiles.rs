@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_manual_forbids_is_refused() {
+    fn operations_that_the_manual_forbids_are_refused() {
         let mut tiles = Tiles::INITIAL;
         assert!(tiles.zero(0).is_err(), "not configured");
         tiles.configure(&configuration(3, 4, 5)).expect("sizes that a tile has");

@@ -116,7 +116,7 @@ pub fn resize_rgb(
     );
     assert!(
         crop.fits(source_size.0, source_size.1),
-        "{crop:?} reaches beyond a picture of {source_size:?}"
+        "{crop:?} reaches beyond an image of {source_size:?}"
     );
     assert!(window.fits(size.0, size.1), "{window:?} reaches beyond an outcome of {size:?}");
     if window.width * window.height == 0 {

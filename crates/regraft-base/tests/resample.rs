@@ -91,7 +91,7 @@ fn a_window_is_that_part_of_the_whole() {
 
 #[test]
 #[should_panic(expected = "reaches beyond")]
-fn a_crop_beyond_the_picture_is_refused() {
+fn a_crop_beyond_the_image_is_refused() {
     let crop = Rectangle { left: 3, top: 0, width: 2, height: 4 };
     resize_rgb(
         &[0; 48],

@@ -1,4 +1,4 @@
-//! The network on the CPU.
+//! The engine that runs a network on the CPU.
 
 use crate::losses;
 use crate::parameters::Parameters;
@@ -34,29 +34,29 @@ pub struct CpuEngine {
     program: Program,
     /// Shape of each step's output.
     shapes: Vec<MapShape>,
-    /// Where the learned tensors of each step lie.
+    /// The range of the learned tensors of each step.
     ranges: Vec<Range<usize>>,
-    /// Nodes that are frozen, which are whole layers.
+    /// Number of frozen nodes, which are whole layers.
     frozen: usize,
     image: MapShape,
     precision: Precision,
     plans: Vec<Arc<Plan>>,
-    /// The buffers of whichever pass runs; it grows to the largest and stays.
+    /// The buffers of the current pass; the memory grows to the largest pass and is kept.
     memory: Vec<CacheLine>,
     scratch: GradientScratch,
     partial: Vec<f32>,
     threads: rayon::ThreadPool,
-    /// The other ranks, if there are any.
+    /// The connection to the other ranks, if there are any.
     collective: Box<dyn Collective>,
 }
 
-/// A CPU engine that cannot be made.
+/// A CPU engine that cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
-    /// The pictures are too small for the network.
+    /// The images are too small for the network.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// An instruction set was asked for that is not there.
+    /// The requested instruction set is not available.
     #[error(transparent)]
     Isa(#[from] isa::IsaError),
     /// The operating system started no threads.
@@ -66,27 +66,27 @@ pub enum CpuError {
          limits); raise the limit or choose a smaller --threads"
     )]
     Threads {
-        /// How many were to be started.
+        /// Number of threads to start.
         threads: usize,
-        /// What the system said.
+        /// The operating system's error.
         source: rayon::ThreadPoolBuildError,
     },
 }
 
 impl CpuEngine {
-    /// An engine for square images of `image_size` pixels on so many threads (0: one for each
-    /// core), in f32, all tensors zero but running variances, which are 1.
+    /// An engine in f32 for square images of `image_size` pixels on that many threads (0: one for
+    /// each core). All tensors are zero except running variances, which are 1.
     ///
     /// # Errors
-    /// If the images are too small for the graph or the machine lacks what was asked for.
+    /// If the images are too small for the graph or the machine lacks something that was requested.
     pub fn new(graph: Graph, image_size: usize, threads: usize) -> Result<Self, CpuError> {
         Self::with_precision(graph, image_size, threads, Precision::F32)
     }
 
-    /// As [`Self::new`], with maps of this precision in training and in evaluation.
+    /// Like [`Self::new`], with feature maps of this precision in training and in evaluation.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// Like [`Self::new`].
     pub fn with_precision(
         mut graph: Graph,
         image_size: usize,
@@ -131,7 +131,7 @@ impl CpuEngine {
         })
     }
 
-    /// Threads that compute.
+    /// Number of computing threads.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads.current_num_threads()
@@ -157,8 +157,8 @@ impl CpuEngine {
         Ok(plan)
     }
 
-    /// The images of a batch and the plan for them, if there are any and the batch fits the
-    /// network.
+    /// The images of a batch and their plan; `None` if the batch is empty. An error if it does not
+    /// fit the network.
     fn prepare(
         &mut self,
         batch: &TrainBatch<'_>,
@@ -177,8 +177,8 @@ impl CpuEngine {
         Ok((images, plan))
     }
 
-    /// Makes the running statistics that follow batches the ranks' mean, after a pass over so many
-    /// images of this rank.
+    /// Replaces the running statistics that follow batches by their mean over the ranks, after a
+    /// pass over `images` images of this rank.
     fn share_statistics(&mut self, images: usize) {
         let Self { collective, parameters, graph, frozen, program, .. } = self;
         if collective.size() == 1 {
@@ -218,8 +218,8 @@ impl CpuEngine {
         program.compute[learned..].iter_mut().for_each(|compute| compute.invalidate());
     }
 
-    /// The output of a node that the program never has in memory, such as that of a batch norm
-    /// before its activation: computed by an engine for the network up to there.
+    /// The output of a node that the program never stores, such as that of a batch norm before its
+    /// activation: computed by an engine for the network up to there.
     fn inner_features(
         &self,
         input: Input<'_>,
@@ -239,7 +239,7 @@ impl CpuEngine {
     }
 }
 
-/// Gives each tensor of the steps its place.
+/// Assigns each tensor of the steps its place.
 fn lay_out(program: &mut Program, parameters: &[ParameterInfo], arena: &Arena) {
     for (index, info) in parameters.iter().enumerate() {
         match program.of_mut(info.node).parameter(info.role) {
@@ -251,8 +251,8 @@ fn lay_out(program: &mut Program, parameters: &[ParameterInfo], arena: &Arena) {
     }
 }
 
-/// Where the learned tensors of each step lie: those of its nodes, which are neighbours but for
-/// nodes without tensors.
+/// The range of the learned tensors of each step: those of its nodes, which are neighbours except
+/// for nodes without tensors.
 fn step_ranges(program: &Program, arena: &Arena) -> Vec<Range<usize>> {
     let of_step = |step| {
         let places = program
@@ -327,7 +327,7 @@ impl Engine for CpuEngine {
         loss: LossSettings,
         part: StepPart,
     ) -> Result<StepOutput, EngineError> {
-        // What is refused is refused before ranks wait for each other.
+        // Bad requests are refused before ranks wait for each other.
         let prepared = self.prepare(batch, loss);
         let has_failed = self.collective.any(prepared.is_err());
         let (images, plan) = prepared?;
@@ -355,7 +355,7 @@ impl Engine for CpuEngine {
         let mut sums = RangeSums::new(&mut **collective, part.is_last);
         let steps = program.steps.len();
         let Some(plan) = plan else {
-            // No images: the others' gradients alone.
+            // Without images, only the others' gradients are summed.
             for range in ranges[frozen..].iter().rev() {
                 if !part.accumulate {
                     gradients.fill(range);

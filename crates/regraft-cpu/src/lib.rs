@@ -1,5 +1,5 @@
-//! The CPU engine: lowers a graph to steps, plans each pass's memory, and runs it with the kernels
-//! of `regraft-kernels`.
+//! The CPU engine: lowers a graph to steps, plans each pass's memory, and runs passes with the
+//! kernels of `regraft-kernels`.
 
 #![forbid(unsafe_code)]
 

@@ -24,7 +24,7 @@ pub(crate) fn check(
     }
 }
 
-/// Each image's loss, and the gradient of `weight` times it.
+/// Each image's loss, and the gradient of the loss times `weight`.
 pub(crate) fn compute(
     loss: Loss,
     target: &Target<'_>,
@@ -34,7 +34,7 @@ pub(crate) fn compute(
     losses: &mut [f32],
     gradient: &mut [f32],
 ) {
-    // Labels of several outputs are 1 at their class and 0 elsewhere.
+    // With several outputs, a label is 1 at its class and 0 elsewhere.
     let one_hot = |labels: &[u32]| -> Vec<f32> {
         let row = |&label: &u32| {
             (0..classes).map(move |class| f32::from(u8::from(class == label as usize)))

@@ -1,12 +1,12 @@
-//! Tensors of steps: where they lie, and in which order of elements.
+//! The tensors of steps: their places, and the order of their elements.
 
 use crate::tensors::{Memory, Tensors};
 use std::ops::Range;
 
-/// A tensor of a step: its place in the arena of learned tensors or of running statistics.
+/// A tensor of a step, by its place in the arena of learned tensors or of running statistics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parameter {
-    /// Nothing until the engine lays the arenas out.
+    /// Empty until the engine lays out the arenas.
     pub place: Range<usize>,
 }
 
@@ -21,7 +21,7 @@ impl Parameter {
         tensors.running.of(&self.place)
     }
 
-    /// The gradient of a learned tensor, to be written.
+    /// The gradient of a learned tensor, for writing.
     pub fn gradient<'a>(&self, gradients: &'a mut Memory) -> &'a mut [f32] {
         gradients.of_mut(&self.place)
     }
@@ -39,14 +39,15 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    /// PyTorch's order of the elements of a tensor of PyTorch's `shape` to the kernels'.
+    /// Reorders the elements of a tensor with PyTorch's `shape` from PyTorch's order to the
+    /// kernels'.
     pub fn to_kernel_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
         self.reorder(shape, values, |pytorch, kernel, source, target| {
             target[kernel] = source[pytorch]
         })
     }
 
-    /// The kernels' order of elements to PyTorch's.
+    /// Reorders elements from the kernels' order to PyTorch's.
     pub fn to_pytorch_order(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
         self.reorder(shape, values, |pytorch, kernel, source, target| {
             target[pytorch] = source[kernel]

@@ -1,4 +1,4 @@
-//! All that a network learns, in flat arenas: tensors, gradients, the optimiser's memory, and a
+//! All parameters of a network, in flat arenas: tensors, gradients, the optimiser's state, and a
 //! running average.
 
 use crate::parameter::Layout;
@@ -10,28 +10,28 @@ use regraft_nn::engine::{EngineError, Optimizer, State, Update};
 use regraft_nn::parameters::{ParameterInfo, Role};
 use std::ops::Range;
 
-/// A network's tensors and what belongs to them.
+/// A network's tensors with their gradients, optimiser state and average.
 pub(crate) struct Parameters {
     pub infos: Vec<ParameterInfo>,
-    /// Where each of them lies.
+    /// The layout of the arenas.
     pub arena: Arena,
-    /// In which order the kernels keep the elements of each.
+    /// The kernels' order of each tensor's elements.
     layouts: Vec<Layout>,
     pub tensors: Tensors,
-    /// Those of the layers that learn.
+    /// The gradients of the layers that learn.
     pub gradients: Memory,
-    /// From which node on there are gradients, if there are any.
+    /// The first node that has gradients, if there are any.
     gradients_from: Option<usize>,
-    /// Momentum, or AdamW's first moment; nothing before the first step.
+    /// Momentum, or AdamW's first moment; empty before the first step.
     first: Memory,
-    /// AdamW's second moment; nothing before the first step.
+    /// AdamW's second moment; empty before the first step.
     second: Memory,
-    /// The running average of the tensors, if one is kept.
+    /// The running average of the tensors, if there is one.
     average: Option<Tensors>,
 }
 
 impl Parameters {
-    /// Zeros, and running variances of 1.
+    /// All zeros, except running variances of 1.
     pub fn new(infos: Vec<ParameterInfo>, arena: Arena, layouts: Vec<Layout>) -> Self {
         let mut tensors = Tensors::new(&arena);
         for (index, _) in
@@ -52,14 +52,14 @@ impl Parameters {
         }
     }
 
-    /// Makes room for the gradients of the nodes after the first `frozen`, which a pass is about to
-    /// compute.
+    /// Makes room for the gradients of the nodes after the first `frozen`, before a pass computes
+    /// them.
     pub fn begin_gradients(&mut self, frozen: usize) {
         self.gradients.reach(self.arena.from_node(frozen), self.arena.learned());
         self.gradients_from = Some(frozen);
     }
 
-    /// The learned tensors of the nodes after the first `frozen`, by their places in the list.
+    /// The learned tensors of the nodes after the first `frozen`, with their indices.
     fn learning(&self, frozen: usize) -> impl Iterator<Item = (usize, &ParameterInfo)> {
         self.learned().filter(move |(_, info)| info.node >= frozen)
     }
@@ -68,10 +68,10 @@ impl Parameters {
         self.infos.iter().enumerate().filter(|(_, info)| info.role.is_learned())
     }
 
-    /// The Euclidean norm of the gradients that there are of these nodes.
+    /// The Euclidean norm of the current gradients of these nodes.
     pub fn gradient_norm(&self, frozen: usize) -> f64 {
         let places = self.learning(frozen).map(|(index, _)| self.arena.place(index));
-        // Tensor by tensor, so that the order of the sum is the same whatever lies between them.
+        // Tensor by tensor, so that the order of the sum does not depend on the gaps between them.
         let squares = |place: Range<usize>| optimizer::sum_of_squares(self.gradients.of(&place));
         places.filter(|place| self.gradients.covers(place)).map(squares).sum::<f64>().sqrt()
     }
@@ -161,7 +161,7 @@ impl Parameters {
         self.infos.iter().enumerate().map(named).collect()
     }
 
-    /// Refuses a state that lacks a tensor, or has one of another length.
+    /// Refuses a state that lacks a tensor or has one of another length.
     fn check(&self, state: &State) -> Result<(), EngineError> {
         for info in &self.infos {
             let values =
@@ -171,7 +171,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Writes the tensors of a state that was checked.
+    /// Writes the tensors of a checked state.
     fn arrange(&self, state: &State, tensors: &mut Tensors) {
         for (index, info) in self.infos.iter().enumerate() {
             let Some(values) = state.get(&info.name) else { continue };
@@ -183,8 +183,8 @@ impl Parameters {
         }
     }
 
-    /// The first tensor by name, of the average and then of the network, with a value that is not
-    /// finite, and that value.
+    /// The first tensor by name, of the average and then of the network, that contains a non-finite
+    /// value, with that value.
     pub fn first_not_finite(&self) -> Option<(String, f32)> {
         let is_finite = |memory: &Memory| memory.all().iter().all(|value| value.is_finite());
         let suspects = self.average.iter().chain([&self.tensors]);
@@ -221,7 +221,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// The optimiser's memory that a state holds under the first of these suffixes.
+    /// The optimiser's state under the first of these suffixes that the state has.
     fn memory(&self, state: &State, suffixes: &[&str]) -> Result<Memory, EngineError> {
         let find = |info: &ParameterInfo| {
             suffixes.iter().find_map(|suffix| state.get(&format!("{}.{suffix}", info.name)))
@@ -234,7 +234,7 @@ impl Parameters {
                 values.len(),
                 info.length(),
             )?;
-            // The first tensor found is the furthest to the front: memory is taken once.
+            // The first tensor found is the furthest to the front, so memory is allocated once.
             memory.reach(self.arena.from_node(info.node), self.arena.learned());
             let values = self.layouts[index].to_kernel_order(&info.shape, values);
             memory.of_mut(&self.arena.place(index)).copy_from_slice(&values);

@@ -1,4 +1,4 @@
-//! A pass that is being run: the plan, the steps, and the memory that the plan is about.
+//! A running pass: the plan, the steps, and the planned memory.
 
 use crate::place::Place;
 use crate::plan::Plan;
@@ -27,7 +27,7 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Puts images into their buffer: normalised, mixed, and rounded to what it holds.
+    /// Loads images into their buffer: normalised, mixed, and rounded to the buffer's type.
     pub fn load(&mut self, input: &Input<'_>, images: Range<usize>) {
         let tables;
         let content = match input.content {
@@ -46,8 +46,8 @@ impl Pass<'_> {
             images::load(content, images, input.mix, size, target.of::<E>()));
     }
 
-    /// Computes a step's output: with running statistics, or in `training` with the batch's own,
-    /// remembering what its backward pass needs.
+    /// Computes a step's output, with running statistics or, in `training`, with the batch's own,
+    /// and keeps the values that its backward pass needs.
     pub fn forward(&mut self, index: usize, training: Option<&TrainBatch<'_>>) {
         let plan = self.plan;
         let inputs = &self.program.steps[index].inputs;
@@ -68,8 +68,8 @@ impl Pass<'_> {
         });
     }
 
-    /// Runs a step backwards. Its gradient's buffer is used up: it holds gradients of earlier and
-    /// earlier values in turn.
+    /// Runs a step backward. The buffer of its gradient is consumed: it holds the gradients of
+    /// earlier and earlier values in turn.
     pub fn backward(
         &mut self,
         index: usize,
@@ -85,7 +85,7 @@ impl Pass<'_> {
         let targets = (0..step.inputs.len())
             .map(|place| plan.target(&self.program.steps, index, place))
             .collect();
-        // What is not read again may be overwritten by now.
+        // An input that is not read again may have been overwritten.
         let read_again = |(place, source): (usize, &StepSource)| {
             let buffer =
                 if place < step.facts.inputs_read_again { plan.read_again(*source) } else { None };
@@ -114,11 +114,12 @@ impl Pass<'_> {
             scratch,
             partial,
         });
-        // What evaluation derives from running statistics is out of date, should no update follow.
+        // Values that evaluation derives from running statistics are out of date even if no update
+        // follows.
         later[0].invalidate();
     }
 
-    /// Computes a step's output again, if the plan says so, as the forward pass did.
+    /// Recomputes a step's output as in the forward pass, if the plan says so.
     fn recompute(&mut self, index: usize) {
         let (plan, buffers) = (self.plan, &self.plan.steps[index]);
         if buffers.recomputed.is_none() {
@@ -147,7 +148,8 @@ impl Pass<'_> {
     }
 }
 
-/// What a step does to each value that it reads from `source`, given the steps before it.
+/// The normalisation that a step applies to the values it reads from `source`, given the steps
+/// before it.
 fn normalization<'a>(
     plan: &Plan,
     earlier: &'a [Box<dyn Compute>],

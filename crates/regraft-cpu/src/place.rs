@@ -1,24 +1,24 @@
-//! Where a pass's buffers lie.
+//! The places of a pass's buffers.
 
 use regraft_nn::precision::Precision;
 use std::ops::Range;
 
-/// Where a buffer lies, and what it holds.
+/// The place and the type of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Cache lines of the pass's memory.
+    /// Its cache lines in the pass's memory.
     pub lines: Range<usize>,
-    /// Elements in them.
+    /// Number of elements.
     pub elements: usize,
     /// Their type.
     pub precision: Precision,
 }
 
 impl Place {
-    /// The place of no buffer.
+    /// The place of a buffer that does not exist.
     pub const NOWHERE: Self = Self { lines: 0..0, elements: 0, precision: Precision::F32 };
 }
 
-/// Where a gradient goes: the gradient of what a step read, and whether it is added to what is
-/// there. `None` if nothing needs it.
+/// The place for the gradient of a step's input, and whether the gradient is added to the current
+/// content. `None` if the gradient is not needed.
 pub(crate) type Target = Option<(Place, bool)>;

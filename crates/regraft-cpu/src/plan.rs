@@ -1,10 +1,10 @@
-//! The planner: which buffers a pass needs, from when to when, and where each lies in one block of
-//! memory.
+//! The planner decides which buffers a pass needs, how long each lives, and its place in one block
+//! of memory.
 //!
 //! Time runs through the forward pass, one tick a step, then the loss, then the backward pass in
-//! reverse. A buffer lives from the tick that writes it to the last that reads it; buffers that
-//! never live at once may share memory. Before the first trained step nothing is kept for the
-//! backward pass, because there is none.
+//! reverse. A buffer lives from the tick that writes it to the last tick that reads it; buffers
+//! that never live at the same time may share memory. Nothing is kept for the backward pass before
+//! the first trained step, because there is none.
 
 use crate::place::{Place, Target};
 use crate::step::{Reading, Step, StepSource};
@@ -14,7 +14,7 @@ use regraft_nn::graph::MapShape;
 use regraft_nn::precision::Precision;
 use std::ops::Range;
 
-/// What a pass is for, in steps.
+/// The kind of a pass, in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// Forward, loss, backward. The first `frozen` steps run as in evaluation and have no backward
@@ -29,20 +29,18 @@ pub(crate) enum Mode {
 pub(crate) struct Buffer {
     /// Place in the pass's memory.
     pub place: Place,
-    /// First and last tick at which its content matters.
+    /// First and last tick at which its content is needed.
     pub life: (usize, usize),
 }
 
-/// The buffers of one step; each is there only if it is needed.
+/// The buffers of one step; each exists only if it is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepBuffers {
     /// The values before a normalisation. Only a trained step keeps them.
     pub convolved: Option<usize>,
-    /// The step's output; `None` if the only step that reads it normalises [`Self::convolved`] as
-    /// it reads.
+    /// The step's output; `None` if its only reader normalises [`Self::convolved`] as it reads.
     pub output: Option<usize>,
-    /// The step's output computed again, from what it convolved, for the backward pass of the step
-    /// that reads it.
+    /// The step's output, recomputed from its convolution for the backward pass of its reader.
     pub recomputed: Option<usize>,
     /// The gradient of the step's output.
     pub gradient: Option<usize>,
@@ -51,27 +49,27 @@ pub(crate) struct StepBuffers {
 /// A pass over a program at one batch size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// What the pass is for.
+    /// The kind of pass.
     pub mode: Mode,
     /// Images in the batch.
     pub batch: usize,
-    /// Type of the maps.
+    /// Type of the feature maps' elements.
     pub precision: Precision,
     /// The batch of images.
     pub images: usize,
     /// All buffers.
     pub buffers: Vec<Buffer>,
-    /// Which buffers belong to each step.
+    /// The buffers of each step.
     pub steps: Vec<StepBuffers>,
     /// Cache lines of memory for all buffers together.
     pub memory: usize,
-    /// For each step and each of its inputs: `None` if the input needs no gradient, else whether
-    /// the step adds to the gradient that is there (`true`) or is the first to write it.
+    /// For each step and each of its inputs: `None` if the input needs no gradient, otherwise
+    /// whether the step adds to the existing gradient (`true`) or is the first to write it.
     pub targets: Vec<Vec<Option<bool>>>,
 }
 
 impl Plan {
-    /// Plans a pass of `steps`, whose outputs for one image have these shapes, on images of the
+    /// Plans a pass of `steps`, which have these output shapes for one image, on images of the
     /// shape `image`.
     pub fn new(
         steps: &[Step],
@@ -113,7 +111,7 @@ impl Plan {
                 plan.steps[index].convolved =
                     Some(plan.add(length, precision, (index, backward_tick(index))));
             }
-            // Reading keeps what is read alive: in the forward pass, and in the backward pass if a
+            // Reading keeps the input alive: in the forward pass, and in the backward pass if a
             // gradient is computed from it.
             for &source in &step.inputs {
                 plan.extend_read(source, index);
@@ -176,7 +174,7 @@ impl Plan {
         self.steps[count - 1].gradient =
             Some(self.add(self.batch * shapes[count - 1].length(), Precision::F32, life));
         for index in (first_trained..count).rev() {
-            // A step gives gradients from its last input to its first.
+            // A step computes gradients from its last input to its first.
             for place in (0..steps[index].inputs.len()).rev() {
                 let StepSource::Step(target) = steps[index].inputs[place] else { continue };
                 if target < first_trained {
@@ -200,8 +198,8 @@ impl Plan {
         }
     }
 
-    /// Gives each buffer the lowest place where it meets none that lives at the same time, the
-    /// largest first.
+    /// Gives each buffer the lowest place at which it overlaps no other that lives at the same
+    /// time, the largest buffers first.
     fn place(&mut self) {
         let mut order: Vec<usize> = (0..self.buffers.len()).collect();
         order.sort_by_key(|&index| {
@@ -239,7 +237,7 @@ impl Plan {
         }
     }
 
-    /// The buffer that the backward pass of a step that reads `source` finds it in.
+    /// The buffer from which the backward pass of a step reads `source`.
     pub fn read_again(&self, source: StepSource) -> Option<usize> {
         let recomputed = match source {
             StepSource::Image => None,
@@ -248,7 +246,7 @@ impl Plan {
         recomputed.or(self.read(source))
     }
 
-    /// Whether a step normalises what it reads from `source`.
+    /// Whether a step normalises the values it reads from `source`.
     pub fn normalizes(&self, source: StepSource) -> bool {
         let is_computed = |index: usize| {
             self.steps[index].output.is_none() && self.steps[index].convolved.is_some()
@@ -261,7 +259,7 @@ impl Plan {
         buffer.map_or(Place::NOWHERE, |buffer| self.buffers[buffer].place.clone())
     }
 
-    /// Where the gradient of a step's input goes.
+    /// The place for the gradient of a step's input.
     pub fn target(&self, steps: &[Step], index: usize, place: usize) -> Target {
         match (steps[index].inputs[place], self.targets[index][place]) {
             (StepSource::Step(source), Some(accumulate)) => {
@@ -272,10 +270,10 @@ impl Plan {
     }
 }
 
-/// What the values of `source` are stored as.
+/// The type in which the values of `source` are stored.
 fn stored_as(steps: &[Step], source: StepSource, precision: Precision) -> Precision {
     let is_vector = match source {
-        // The images of a head alone are features.
+        // The images of a network of the head alone are features.
         StepSource::Image => true,
         StepSource::Step(index) => steps[index].facts.gives_vector,
     };
@@ -284,8 +282,8 @@ fn stored_as(steps: &[Step], source: StepSource, precision: Precision) -> Precis
     if is_vector && !is_read_as_a_map { Precision::F32 } else { precision }
 }
 
-/// How a trained step's output is read, if a convolution's values before its batch norm tell it and
-/// one step alone reads it, as its first input.
+/// How a trained step's output is read, if it follows from a convolution's values before batch norm
+/// and one step alone reads it, as its first input.
 fn reading(steps: &[Step], index: usize) -> Reading {
     if !steps[index].facts.is_normalized_convolved {
         return Reading::Plain;

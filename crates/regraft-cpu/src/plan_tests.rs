@@ -71,7 +71,7 @@ fn living_buffers_never_overlap() {
     }
 }
 
-/// Whatever a pass reads or writes lives at that tick.
+/// Every buffer lives at the ticks at which a pass reads or writes it.
 #[test]
 fn buffers_live_while_they_are_used() {
     for name in NETWORKS {
@@ -152,7 +152,8 @@ fn freezing_saves_memory_and_backward_passes() {
     assert_eq!(plan.targets[network.last()], [None]);
 }
 
-/// The largest map of a ResNet is the first layer's; only the pooling after it reads it.
+/// The largest feature map of a ResNet is that of the first layer, and only the pooling after it
+/// reads it.
 #[test]
 fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
     let network = Lowered::new("resnet18", 224);
@@ -167,8 +168,8 @@ fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
             .map(|block| format!("layer{}.{}.{convolution}", block / 2 + 1, block % 2))
             .collect::<Vec<_>>()
     };
-    // What was added to a block's output tells where the activation was constant, so that it is
-    // needed itself.
+    // If something was added to a block's output, only the output tells where the activation was
+    // constant, so it is needed.
     assert_eq!(names, [vec!["maxpool".to_owned()], of_blocks("conv2")].concat());
     let recomputed = (0..plan.steps.len()).filter(|&index| plan.steps[index].recomputed.is_some());
     let names: Vec<&str> = recomputed.map(|index| network.name(index)).collect();
@@ -198,8 +199,8 @@ fn maps_in_bf16_take_half_the_memory() {
     assert_eq!(precision(plan.steps[network.last() - 2].gradient), Precision::Bf16);
 }
 
-/// A ResNet's blocks and an EfficientNet-Lite's are convolutions with all that follows them, and
-/// nothing runs alone.
+/// A ResNet's blocks and an EfficientNet-Lite's are convolutions with all the operations that
+/// follow them, and nothing runs alone.
 #[test]
 fn known_families_are_fused_entirely() {
     for (name, convolutions) in [("resnet18", 20), ("resnet50", 53), ("efficientnet_lite0", 49)] {

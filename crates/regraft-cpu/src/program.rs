@@ -1,8 +1,8 @@
-//! Lowering: which steps compute a graph.
+//! Lowers a graph to the steps that compute it.
 //!
-//! A convolution and the batch norm that alone reads it are one step; so are an addition and a
-//! clamp after them, if each alone reads what is before it. Dropout and the linear layer that alone
-//! reads it are one. All else runs alone.
+//! If a batch norm is the only reader of a convolution, the two become one step. An addition and a
+//! clamp after them join it, if each is the only reader of the node before it. Dropout and the
+//! linear layer that is its only reader become one step. All other operations run alone.
 
 use crate::step::{Compute, Facts, Step, StepSource};
 use crate::steps::{
@@ -39,12 +39,12 @@ impl Program {
         lowering.run()
     }
 
-    /// What computes a node.
+    /// The step that computes a node.
     pub fn of(&self, node: usize) -> &dyn Compute {
         &*self.compute[self.step_of[node]]
     }
 
-    /// As [`Self::of`].
+    /// Like [`Self::of`].
     pub fn of_mut(&mut self, node: usize) -> &mut dyn Compute {
         &mut *self.compute[self.step_of[node]]
     }
@@ -60,13 +60,13 @@ impl Program {
         (self.steps[step].output == node).then_some(step)
     }
 
-    /// How many steps compute the first `nodes` nodes, which must be whole layers.
+    /// The number of steps that compute the first `nodes` nodes, which must be whole layers.
     pub fn steps_before(&self, nodes: usize) -> usize {
         self.steps.iter().take_while(|step| step.output < nodes).count()
     }
 }
 
-/// The nodes that read each node's output, once for each time that they do.
+/// The readers of each node's output; a node is listed once for each input that reads it.
 fn readers(graph: &Graph) -> Vec<Vec<usize>> {
     let mut readers = vec![Vec::new(); graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -89,8 +89,8 @@ fn layer_of(graph: &Graph) -> Vec<usize> {
         .collect()
 }
 
-/// Whether each node's output is a vector for each image rather than a map: what a global pooling
-/// gives, and what is made of vectors alone.
+/// Whether each node's output is a vector for each image rather than a feature map: the output of a
+/// global pooling, or of operations on vectors only.
 fn vectors(graph: &Graph) -> Vec<bool> {
     let of_image = images_are_vectors(graph);
     let mut vectors = Vec::with_capacity(graph.nodes.len());
@@ -104,7 +104,8 @@ fn vectors(graph: &Graph) -> Vec<bool> {
     vectors
 }
 
-/// Whether the images are features, as those of a head alone: no operation on maps reads them.
+/// Whether the images are features, as in a network of the head alone: no operation on feature maps
+/// reads them.
 fn images_are_vectors(graph: &Graph) -> bool {
     let mut readers = graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Image));
     readers.all(|node| {
@@ -198,7 +199,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A convolution with what its step computes as well.
+    /// Adds a convolution with the other operations of its step.
     fn convolution(&mut self, index: usize, convolution: &Convolution) {
         let graph = self.graph;
         let norm = self.only_reader(index).map(|reader| (reader, &graph.nodes[reader].operation));
@@ -231,8 +232,8 @@ impl Lowering<'_> {
         self.only_reader(index).map(|reader| (reader, &self.graph.nodes[reader].operation))
     }
 
-    /// The node that alone reads a node's output, if it belongs to the same layer: what is frozen
-    /// with it.
+    /// The only reader of a node's output, if it belongs to the same layer and so is frozen with
+    /// it.
     fn only_reader(&self, index: usize) -> Option<usize> {
         match self.readers[index][..] {
             [reader] if self.layer_of[reader] == self.layer_of[index] => Some(reader),
@@ -240,12 +241,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// What an addition adds to the branch that ends with node `branch`, if the branch's step can
-    /// add it: it is there by then.
+    /// The other input of an addition to the branch that ends with node `branch`, if the branch's
+    /// step can add it because it is computed before.
     fn residual(&self, reader: usize, branch: usize, add: &Add) -> Option<Source> {
         let residual = match self.graph.nodes[reader].inputs[..] {
             [first, second] if first == Source::Node(branch) => second,
-            // Without drops both inputs count the same.
+            // Without drops, the two inputs are interchangeable.
             [first, second] if second == Source::Node(branch) && add.drop_rate == 0.0 => first,
             _ => return None,
         };
@@ -256,7 +257,7 @@ impl Lowering<'_> {
         is_there.then_some(residual)
     }
 
-    /// Whether a source is a vector for each image rather than a map.
+    /// Whether a source is a vector for each image rather than a feature map.
     fn is_vector(&self, source: Source) -> bool {
         match source {
             Source::Image => images_are_vectors(self.graph),
@@ -264,7 +265,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A step that computes one node, which reads again what its operation says.
+    /// Adds a step for one node, which reads again the values that its operation needs.
     fn alone(&mut self, index: usize, facts: Facts, step: impl Compute + 'static) {
         let node = &self.graph.nodes[index];
         let needs = node.operation.rules().backward_needs();
@@ -292,7 +293,7 @@ impl Lowering<'_> {
     }
 }
 
-/// A function that the kernels of convolution and batch norm apply on the way.
+/// The clamp for a function that the kernels of convolution and batch norm can apply.
 fn clamp(function: Function) -> Option<Clamp> {
     match function {
         Function::Relu => Some(Clamp::Relu),
@@ -301,7 +302,7 @@ fn clamp(function: Function) -> Option<Clamp> {
     }
 }
 
-/// The convolution that is a linear layer of each pixel.
+/// The convolution that computes a linear layer on each pixel.
 fn pointwise(linear: &Linear) -> Convolution {
     Convolution {
         in_channels: linear.inputs,

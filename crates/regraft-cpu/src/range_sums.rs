@@ -1,19 +1,19 @@
-//! Sums of gradients over ranks, of each range as it becomes final.
+//! Sums gradients over ranks, range by range as they become final.
 
 use crate::tensors::Memory;
 use regraft_nn::collective::Collective;
 use std::ops::Range;
 
-/// Elements that are summed at a time at least. Ranks wait for each other at every sum, and small
-/// layers are computed faster than that.
+/// Least number of elements in a sum. Ranks wait for each other at every sum, and small layers are
+/// computed faster than that.
 const LEAST: usize = 1 << 18;
 
-/// Gathers ranges from the end of the arena to its start.
+/// Collects ranges from the end of the arena to its start.
 pub(crate) struct RangeSums<'a> {
     collective: &'a mut dyn Collective,
-    /// Whether this pass's gradients are final, and there are ranks to sum them over.
+    /// Whether this pass's gradients are final and there are ranks to sum them over.
     is_final: bool,
-    /// Final, and not summed yet.
+    /// The range that is final but not summed yet.
     waiting: Range<usize>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> RangeSums<'a> {
         Self { collective, is_final, waiting: 0..0 }
     }
 
-    /// Takes a range that is final, and sums those that are waiting if they are long enough.
+    /// Adds a final range, and sums the waiting ones if they are long enough.
     pub fn add(&mut self, gradients: &mut Memory, range: &Range<usize>) {
         if !self.is_final || range.is_empty() {
             return;
@@ -38,7 +38,7 @@ impl<'a> RangeSums<'a> {
         }
     }
 
-    /// Sums what is waiting.
+    /// Sums the waiting range.
     pub fn finish(&mut self, gradients: &mut Memory) {
         if !self.waiting.is_empty() {
             self.collective.sum(gradients.of_mut(&self.waiting));

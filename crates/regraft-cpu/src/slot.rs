@@ -1,11 +1,11 @@
-//! The buffers of a pass, lent from its memory.
+//! The buffers of a pass, borrowed from its memory.
 
 use crate::place::Place;
 use regraft_kernels::element::{Element, copy, with_sums, with_values};
 use regraft_kernels::memory::{CacheLine, elements_mut};
 use regraft_nn::precision::Precision;
 
-/// Evaluates an expression with the element type that stands for a precision.
+/// Evaluates an expression with the element type of a precision.
 macro_rules! with_element {
     ($precision:expr, $element:ident => $work:expr) => {
         match $precision {
@@ -30,7 +30,7 @@ pub(crate) struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    /// Its elements, which are of type `E`; none where there is no buffer.
+    /// Its elements, which have type `E`; empty if there is no buffer.
     pub fn of<E: Element>(self) -> &'a mut [E] {
         assert!(
             self.elements == 0 || E::NAME == self.precision.name(),
@@ -41,7 +41,7 @@ impl<'a> Slot<'a> {
         elements_mut(self.lines, self.elements)
     }
 
-    /// Its elements, whatever they are, as f32.
+    /// Its elements of any type, as f32.
     pub fn into_vec(self) -> Vec<f32> {
         let mut values = vec![0.0; self.elements];
         with_element!(self.precision, E =>
@@ -49,19 +49,19 @@ impl<'a> Slot<'a> {
         values
     }
 
-    /// Lends its elements, whatever they are, as f32.
+    /// Lends its elements of any type, as f32.
     pub fn read<R>(self, work: impl FnOnce(&[f32]) -> R) -> R {
         with_element!(self.precision, E => with_values(self.of::<E>(), work))
     }
 
-    /// Lends f32 values, to which its elements are set; at first what they hold where `keeps`, else
-    /// anything.
+    /// Lends f32 values, which are then stored as its elements. At first they are its current
+    /// elements if `keeps`, otherwise arbitrary.
     pub fn write<R>(self, keeps: bool, work: impl FnOnce(&mut [f32]) -> R) -> R {
         with_element!(self.precision, E => with_sums(self.of::<E>(), keeps, work))
     }
 }
 
-/// Buffers that do not overlap, which the planner has seen to.
+/// Buffers that do not overlap, which the planner guarantees.
 pub(crate) fn disjoint<const COUNT: usize>(
     memory: &mut [CacheLine],
     places: [Place; COUNT],

@@ -1,4 +1,4 @@
-//! What the CPU engine runs: steps, each an operation of the graph or several that one kernel
+//! The steps that the CPU engine runs, each one operation of the graph or several that one kernel
 //! computes together.
 
 use crate::parameter::{Layout, Parameter};
@@ -12,54 +12,55 @@ use regraft_nn::graph::MapShape;
 use regraft_nn::parameters::Role;
 use regraft_nn::precision::Precision;
 
-/// Where a step's input comes from.
+/// The origin of a step's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepSource {
     Image,
     Step(usize),
 }
 
-/// What the planner has to know of a step.
+/// A step, with the facts that the planner needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// The node of the graph whose output it computes.
     pub output: usize,
-    /// What it reads.
+    /// Its inputs.
     pub inputs: Vec<StepSource>,
     pub facts: Facts,
 }
 
-/// What a step does with the buffers that it reads and writes.
+/// How a step uses the buffers that it reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// Whether training keeps the values before a normalisation in a buffer of their own.
     pub keeps_convolved: bool,
-    /// Whether its output is a scale, a shift and a clamp of those values alone, so that they tell
-    /// it.
+    /// Whether its output is only a scale, a shift and a clamp of those values, so that it follows
+    /// from them.
     pub is_normalized_convolved: bool,
-    /// How it takes such values from the step that it reads first.
+    /// How it takes such values from the step of its first input.
     pub reading: Reading,
-    /// How many of its inputs, from the first, its backward pass reads.
+    /// Number of its inputs, from the first, that its backward pass reads.
     pub inputs_read_again: usize,
     /// Whether its backward pass reads its output.
     pub reads_output_again: bool,
-    /// Whether it reads f32 whatever the precision of maps is.
+    /// Whether it reads f32 whatever the precision of the feature maps.
     pub reads_f32: bool,
-    /// Whether its output is a vector for each image, which is stored in f32 if all that read it
-    /// read f32: logits and features are small, and what rounding does to them shows.
+    /// Whether its output is a vector for each image. It is stored in f32 if all its readers read
+    /// f32: logits and features are small, and rounding them has visible effects.
     pub gives_vector: bool,
 }
 
-/// How a step takes the output of a convolution with batch norm that only it reads.
+/// How a step takes the output of a convolution with batch norm if it is the only reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// As it is.
+    /// Unchanged.
     #[default]
     Plain,
-    /// It goes over each value once, or a few times in the cache, and normalises it on the way: the
+    /// It reads each value once, or a few times in the cache, and normalises it as it reads: the
     /// output is never written.
     Normalizes,
-    /// Its backward pass takes it computed again, which is next to no time beside its own.
+    /// Its backward pass reads a recomputed output, which costs little compared with the rest of
+    /// the pass.
     Recomputed,
 }
 
@@ -70,13 +71,13 @@ pub(crate) struct Forward<'a> {
     pub memory: &'a mut [CacheLine],
     /// Images in the batch.
     pub batch: usize,
-    /// Type of the maps.
+    /// Type of the feature maps' elements.
     pub precision: Precision,
     /// The training batch; `None` in evaluation and in frozen layers.
     pub training: Option<&'a TrainBatch<'a>>,
     pub inputs: Vec<Place>,
     pub input_shapes: Vec<MapShape>,
-    /// What is done to each value of the first input.
+    /// The normalisation of each value of the first input.
     pub normalization: Option<Normalization<'a>>,
     /// See [`Facts::keeps_convolved`].
     pub convolved: Place,
@@ -93,33 +94,33 @@ pub(crate) struct Backward<'a> {
     pub memory: &'a mut [CacheLine],
     pub batch: usize,
     pub precision: Precision,
-    /// The inputs again; see [`Facts::inputs_read_again`].
+    /// The inputs that are read again; see [`Facts::inputs_read_again`].
     pub inputs: Vec<Place>,
     pub input_shapes: Vec<MapShape>,
     pub normalization: Option<Normalization<'a>>,
     pub convolved: Place,
-    /// The output again, if [`Facts::reads_output_again`].
+    /// The output, if [`Facts::reads_output_again`].
     pub output: Place,
     pub output_shape: MapShape,
-    /// The output's gradient, which the step may use up.
+    /// The output's gradient, which the step may overwrite.
     pub gradient: Place,
-    /// Where the gradients of its inputs go. If both inputs are one map, the first gradient is
-    /// added to the last.
+    /// The places for the gradients of its inputs. If both inputs are the same feature map, the
+    /// first gradient is added to the last.
     pub targets: Vec<Target>,
     pub scratch: &'a mut GradientScratch,
     pub partial: &'a mut Vec<f32>,
 }
 
-/// A step: where its tensors lie, and what it remembers for its backward pass.
+/// A step: the places of its tensors, and the values that it keeps for its backward pass.
 pub(crate) trait Compute: Send {
     /// Computes the output.
     fn forward(&mut self, run: Forward<'_>);
 
     /// Computes the gradients of parameters and inputs from that of the output. Gradients of inputs
-    /// are given from the last to the first.
+    /// are computed from the last input to the first.
     fn backward(&mut self, run: Backward<'_>);
 
-    /// The tensor of that role, for the engine to give it a place.
+    /// The tensor with this role, so that the engine can give it a place.
     fn parameter(&mut self, _role: Role) -> Option<&mut Parameter> {
         None
     }
@@ -129,11 +130,11 @@ pub(crate) trait Compute: Send {
         Layout::AsIs
     }
 
-    /// To be called after a tensor changed: what was derived from it is made anew.
+    /// Must be called after a tensor changed: values that are derived from it are computed again.
     fn invalidate(&mut self) {}
 
-    /// What makes its output of its values before the normalisation, if
-    /// [`Facts::is_normalized_convolved`]; as the last forward pass of a training left it.
+    /// The normalisation that turns the values before it into the step's output, if
+    /// [`Facts::is_normalized_convolved`]; as of the last forward pass in training.
     fn normalization(&self) -> Option<Normalization<'_>> {
         None
     }

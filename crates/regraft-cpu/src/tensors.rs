@@ -1,11 +1,11 @@
-//! The network's tensors and their gradients, each kind in one arena.
+//! The network's tensors and their gradients, each in an arena of its kind.
 
 use regraft_kernels::memory::{CacheLine, elements, elements_mut, lines_for};
 use regraft_nn::arena::{ALIGNMENT, Arena};
 use std::ops::Range;
 
-/// Memory for f32 from some place of an arena to its end. What lies before is frozen, and takes
-/// none.
+/// Memory for f32 from a position in an arena to its end. Everything before it is frozen and takes
+/// no memory.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     lines: Vec<CacheLine>,
@@ -14,14 +14,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Zeros from `start` to `end`, which are places where tensors begin and end.
+    /// Zeros from `start` to `end`, which must be at the boundaries of tensors.
     pub fn zeros(start: usize, end: usize) -> Self {
         assert!(start.is_multiple_of(ALIGNMENT) && start <= end);
         let length = end - start;
         Self { lines: vec![CacheLine::ZERO; lines_for::<f32>(length)], start, length }
     }
 
-    /// Makes it reach from `start` or earlier to `end`; what is added is zero.
+    /// Extends it to reach from `start` or earlier to `end`; the added part is zero.
     pub fn reach(&mut self, start: usize, end: usize) {
         if self.lines.is_empty() {
             *self = Self::zeros(start, end);
@@ -43,7 +43,7 @@ impl Memory {
         elements(&self.lines, self.length)
     }
 
-    /// As [`Self::all`], to be written.
+    /// Like [`Self::all`], for writing.
     pub fn all_mut(&mut self) -> &mut [f32] {
         elements_mut(&mut self.lines, self.length)
     }
@@ -53,7 +53,7 @@ impl Memory {
         &self.all()[place.start - self.start..place.end - self.start]
     }
 
-    /// As [`Self::of`], to be written.
+    /// Like [`Self::of`], for writing.
     pub fn of_mut(&mut self, place: &Range<usize>) -> &mut [f32] {
         let start = self.start;
         &mut self.all_mut()[place.start - start..place.end - start]
@@ -66,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// Two tensors to be written, the first of which lies before the second.
+    /// Two tensors for writing; the first must lie before the second.
     pub fn of_two(
         &mut self,
         first: &Range<usize>,
@@ -94,12 +94,12 @@ impl Tensors {
         }
     }
 
-    /// The arena of learned tensors, or else that of running statistics.
+    /// The arena of learned tensors or of running statistics.
     pub fn arena(&self, is_learned: bool) -> &Memory {
         if is_learned { &self.learned } else { &self.running }
     }
 
-    /// As [`Self::arena`], to be written.
+    /// Like [`Self::arena`], for writing.
     pub fn arena_mut(&mut self, is_learned: bool) -> &mut Memory {
         if is_learned { &mut self.learned } else { &mut self.running }
     }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_reaches_further_keeps_what_it_held() {
+    fn extended_memory_keeps_its_content() {
         let mut memory = Memory::default();
         assert!(!memory.covers(&(32..40)));
         memory.reach(32, 64);

@@ -1,10 +1,10 @@
-//! How one learned tensor moves.
+//! Updates one learned tensor.
 
 use regraft_kernels::optimizer;
 use regraft_nn::engine::{Optimizer, Update};
 use regraft_nn::parameters::Role;
 
-/// A learned tensor with its gradient and the optimiser's memory of it.
+/// A learned tensor with its gradient and its optimiser state.
 pub(crate) struct Moving<'a> {
     pub value: &'a mut [f32],
     pub gradient: &'a mut [f32],
@@ -15,8 +15,8 @@ pub(crate) struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    /// Moves the value by its gradient. Biases and all that belongs to a normalisation decay only
-    /// if the update says so.
+    /// Moves the value by its gradient. Biases and the parameters of normalisations decay only if
+    /// the update says so.
     pub fn update(self, update: &Update<'_>, role: Role, rate: f32) {
         let Self { value, gradient, first, second } = self;
         let weight_decay =

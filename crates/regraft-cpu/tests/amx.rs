@@ -1,5 +1,5 @@
-//! Whole networks on AMX's tiles, emulated where the processor has none, against the same networks
-//! on AVX-512 BF16.
+//! Compares whole networks on AMX, which is emulated if the processor lacks it, with the same
+//! networks on AVX-512 BF16.
 
 mod common;
 
@@ -12,14 +12,14 @@ use regraft_nn::engine::{Engine, Input, Optimizer, Target, TrainBatch, Update};
 use regraft_nn::precision::Precision;
 use std::process::Command;
 
-/// Set in the process that trains: whether AMX is emulated there.
+/// Set in the process that trains; says whether AMX is emulated there.
 const CHILD: &str = "REGRAFT_TEST_CHILD";
 const EMULATED: &str = "emulated";
 const TEST: &str = "a_training_on_amx_is_near_that_on_avx512bf16";
 const NETWORKS: [&str; 2] = ["efficientnet_lite0", "resnet18"];
 
-/// The logits of a batch, the losses of a step of training on it, and what all weights moved by, of
-/// each network.
+/// For each network, the logits of a batch, the losses of a training step on it, and the changes of
+/// all weights.
 fn train() -> Vec<Vec<f32>> {
     let (classes, size, batch) = (4, 64, 4);
     let (images, labels) = pictures(batch, size, classes);
@@ -28,9 +28,9 @@ fn train() -> Vec<Vec<f32>> {
         let graph = graph(architecture).with_classes(classes);
         let start = generated_state(&graph);
         let mut engine = CpuEngine::with_precision(graph, size, 2, Precision::Bf16)
-            .expect("pictures large enough");
+            .expect("images large enough");
         engine.load_state(&start).expect("every tensor");
-        results.push(engine.evaluate(Input::values(&images), batch).expect("pictures that fit"));
+        results.push(engine.evaluate(Input::values(&images), batch).expect("images that fit"));
         let rates = vec![1e-2; engine.graph().nodes.len()];
         let update = Update {
             optimizer: Optimizer::Sgd { momentum: 0.9 },
@@ -58,8 +58,8 @@ fn train() -> Vec<Vec<f32>> {
     results
 }
 
-/// What [`train`] gives on an instruction set: from a process of its own, which chooses its set
-/// once.
+/// The result of [`train`] on an instruction set, from a process of its own, because a process
+/// chooses its set once.
 fn trained_on(set: InstructionSet, how: &str) -> Vec<Vec<f32>> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("results.json");
@@ -87,8 +87,8 @@ fn a_training_on_amx_is_near_that_on_avx512bf16() {
                 regraft_amx_emulator::install(),
                 "a processor and a system that the emulator runs on"
             );
-            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set
-            // before.
+            // SAFETY: the emulator was installed just now and stays; the instruction set was not
+            // used before.
             unsafe { amx::trust_emulator() };
         }
         assert_eq!(
@@ -126,9 +126,9 @@ fn a_training_on_amx_is_near_that_on_avx512bf16() {
         let (network, what) =
             (NETWORKS[at / 3], ["logits", "losses", "change of all weights"][at % 3]);
         let difference = norm_difference(found, expected);
-        // Both sum in other orders, so now and then a map's value is rounded to bf16 another way,
-        // by up to 2^-8 of itself. What was measured is up to 9.5e-3, as between AVX-512 with and
-        // without products of bf16.
+        // The two sum in different orders, so now and then a value of a feature map is rounded to
+        // another bf16, which differs by up to 2^-8 of the value. The largest measured difference
+        // is 9.5e-3, the same as between AVX-512 with and without products of bf16.
         assert!(difference < 3e-2, "{network}: {what} differ by {difference:e}");
     }
 }

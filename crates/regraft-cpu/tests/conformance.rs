@@ -1,4 +1,4 @@
-//! The CPU engine against what every engine has to do.
+//! Runs the conformance tests on the CPU engine.
 
 use regraft_cpu::CpuEngine;
 use regraft_nn::engine::Engine;

@@ -1,5 +1,6 @@
-//! Dropout and drop-connect, forward and backward. PyTorch's trainings are without them, for its
-//! draws are its own; but to a batch of one picture a drop is nothing but a factor of weights.
+//! Dropout and stochastic depth, forward and backward. They are left out of the comparisons with
+//! PyTorch's trainings, because its random draws differ; but for a batch of one image, a drop is
+//! only a factor of weights.
 
 mod common;
 
@@ -21,7 +22,7 @@ fn factor(draws: &mut Draws) -> f32 {
     if draws.uniform() < RATE { 0.0 } else { 1.0 / (1.0 - RATE) }
 }
 
-/// What the drops of the image at [`POSITION`] multiply the elements of a tensor with.
+/// The factor that the drops of the image at [`POSITION`] give each element of a tensor.
 fn factors(graph: &Graph, parameter: &ParameterInfo) -> Vec<f32> {
     let of_drop = graph.nodes.iter().find_map(|node| match &node.operation {
         Operation::Add(add) if node.inputs[0] == Source::Node(parameter.node) => Some(add.stream),
@@ -45,7 +46,7 @@ fn multiply(values: &[f32], factors: &[f32]) -> Vec<f32> {
     values.iter().zip(factors).map(|(value, factor)| value * factor).collect()
 }
 
-/// The loss and each tensor's change of one step.
+/// The loss of one step, and each tensor's change.
 fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
     let mut engine = engine(graph.clone(), SIZE, 2);
     engine.load_state(state).expect("every tensor");
@@ -76,7 +77,7 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
 }
 
 #[test]
-fn drops_of_one_picture_are_factors_of_weights() {
+fn drops_of_one_image_are_factors_of_weights() {
     let mut graph = graph("efficientnet_lite0").with_classes(4);
     for node in &mut graph.nodes {
         match &mut node.operation {
@@ -86,7 +87,7 @@ fn drops_of_one_picture_are_factors_of_weights() {
         }
     }
     let mut state = generated_state(&graph);
-    // The generator's branches are so small that dropping one would hardly show.
+    // The generator's branches are so small that dropping one would hardly be visible.
     for (name, values) in &mut state {
         if name.ends_with("bn3.weight") {
             values.iter_mut().for_each(|value| *value = value.max(0.5));
@@ -108,14 +109,14 @@ fn drops_of_one_picture_are_factors_of_weights() {
         "of the nine branches some are dropped and some kept: {dropped}, {kept}"
     );
 
-    // So large that changes are far above the resolution of what they change.
+    // The rate is large, so that the changes are far above the rounding of the values.
     let rate = 1e4;
     let (loss, changes) = step(&graph, &state, rate);
     let (expected_loss, expected_changes) = step(&without_drops(graph.clone()), &scaled, rate);
     assert!((loss / expected_loss - 1.0).abs() < 1e-5, "loss {loss} instead of {expected_loss}");
     let mut moved = 0;
     for parameter in &parameters {
-        // The chain rule hands the factor on to the gradient.
+        // By the chain rule, the factor multiplies the gradient too.
         let factors = if parameter.role.is_learned() {
             factors(&graph, parameter)
         } else {

@@ -1,4 +1,4 @@
-//! The losses that an engine computes beside softmax cross-entropy.
+//! Losses other than softmax cross-entropy.
 
 mod common;
 
@@ -12,12 +12,12 @@ use regraft_nn::engine::{
 
 const CLASSES: usize = 4;
 
-/// Several labels of an image, and numbers: gradients are those of the kernels' losses, and a head
-/// learns what it is told.
+/// Several labels of an image, and numbers: gradients equal those of the kernels' losses, and a
+/// head learns its targets.
 #[test]
 fn heads_learn_several_labels_and_numbers() {
     let (images, labels) = pictures(8, 32, CLASSES);
-    // Image i shows label l if bit l of i is set; as a number that is i's own digits.
+    // Image i has label l if bit l of i is set; as a number, that is i's own digits.
     let values: Vec<f32> =
         (0..8 * CLASSES).map(|at| ((at / CLASSES) >> (at % CLASSES) & 1) as f32).collect();
     for (loss, rate) in [(Loss::SigmoidCrossEntropy, 0.02), (Loss::SquaredError, 2e-4)] {

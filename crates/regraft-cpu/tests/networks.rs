@@ -1,5 +1,5 @@
-//! The logits of every architecture, and the maps on the way to them, against torchvision and
-//! efficientnet-lite-pytorch: `fixtures/networks.py` of the repository makes the reference values.
+//! Compares the logits of every architecture, and the feature maps on the way, with torchvision and
+//! efficientnet-lite-pytorch: `fixtures/networks.py` in the repository makes the reference values.
 
 mod common;
 
@@ -14,14 +14,15 @@ use regraft_nn::ops::{
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
-/// Of the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's own f32
-/// differs from its f64 by up to 1e-6.
+/// Relative to the largest |logit|. The worst measured is 1.5e-6, on any instruction set; PyTorch's
+/// own f32 differs from its f64 by up to 1e-6.
 const LOGITS_TOLERANCE: f64 = 4e-6;
-/// The same for timm's networks, whose generated weights have no small branches, so that roundings
-/// grow on their way: the worst measured is 4.7e-6; f32 differs from f64 by 2.3e-6 in PyTorch.
-/// `sensitivity.rs` rests on this number.
+/// The same for timm's networks: their generated weights have no small branches, so rounding errors
+/// grow along the way. The worst measured is 4.7e-6; PyTorch's f32 differs from its f64 by 2.3e-6.
+/// `sensitivity.rs` depends on this number.
 const TIMM_TOLERANCE: f64 = 2e-5;
-/// Of a map's standard deviation: how far its mean and standard deviation may be off.
+/// Relative to a feature map's standard deviation: the largest difference of its mean and standard
+/// deviation.
 const STAGE_TOLERANCE: f64 = 1e-5;
 
 fn check(architecture: &str, image_size: usize) {
@@ -39,12 +40,12 @@ fn check_within(architecture: &str, image_size: usize, tolerance: f64) {
 fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32], tolerance: f64) {
     let (batch, image_size) =
         (number(record, "pictures") as usize, number(record, "image_size") as usize);
-    let mut engine = CpuEngine::new(graph.clone(), image_size, 0).expect("pictures large enough");
+    let mut engine = CpuEngine::new(graph.clone(), image_size, 0).expect("images large enough");
     engine.load_state(state).expect("every tensor");
-    // The maps first and in their order, so that the first difference is named.
+    // The feature maps first and in order, so that the first difference is reported.
     for stage in record["stages"].as_array().expect("a list of stages") {
         let name = stage["name"].as_str().expect("a name");
-        // A batch norm is followed by an activation, which PyTorch's value of it lacks.
+        // A batch norm is followed by an activation, which is not in PyTorch's value for it.
         let exact = graph.nodes.iter().position(|node| node.name == name);
         let last =
             exact.unwrap_or_else(|| graph.nodes_through(name).expect("a layer of the network") - 1);
@@ -53,7 +54,7 @@ fn check_record(record: &Value, graph: &Graph, state: &State, images: &[f32], to
             &engine.features(Input::values(images), batch, last).expect("images that fit"),
         );
     }
-    let logits = engine.evaluate(Input::values(images), batch).expect("pictures that fit");
+    let logits = engine.evaluate(Input::values(images), batch).expect("images that fit");
     let difference = relative_difference(&logits, &numbers(&record["logits"]));
     println!("{} {image_size}: {difference:.1e} of the largest logit", graph.architecture);
     assert!(difference <= tolerance, "the logits are {difference:e} of the largest off");
@@ -130,7 +131,7 @@ fn convnext_tiny_matches_timm() {
     check_within("convnext_tiny", 64, TIMM_TOLERANCE);
 }
 
-/// A network of one filter for each channel, whose weights are the same as dense ones that are zero
+/// A network with one filter for each channel has the same weights as a dense one with zeros
 /// between channels.
 #[test]
 fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
@@ -146,9 +147,9 @@ fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
         let mut state = generated_state(&depthwise);
         let images = pictures(2, 9);
         let run = |graph: &Graph, state: &State| {
-            let mut engine = CpuEngine::new(graph.clone(), 9, 0).expect("pictures large enough");
+            let mut engine = CpuEngine::new(graph.clone(), 9, 0).expect("images large enough");
             engine.load_state(state).expect("every tensor");
-            engine.features(Input::values(&images), 2, 5).expect("pictures that fit")
+            engine.features(Input::values(&images), 2, 5).expect("images that fit")
         };
         let found = run(&depthwise, &state);
         let taps = kernel * kernel;
@@ -166,8 +167,8 @@ fn depthwise_convolutions_of_any_kernel_equal_dense_ones() {
     }
 }
 
-/// The nodes of a convolution with batch norm and ReLU, which begin at place `first` and read what
-/// is before it.
+/// The nodes of a convolution with batch norm and ReLU, which begin at index `first` and read the
+/// node before it.
 fn convolution(
     name: &str,
     first: usize,
@@ -203,8 +204,8 @@ fn convolution(
     ]
 }
 
-/// Two pictures of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's
-/// script states them in words.
+/// Two images of 224 x 224 levels from integer formulas, as (level - 127) / 128; the fixture's
+/// script describes them.
 fn formula_pictures() -> Vec<f32> {
     let disc = |y: usize, x: usize| {
         let inside = y.abs_diff(112).pow(2) + x.abs_diff(112).pow(2) < 72 * 72;
@@ -225,7 +226,7 @@ fn formula_pictures() -> Vec<f32> {
     levels.map(|level| (level as f32 - 127.0) / 128.0).collect()
 }
 
-/// The embedded source model on drawn pictures and on ones that it has an opinion of.
+/// The embedded source model on random images and on images that it classifies with confidence.
 #[test]
 fn the_embedded_weights_match_efficientnet_lite_pytorch() {
     let record = fixture("efficientnet_lite0_imagenet_224.json");
@@ -237,10 +238,10 @@ fn the_embedded_weights_match_efficientnet_lite_pytorch() {
     let images = [pictures(2, 224), formula_pictures()].concat();
     check_record(&record, &graph, &state, &images, LOGITS_TOLERANCE);
 
-    // The fixture's classes are those of the weights before they were rounded to f16.
-    let mut engine = CpuEngine::new(graph, 224, 0).expect("pictures large enough");
+    // The fixture's classes come from the weights before they were rounded to f16.
+    let mut engine = CpuEngine::new(graph, 224, 0).expect("images large enough");
     engine.load_state(&state).expect("every tensor");
-    let logits = engine.evaluate(Input::values(&images), 4).expect("pictures that fit");
+    let logits = engine.evaluate(Input::values(&images), 4).expect("images that fit");
     let top = |logits: &[f32]| {
         logits
             .iter()
@@ -251,7 +252,7 @@ fn the_embedded_weights_match_efficientnet_lite_pytorch() {
     let found: Vec<Option<usize>> = logits.chunks_exact(1000).map(top).collect();
     let expected = record["top_classes"]
         .as_array()
-        .expect("a list for each picture")
+        .expect("a list for each image")
         .iter()
         .map(|classes| numbers(classes)[0] as usize);
     assert_eq!(found, expected.map(Some).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Every operation as a node of a small network, alone and beside others: its gradients against
+//! Tests every operation as a node of a small network, alone and with others: its gradients against
 //! differences of the loss, and its values in bf16 against those in f32.
 
 mod common;
@@ -22,13 +22,13 @@ const CHANNELS: usize = 6;
 const CLASSES: usize = 4;
 const BATCH: usize = 5;
 
-/// A network that is being built.
+/// A network under construction.
 struct Network {
     graph: Graph,
 }
 
 impl Network {
-    /// A convolution with bias of the image.
+    /// A convolution with bias on the image.
     fn new() -> Self {
         let graph = Graph {
             architecture: "small".into(),
@@ -57,7 +57,7 @@ impl Network {
         self
     }
 
-    /// The mean of the last node's pixels and a head.
+    /// The mean over the last node's pixels, and a head.
     fn with_head(self) -> Graph {
         let channels =
             self.graph.shapes(SIZE).expect("large enough").last().expect("a node").channels;
@@ -126,8 +126,8 @@ fn engine(graph: &Graph, precision: Precision) -> CpuEngine {
     engine
 }
 
-/// Fails if the loss does not change along any tensor's gradient by the gradient's square, or if
-/// bf16 computes something else.
+/// Fails if, along any tensor's gradient, the loss does not change by the square of the gradient,
+/// or if bf16 gives another result.
 fn check(what: &str, graph: &Graph) {
     let (images, labels) = pictures(BATCH, SIZE, CLASSES);
     let batch = TrainBatch {
@@ -170,8 +170,8 @@ fn check(what: &str, graph: &Graph) {
             assert!(matches!(parameter.role, Role::Bias), "{what}: {name} has no gradient");
             continue;
         }
-        // So far that the loss changes by about 0.004, well above its rounding and far below where
-        // it is curved.
+        // The loss then changes by about 0.004, well above its rounding and far below where its
+        // curvature shows.
         let step = 0.002 / square;
         let at = |engine: &mut CpuEngine,
                   factor: f64,
@@ -248,7 +248,7 @@ fn convolutions_of_all_kinds_with_bias() {
 }
 
 #[test]
-fn additions_that_no_convolution_makes() {
+fn additions_outside_of_convolutions() {
     for drop_rate in [0.0, 0.5] {
         let mut network =
             Network::new().then("branch", convolution(CHANNELS, CHANNELS, 3, 1, true));
@@ -263,7 +263,7 @@ fn additions_that_no_convolution_makes() {
     let mut network = Network::new();
     network.add("add", &[Source::Node(0); 2], Operation::Add(Add { drop_rate: 0.0, stream: 0 }));
     check("a map and itself", &network.with_head());
-    // The branch has two readers, so that nothing can be added to it where it is computed.
+    // The branch has two readers, so the addition cannot be part of its step.
     let mut network = Network::new()
         .then("conv", convolution(CHANNELS, CHANNELS, 3, 1, false))
         .then("norm", batch_norm(NormStatistics::Batch));
@@ -332,9 +332,9 @@ fn pooling() {
     }
 }
 
-/// Whatever is fused, each node's output can be asked for.
+/// The output of each node is available, whatever is fused.
 #[test]
-fn the_output_of_every_node_is_that_of_the_network_cut_there() {
+fn every_nodes_output_equals_that_of_the_truncated_network() {
     let graph = Network::new()
         .then("conv", convolution(CHANNELS, CHANNELS, 3, 1, false))
         .then("norm", batch_norm(NormStatistics::Batch))

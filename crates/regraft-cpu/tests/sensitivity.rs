@@ -1,6 +1,6 @@
 //! Parity with another library proves a tensor right only if the logits depend on it: with the
-//! generator's weights, changing any tensor by a tenth moves the logits by more than ten tolerances
-//! of `networks.rs`.
+//! generator's weights, changing any tensor by a tenth changes the logits by more than ten
+//! tolerances of `networks.rs`.
 
 mod common;
 
@@ -23,8 +23,7 @@ fn check(architecture: &str, image_size: usize) {
     let mut least = (f64::INFINITY, String::new());
     for (place, name) in (0..).zip(names) {
         let mut changed = state.clone();
-        // A tenth more or less at random: the same factor everywhere would be undone by a
-        // normalisation.
+        // A tenth more or less at random: a normalisation would undo the same factor everywhere.
         let mut draws = Draws::new(7, Purpose::Fixture, 0, place);
         let values = changed.get_mut(&name).expect("a tensor of the network");
         values.iter_mut().for_each(|value| *value *= if draws.uniform() < 0.5 { 0.9 } else { 1.1 });

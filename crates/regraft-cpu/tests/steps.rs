@@ -1,6 +1,6 @@
-//! What training steps and evaluation promise beside their numbers: independence of threads and of
-//! the batch, exact resuming, random draws that their names alone determine, frozen layers that
-//! stay as they are, refusal of what does not fit.
+//! Properties of training steps and evaluation other than their numbers: independence of threads
+//! and of the batch, exact resuming, random draws that depend only on their keys, frozen layers
+//! that do not change, refusal of bad requests.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn network(architecture: &str) -> Graph {
     graph(architecture).with_classes(CLASSES)
 }
 
-/// One step with these names of its random draws.
+/// One step with these keys of its random draws.
 fn step_named(
     engine: &mut CpuEngine,
     images: &[f32],
@@ -49,7 +49,7 @@ fn step_named(
         .expect("a batch that fits")
 }
 
-/// So many steps, from number `first` on, on pictures that differ from step to step.
+/// `count` steps, from number `first` on, on images that differ from step to step.
 fn steps(
     engine: &mut CpuEngine,
     size: usize,
@@ -110,7 +110,7 @@ fn trained_weights_do_not_depend_on_the_number_of_threads() {
 fn engine_in_bf16(graph: Graph, size: usize, threads: usize) -> CpuEngine {
     let state = generated_state(&graph);
     let mut engine = CpuEngine::with_precision(graph, size, threads, Precision::Bf16)
-        .expect("pictures large enough");
+        .expect("images large enough");
     engine.load_state(&state).expect("every tensor");
     engine
 }
@@ -132,9 +132,9 @@ fn weights_trained_in_bf16_do_not_depend_on_the_number_of_threads() {
     }
 }
 
-/// The features that a head is given are f32, whatever the trunk's maps are.
+/// The features that a head reads are f32, whatever the type of the backbone's feature maps.
 #[test]
-fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
+fn a_head_alone_learns_the_same_as_behind_a_frozen_backbone() {
     let (size, batch) = (32, 5);
     for (architecture, precision) in [
         ("efficientnet_lite0", Precision::F32),
@@ -150,7 +150,7 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
         alone.load_state(&whole.state()).expect("every tensor");
         let (images, labels) = pictures(batch, size, CLASSES);
         let features =
-            whole.features(Input::values(&images), batch, head - 1).expect("pictures that fit");
+            whole.features(Input::values(&images), batch, head - 1).expect("images that fit");
         for step in 1..=3 {
             let update = |learning_rates| Update {
                 optimizer: SGD,
@@ -184,18 +184,18 @@ fn a_head_alone_learns_what_it_learns_behind_a_frozen_trunk() {
     }
 }
 
-/// Logits are f32 whatever the maps are, and near those of f32.
+/// Logits are f32 whatever the type of the feature maps, and close to those of f32.
 #[test]
 fn evaluation_in_bf16_is_near_that_in_f32() {
     for (architecture, size) in [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)] {
         let (images, _) = pictures(3, size, CLASSES);
         let expected = engine(network(architecture), size, 2)
             .evaluate(Input::values(&images), 3)
-            .expect("pictures that fit");
+            .expect("images that fit");
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         let mut engine = engine_in_bf16(network(architecture), size, 2);
         assert!(engine.device().ends_with(", bf16)"), "{}", engine.device());
-        let found = engine.evaluate(Input::values(&images), 3).expect("pictures that fit");
+        let found = engine.evaluate(Input::values(&images), 3).expect("images that fit");
         let difference = relative_difference(&found, &expected);
         assert!(
             found.iter().any(|logit| logit.to_bits() & 0xffff != 0),
@@ -211,13 +211,13 @@ fn evaluation_in_bf16_is_near_that_in_f32() {
             .or(engine.graph().nodes_through("avgpool"))
             .expect("a pool")
             - 2;
-        let features = engine.features(Input::values(&images), 3, node).expect("pictures that fit");
+        let features = engine.features(Input::values(&images), 3, node).expect("images that fit");
         assert!(features.iter().all(|value| value.to_bits() & 0xffff == 0), "maps are");
     }
 }
 
 #[test]
-fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
+fn an_image_is_evaluated_the_same_alone_and_in_a_batch() {
     let cases = [("efficientnet_lite0", 64), ("resnet18", 65), ("resnet50", 32)];
     for ((architecture, size), narrow) in
         cases.into_iter().flat_map(|case| [(case, false), (case, true)])
@@ -225,32 +225,32 @@ fn a_picture_is_evaluated_the_same_alone_and_in_a_batch() {
         let make = if narrow { engine_in_bf16 } else { engine };
         let mut engine = make(network(architecture), size, 2);
         let (images, _) = pictures(7, size, CLASSES);
-        let together = engine.evaluate(Input::values(&images), 7).expect("pictures that fit");
+        let together = engine.evaluate(Input::values(&images), 7).expect("images that fit");
         let alone = images
             .chunks_exact(size * size * 3)
-            .map(|image| engine.evaluate(Input::values(image), 1).expect("a picture that fits"));
+            .map(|image| engine.evaluate(Input::values(image), 1).expect("an image that fits"));
         assert_eq!(bits(&together), bits(&alone.collect::<Vec<_>>().concat()), "{architecture}");
-        assert_ne!(together[..CLASSES], together[CLASSES..2 * CLASSES], "different pictures");
+        assert_ne!(together[..CLASSES], together[CLASSES..2 * CLASSES], "different images");
     }
 }
 
-/// What evaluation derives from the parameters is made anew after each change of theirs.
+/// Values that evaluation derives from the parameters are computed again after each change.
 #[test]
 fn evaluation_follows_training() {
     for frozen in [0, 19] {
         let mut engine = engine(network("efficientnet_lite0"), 32, 2);
         engine.freeze(frozen);
         let (images, _) = pictures(2, 32, CLASSES);
-        let mut seen = vec![engine.evaluate(Input::values(&images), 2).expect("pictures that fit")];
+        let mut seen = vec![engine.evaluate(Input::values(&images), 2).expect("images that fit")];
         for step in 1..3 {
             steps(&mut engine, 32, SGD, step..step + 1);
-            let logits = engine.evaluate(Input::values(&images), 2).expect("pictures that fit");
+            let logits = engine.evaluate(Input::values(&images), 2).expect("images that fit");
             let mut fresh =
                 CpuEngine::new(network("efficientnet_lite0"), 32, 2).expect("large enough");
             fresh.load_state(&engine.state()).expect("every tensor");
             assert_eq!(
                 bits(&logits),
-                bits(&fresh.evaluate(Input::values(&images), 2).expect("pictures that fit")),
+                bits(&fresh.evaluate(Input::values(&images), 2).expect("images that fit")),
                 "after step {step}"
             );
             assert_ne!(Some(&logits), seen.last());
@@ -259,14 +259,14 @@ fn evaluation_follows_training() {
         engine.load_state(&generated_state(engine.graph())).expect("every tensor");
         assert_eq!(
             bits(&seen[0]),
-            bits(&engine.evaluate(Input::values(&images), 2).expect("pictures that fit")),
+            bits(&engine.evaluate(Input::values(&images), 2).expect("images that fit")),
             "back at the start"
         );
     }
 }
 
-/// The sum's gradient is the mean's times the number of pictures: with eight, a power of two, no
-/// rounding differs.
+/// The sum's gradient is the mean's times the number of images: with eight images, a power of two,
+/// there is no rounding.
 #[test]
 fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     let (images, labels) = pictures(8, 32, CLASSES);
@@ -306,8 +306,8 @@ fn the_loss_is_the_sum_or_the_mean_with_smoothed_labels() {
     assert_ne!(bits(&losses), bits(&plain.losses));
 }
 
-/// Without batch statistics and drops a batch's gradient is the sum of its parts': two halves,
-/// computed one after the other, move the parameters as the whole does, up to rounding.
+/// Without batch statistics and drops, a batch's gradient is the sum of its parts': two halves,
+/// computed one after the other, move the parameters like the whole batch, up to rounding.
 #[test]
 fn gradients_of_parts_add_up_to_the_whole_steps() {
     let (images, labels) = pictures(8, 32, CLASSES);
@@ -331,7 +331,7 @@ fn gradients_of_parts_add_up_to_the_whole_steps() {
         let [whole, parts] = &mut engines;
         let expected =
             whole.gradients(&part(0..8), MEAN, StepPart::whole(8)).expect("a batch that fits");
-        // What an earlier step left must not count.
+        // Gradients of an earlier step must not count.
         parts.gradients(&part(2..4), MEAN, StepPart::whole(2)).expect("a batch that fits");
         let mut losses = Vec::new();
         for (range, accumulate) in [(0..3, false), (3..8, true)] {
@@ -420,15 +420,14 @@ fn a_scaled_gradient_moves_parameters_by_as_much_less() {
     assert_ne!(train(2e-3, 0.25), train(2e-3, 1.0));
 }
 
-/// The norm does not overflow where squares in f32 would, and is not finite where a gradient is
-/// not.
+/// The norm does not overflow if squares would in f32, and is not finite if a gradient is not.
 #[test]
-fn a_gradient_norm_tells_what_is_not_finite() {
+fn a_gradient_norm_shows_non_finite_gradients() {
     let (images, labels) = pictures(4, 32, CLASSES);
     let norm = |factor: f32| {
         let mut engine = engine(network("resnet18"), 32, 2);
         let mut state = engine.state();
-        // Logits stay; the trunk's gradients grow with the head's weights.
+        // Logits stay the same; the backbone's gradients grow with the head's weights.
         state.get_mut("fc.weight").expect("a head").iter_mut().for_each(|weight| *weight *= factor);
         engine.load_state(&state).expect("every tensor");
         let batch = TrainBatch {
@@ -464,7 +463,7 @@ fn an_update_needs_gradients() {
     assert_eq!(engine.gradient_norm(), 0.0);
 }
 
-/// The network up to and with `layer`, and a head on its mean.
+/// The network up to and including `layer`, and a head on its mean.
 fn cut_after(graph: &Graph, layer: &str) -> Graph {
     let count = graph.nodes_through(layer).expect("a layer");
     let channels = graph.shapes(64).expect("large enough")[count - 1].channels;
@@ -484,10 +483,10 @@ fn cut_after(graph: &Graph, layer: &str) -> Graph {
     Graph { nodes, ..graph.clone() }
 }
 
-/// What is computed once with `features` and kept is what training after frozen layers would have
-/// seen.
+/// Features that are computed once with `features` and kept equal those that a training with frozen
+/// layers uses.
 #[test]
-fn features_are_what_a_frozen_training_consumes() {
+fn features_equal_those_of_a_training_with_frozen_layers() {
     for (architecture, layer) in [
         ("resnet18", "layer2"),
         ("efficientnet_lite0", "blocks.3"),
@@ -501,14 +500,14 @@ fn features_are_what_a_frozen_training_consumes() {
 
         let mut whole = engine(whole, size, 2);
         let features =
-            whole.features(Input::values(&images), batch, frozen - 1).expect("pictures that fit");
+            whole.features(Input::values(&images), batch, frozen - 1).expect("images that fit");
         let shape = whole.graph().shapes(size).expect("large enough")[frozen - 1];
         let mut state = generated_state(&cut);
         state.extend(whole.state());
         let mut training = CpuEngine::new(cut, size, 2).expect("large enough");
         training.load_state(&state).expect("every tensor");
         training.freeze(frozen);
-        // Steps that change the head change nothing of what the head is given.
+        // Steps that change the head do not change its input.
         let rates = vec![0.002; training.graph().nodes.len()];
         let mut means = vec![0.0; batch * shape.channels];
         pooling::average_forward(&features, shape.height * shape.width, shape.channels, &mut means);
@@ -540,7 +539,7 @@ fn features_are_what_a_frozen_training_consumes() {
 }
 
 #[test]
-fn a_training_goes_on_from_saved_state_to_the_bit() {
+fn a_training_resumes_from_saved_state_to_the_bit() {
     let adamw = Optimizer::AdamW(AdamSettings::default());
     for (architecture, optimizer, suffixes) in [
         ("efficientnet_lite0", SGD, &["momentum"][..]),
@@ -578,7 +577,7 @@ fn a_training_goes_on_from_saved_state_to_the_bit() {
         let forgetful = resume(None);
         assert_ne!(bits(&losses), forgetful.2, "without its memory an optimiser goes elsewhere");
 
-        // An empty memory makes an engine forget what it had.
+        // Loading an empty optimiser state makes an engine forget its own.
         first.load_state(&state).expect("every tensor");
         first.load_optimizer_state(&State::new()).expect("nothing to refuse");
         steps(&mut first, size, optimizer, 3..5);
@@ -603,7 +602,7 @@ fn first_losses(graph: Graph, names: (u64, u32, u32)) -> Vec<u32> {
 }
 
 #[test]
-fn drops_act_and_their_names_alone_determine_them() {
+fn drops_act_and_depend_only_on_their_keys() {
     let whole = network("efficientnet_lite0");
     let plain = first_losses(without_drops(whole.clone()), (1, 2, 3));
     assert_eq!(
@@ -630,7 +629,7 @@ fn drops_act_and_their_names_alone_determine_them() {
     }
 }
 
-/// A picture's draws follow its place in the epoch, however the epoch is cut into batches.
+/// An image's draws follow its position in the epoch, however the epoch is divided into batches.
 #[test]
 fn draws_belong_to_a_place_in_the_epoch() {
     let mut engine = engine(network("efficientnet_lite0"), 32, 2);
@@ -654,9 +653,8 @@ fn draws_belong_to_a_place_in_the_epoch() {
     assert_ne!(bits(&together[4 * CLASSES..]), bits(&logits(4..6, 0)));
 }
 
-/// Makes two steps of plain gradient descent on one batch and fails where the loss does not fall as
-/// its gradients promise: by `rate x |gradient|^2` where the rate is so small that the loss falls
-/// along a straight line.
+/// Makes two steps of plain gradient descent on one batch, and fails if the loss does not fall as
+/// its gradients predict: by `rate x |gradient|^2` at a rate so small that the loss falls linearly.
 fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32], rate: f32) {
     let rates = vec![rate; engine.graph().nodes.len()];
     let update = Update {
@@ -691,10 +689,10 @@ fn assert_gradients_hold(engine: &mut CpuEngine, images: &[f32], labels: &[u32],
     );
 }
 
-/// At 32 pixels the last maps of ResNet-18 have one pixel, so a batch of one picture has no
+/// At 32 pixels the last feature maps of ResNet-18 have one pixel, so a batch of one image has no
 /// variance there.
 #[test]
-fn one_picture_on_maps_of_one_pixel_trains_with_running_statistics() {
+fn one_image_on_maps_of_one_pixel_trains_with_running_statistics() {
     let size = 32;
     let mut engine = engine(network("resnet18"), size, 2);
     let start = engine.state();
@@ -715,7 +713,8 @@ fn one_picture_on_maps_of_one_pixel_trains_with_running_statistics() {
     assert_eq!(single, 2 * 5, "mean and variance of the five convolutions of layer4");
 }
 
-/// PyTorch's trainings are without drops, so their backward pass is checked by what it promises.
+/// PyTorch's trainings have no drops, so the backward pass with drops is checked by the predicted
+/// fall of the loss.
 #[test]
 fn gradients_hold_with_dropout_and_drop_connect() {
     let mut engine = engine(network("efficientnet_lite0"), 64, 2);
@@ -723,10 +722,10 @@ fn gradients_hold_with_dropout_and_drop_connect() {
     assert_gradients_hold(&mut engine, &images, &labels, 1e-5);
 }
 
-/// Wherever the cut lies: the plan's memory suffices, what is frozen stays, what is not moves.
+/// For every cut: the plan's memory is sufficient, frozen tensors stay, and others move.
 #[test]
 fn every_cut_between_frozen_and_trained_layers_trains() {
-    // The larger network is for its bottlenecks; a few cuts of it will do.
+    // The larger network is tested for its bottlenecks; a few cuts of it are enough.
     for (architecture, every) in [("resnet18", 1), ("resnet50", 9), ("efficientnet_lite0", 1)] {
         let graph = network(architecture);
         let mut engine = engine(graph.clone(), 32, 2);
@@ -736,7 +735,7 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
             let batch = 2 + index % 2;
             engine.load_state(&start).expect("every tensor");
             engine.load_optimizer_state(&State::new()).expect("nothing to refuse");
-            // A cut within a layer freezes what is before the layer.
+            // A cut within a layer freezes only the layers before it.
             engine.freeze(layer.nodes.end - 1);
             assert_eq!(engine.frozen(), frozen);
             let (images, labels) = pictures(batch, 32, CLASSES);
@@ -770,7 +769,7 @@ fn every_cut_between_frozen_and_trained_layers_trains() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn bad_requests_are_refused() {
     let mut engine = engine(network("resnet18"), 32, 1);
     let (images, labels) = pictures(2, 32, CLASSES);
     let rates = vec![0.1; engine.graph().nodes.len()];

@@ -1,5 +1,5 @@
-//! Trainings of up to twenty steps against PyTorch: `fixtures/training.py` of the repository makes
-//! the reference values.
+//! Compares trainings of up to twenty steps with PyTorch: `fixtures/training.py` in the repository
+//! makes the reference values.
 
 mod common;
 
@@ -15,16 +15,16 @@ use regraft_nn::precision::Precision;
 use regraft_nn::weights::read_safetensors;
 use serde_json::Value;
 
-/// How far a training may be off.
+/// The largest differences of a training.
 struct Tolerance {
     precision: Precision,
-    /// Of the first loss.
+    /// Relative to the first loss.
     loss: f64,
-    /// Of each running statistic's norm.
+    /// Relative to each running statistic's norm.
     running: f64,
-    /// Of each trained tensor's norm.
+    /// Relative to each trained tensor's norm.
     parameter: f64,
-    /// Right answers of a step that may be others.
+    /// Number of a step's right answers that may differ.
     correct: f64,
 }
 
@@ -37,7 +37,7 @@ const F32: Tolerance = Tolerance {
     correct: 0.0,
 };
 /// A training in bf16 against PyTorch's in f32. The worst measured are 4.5e-3, 2.4e-3 and 7e-3,
-/// with products of bf16 pairs as with those of f32.
+/// with products of bf16 as with those of f32.
 const BF16: Tolerance = Tolerance {
     precision: Precision::Bf16,
     loss: 1.5e-2,
@@ -46,8 +46,8 @@ const BF16: Tolerance = Tolerance {
     correct: 2.0,
 };
 
-/// As [`BF16`] for networks whose generated weights have no small branches, so that roundings grow
-/// on their way. The worst measured are 2.5e-2, 1.7e-2 and 1.7e-2.
+/// Like [`BF16`], for networks whose generated weights have no small branches, so that rounding
+/// errors grow along the way. The worst measured are 2.5e-2, 1.7e-2 and 1.7e-2.
 const TIMM_BF16: Tolerance = Tolerance {
     precision: Precision::Bf16,
     loss: 4e-2,
@@ -69,7 +69,7 @@ fn check_within(name: &str, tolerance: &Tolerance) {
     }
     let start = generated_state(&graph);
     let mut engine = CpuEngine::with_precision(graph, run.image_size, 0, tolerance.precision)
-        .expect("pictures large enough");
+        .expect("images large enough");
     engine.load_state(&start).expect("every tensor");
     let frozen = run
         .frozen_through
@@ -88,7 +88,7 @@ fn check_within(name: &str, tolerance: &Tolerance) {
     check_what_moved(&record, &engine, frozen, &start);
 }
 
-/// Trains; the worst difference of a loss from PyTorch's, of the first loss.
+/// Trains; returns the worst difference of a loss from PyTorch's, relative to the first loss.
 fn check_steps(record: &Value, run: &Run, engine: &mut CpuEngine, tolerance: &Tolerance) -> f64 {
     let (images, labels) = pictures(run.pictures, run.image_size, run.classes);
     let (losses, correct) = (numbers(&record["losses"]), numbers(&record["correct"]));
@@ -128,7 +128,7 @@ fn check_steps(record: &Value, run: &Run, engine: &mut CpuEngine, tolerance: &To
     worst
 }
 
-/// Every running statistic's norm; the worst difference.
+/// Compares every running statistic's norm; returns the worst difference.
 fn check_running_norms(record: &Value, state: &State, tolerance: &Tolerance) -> f64 {
     let norms = record["running_norms"].as_object().expect("names and norms");
     let has_running = state.keys().any(|name| name.ends_with("running_mean"));
@@ -143,7 +143,7 @@ fn check_running_norms(record: &Value, state: &State, tolerance: &Tolerance) -> 
     worst
 }
 
-/// Every tensor that the fixture holds whole; the worst difference.
+/// Compares every tensor that the fixture contains in full; returns the worst difference.
 fn check_tensors(name: &str, state: &State, tolerance: &Tolerance) -> f64 {
     let name = format!("train_{name}.safetensors");
     let file = read_safetensors(&fixture_bytes(&name), &name).expect("a safetensors file");
@@ -159,7 +159,7 @@ fn check_tensors(name: &str, state: &State, tolerance: &Tolerance) -> f64 {
     worst
 }
 
-/// Frozen tensors are as they were, to the bit; all others moved, and PyTorch's list of running
+/// Frozen tensors are unchanged to the bit, all others moved, and PyTorch's list of running
 /// statistics names them all.
 fn check_what_moved(record: &Value, engine: &CpuEngine, frozen: usize, start: &State) {
     let state = engine.state();
@@ -197,7 +197,7 @@ fn resnet18_frozen_through_layer2() {
 }
 
 #[test]
-fn resnet18_with_a_last_batch_of_one_picture() {
+fn resnet18_with_a_last_batch_of_one_image() {
     check("resnet18_last_of_one");
 }
 
@@ -257,6 +257,6 @@ fn efficientnet_lite0_in_bf16() {
 }
 
 #[test]
-fn efficientnet_lite0_with_a_last_batch_of_one_picture() {
+fn efficientnet_lite0_with_a_last_batch_of_one_image() {
     check("efficientnet_lite0_last_of_one");
 }

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_come_after_crop_and_flip_and_are_drawn_anew_for_each_picture() {
+    fn operations_follow_crop_and_flip_and_are_drawn_for_each_image() {
         let preprocessing = Preprocessing {
             image_size: 16,
             resize: crate::preprocessing::ResizeMode::Squash,
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_erased_has_the_mean_colour_and_the_rest_stays() {
+    fn erased_pixels_have_the_mean_colour_and_others_stay() {
         let preprocessing = Preprocessing {
             image_size: 8,
             resize: crate::preprocessing::ResizeMode::Squash,

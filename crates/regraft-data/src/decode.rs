@@ -321,7 +321,7 @@ mod tests {
 
     /// The stored images are 9 x 6 pixels, and their orientations are 1, 3 or 6.
     #[test]
-    fn what_the_audit_calls_turned_is_what_is_turned() {
+    fn the_audit_reports_exactly_the_rotated_images() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/orientation");
         let half_turned =
             ["two_xmp_6_3.jpg", "imagemagick_6_3.png", "imagemagick_beside_chunk.png"];

@@ -40,7 +40,7 @@ mod tests {
     use crate::preprocessing::Interpolation;
 
     #[test]
-    fn a_view_says_what_it_needs() {
+    fn a_view_needs_a_least_side() {
         let preprocessing = Preprocessing {
             image_size: 224,
             resize: ResizeMode::Crop { short_side: 256 },

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_is_read() {
+    fn the_systems_report_is_parsed() {
         let text = "MemTotal:       24612345 kB\nMemFree:          100000 kB\nMemAvailable:   \
             23456789 kB\n";
         assert_eq!(available_of(text), Some(23_456_789 * 1024));

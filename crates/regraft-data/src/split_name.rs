@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_no_splits() {
+    fn other_names_are_not_splits() {
         let names = [
             "",
             "_",

@@ -39,7 +39,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_inside_comes_out() {
+fn archives_unpack_to_their_content() {
     let folder = TempDir::new().unwrap();
     let (zip, out) = (folder.path().join("a.zip"), folder.path().join("out"));
     archive(&zip, &[("a/1.jpg", b"one"), ("./b/ü/2.jpg", b"two"), ("win\\dows.txt", b"three")]);
@@ -100,7 +100,7 @@ fn a_colon_is_part_of_a_name_except_on_windows() {
 }
 
 #[test]
-fn bombs_are_stopped_by_what_comes_out() {
+fn bombs_are_stopped_by_their_unpacked_size() {
     let folder = TempDir::new().unwrap();
     let (zip, out) = (folder.path().join("bomb.zip"), folder.path().join("out"));
     archive(&zip, &[("zeros", &[0; 6_000]), ("more", &[0; 6_000])]);
@@ -146,7 +146,7 @@ fn damaged_archives_are_errors_and_leave_nothing_half_unpacked() {
 }
 
 #[test]
-fn an_archive_stands_for_what_is_in_it() {
+fn an_archive_is_read_as_its_content() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     let options = ScanOptions { cache: cache.clone(), ..ScanOptions::default() };
@@ -204,7 +204,7 @@ fn an_archive_of_one_class_folder_is_scored_as_that_class() {
 }
 
 #[test]
-fn what_a_killed_process_of_the_same_number_left_does_not_count() {
+fn leftovers_of_a_killed_process_with_the_same_number_do_not_count() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     let options = ScanOptions { cache: cache.clone(), ..ScanOptions::default() };

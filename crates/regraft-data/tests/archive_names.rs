@@ -93,7 +93,7 @@ fn names_that_differ_in_case_are_two_files_or_an_error_as_the_file_system_says()
 }
 
 #[test]
-fn an_entry_is_never_written_over_what_the_file_system_takes_for_the_same() {
+fn an_entry_never_overwrites_one_that_the_file_system_treats_as_the_same() {
     // The error of a file system that ignores case, at the second of two names.
     let folder = TempDir::new().unwrap();
     let (archive, out) = (folder.path().join("a.zip"), folder.path().join("out"));

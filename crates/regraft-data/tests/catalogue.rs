@@ -77,7 +77,7 @@ fn train_validation_and_test_folders() {
 }
 
 #[test]
-fn what_is_hidden_or_no_picture_is_named() {
+fn hidden_files_and_files_that_are_not_images_are_named() {
     let data = folder(&[
         "a/1.jpg",
         "a/.hidden.jpg",
@@ -134,12 +134,12 @@ fn class_folders_are_split_stratified_and_seeded() {
     assert_eq!(
         counts(&catalogue.validation),
         [10, 4, 1, 0],
-        "a fifth of each class, but never the only picture"
+        "a fifth of each class, but never the only image"
     );
     assert_eq!(counts(&catalogue.train), [40, 16, 1, 1]);
     assert!(
         catalogue.train.iter().all(|sample| !catalogue.validation.contains(sample)),
-        "no picture is in both"
+        "no image is in both"
     );
     assert!(catalogue.train.is_sorted_by_key(|sample| (sample.label, sample.path.clone())));
     assert_eq!(catalogue, split(1, None));
@@ -190,7 +190,7 @@ fn folders_beside_the_parts_are_left_out_and_named() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_its_name() {
+fn unusable_entries_are_refused_by_name() {
     let error = |files: &[&str]| scanned(files).unwrap_err().to_string();
     let unknown = error(&["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"]);
     assert!(
@@ -295,7 +295,7 @@ fn names_in_any_script_and_folders_of_systems() {
 }
 
 #[test]
-fn the_map_of_names_that_are_numbers_is_told() {
+fn a_note_maps_names_that_are_numbers() {
     let catalogue = scanned(&["1/a.jpg", "2/a.jpg", "10/a.jpg"]).unwrap();
     assert_eq!(catalogue.classes, ["1", "10", "2"]);
     let told = |catalogue: &Catalogue| {
@@ -318,7 +318,7 @@ fn many_files_are_listed_with_reports_on_the_way() {
 }
 
 #[test]
-fn pictures_are_left_out_as_a_list_says() {
+fn images_on_a_list_are_left_out() {
     let data = folder(&[
         "train/a/1.jpg",
         "train/a/2.jpg",

@@ -32,7 +32,7 @@ fn names_that_differ_in_case_or_blanks_stay_apart_and_are_named() {
 }
 
 #[test]
-fn the_unicode_form_of_a_name_makes_no_class() {
+fn the_unicode_form_of_a_name_does_not_make_a_class() {
     let files = [&format!("{NFC}/2.jpg"), &format!("{NFD}/1.jpg"), "tea/1.jpg"];
     let data = folder(&files);
     let catalogue = scan(data.path(), &SplitOptions::NOTHING).unwrap();
@@ -77,7 +77,7 @@ fn the_unicode_form_of_a_name_makes_no_class() {
 }
 
 #[test]
-fn folders_that_systems_leave_are_no_classes() {
+fn folders_of_systems_are_not_classes() {
     let system = [
         "#recycle",
         "@Recycle",
@@ -115,7 +115,7 @@ fn folders_that_systems_leave_are_no_classes() {
 }
 
 #[test]
-fn folders_that_regraft_wrote_are_no_classes() {
+fn folders_that_regraft_wrote_are_not_classes() {
     let runs: [&[&str]; 7] = [
         // A finished run, one copied without its lock, one that was stopped, and one before its
         // first file.

@@ -51,7 +51,7 @@ fn the_content_counts_and_not_the_name() {
 }
 
 #[test]
-fn a_truncated_jpeg_is_taken_as_far_as_it_goes_where_that_is_allowed() {
+fn a_truncated_jpeg_is_decoded_as_far_as_possible_if_allowed() {
     let lenient = DecodeOptions { allow_truncated: true, ..DecodeOptions::default() };
     for name in [
         "baseline.jpg",
@@ -89,7 +89,7 @@ fn a_truncated_jpeg_is_taken_as_far_as_it_goes_where_that_is_allowed() {
         let part = row * 23 * 3..row * 23 * 3 + 24;
         assert_eq!(whole.image.pixels[part.clone()], cut.image.pixels[part]);
     }
-    assert!(decode_bytes(&bytes[..30], &lenient).is_err(), "no header, no picture");
+    assert!(decode_bytes(&bytes[..30], &lenient).is_err(), "no header, no image");
 }
 
 /// Every truncation of every file gives an error or the whole image, never a part of it and never a
@@ -161,7 +161,7 @@ fn damaged_files_do_no_harm() {
 }
 
 #[test]
-fn sizes_are_checked_before_memory_is_taken() {
+fn sizes_are_checked_before_memory_is_allocated() {
     let names = [
         "baseline.jpg",
         "alpha.png",
@@ -203,7 +203,7 @@ fn heic_and_avif_are_named_with_the_feature_that_reads_them() {
 }
 
 #[test]
-fn a_file_that_is_no_image_is_said_to_be_what_it_is() {
+fn a_file_that_is_not_an_image_is_named_by_its_format() {
     assert_eq!(reason(b""), DecodeReason::Empty);
     for (content, expected) in [
         (&b"<!DOCTYPE html>"[..], "web page"),
@@ -260,7 +260,7 @@ fn shrunk(image: &RgbImage, side: u32) -> Vec<f64> {
 /// noise is not quite the mean. (These images are harder than photographs: fine rings of another
 /// colour, noise, and an edge.)
 #[test]
-fn reduced_jpegs_show_what_whole_ones_show() {
+fn reduced_jpegs_show_the_same_as_full_size_ones() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large");
     let mut failures = Vec::new();
     for (name, mean_bound) in [

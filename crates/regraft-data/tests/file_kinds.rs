@@ -32,7 +32,7 @@ fn zipped(names: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_is_named_for_what_its_content_is_whatever_its_name() {
+fn a_file_is_recognised_by_its_content_whatever_its_name() {
     let folder = TempDir::new().unwrap();
     let workbook = zipped(&["[Content_Types].xml", "xl/workbook.xml"]);
     let coco = br#"{"info": {}, "images": [], "annotations": []}"#;
@@ -105,7 +105,7 @@ fn text_is_named_by_its_extension() {
 }
 
 #[test]
-fn files_that_are_empty_or_missing_or_no_files_are_named_so_whatever_their_name() {
+fn empty_missing_and_special_files_are_reported_whatever_their_name() {
     let folder = TempDir::new().unwrap();
     for name in ["empty.zip", "empty.jpg", "empty"] {
         let error = error(&written(&folder, name, b""));

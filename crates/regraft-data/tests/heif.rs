@@ -80,7 +80,7 @@ fn too_many_pixels_are_refused_before_any_is_decoded() {
 
 /// Both the container and the coded pixels state the image's size.
 #[test]
-fn a_container_that_lies_about_the_size_is_no_way_around_the_limit() {
+fn a_container_with_a_false_size_does_not_evade_the_limit() {
     let mut bytes = content("plain.heic");
     let place = bytes.windows(4).position(|word| word == b"ispe").unwrap() + 8;
     for (side, lie) in [(0, 5), (4, 4)] {

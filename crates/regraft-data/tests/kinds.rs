@@ -124,7 +124,7 @@ fn damaged_files_do_no_harm() {
 }
 
 #[test]
-fn sizes_are_checked_before_memory_is_taken() {
+fn sizes_are_checked_before_memory_is_allocated() {
     let limit = DecodeOptions { max_pixels: 13 * 9 - 1, ..DecodeOptions::default() };
     for name in [
         "palette_8.bmp",

@@ -50,7 +50,7 @@ fn all(samples: &Arc<[Sample]>, order: &[u32], options: LoaderOptions) -> Vec<Ba
 }
 
 #[test]
-fn batches_come_in_order_and_hold_what_the_transforms_make() {
+fn batches_come_in_order_and_hold_transformed_images() {
     let (_folder, samples) = pictures(11);
     let order: Vec<u32> = vec![10, 3, 7, 0, 1, 2, 4, 9, 8, 6];
     for transform in [Transform::Evaluate, Transform::Train { seed: 9, epoch: 2 }] {
@@ -79,7 +79,7 @@ fn batches_come_in_order_and_hold_what_the_transforms_make() {
                         )
                     }
                 };
-                assert_eq!(picture, square.pixels, "picture {index}");
+                assert_eq!(picture, square.pixels, "image {index}");
             }
         }
     }
@@ -107,7 +107,7 @@ fn the_number_of_workers_changes_nothing() {
 }
 
 #[test]
-fn a_picture_does_not_depend_on_its_batch() {
+fn an_image_does_not_depend_on_its_batch() {
     let (_folder, samples) = pictures(6);
     let train = Transform::Train { seed: 4, epoch: 3 };
     let together = all(&samples, &[0, 1, 2, 3], options(train, 2));
@@ -117,7 +117,7 @@ fn a_picture_does_not_depend_on_its_batch() {
 }
 
 #[test]
-fn memory_that_is_given_back_is_used_again() {
+fn recycled_memory_is_reused() {
     let (_folder, samples) = pictures(24);
     let mut loader = Loader::start(
         samples,
@@ -138,7 +138,7 @@ fn memory_that_is_given_back_is_used_again() {
 #[test]
 fn a_bad_file_is_named_and_ends_the_pass() {
     let (folder, samples) = pictures(12);
-    std::fs::write(folder.path().join("006.png"), "no picture").unwrap();
+    std::fs::write(folder.path().join("006.png"), "no image").unwrap();
     std::fs::write(folder.path().join("005.png"), "").unwrap();
     for workers in [1, 4] {
         let mut loader = Loader::start(
@@ -171,7 +171,7 @@ fn a_loader_dropped_early_stops_its_workers() {
 }
 
 #[test]
-fn no_more_than_the_allowed_batches_are_made_ahead() {
+fn at_most_the_allowed_batches_are_prepared_ahead() {
     let (folder, samples) = pictures(40);
     let options = LoaderOptions {
         prefetch_batches: 2,
@@ -185,7 +185,7 @@ fn no_more_than_the_allowed_batches_are_made_ahead() {
     let decoded = cache.size().0;
     assert!(
         (4..=12).contains(&decoded),
-        "one batch delivered, two ahead, {decoded} pictures decoded"
+        "one batch delivered, two ahead, {decoded} images decoded"
     );
     drop(folder);
 }
@@ -276,7 +276,7 @@ fn epochs_after_the_first_read_no_file_that_is_kept() {
 /// Loads a large JPEG at reduced size: the result is the same for any number of workers and with or
 /// without a cache, and close to that of the full-size image.
 #[test]
-fn large_jpegs_are_reduced_alike_for_everyone() {
+fn large_jpegs_are_reduced_the_same_for_any_number_of_workers() {
     let samples: Arc<[Sample]> = (0..6)
         .map(|_| Sample {
             path: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/large/photo_420.jpg"),

@@ -242,7 +242,7 @@ fn folders_that_may_be_splits_or_classes_are_refused() {
 }
 
 #[test]
-fn what_lies_beside_splits_is_ignored_and_named() {
+fn folders_beside_splits_are_ignored_and_named() {
     let data = folder(&[
         "Train/a/1.jpg",
         "Train/b/1.jpg",

@@ -74,7 +74,7 @@ fn a_table_without_parts_is_split_as_class_folders_are() {
 }
 
 #[test]
-fn what_cannot_be_used_is_told_with_its_line() {
+fn unusable_rows_are_reported_with_their_line() {
     for (name, content, expected) in [
         (
             "t.csv",

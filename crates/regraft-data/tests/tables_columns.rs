@@ -206,7 +206,7 @@ fn labels_that_look_alike_are_named_and_stay_apart() {
 }
 
 #[test]
-fn a_missing_label_is_an_error_and_one_that_may_be_is_a_note() {
+fn a_missing_label_is_an_error_and_a_doubtful_one_is_a_note() {
     for label in ["nan", "NaN", "<NA>", "#N/A"] {
         let expected = format!(
             "line 3: b has the label {label:?}, which is how programs write a missing value"

@@ -213,7 +213,7 @@ fn names_that_are_not_utf_8_are_noted() {
 }
 
 #[test]
-fn bombs_are_stopped_by_what_comes_out() {
+fn bombs_are_stopped_by_their_unpacked_size() {
     let bytes = archive(&[file("zeros", &[0; 6_000]), file("more", &[0; 6_000])]);
     for bytes in [bytes.clone(), compressed(&bytes)] {
         assert!(matches!(unpacked(&bytes), Err(ArchiveError::TooLarge { .. })));

@@ -178,7 +178,7 @@ fn many_strips_of_the_same_data_do_not_read_all_of_it_each() {
 }
 
 #[test]
-fn sizes_are_checked_before_memory_is_taken() {
+fn sizes_are_checked_before_memory_is_allocated() {
     let limit = DecodeOptions { max_pixels: 21 * 18 - 1, ..DecodeOptions::default() };
     let expected = DecodeReason::TooLarge { width: 21, height: 18, max_pixels: 21 * 18 - 1 };
     assert_eq!(decode_bytes(&content("rgb_16_be.tif"), &limit), Err(expected.clone()));

@@ -142,7 +142,7 @@ fn crops_are_distributed_as_torchvisions() {
 }
 
 #[test]
-fn half_of_the_training_pictures_are_mirrored() {
+fn half_of_the_training_images_are_mirrored() {
     let image = source(1, 9, 8);
     let preprocessing = preprocessing(8, ResizeMode::Squash);
     let augmentation = Augmentation::default();

@@ -291,7 +291,7 @@ mod tests {
     use regraft::data::preprocessing::Interpolation;
 
     #[test]
-    fn nothing_hides_a_number_that_is_none() {
+    fn nothing_hides_a_nan() {
         let mut agreement = Agreement {
             images: 0,
             classes_differ: 0,

@@ -176,7 +176,7 @@ fn a_wrong_resize_and_the_mean_of_another_colour_are_caught() {
 }
 
 #[test]
-fn a_check_without_images_is_an_error_and_unreadable_ones_are_told() {
+fn a_check_without_images_is_an_error_and_unreadable_images_are_reported() {
     let bench = Bench::new(Interpolation::Bilinear);
     let options = OnnxOptions { input: Input::Pixels, weights: StorageType::F32 };
     let file = to_bytes(&bench.model, options).expect("an exportable model");

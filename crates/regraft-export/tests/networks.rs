@@ -191,7 +191,7 @@ fn files_are_as_large_as_their_weights_and_the_same_each_time() {
 }
 
 #[test]
-fn what_cannot_be_stored_is_an_error_that_names_the_tensor() {
+fn unstorable_values_are_errors_that_name_the_tensor() {
     let message = |change: &dyn Fn(&mut Model), weights| {
         let mut model = model(chain(vec![norm()]), 13);
         change(&mut model);

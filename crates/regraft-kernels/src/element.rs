@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_begin_with_what_the_output_holds_where_it_is_kept() {
+    fn sums_begin_with_the_output_if_it_is_kept() {
         let mut output = [1.0, 2.0].map(Bf16::from_f32);
         with_sums(&mut output, true, |sums| sums.iter_mut().for_each(|sum| *sum += 0.5));
         assert_eq!(output, [1.5, 2.5].map(Bf16::from_f32));

@@ -58,7 +58,7 @@ mod tests {
     use regraft_base::element::Bf16;
 
     #[test]
-    fn lines_hold_what_they_say() {
+    fn lines_have_their_documented_fields() {
         assert_eq!(
             (
                 lines_for::<f32>(16),

@@ -150,47 +150,41 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
 
 /// A value that is not a number makes its own row's sums so, or its own column's, and no other.
 #[test]
-fn what_is_not_a_number_stays_in_its_row_or_column() {
-    on_instruction_sets(
-        &[InstructionSet::Amx],
-        "what_is_not_a_number_stays_in_its_row_or_column",
-        || {
-            let (rows, depth, columns) = (35, 45, 37);
-            let spoil = |values: Vec<f32>, place: Option<usize>| {
-                let mut values = values;
-                if let Some(place) = place {
-                    values[place] = f32::NAN;
-                }
-                values
-            };
-            for (row, column) in
-                [(Some(33), None), (None, Some(36)), (Some(0), Some(16)), (None, None)]
-            {
-                let left: Vec<Bf16> =
-                    to(&spoil(draw(1, rows * depth), row.map(|row| row * depth + 44)));
-                let right =
-                    spoil(draw(2, depth * columns), column.map(|column| 44 * columns + column));
-                let mut packed = Packed::<Bf16>::default();
-                let mut result = vec![f32::NAN; rows * columns];
-                // Leaves no place of the scratch memory that is filled up with zeros a number.
-                let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
-                packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
-                multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
-                packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
-                multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, false);
-                for (at, sum) in result.iter().enumerate() {
-                    let spoilt = Some(at / columns) == row || Some(at % columns) == column;
-                    assert_eq!(
-                        sum.is_nan(),
-                        spoilt,
-                        "at {}, {} with {row:?}, {column:?}",
-                        at / columns,
-                        at % columns
-                    );
-                }
+fn nan_stays_in_its_row_or_column() {
+    on_instruction_sets(&[InstructionSet::Amx], "nan_stays_in_its_row_or_column", || {
+        let (rows, depth, columns) = (35, 45, 37);
+        let spoil = |values: Vec<f32>, place: Option<usize>| {
+            let mut values = values;
+            if let Some(place) = place {
+                values[place] = f32::NAN;
             }
-        },
-    );
+            values
+        };
+        for (row, column) in [(Some(33), None), (None, Some(36)), (Some(0), Some(16)), (None, None)]
+        {
+            let left: Vec<Bf16> =
+                to(&spoil(draw(1, rows * depth), row.map(|row| row * depth + 44)));
+            let right = spoil(draw(2, depth * columns), column.map(|column| 44 * columns + column));
+            let mut packed = Packed::<Bf16>::default();
+            let mut result = vec![f32::NAN; rows * columns];
+            // Leaves no place of the scratch memory that is filled up with zeros a number.
+            let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
+            packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
+            multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
+            packed.pack(Matrix::Rows { data: &right, stride: columns }, depth, columns);
+            multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, false);
+            for (at, sum) in result.iter().enumerate() {
+                let spoilt = Some(at / columns) == row || Some(at % columns) == column;
+                assert_eq!(
+                    sum.is_nan(),
+                    spoilt,
+                    "at {}, {} with {row:?}, {column:?}",
+                    at / columns,
+                    at % columns
+                );
+            }
+        }
+    });
 }
 
 /// What stands against AMX is known, and forcing it says that.

@@ -242,8 +242,8 @@ fn alone_and_together<E: MapElement>() {
 }
 
 #[test]
-fn a_picture_gives_the_same_alone_and_in_a_batch() {
-    on_every_instruction_set("a_picture_gives_the_same_alone_and_in_a_batch", || {
+fn an_image_gives_the_same_alone_and_in_a_batch() {
+    on_every_instruction_set("an_image_gives_the_same_alone_and_in_a_batch", || {
         alone_and_together::<f32>();
         alone_and_together::<Bf16>();
 
@@ -262,8 +262,8 @@ fn a_picture_gives_the_same_alone_and_in_a_batch() {
 
 /// A training that diverged must show it, not go on with limited values.
 #[test]
-fn not_a_number_passes_through() {
-    on_every_instruction_set("not_a_number_passes_through", || {
+fn nan_passes_through() {
+    on_every_instruction_set("nan_passes_through", || {
         for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
             let shape = convolution_shape([1, 4, 4, 5], 40, [1, 1], 1, [0; 4], 1);
             let mut input = draw(1, shape.input_length());

@@ -183,7 +183,7 @@ fn the_plain_functions_are_pytorchs() {
 }
 
 #[test]
-fn what_is_not_finite_stays_so_and_large_values_do_not_overflow() {
+fn non_finite_values_stay_and_large_ones_do_not_overflow() {
     for function in Function::ALL {
         let input = [f32::NAN, 1e4, -1e4, 3e38, -3e38];
         let mut output = [0.0; 5];

@@ -63,7 +63,7 @@ fn mixed_images_are_torchvisions() {
 /// Normalising and mixing as they load gives the bits of doing one after the other, in f32, and
 /// rounding at the end.
 #[test]
-fn pixels_are_loaded_to_the_bits_of_their_numbers() {
+fn pixels_load_with_the_bits_of_normalised_numbers() {
     let normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
     let tables = normalisation.tables();
     let mut draws = Draws::new(1, Purpose::Fixture, 0, 0);

@@ -84,7 +84,7 @@ fn class_names_and_synsets_go_together() {
 }
 
 #[test]
-fn the_words_are_of_the_classes_and_of_the_kinds_above_them() {
+fn the_words_belong_to_the_classes_and_the_kinds_above_them() {
     let lines: Vec<Vec<&str>> = WORDNET.lines().map(|line| line.split('\t').collect()).collect();
     let identifiers: Vec<&str> = lines.iter().map(|fields| fields[0]).collect();
     assert_eq!(identifiers[..1000], synsets());

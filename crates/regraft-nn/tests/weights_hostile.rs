@@ -49,12 +49,12 @@ fn in_bounded_memory(test: &str) {
 }
 
 #[test]
-fn files_that_lie_are_refused_in_bounded_memory() {
+fn files_with_false_claims_are_refused_in_bounded_memory() {
     in_bounded_memory("lies");
 }
 
 #[test]
-fn files_that_chance_has_changed_are_read_or_refused_in_bounded_memory() {
+fn randomly_changed_files_are_read_or_refused_in_bounded_memory() {
     in_bounded_memory("mutations");
 }
 
@@ -175,7 +175,7 @@ fn many_tensors(elements: u32) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "run with limited memory by files_that_lie_are_refused_in_bounded_memory"]
+#[ignore = "run with limited memory by files_with_false_claims_are_refused_in_bounded_memory"]
 fn lies() {
     let scratch = Scratch::new();
     let tensor = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
@@ -349,7 +349,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
 
 #[test]
 #[ignore = "run with limited memory by \
-    files_that_chance_has_changed_are_read_or_refused_in_bounded_memory"]
+    randomly_changed_files_are_read_or_refused_in_bounded_memory"]
 fn mutations() {
     let rounds: usize = std::env::var("REGRAFT_MUTATIONS")
         .map_or(250, |text| text.parse().expect("REGRAFT_MUTATIONS is a number"));

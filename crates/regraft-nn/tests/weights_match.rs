@@ -59,7 +59,7 @@ fn names(matched: &Matched) -> Vec<&str> {
 }
 
 #[test]
-fn prefixes_are_taken_off() {
+fn prefixes_are_removed() {
     let plain = match_to(read_fixture("zip.pth"), &tiny_expected(3)).unwrap();
     assert_eq!(
         (plain.head, plain.prefix_stripped.as_str(), plain.names_translated),
@@ -118,7 +118,7 @@ fn a_head_that_disagrees_with_itself_or_takes_other_features_is_refused() {
 }
 
 #[test]
-fn everything_wrong_in_the_trunk_is_listed_by_name() {
+fn all_differences_in_the_backbone_are_listed_by_name() {
     let file = file_of(&[
         ("conv1.weight", &[2, 3, 3, 3]),
         ("bn1.weight", &[2]),

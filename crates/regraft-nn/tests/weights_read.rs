@@ -219,7 +219,7 @@ fn every_shortened_file_is_an_error_and_never_a_panic() {
 }
 
 #[test]
-fn a_flipped_byte_never_brings_the_program_down() {
+fn a_flipped_byte_never_crashes_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flipped");
     let mut refusals = 0;
@@ -238,7 +238,7 @@ fn a_flipped_byte_never_brings_the_program_down() {
 }
 
 #[test]
-fn lies_about_sizes_are_refused_before_memory_is_taken() {
+fn false_sizes_are_refused_before_memory_is_allocated() {
     refused("huge_header.safetensors", Kind::Damaged, "claims 4611686018427387904 bytes");
     refused("long_header.safetensors", Kind::Damaged, "holds only 2 after it");
     refused("overlap.safetensors", Kind::Damaged, "does not make sense");
@@ -248,7 +248,7 @@ fn lies_about_sizes_are_refused_before_memory_is_taken() {
 }
 
 #[test]
-fn what_cannot_be_represented_is_refused() {
+fn unrepresentable_content_is_refused() {
     refused("foreign_opcode.pth", Kind::Damaged, "0x69");
     refused("sparse.pth", Kind::Unsupported, "sparse");
     refused("float8.safetensors", Kind::Unsupported, "F8_E4M3");
@@ -284,7 +284,7 @@ fn models_of_other_frameworks_are_not_supported_rather_than_damaged() {
 }
 
 #[test]
-fn strangers_are_named() {
+fn foreign_files_are_recognised() {
     refused("page.pth", Kind::NotWeights, "web page");
     refused("pointer.safetensors", Kind::NotWeights, "git lfs pull");
     refused("empty.pth", Kind::NotWeights, "empty file");

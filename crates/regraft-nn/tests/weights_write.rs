@@ -20,7 +20,7 @@ fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn what_is_written_reads_back() {
+fn written_files_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let tensors = [
@@ -64,7 +64,7 @@ fn half_storage_rounds_matrices_and_keeps_vectors() {
 }
 
 #[test]
-fn the_bytes_depend_on_the_content_alone() {
+fn the_bytes_depend_only_on_the_content() {
     let folder = tempfile::tempdir().unwrap();
     let keys: Vec<(String, String)> =
         (0..20).map(|number| (format!("key {number}"), format!("{number}"))).collect();
@@ -124,7 +124,7 @@ fn a_new_file_has_the_permissions_of_any_new_file() {
 }
 
 #[test]
-fn tensors_that_make_no_file_are_refused() {
+fn tensors_that_cannot_make_a_file_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
     let write = |tensors: &[NamedTensor]| {

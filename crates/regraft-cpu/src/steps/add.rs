@@ -1,4 +1,4 @@
-//! An addition that no convolution makes.
+//! An addition that is not part of a convolution's step.
 
 use super::drop::branch_factors;
 use crate::place::Place;
@@ -10,7 +10,7 @@ use regraft_nn::ops::Add;
 /// `branch + residual`.
 pub(crate) struct AddStep {
     operation: Add,
-    /// What the step multiplied each image's branch with; empty without drops.
+    /// The factor of each image's branch; empty without drops.
     keep: Vec<f32>,
 }
 
@@ -31,7 +31,7 @@ impl Compute for AddStep {
         if let Some(training) = run.training {
             branch_factors(drop_rate, stream, run.batch, training, &mut self.keep);
         }
-        // Both may be one map; then it is borrowed once.
+        // If both inputs are the same feature map, it is borrowed once.
         let shared = run.inputs[0] == run.inputs[1];
         let residual = if shared { Place::NOWHERE } else { run.inputs[1].clone() };
         with_element!(run.precision, E => {

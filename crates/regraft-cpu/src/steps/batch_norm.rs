@@ -1,4 +1,4 @@
-//! A batch norm that follows no convolution, or a convolution with bias.
+//! A batch norm that does not follow a convolution, or follows a convolution with bias.
 
 use super::norm_state::NormState;
 use crate::parameter::Parameter;

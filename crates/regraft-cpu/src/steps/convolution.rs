@@ -15,7 +15,7 @@ use regraft_nn::parameters::Role;
 pub(crate) struct ConvolutionStep {
     filter: Filter,
     bias: Option<Parameter>,
-    /// `None` after the parameters changed.
+    /// `None` after the parameters have changed.
     prepared: Option<Prepared>,
 }
 

@@ -1,4 +1,4 @@
-//! A convolution with batch norm, and with the addition and the clamp that follow it if they do.
+//! A convolution with batch norm, and with the addition and the clamp that follow it, if any.
 
 use super::drop::branch_factors;
 use super::filter::{Filter, Prepared};
@@ -18,20 +18,20 @@ use regraft_kernels::packing::MapElement;
 use regraft_nn::ops::{Add, BatchNorm, Convolution};
 use regraft_nn::parameters::Role;
 
-/// What follows a convolution and its batch norm in the same step.
+/// The operations that follow a convolution and its batch norm in the same step.
 pub(crate) struct Tail {
     /// The addition, whose branch this is.
     pub add: Option<Add>,
-    /// The activation, which is last.
+    /// The activation, which comes last.
     pub activation: Activation,
 }
 
-/// From what the backward pass tells where the activation was constant.
+/// The source from which the backward pass knows where the activation was constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MaskSource {
     /// There is no activation.
     None,
-    /// The output before batch norm, which the backward pass reads anyway.
+    /// The values before batch norm, which the backward pass reads anyway.
     Convolved,
     /// The output, because something was added to it.
     Output,
@@ -42,16 +42,16 @@ pub(crate) struct ConvolutionNorm {
     filter: Filter,
     norm: NormState,
     tail: Tail,
-    /// Weights and bias with the batch norm folded in; `None` after the parameters changed.
+    /// Weights and bias with the batch norm folded in; `None` after the parameters have changed.
     folded: Option<(Prepared, Vec<f32>)>,
-    /// What the step multiplied each image's branch with; empty without drops.
+    /// The factor of each image's branch; empty without drops.
     keep: Vec<f32>,
 }
 
 /// The buffers of the backward pass up to the convolution.
 struct Places {
     gradient: Place,
-    /// [`Place::NOWHERE`] if the output is not read: its memory may hold something else by then.
+    /// [`Place::NOWHERE`] if the output is not read: its memory may have been reused.
     output: Place,
     convolved: Place,
     residual: Option<(Place, bool)>,
@@ -127,7 +127,7 @@ impl ConvolutionNorm {
         };
         filter.train(tensors, shape, input, convolved, finish);
         norm.finish(pixels, tensors);
-        // Without an output the step that reads this one normalises.
+        // If there is no output, the step that reads this one normalises.
         if output.is_empty() {
             return;
         }
@@ -144,7 +144,7 @@ impl ConvolutionNorm {
         );
     }
 
-    /// Goes back to the gradient of the convolution's output, in place, and gives the residual's.
+    /// Computes the gradient of the convolution's output, in place, and that of the residual.
     fn backward_norm<E: MapElement>(
         &self,
         gradients: &mut Memory,
@@ -188,7 +188,7 @@ impl ConvolutionNorm {
 impl Compute for ConvolutionNorm {
     fn forward(&mut self, run: Forward<'_>) {
         let shape = self.filter.shape(run.batch, run.input_shapes[0], run.output_shape);
-        // Input and residual may be one map; then it is borrowed once.
+        // If input and residual are the same feature map, it is borrowed once.
         let has_residual = run.inputs.len() > 1;
         let shared = has_residual && run.inputs[0] == run.inputs[1];
         let residual_place =

@@ -1,4 +1,4 @@
-//! Random factors of training: which images keep a branch, which values pass dropout.
+//! Random factors in training: which images keep a branch, and which values pass dropout.
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_nn::engine::TrainBatch;
@@ -10,8 +10,8 @@ fn factor(draws: &mut Draws, rate: f32) -> f32 {
     if draws.uniform() < rate { 0.0 } else { 1.0 / (1.0 - rate) }
 }
 
-/// What each image's branch is multiplied with: nothing, or so much more that the mean stays. Empty
-/// if the rate is zero.
+/// The factor of each image's branch: zero, or above one so that the mean stays the same. Empty if
+/// the rate is zero.
 pub(super) fn branch_factors(
     rate: f32,
     stream: u32,
@@ -33,7 +33,7 @@ pub(super) fn branch_factors(
     }
 }
 
-/// What each of the `length` values of each image is multiplied with. Empty if the rate is zero.
+/// The factor of each of the `length` values of each image. Empty if the rate is zero.
 pub(super) fn value_factors(
     rate: f32,
     stream: u32,

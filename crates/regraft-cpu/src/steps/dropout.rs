@@ -1,4 +1,4 @@
-//! Dropout that no linear layer makes.
+//! Dropout that is not part of a linear layer's step.
 
 use super::drop::value_factors;
 use crate::slot::{disjoint, with_element};
@@ -8,7 +8,7 @@ use regraft_nn::ops::Dropout;
 
 pub(crate) struct DropoutStep {
     operation: Dropout,
-    /// What the step multiplied each value with; empty without drops.
+    /// The factor of each value; empty without drops.
     factors: Vec<f32>,
 }
 

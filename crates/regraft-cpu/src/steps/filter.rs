@@ -1,4 +1,4 @@
-//! The weights of a convolution, and which kernels run it.
+//! The weights of a convolution, and the choice of kernels.
 
 use crate::parameter::{Layout, Parameter};
 use crate::step::Reading;
@@ -11,7 +11,7 @@ use regraft_kernels::packing::{MapElement, PackedWeights};
 use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Convolution, Padding};
 
-/// The sizes of a window that slides over a map.
+/// The sizes of a window that slides over a feature map.
 pub(super) fn window_shape(
     batch: usize,
     input: MapShape,
@@ -42,11 +42,11 @@ pub(super) fn window_shape(
 pub(super) struct Filter {
     pub operation: Convolution,
     pub weight: Parameter,
-    /// The weights packed for the training forward pass.
+    /// Weights packed for the training forward pass.
     packed: PackedWeights,
 }
 
-/// Weights as the forward kernels take them.
+/// Weights in the forward kernels' form.
 #[derive(Default)]
 pub(super) struct Prepared {
     /// For [`depthwise::forward`]; empty if `packed` is used.
@@ -59,15 +59,15 @@ impl Filter {
         Self { operation, weight: Parameter::default(), packed: PackedWeights::default() }
     }
 
-    /// The order of the weights' elements. Depthwise kernels of other sides run as grouped
-    /// convolutions and read those' order.
+    /// The order of the weights' elements. Depthwise convolutions with other kernel sizes run as
+    /// grouped convolutions, and use their order.
     pub fn layout(&self) -> Layout {
         let handled =
             self.operation.is_depthwise() && depthwise::KERNELS.contains(&self.operation.kernel);
         if handled { Layout::Depthwise } else { Layout::ChannelsLast }
     }
 
-    /// How the convolution takes what its input's batch norm has not normalised.
+    /// How the convolution reads values that the batch norm of its input has not normalised.
     pub fn reading(&self) -> Reading {
         let Convolution { kernel, stride, padding, groups, .. } = self.operation;
         let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
@@ -87,8 +87,8 @@ impl Filter {
         ConvolutionShape { groups, ..window_shape(batch, input, output, kernel, stride, padding) }
     }
 
-    /// The weights with each output channel's multiplied by its `scale`, as the forward kernels
-    /// take them.
+    /// The weights in the forward kernels' form, with those of each output channel multiplied by
+    /// its `scale`.
     pub fn prepare<E: MapElement>(
         &self,
         tensors: &Tensors,
@@ -117,7 +117,7 @@ impl Filter {
         prepared
     }
 
-    /// The convolution with prepared weights.
+    /// Convolves with prepared weights.
     pub fn infer<E: MapElement>(
         shape: &ConvolutionShape,
         prepared: &Prepared,
@@ -132,7 +132,7 @@ impl Filter {
         }
     }
 
-    /// The convolution with weights that changed since the last call.
+    /// Convolves with weights that may have changed since the last call.
     pub fn train<E: MapElement>(
         &mut self,
         tensors: &Tensors,

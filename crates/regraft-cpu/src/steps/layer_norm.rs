@@ -1,4 +1,4 @@
-//! Layer normalisation, of maps and of vectors.
+//! Layer normalisation of feature maps and of vectors.
 
 use crate::parameter::Parameter;
 use crate::place::Place;
@@ -12,7 +12,7 @@ pub(crate) struct LayerNormStep {
     epsilon: f32,
     weight: Parameter,
     bias: Parameter,
-    /// Mean and inverse deviation of each pixel of the step's input.
+    /// Mean and inverse standard deviation of each pixel of the step's input.
     saved: Vec<[f32; 2]>,
 }
 

@@ -1,4 +1,4 @@
-//! A linear layer of vectors, with the dropout before it. On maps it is a 1x1 convolution.
+//! A linear layer on vectors, with the dropout before it. On feature maps it is a 1x1 convolution.
 
 use super::drop::value_factors;
 use crate::parameter::Parameter;
@@ -13,9 +13,10 @@ pub(crate) struct LinearStep {
     dropout: Option<Dropout>,
     weight: Parameter,
     bias: Option<Parameter>,
-    /// In place of a bias and its gradient if the layer has none: zeros, and what nobody reads.
+    /// Instead of a bias and its gradient if the layer has none: zeros, and values that are not
+    /// read.
     no_bias: [Vec<f32>; 2],
-    /// What the step multiplied each input with, `[N, inputs]`; empty without dropout.
+    /// The factor of each input, `[N, inputs]`; empty without dropout.
     mask: Vec<f32>,
     /// The step's input after dropout.
     dropped: Vec<f32>,
@@ -88,7 +89,7 @@ impl Compute for LinearStep {
                 if mask.is_empty() {
                     return linear::backward_input(gradient, weight, *inputs, target, accumulate);
                 }
-                // Only the gradient that comes through here is masked, not what is there already.
+                // Only the gradient from this layer is masked, not the existing one.
                 let earlier = accumulate.then(|| target.to_vec());
                 linear::backward_input(gradient, weight, *inputs, target, false);
                 target.iter_mut().zip(&*mask).for_each(|(value, factor)| *value *= factor);

@@ -10,7 +10,7 @@ use regraft_nn::ops::MaxPool;
 
 pub(crate) struct MaxPoolStep {
     operation: MaxPool,
-    /// Where in its image the step found each maximum.
+    /// The position of each maximum in its image.
     places: Vec<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Multiplication of a map by a vector for each image.
+//! Multiplication of a feature map by a vector for each image.
 
 use crate::slot::{disjoint, with_element};
 use crate::step::{Backward, Compute, Facts, Forward};

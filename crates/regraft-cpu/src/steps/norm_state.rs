@@ -1,4 +1,4 @@
-//! What a batch norm keeps: its tensors, and what a training pass makes of its statistics.
+//! The state of a batch norm: its tensors, and the statistics of a training pass.
 
 use crate::parameter::Parameter;
 use crate::tensors::{Memory, Tensors};
@@ -13,12 +13,12 @@ pub(super) struct NormState {
     pub bias: Parameter,
     running_mean: Parameter,
     running_variance: Parameter,
-    /// Statistics that the training pass normalises with.
+    /// Statistics that the training pass uses.
     pub statistics: Statistics,
     /// Whether they are the batch's own, so that gradients flow through them.
     pub normalizes_batch: bool,
     pub inverse_deviation: Vec<f32>,
-    /// Weight x inverse deviation.
+    /// Weight x inverse standard deviation.
     pub scale: Vec<f32>,
     /// Bias - mean x scale.
     pub shift: Vec<f32>,
@@ -63,18 +63,18 @@ impl NormState {
         (scale, shift)
     }
 
-    /// Decides what a training pass over this many pixels normalises with; to be called before
-    /// statistics are taken.
+    /// Decides which statistics a training pass over this many pixels uses; must be called before
+    /// the statistics are computed.
     ///
-    /// One value has no variance: PyTorch stops there. A last batch of one image must not end a
-    /// training, so the layer then normalises with its running statistics, as in evaluation, and
-    /// leaves them as they are.
+    /// A single value has no variance, and PyTorch stops there. But a last batch of one image must
+    /// not end a training, so in that case the layer uses its running statistics, as in evaluation,
+    /// and does not change them.
     pub fn begin(&mut self, pixels: usize) {
         self.normalizes_batch = pixels > 1 && self.operation.statistics == NormStatistics::Batch;
     }
 
-    /// Moves the running statistics and computes scale and shift, once [`Self::statistics`] are
-    /// those of the batch if they are to be.
+    /// Moves the running statistics and computes scale and shift. If the batch's statistics are
+    /// used, [`Self::statistics`] must have been set.
     pub fn finish(&mut self, pixels: usize, tensors: &mut Tensors) {
         if self.normalizes_batch {
             let momentum = self.operation.momentum;
@@ -96,8 +96,8 @@ impl NormState {
             self.scale_and_shift(tensors, &self.inverse_deviation, &self.statistics.mean);
     }
 
-    /// Turns the gradient of the normalised values into that of the values, in place, given the
-    /// parameters' gradients.
+    /// Turns the gradient of the normalised values into that of the original values, in place,
+    /// given the parameters' gradients.
     pub fn backward_input<E: Element>(&self, gradients: &Memory, input: &[E], gradient: &mut [E]) {
         let Self { statistics, inverse_deviation, scale, weight, bias, .. } = self;
         if self.normalizes_batch {

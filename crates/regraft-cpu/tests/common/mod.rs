@@ -1,7 +1,7 @@
-//! What the tests of networks share: the generator of weights and pictures that
-//! `fixtures/networks.py` of the repository describes, and its reference values.
+//! Helpers for the tests of networks: the generator of weights and images that
+//! `fixtures/networks.py` in the repository describes, and its reference values.
 
-// Every file of tests compiles this module for itself and uses its part of it.
+// Every test file compiles this module separately and uses a part of it.
 #![allow(dead_code)]
 
 pub mod training;
@@ -27,7 +27,7 @@ pub fn graph(architecture: &str) -> Graph {
     architectures::find(architecture).expect("a known architecture").graph()
 }
 
-/// The graph without dropout and drop-connect.
+/// The graph without dropout and stochastic depth.
 pub fn without_drops(mut graph: Graph) -> Graph {
     for node in &mut graph.nodes {
         match &mut node.operation {
@@ -42,12 +42,13 @@ pub fn without_drops(mut graph: Graph) -> Graph {
 /// An engine that holds the generator's weights.
 pub fn engine(graph: Graph, image_size: usize, threads: usize) -> CpuEngine {
     let state = generated_state(&graph);
-    let mut engine = CpuEngine::new(graph, image_size, threads).expect("pictures large enough");
+    let mut engine = CpuEngine::new(graph, image_size, threads).expect("images large enough");
     engine.load_state(&state).expect("every tensor");
     engine
 }
 
-/// The generator's weights: the tensor in place k of the names' order takes the stream of sample k.
+/// The generator's weights: the tensor at index k in the order of names uses the stream of sample
+/// k.
 pub fn generated_state(graph: &Graph) -> State {
     let mut tensors = parameters(graph);
     tensors.sort_by(|first, second| first.name.as_bytes().cmp(second.name.as_bytes()));
@@ -95,8 +96,8 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
     }
 }
 
-/// Whether the batch norm's weight ends a residual branch, as the generator counts it: by its name
-/// alone.
+/// Whether the batch norm's weight ends a residual branch by the generator's rule, which uses only
+/// the name.
 fn ends_residual_branch(architecture: &str, name: &str) -> bool {
     match architecture {
         "efficientnet_lite0" => name.ends_with(".bn3.weight") && !name.ends_with(".0.bn3.weight"),
@@ -106,8 +107,8 @@ fn ends_residual_branch(architecture: &str, name: &str) -> bool {
     }
 }
 
-/// Values drawn as `[picture, channel, row, column]`, changed by `change(u, picture, row)`, as
-/// `[picture, row, column, channel]`.
+/// Values drawn as `[image, channel, row, column]` and changed by `change(u, image, row)`, as
+/// `[image, row, column, channel]`.
 pub fn drawn_pictures(
     sample: u32,
     count: usize,
@@ -125,7 +126,7 @@ pub fn drawn_pictures(
     pictures
 }
 
-/// The generator's pictures of `fixtures/networks.py`.
+/// The generator's images of `fixtures/networks.py`.
 pub fn pictures(count: usize, size: usize) -> Vec<f32> {
     drawn_pictures(1_000_000, count, size, |u, _, _| (2.0 * u - 1.0) * 2.0)
 }
@@ -149,7 +150,7 @@ pub fn number(record: &Value, key: &str) -> f64 {
     record[key].as_f64().unwrap_or_else(|| panic!("{key} is a number"))
 }
 
-/// All numbers of a list, of whatever depth, in order.
+/// All numbers of a nested list, in order.
 pub fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(values) => values.iter().flat_map(numbers).collect(),

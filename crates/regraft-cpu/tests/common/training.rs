@@ -1,4 +1,4 @@
-//! Short trainings as `fixtures/training.py` of the repository describes them.
+//! Short trainings that `fixtures/training.py` in the repository describes.
 
 use super::{drawn_pictures, number, numbers};
 use regraft_base::adam::AdamSettings;
@@ -13,7 +13,7 @@ pub const MEAN: LossSettings = LossSettings {
     reduction: Reduction::Mean,
 };
 
-/// The generator's striped pictures, `[N, H, W, 3]`, and their labels: a class is a width of
+/// The generator's striped images, `[N, H, W, 3]`, and their labels: the class is the width of the
 /// stripes.
 pub fn pictures(count: usize, size: usize, classes: usize) -> (Vec<f32>, Vec<u32>) {
     let images = drawn_pictures(2_000_000, count, size, |u, picture, row| {
@@ -27,7 +27,7 @@ pub fn pictures(count: usize, size: usize, classes: usize) -> (Vec<f32>, Vec<u32
 pub struct Run {
     pub architecture: String,
     pub frozen_through: Option<String>,
-    /// Pictures in each step.
+    /// Number of images in each step.
     pub batches: Vec<usize>,
     pub image_size: usize,
     pub pictures: usize,
@@ -64,7 +64,7 @@ impl Run {
         }
     }
 
-    /// Makes step number `step`, counted from 1, with the pictures `chosen` of `images`.
+    /// Makes step number `step`, counted from 1, with the images `chosen` of `images`.
     pub fn step(
         &self,
         engine: &mut impl Engine,

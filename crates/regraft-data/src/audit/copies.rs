@@ -216,14 +216,14 @@ mod tests {
         let mut paths: Vec<PathBuf> = ["coat", "pullover", "shirt"]
             .iter()
             .flat_map(|class| std::fs::read_dir(sample.join(class)).expect("a class"))
-            .map(|entry| entry.expect("a picture").path())
+            .map(|entry| entry.expect("an image").path())
             .collect();
         paths.sort();
         paths
     }
 
     #[test]
-    fn of_many_alike_tiny_pictures_few_are_compared_and_only_copies_found() {
+    fn of_many_similar_tiny_images_few_are_compared_and_only_copies_are_found() {
         let mut paths = clothes();
         assert_eq!(paths.len(), 180);
         let folder = TempDir::new().expect("a folder");
@@ -232,7 +232,7 @@ mod tests {
             folder.path().join("brighter.png"),
             folder.path().join("exact.png"),
         );
-        let open = |place: usize| image::open(&paths[place]).expect("a picture").to_luma8();
+        let open = |place: usize| image::open(&paths[place]).expect("an image").to_luma8();
         image::imageops::flip_horizontal(&open(7)).save(&mirrored).expect("saved");
         image::imageops::brighten(&open(130), 12).save(&brighter).expect("saved");
         std::fs::copy(&paths[150], &exact).expect("copied");

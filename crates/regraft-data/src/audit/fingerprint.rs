@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirrored_picture_has_the_mirrored_hash() {
+    fn a_mirrored_image_has_the_mirrored_hash() {
         let picture = thumbnail(waves);
         let mut turned = picture.clone();
         turned.grey.chunks_exact_mut(SIDE).for_each(<[u8]>::reverse);

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_of_one_level_and_of_one_pixel_are_taken() {
+    fn images_of_one_level_and_of_one_pixel_are_accepted() {
         let operations = [
             Operation::ShearX(0.99),
             Operation::Rotate(-135.0),

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_may_be_there_once_or_twice_or_not_at_all() {
+    fn the_prefix_may_occur_once_twice_or_never() {
         let block = exif(&[(TAG, 3, 1, [6, 0, 0, 0])], b"");
         assert_eq!(of(&block), TURNED);
         assert_eq!(of(&[PREFIX, &block].concat()), TURNED);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_directory_turns_nothing_but_keeps_what_came_before_the_break() {
+    fn a_broken_directory_rotates_nothing_but_keeps_the_tags_before_the_break() {
         let whole = exif(&[(TAG, 3, 1, [6, 0, 0, 0]), (0x0110, 2, 9, [200, 0, 0, 0])], b"");
         assert_eq!(of(&whole), TURNED);
         assert_eq!(

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_of_ones_are_told_with_their_line() {
+    fn other_numbers_of_ones_are_reported_with_their_line() {
         let classes = vec!["a".to_owned(), "c".to_owned()];
         assert_eq!(read(&[["1", "0", "0"], ["1", "0", "1"]]), Labels::Other { line: 3, classes });
         assert_eq!(read(&[["0", "0", "0"]]), Labels::Other { line: 2, classes: Vec::new() });

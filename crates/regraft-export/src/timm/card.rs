@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_is_of_images_that_chose_nothing_if_there_are_any() {
+    fn the_headline_uses_images_that_chose_nothing_if_there_are_any() {
         let headline =
             |summary: &Summary| headline(summary).map(|(part, images, ..)| (part, images));
         assert_eq!(headline(&summary((5, Some(0.8)), (8, Some(0.75)))), Some(("test set", 8)));

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_the_system_said() {
+    fn a_refusal_repeats_the_systems_message() {
         let refused = |code| Unusable::Permission { code }.to_string();
         assert_eq!(refused(95), "Linux refused the permission for AMX (error 95)");
         assert!(
@@ -189,7 +189,7 @@ mod tests {
     /// A system asked for tiles that its processor does not have refuses.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     #[test]
-    fn the_system_is_asked() {
+    fn the_system_reports_memory() {
         if processor_has() && system_saves() {
             assert_eq!(permit(), Ok(()), "and once more is no mistake");
             assert_eq!(permit(), Ok(()));

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_seen_however_it_is_spelled() {
+    fn a_call_is_found_however_it_is_spelled() {
         let hostile = ScanError::Hostile("posix.system".to_string());
         // GLOBAL whose result is discarded before the real content: a parser that builds values
         // would no longer show it.
