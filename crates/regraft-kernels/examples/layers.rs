@@ -1,15 +1,15 @@
-//! How near each layer's convolution comes to what the processor could do: forward, gradient of the
-//! input, gradient of the weights.
+//! Measures how close each layer's convolution comes to the processor's peak: forward, gradient of
+//! the input, gradient of the weights.
 //!
 //!     cargo run --release -p regraft-kernels --example layers -- resnet18
 //!     cargo run --release -p regraft-kernels --example layers -- efficientnet_lite0 \
 //!         --precision bf16 --batch 32 --threads 2
 //!
-//! Operations are those of the definition, two for each multiply-add. Winograd's algorithm does 16
-//! multiplications where the definition has 36, so its share of the peak may be over 100 %;
-//! depthwise convolutions are bound by memory. The peak is measured, on all threads at once: fused
-//! multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) where the instruction set in
-//! use has them, on values that stay in registers.
+//! Operations are counted by the definition, two for each multiply-add. Winograd's algorithm does
+//! 16 multiplications instead of the definition's 36, so its share of the peak may exceed 100 %;
+//! depthwise convolutions are limited by memory. The peak is measured on all threads at once, on
+//! values that stay in registers: fused multiply-adds, or products of bf16 (of pairs, or of AMX's
+//! tiles) if the instruction set has them.
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::batch_norm::Statistics;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// padding, depthwise)`
 type Layer = (usize, usize, usize, usize, usize, usize, usize, bool);
 
-/// The distinct convolutions of ResNet-18 for pictures of 224 x 224.
+/// The distinct convolutions of ResNet-18 for images of 224 x 224.
 const RESNET18: &[Layer] = &[
     (1, 224, 3, 64, 7, 2, 3, false),
     (4, 56, 64, 64, 3, 1, 1, false),
@@ -43,7 +43,7 @@ const RESNET18: &[Layer] = &[
     (3, 7, 512, 512, 3, 1, 1, false),
 ];
 
-/// Those of EfficientNet-Lite0, whose padding is one-sided at stride 2.
+/// The distinct convolutions of EfficientNet-Lite0, whose padding is one-sided at stride 2.
 const EFFICIENTNET_LITE0: &[Layer] = &[
     (1, 224, 3, 32, 3, 2, 0, false),
     (1, 112, 32, 32, 3, 1, 1, true),
@@ -208,7 +208,7 @@ fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {
     }
 }
 
-/// Seconds of a forward pass as in training, of the input's gradient and of the weights' gradient.
+/// Seconds of a forward pass in training, of the input's gradient and of the weights' gradient.
 fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
     let mut map = |length: usize| -> Vec<E> {
@@ -281,7 +281,7 @@ fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
     ]
 }
 
-/// The least seconds of several calls, the first of which is not counted.
+/// The least seconds of several calls; the first call is not counted.
 fn fastest(mut work: impl FnMut()) -> f64 {
     work();
     let (start, mut least) = (Instant::now(), f64::INFINITY);
@@ -295,19 +295,19 @@ fn fastest(mut work: impl FnMut()) -> f64 {
     least
 }
 
-/// What the processor does at most, with operands in registers.
+/// The processor's peak, with operands in registers.
 mod peak {
     use super::{Duration, Instant, InstructionSet, black_box};
 
     /// Rounds of independent multiply-adds in a burst: about a millisecond, so that other work on
-    /// the machine does not touch every one.
+    /// the machine does not disturb every burst.
     const ROUNDS: usize = 200_000;
-    /// Independent sums, enough to hide the latency of each. They begin with values that the
-    /// compiler cannot know to be equal.
+    /// Number of independent sums, enough to hide the latency of each. They begin with values that
+    /// the compiler cannot know to be equal.
     const SUMS: usize = 16;
 
-    /// Of all threads of the current pool, at work at once, in 10^9 operations a second: the sum of
-    /// what each reaches in its best burst.
+    /// The peak of all threads of the current pool at once, in 10^9 operations a second: the sum of
+    /// each thread's best burst.
     pub fn gigaflops(set: InstructionSet, bf16: bool) -> f64 {
         let best = |_: rayon::BroadcastContext<'_>| {
             let (start, mut best) = (Instant::now(), 0.0f64);
@@ -321,7 +321,7 @@ mod peak {
         rayon::broadcast(best).iter().sum()
     }
 
-    /// Does so many rounds and returns the number of operations.
+    /// Does this many rounds and returns the number of operations.
     fn work(set: InstructionSet, bf16: bool, rounds: usize) -> usize {
         #[cfg(target_arch = "x86_64")]
         {

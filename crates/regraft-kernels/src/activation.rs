@@ -1,4 +1,4 @@
-//! Activation functions, and what is done to a layer's output right after it is computed.
+//! Activation functions, and the operations that follow a layer's output directly.
 
 use crate::element::Element;
 use crate::isa::for_each_isa;
@@ -6,7 +6,7 @@ use crate::isa::for_each_isa;
 /// An elementwise activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The value as it is.
+    /// The value itself.
     Identity,
     /// `max(x, 0)`.
     Relu,
@@ -15,8 +15,8 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The least and greatest value that passes; outside, the function is constant and its gradient
-    /// zero.
+    /// The least and greatest value that passes; beyond them the function is constant and its
+    /// gradient zero.
     #[must_use]
     pub fn bounds(self) -> (f32, f32) {
         match self {
@@ -26,7 +26,7 @@ impl Activation {
         }
     }
 
-    /// The function's value. NaN stays NaN, so that a diverged training shows.
+    /// The function's value. NaN stays NaN, so that a diverged training is noticed.
     #[inline(always)]
     #[must_use]
     pub fn apply(self, value: f32) -> f32 {
@@ -42,24 +42,24 @@ pub(crate) fn clamp(value: f32, low: f32, high: f32) -> f32 {
     if value > high { high } else { value }
 }
 
-/// What is done to a linear operation's output while it is still in the cache: `activation(output +
+/// Operations on a linear operation's output while it is still in the cache: `activation(output +
 /// bias + residual)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, E = f32> {
-    /// One value a channel.
+    /// One value for each channel.
     pub bias: Option<&'a [f32]>,
-    /// A map of the output's shape.
+    /// A feature map with the output's shape.
     pub residual: Option<&'a [E]>,
     /// Applied last.
     pub activation: Activation,
 }
 
 impl<E: Element> Epilogue<'_, E> {
-    /// Nothing is done.
+    /// No operation.
     pub const NONE: Self = Self { bias: None, residual: None, activation: Activation::Identity };
 
-    /// Applies to the sums `rows`, whole pixels of `channels` that begin `offset` elements into the
-    /// output.
+    /// Applies the operations to the sums `rows`, whole pixels of `channels` that begin `offset`
+    /// elements into the output.
     pub(crate) fn apply(&self, rows: &mut [f32], offset: usize, channels: usize) {
         let residual = self.residual.map(|residual| &residual[offset..offset + rows.len()]);
         let (low, high) = self.activation.bounds();

@@ -1,5 +1,5 @@
-//! Batch normalisation of maps `[pixels, C]` over their pixels, as PyTorch's `BatchNorm2d` computes
-//! it in training.
+//! Batch normalisation of feature maps `[pixels, C]` over their pixels, as in PyTorch's
+//! `BatchNorm2d` in training.
 
 use crate::activation::{Activation, add_slices, clamp, pass_between};
 use crate::element::{Element, with_values};
@@ -7,10 +7,10 @@ use crate::input::normalize_rows;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
-/// Pixels that one task of an elementwise kernel takes.
+/// Number of pixels in a task of an elementwise kernel.
 const PIXELS_PER_BLOCK: usize = 128;
 
-/// The statistics of a batch, one value a channel.
+/// The statistics of a batch, one value for each channel.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
     /// Mean over the pixels.
@@ -21,15 +21,15 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Room for the [`block_statistics`] of so many blocks, `[blocks, 2 x channels]`.
+    /// Memory for the [`block_statistics`] of `blocks` blocks, `[blocks, 2 x channels]`.
     pub(crate) fn partial(&mut self, blocks: usize, channels: usize) -> &mut [f32] {
         self.partial.resize(blocks * 2 * channels, 0.0);
         &mut self.partial
     }
 
-    /// Puts the blocks' statistics together, given the pixels of each. A block's mean and squared
-    /// deviations are exact to f32 rounding; blocks are combined in f64 and in order (Chan, Golub
-    /// and LeVeque 1979), so neither a large mean nor the thread count matters.
+    /// Combines the blocks' statistics, given the number of pixels of each. A block's mean and
+    /// squared deviations are exact to f32 rounding; blocks are combined in f64 and in order (Chan,
+    /// Golub and LeVeque 1979), so neither a large mean nor the number of threads matters.
     pub(crate) fn combine(&mut self, blocks: &[usize], channels: usize) {
         let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
         let mut pixels = 0;
@@ -50,8 +50,8 @@ impl Statistics {
         self.variance = squares.iter().map(|&squares| (squares / pixels as f64) as f32).collect();
     }
 
-    /// Moves running statistics towards these by `momentum` (PyTorch's sense). The running variance
-    /// takes the unbiased variance.
+    /// Moves running statistics towards these by `momentum` (in PyTorch's sense). The running
+    /// variance moves towards the unbiased variance.
     pub fn update_running(
         &self,
         pixels: usize,
@@ -91,7 +91,8 @@ fn block_statistics_body<const FUSED: bool>(map: &[f32], partial: &mut [f32]) {
     }
 }
 
-/// The statistics of a map of whole pixels that no convolution has just computed.
+/// The statistics of a feature map of whole pixels, if no convolution has computed them along with
+/// it.
 pub fn map_statistics<E: Element>(map: &[E], channels: usize, statistics: &mut Statistics) {
     let block = PIXELS_PER_BLOCK * channels;
     let pixels: Vec<usize> = map.chunks(block).map(|block| block.len() / channels).collect();
@@ -112,9 +113,9 @@ pub fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
 
 /// `output = activation(scale * input + shift + residual)`, channel by channel.
 ///
-/// `scale` is weight x inverse deviation, `shift` is bias - mean x scale. `keep` holds, for each
-/// picture, what the normalised value is multiplied with before the residual is added
-/// (drop-connect); its pictures have `pixels_per_image` pixels.
+/// `scale` is weight x inverse standard deviation, and `shift` is bias - mean x scale. `keep` has a
+/// factor for each image, by which the normalised value is multiplied before the residual is added
+/// (stochastic depth); an image has `pixels_per_image` pixels.
 pub fn normalize<E: Element>(
     input: &[E],
     scale: &[f32],
@@ -173,47 +174,48 @@ fn normalize_image_with_body<const FUSED: bool, E: Element>(
     }
 }
 
-/// What tells where a layer's activation was constant, so that no gradient passes.
+/// The source from which it is known where a layer's activation was constant, so that no gradient
+/// passes.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a, E = f32> {
-    /// There is no activation: all passes.
+    /// There is no activation: the whole gradient passes.
     None,
     /// The layer's output, and its activation.
     Output(&'a [E], Activation),
-    /// What [`normalize`] makes of the batch norm's input without residual and branch: the output
-    /// need not be kept.
+    /// The batch norm's input, from which [`normalize`] without residual and branch gives the
+    /// output, which therefore need not be kept.
     Input {
-        /// As [`normalize`] had it.
+        /// The same as for [`normalize`].
         scale: &'a [f32],
-        /// As [`normalize`] had it.
+        /// The same as for [`normalize`].
         shift: &'a [f32],
         /// The layer's activation.
         activation: Activation,
     },
 }
 
-/// What lies between the gradient of a layer's output and that of its batch norm's output.
+/// The operations between the gradient of a layer's output and that of its batch norm's output.
 #[derive(Debug)]
 pub struct BackwardPrologue<'a, E = f32> {
-    /// The way back through the activation.
+    /// The backward pass of the activation.
     pub mask: Mask<'a, E>,
     /// The residual input's gradient, and whether the layer's is added to it (or replaces it).
     pub residual: Option<(&'a mut [E], bool)>,
-    /// For each picture, what its branch was multiplied with (drop-connect).
+    /// For each image, the factor of its branch (stochastic depth).
     pub keep: Option<&'a [f32]>,
 }
 
-/// Pixels of a block that the backward pass works on: its three maps together take less than half
-/// of a second-level cache.
+/// Pixels of a block of the backward pass: its three feature maps together take less than half of a
+/// second-level cache.
 fn backward_pixels(channels: usize) -> usize {
     (32_768 / channels).clamp(8, 256)
 }
 
-/// Goes back through activation, residual and drop-connect, in place, and computes the batch norm's
-/// parameter gradients of the result, each `[C]`: all while a block is in the cache.
+/// Goes back through activation, residual and stochastic depth, in place, and computes the batch
+/// norm's parameter gradients of the result, each `[C]`, while a block is in the cache.
 ///
 /// `weight_gradient = sum gradient x normalised`, `bias_gradient = sum gradient`, over the pixels,
-/// in blocks added in order.
+/// in blocks that are added in order.
 pub fn backward<E: Element>(
     prologue: BackwardPrologue<'_, E>,
     input: &[E],
@@ -337,8 +339,8 @@ for_each_isa! {
             high: f32, sums: &mut [f32]
     ) => block_sums_between_body
 }
-/// [`block_sums`] of the gradient that passes where the normalised input, rounded as the layer's
-/// output was, lies between the bounds.
+/// [`block_sums`] of the gradient that passes if the normalised input, rounded like the layer's
+/// output, lies between the bounds.
 #[inline(always)]
 fn block_sums_between_body<const FUSED: bool, E: Element>(
     input: &[E],
@@ -371,7 +373,8 @@ fn block_sums_between_body<const FUSED: bool, E: Element>(
 
 /// Turns the gradient of the normalised output into that of the input, in place.
 ///
-/// `scale` is weight x inverse deviation; the parameters' gradients are those of [`backward`].
+/// `scale` is weight x inverse standard deviation; the parameters' gradients are those of
+/// [`backward`].
 pub fn backward_input<E: Element>(
     input: &[E],
     gradient: &mut [E],
@@ -427,7 +430,7 @@ fn combine_body<const FUSED: bool, E: Element>(
     }
 }
 
-/// As [`backward_input`], for statistics that do not depend on the input: the gradient is only
+/// Like [`backward_input`], for statistics that do not depend on the input: the gradient is only
 /// scaled.
 pub fn backward_input_of_constants<E: Element>(gradient: &mut [E], scale: &[f32]) {
     gradient

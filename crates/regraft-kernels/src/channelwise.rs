@@ -1,19 +1,19 @@
-//! Products of a map `[N, pixels, C]` with a vector of its channels: one for each image, as
-//! squeeze-and-excitation has, or one for all, as layer scale has.
+//! Products of a feature map `[N, pixels, C]` with a vector of its channels: one for each image, as
+//! in squeeze-and-excitation, or one for all, as in layer scale.
 
 use crate::element::{Element, with_sums, with_values};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
-/// Values that one task takes, rounded up to whole pixels.
+/// Number of values in a task, rounded up to whole pixels.
 const PER_TASK: usize = 1 << 13;
 
 fn block_length(channels: usize) -> usize {
     PER_TASK.div_ceil(channels) * channels
 }
 
-/// `output = map * vectors[image]`, `vectors` being `[N, C]`. If `accumulate`, it is added to what
-/// `output` held: then this is the gradient of a map.
+/// `output = map * vectors[image]`, where `vectors` is `[N, C]`. If `accumulate`, the product is
+/// added to `output`, which computes the gradient of a feature map.
 pub fn multiply<E: Element>(
     map: &[E],
     vectors: &[E],

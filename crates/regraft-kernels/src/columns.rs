@@ -1,4 +1,4 @@
-//! The patches that a convolution reads, laid out as rows of a matrix ("im2col"), and the way back
+//! The patches that a convolution reads, as rows of a matrix ("im2col"), and the reverse
 //! ("col2im").
 
 use crate::activation::add_slices;
@@ -6,7 +6,7 @@ use crate::element::{CopyFrom, Element};
 use crate::shape::ConvolutionShape;
 use std::ops::Range;
 
-/// An output pixel, from whose place follows where its patch lies in the input.
+/// The position of an output pixel, which determines that of its patch in the input.
 struct Window<'a> {
     shape: &'a ConvolutionShape,
     image: usize,
@@ -15,7 +15,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// That of an output pixel, counted over the whole batch.
+    /// The position of an output pixel with this index in the batch.
     fn at(shape: &'a ConvolutionShape, output_pixel: usize) -> Self {
         let rows = output_pixel / shape.out_width;
         Self {
@@ -26,8 +26,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Goes on to the next output pixel. (Dividing for each would take longer than copying a small
-    /// patch.)
+    /// Moves to the next output pixel. (Dividing for each pixel would take longer than copying a
+    /// small patch.)
     #[inline(always)]
     fn advance(&mut self) {
         self.column += 1;
@@ -39,7 +39,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// The kernel's columns that are inside the picture.
+    /// The kernel's columns that are inside the image.
     #[inline(always)]
     fn columns(&self) -> Range<usize> {
         let shape = self.shape;
@@ -51,8 +51,8 @@ impl<'a> Window<'a> {
         start..end
     }
 
-    /// The first pixel (counted over the whole batch) of the input row under a kernel row; `None`
-    /// where that is outside the picture.
+    /// The index in the batch of the first pixel of the input row under a kernel row; `None` if the
+    /// row is outside the image.
     #[inline(always)]
     fn input_row(&self, kernel_row: usize) -> Option<usize> {
         let shape = self.shape;
@@ -62,7 +62,7 @@ impl<'a> Window<'a> {
         Some((self.image * shape.in_height + row) * shape.in_width)
     }
 
-    /// The column of the input under a column of the kernel that is inside the picture.
+    /// The input's column under a column of the kernel that is inside the image.
     #[inline(always)]
     fn input_column(&self, kernel_column: usize) -> usize {
         self.column * self.shape.stride + kernel_column - self.shape.padding_left
@@ -70,8 +70,8 @@ impl<'a> Window<'a> {
 }
 
 /// Writes the patches of the output pixels in `pixels` as rows of `[kernel row, kernel column,
-/// channel]`, of which only the columns in `part` are kept. Outside the picture they are zero.
-/// `group` says which group's channels are read.
+/// channel]`, of which only the columns in `part` are kept. Pixels outside the image are zero.
+/// `group` selects the group whose channels are read.
 pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &[E],
@@ -122,8 +122,8 @@ pub(crate) fn gather<E: Element, O: CopyFrom<E>>(
     }
 }
 
-/// Adds rows of patches, as [`gather`] lays out whole ones, to the gradient of the input picture
-/// `image` that they were read from.
+/// Adds rows of patches, laid out as by [`gather`] for whole patches, to the gradient of the input
+/// image `image`.
 pub(crate) fn scatter_add(
     shape: &ConvolutionShape,
     columns: &[f32],

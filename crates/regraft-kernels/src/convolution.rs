@@ -1,13 +1,13 @@
-//! Dense and grouped convolution on maps of `[N, H, W, C]`: forward, gradient of the input,
+//! Dense and grouped convolution on feature maps of `[N, H, W, C]`: forward, gradient of the input,
 //! gradient of the weights.
 //!
 //! Weights are `[out channel, kernel row, kernel column, in channel of the group]`. Patches of a
 //! block of pixels are gathered into the cache and multiplied there ([`crate::gemm`]); a 1x1
-//! convolution of stride 1 reads its input in place. Every block is cut by the shape alone.
+//! convolution of stride 1 reads its input in place. Only the shape determines the blocks.
 //!
-//! A function that is generic over maps of `E` picks the operands `O` of its products: `E` itself
-//! where the processor multiplies it, else f32. Weights are rounded to `E` either way, so that a
-//! network in bf16 is the same network on every machine.
+//! A function that is generic over feature maps of `E` chooses the operands `O` of its products:
+//! `E` itself if the processor multiplies it, otherwise f32. Weights are rounded to `E` either way,
+//! so that a network in bf16 is the same on every machine.
 
 use crate::columns::{gather, scatter_add};
 use crate::element::{CopyFrom, with_sums};
@@ -23,7 +23,7 @@ use std::ops::Range;
 
 /// `output = convolution(input)`, finished as `finish` says.
 ///
-/// An input that is to be normalised as it is read must be one that [is read in
+/// If the input is to be normalised as it is read, it must [be read in
 /// place](ConvolutionShape::reads_in_place), in one group.
 pub fn forward<'a, E: MapElement>(
     shape: &ConvolutionShape,
@@ -42,7 +42,7 @@ pub fn forward<'a, E: MapElement>(
     }
 }
 
-/// Panics where the input cannot be normalised as it is read.
+/// Panics if the input cannot be normalised as it is read.
 fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
     let as_is = input.normalization.is_none();
     assert!(
@@ -73,7 +73,7 @@ fn forward_with<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     }
 }
 
-/// The sums of the output pixels from `first` on, as many as `sums` holds.
+/// The sums of the output pixels from `first` on, as many as fit into `sums`.
 fn forward_block<E: MapElement, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: Input<'_, E>,
@@ -111,7 +111,7 @@ fn forward_block<E: MapElement, O: Operand + CopyFrom<E>>(
     }
 }
 
-/// The input as operands, where it is its own matrix of patches and they need nothing done to them.
+/// The input as operands, if it is its own matrix of patches and needs no conversion.
 fn in_place<'a, E: MapElement, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &Input<'a, E>,
@@ -131,7 +131,7 @@ fn patches_of<E: MapElement, O: Operand + CopyFrom<E>>(
 ) {
     match &input.normalization {
         None => gather(shape, input.values, group, pixels, part, patches),
-        // A patch is a pixel.
+        // A patch is a single pixel.
         Some(normalization) => {
             let values = &input.values[pixels.start * shape.in_channels + part.start..];
             normalization.apply(part, values, shape.in_channels, patches);
@@ -146,11 +146,11 @@ pub struct GradientScratch {
     partial: Vec<f32>,
 }
 
-/// The gradient of the input from that of the output; where `accumulate`, it is added to what
-/// `input_gradient` held.
+/// The gradient of the input from that of the output; if `accumulate`, it is added to
+/// `input_gradient`.
 ///
-/// At stride 1 this is itself a convolution, with the kernel turned by 180 degrees; at other
-/// strides the patches' gradients are multiplied out and added to the picture.
+/// At stride 1 this is itself a convolution, with the kernel rotated by 180 degrees; at other
+/// strides the patches' gradients are computed and added to the image.
 pub fn backward_input<E: MapElement>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -174,7 +174,7 @@ pub fn backward_input<E: MapElement>(
     }
 }
 
-/// Each output pixel's gradient goes to the patch that it was computed from.
+/// Adds each output pixel's gradient to the patch that it was computed from.
 fn scatter_input<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -227,7 +227,7 @@ fn scatter_input<E: MapElement, O: PackedOperand + CopyFrom<E>>(
     );
 }
 
-/// Lends values as operands: themselves where they are, else a copy.
+/// Lends values as operands: the values themselves if they have that type, otherwise a copy.
 fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(
     values: &[E],
     work: impl FnOnce(&[O]) -> R,
@@ -241,16 +241,16 @@ fn with_operands<E: MapElement, O: Operand + CopyFrom<E>, R>(
     }
 }
 
-/// Columns of the weights' gradient that one task computes.
+/// Columns of the weights' gradient in one task.
 const WEIGHT_COLUMNS_PER_TASK: usize = 160;
 /// Output pixels whose patches a task of [`backward_weights`] holds at a time.
 const WEIGHT_PIXELS_PER_BLOCK: usize = 224;
-/// Where the columns make fewer tasks than this, the batch is cut too, and the parts' sums are
+/// If the columns give fewer tasks than this, the batch is divided too, and the parts' sums are
 /// added in order.
 const WEIGHT_TASKS: usize = 8;
 
 /// The gradient of the weights, in the weights' layout: `weight_gradient = sum over pixels of
-/// output gradient x patch`. The input as for [`forward`].
+/// output gradient x patch`. For the input, see [`forward`].
 pub fn backward_weights<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
@@ -305,8 +305,8 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
         .min(pixels.div_ceil(WEIGHT_PIXELS_PER_BLOCK))
         .max(1);
     let slab_pixels = pixels.div_ceil(slabs);
-    // A task's result is a matrix of its own [group, columns, slab]; they are put together below in
-    // a fixed order.
+    // A task's result is a separate matrix [group, columns, slab]; the results are combined below
+    // in a fixed order.
     let task_length = group_channels * WEIGHT_COLUMNS_PER_TASK.min(depth);
     partial.resize(shape.groups * column_tasks * slabs * task_length, 0.0);
     let columns_of = |task: usize| {

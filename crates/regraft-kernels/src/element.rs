@@ -1,12 +1,12 @@
-//! Elements of maps as kernels read and write them: widened to f32, and rounded.
+//! The elements of feature maps, widened to f32 when read and rounded when written.
 
 use crate::isa::for_each_isa;
 use crate::scratch::with_scratch;
 pub use regraft_base::element::{Bf16, Element};
 
-/// Lends f32 memory for the sums that become `output`: the output itself if that is f32, or else
-/// this thread's scratch memory, rounded into the output afterwards. It holds the output's values
-/// at first if `keeps`, or else anything.
+/// Lends f32 memory for the sums that become `output`: the output itself if it is f32, otherwise
+/// this thread's scratch memory, which is then rounded into the output. At first it holds the
+/// output's values if `keeps`, otherwise arbitrary ones.
 #[inline]
 pub fn with_sums<E: Element, R>(
     output: &mut [E],
@@ -26,7 +26,8 @@ pub fn with_sums<E: Element, R>(
     }
 }
 
-/// Lends the values as f32: themselves if they are, or else a copy in this thread's scratch memory.
+/// Lends the values as f32: the values themselves if they are f32, otherwise a copy in this
+/// thread's scratch memory.
 #[inline]
 pub fn with_values<E: Element, R>(values: &[E], work: impl FnOnce(&[f32]) -> R) -> R {
     match E::as_f32(values) {
@@ -40,10 +41,10 @@ pub fn with_values<E: Element, R>(values: &[E], work: impl FnOnce(&[f32]) -> R) 
 
 /// A type that holds every value of `E` exactly.
 pub trait CopyFrom<E>: Element {
-    /// Copies values as they are.
+    /// Copies values without changing them.
     fn copy_run(from: &[E], to: &mut [Self]);
 
-    /// The values themselves where the types are the same.
+    /// The values themselves, if the types are the same.
     fn in_place(values: &[E]) -> Option<&[Self]>;
 }
 
@@ -72,8 +73,8 @@ impl CopyFrom<Self> for Bf16 {
     }
 }
 
-/// As `copy_from_slice`, which is a call: too slow for the many short runs of a patch of few
-/// channels.
+/// Like `copy_from_slice`, which is a function call: too slow for the many short runs of a patch
+/// with few channels.
 #[inline]
 fn copy_short_run<T: Copy>(from: &[T], to: &mut [T]) {
     const WHOLE: usize = 8;
@@ -85,12 +86,12 @@ fn copy_short_run<T: Copy>(from: &[T], to: &mut [T]) {
     let (pieces, _) = from.as_chunks::<WHOLE>();
     let (targets, _) = to.as_chunks_mut::<WHOLE>();
     targets.iter_mut().zip(pieces).for_each(|(to, from)| *to = *from);
-    // The last piece again, up to the end.
+    // The last piece overlaps the previous one, so that it ends at the end.
     to[length - WHOLE..].copy_from_slice(&from[length - WHOLE..]);
 }
 
 for_each_isa! {
-    /// Copies values from one type to another, rounding where it must.
+    /// Copies values from one type to another, rounding if necessary.
     pub fn copy<From: Element, To: Element>(from: &[From], to: &mut [To]) => copy_body
 }
 #[inline(always)]

@@ -1,10 +1,10 @@
-//! Sums and products of maps, value by value or channel by channel.
+//! Sums and products of feature maps, value by value or channel by channel.
 
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
-/// Values that one task takes.
+/// Number of values in a task.
 const PER_TASK: usize = 1 << 14;
 
 /// `output = left + right`.
@@ -40,7 +40,7 @@ pub fn scaled_sum<E: Element>(
     });
 }
 
-/// Hands a gradient on: `target = factor * source`, added to what `target` held if `accumulate`.
+/// Passes a gradient on: `target = factor * source`, added to `target` if `accumulate`.
 pub fn give<E: Element>(source: &[E], factor: f32, target: &mut [E], accumulate: bool) {
     assert_eq!(source.len(), target.len());
     let tasks = target.par_chunks_mut(PER_TASK).zip(source.par_chunks(PER_TASK));
@@ -53,8 +53,7 @@ pub fn give<E: Element>(source: &[E], factor: f32, target: &mut [E], accumulate:
     });
 }
 
-/// `target = factors * source`, one factor for each value, added to what `target` held if
-/// `accumulate`.
+/// `target = factors * source`, with one factor for each value, added to `target` if `accumulate`.
 pub fn multiply_values<E: Element>(
     source: &[E],
     factors: &[f32],

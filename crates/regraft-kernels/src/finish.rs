@@ -1,35 +1,35 @@
-//! What becomes of a convolution's sums while a block of them is in the cache.
+//! The operations on a convolution's sums while a block of them is in the cache.
 
 use crate::activation::Epilogue;
 use crate::batch_norm::{Statistics, block_statistics};
 use crate::element::{Element, with_sums};
 use rayon::prelude::*;
 
-/// What becomes of a convolution's sums.
+/// The use of a convolution's sums.
 #[derive(Debug)]
 pub enum Finish<'a, E = f32> {
-    /// The output is what the epilogue makes of them.
+    /// The epilogue of the sums is the output.
     Epilogue(Epilogue<'a, E>),
-    /// They are added to what the output held.
+    /// The sums are added to the output.
     Add,
-    /// They are the output, and the statistics of each of its channels are taken.
+    /// The sums are the output, and the statistics of each of its channels are computed.
     Statistics(&'a mut Statistics),
 }
 
 impl<E: Element> Finish<'_, E> {
-    /// They are the output.
+    /// The sums are the output.
     pub const NOTHING: Self = Self::Epilogue(Epilogue::NONE);
 
-    /// They are added to what the output held where `accumulate`, else they are the output.
+    /// If `accumulate`, the sums are added to the output, otherwise they are the output.
     pub(crate) fn added_where(accumulate: bool) -> Self {
         if accumulate { Self::Add } else { Self::NOTHING }
     }
 
-    /// Computes an output of whole pixels of `channels` channels in blocks, which are all of it, in
-    /// order, and are tasks of their own.
+    /// Computes an output of whole pixels of `channels` channels in blocks, which cover it in order
+    /// and are separate tasks.
     ///
-    /// `compute` gets what a block was given to be known by, f32 memory for its sums, and whether
-    /// they are to be added to what is there.
+    /// `compute` receives a block's key, f32 memory for its sums, and whether the sums are to be
+    /// added to the memory.
     pub(crate) fn run<B: Send>(
         self,
         channels: usize,

@@ -1,8 +1,8 @@
-//! Smooth activation functions of maps, with their derivatives.
+//! Smooth activation functions of feature maps, with their derivatives.
 //!
-//! [`crate::activation`] has the clamps, which other kernels apply on the way. These run alone: a
-//! block of values is widened to f32, normalised if the step before left that to be done, and
-//! turned into the function's values or derivatives while it is in the cache.
+//! [`crate::activation`] has the clamps, which other kernels apply along the way. The functions
+//! here run alone: a block of values is widened to f32, normalised if the step before left that to
+//! its reader, and replaced by the function's values or derivatives while it is in the cache.
 
 use crate::activation::clamp;
 use crate::element::{Element, copy, with_sums};
@@ -12,7 +12,7 @@ use crate::scratch::with_scratch;
 use rayon::prelude::*;
 pub use regraft_base::function::Function;
 
-/// Values that one task takes, rounded up to whole pixels.
+/// Number of values in a task, rounded up to whole pixels.
 const PER_TASK: usize = 1 << 13;
 
 /// `output = function(input)`, over pixels of `channels` channels.
@@ -34,8 +34,8 @@ pub fn forward<E: Element>(
     );
 }
 
-/// The gradient of [`forward`]'s input (as it is after the normalisation) from that of its output.
-/// If `accumulate`, it is added to what `input_gradient` held.
+/// The gradient of [`forward`]'s input (after the normalisation) from that of its output. If
+/// `accumulate`, it is added to `input_gradient`.
 pub fn backward<E: Element>(
     function: Function,
     input: Input<'_, E>,
@@ -101,7 +101,7 @@ fn add_products_body<const FUSED: bool, E: Element>(
 }
 
 for_each_isa! {
-    /// Replaces values by the function's.
+    /// Replaces values by the function's values.
     pub fn apply(function: Function, values: &mut [f32]) => apply_body
 }
 #[inline(always)]
@@ -122,7 +122,7 @@ fn apply_body<const FUSED: bool>(function: Function, values: &mut [f32]) {
 }
 
 for_each_isa! {
-    /// Replaces values by the function's derivative there.
+    /// Replaces values by the function's derivatives.
     pub fn derive(function: Function, values: &mut [f32]) => derive_body
 }
 #[inline(always)]
@@ -200,8 +200,8 @@ fn normal_density<const FUSED: bool>(x: f32) -> f32 {
     DENSITY_SCALE * exp::<FUSED>(-0.5 * x * x)
 }
 
-/// The standard normal distribution by Abramowitz and Stegun's formula 26.2.17: off by 7.5e-8 at
-/// most, which is f32's rounding of a value near 1.
+/// The standard normal distribution by Abramowitz and Stegun's formula 26.2.17, with an error of at
+/// most 7.5e-8, which is f32's rounding of a value near 1.
 #[inline(always)]
 fn normal_distribution<const FUSED: bool>(x: f32) -> f32 {
     let t = 1.0 / multiply_add::<FUSED>(0.231_641_9, x.abs(), 1.0);
@@ -215,7 +215,8 @@ fn normal_distribution<const FUSED: bool>(x: f32) -> f32 {
 
 /// The exponential function to about 2 units in the last place, without branches, so that loops
 /// become vectors: `2^n exp(r)` with `|r| <= ln(2) / 2`, and `exp(r)` by its Taylor series up to
-/// the seventh power. Below -87 it is about 1e-38 instead of less, above 88 it stays at `exp(88)`.
+/// the seventh power. Below -87 it is about 1e-38 instead of less, and above 88 it stays at
+/// `exp(88)`.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
     /// Adding and subtracting this rounds to an integer.
@@ -235,7 +236,7 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
     let series = multiply_add::<FUSED>(series, rest, 0.5);
     let series = multiply_add::<FUSED>(series, rest, 1.0);
     let series = multiply_add::<FUSED>(series, rest, 1.0);
-    // The integer's low bits are those of the shifted value; NaN comes through `series`.
+    // The integer's low bits are those of the shifted value; NaN propagates through `series`.
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     series * power
 }

@@ -1,5 +1,5 @@
-//! A batch of images as the first layer reads it: normalised, mixed in pairs, and rounded to what
-//! maps are stored as.
+//! A batch of images as the first layer reads it: normalised, mixed in pairs, and rounded to the
+//! type of the feature maps.
 
 use crate::element::{Element, with_sums};
 use crate::scratch::with_scratch;
@@ -8,18 +8,18 @@ use regraft_base::mix::Mix;
 use regraft_base::normalisation::look_up;
 use std::ops::Range;
 
-/// What a batch holds, `[N, H, W, C]`.
+/// The content of a batch, `[N, H, W, C]`.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
-    /// Numbers as the network takes them.
+    /// Numbers that the network reads directly.
     Values(&'a [f32]),
-    /// Levels of three channels, and what each becomes
+    /// Levels of three channels, and the value for each level
     /// ([`Normalisation::tables`](regraft_base::normalisation::Normalisation::tables)).
     Levels(&'a [u8], &'a [[f32; 256]; 3]),
 }
 
 impl<'a> Content<'a> {
-    /// Its elements.
+    /// Number of its elements.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -28,7 +28,7 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Whether it has none.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -42,7 +42,7 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Writes the elements from `start` on as the network takes them.
+    /// Writes the elements from `start` on in the form that the network reads.
     fn write(self, start: usize, output: &mut [f32]) {
         match self {
             Self::Values(values) => output.copy_from_slice(&values[start..][..output.len()]),
@@ -64,11 +64,11 @@ pub struct ImageSize {
     pub channels: usize,
 }
 
-/// Writes some images of a batch to `output`, each mixed with the one before it as `mix` says, the
-/// batch's first with its last.
+/// Writes some images of a batch to `output`, each mixed with the one before it as `mix` says, and
+/// the batch's first with its last.
 ///
 /// # Panics
-/// If the lengths do not fit together.
+/// If the lengths do not match.
 pub fn load<E: Element>(
     content: Content<'_>,
     images: Range<usize>,

@@ -1,25 +1,25 @@
-//! Maps as layers read them: as they are, or normalised on the way.
+//! Feature maps as layers read them: unchanged, or normalised as they are read.
 
 use crate::activation::{Activation, clamp};
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
 use std::ops::Range;
 
-/// The batch norm and activation of the layer that put a map out, to be applied as the map is read:
-/// then the normalised map need not be in memory.
+/// The batch norm and activation of the layer that computed a feature map, applied as the map is
+/// read, so that the normalised map need not be in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalization<'a> {
-    /// As [`crate::batch_norm::normalize`] takes it.
+    /// See [`crate::batch_norm::normalize`].
     pub scale: &'a [f32],
-    /// As [`crate::batch_norm::normalize`] takes it.
+    /// See [`crate::batch_norm::normalize`].
     pub shift: &'a [f32],
     /// Applied last.
     pub activation: Activation,
 }
 
 impl Normalization<'_> {
-    /// What [`crate::batch_norm::normalize`] makes, without residual and branch, of some
-    /// neighbouring channels of pixels that lie `stride` elements apart. `output` has a row of
+    /// The result of [`crate::batch_norm::normalize`], without residual and branch, for some
+    /// neighbouring channels of pixels that are `stride` elements apart. `output` has a row of
     /// these channels for each pixel.
     pub(crate) fn apply<E: Element, O: Element>(
         &self,
@@ -42,12 +42,12 @@ impl Normalization<'_> {
     }
 }
 
-/// A map that a layer reads.
+/// A feature map that a layer reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a, E> {
     /// Its elements, `[N, H, W, C]`.
     pub values: &'a [E],
-    /// What is done to them first.
+    /// The normalisation that is applied first.
     pub normalization: Option<Normalization<'a>>,
 }
 
@@ -69,8 +69,8 @@ for_each_isa! {
             output: &mut [O]
     ) => normalize_rows_body
 }
-/// The channels of `scale` of pixels that lie `stride` elements apart, rounded to the input's type
-/// whatever the output's is.
+/// Normalises the channels of `scale` of pixels that are `stride` elements apart, and rounds to the
+/// input's type whatever the output's is.
 #[inline(always)]
 fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
     input: &[E],

@@ -1,4 +1,5 @@
-//! Which instruction set the kernels use: asked of the processor at run time, never assumed.
+//! The instruction set of the kernels, which is asked of the processor at run time and never
+//! assumed.
 
 use crate::{amx, processor};
 use std::sync::OnceLock;
@@ -6,16 +7,16 @@ use std::sync::OnceLock;
 /// The environment variable that forces an instruction set, by [`InstructionSet::name`].
 pub const VARIABLE: &str = "REGRAFT_ISA";
 
-/// An instruction set that the kernels are written for, from the least to the most capable.
+/// An instruction set that the kernels support, from the least to the most capable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstructionSet {
-    /// What the compiler's target always has.
+    /// The instructions that the compiler's target always has.
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2,
     /// AVX-512 (F, BW, DQ and VL).
     Avx512,
-    /// AVX-512 with its products of bf16 pairs.
+    /// AVX-512 with products of bf16 pairs.
     Avx512Bf16,
     /// AMX's tiles for products of bf16, and [`Self::Avx512Bf16`] for everything else.
     Amx,
@@ -38,7 +39,7 @@ impl InstructionSet {
         }
     }
 
-    /// Whether this processor, as the operating system lets us use it, has the set.
+    /// Whether this processor has the set and the operating system permits it.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -50,8 +51,8 @@ impl InstructionSet {
         }
     }
 
-    /// Whether the set multiplies bf16 itself. Elsewhere maps in bf16 are widened, and the
-    /// arithmetic is that of f32.
+    /// Whether the set multiplies bf16 directly. Otherwise feature maps in bf16 are widened, and
+    /// the arithmetic is that of f32.
     #[must_use]
     pub fn multiplies_bf16(self) -> bool {
         self >= Self::Avx512Bf16
@@ -64,7 +65,7 @@ impl InstructionSet {
     }
 }
 
-/// A value of [`VARIABLE`] that cannot be honoured.
+/// An invalid or unavailable value of [`VARIABLE`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The value names no instruction set.
@@ -78,9 +79,9 @@ pub enum IsaError {
     Unavailable {
         /// The variable's value.
         value: &'static str,
-        /// What stands against it.
+        /// The reason.
         why: String,
-        /// What would be used without it.
+        /// The set that would be used without it.
         best: &'static str,
     },
 }
@@ -92,10 +93,10 @@ fn all_names() -> String {
         .map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
 }
 
-/// The instruction set to use, given the variable's value: the forced one, or else the best.
+/// The instruction set to use, given the variable's value: the forced one, otherwise the best.
 ///
 /// # Errors
-/// When the value names no set or one that this processor lacks.
+/// If the value names no set, or one that this processor lacks.
 pub fn select(forced: Option<&str>) -> Result<InstructionSet, IsaError> {
     let Some(value) = forced.filter(|value| !value.is_empty()) else {
         return Ok(InstructionSet::best());
@@ -115,11 +116,12 @@ pub fn select(forced: Option<&str>) -> Result<InstructionSet, IsaError> {
     }
 }
 
-/// The instruction set in use in this process, chosen at its first call from [`VARIABLE`] and the
+/// The instruction set of this process, chosen at the first call from [`VARIABLE`] and the
 /// processor.
 ///
 /// # Errors
-/// As [`select`]: a program calls this once before any kernel, and shows the error to its user.
+/// Like [`select`]. A program should call this once before any kernel, and show the error to its
+/// user.
 pub fn in_use() -> Result<InstructionSet, IsaError> {
     static CHOSEN: OnceLock<Result<InstructionSet, IsaError>> = OnceLock::new();
     CHOSEN.get_or_init(|| select(std::env::var(VARIABLE).ok().as_deref())).clone()
@@ -128,16 +130,16 @@ pub fn in_use() -> Result<InstructionSet, IsaError> {
 /// The set for a kernel to run on.
 ///
 /// # Panics
-/// When [`in_use`] is an error that the program did not look at.
+/// If [`in_use`] is an error that the program ignored.
 pub(crate) fn active() -> InstructionSet {
     in_use().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Compiles one generic, inlined body for each instruction set and defines the function that picks
-/// among them.
+/// Compiles one generic, inlined body for each instruction set and defines the function that
+/// selects among them.
 ///
-/// The body's first generic argument says whether fused multiply-add is one instruction there; then
-/// come the function's own types, and a constant after the body's name, such as a kernel's side.
+/// The body's first generic argument says whether fused multiply-add is one instruction; then come
+/// the function's own types and, after the body's name, a constant such as a kernel's side.
 macro_rules! for_each_isa {
     (
         $(#[$meta:meta])*
@@ -159,7 +161,7 @@ macro_rules! for_each_isa {
                 }
                 let set = $crate::isa::active();
                 if set >= $crate::isa::InstructionSet::Avx512 {
-                    // SAFETY: `active` returns a set only where all its features are there, and
+                    // SAFETY: `active` returns a set only if all its features are available, and
                     // these are among them.
                     return unsafe { avx512 $(::<$($element),+>)? ($($argument),*) };
                 }
@@ -174,7 +176,7 @@ macro_rules! for_each_isa {
 }
 pub(crate) use for_each_isa;
 
-/// `a * b + c`, fused where that is one instruction (elsewhere it would be a slow library call).
+/// `a * b + c`, fused if that is one instruction (otherwise it would be a slow library call).
 #[inline(always)]
 pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }

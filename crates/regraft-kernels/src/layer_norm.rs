@@ -1,22 +1,22 @@
-//! Layer normalisation of maps `[pixels, C]` over their channels, as PyTorch's `LayerNorm` (Ba,
-//! Kiros and Hinton 2016).
+//! Layer normalisation of feature maps `[pixels, C]` over their channels, as in PyTorch's
+//! `LayerNorm` (Ba, Kiros and Hinton 2016).
 
 use crate::element::{Element, with_sums, with_values};
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
-/// Values that one task takes, rounded up to whole pixels.
+/// Number of values in a task, rounded up to whole pixels.
 const PER_TASK: usize = 1 << 13;
-/// Sums that a row is added up in side by side, so that loops become vectors.
+/// Number of partial sums of a row, so that loops become vectors.
 const LANES: usize = 16;
 
 fn pixels_per_block(channels: usize) -> usize {
     PER_TASK.div_ceil(channels)
 }
 
-/// `output = weight * (input - mean) / sqrt(variance + epsilon) + bias`, where mean and variance
-/// are those of a pixel's channels. `saved` takes each pixel's mean and `1 / sqrt(variance +
-/// epsilon)` for [`backward`].
+/// `output = weight * (input - mean) / sqrt(variance + epsilon) + bias`, with mean and variance
+/// over a pixel's channels. Each pixel's mean and `1 / sqrt(variance + epsilon)` are stored in
+/// `saved` for [`backward`].
 pub fn forward<E: Element, O: Element>(
     input: &[E],
     weight: &[f32],
@@ -39,8 +39,8 @@ pub fn forward<E: Element, O: Element>(
     });
 }
 
-/// The gradients of weight and bias, and that of the input unless `input_gradient` is `None`; if
-/// the flag beside it is set, that is added to what is there.
+/// The gradients of weight and bias and, unless `input_gradient` is `None`, that of the input; if
+/// its flag is set, that gradient is added to the memory.
 pub fn backward<E: Element, O: Element>(
     input: &[E],
     output_gradient: &[O],
@@ -88,7 +88,7 @@ pub fn backward<E: Element, O: Element>(
     );
 }
 
-/// The sum of `term` over a row's places, in lanes that are added at the end.
+/// The sum of `term` over a row's positions, in lanes that are added at the end.
 #[inline(always)]
 fn row_sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];

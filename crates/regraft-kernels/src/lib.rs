@@ -1,7 +1,7 @@
 //! CPU kernels of Regraft: matrix products, convolution, batch norm, pooling, losses, optimiser
 //! updates, the arithmetic of JPEG.
 
-// Kernels take their sizes and slices one by one: a struct for each call would hide which is
+// Kernels take their sizes and slices one by one: a struct for each call would hide which slice is
 // written.
 #![allow(clippy::too_many_arguments)]
 

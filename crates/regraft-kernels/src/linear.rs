@@ -3,7 +3,7 @@
 use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
 use rayon::prelude::*;
 
-/// Rows of the batch that one task takes.
+/// Rows of the batch in one task.
 const ROWS_PER_TASK: usize = 56;
 
 /// The layer's output, `[N, outputs]`.

@@ -1,13 +1,13 @@
-//! Losses of outputs `[N, outputs]`: softmax cross-entropy as PyTorch's `CrossEntropyLoss`, sigmoid
-//! cross-entropy as its `BCEWithLogitsLoss`, squared error as its `MSELoss`.
+//! Losses of outputs `[N, outputs]`: softmax cross-entropy as in PyTorch's `CrossEntropyLoss`,
+//! sigmoid cross-entropy as in its `BCEWithLogitsLoss`, squared error as in its `MSELoss`.
 
 /// Each row's loss and the gradient of `weight x loss` with respect to the logits.
 ///
-/// `label_smoothing` spreads that share of the target evenly over all classes. `weight` is 1 for
-/// the sum over the batch, 1 / N for the mean.
+/// The share `label_smoothing` of the target is spread evenly over all classes. `weight` is 1 for
+/// the sum over the batch, and 1 / N for the mean.
 ///
 /// # Panics
-/// When a label is no class, or a slice's length does not fit.
+/// If a label is not a class, or a slice's length does not match.
 pub fn cross_entropy(
     logits: &[f32],
     labels: &[u32],
@@ -42,12 +42,12 @@ pub fn cross_entropy(
     }
 }
 
-/// As [`cross_entropy`], with a whole distribution over the classes as each row's target: `targets`
-/// is `[N, classes]`, rows of sum 1. The share `label_smoothing` of every target is spread evenly
-/// over all classes.
+/// Like [`cross_entropy`], with a distribution over the classes as each row's target: `targets` is
+/// `[N, classes]`, rows of sum 1. The share `label_smoothing` of every target is spread evenly over
+/// all classes.
 ///
 /// # Panics
-/// When a slice's length does not fit.
+/// If a slice's length does not match.
 pub fn soft_cross_entropy(
     logits: &[f32],
     targets: &[f32],
@@ -74,7 +74,7 @@ pub fn soft_cross_entropy(
         let mut total = 0.0;
         for ((gradient, &value), &target) in gradient.iter_mut().zip(logits).zip(targets) {
             let target = (1.0 - smoothing) * f64::from(target) + smoothing / classes as f64;
-            // A class that is no part of the target adds nothing, even where its logit is -inf.
+            // If a class is not part of the target, it adds nothing, even if its logit is -inf.
             if target > 0.0 {
                 total += target * (log_sum - f64::from(value));
             }
@@ -84,12 +84,11 @@ pub fn soft_cross_entropy(
     }
 }
 
-/// Each row's mean sigmoid cross-entropy and the gradient of `weight x loss`: for several labels of
-/// one image, each of which is there (1), is not (0), or anything between. `targets` is `[N,
-/// outputs]`.
+/// Each row's mean sigmoid cross-entropy and the gradient of `weight x loss`, for several labels of
+/// one image, each of which is present (1), absent (0), or in between. `targets` is `[N, outputs]`.
 ///
 /// # Panics
-/// If a slice's length does not fit.
+/// If a slice's length does not match.
 pub fn sigmoid_cross_entropy(
     logits: &[f32],
     targets: &[f32],
@@ -99,7 +98,7 @@ pub fn sigmoid_cross_entropy(
     gradient: &mut [f32],
 ) {
     each_output(logits, targets, outputs, weight, losses, gradient, |logit, target| {
-        // ln(1 + exp(-|x|)) neither overflows nor loses what is near zero.
+        // ln(1 + exp(-|x|)) neither overflows nor loses precision near zero.
         let loss = logit.max(0.0) - logit * target + (-logit.abs()).exp().ln_1p();
         (loss, 1.0 / (1.0 + (-logit).exp()) - target)
     });
@@ -108,7 +107,7 @@ pub fn sigmoid_cross_entropy(
 /// Each row's mean squared error and the gradient of `weight x loss`. `targets` is `[N, outputs]`.
 ///
 /// # Panics
-/// If a slice's length does not fit.
+/// If a slice's length does not match.
 pub fn squared_error(
     values: &[f32],
     targets: &[f32],

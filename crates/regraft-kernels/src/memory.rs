@@ -1,9 +1,9 @@
-//! Memory of whole cache lines, seen as elements of either type: vectors and tiles that begin at a
-//! line load fastest.
+//! Memory of whole cache lines, viewed as elements of either type: vectors and tiles that begin at
+//! a line load fastest.
 
 use regraft_base::element::Element;
 
-/// 64 bytes that begin at a multiple of 64.
+/// 64 bytes, aligned to 64.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct CacheLine([u8; 64]);
@@ -22,7 +22,7 @@ pub const fn lines_for<E: Element>(count: usize) -> usize {
 /// The first `count` elements in `lines`.
 ///
 /// # Panics
-/// When the lines hold fewer.
+/// If the lines hold fewer.
 #[must_use]
 pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
     assert!(
@@ -30,16 +30,16 @@ pub fn elements<E: Element>(lines: &[CacheLine], count: usize) -> &[E] {
         "{count} elements do not fit into {} lines",
         lines.len()
     );
-    // SAFETY: the lines hold so many elements (asserted), begin at a multiple of any element's
-    // size, and hold initialised bytes, of which every pattern is a value of the two types that
+    // SAFETY: the lines hold that many elements (asserted), begin at a multiple of any element's
+    // size, and hold initialised bytes; every bit pattern is a valid value of the two types that
     // have the trait, which is sealed.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<E>(), count) }
 }
 
-/// As [`elements`], to be written.
+/// Like [`elements`], for writing.
 ///
 /// # Panics
-/// When the lines hold fewer.
+/// If the lines hold fewer.
 #[must_use]
 pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [E] {
     assert!(
@@ -47,7 +47,7 @@ pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [
         "{count} elements do not fit into {} lines",
         lines.len()
     );
-    // SAFETY: as in `elements`; the borrow is exclusive, and every element written leaves
+    // SAFETY: as in `elements`; the borrow is exclusive, and every written element leaves
     // initialised bytes.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<E>(), count) }
 }

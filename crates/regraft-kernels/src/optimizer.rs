@@ -1,16 +1,16 @@
-//! The optimisers' updates of one parameter, as PyTorch's `SGD` and `AdamW` compute them, and what
-//! is done to gradients before.
+//! The optimisers' updates of one parameter, as in PyTorch's `SGD` and `AdamW`, and the operations
+//! on gradients before them.
 
 use rayon::prelude::*;
 use regraft_base::adam::AdamSettings;
 
 const ELEMENTS_PER_TASK: usize = 1 << 15;
 
-/// The sum of the squares, in f64: it is finite where every element is, whatever their size. The
-/// order of the additions depends on the length alone.
+/// The sum of the squares, in f64: it is finite if every element is, whatever their size. The order
+/// of the additions depends only on the length.
 #[must_use]
 pub fn sum_of_squares(values: &[f32]) -> f64 {
-    /// Sums side by side, so that the additions do not wait for each other.
+    /// Number of partial sums, so that additions do not wait for each other.
     const LANES: usize = 16;
     let of_task = |values: &[f32]| {
         let mut sums = [0.0_f64; LANES];
@@ -35,7 +35,7 @@ pub fn scale(values: &mut [f32], factor: f32) {
         .for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
 }
 
-/// Adds `addend` to `values`; an empty one is zero.
+/// Adds `addend` to `values`; an empty one counts as zero.
 pub fn add(values: &mut [f32], addend: &[f32]) {
     if addend.is_empty() {
         return;
@@ -47,8 +47,8 @@ pub fn add(values: &mut [f32], addend: &[f32]) {
     });
 }
 
-/// Moves a running average by `share` of its distance to `values`. An element that equals its value
-/// stays to the bit: a sum would make 0 of -0.
+/// Moves a running average by `share` of its distance to `values`. If an element equals its value,
+/// it stays equal to the bit: a sum would turn -0 into 0.
 pub fn average(average: &mut [f32], values: &[f32], share: f32) {
     assert_eq!(average.len(), values.len());
     let tasks = average.par_chunks_mut(ELEMENTS_PER_TASK).zip(values.par_chunks(ELEMENTS_PER_TASK));
@@ -62,7 +62,7 @@ pub fn average(average: &mut [f32], values: &[f32], share: f32) {
 }
 
 /// Stochastic gradient descent with momentum: `gradient += decay * parameter; velocity = momentum *
-/// velocity + gradient; parameter -= rate * velocity`. Without momentum `velocity` may be empty.
+/// velocity + gradient; parameter -= rate * velocity`. Without momentum, `velocity` may be empty.
 pub fn sgd(
     parameter: &mut [f32],
     gradient: &[f32],

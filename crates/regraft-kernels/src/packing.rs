@@ -1,4 +1,4 @@
-//! A convolution's weights as its matrix products read them.
+//! A convolution's weights, packed for its matrix products.
 
 use crate::element::{Bf16, CopyFrom, Element};
 use crate::gemm::{Matrix, Operand, Packed};
@@ -8,12 +8,12 @@ use crate::shape::ConvolutionShape;
 use crate::winograd;
 use rayon::prelude::*;
 
-/// The type of the maps that convolutions multiply.
+/// The type of the feature maps that convolutions multiply.
 pub trait MapElement: Element {
     /// The operands of the products if the processor multiplies this type; otherwise they are f32.
     type Native: PackedOperand + CopyFrom<Self>;
 
-    /// Whether products are those of [`Self::Native`].
+    /// Whether products use [`Self::Native`].
     fn multiplies_natively() -> bool;
 }
 
@@ -33,12 +33,12 @@ impl MapElement for Bf16 {
     }
 }
 
-/// Operands that [`PackedWeights`] has a place for.
+/// Operands that [`PackedWeights`] can hold.
 pub trait PackedOperand: Operand {
     /// The weights packed for these operands.
     fn packing(weights: &PackedWeights) -> &Packing<Self>;
 
-    /// As [`Self::packing`], to be packed anew.
+    /// Like [`Self::packing`], for packing again.
     fn packing_mut(weights: &mut PackedWeights) -> &mut Packing<Self>;
 }
 
@@ -62,8 +62,8 @@ impl PackedOperand for Bf16 {
     }
 }
 
-/// A layer's weights as the forward and backward kernels of convolution read them, packed once for
-/// many calls: for whichever operands the maps' products have.
+/// A layer's weights in the form that the forward and backward kernels of convolution read, packed
+/// once for many calls, for either type of operands.
 #[derive(Clone, Debug, Default)]
 pub struct PackedWeights {
     pub(crate) f32: Packing<f32>,
@@ -75,7 +75,7 @@ pub struct PackedWeights {
 pub enum Packing<O> {
     /// A matrix `[patch, out channels of the group]` for each group.
     Groups(Vec<Packed<O>>),
-    /// Where [`winograd`] handles the shape: a matrix `[in channels, out channels]` for each
+    /// If [`winograd`] supports the shape: a matrix `[in channels, out channels]` for each
     /// frequency.
     Winograd(Vec<Packed<O>>),
 }
@@ -107,7 +107,7 @@ impl<O: Operand> Packing<O> {
         };
     }
 
-    /// Packs what [transposed](ConvolutionShape::transposed) convolutions multiply with.
+    /// Packs the weights for [transposed](ConvolutionShape::transposed) convolutions.
     fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         let mut matrices = self.take();
         let transposed = shape.transposed();
@@ -156,8 +156,8 @@ fn pack_groups<O: Operand>(
 }
 
 impl PackedWeights {
-    /// Packs `weights` for convolutions like `shape` on maps of `E`, of any batch and size, reusing
-    /// memory.
+    /// Packs `weights` for convolutions like `shape` on feature maps of `E`, of any batch and size,
+    /// reusing memory.
     pub fn pack<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
@@ -166,7 +166,7 @@ impl PackedWeights {
         }
     }
 
-    /// As [`Self::pack`], for the convolution that turns the output's gradient into the input's
+    /// Like [`Self::pack`], for the convolution that turns the output's gradient into the input's
     /// ([`ConvolutionShape::transposed`]).
     pub(crate) fn pack_transposed<E: MapElement>(
         &mut self,
@@ -181,14 +181,14 @@ impl PackedWeights {
     }
 }
 
-/// The values as `E` holds them.
+/// The values rounded to `E`.
 pub(crate) fn rounded<E: Element>(values: &[f32]) -> Vec<f32> {
     values.iter().map(|&value| E::from_f32(value).to_f32()).collect()
 }
 
-/// Writes the kernel turned by 180 degrees with input and output channels exchanged.
+/// Writes the kernel rotated by 180 degrees, with input and output channels swapped.
 fn rotate(shape: &ConvolutionShape, weights: &[f32], rotated: &mut [f32]) {
-    /// Input channels that a task takes: a cache line of each filter's tap.
+    /// Input channels in one task: a cache line of each filter's tap.
     const CHANNELS: usize = 16;
     let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let taps = shape.kernel_height * shape.kernel_width;

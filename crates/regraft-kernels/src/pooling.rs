@@ -1,15 +1,15 @@
-//! Max pooling, average pooling and global average pooling of maps `[N, H, W, C]`.
+//! Max pooling, average pooling and global average pooling of feature maps `[N, H, W, C]`.
 
 use crate::element::{Element, with_sums};
 use crate::isa::for_each_isa;
 use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
 
-/// Max pooling; `shape`'s channel counts are equal and its weights unused. Outside the picture
-/// nothing counts.
+/// Max pooling; `shape`'s channel counts are equal and its weights unused. Pixels outside the image
+/// do not count.
 ///
-/// Where `places` is given, it takes for each output the place of its maximum within the picture
-/// (row x width + column), the first in reading order where several are equal, as PyTorch does.
+/// If `places` is given, it receives for each output the position of its maximum in the image (row
+/// x width + column), and the first in reading order if several are equal, as in PyTorch.
 pub fn max_forward<E: Element>(
     shape: &ConvolutionShape,
     input: &[E],
@@ -71,8 +71,8 @@ fn max_row_body<const FUSED: bool, E: Element>(
                 }
                 let place = in_row * shape.in_width + in_column;
                 let values = &input[place * channels..(place + 1) * channels];
-                // Both values are written always, so that the loops have no branches. A NaN wins,
-                // as in PyTorch, so that a diverged training shows.
+                // Both values are always written, so that the loops have no branches. A NaN wins,
+                // as in PyTorch, so that a diverged training is noticed.
                 if let Some(places) = &mut places {
                     let places = &mut places[column * channels..(column + 1) * channels];
                     for ((best, value), chosen) in pixel.iter_mut().zip(values).zip(places) {
@@ -91,7 +91,7 @@ fn max_row_body<const FUSED: bool, E: Element>(
     }
 }
 
-/// The gradient of max pooling's input: each output's gradient goes to its maximum's place.
+/// The gradient of max pooling's input: each output's gradient goes to the position of its maximum.
 pub fn max_backward<E: Element>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -121,7 +121,7 @@ pub fn max_backward<E: Element>(
     });
 }
 
-/// The part of a window's side that lies within the map: from which place to which.
+/// The range of a window's side that lies within the feature map.
 fn inside(
     out: usize,
     stride: usize,
@@ -133,8 +133,9 @@ fn inside(
     start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(length)
 }
 
-/// Average pooling; `shape`'s channel counts are equal and its weights unused. What lies outside
-/// the image does not count, nor is it counted. A window outside altogether gives zero.
+/// Average pooling; `shape`'s channel counts are equal and its weights unused. Pixels outside the
+/// image count neither in the sum nor in the number. If a window is entirely outside, the result is
+/// zero.
 pub fn window_average_forward<E: Element>(shape: &ConvolutionShape, input: &[E], output: &mut [E]) {
     assert_eq!(input.len(), shape.input_length());
     assert_eq!(output.len(), shape.output_length());
@@ -220,7 +221,7 @@ pub fn window_average_backward<E: Element>(
     });
 }
 
-/// Each channel's mean over a picture's pixels: `[N, H, W, C]` to `[N, C]`.
+/// Each channel's mean over an image's pixels: `[N, H, W, C]` to `[N, C]`.
 pub fn average_forward<E: Element, F: Element>(
     input: &[E],
     pixels: usize,

@@ -1,5 +1,5 @@
-//! What the processor has beyond its architecture's baseline, as the operating system lets us use
-//! it.
+//! The processor's features beyond its architecture's baseline, if the operating system permits
+//! their use.
 
 /// AVX2 with fused multiply-add.
 pub(crate) fn has_avx2() -> bool {

@@ -1,4 +1,4 @@
-//! The sizes of convolutions and other windows that slide over a map.
+//! The sizes of convolutions and other windows that slide over a feature map.
 
 use crate::element::Element;
 
@@ -16,21 +16,21 @@ pub struct ConvolutionShape {
     pub kernel_height: usize,
     pub kernel_width: usize,
     pub stride: usize,
-    /// Rows of zeros above the picture; those below follow from `out_height`.
+    /// Rows of zeros above the image; those below follow from `out_height`.
     pub padding_top: usize,
-    /// Columns of zeros left of the picture; those on the right follow from `out_width`.
+    /// Columns of zeros left of the image; those on the right follow from `out_width`.
     pub padding_left: usize,
     pub groups: usize,
 }
 
 impl ConvolutionShape {
-    /// Elements of the input map.
+    /// Elements of the input.
     #[must_use]
     pub fn input_length(&self) -> usize {
         self.batch * self.in_height * self.in_width * self.in_channels
     }
 
-    /// Elements of the output map.
+    /// Elements of the output.
     #[must_use]
     pub fn output_length(&self) -> usize {
         self.output_pixels() * self.out_channels
@@ -51,7 +51,7 @@ impl ConvolutionShape {
         self.kernel_height * self.kernel_width * self.in_channels / self.groups
     }
 
-    /// Whether the input map is its own matrix of patches.
+    /// Whether the input is its own matrix of patches.
     #[must_use]
     pub fn reads_in_place(&self) -> bool {
         // Equal sizes leave no room for padding below or on the right.
@@ -64,8 +64,8 @@ impl ConvolutionShape {
             && same_size
     }
 
-    /// Output pixels in a block: their patches, and their sums where those are not the output
-    /// itself, take about half a mebibyte, so that they stay in the second-level cache.
+    /// Output pixels in a block: their patches, and their sums if these are not the output itself,
+    /// take about half a mebibyte, so that they stay in the second-level cache.
     pub(crate) fn pixels_per_block<E: Element, O: Element>(&self) -> usize {
         let sums = if size_of::<E>() < size_of::<f32>() {
             self.out_channels * size_of::<f32>()
@@ -90,7 +90,7 @@ impl ConvolutionShape {
         }
     }
 
-    /// Panics where a slice's length is not the shape's, or the groups do not divide the channels.
+    /// Panics if a slice's length is not the shape's, or if the groups do not divide the channels.
     pub(crate) fn check(&self, input: usize, weights: usize, output: usize) {
         assert_eq!(input, self.input_length(), "input of {self:?}");
         assert_eq!(weights, self.weight_length(), "weights of {self:?}");

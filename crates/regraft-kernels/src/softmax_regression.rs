@@ -1,8 +1,9 @@
 //! Softmax regression: the cross-entropy of linear logits and its gradient, in one pass over the
 //! examples.
 //!
-//! Logits are computed, used and forgotten a block of examples at a time, so that memory does not
-//! grow with examples times classes: 50,000 examples of 10,000 classes would need 2 GB for them.
+//! Logits are computed, used and discarded for a block of examples at a time, so that memory does
+//! not grow with examples times classes: 50,000 examples of 10,000 classes would need 2 GB for
+//! them.
 
 use crate::gemm::{Left, Matrix, Packed, multiply};
 use crate::isa::{for_each_isa, multiply_add};
@@ -12,16 +13,16 @@ use std::ops::Range;
 /// Examples of a block. The backward product sums over them, and reads their features from the
 /// second-level cache.
 const BLOCK: usize = 512;
-/// Examples that one task of the forward product takes.
+/// Examples in one task of the forward product.
 const ROWS_PER_TASK: usize = 56;
-/// Classes that one task of the backward product takes: a multiple of every tile kernel's rows but
-/// AVX2's half panels.
+/// Classes in one task of the backward product: a multiple of every tile kernel's rows except those
+/// of AVX2's half panels.
 const CLASSES_PER_TASK: usize = 84;
-/// Rows of the gradient from which on its tasks keep all threads busy. With fewer, blocks of
-/// examples are tasks too.
+/// Rows of the gradient that are enough for its tasks to keep all threads busy. If there are fewer,
+/// blocks of examples are tasks too.
 const ENOUGH_CLASSES: usize = 8 * CLASSES_PER_TASK;
-/// Partial gradients that are summed at most. A fixed number, so that the sum does not depend on
-/// the number of threads.
+/// The most partial gradients that are summed. The number is fixed, so that the sum does not depend
+/// on the number of threads.
 const MOST_PARTS: usize = 8;
 
 /// A linear classifier.
@@ -33,7 +34,7 @@ pub struct Classifier<'a> {
     pub bias: &'a [f32],
 }
 
-/// Examples with what each counts.
+/// Examples with their weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// `[N, channels]`.
@@ -42,7 +43,7 @@ pub struct Rows<'a> {
     pub channels: usize,
     /// `[N]`, each below the number of classes.
     pub labels: &'a [u32],
-    /// `[classes]`: what the examples of a class count.
+    /// `[classes]`: the weight of each class's examples.
     pub class_weights: &'a [f32],
 }
 
@@ -53,11 +54,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Sees blocks of rows `[n, classes]`, each with the place of its first example.
+/// Receives blocks of rows `[n, classes]`, each with the index of its first example.
 pub type Watch<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
-/// Whether [`loss_and_gradient`] takes the blocks of examples one after the other, so that they can
-/// be watched.
+/// Whether [`loss_and_gradient`] processes the blocks of examples one after the other, so that they
+/// can be watched.
 #[must_use]
 pub fn can_be_watched(classes: usize) -> bool {
     parts(classes) == 1
@@ -68,13 +69,13 @@ fn parts(classes: usize) -> usize {
 }
 
 /// The weighted sum of the cross-entropies of the examples in `ranges`. Writes its gradient: that
-/// of the weights `[classes, channels]`, then that of the biases. `watch` sees the slopes of the
-/// logits, by which the probabilities are known: a label's is what is left of 1, negative, any
-/// other's the probability, both times the weight of the label.
+/// of the weights `[classes, channels]`, then that of the biases. `watch` receives the derivatives
+/// by the logits, from which the probabilities follow: a label's is its probability minus 1, and
+/// any other's is its probability, both times the weight of the label.
 ///
 /// # Panics
-/// When lengths do not fit together or a label is no class, or something watches although
-/// [`can_be_watched`] says no.
+/// If lengths do not match or a label is not a class, or if `watch` is given although
+/// [`can_be_watched`] is false.
 pub fn loss_and_gradient(
     rows: &Rows<'_>,
     ranges: &[Range<usize>],
@@ -143,11 +144,11 @@ pub fn loss_and_gradient(
     sums.into_iter().sum()
 }
 
-/// The probabilities of the examples in `ranges`, handed to `take` a block at a time: the place of
+/// Passes the probabilities of the examples in `ranges` to `take`, a block at a time: the index of
 /// the block's first example, and its rows `[n, classes]`.
 ///
 /// # Panics
-/// When lengths do not fit together.
+/// If lengths do not match.
 pub fn probabilities(
     rows: &Rows<'_>,
     ranges: &[Range<usize>],
@@ -201,8 +202,8 @@ fn linear(
     multiply(Left::rows(features, channels), rows, packed, logits, bias.len(), true);
 }
 
-/// Adds what a block's slopes `[n, classes]` make of the gradient. Each task has its classes to
-/// itself. The features are packed once for all of them: as they lie, each would be on a page of
+/// Adds the contribution of a block's derivatives `[n, classes]` to the gradient. Each task has its
+/// own classes. The features are packed once for all tasks: in place, each would be on a page of
 /// its own.
 fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient: &mut [f32]) {
     let (_, channels) = features.shape();
@@ -213,8 +214,8 @@ fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient
         .zip(bias.par_chunks_mut(CLASSES_PER_TASK));
     tasks.enumerate().for_each(|(task, (weight, bias))| {
         let (first, width) = (task * CLASSES_PER_TASK, bias.len());
-        // Side by side: in place, the slopes of one class lie so far apart that each would be on a
-        // page of its own.
+        // Copied side by side: in place, the derivatives of one class are so far apart that each
+        // would be on a page of its own.
         let mut own = vec![0.0; count * width];
         for (own, slopes) in own.chunks_exact_mut(width).zip(slopes.chunks_exact(classes)) {
             own.copy_from_slice(&slopes[first..first + width]);
@@ -226,7 +227,7 @@ fn add_gradient(features: &Packed<f32>, slopes: &[f32], classes: usize, gradient
 }
 
 for_each_isa! {
-    /// Turns logits into each row's weighted cross-entropy and its slopes by the logits.
+    /// Turns logits into each row's weighted cross-entropy and its derivatives by the logits.
     fn losses_and_slopes(
         logits: &mut [f32], labels: &[u32], class_weights: &[f32], losses: &mut [f32])
             => losses_and_slopes_body
@@ -243,7 +244,7 @@ fn losses_and_slopes_body<const FUSED: bool>(
         let (label, weight) = (label as usize, class_weights[label as usize]);
         let greatest = largest(row);
         let own = row[label] - greatest;
-        // The label's share is added last: what is left of 1 without it is its slope, whose digits
+        // The label's own term is added last: 1 minus the other probabilities keeps the digits that
         // `p - 1` would lose.
         row[label] = f32::NEG_INFINITY;
         let others = exponentials::<FUSED>(row, greatest);
@@ -282,7 +283,8 @@ fn largest(row: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |greatest, &value| greatest.max(value))
 }
 
-/// Replaces each value by `e` to the power of what it is above `greatest`, and returns their sum.
+/// Replaces each value by `e` to the power of its difference from `greatest`, and returns their
+/// sum.
 #[inline(always)]
 fn exponentials<const FUSED: bool>(row: &mut [f32], greatest: f32) -> f64 {
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
@@ -303,12 +305,12 @@ fn exponentials<const FUSED: bool>(row: &mut [f32], greatest: f32) -> f64 {
 
 /// `e` to the power of a number that is not positive, to about one unit in the last place: `x = n
 /// ln 2 + r`, a Taylor polynomial for the small `r`, and `n` in the exponent's bits. Below -86,
-/// near the end of f32, it is as of -86.
+/// near the end of f32's range, the result is that for -86.
 #[inline(always)]
 fn exponential<const FUSED: bool>(x: f32) -> f32 {
-    /// ln 2 in two parts, the first with so few bits that `n` times it is exact (Cody and Waite).
+    /// ln 2 in two parts; the first has so few bits that `n` times it is exact (Cody and Waite).
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
-    /// Adding 1.5 x 2^23 leaves no bits for a fraction: it rounds.
+    /// Adding 1.5 x 2^23 leaves no bits for a fraction, so it rounds.
     const ROUND: f32 = 12_582_912.0;
     let x = if x > -86.0 { x } else { -86.0 };
     let n = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;

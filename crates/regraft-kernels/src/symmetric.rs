@@ -1,27 +1,27 @@
 //! Eigenvectors of a symmetric matrix: Householder's reduction to a tridiagonal matrix and the
 //! implicit QL algorithm (G. H. Golub and C. F. Van Loan, "Matrix Computations", 8.3), in f64.
 //!
-//! The vectors are orthogonal to f64's precision whatever the matrix, so that a change to their
-//! coordinates is a rotation.
+//! The vectors are orthogonal to f64's precision for any matrix, so changing to their coordinates
+//! is a rotation.
 
 use crate::isa::for_each_isa;
 use rayon::prelude::*;
 
-/// Rows of the vectors that one task takes while the reflections are multiplied.
+/// Rows of the vectors in one task of the product of reflections.
 const ROWS_PER_TASK: usize = 16;
 /// Columns of the vectors that one task rotates: those of all rows stay in the second-level cache.
 const COLUMNS_PER_TASK: usize = 64;
-/// Rotations that are collected before the vectors are rotated.
+/// Number of rotations that are collected before the vectors are rotated.
 const BATCH: usize = 1 << 15;
-/// Sweeps for one eigenvalue; more than about three are never needed.
+/// The most sweeps for one eigenvalue; more than about three are never needed.
 const MOST_SWEEPS: usize = 60;
 
 /// Replaces a symmetric matrix `[size, size]` by its eigenvectors, one in each row, and returns the
-/// eigenvalues, the largest first. Computes on the current rayon thread pool; the numbers do not
+/// eigenvalues, the largest first. Computes on the current rayon thread pool; the results do not
 /// depend on its size.
 ///
 /// # Panics
-/// If the length is not that of a square.
+/// If the length is not that of a square matrix.
 pub fn eigenvectors(matrix: &mut [f64], size: usize) -> Vec<f64> {
     assert_eq!(matrix.len(), size * size);
     if size == 0 {
@@ -40,7 +40,7 @@ pub fn eigenvectors(matrix: &mut [f64], size: usize) -> Vec<f64> {
 }
 
 /// Reduces the matrix by reflections `1 - v v'`, and leaves each step's `v` in its row, right of
-/// the diagonal. Returns the tridiagonal matrix: its diagonal, and what is beside it.
+/// the diagonal. Returns the diagonal and the off-diagonal of the tridiagonal matrix.
 fn reduce(matrix: &mut [f64], size: usize) -> (Vec<f64>, Vec<f64>) {
     let (mut diagonal, mut beside) = (vec![0.0; size], vec![0.0; size]);
     for step in 0..size {
@@ -57,10 +57,10 @@ fn reduce(matrix: &mut [f64], size: usize) -> (Vec<f64>, Vec<f64>) {
             continue;
         }
         let length = (first * first + rest_squared).sqrt();
-        // The sign that adds up, so that no digits are lost.
+        // The sign that avoids cancellation.
         let signed = if first > 0.0 { -length } else { length };
         beside[step] = signed;
-        // `v` such that `v' v = 2`.
+        // `v` with `v' v = 2`.
         v[0] = first - signed;
         let scale = (2.0 / (v[0] * v[0] + rest_squared)).sqrt();
         v.iter_mut().for_each(|value| *value *= scale);
@@ -95,7 +95,7 @@ fn product_of_reflections(reduced: &[f64], size: usize) -> Vec<f64> {
         let last = (first + rows.len() / size).min(size) - 1;
         for step in (0..last).rev() {
             let v = &reduced[step * size..][step + 1..size];
-            // Rows up to the step's own are those of the identity still.
+            // Rows before the step's own are still those of the identity.
             for row in rows.chunks_exact_mut(size).skip((step + 1).saturating_sub(first)) {
                 let row = &mut row[step + 1..];
                 let mut product = 0.0;
@@ -110,12 +110,12 @@ fn product_of_reflections(reduced: &[f64], size: usize) -> Vec<f64> {
 /// A rotation of a row and the next: the row, cosine and sine.
 type Rotation = (usize, f64, f64);
 
-/// Turns the tridiagonal matrix into a diagonal one, and the vectors with it.
+/// Diagonalises the tridiagonal matrix, and rotates the vectors with it.
 fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [f64], size: usize) {
     let mut rotations: Vec<Rotation> = Vec::with_capacity(BATCH + size);
     for first in 0..size {
         for _ in 0..MOST_SWEEPS {
-            // Where the matrix falls apart.
+            // The matrix splits here.
             let is_small = |place: usize| {
                 let scale = diagonal[place].abs() + diagonal[place + 1].abs();
                 beside[place].abs() <= f64::EPSILON * scale
@@ -136,7 +136,7 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [f64], si
                 let length = f.hypot(g);
                 beside[place + 1] = length;
                 if length == 0.0 {
-                    // The matrix falls apart within the sweep.
+                    // The matrix splits within the sweep.
                     diagonal[place + 1] -= shift;
                     beside[last] = 0.0;
                     whole = false;
@@ -164,7 +164,7 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [f64], si
     rotate(&rotations, vectors, size);
 }
 
-/// Rotates the rows of the vectors in turn, some of their columns in each task.
+/// Rotates the rows of the vectors in order; each task rotates some of their columns.
 fn rotate(rotations: &[Rotation], vectors: &mut [f64], size: usize) {
     // Each task gets its columns of all rows.
     let mut tasks: Vec<Vec<&mut [f64]>> =

@@ -1,10 +1,10 @@
-//! Products of long vectors and of chosen rows of a matrix, as a solver needs them.
+//! Products of long vectors and of selected rows of a matrix, for a solver.
 
 use crate::isa::{for_each_isa, multiply_add};
 use rayon::prelude::*;
 
 const LANES: usize = 16;
-/// Elements that one task takes.
+/// Number of elements in a task.
 const PER_TASK: usize = 1 << 14;
 /// Elements that are summed in f32 before they are added to a sum in f64.
 const IN_SINGLE: usize = 512;
@@ -12,7 +12,7 @@ const IN_SINGLE: usize = 512;
 /// The scalar product, summed in an order that does not depend on the number of threads.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 #[must_use]
 pub fn dot(left: &[f32], right: &[f32]) -> f64 {
     assert_eq!(left.len(), right.len());
@@ -32,7 +32,7 @@ pub fn dot(left: &[f32], right: &[f32]) -> f64 {
 /// `target += factor x source`.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
     assert_eq!(target.len(), source.len());
     let tasks = target.par_chunks_mut(PER_TASK).zip(source.par_chunks(PER_TASK));
@@ -42,7 +42,7 @@ pub fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
 /// Subtracts the mean row of a matrix from each of its rows.
 ///
 /// # Panics
-/// If the rows are not whole.
+/// If the length is not a multiple of `columns`.
 pub fn subtract_mean_row(matrix: &mut [f32], columns: usize) {
     assert!(columns > 0 && matrix.len().is_multiple_of(columns));
     let rows = matrix.len() / columns;
@@ -60,10 +60,10 @@ pub fn subtract_mean_row(matrix: &mut [f32], columns: usize) {
     });
 }
 
-/// The scalar products of `vector` with chosen rows of a matrix whose rows are as long.
+/// The scalar products of `vector` with selected rows of a matrix, which have the same length.
 ///
 /// # Panics
-/// When a row is not in the matrix.
+/// If a row is not in the matrix.
 pub fn dots_with_rows(matrix: &[f32], rows: &[u32], vector: &[f32], products: &mut [f32]) {
     for (product, &row) in products.iter_mut().zip(rows) {
         let mut sum = 0.0;
@@ -72,10 +72,10 @@ pub fn dots_with_rows(matrix: &[f32], rows: &[u32], vector: &[f32], products: &m
     }
 }
 
-/// Adds chosen rows of a matrix, each by its factor, to a vector as long as its rows.
+/// Adds selected rows of a matrix, each times its factor, to a vector of the same length.
 ///
 /// # Panics
-/// When a row is not in the matrix.
+/// If a row is not in the matrix.
 pub fn add_rows(matrix: &[f32], rows: &[u32], factors: &[f32], vector: &mut [f32]) {
     for (&factor, &row) in factors.iter().zip(rows) {
         add_task(vector, factor, &matrix[row as usize * vector.len()..][..vector.len()]);

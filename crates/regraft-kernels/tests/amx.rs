@@ -1,4 +1,5 @@
-//! Products by AMX's tiles: of all ends that a tile can have, beside memory that nothing may touch.
+//! Tests products by AMX's tiles: all ends that a tile can have, next to memory that nothing may
+//! touch.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod common;
@@ -39,7 +40,7 @@ const SIZES: [(usize, usize, usize); 22] = [
     (5, 0, 4),
 ];
 
-/// Products of bf16 are exact in f32, so only the sums' roundings differ from those of f64.
+/// Products of bf16 are exact in f32, so only the rounding of the sums differs from that of f64.
 fn assert_near(found: &[f32], expected: &[f64], what: &str) {
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let difference = (f64::from(*found) - expected).abs();
@@ -71,7 +72,7 @@ fn products_of_all_sizes_stay_within_their_operands() {
 
 fn check(rows: usize, depth: usize, columns: usize, side: Side) {
     let what = format!("{rows}x{depth}x{columns}, guarded at its {side:?}");
-    // Rows lie further apart than they are long; the last one ends where its values do.
+    // Rows are farther apart than they are long; the last one ends where its values do.
     let (left_stride, stride, result_stride) = (depth + 6, rows + 3, columns + 5);
     let end = |count: usize, stride: usize, length: usize| {
         if count == 0 { 0 } else { (count - 1) * stride + length }
@@ -127,7 +128,7 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
         );
         assert_eq!(same.get(), result.get(), "{what}, transposed");
 
-        // A row's sums do not depend on the rows that are computed with it.
+        // A row's sums do not depend on the other rows of the product.
         for row in 0..rows {
             let mut alone = Guarded::new(&start[row * result_stride..][..columns], side);
             let left = Guarded::new(&left.get()[row * left_stride..][..depth], side);
@@ -148,7 +149,7 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
     }
 }
 
-/// A value that is not a number makes its own row's sums so, or its own column's, and no other.
+/// A NaN affects the sums of its own row or column, and no others.
 #[test]
 fn nan_stays_in_its_row_or_column() {
     on_instruction_sets(&[InstructionSet::Amx], "nan_stays_in_its_row_or_column", || {
@@ -167,7 +168,7 @@ fn nan_stays_in_its_row_or_column() {
             let right = spoil(draw(2, depth * columns), column.map(|column| 44 * columns + column));
             let mut packed = Packed::<Bf16>::default();
             let mut result = vec![f32::NAN; rows * columns];
-            // Leaves no place of the scratch memory that is filled up with zeros a number.
+            // Fills the scratch memory, including the part for padding, with NaN.
             let nothing = vec![Bf16::from_f32(f32::NAN); rows * 63];
             packed.pack(Matrix::Columns { data: &[1.0; 63], stride: 63 }, 63, 1);
             multiply(Left::rows(&nothing, 63), rows, &packed, &mut result, columns, false);
@@ -187,7 +188,7 @@ fn nan_stays_in_its_row_or_column() {
     });
 }
 
-/// What stands against AMX is known, and forcing it says that.
+/// The reason against AMX is known, and forcing AMX reports it.
 #[test]
 fn a_machine_without_amx_says_why() {
     match amx::usable() {

@@ -1,5 +1,5 @@
-//! Batch norm beyond PyTorch's cases: statistics of maps with a large mean, and the way back
-//! through activation, residual and drop-connect, against plain loops in f64.
+//! Batch norm beyond PyTorch's cases: statistics of feature maps with a large mean, and the
+//! backward pass through activation, residual and stochastic depth, against plain loops in f64.
 
 mod common;
 
@@ -9,12 +9,12 @@ use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::element::{Bf16, Element};
 
-/// Of the largest value of a result.
+/// Relative to the largest value of a result.
 const TOLERANCE: f64 = 1e-6;
-/// Sums over many pixels may be small for what they add up.
+/// Sums over many pixels may be small compared with their terms.
 const SUM_TOLERANCE: f64 = 1e-5;
 
-/// How far a map of `E` may be off, whose inputs were rounded before.
+/// The tolerance for a feature map of `E` whose inputs were rounded before.
 fn map_tolerance<E: Element>() -> f64 {
     if E::NAME == Bf16::NAME { 4e-3 } else { TOLERANCE }
 }
@@ -23,7 +23,7 @@ fn map_tolerance<E: Element>() -> f64 {
 fn statistics_are_exact_whatever_the_mean() {
     on_every_instruction_set("statistics_are_exact_whatever_the_mean", || {
         for (pixels, channels) in [(1, 3), (2, 17), (127, 5), (128, 16), (129, 33), (1000, 7)] {
-            // Around 1000 a block's mean is rounded to some 1e-4. (The mean of squares less the
+            // Around 1000 a block's mean is rounded to about 1e-4. (The mean of squares minus the
             // square of the mean, in f32, would be off by a tenth.)
             for (mean, tolerance) in [(0.0, TOLERANCE), (1.0, TOLERANCE), (1000.0, 1e-4)] {
                 let map = draw_as(1, pixels * channels, |u| 2.0 * u - 1.0 + mean);
@@ -55,7 +55,7 @@ fn running_statistics_take_the_unbiased_variance() {
     assert_close("running variance", &variance, &[20.0 * 0.75 + 20.0 / 3.0 * 0.25], TOLERANCE);
 }
 
-/// What [`batch_norm::backward`] leaves, in f64.
+/// The result of [`batch_norm::backward`], in f64.
 struct Expected {
     gradient: Vec<f64>,
     residual: Vec<f64>,
@@ -69,7 +69,7 @@ struct Case {
     channels: usize,
     activation: Activation,
     keep: Option<Vec<f32>>,
-    /// Whether there is a residual, and whether its gradient is added to.
+    /// Whether there is a residual, and whether its gradient is accumulated.
     residual: Option<bool>,
 }
 
@@ -145,7 +145,7 @@ fn check<E: Element>(case: &Case) {
         residual: residual.map(|accumulate| (&mut residual_gradient[..], accumulate)),
         keep: keep.as_deref(),
     };
-    // What the scratch memory held before must not matter.
+    // The earlier content of the scratch memory must not matter.
     let mut partial = vec![f32::NAN; 7];
     batch_norm::backward(
         prologue,
@@ -164,7 +164,7 @@ fn check<E: Element>(case: &Case) {
         )
     };
     assert_close(&what("gradient"), &gradient, &expected.gradient, map_tolerance::<E>());
-    // What drop-connect scales is rounded before it is added up.
+    // Values scaled by stochastic depth are rounded before they are summed.
     let sum_tolerance = if keep.is_some() {
         (3.0 * map_tolerance::<E>()).max(SUM_TOLERANCE)
     } else {
@@ -194,12 +194,12 @@ fn the_mask_of_an_output_that_was_not_kept_is_the_same() {
     });
 }
 
-/// The mask from the input passes what the mask from [`batch_norm::normalize`]'s output passes, to
-/// the bit, and so do the sums.
+/// The mask from the input passes the same gradients as the mask from [`batch_norm::normalize`]'s
+/// output, to the bit, and the sums are equal too.
 fn check_without_output<E: Element>(pixels: usize, channels: usize, activation: Activation) {
     let length = pixels * channels;
     let [input, gradient] = [1, 2].map(|key| to::<E>(&draw(key, length)));
-    // Outputs below, in and above the bounds.
+    // Outputs below, between and above the bounds.
     let (scale, shift) =
         (draw_as(3, channels, |u| 4.0 + 8.0 * u), draw_as(4, channels, |u| 6.0 * u));
     let (mean, inverse) = (draw(5, channels), draw_as(6, channels, |u| 0.5 + u));

@@ -1,4 +1,4 @@
-//! What results may depend on, to the bit: not on the number of threads, and in a forward pass not
+//! Tests that results do not depend, to the bit, on the number of threads nor, in a forward pass,
 //! on the rest of the batch.
 
 mod common;
@@ -13,8 +13,8 @@ use regraft_kernels::optimizer::{adamw, sgd};
 use regraft_kernels::packing::MapElement;
 use regraft_kernels::{batch_norm, linear, pooling};
 
-/// Shapes of several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise of
-/// both kernels and at both strides.
+/// Shapes with several blocks and tasks: dense, in place, strided, by Winograd, grouped, depthwise
+/// with both kernels and both strides.
 fn shapes(batch: usize) -> Vec<ConvolutionShape> {
     vec![
         convolution_shape([batch, 19, 18, 20], 33, [3, 3], 1, [1; 4], 1),
@@ -29,12 +29,12 @@ fn shapes(batch: usize) -> Vec<ConvolutionShape> {
     ]
 }
 
-/// Everything that the kernels compute from a batch of five pictures, with a name for each.
+/// Everything that the kernels compute from a batch of five images, with a name for each result.
 fn everything() -> Vec<(String, Vec<f32>)> {
     [of_maps::<f32>(), of_maps::<Bf16>(), of_parameters()].concat()
 }
 
-/// What is computed of maps of `E`.
+/// The results from feature maps of `E`.
 fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
     let mut keep = |name: String, values: &[f32]| {
@@ -148,7 +148,7 @@ fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     results
 }
 
-/// What is computed of the head and of parameters.
+/// The results from the head and from parameters.
 fn of_parameters() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
     let mut keep = |name: String, values: &[f32]| results.push((name, values.to_vec()));
@@ -260,7 +260,7 @@ fn an_image_gives_the_same_alone_and_in_a_batch() {
     });
 }
 
-/// A training that diverged must show it, not go on with limited values.
+/// A diverged training must show it and not continue with clamped values.
 #[test]
 fn nan_passes_through() {
     on_every_instruction_set("nan_passes_through", || {

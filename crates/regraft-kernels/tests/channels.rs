@@ -1,4 +1,4 @@
-//! Layer norm, products with a vector of channels, sums, and statistics of a map, on every
+//! Layer norm, products with a vector of channels, sums, and statistics of a feature map, on every
 //! instruction set against plain loops in f64; the gradients of those loops against finite
 //! differences.
 
@@ -21,7 +21,7 @@ const SIZES: [(usize, usize, usize); 6] =
     [(1, 1, 3), (2, 3, 16), (3, 5, 33), (2, 1000, 7), (1, 90, 768), (2, 49, 96)];
 const EPSILON: f64 = 1e-6;
 
-/// `[pixels, C]` normalised.
+/// Normalised `[pixels, C]`.
 fn layer_norm_reference(input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
     let channels = weight.len();
     let normalize = |pixel: &[f64]| -> Vec<f64> {
@@ -68,7 +68,7 @@ fn layer_norm_gradients(input: &[f64], weight: &[f64], gradient: &[f64]) -> [Vec
     [of_input, of_weight, of_bias]
 }
 
-/// The plain gradient of layer norm is the slope of the plain layer norm.
+/// The plain gradient of layer norm is the derivative of the plain layer norm.
 #[test]
 fn plain_gradients_of_layer_norm_are_finite_differences() {
     let (pixels, channels) = (3, 7);
@@ -152,7 +152,7 @@ fn layer_norm_is_that_of_plain_loops() {
     });
 }
 
-/// What a product's gradients are follows from its being linear in each factor.
+/// A product is linear in each factor, which determines its gradients.
 fn check_products<E: Element>() {
     for (images, pixels, channels) in SIZES {
         let what = format!("{images} x {pixels} x {channels} in {}", E::NAME);
@@ -282,7 +282,7 @@ fn sums_and_statistics_are_those_of_plain_loops() {
     });
 }
 
-/// Window averages of pixels that lie inside; their gradient follows from their being linear.
+/// Averages of the pixels inside the window; they are linear, which determines their gradient.
 fn check_average<E: Element>() {
     for (input, kernel, stride, padding) in [
         ([2, 7, 6, 5], 3, 2, 1),

@@ -1,5 +1,5 @@
 //! Smooth activations and their derivatives on every instruction set, against plain functions in
-//! f64, and those against finite differences and PyTorch's values.
+//! f64; the latter against finite differences and PyTorch's values.
 
 mod common;
 
@@ -47,13 +47,13 @@ fn value(function: Function, x: f64) -> f64 {
     }
 }
 
-/// The derivative by central differences: kinks excepted, right to about 1e-9.
+/// The derivative by central differences, accurate to about 1e-9 except at kinks.
 fn slope(function: Function, x: f64) -> f64 {
     let step = 1e-5;
     (value(function, x + step) - value(function, x - step)) / (2.0 * step)
 }
 
-/// Away from the kinks of the clamps, where differences say nothing.
+/// Moves a value away from the kinks of the clamps, where differences mean nothing.
 fn away_from_kinks(x: f32) -> f32 {
     let kinks = [-3.0f32, 0.0, 3.0, 6.0];
     if kinks.iter().any(|kink| (x - kink).abs() < 1e-3) { x + 0.01 } else { x }
@@ -63,7 +63,7 @@ fn tolerance<E: Element>() -> f64 {
     if E::NAME == Bf16::NAME { 4e-3 } else { 1e-6 }
 }
 
-/// Pixels of 5, 16 and 33 channels, more than one task takes, of values to where the functions are
+/// Pixels of 5, 16 and 33 channels, more than one task, with values up to where the functions are
 /// flat.
 fn check<E: Element>() {
     for function in Function::ALL {
@@ -112,8 +112,8 @@ fn functions_and_derivatives_are_those_of_plain_loops() {
     });
 }
 
-/// What an activation makes of values that it normalises as it reads is what it makes of the
-/// normalised values, to the bit.
+/// An activation gives the same, to the bit, whether it normalises as it reads or reads normalised
+/// values.
 #[test]
 fn normalising_on_the_way_changes_no_bit() {
     fn check<E: Element>() {

@@ -1,5 +1,5 @@
-//! Gradients against finite differences in f64: of the plain loops that other tests trust, and of
-//! kernels, by the definition of what they compute.
+//! Gradients against finite differences in f64: those of the plain loops that other tests rely on,
+//! and those of kernels, by the definition of their results.
 
 mod common;
 
@@ -11,11 +11,11 @@ use regraft_kernels::activation::Activation;
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask};
 use regraft_kernels::{linear, loss, pooling};
 
-/// How far kernels of f32 may be off, of the largest value of a gradient; the differences
-/// themselves are off by about 1e-8.
+/// The tolerance for f32 kernels, relative to the largest value of a gradient; the differences
+/// themselves are accurate to about 1e-8.
 const TOLERANCE: f64 = 2e-6;
-/// How far the plain loops may be off: they are linear in each argument, so differences are exact
-/// but for f64's rounding.
+/// The tolerance for the plain loops: they are linear in each argument, so differences are exact up
+/// to f64's rounding.
 const EXACT: f64 = 1e-9;
 
 /// The derivatives of `function` by each of its arguments, as central differences.
@@ -35,8 +35,8 @@ fn differences(arguments: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f64> 
     derivatives
 }
 
-/// The sum of `values`, each as often as `weights` says: what a gradient of `weights` at the output
-/// belongs to.
+/// The sum of `values` weighted by `weights`: the function whose gradient at the output is
+/// `weights`.
 fn weighted(values: &[f64], weights: &[f64]) -> f64 {
     values.iter().zip(weights).map(|(value, weight)| value * weight).sum()
 }
@@ -75,8 +75,8 @@ fn the_plain_convolutions_gradients_are_its_derivatives() {
     }
 }
 
-/// A layer behind its convolution: batch norm with the batch's statistics, drop-connect, residual,
-/// activation.
+/// The layer that follows a convolution: batch norm with the batch's statistics, stochastic depth,
+/// residual, activation.
 struct Behind {
     channels: usize,
     epsilon: f64,
@@ -95,7 +95,7 @@ impl Behind {
                 (input[at] - mean[channel]) / (variance[channel] + self.epsilon).sqrt();
             let value = self.keep[at / per_image] * (weight[channel] * normalized + bias[channel])
                 + residual[at];
-            // Differences mean nothing across a bend.
+            // Differences mean nothing across a kink.
             assert!(
                 [low, high].iter().all(|&bend| (value - f64::from(bend)).abs() > 1e-3),
                 "a value on a bend"
@@ -262,7 +262,8 @@ fn the_losses_gradients_are_derivatives() {
 /// gradient.
 type SingleLoss = fn(&[f32], &[f32], usize, f32, &mut [f32], &mut [f32]);
 
-/// A loss that is a mean over single outputs, against the definition of one and its differences.
+/// Tests a loss that is a mean over single outputs against the definition for one output and its
+/// differences.
 fn check_single(name: &str, of_one: fn(f64, f64) -> f64, kernel: SingleLoss) {
     let (outputs, rows, scale) = (5, 4, 0.25f32);
     let values = draw_as(1, rows * outputs, |u| 6.0 * u - 3.0);
@@ -310,7 +311,7 @@ fn the_gradients_of_losses_of_single_outputs_are_derivatives() {
 fn the_gradients_of_pooling_and_of_the_head_are_derivatives() {
     on_every_instruction_set("the_gradients_of_pooling_and_of_the_head_are_derivatives", || {
         let shape = convolution_shape([2, 7, 6, 3], 3, [3, 3], 2, [1; 4], 1);
-        // All different, in no order, further apart than a difference's step.
+        // All different, in no order, and farther apart than a difference's step.
         let input: Vec<f32> = (0..shape.input_length())
             .map(|at| (at * 101 % shape.input_length()) as f32 / 16.0 - 8.0)
             .collect();

@@ -1,5 +1,5 @@
 //! Batches as the first layer reads them: torchvision's mixing, and pixels as their normalised
-//! numbers.
+//! values.
 
 use regraft_base::mix::Mix;
 use regraft_base::normalisation::Normalisation;
@@ -60,7 +60,7 @@ fn mixed_images_are_torchvisions() {
     }
 }
 
-/// Normalising and mixing as they load gives the bits of doing one after the other, in f32, and
+/// Normalising and mixing while loading gives the same bits as doing one after the other in f32 and
 /// rounding at the end.
 #[test]
 fn pixels_load_with_the_bits_of_normalised_numbers() {

@@ -1,5 +1,5 @@
-//! Layers that normalise what they read give what they give for a map that was normalised before,
-//! to the bit.
+//! If a layer normalises its input as it reads, the result equals, to the bit, that for an input
+//! that was normalised before.
 
 mod common;
 
@@ -68,7 +68,7 @@ fn results<E: MapElement>(shape: &ConvolutionShape, input: Input<'_, E>) -> Resu
 fn check<E: MapElement>(shape: &ConvolutionShape, activation: Activation) {
     let channels = shape.in_channels;
     let values = to::<E>(&draw(1, shape.input_length()));
-    // Values below, in and above the bounds.
+    // Values below, between and above the bounds.
     let (scale, shift) =
         (draw_as(2, channels, |u| 4.0 + 8.0 * u), draw_as(3, channels, |u| 6.0 * u - 2.0));
     let mut normalized = vec![E::default(); values.len()];
@@ -102,8 +102,8 @@ fn normalising_while_reading_changes_no_bit() {
             convolution_shape([1, 1, 1, 3], 5, [1, 1], 1, [0; 4], 1),
             convolution_shape([2, 5, 7, 33], 17, [1, 1], 1, [0; 4], 1),
             convolution_shape([2, 19, 17, 330], 16, [1, 1], 1, [0; 4], 1),
-            // Depthwise: both kernels, strides, one-sided borders, several bands. What lies outside
-            // of the map is zero, not normalised.
+            // Depthwise: both kernels, strides, one-sided borders, several bands. Pixels outside of
+            // the feature map are zero, not normalised.
             convolution_shape([2, 7, 5, 19], 19, [3, 3], 1, [1; 4], 19),
             convolution_shape([1, 9, 9, 32], 32, [3, 3], 2, [0, 1, 0, 1], 32),
             convolution_shape([2, 6, 11, 17], 17, [5, 5], 1, [2; 4], 17),

@@ -1,5 +1,5 @@
-//! The JPEG kernels on every instruction set, against plain loops. That these are libjpeg-turbo's
-//! arithmetic is what the tests of `regraft-data` show, with whole files.
+//! The JPEG kernels on every instruction set, against plain loops. The tests of `regraft-data` show
+//! with whole files that this is libjpeg-turbo's arithmetic.
 
 mod common;
 
@@ -10,7 +10,7 @@ use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::jpeg::inverse::{Blocks, LANES, inverse};
 use regraft_kernels::jpeg::{colour, upsample};
 
-/// Blocks as images have them: a mean, and the fewer frequencies the higher they are.
+/// Blocks like those of images: a mean, and fewer frequencies the higher they are.
 fn blocks(groups: usize, frequencies: usize) -> Vec<Blocks> {
     let mut draws = Draws::new(7, Purpose::Fixture, 0, groups as u32);
     let mut blocks = vec![[[0; LANES]; 64]; groups];
@@ -120,7 +120,7 @@ fn chroma_is_enlarged_by_a_triangle_filter() {
             }
             let mut output = vec![0; 2 * length];
             upsample::double_width(&near, &mut output);
-            // Beyond the ends the last sample is repeated.
+            // Beyond the ends, the last sample is repeated.
             let neighbours = |at: usize| (at.saturating_sub(1), (at + 1).min(length - 1));
             let expected: Vec<u8> = (0..length)
                 .flat_map(|at| {

@@ -1,8 +1,8 @@
-//! Every kernel against PyTorch's values in `fixtures/kernels.json`, which `fixtures/kernels.py` of
+//! Every kernel against PyTorch's values in `fixtures/kernels.json`, which `fixtures/kernels.py` in
 //! the repository makes.
 //!
-//! PyTorch computed them in float64 from the same float32 inputs, so the bounds hold rounding in
-//! f32 and nothing else.
+//! PyTorch computed them in float64 from the same float32 inputs, so the tolerances cover only
+//! rounding in f32.
 
 mod common;
 
@@ -17,7 +17,8 @@ use regraft_kernels::optimizer::{adamw, sgd};
 use regraft_kernels::{batch_norm, linear, loss, pooling};
 use serde_json::Value;
 
-/// Of the largest value: a few units in the last place of f32. The worst measured is 5.6e-7.
+/// Relative to the largest value: a few units in the last place of f32. The worst measured is
+/// 5.6e-7.
 const TOLERANCE: f64 = 1e-6;
 
 fn cases(kind: &str) -> Vec<Value> {
@@ -60,7 +61,7 @@ fn check(case: &Value, key: &str, found: &[f32]) {
     assert_close(&format!("case {} {key}", case["case"]), found, &numbers(&case[key]), TOLERANCE);
 }
 
-/// Compares with the case's list `key` added to `start`, which are values of about one.
+/// Compares with the case's list `key` added to `start`, whose values are about one.
 fn check_added(case: &Value, key: &str, start: &[f32], found: &[f32]) {
     let expected = plus(&numbers(&case[key]), start);
     assert_close(&format!("case {} {key}, accumulated", case["case"]), found, &expected, TOLERANCE);
@@ -258,7 +259,7 @@ fn activations_match() {
             let mut gradient = draw(sample(&case, 1), length);
             let output: Vec<f32> = input.iter().map(|&value| function.apply(value)).collect();
             check(&case, "output", &output);
-            // The way back through an activation is the first part of batch norm's.
+            // The backward pass of an activation is the first part of batch norm's.
             let prologue = BackwardPrologue {
                 mask: Mask::Output(&output, function),
                 residual: None,
@@ -387,8 +388,8 @@ fn optimizers_match() {
     });
 }
 
-/// The fixture's gradients are far larger than its epsilon. At the first step AdamW moves by `rate
-/// x g / (|g| + epsilon)`.
+/// In the fixture, the gradients are far larger than epsilon. At the first step AdamW moves by
+/// `rate x g / (|g| + epsilon)`.
 #[test]
 fn adamw_adds_epsilon_to_the_root() {
     let settings = AdamSettings { epsilon: 1e-3, ..AdamSettings::default() };

@@ -1,4 +1,4 @@
-//! Convolutions of odd shapes, whose tiles, vectors and borders do not come out even, against plain
+//! Convolutions of odd shapes, whose sizes are not multiples of tiles and vectors, against plain
 //! loops in f64.
 
 mod common;
@@ -15,10 +15,10 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::packing::MapElement;
 use regraft_kernels::winograd;
 
-/// How far results may be off, of the largest value of a result. Inputs are rounded to the maps'
-/// type first.
+/// The largest differences, relative to the largest value of a result. Inputs are rounded to the
+/// feature maps' type first.
 struct Tolerance {
-    /// Of maps.
+    /// Of feature maps.
     map: f64,
     /// Of the gradient of weights, which is f32.
     weights: f64,
@@ -29,13 +29,13 @@ struct Tolerance {
 /// A few units in the last place of f32. The worst measured is 5.9e-7.
 const F32: Tolerance = Tolerance { map: 1e-6, weights: 1e-6, statistics: 4e-6 };
 /// Half a unit in the last place of bf16 is up to 3.9e-3 of a value; products of bf16 are exact in
-/// f32, and so are sums but for f32's own rounding.
+/// f32, and so are sums up to f32's own rounding.
 const BF16: Tolerance = Tolerance { map: 4e-3, weights: 1e-6, statistics: 4e-6 };
-/// By Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights,
+/// For Winograd's algorithm with products of bf16: sums of four values, and of up to nine weights,
 /// are rounded before they are multiplied.
 const BF16_WINOGRAD: Tolerance = Tolerance { map: 1.5e-2, weights: 1e-2, statistics: 1e-2 };
 
-/// The bounds for maps of `E`.
+/// The tolerances for feature maps of `E`.
 fn tolerance<E: MapElement>(shape: &ConvolutionShape) -> Tolerance {
     let narrow = E::NAME == Bf16::NAME;
     let rounds_transformed = narrow && winograd::handles(shape) && E::multiplies_natively();
@@ -61,26 +61,26 @@ const CONVOLUTIONS: &[Case] = &[
     ([3, 5, 5, 17], 33, [3, 3], 2, [1; 4], 1),
     ([2, 4, 3, 33], 15, [3, 3], 1, [1; 4], 1),
     ([1, 3, 5, 16], 32, [3, 3], 1, [1; 4], 1),
-    // Kernels of one pixel: in place, with a stride, and with a border that is no part of the map.
+    // Kernels of one pixel: in place, with a stride, and with a border outside of the feature map.
     ([1, 1, 1, 1], 1, [1, 1], 1, [0; 4], 1),
     ([5, 4, 7, 33], 17, [1, 1], 1, [0; 4], 1),
     ([2, 7, 5, 17], 33, [1, 1], 2, [0; 4], 1),
     ([1, 3, 3, 3], 5, [1, 1], 1, [0, 1, 0, 1], 1),
     ([2, 3, 4, 15], 3, [1, 1], 1, [1; 4], 1),
     ([1, 4, 4, 3], 17, [1, 1], 2, [1; 4], 1),
-    // Maps of one pixel, of which most taps see the border.
+    // Feature maps of one pixel, of which most taps see only the border.
     ([1, 1, 1, 33], 17, [3, 3], 1, [1; 4], 1),
     ([3, 1, 1, 3], 15, [7, 7], 2, [3; 4], 1),
     ([2, 1, 1, 17], 3, [5, 5], 1, [2; 4], 1),
     ([2, 2, 1, 3], 5, [3, 3], 2, [0, 1, 1, 1], 1),
-    // Large kernels, strides that leave pixels unread, kernels that are not square.
+    // Large kernels, strides that skip pixels, kernels that are not square.
     ([1, 13, 11, 3], 17, [7, 7], 2, [3; 4], 1),
     ([2, 9, 9, 15], 3, [7, 7], 1, [3; 4], 1),
     ([1, 11, 12, 3], 4, [2, 2], 3, [0; 4], 1),
     ([1, 9, 7, 3], 5, [3, 3], 4, [1; 4], 1),
     ([2, 6, 9, 5], 7, [1, 5], 1, [0, 0, 2, 2], 1),
     ([2, 9, 6, 5], 7, [5, 3], 2, [2, 1, 0, 1], 1),
-    // Borders on one side, none, and wider than the kernel needs.
+    // Borders on one side, no borders, and borders wider than the kernel needs.
     ([1, 8, 6, 3], 17, [3, 3], 2, [0, 1, 0, 1], 1),
     ([2, 9, 9, 17], 3, [5, 5], 2, [1, 2, 1, 2], 1),
     ([1, 6, 8, 15], 3, [3, 3], 1, [2, 0, 0, 2], 1),
@@ -94,8 +94,8 @@ const CONVOLUTIONS: &[Case] = &[
     ([3, 20, 20, 3], 5, [3, 3], 1, [1; 4], 1),
     ([2, 41, 23, 3], 15, [5, 5], 2, [2; 4], 1),
     ([4, 12, 11, 24], 17, [3, 3], 2, [1; 4], 1),
-    // Tiles of Winograd's algorithm: even and odd ends, several blocks, every border it takes, one
-    // it leaves to the others.
+    // Tiles of Winograd's algorithm: even and odd ends, several blocks, every border it supports,
+    // and one it does not.
     ([1, 1, 1, 16], 16, [3, 3], 1, [1; 4], 1),
     ([2, 2, 3, 16], 32, [3, 3], 1, [1; 4], 1),
     ([3, 7, 7, 48], 16, [3, 3], 1, [1; 4], 1),
@@ -116,10 +116,10 @@ const CONVOLUTIONS: &[Case] = &[
     ([2, 5, 5, 4], 8, [3, 3], 2, [0, 1, 0, 1], 4),
 ];
 
-/// `([N, H, W], kernel, stride, padding)`, each with every count of channels below.
+/// `([N, H, W], kernel, stride, padding)`, each with every number of channels below.
 type DepthwiseCase = ([usize; 3], usize, usize, [usize; 4]);
 
-/// Convolutions of as many groups as channels.
+/// Convolutions with as many groups as channels.
 const DEPTHWISE: &[DepthwiseCase] = &[
     ([2, 5, 7], 3, 1, [1; 4]),
     ([1, 7, 5], 5, 1, [2; 4]),
@@ -235,7 +235,7 @@ fn epilogues_add_bias_and_residual_before_the_activation() {
 
 fn check_epilogues<E: MapElement>(shape: &ConvolutionShape) {
     let Values { input, weights, expected, .. } = values::<E>(shape);
-    // So large that ReLU6 cuts on both sides.
+    // Large enough that ReLU6 clamps on both sides.
     let bias: Vec<f32> =
         draw(4, shape.out_channels).iter().map(|value| 4.0 * value + 3.0).collect();
     let residual: Vec<E> =

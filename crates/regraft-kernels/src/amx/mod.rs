@@ -1,7 +1,8 @@
-//! Whether AMX's tiles can be used: asked of the processor and of the system, and tried.
+//! Finds out whether AMX's tiles can be used: asks the processor and the operating system, and runs
+//! a test.
 //!
-//! A processor's tiles are 8 KiB that the system saves for each thread that uses them, so Linux
-//! wants to be asked for permission, once in a process.
+//! The tiles of a processor hold 8 KiB that the system saves for each thread that uses them, so on
+//! Linux a process must ask for permission once.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod tiles;
@@ -9,21 +10,21 @@ pub(crate) mod tiles;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Proof that tile instructions work in this process. Only [`usable`] hands it out, so what asks
-/// for it can be a safe function.
+/// Proof that tile instructions work in this process. Only [`usable`] creates it, so a function
+/// that takes it can be safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amx(());
 
 /// Why AMX is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Tiles, or their products of bf16, are not there.
+    /// The processor has no tiles, or not their products of bf16.
     #[error("this processor has no AMX")]
     Processor,
-    /// AVX-512 with BF16, which everything beside the products uses, is not there.
+    /// The processor lacks AVX-512 with BF16, which everything except the products uses.
     #[error("AMX is used together with avx512bf16, which this processor lacks")]
     Companion,
-    /// The system does not know AMX's state, or is not one that is asked for it.
+    /// The system does not support AMX's state, or we do not know how to ask it.
     #[error("the operating system does not enable AMX")]
     System,
     /// The system refused.
@@ -32,12 +33,12 @@ pub enum Unusable {
         /// The system's error number.
         code: i32,
     },
-    /// A product came out wrong.
+    /// A product was wrong.
     #[error("AMX's products failed their test: {wrong} of {count} sums were wrong")]
     Test {
-        /// Sums that are not what they should be.
+        /// Number of wrong sums.
         wrong: usize,
-        /// Sums that were compared.
+        /// Number of compared sums.
         count: usize,
     },
 }
@@ -47,15 +48,15 @@ fn permission_hint(code: i32) -> &'static str {
     if code == ENOSPC { ": a thread's stack for signals is too small for it" } else { "" }
 }
 
-/// Whether tile instructions are carried out by an emulator.
+/// Whether an emulator executes tile instructions.
 static EMULATED: AtomicBool = AtomicBool::new(false);
 
-/// For tests: from now on, tile instructions are carried out by an emulator in this process, so the
-/// processor and the system are not asked.
+/// For tests: from now on, an emulator executes tile instructions in this process, so the processor
+/// and the system are not asked.
 ///
 /// # Safety
-/// An emulator of tile instructions must have been installed and must stay for as long as the
-/// process runs. The call must come before anything asks for the instruction set.
+/// An emulator of tile instructions must be installed and must stay installed as long as the
+/// process runs. The call must precede any use of the instruction set.
 #[doc(hidden)]
 pub unsafe fn trust_emulator() {
     EMULATED.store(true, Ordering::SeqCst);
@@ -65,7 +66,7 @@ pub unsafe fn trust_emulator() {
 /// system's permission and multiplies two small matrices.
 ///
 /// # Errors
-/// What stands against it.
+/// The reason why AMX cannot be used.
 pub fn usable() -> Result<Amx, Unusable> {
     static USABLE: OnceLock<Result<Amx, Unusable>> = OnceLock::new();
     USABLE.get_or_init(ask).clone()
@@ -93,8 +94,8 @@ fn ask() -> Result<Amx, Unusable> {
     if !emulated {
         permit()?;
     }
-    // The instructions are there, and permitted or emulated. Whether they compute the right thing
-    // is what the test finds out.
+    // The instructions exist, and are permitted or emulated. The test shows whether they compute
+    // correctly.
     let amx = Amx(());
     let (wrong, count) = tiles::test(amx);
     if wrong == 0 { Ok(amx) } else { Err(Unusable::Test { wrong, count }) }
@@ -136,7 +137,7 @@ fn system_saves() -> bool {
     low & TILES == TILES
 }
 
-/// Asks for the permission to use tiles, which threads inherit.
+/// Asks for permission to use tiles, which threads inherit.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn permit() -> Result<(), Unusable> {
     use std::arch::asm;
@@ -145,8 +146,8 @@ fn permit() -> Result<(), Unusable> {
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const XFEATURE_XTILEDATA: i64 = 18;
     let result: i64;
-    // SAFETY: the call reads and writes none of this process's memory; `rcx` and `r11` are what a
-    // system call changes.
+    // SAFETY: the call neither reads nor writes this process's memory; a system call changes only
+    // `rcx` and `r11`.
     unsafe {
         asm!(
             "syscall",
@@ -165,7 +166,7 @@ fn permit() -> Result<(), Unusable> {
     }
 }
 
-/// Other systems have calls of their own, which nobody has tried here.
+/// Other systems have calls of their own, which are untested here.
 #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
 fn permit() -> Result<(), Unusable> {
     Err(Unusable::System)
@@ -186,7 +187,7 @@ mod tests {
         );
     }
 
-    /// A system asked for tiles that its processor does not have refuses.
+    /// The system refuses a request for tiles that its processor does not have.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     #[test]
     fn the_system_reports_memory() {

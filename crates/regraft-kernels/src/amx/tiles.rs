@@ -5,12 +5,12 @@ use regraft_base::element::{Bf16, Element};
 use std::arch::asm;
 use std::marker::PhantomData;
 
-/// Values of the depth in a row of a tile.
+/// Depth of a row of a tile, in values.
 pub(crate) const TILE_DEPTH: usize = 32;
 /// Rows of a tile, and its columns of f32 or pairs.
 pub(crate) const TILE_SIDE: usize = 16;
 
-/// What `ldtilecfg` reads: the sizes of eight tiles.
+/// The operand of `ldtilecfg`: the sizes of eight tiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 struct Configuration {
@@ -21,8 +21,8 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Rows and columns of a block of sums: of its upper or left tiles and of its lower or right ones,
-/// of which there may be none.
+/// Rows and columns of a block of sums: of its upper or left tiles, and of its lower or right ones,
+/// which may be zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockSize {
     pub(crate) rows: [usize; 2],
@@ -33,7 +33,7 @@ impl BlockSize {
     fn configuration(self) -> Configuration {
         let mut made = Configuration { palette: 1, ..Configuration::default() };
         let mut tile = |number: usize, rows: usize, row_bytes: usize| {
-            // A tile that is not used has neither rows nor bytes.
+            // An unused tile has neither rows nor bytes.
             if rows > 0 && row_bytes > 0 {
                 (made.rows[number], made.row_bytes[number]) = (rows as u8, row_bytes as u16);
             }
@@ -51,10 +51,10 @@ impl BlockSize {
     }
 }
 
-/// This thread's tiles while it multiplies. Dropping gives them back, so that the system need not
+/// This thread's tiles while it multiplies. Dropping it releases them, so that the system need not
 /// save them when it switches threads.
 pub(crate) struct Tiles {
-    /// What they are configured for; the default before the first block.
+    /// Their configured sizes; the default before the first block.
     size: BlockSize,
     /// Tiles belong to a thread.
     stays: PhantomData<*const ()>,
@@ -66,10 +66,11 @@ impl Tiles {
         Self { size: BlockSize::default(), stays: PhantomData }
     }
 
-    /// Computes a block of sums, configuring the tiles if the block before had another size.
+    /// Computes a block of sums, and configures the tiles if the previous block had another size.
     ///
     /// # Safety
-    /// The block's pointers must reach as far as the size, the depth and the strides say.
+    /// The memory behind the block's pointers must be as large as the size, the depth and the
+    /// strides say.
     pub(crate) unsafe fn compute(&mut self, block: &Block, size: BlockSize) {
         if size != self.size {
             self.configure(size);
@@ -86,8 +87,8 @@ impl Tiles {
 
     fn configure(&mut self, size: BlockSize) {
         let configuration = size.configuration();
-        // SAFETY: 64 bytes are read. Tiles are made of the proof that the instruction works here.
-        // Code that the compiler makes uses no tiles, so none of its state changes.
+        // SAFETY: 64 bytes are read. A `Tiles` is made from the proof that the instruction works
+        // here. Code from the compiler uses no tiles, so none of its state changes.
         unsafe {
             asm!(
                 "ldtilecfg [{configuration}]",
@@ -115,22 +116,22 @@ impl Drop for Tiles {
     }
 }
 
-/// A block of sums: where its operands lie. Distances are in bytes.
+/// A block of sums, with the locations of its operands. Distances are in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Block {
-    /// Rows of the left matrix at the block's depth; `whole` times [`TILE_DEPTH`] values are read
-    /// of each.
+    /// Rows of the left matrix at the block's depth; `whole` times [`TILE_DEPTH`] values of each
+    /// are read.
     pub(crate) left: *const Bf16,
     pub(crate) left_stride: usize,
     pub(crate) whole: usize,
-    /// Rows of [`TILE_DEPTH`] values behind those, contiguous; null where there are none.
+    /// Rows of [`TILE_DEPTH`] values behind those, contiguous; null if there are none.
     pub(crate) rest: *const Bf16,
     /// Contiguous rows of a panel, one for each pair of the depth: of 16 pairs for one tile, of 32
     /// for two.
     pub(crate) right: *const Bf16,
     pub(crate) result: *mut f32,
     pub(crate) result_stride: usize,
-    /// Whether the sums begin with what the result holds, instead of zero.
+    /// Whether the sums begin with the values in the result instead of zero.
     pub(crate) accumulate: bool,
 }
 
@@ -143,8 +144,8 @@ macro_rules! block_code {
         end [$($rest:literal)+], [$($store:literal)+]
     ) => {
         /// # Safety
-        /// The tiles must be configured for the block's size, on a processor with AMX; the pointers
-        /// must reach as far as that size, the depth and the strides say.
+        /// The tiles must be configured for the block's size, on a processor with AMX; the memory
+        /// behind the pointers must be as large as that size, the depth and the strides say.
         unsafe fn $name(block: &Block, upper_rows: usize) {
             let Block { left, left_stride, whole, rest, right, result, result_stride,
                 accumulate } = *block;
@@ -172,13 +173,14 @@ macro_rules! block_code {
                     "5:",
                     "test {rest}, {rest}",
                     "jz 6f",
-                    // The rest's rows are contiguous, and the left matrix's own stride is needed no
-                    // more.
+                    // The rest's rows are contiguous, and the left matrix's own stride is no longer
+                    // needed.
                     "mov {left_stride}, 64",
                     $($rest,)+
                     "6:",
                     $($store,)+
-                    // Without lower tiles nothing else names these, and an operand must be named.
+                    // If there are no lower tiles, nothing else names these operands, but every
+                    // operand must be named.
                     "/* {rest_low} {result_low} */",
                     accumulate = in(reg) u32::from(accumulate),
                     whole = inout(reg) whole => _,
@@ -323,9 +325,8 @@ block_code!(
         ]
 );
 
-/// A product of small whole numbers, whose sums are exact in any order: how many of its sums are
-/// wrong, and how many there are. It fills all eight tiles, but not wholly, and takes the rest of a
-/// depth.
+/// Computes a product of small integers, whose sums are exact in any order; returns the number of
+/// wrong sums and of all sums. It uses all eight tiles, none of them full, and a depth with a rest.
 pub(super) fn test(amx: Amx) -> (usize, usize) {
     const ROWS: usize = 27;
     const COLUMNS: usize = 29;

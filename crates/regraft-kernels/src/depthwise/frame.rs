@@ -1,5 +1,5 @@
-//! What a depthwise convolution reads: bands of rows of a map, and blocks of their channels with
-//! the padding around them.
+//! The input of a depthwise convolution: bands of rows of a feature map, and blocks of their
+//! channels with the padding around them.
 
 use crate::element::{Element, with_values};
 use crate::input::Input;
@@ -10,10 +10,10 @@ use std::ops::Range;
 /// Channels in a block: one AVX-512 vector, two of AVX2, four of SSE or NEON.
 pub const LANES: usize = 16;
 
-/// One row of the walk: which map rows and columns lie under which taps. `from` is the map that is
-/// read.
+/// One row of the walk: the rows and columns of the feature map `from`, which is read, under each
+/// tap.
 pub struct Walk {
-    /// Height, width and channels of the map that is read.
+    /// Height, width and channels of the feature map that is read.
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -34,13 +34,13 @@ impl Walk {
         }
     }
 
-    /// Picture `image` of the maps that are read.
+    /// Image `image` of the feature maps that are read.
     pub fn picture<'a, E>(&self, maps: Input<'a, E>, image: usize) -> Input<'a, E> {
         let length = self.height * self.width * self.channels;
         Input { values: &maps.values[image * length..(image + 1) * length], ..maps }
     }
 
-    /// Lends the rows of the picture that the output rows `rows` read.
+    /// Lends the rows of the image that the output rows `rows` read.
     pub fn with_band<E: Element>(
         &self,
         picture: Input<'_, E>,
@@ -64,10 +64,10 @@ impl Walk {
     }
 }
 
-/// What the taps of some output pixels read, with the padding around the map.
+/// The input of some output pixels, with the padding around the feature map.
 #[derive(Clone, Copy)]
 pub struct Frame {
-    /// The first output row, and how many rows and columns of the output there are.
+    /// The first output row, and the number of output rows and columns.
     pub first_row: usize,
     pub out_rows: usize,
     pub out_columns: usize,
@@ -94,11 +94,11 @@ impl Frame {
     }
 }
 
-/// Some rows of a picture.
+/// Some rows of an image.
 #[derive(Clone, Copy)]
 pub struct Band<'a> {
     pub values: &'a [f32],
-    /// The picture's row that comes first.
+    /// The first of these rows in the image.
     pub first_row: usize,
 }
 
@@ -106,21 +106,21 @@ pub struct Band<'a> {
 /// second-level cache.
 const BAND_ELEMENTS: usize = 1 << 16;
 
-/// Rows of the output in a band. With few pictures there are bands enough for several threads.
+/// Rows of the output in a band. With few images, there are still enough bands for several threads.
 pub fn rows_per_band(batch: usize, rows: usize, elements_per_row: usize) -> usize {
     let bands = 8usize.div_ceil(batch);
     (BAND_ELEMENTS / elements_per_row.max(1)).clamp(1, rows.div_ceil(bands).max(1))
 }
 
-/// Which rows of a map a band is.
+/// The position of a band.
 pub struct Place {
-    /// The picture.
+    /// The image.
     pub image: usize,
     /// Its rows.
     pub rows: Range<usize>,
 }
 
-/// The bands of rows of a map, with their elements.
+/// The bands of rows of a feature map, with their elements.
 pub fn bands<E: Element>(
     map: &mut [E],
     rows_per_image: usize,

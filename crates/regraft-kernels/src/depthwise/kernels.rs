@@ -49,9 +49,9 @@ fn forward_band_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
-/// Copies `WIDTH` channels of a band's map into a frame of zeros, `[row, column, WIDTH]`: its
-/// pixels lie side by side, where in the map they are far apart and fall into few sets of the
-/// cache, and no tap needs to ask whether it lies inside.
+/// Copies `WIDTH` channels of a band into a frame of zeros, `[row, column, WIDTH]`. Pixels are
+/// adjacent there, while in the feature map they are far apart and share few sets of the cache, and
+/// no tap needs to check whether it lies inside.
 #[inline(always)]
 fn frame_block<const WIDTH: usize>(
     walk: &Walk,
@@ -85,7 +85,7 @@ fn frame_block<const WIDTH: usize>(
 }
 
 /// `WIDTH` channels of a band's output rows, whose input is `framed`: four pixels side by side, so
-/// that there are enough sums that none waits for the one before, and then what is left of a row.
+/// that no sum waits for the previous one, and then the rest of the row.
 #[inline(always)]
 fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
@@ -119,8 +119,8 @@ fn forward_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     }
 }
 
-/// `WIDTH` channels of `COUNT` output pixels side by side; `values` begins with what the first
-/// one's taps read. Returns `COUNT`.
+/// `WIDTH` channels of `COUNT` output pixels side by side; `values` begins with the input of the
+/// first pixel's taps. Returns `COUNT`.
 #[inline(always)]
 fn pixels<const FUSED: bool, const KERNEL: usize, const WIDTH: usize, const COUNT: usize>(
     walk: &Walk,
@@ -132,7 +132,7 @@ fn pixels<const FUSED: bool, const KERNEL: usize, const WIDTH: usize, const COUN
 ) -> usize {
     let mut sums = [[0.0f32; WIDTH]; COUNT];
     let columns = (COUNT - 1) * walk.stride + KERNEL;
-    // The check here covers every read below.
+    // This check covers every read below.
     let values = &values[..(KERNEL - 1) * row_length + columns * WIDTH];
     for (tap_row, taps) in taps.iter().enumerate() {
         for (tap_column, tap) in taps.iter().enumerate() {
@@ -184,7 +184,7 @@ for_each_isa! {
     )
         => strided_input_row_body
 }
-/// One row of the input's gradient at a stride above one: each tap gives to every `stride`-th
+/// One row of the input's gradient at a stride above one: each tap contributes to every `stride`-th
 /// pixel.
 #[inline(always)]
 fn strided_input_row_body<const FUSED: bool>(
@@ -199,7 +199,7 @@ fn strided_input_row_body<const FUSED: bool>(
     if !accumulate {
         row.fill(0.0);
     }
-    // The output pixel that reads place `at` through tap `tap`.
+    // The output pixel that reads position `at` through tap `tap`.
     let reader = |at: usize, padding: usize, tap: usize, limit: usize| {
         let distance = (at + padding).checked_sub(tap)?;
         let place = distance / shape.stride;
@@ -270,8 +270,8 @@ fn weights_of_band_body<const FUSED: bool, const KERNEL: usize>(
     }
 }
 
-/// Adds what a band of output rows gives to the taps' gradients of `WIDTH` channels, whose input is
-/// `framed`.
+/// Adds the contribution of a band of output rows, whose input is `framed`, to the taps' gradients
+/// of `WIDTH` channels.
 #[inline(always)]
 fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
     walk: &Walk,
@@ -290,7 +290,7 @@ fn weights_block<const FUSED: bool, const KERNEL: usize, const WIDTH: usize>(
             let mut gradients = [0.0f32; WIDTH];
             gradients.copy_from_slice(&gradient[start..start + WIDTH]);
             let first = (out_row * row_length + out_column * WIDTH) * walk.stride;
-            // The check here covers every read below.
+            // This check covers every read below.
             let values = &framed[first..first + (KERNEL - 1) * row_length + KERNEL * WIDTH];
             for (tap_row, taps) in taps.iter_mut().enumerate() {
                 for (tap_column, sums) in taps.iter_mut().enumerate() {

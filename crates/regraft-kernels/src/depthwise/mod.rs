@@ -1,11 +1,11 @@
-//! Depthwise convolution (one filter a channel) on maps of `[N, H, W, C]`: forward and both
-//! gradients, square kernels of 3, 5 and 7.
+//! Depthwise convolution (one filter for each channel) on feature maps of `[N, H, W, C]`: forward
+//! and both gradients, square kernels of 3, 5 and 7.
 //!
 //! Weights are `[kernel row, kernel column, channel]`, so that a vector holds neighbouring
-//! channels. A task takes a band of rows, whose input it normalises, and widens to f32, once where
-//! that is to be done; sixteen channels at a time it copies what the taps read into a frame with
-//! the padding around it, keeps all the filter's taps in registers and walks along a row. (The 49
-//! taps of a kernel of 7 do not fit there; they stay in the first-level cache.)
+//! channels. A task takes a band of rows and, if necessary, normalises its input and widens it to
+//! f32 once. For sixteen channels at a time it copies the taps' input into a frame with the padding
+//! around it, keeps all taps of the filter in registers, and walks along a row. (The 49 taps of a
+//! kernel of 7 do not fit into registers; they stay in the first-level cache.)
 
 mod frame;
 mod kernels;
@@ -23,10 +23,10 @@ use kernels::{
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The sides of the square kernels that are handled here.
+/// The sides of the square kernels that are supported here.
 pub const KERNELS: [usize; 3] = [3, 5, 7];
 
-/// Whether [`forward`] and its gradients handle this shape; others are grouped convolutions.
+/// Whether [`forward`] and its gradients support this shape; other shapes are grouped convolutions.
 #[must_use]
 pub fn handles(shape: &ConvolutionShape) -> bool {
     shape.groups == shape.in_channels
@@ -62,8 +62,8 @@ pub fn forward<'a, E: Element>(
     });
 }
 
-/// The gradient of the input from that of the output; where `accumulate`, it is added to what
-/// `input_gradient` held.
+/// The gradient of the input from that of the output; if `accumulate`, it is added to
+/// `input_gradient`.
 pub fn backward_input<E: Element>(
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -113,7 +113,7 @@ pub fn backward_input<E: Element>(
     );
 }
 
-/// The output rows `rows` of the picture.
+/// The output rows `rows` of the image.
 fn forward_rows<E: Element>(
     walk: &Walk,
     picture: Input<'_, E>,
@@ -174,7 +174,7 @@ pub fn backward_weights<'a, E: Element>(
             }
         },
     );
-    // Pictures are added in their order, whatever thread computed them.
+    // Images are added in order, whichever thread computed them.
     weight_gradient.copy_from_slice(&partial[..length]);
     for partial in partial.chunks_exact(length).skip(1) {
         weight_gradient.iter_mut().zip(partial).for_each(|(sum, value)| *sum += value);

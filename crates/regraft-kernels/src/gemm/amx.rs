@@ -1,17 +1,17 @@
-//! Products of bf16 by AMX: tiles of sixteen rows of 64 bytes, of which one instruction multiplies
-//! two and adds to a third.
+//! Products of bf16 by AMX: tiles of sixteen rows of 64 bytes; one instruction multiplies two tiles
+//! and adds to a third.
 //!
-//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two 32 columns of the right
-//! one; each turn adds the products of 32 values of the depth. So four loads (8 cycles each on a
-//! Sapphire Rapids) go with four products (16 cycles each), and the sums stay where they are for a
-//! whole block of the depth. The left matrix is read in place, the right one from the same panels
-//! of pairs that AVX-512 reads; 32 columns of a block take 32 KiB, which the first-level cache
-//! keeps while the rows pass by.
+//! Four tiles hold 32x32 sums, two hold 32 rows of the left matrix and two hold 32 columns of the
+//! right one; each turn adds the products of 32 values of the depth. So four loads (8 cycles each
+//! on Sapphire Rapids) accompany four products (16 cycles each), and the sums stay in place for a
+//! whole block of the depth. The left matrix is read in place, and the right one from the same
+//! panels of pairs that AVX-512 reads; 32 columns of a block take 32 KiB, which the first-level
+//! cache keeps for all rows.
 //!
-//! Ends that do not fill a tile are left to the tiles' configuration, which says how many rows and
-//! bytes of each are read and written: nothing beyond an operand is touched. Only the end of the
-//! depth is copied, and filled up with zeros: otherwise the sums' tiles would have to be stored and
-//! configured anew.
+//! If the ends of a matrix do not fill a tile, the tiles' configuration limits the rows and bytes
+//! that are read and written, so nothing beyond an operand is touched. Only the end of the depth is
+//! copied and padded with zeros, because otherwise the sums' tiles would have to be stored and
+//! configured again.
 
 use super::packed::Packed;
 use super::{Left, Operand, check_result};
@@ -21,14 +21,13 @@ use crate::element::Bf16;
 use crate::scratch::with_scratch;
 use std::arch::x86_64::*;
 
-/// Values of the depth that one block sums up in tiles.
+/// Values of the depth that one block sums in tiles.
 const DEPTH_BLOCK: usize = 512;
 
-/// `result = left * right`, or `result += left * right` where `accumulate`; see
-/// [`super::multiply`].
+/// `result = left * right`, or `result += left * right` if `accumulate`; see [`super::multiply`].
 ///
 /// # Panics
-/// When a slice is shorter than its shape says.
+/// If a slice is shorter than its shape says.
 pub(super) fn multiply(
     amx: Amx,
     left: Left<'_, Bf16>,
@@ -41,11 +40,11 @@ pub(super) fn multiply(
     multiply_to(amx, left, rows, right.shape().0, right, result, result_stride, accumulate);
 }
 
-/// `result = left transposed * right`, or `result += ...` where `accumulate`; `left` is `[depth,
+/// `result = left transposed * right`, or `result += ...` if `accumulate`; `left` is `[depth,
 /// rows]`.
 ///
 /// # Panics
-/// When a slice is shorter than its shape says.
+/// If a slice is shorter than its shape says.
 pub(super) fn multiply_transposed(
     amx: Amx,
     left: &[Bf16],
@@ -72,8 +71,8 @@ pub(super) fn multiply_transposed(
     });
 }
 
-/// As [`multiply`]. `depth` is that of `right`, or with the zeros that fill it up, where `left` has
-/// those too.
+/// Like [`multiply`]. `depth` is that of `right`, including its padding of zeros if `left` has the
+/// same padding.
 fn multiply_to(
     amx: Amx,
     left: Left<'_, Bf16>,
@@ -155,11 +154,11 @@ fn multiply_to(
     });
 }
 
-/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, and zeros behind them up to a
-/// multiple of [`TILE_DEPTH`], which is the distance from row to row.
+/// `transposed[row][k] = matrix[k][row]` for `depth` values `k`, padded with zeros to a multiple of
+/// [`TILE_DEPTH`], which is the distance from one row to the next.
 ///
 /// # Panics
-/// When a slice is shorter than its shape says.
+/// If a slice is shorter than its shape says.
 pub(super) fn transpose(
     matrix: &[Bf16],
     stride: usize,
@@ -177,7 +176,7 @@ pub(super) fn transpose(
         for k in (0..length).step_by(TILE_DEPTH) {
             let (rows, depth) = ((rows - row).min(TILE_SIDE), (depth - k).min(TILE_DEPTH));
             let (from, to) = (&matrix[k * stride + row..], &mut transposed[row * length + k..]);
-            // SAFETY: AMX is in use only where AVX-512 is; the whole matrices were checked.
+            // SAFETY: AMX is in use only if AVX-512 is available; the whole matrices were checked.
             unsafe {
                 transpose_square(from.as_ptr(), stride, rows, depth, to.as_mut_ptr(), length)
             };
@@ -185,10 +184,11 @@ pub(super) fn transpose(
     }
 }
 
-/// Up to [`TILE_SIDE`] rows of up to [`TILE_DEPTH`] values, which are filled up with zeros.
+/// Transposes up to [`TILE_SIDE`] rows of up to [`TILE_DEPTH`] values, which are padded with zeros.
 ///
 /// # Safety
-/// The processor must have AVX-512; the pointers must reach as far as the sizes say.
+/// The processor must have AVX-512; the memory behind the pointers must be as large as the sizes
+/// say.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn transpose_square(
     from: *const Bf16,
@@ -203,7 +203,7 @@ unsafe fn transpose_square(
     let mut pairs = [_mm512_setzero_si512(); TILE_SIDE];
     for (pair, vector) in pairs.iter_mut().enumerate().take(depth.div_ceil(2)) {
         let first = from.wrapping_add(2 * pair * stride);
-        // SAFETY: the caller's promise; the mask leaves out what lies behind the rows.
+        // SAFETY: the caller's promise; the mask leaves out the memory behind the rows.
         *vector = _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, first.cast()) });
         if 2 * pair + 1 < depth {
             // SAFETY: as above.
@@ -213,7 +213,7 @@ unsafe fn transpose_square(
                 _mm512_or_si512(*vector, _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
         }
     }
-    // A 16x16 matrix of 32-bit values is transposed in squares of two, four and then all.
+    // A 16x16 matrix of 32-bit values is transposed in squares of two, of four and then as a whole.
     let mut fours = pairs;
     for (four, pairs) in fours.chunks_exact_mut(4).zip(pairs.chunks_exact(4)) {
         let (low, high) =

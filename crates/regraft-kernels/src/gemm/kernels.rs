@@ -16,15 +16,15 @@ use crate::isa::active;
 pub(super) type MicroKernel<T> =
     unsafe fn(usize, *const T, usize, usize, *const T, usize, *mut f32, usize, usize, bool);
 
-/// A tile kernel: how many columns of the result it keeps in registers, and the code for each
-/// number of rows from 1 on. A last panel of at most half the columns has code of its own.
+/// A tile kernel: the number of columns of the result that it keeps in registers, and the code for
+/// each number of rows from 1 on. A last panel of at most half the columns has code of its own.
 pub struct Kernel<T: 'static> {
     columns: usize,
     whole: &'static [MicroKernel<T>],
     half: Option<&'static [MicroKernel<T>]>,
-    /// The whole product by tiles, which read the same panels, where the set has them.
+    /// The whole product by tiles, which read the same panels, if the set has them.
     tiles: Option<(Amx, TileProduct<T>)>,
-    /// Panels are filled up with zeros to a multiple of this depth.
+    /// Panels are padded with zeros to a multiple of this depth.
     depth_unit: usize,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Panel {
     pub first: usize,
     /// Columns of the matrix.
     pub columns: usize,
-    /// Columns with those that are added to make a vector whole.
+    /// Columns including those that are added to fill a vector.
     pub width: usize,
 }
 
@@ -60,7 +60,7 @@ impl<T> Kernel<T> {
         if self.half.is_some() { self.columns / 2 } else { self.columns }
     }
 
-    /// The panels of a matrix of so many columns.
+    /// The panels of a matrix with this many columns.
     pub(super) fn panels(&self, columns: usize) -> impl Iterator<Item = Panel> + use<T> {
         let (whole, narrow) = (self.columns, self.narrow());
         (0..columns).step_by(whole).map(move |first| {
@@ -92,8 +92,8 @@ pub(super) fn of_f32() -> Kernel<f32> {
     Kernel { columns, whole, half, tiles: None, depth_unit: 1 }
 }
 
-/// The kernel for pairs of bf16. Where the processor has none, it computes with f32; callers then
-/// do better to widen their operands.
+/// The kernel for pairs of bf16. If the processor has no such products, the kernel computes with
+/// f32, and callers should widen their operands instead.
 pub(super) fn of_bf16() -> Kernel<Bf16> {
     match active() {
         #[cfg(target_arch = "x86_64")]
@@ -127,11 +127,11 @@ macro_rules! by_rows {
 static PORTABLE_F32: [MicroKernel<f32>; 4] = by_rows!(portable, f32, 1; 1 2 3 4);
 static PORTABLE_BF16: [MicroKernel<Bf16>; 4] = by_rows!(portable, Bf16, 2; 1 2 3 4);
 
-/// Four rows by eight columns fit the sixteen 128-bit registers that every x86-64 and ARM64
+/// Four rows by eight columns fit into the sixteen 128-bit registers that every x86-64 and ARM64
 /// processor has.
 ///
 /// # Safety
-/// The pointers must reach as far as the depth, strides and tile say.
+/// The memory behind the pointers must be as large as the depth, strides and tile say.
 unsafe fn portable<T: Element, const STEP: usize, const ROWS: usize>(
     depth: usize,
     left: *const T,
@@ -177,10 +177,10 @@ mod x86 {
 
     /// A tile kernel of `ROWS` rows by `VECTORS` vectors: 14 x 2 sums, two vectors of the right
     /// matrix and a broadcast step fill 31 of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16.
-    /// Two multiply-adds follow each broadcast, so neither load port limits them. A half panel has
-    /// one vector, and rows enough that no sum waits for the one before.
+    /// Two multiply-adds follow each broadcast, so neither load port is the limit. A half panel has
+    /// one vector, and enough rows that no sum waits for the previous one.
     ///
-    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one,
+    /// `$load` reads a vector of the right matrix, `$broadcast` a step of the left one, and
     /// `$multiply_add` adds their products to the sums. The last step may have one value instead of
     /// two, which `$broadcast_last` reads.
     macro_rules! tile_kernel {
@@ -189,8 +189,8 @@ mod x86 {
             $load:expr, $broadcast:expr, $broadcast_last:expr, $multiply_add:expr, $store:ident
         ) => {
             /// # Safety
-            /// The processor must have the features; the pointers must reach as far as the depth,
-            /// strides and tile say.
+            /// The processor must have the features; the memory behind the pointers must be as
+            /// large as the depth, strides and tile say.
             #[target_feature(enable = $features)]
             unsafe fn $name<const VECTORS: usize, const ROWS: usize>(
                 depth: usize,
@@ -233,8 +233,8 @@ mod x86 {
                 }
                 for (row, sums) in sums.into_iter().enumerate() {
                     for (at, sum) in sums.into_iter().enumerate() {
-                        // SAFETY: the caller's promise; no more than `columns` are read or written
-                        // of each row.
+                        // SAFETY: the caller's promise; at most `columns` of each row are read or
+                        // written.
                         unsafe {
                             let target = result.wrapping_add(row * result_stride + at * $width);
                             $store(target, sum, columns.saturating_sub(at * $width), accumulate);
@@ -248,11 +248,11 @@ mod x86 {
     /// Writes or adds the first `columns` of sixteen sums.
     ///
     /// # Safety
-    /// The processor must have AVX-512; `target` must reach as far.
+    /// The processor must have AVX-512; `target` must have room for them.
     #[target_feature(enable = "avx512f")]
     #[inline]
     unsafe fn store_16(target: *mut f32, sums: __m512, columns: usize, accumulate: bool) {
-        // SAFETY: the caller's promise; the mask leaves out what lies behind.
+        // SAFETY: the caller's promise; the mask leaves out the memory behind.
         unsafe {
             if columns >= 16 {
                 let sums =
@@ -273,11 +273,11 @@ mod x86 {
     /// Writes or adds the first `columns` of eight sums.
     ///
     /// # Safety
-    /// The processor must have AVX2; `target` must reach as far.
+    /// The processor must have AVX2; `target` must have room for them.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn store_8(target: *mut f32, sums: __m256, columns: usize, accumulate: bool) {
-        // SAFETY: the caller's promise; the mask leaves out what lies behind.
+        // SAFETY: the caller's promise; the mask leaves out the memory behind.
         unsafe {
             if columns >= 8 {
                 let sums =
@@ -296,7 +296,7 @@ mod x86 {
         }
     }
 
-    // In what follows the pointers are the tile kernels', whose callers promise that they may be
+    // The pointers below are those of the tile kernels, whose callers promise that they may be
     // read.
     tile_kernel!(
         avx512,

@@ -1,17 +1,17 @@
 //! Matrix products, summed in f32: the core of dense convolution and linear layers.
 //!
-//! One thread computes one product; callers cut their work into products by the problem's shape, so
-//! results never depend on the number of threads. Every element of the result is summed in the same
-//! order whatever the other dimensions are (blocks of [`DEPTH_BLOCK`] steps, each from first to
-//! last), so a picture's values do not depend on its place in a batch.
+//! One thread computes one product. Callers divide their work into products by the problem's shape,
+//! so results never depend on the number of threads. Every element of the result is summed in the
+//! same order whatever the other dimensions are (in blocks of [`DEPTH_BLOCK`] steps, each from
+//! first to last), so an image's values do not depend on its position in a batch.
 //!
-//! The operands are f32, or bf16 where the processor multiplies it: then a step of the depth is a
-//! pair of neighbouring values, whose two products one instruction adds. The left matrix is read in
-//! place through strides: its steps are broadcast one by one, so packing would only cost. The right
-//! matrix is read a vector at a time from packed panels, or in place where it is f32 and its rows
-//! are wide enough.
+//! The operands are f32, or bf16 if the processor multiplies it: then a step of the depth is a pair
+//! of neighbouring values, and one instruction adds their two products. The left matrix is read in
+//! place through strides: its steps are broadcast one by one, so packing it would gain nothing. The
+//! right matrix is read a vector at a time from packed panels, or in place if it is f32 and its
+//! rows are wide enough.
 //!
-//! Where the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of
+//! If the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of
 //! half as many steps.
 
 #[cfg(target_arch = "x86_64")]
@@ -26,25 +26,25 @@ use crate::isa::for_each_isa;
 use crate::scratch::with_scratch;
 use kernels::Kernel;
 
-/// Products are summed in blocks of so many steps, so that a panel of the right matrix (64 KiB at
-/// 32 columns) stays in the second-level cache while all rows of the left one pass by.
+/// Steps of a block of the sum, so that a panel of the right matrix (64 KiB at 32 columns) stays in
+/// the second-level cache for all rows of the left one.
 pub const DEPTH_BLOCK: usize = 512;
 
-/// A matrix of f32 of which either the rows or the columns are contiguous.
+/// A matrix of f32 with either contiguous rows or contiguous columns.
 #[derive(Clone, Copy, Debug)]
 pub enum Matrix<'a> {
     /// Row by row.
     Rows {
-        /// The elements, and whatever lies between the rows.
+        /// The elements, with any gaps between the rows.
         data: &'a [f32],
-        /// Distance from a row to the next, in elements.
+        /// Distance from one row to the next, in elements.
         stride: usize,
     },
     /// Column by column.
     Columns {
-        /// The elements, and whatever lies between the columns.
+        /// The elements, with any gaps between the columns.
         data: &'a [f32],
-        /// Distance from a column to the next, in elements.
+        /// Distance from one column to the next, in elements.
         stride: usize,
     },
 }
@@ -65,22 +65,21 @@ impl Matrix<'_> {
     }
 }
 
-/// What products multiply.
+/// The type of the operands of a product.
 pub trait Operand: Element {
-    /// Values of the depth that lie side by side in both matrices and are multiplied by one
-    /// instruction.
+    /// Values of the depth that are adjacent in both matrices and that one instruction multiplies.
     const STEP: usize;
 
     /// The tile kernel of the instruction set in use.
     #[doc(hidden)]
     fn kernel() -> Kernel<Self>;
 
-    /// `result = left transposed * right`, or `result += ...` where `accumulate`: `left` is
-    /// `[depth, rows]`, `right` `[depth, columns]`, and `result` has rows of `result_stride`
-    /// elements, of which the first `columns` are written.
+    /// `result = left transposed * right`, or `result += ...` if `accumulate`: `left` is `[depth,
+    /// rows]`, `right` is `[depth, columns]`, and `result` has rows of `result_stride` elements, of
+    /// which the first `columns` are written.
     ///
     /// # Panics
-    /// When a slice is shorter than its shape says.
+    /// If a slice is shorter than its shape says.
     fn multiply_transposed(
         left: &[Self],
         left_stride: usize,
@@ -96,14 +95,14 @@ pub trait Operand: Element {
     );
 }
 
-/// The left matrix of a product, `[rows, depth]`: the values of a step lie side by side.
+/// The left matrix of a product, `[rows, depth]`: the values of a step are adjacent.
 #[derive(Clone, Copy, Debug)]
 pub struct Left<'a, T> {
-    /// The elements, and whatever lies between them.
+    /// The elements, with any gaps between them.
     pub data: &'a [T],
-    /// Distance from a row to the next, in elements.
+    /// Distance from one row to the next, in elements.
     pub row_stride: usize,
-    /// Distance from a step of the depth to the next, in elements.
+    /// Distance from one step of the depth to the next, in elements.
     pub step_stride: usize,
 }
 
@@ -132,13 +131,13 @@ impl<'a, T: Operand> Left<'a, T> {
     }
 }
 
-/// `result = left * right`, or `result += left * right` where `accumulate`.
+/// `result = left * right`, or `result += left * right` if `accumulate`.
 ///
-/// `left` is `[rows, depth]`, `right` `[depth, columns]`; `result` has rows of `result_stride`
-/// elements, of which the first `columns` are written.
+/// `left` is `[rows, depth]`, `right` is `[depth, columns]`, and `result` has rows of
+/// `result_stride` elements, of which the first `columns` are written.
 ///
 /// # Panics
-/// When a slice is shorter than its shape says.
+/// If a slice is shorter than its shape says.
 pub fn multiply<T: Operand>(
     left: Left<'_, T>,
     rows: usize,
@@ -182,7 +181,7 @@ pub fn multiply<T: Operand>(
     }
 }
 
-/// A product of no depth is zero.
+/// A product with depth zero is zero.
 fn nothing_to_add(
     result: &mut [f32],
     result_stride: usize,
@@ -275,7 +274,7 @@ impl Operand for Bf16 {
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
         }
-        // Both matrices have the values of a step in two rows, and are copied with the rows' values
+        // Both matrices have the values of a step in two rows, so they are copied with these values
         // side by side.
         packed.pack_rows(right, right_stride, depth, columns);
         #[cfg(target_arch = "x86_64")]
@@ -301,7 +300,7 @@ impl Operand for Bf16 {
 }
 
 for_each_isa! {
-    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, zero where there is
+    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, with zero if there is
     /// no second row.
     fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, pairs: &mut [Bf16],
         pair_stride: usize) => interleave_body
@@ -346,7 +345,7 @@ fn check_result(result: &[f32], stride: usize, rows: usize, columns: usize) {
 #[derive(Clone, Copy)]
 struct Right<'a, T> {
     data: &'a [T],
-    /// Distance from a step of the depth to the next, in elements.
+    /// Distance from one step of the depth to the next, in elements.
     step_stride: usize,
 }
 
@@ -375,7 +374,7 @@ fn panel_product<T: Operand>(
     while row < rows {
         let count = by_rows.len().min(rows - row);
         // SAFETY: the checks above cover the last element that the kernel reads of either matrix
-        // and writes of the result; `kernel` was chosen for an instruction set that the processor
+        // and writes to the result; `kernel` was chosen for an instruction set that the processor
         // reported.
         unsafe {
             by_rows[count - 1](
@@ -405,8 +404,8 @@ mod tests {
         (0..count).map(|_| T::from_f32(draws.range(-1.0, 1.0))).collect()
     }
 
-    /// `left` is `[rows, depth]`, `right` `[depth, columns]`; both ways of multiplying, with and
-    /// without what the result held.
+    /// Checks a product of `left` `[rows, depth]` and `right` `[depth, columns]`, in both ways of
+    /// multiplying, with and without accumulation.
     fn check<T: Operand>(rows: usize, depth: usize, columns: usize) {
         let (left, right) = (values::<T>(rows * depth, 0), values::<T>(depth * columns, 1));
         let start = values::<f32>(rows * columns, 2);

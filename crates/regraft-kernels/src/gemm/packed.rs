@@ -6,17 +6,17 @@ use crate::element::Bf16;
 use crate::isa::for_each_isa;
 use rayon::prelude::*;
 
-/// Elements from which on it is worth it to share the packing among the threads.
+/// Least number of elements for which the packing is shared among the threads.
 const PARALLEL_LENGTH: usize = 1 << 16;
 
 /// The right matrix of a product, `[depth, columns]`, copied into panels of a vector-friendly
-/// width: `[panel][step][column][value]`. What a step, a tile's depth or the last panel has too
-/// many is zero.
+/// width: `[panel][step][column][value]`. Values that fill up a step, a tile's depth or the last
+/// panel are zero.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T = f32> {
     panels: Vec<T>,
     depth: usize,
-    /// With the zeros that fill it up.
+    /// Including the padding of zeros.
     padded_depth: usize,
     columns: usize,
     width: usize,
@@ -24,7 +24,7 @@ pub struct Packed<T = f32> {
 
 impl<T: Operand> Packed<T> {
     /// Packs `right`, a `[depth, columns]` matrix, rounding it to the operands' type and reusing
-    /// this value's memory. Large ones are packed by all threads.
+    /// this value's memory. All threads pack a large matrix.
     pub fn pack(&mut self, right: Matrix<'_>, depth: usize, columns: usize) {
         right.check(depth, columns);
         self.reset(depth, columns);
@@ -73,7 +73,7 @@ impl<T: Operand> Packed<T> {
     }
 
     fn start(&self, panel: &Panel) -> usize {
-        // All panels before one are whole.
+        // All panels before another one are full.
         panel.first * self.padded_depth
     }
 
@@ -124,7 +124,7 @@ for_each_isa! {
         columns: &[f32], stride: usize, depth: usize, count: usize, target: &mut [T], width: usize)
         => pack_columns_body
 }
-/// Square by square: whole columns lie so far apart that one row of all of them would not stay in
+/// Packs square by square: columns are so far apart that one row of all of them would not stay in
 /// the first-level cache.
 #[inline(always)]
 fn pack_columns_body<const FUSED: bool, T: Operand>(

@@ -13,16 +13,16 @@ pub const LANES: usize = 8;
 /// Side of a block in frequencies.
 const SIDE: usize = 8;
 
-/// The frequencies of [`LANES`] neighbouring blocks: `[row * 8 + column][block]`, before they are
-/// multiplied by their quantisation steps.
+/// The frequencies of [`LANES`] neighbouring blocks: `[row * 8 + column][block]`, before
+/// multiplication by the quantisation steps.
 pub type Blocks = [[i16; LANES]; 64];
 
 /// Transforms a row of blocks into `side` rows of samples.
 ///
 /// `steps` holds the quantisation steps, `[row * 8 + column]`. `side` is the number of samples
-/// that each side of a block becomes: 8 gives what libjpeg-turbo computes; 4, 2 or 1 transforms
-/// only the lowest frequencies, which gives the same block at a smaller size. `output` is
-/// `[side, stride]`; a row's first `blocks.len() * LANES * side` samples are written.
+/// along a block's side: 8 gives libjpeg-turbo's result; 4, 2 or 1 transforms only the lowest
+/// frequencies, which gives the same block at a smaller size. `output` is `[side, stride]`; a row's
+/// first `blocks.len() * LANES * side` samples are written.
 ///
 /// # Panics
 ///
@@ -65,9 +65,9 @@ const CONSTANT_BITS: u32 = 13;
 /// Fractional bits that are kept between the two passes.
 const PASS_BITS: u32 = 2;
 
-/// Sums of cosines in [`CONSTANT_BITS`] fractional bits, named after their values: the constants
+/// Sums of cosines with [`CONSTANT_BITS`] fractional bits, named after their values: the constants
 /// of Loeffler, Ligtenberg and Moschytz, "Practical fast 1-D DCT algorithms with 11
-/// multiplications" (1989), in libjpeg's rounding.
+/// multiplications" (1989), with libjpeg's rounding.
 const F_0_298: i32 = 2446;
 const F_0_390: i32 = 3196;
 const F_0_541: i32 = 4433;
@@ -82,8 +82,8 @@ const F_2_562: i32 = 20995;
 const F_3_072: i32 = 25172;
 
 /// One transform in each lane of eight values, of which those from `N` on are zero; the result has
-/// `shift` fractional bits fewer. Frequencies of a damaged file overflow, which does no harm: sums
-/// wrap around.
+/// `shift` fractional bits fewer. The frequencies of a damaged file may overflow, which does no
+/// harm, because sums wrap around.
 #[inline(always)]
 fn transform<const N: usize>(input: &[Lanes; SIDE], shift: u32) -> [Lanes; SIDE] {
     let mut output = [[0; LANES]; SIDE];
@@ -148,8 +148,8 @@ fn whole_body<const FUSED: bool>(
 ) {
     for (place, blocks) in blocks.iter().enumerate() {
         let mut columns = [[[0; LANES]; SIDE]; SIDE];
-        // Most blocks of an image have low frequencies only: a column of zeros stays one, and half
-        // the multiplications fall away if the upper half of the frequencies is zero.
+        // Most blocks of an image have only low frequencies: a column of zeros stays zero, and half
+        // of the multiplications are saved if the upper half of the frequencies is zero.
         let mut wide = false;
         for column in 0..SIDE {
             let low = any(blocks, column, 0);
@@ -182,9 +182,9 @@ fn whole_body<const FUSED: bool>(
     }
 }
 
-/// `[column][block]` around 0 to `[block][column]` from 0 to 255, with SSE2, which every x86-64
-/// processor has: two packings with saturation and three rounds of interleaving. The compiler finds
-/// neither in plain loops, which take three times as long.
+/// Turns `[column][block]` around 0 into `[block][column]` from 0 to 255, with SSE2, which every
+/// x86-64 processor has: two packings with saturation and three rounds of interleaving. The
+/// compiler generates neither from plain loops, which take three times as long.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
@@ -192,7 +192,7 @@ fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
         __m128i, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_packs_epi16, _mm_packs_epi32,
         _mm_set1_epi8, _mm_unpackhi_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8, _mm_xor_si128,
     };
-    // SAFETY: all are instructions of SSE2; each load reads half of the eight values of a column.
+    // SAFETY: these are SSE2 instructions; each load reads half of the eight values of a column.
     unsafe {
         let halves = |column: usize| {
             let start: *const __m128i = samples[column].as_ptr().cast();
@@ -201,7 +201,7 @@ fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
         // Columns 0 to 3 interleaved with 4 to 7.
         let once: [__m128i; 4] = std::array::from_fn(|column| {
             let both = _mm_packs_epi16(halves(column), halves(column + 4));
-            // The sign bit of -128 to 127, flipped, makes it 0 to 255.
+            // Flipping the sign bit turns -128 to 127 into 0 to 255.
             let both = _mm_xor_si128(both, _mm_set1_epi8(-128));
             _mm_unpacklo_epi8(both, _mm_unpackhi_epi64(both, both))
         });
@@ -221,7 +221,7 @@ fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
     }
 }
 
-/// `[column][block]` around 0 to `[block][column]` from 0 to 255.
+/// Turns `[column][block]` around 0 into `[block][column]` from 0 to 255.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn levels(samples: &[Lanes; SIDE]) -> [[u8; SIDE]; LANES] {
@@ -237,8 +237,8 @@ impl Basis {
     fn new(side: usize) -> Self {
         let value = |frequency: usize, sample: usize| {
             let scale = if frequency == 0 { 0.5f64.sqrt() } else { 1.0 };
-            // The orthonormal transform of N values has a factor of sqrt(2 / N), and a frequency
-            // of N values is sqrt(N / 8) of that of eight: together 1/2.
+            // The orthonormal transform of N values has a factor of sqrt(2 / N), and a frequency of
+            // N values is sqrt(N / 8) of that of eight: together 1/2.
             let angle = PI * (2 * sample + 1) as f64 * frequency as f64 / (2 * side) as f64;
             (0.5 * scale * angle.cos()) as f32
         };
@@ -267,7 +267,7 @@ fn reduced_body<const FUSED: bool, const N: usize>(
     });
     for (place, blocks) in blocks.iter().enumerate() {
         let mut samples = [[[0f32; LANES]; N]; N];
-        // One loop around everything, which is what the compiler vectorises.
+        // One loop around everything, so that the compiler vectorises it.
         for lane in 0..LANES {
             let mut across = [[0f32; N]; N];
             for row in 0..N {
@@ -290,8 +290,7 @@ fn reduced_body<const FUSED: bool, const N: usize>(
             }
         }
         for (row, line) in samples.iter().enumerate() {
-            // The samples of a block's row side by side in a word: the first one in its lowest
-            // byte.
+            // The samples of a block's row in one word, the first one in its lowest byte.
             let mut words = [0u32; LANES];
             for (column, values) in line.iter().enumerate() {
                 for (word, &value) in words.iter_mut().zip(values) {
@@ -314,8 +313,8 @@ fn means(blocks: &[Blocks], steps: &[u16; 64], output: &mut [u8], _stride: usize
     }
 }
 
-/// Samples are stored around 128. Adding 2^23, above which an f32 has no fraction, rounds to the
-/// nearest; unlike a cast, it vectorises on every processor.
+/// Samples are centred on 128. Adding 2^23, above which an f32 has no fraction, rounds to the
+/// nearest integer; unlike a cast, it vectorises on every processor.
 #[inline(always)]
 fn level(value: f32) -> u8 {
     ((value + 128.0).clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8

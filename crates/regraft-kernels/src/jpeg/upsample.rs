@@ -1,6 +1,6 @@
-//! Chroma that is stored at half the resolution, enlarged by a triangle filter as libjpeg-turbo
-//! does (`h2v1_fancy_upsample` and its siblings in `jdsample.c`): each new sample is 3/4 of the
-//! nearer and 1/4 of the farther sample in each direction.
+//! Enlarges chroma that is stored at half the resolution, with a triangle filter as in
+//! libjpeg-turbo (`h2v1_fancy_upsample` and its siblings in `jdsample.c`): each new sample is 3/4
+//! of the nearer and 1/4 of the farther sample in each direction.
 
 use crate::isa::for_each_isa;
 
@@ -19,8 +19,8 @@ pub fn double_width(input: &[u8], output: &mut [u8]) {
     output[2 * last + 1] = input[last];
 }
 
-/// Puts a row between two rows: 3/4 of `near`, 1/4 of `far`. All are `[N]`. `bias` is 1 for a row
-/// above `near`'s middle and 2 for one below: so rounding favours neither.
+/// Interpolates a row between two rows: 3/4 of `near`, 1/4 of `far`. All are `[N]`. `bias` is 1 for
+/// a row above `near`'s middle and 2 for one below, so that rounding favours neither.
 ///
 /// # Panics
 ///
@@ -30,12 +30,13 @@ pub fn double_height(near: &[u8], far: &[u8], bias: u16, output: &mut [u8]) {
     double_height_inside(near, far, bias, output);
 }
 
-/// Both at once: a row of twice the width between `near` and `far`. `sums` is working memory.
+/// Doubles width and height: a row of twice the width between `near` and `far`. `sums` is working
+/// memory.
 ///
 /// # Panics
 ///
-/// If `near` and `far` differ in length or have fewer than two samples, or `output` is not twice
-/// as long.
+/// If `near` and `far` differ in length or have fewer than two samples, or `output` is not twice as
+/// long.
 pub fn double_both(near: &[u8], far: &[u8], sums: &mut Vec<u16>, output: &mut [u8]) {
     assert!(near.len() >= 2 && near.len() == far.len() && output.len() == 2 * near.len());
     sums.resize(near.len(), 0);
@@ -62,7 +63,7 @@ fn mix_1(near: u8, far: u8, bias: u16) -> u8 {
     ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8
 }
 
-/// All samples but the first two and the last two.
+/// All samples except the first two and the last two.
 #[inline(always)]
 fn double_width_body<const FUSED: bool>(input: &[u8], output: &mut [u8]) {
     let inside = input.len() - 2;
@@ -82,7 +83,7 @@ fn double_height_body<const FUSED: bool>(near: &[u8], far: &[u8], bias: u16, out
     }
 }
 
-/// The sums of both rows, and from them all samples but the first two and the last two.
+/// The sums of both rows, and from them all samples except the first two and the last two.
 #[inline(always)]
 fn double_both_body<const FUSED: bool>(
     near: &[u8],

@@ -2,10 +2,10 @@
 //! instead of 36 multiplications for four output pixels, forward and for the gradient of the
 //! weights.
 //!
-//! The output is cut into tiles of 2x2 pixels. A tile's 4x4 input pixels are turned into 16 values
-//! a channel, each of which takes part in one matrix product over the channels, and 16 sums are
-//! turned back into 2x2 pixels. All coefficients are 0, 1 and 1/2, so the result differs from the
-//! direct sum only as another order of addition would.
+//! The output is divided into tiles of 2x2 pixels. A tile's 4x4 input pixels are transformed into
+//! 16 values for each channel, each of which takes part in one matrix product over the channels,
+//! and the 16 sums are transformed back into 2x2 pixels. All coefficients are 0, 1 and 1/2, so the
+//! result differs from the direct sum only as another order of addition would.
 
 mod tiling;
 mod transforms;
@@ -22,11 +22,11 @@ use transforms::{
     transform_output,
 };
 
-/// Tiles in a block, at least: four times the rows of the widest tile kernel, so that a panel of
-/// weights is used often.
+/// Least number of tiles in a block: four times the rows of the widest tile kernel, so that a panel
+/// of weights is used often.
 const TILES_PER_BLOCK: usize = 56;
 
-/// Whether the functions here handle this shape.
+/// Whether the functions here support this shape.
 #[must_use]
 pub fn handles(shape: &ConvolutionShape) -> bool {
     shape.kernel_height == 3
@@ -55,9 +55,9 @@ pub(crate) fn pack<O: Operand>(
     });
 }
 
-/// As [`pack`], for the weights of the convolution that turns the output's gradient into the
-/// input's: input and output channels are exchanged, and the kernel is turned by 180 degrees, which
-/// exchanges the first and last of the four frequencies along each side.
+/// Like [`pack`], for the weights of the convolution that turns the output's gradient into the
+/// input's: input and output channels are swapped, and the kernel is rotated by 180 degrees, which
+/// swaps the first and last of the four frequencies along each side.
 pub(crate) fn pack_transposed<O: Operand>(
     matrices: &mut Vec<Packed<O>>,
     weights: &[f32],
@@ -161,16 +161,17 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     });
 }
 
-/// Parts into which the batch is cut for the gradient of the weights; their sums are added in
-/// order. Few where the weights are many, because each part has sums of its own, which should not
-/// fill the caches.
+/// Number of parts of the batch for the gradient of the weights; their sums are added in order. If
+/// there are many weights, there are few parts, because each part has sums of its own, which should
+/// not fill the caches.
 fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
     let sums = FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
     ((8 << 20) / sums).clamp(2, 8).min(rows)
 }
 
-/// Tiles in a block of the weights' gradient. With few, the sums, which are as many as the weights,
-/// pass through the cache often; with many, the transforms of the block do not stay there.
+/// Tiles in a block of the weights' gradient. If there are few, the sums, which are as many as the
+/// weights, pass through the cache often; if there are many, the transforms of the block do not
+/// stay in the cache.
 fn gradient_tiles_per_block<O>(channels: usize) -> usize {
     ((2 << 20) / (4 * channels * size_of::<O>())).clamp(TILES_PER_BLOCK, 4 * TILES_PER_BLOCK)
 }

@@ -1,13 +1,13 @@
-//! How a convolution's output is cut into tiles of 2x2 pixels.
+//! The division of a convolution's output into tiles of 2x2 pixels.
 
 use crate::shape::ConvolutionShape;
 
-/// How a convolution's output is cut into tiles.
+/// The division of a convolution's output into tiles.
 #[derive(Clone, Copy)]
 pub struct Tiling {
     /// Tiles in a row of tiles.
     pub across: usize,
-    /// Rows of tiles in a picture.
+    /// Rows of tiles in an image.
     pub down: usize,
     /// Rows of tiles in a block.
     pub rows_per_block: usize,
@@ -28,7 +28,7 @@ impl Tiling {
         shape.batch * self.down
     }
 
-    /// Output pixels of row `row` of tiles, counted over the batch: two rows of the picture, or one
+    /// Output pixels of row `row` of tiles, counted over the batch: two rows of the image, or one
     /// at an odd end.
     fn pixels(&self, shape: &ConvolutionShape, row: usize) -> usize {
         let first = row % self.down * 2;

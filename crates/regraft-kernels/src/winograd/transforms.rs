@@ -1,15 +1,15 @@
 //! The transforms between pixels, or filters, and the sixteen frequencies of a tile.
 //!
-//! All of it is compiled anew for each instruction set by being inlined into its entry points.
-//! Closures and `array::from_fn` would not be, and fall back to the least set; hence plain
-//! functions and arrays written out.
+//! All of this is compiled for each instruction set by being inlined into its entry points.
+//! Closures and `array::from_fn` would not be inlined and would fall back to the baseline set;
+//! hence plain functions and arrays that are written out.
 
 use super::tiling::Tiling;
 use crate::element::Element;
 use crate::isa::for_each_isa;
 use crate::shape::ConvolutionShape;
 
-/// Values a tile has for each channel: a 4x4 square of them.
+/// Values of a tile for each channel: a 4x4 square.
 pub const FREQUENCIES: usize = 16;
 /// Channels that are transformed side by side.
 pub const LANES: usize = 16;
@@ -50,10 +50,10 @@ fn read<E: Element>(values: &[E], at: usize) -> Lanes {
     lanes
 }
 
-/// Pictures of which single pixels are read, zero outside.
+/// Images of which single pixels are read, with zeros outside.
 #[derive(Clone, Copy)]
 struct Map<'a, E> {
-    /// One picture, `[height, width, channels]`.
+    /// One image, `[height, width, channels]`.
     values: &'a [E],
     height: usize,
     width: usize,
@@ -61,8 +61,8 @@ struct Map<'a, E> {
 }
 
 impl<E: Element> Map<'_, E> {
-    /// Sixteen channels of a pixel. A place before the first one has wrapped around and is outside
-    /// too.
+    /// Sixteen channels of a pixel. A position before the first one has wrapped around and is
+    /// outside too.
     #[inline(always)]
     fn pixel(&self, row: usize, column: usize, channel: usize) -> Lanes {
         if row < self.height && column < self.width {
@@ -101,7 +101,7 @@ fn write_four<O: Element>(
     }
 }
 
-/// Column by column `work(first, second)`.
+/// Evaluates `work(first, second)` column by column.
 macro_rules! columns {
     ($work:ident, $first:expr, $second:expr) => {
         [
@@ -127,7 +127,7 @@ for_each_isa! {
         groups: usize
     ) => transform_input_body
 }
-/// Row `row` of tiles: frequencies `4 * group` on, four for each of `groups`, to
+/// Transforms row `row` of tiles: frequencies from `4 * group` on, four for each of `groups`, to
 /// `target[frequency][tile][channel]`.
 #[inline(always)]
 fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
@@ -208,7 +208,7 @@ for_each_isa! {
             accumulate: bool)
         => transform_output_body
 }
-/// One row of tiles back to pixels: along each side `[m0 + m1 + m2, m1 - m2 - m3]`.
+/// Transforms one row of tiles back to pixels: along each side `[m0 + m1 + m2, m1 - m2 - m3]`.
 #[inline(always)]
 fn transform_output_body<const FUSED: bool>(
     shape: &ConvolutionShape,
@@ -263,8 +263,8 @@ for_each_isa! {
             frequency_stride: usize, group: usize
     ) => transform_gradient_body
 }
-/// The output's gradient of one row of tiles, as the transposed output transform spreads it: along
-/// each side `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side only row `group`.
+/// Transforms the output's gradient of one row of tiles with the transposed output transform: along
+/// each side `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side, only row `group`.
 #[inline(always)]
 fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     shape: &ConvolutionShape,
@@ -327,7 +327,7 @@ fn spread_filter(first: &Lanes, second: &Lanes, third: &Lanes) -> [Lanes; 4] {
 
 for_each_isa! { pub fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32])
 => transform_filter_body }
-/// One output channel's filter `[3, 3, channels]` to `target[frequency][channel]`.
+/// Transforms one output channel's filter `[3, 3, channels]` to `target[frequency][channel]`.
 #[inline(always)]
 fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, target: &mut [f32]) {
     for channel in (0..channels).step_by(LANES) {
@@ -340,7 +340,7 @@ fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, tar
     }
 }
 
-/// The three taps of a column that begins at `at`, spread.
+/// The three taps of a column that begins at `at`, transformed.
 #[inline(always)]
 fn read_column(filter: &[f32], channels: usize, at: usize) -> [Lanes; 4] {
     spread_filter(
@@ -357,7 +357,7 @@ for_each_isa! {
         => gather_filter_body
 }
 /// One output channel's gradient: the parts' sums added in order, then the transposed filter
-/// transform: along each side `[s0 + (s1 + s2) / 2, (s1 - s2) / 2, (s1 + s2) / 2 + s3]`.
+/// transform, along each side `[s0 + (s1 + s2) / 2, (s1 - s2) / 2, (s1 + s2) / 2 + s3]`.
 #[inline(always)]
 fn gather_filter_body<const FUSED: bool>(
     partial: &[f32],

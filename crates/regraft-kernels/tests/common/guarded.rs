@@ -1,9 +1,9 @@
-//! Memory that ends at a page that nothing may touch, and memory that begins behind one: inline
-//! assembly is not instrumented by sanitizers, and here reading one element too many ends the test.
+//! Memory that ends at a page that nothing may touch, or begins behind one. Sanitizers do not
+//! instrument inline assembly; with this memory, reading one element too many ends the test.
 
 use regraft_kernels::element::Element;
 
-/// At which end of the memory the guard lies directly.
+/// The end of the memory at which the guard page lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Behind the last element.
@@ -23,7 +23,7 @@ pub struct Guarded<E> {
 impl<E: Element> Guarded<E> {
     /// A copy of `values`.
     pub fn new(values: &[E], side: Side) -> Self {
-        // SAFETY: these calls touch no memory of the program but the mapping that they make.
+        // SAFETY: these calls touch no memory of the program except the mapping that they create.
         let (mapping, length, page) = unsafe {
             let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
             let length = size_of_val(values).next_multiple_of(page) + 2 * page;
@@ -41,7 +41,7 @@ impl<E: Element> Guarded<E> {
             Side::Start => page,
         };
         let first = mapping.wrapping_byte_add(offset).cast::<E>();
-        // SAFETY: so many bytes of the mapping lie there, and it is aligned to the size of an
+        // SAFETY: that many bytes of the mapping are there, and it is aligned to the size of an
         // element.
         unsafe { first.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
         Self { mapping, length, first, count: values.len() }
@@ -49,11 +49,11 @@ impl<E: Element> Guarded<E> {
 
     /// The elements.
     pub fn get(&self) -> &[E] {
-        // SAFETY: they were written when this value was made.
+        // SAFETY: they were written when this value was created.
         unsafe { std::slice::from_raw_parts(self.first, self.count) }
     }
 
-    /// The elements, to be written.
+    /// The elements, for writing.
     pub fn get_mut(&mut self) -> &mut [E] {
         // SAFETY: as above, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.first, self.count) }

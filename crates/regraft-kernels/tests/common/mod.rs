@@ -1,7 +1,7 @@
-//! What the tests of kernels share: running on every instruction set, drawn values, comparison,
+//! Helpers for the tests of kernels: running on every instruction set, drawn values, comparison,
 //! convolutions.
 
-// Every file of tests compiles this module for itself and uses its part of it.
+// Every test file compiles this module separately and uses a part of it.
 #![allow(dead_code)]
 
 pub mod reference;
@@ -27,16 +27,16 @@ pub fn is_emulated() -> bool {
     std::env::var_os(CHILD).is_some_and(|how| how == EMULATED)
 }
 
-/// Runs the body of the test named `test` once for each instruction set that this processor has.
-/// AMX is emulated where only that is missing.
+/// Runs the body of the test named `test` once for each instruction set that this processor has. If
+/// only AMX is missing, it is emulated.
 ///
-/// A process chooses its set once, so each run is a process of its own: this program, asked for
-/// this one test.
+/// A process chooses its set once, so each run is a process of its own: this program, with this one
+/// test selected.
 pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
     on_instruction_sets(&InstructionSet::ALL, test, body);
 }
 
-/// As [`on_every_instruction_set`], for some of them.
+/// Like [`on_every_instruction_set`], for some sets.
 pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
         if is_emulated() {
@@ -44,15 +44,16 @@ pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnc
                 regraft_amx_emulator::install(),
                 "a processor and a system that the emulator runs on"
             );
-            // SAFETY: the emulator was installed just now and stays; nothing has asked for the set
-            // before.
+            // SAFETY: the emulator was installed just now and stays; the instruction set was not
+            // used before.
             unsafe { amx::trust_emulator() };
         }
         let forced = std::env::var(isa::VARIABLE).expect("the parent process names the set");
         assert_eq!(isa::in_use().map(InstructionSet::name), Ok(forced.as_str()));
         return body();
     }
-    // Written to the stream itself: what `println!` writes is shown of failed tests only.
+    // Written directly to the stream, because the output of `println!` is shown only for failed
+    // tests.
     let tell =
         |what: &str| writeln!(std::io::stderr(), "{test}: {what}").expect("a place for messages");
     for &set in sets {
@@ -95,13 +96,13 @@ pub fn draw(sample: u32, count: usize) -> Vec<f32> {
     draw_as(sample, count, |u| 2.0 * u - 1.0)
 }
 
-/// Values of the fixture stream (seed 2024, `sample`), each changed by `change`.
+/// Values of the fixture stream (seed 2024, `sample`), each passed through `change`.
 pub fn draw_as(sample: u32, count: usize, change: impl Fn(f32) -> f32) -> Vec<f32> {
     let mut draws = Draws::new(2024, Purpose::Fixture, 0, sample);
     (0..count).map(|_| change(draws.uniform())).collect()
 }
 
-/// The values in another type, rounded where they must be.
+/// The values in another type, rounded if necessary.
 pub fn to<T: Element>(values: &[impl Element]) -> Vec<T> {
     let mut converted = vec![T::default(); values.len()];
     copy(values, &mut converted);
@@ -118,13 +119,13 @@ pub fn wide(values: &[impl Element]) -> Vec<f64> {
     values.iter().map(|value| f64::from(value.to_f32())).collect()
 }
 
-/// Not a number, which no kernel may read.
+/// NaN, which no kernel may read.
 pub fn nan<E: Element>() -> E {
     E::from_f32(f32::NAN)
 }
 
-/// Statistics of a map `[pixels, channels]`: those that a convolution takes of its output, here its
-/// input.
+/// Statistics of a feature map `[pixels, channels]`: those that a convolution computes of its
+/// output, which here equals its input.
 pub fn statistics(map: &[f32], channels: usize) -> Statistics {
     let shape =
         convolution_shape([1, 1, map.len() / channels, channels], channels, [1, 1], 1, [0; 4], 1);
@@ -136,15 +137,15 @@ pub fn statistics(map: &[f32], channels: usize) -> Statistics {
     statistics
 }
 
-/// Fails where a value is further from the expected one than `tolerance` of the largest expected
-/// one.
+/// Fails if the difference of a value from the expected one exceeds `tolerance` times the largest
+/// expected one.
 pub fn assert_close(what: &str, found: &[impl Element], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: the number of values");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     for (at, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let found = found.to_f32();
         let difference = (f64::from(found) - expected).abs();
-        // A NaN is never within.
+        // A NaN is never within the tolerance.
         let within = difference <= tolerance * largest;
         assert!(
             within,
@@ -154,7 +155,7 @@ pub fn assert_close(what: &str, found: &[impl Element], expected: &[f64], tolera
     }
 }
 
-/// `values + start`, as the variants that accumulate give it.
+/// `values + start`, the result of the variants that accumulate.
 pub fn plus(values: &[f64], start: &[impl Element]) -> Vec<f64> {
     values.iter().zip(start).map(|(value, start)| value + f64::from(start.to_f32())).collect()
 }
@@ -193,7 +194,7 @@ pub fn convolution_shape(
     }
 }
 
-/// Which kernels compute a convolution.
+/// The kernels that compute a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
     /// `regraft_kernels::convolution`.
@@ -203,7 +204,7 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// The kernels that handle the shape.
+    /// The kernels that support the shape.
     pub fn of(shape: &ConvolutionShape) -> Vec<Self> {
         if depthwise::handles(shape) {
             vec![Self::Convolution, Self::Depthwise]
@@ -212,8 +213,8 @@ impl Kernels {
         }
     }
 
-    /// Where PyTorch's weight `[out, in / groups, row, column]` number `at` lies in the kernels'
-    /// order.
+    /// The index in the kernels' order of PyTorch's weight `[out, in / groups, row, column]` number
+    /// `at`.
     fn place(self, shape: &ConvolutionShape, at: usize) -> usize {
         let (taps, ins) =
             (shape.kernel_height * shape.kernel_width, shape.in_channels / shape.groups);
@@ -224,7 +225,7 @@ impl Kernels {
         }
     }
 
-    /// PyTorch's order of weights to the kernels'.
+    /// Reorders weights from PyTorch's order to the kernels'.
     pub fn to_kernel_order(self, shape: &ConvolutionShape, weights: &[f32]) -> Vec<f32> {
         let mut ordered = vec![0.0; weights.len()];
         weights
@@ -234,12 +235,12 @@ impl Kernels {
         ordered
     }
 
-    /// The kernels' order of weights to PyTorch's.
+    /// Reorders weights from the kernels' order to PyTorch's.
     pub fn to_pytorch_order(self, shape: &ConvolutionShape, weights: &[f32]) -> Vec<f32> {
         (0..weights.len()).map(|at| weights[self.place(shape, at)]).collect()
     }
 
-    /// The output without more; `weights` are in the kernels' order.
+    /// The plain output; `weights` are in the kernels' order.
     pub fn forward<E: MapElement>(
         self,
         shape: &ConvolutionShape,
@@ -257,13 +258,13 @@ impl Kernels {
         weights: &[f32],
         finish: Finish<'_, E>,
     ) -> Vec<E> {
-        // Kernels must not read what an output held before.
+        // Kernels must not read an output's earlier content.
         let mut output = vec![nan::<E>(); shape.output_length()];
         self.forward_into(shape, input, weights, &mut output, finish);
         output
     }
 
-    /// As [`Self::forward_with`], into an output that is there.
+    /// Like [`Self::forward_with`], into an existing output.
     pub fn forward_into<E: MapElement>(
         self,
         shape: &ConvolutionShape,
@@ -294,7 +295,7 @@ impl Kernels {
         (output, statistics)
     }
 
-    /// The input's gradient, added to `start` where there is one.
+    /// The input's gradient, added to `start` if it is given.
     pub fn backward_input<E: MapElement>(
         self,
         shape: &ConvolutionShape,

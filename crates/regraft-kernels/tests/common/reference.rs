@@ -1,16 +1,17 @@
-//! A convolution with its gradients and a map's statistics as their definitions have them: plain
+//! A convolution with its gradients, and a feature map's statistics, by their definitions: plain
 //! loops in f64.
 
 use regraft_kernels::convolution::ConvolutionShape;
 
-/// Results in f64; maps are `[N, H, W, C]`, weights PyTorch's `[out, in / groups, row, column]`.
+/// Results in f64; feature maps are `[N, H, W, C]`, and weights are PyTorch's `[out, in / groups,
+/// row, column]`.
 pub struct Reference {
     pub output: Vec<f64>,
     pub input_gradient: Vec<f64>,
     pub weight_gradient: Vec<f64>,
 }
 
-/// Every output pixel meets every tap of every group's filters.
+/// Combines every output pixel with every tap of every group's filters.
 pub fn convolution(
     shape: &ConvolutionShape,
     input: &[f64],
@@ -56,7 +57,7 @@ pub fn convolution(
     result
 }
 
-/// Mean and variance (divided by the number of pixels) of each channel of a map.
+/// Mean and variance (divided by the number of pixels) of each channel of a feature map.
 pub fn statistics(map: &[f64], channels: usize) -> (Vec<f64>, Vec<f64>) {
     let pixels = (map.len() / channels) as f64;
     let of_channel = |channel: usize| map[channel..].iter().step_by(channels);
