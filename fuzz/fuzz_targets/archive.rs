@@ -1,4 +1,4 @@
-//! Any bytes, taken for a ZIP or tar archive: nothing may be written outside of its folder, nor
+//! Unpacks any bytes as a ZIP or tar archive: nothing may be written outside of its folder, nor
 //! more than the limit.
 
 #![no_main]

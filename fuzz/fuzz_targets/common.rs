@@ -4,14 +4,14 @@ use regraft_nn::weights::read;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// A file in memory where the system has such a place.
+/// A file in memory, if the system has a place for one.
 static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");
     let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
     folder.join(format!("regraft-fuzz-{}", std::process::id()))
 });
 
-/// The file is read or refused with words; its tensors are as long as their shapes say.
+/// The file is read or refused with a message, and its tensors have the lengths of their shapes.
 pub fn read_bytes(bytes: &[u8]) {
     std::fs::write(&*PATH, bytes).expect("a file in memory");
     match read(&PATH) {

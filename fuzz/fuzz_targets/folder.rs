@@ -1,5 +1,4 @@
-//! A data folder whose files' paths are any lines of text: splits, classes, runs and what else the
-//! names make of them.
+//! Reads a data folder whose paths are any lines of text: splits, classes, runs and so on.
 
 #![no_main]
 
@@ -19,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         let is_inside =
             Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         let file = data.join(path);
-        // A name that is too long, or a file where a folder is needed, is left out.
+        // A name that is too long, or a file in the place of a folder, is left out.
         if is_inside && file.parent().is_some_and(|parent| std::fs::create_dir_all(parent).is_ok())
         {
             let _ = std::fs::write(file, content.replace('|', "\n"));

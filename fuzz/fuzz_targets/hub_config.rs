@@ -1,4 +1,4 @@
-//! Any bytes, taken for a hub's `config.json`.
+//! Reads any bytes as a `config.json` from the Hub.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes, taken for EXIF data and for XMP. A byte 0xFE ends the one and begins the other.
+//! Reads any bytes as EXIF data and XMP, separated by the byte 0xFE.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes, taken for a picture.
+//! Decodes any bytes as an image.
 
 #![no_main]
 
@@ -6,6 +6,6 @@
 mod body;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // A decoder's panic is that file's error; what the program itself does must hold.
+    // If a decoder panics, that is an error of the file; the program's own checks must hold.
     let _ = body::bytes_to_tensors(bytes);
 });

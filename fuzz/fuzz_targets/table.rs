@@ -1,4 +1,4 @@
-//! Any bytes, taken for a table of each kind.
+//! Reads any bytes as a table of each kind.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! Tile instructions and their encoding: a VEX prefix of three bytes, map 0F38, vectors of 128
-//! bits, W = 0.
+//! Decodes tile instructions: a VEX prefix of three bytes, map 0F38, vectors of 128 bits, W = 0.
 
 /// Bytes of the longest instruction here.
 pub const LONGEST: usize = 10;
@@ -11,13 +10,13 @@ pub enum Instruction {
     Configure(Memory),
     /// Releases all tiles.
     Release,
-    /// Makes a tile zero.
+    /// Sets a tile to zero.
     Zero(usize),
-    /// Loads a tile; the index register holds the distance of its rows in bytes.
+    /// Loads a tile; the index register holds the distance between its rows in bytes.
     Load(usize, Memory),
-    /// Stores a tile, likewise.
+    /// Stores a tile in the same way.
     Store(usize, Memory),
-    /// `sums += left * right`, of pairs of bf16.
+    /// `sums += left * right`, with pairs of bf16.
     MultiplyBf16 {
         /// The tile of f32.
         sums: usize,
@@ -39,12 +38,12 @@ pub struct Memory {
     pub displacement: i64,
 }
 
-/// The instruction that `code` begins with, and its length; none where it is not one that is
-/// emulated.
+/// The instruction at the start of `code`, and its length; `None` if it is not an emulated
+/// instruction.
 pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
     let [0xc4, first, second, opcode, modrm, ..] = *code else { return None };
-    // The first byte holds R, X and B inverted and the map; the second W, vvvv inverted, L and the
-    // prefix.
+    // The first byte holds R, X and B, inverted, and the map; the second holds W, vvvv inverted, L
+    // and the prefix.
     let extended = |bit: u8| usize::from(first >> bit & 1 ^ 1) * 8;
     let (map, wide, long, prefix) = (first & 0x1f, second >> 7, second >> 2 & 1, second & 3);
     if (map, wide, long) != (2, 0, 0) {
@@ -55,7 +54,7 @@ pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
     const NONE: u8 = 0;
     const F3: u8 = 2;
     const F2: u8 = 3;
-    // Tiles are numbered by three bits; the others must name no further register.
+    // Tiles are numbered with three bits; the other bits must not name a further register.
     let plain = extended(7) == 0;
     let no_third = third == 0;
     let memory = || memory(code, extended(5), extended(6));
@@ -100,13 +99,13 @@ fn memory(
         length += 1;
         base = Some(usize::from(sib & 7) + base_extension);
         let register = usize::from(sib >> 3 & 7) + index_extension;
-        // Number 4 would be the stack pointer, and stands for no index.
+        // Number 4 would be the stack pointer, and means no index.
         index = (register != 4).then_some((register, 1 << (sib >> 6)));
         if sib & 7 == 5 && mode == 0 {
             base = None;
         }
     } else if low == 5 && mode == 0 {
-        // Relative to the instruction pointer: no kernel has its operands there.
+        // Relative to the instruction pointer: no kernel has operands there.
         return None;
     }
     let displacement = match (mode, base) {

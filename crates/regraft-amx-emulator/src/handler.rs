@@ -5,12 +5,12 @@ use crate::tiles::{Configuration, Forbidden, Tiles};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Products carried out so far.
+/// Number of executed products.
 pub static PRODUCTS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    // Without a destructor and made by the compiler, so that the handler neither allocates nor
-    // registers anything.
+    // Without a destructor and with a constant initial value, so that the handler neither allocates
+    // nor registers anything.
     static TILES: UnsafeCell<Tiles> = const { UnsafeCell::new(Tiles::INITIAL) };
 }
 
@@ -34,10 +34,10 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
     // nothing else uses meanwhile.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let mut place = registers[libc::REG_RIP as usize];
-    // Signals are slow, so tile instructions that follow one another are carried out at once.
+    // Signals are slow, so consecutive tile instructions are executed together.
     for count in 0.. {
         // SAFETY: the processor has just read an instruction there; every function that executes
-        // tile instructions goes on for some bytes behind its last one.
+        // tile instructions continues for some bytes behind its last one.
         let code = unsafe { (place as *const [u8; LONGEST]).read_unaligned() };
         let Some((instruction, length)) = decode(&code) else {
             if count == 0 {
@@ -45,8 +45,8 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
             }
             break;
         };
-        // SAFETY: tiles are this thread's own, and only this handler uses them, in which no
-        // instruction raises the signal again.
+        // SAFETY: the tiles belong to this thread, and only this handler uses them; no instruction
+        // in it raises the signal again.
         let result =
             TILES.with(|tiles| unsafe { execute(&mut *tiles.get(), instruction, registers) });
         if let Err(Forbidden(why)) = result {
@@ -58,7 +58,7 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
 }
 
 /// # Safety
-/// Memory operands must be what the instruction may read or write.
+/// The instruction must be allowed to read or write its memory operands.
 unsafe fn execute(
     tiles: &mut Tiles,
     instruction: Instruction,
@@ -71,7 +71,7 @@ unsafe fn execute(
             .map_or(0, |(register, scale)| general(registers, register) * scale as i64);
         memory.base.map_or(0, |register| general(registers, register)) + index + memory.displacement
     };
-    // The index is no part of a tile's address: it is the distance from row to row.
+    // The index is not part of a tile's address: it is the distance from row to row.
     let stride = |memory: Memory| {
         memory.index.map_or(0, |(register, scale)| general(registers, register) * scale as i64)
             as isize
@@ -124,12 +124,12 @@ fn general(registers: &[i64; 23], number: usize) -> i64 {
     registers[PLACES[number] as usize]
 }
 
-/// Ends the process, by means that a handler may use.
+/// Ends the process with calls that a signal handler may use.
 fn stop(why: &str) -> ! {
     for part in ["emulated AMX: ", why, "\n"] {
-        // SAFETY: the part's own bytes.
+        // SAFETY: the bytes are those of `part`.
         unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
     }
-    // SAFETY: it ends the process at once.
+    // SAFETY: this ends the process immediately.
     unsafe { libc::abort() }
 }

@@ -1,11 +1,11 @@
-//! AMX's tile instructions in software, for tests: a handler of the signal that a processor without
-//! AMX raises at one of them carries the instruction out, as Intel's Software Developer's Manual
-//! (volume 2) describes it, and goes on behind it. So the machine code that runs on a processor
-//! with AMX is what is tested on one without.
+//! AMX's tile instructions in software, for tests. A processor without AMX raises a signal at such
+//! an instruction; a handler executes the instruction as Intel's Software Developer's Manual
+//! (volume 2) describes it, and continues behind it. So tests on a processor without AMX run the
+//! same machine code as a processor with AMX.
 //!
-//! Only what `regraft-kernels` executes is known: `ldtilecfg`, `tilerelease`, `tilezero`,
-//! `tileloadd`, `tilestored`, `tdpbf16ps`. Anything else that the processor does not know, and a
-//! use that the manual forbids, ends the process with a message.
+//! The emulator knows only the instructions that `regraft-kernels` executes: `ldtilecfg`,
+//! `tilerelease`, `tilezero`, `tileloadd`, `tilestored`, `tdpbf16ps`. Any other unknown
+//! instruction, and any use that the manual forbids, ends the process with a message.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod decode;
@@ -14,11 +14,11 @@ mod handler;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tiles;
 
-/// Emulates tile instructions in this process from now on, where that is possible: on Linux, on an
-/// x86-64 processor with AVX-512.
+/// Emulates tile instructions in this process from now on, if possible: on Linux, on an x86-64
+/// processor with AVX-512.
 ///
-/// It must not be called where the processor has AMX: what that carries out itself, the emulator
-/// does not see.
+/// It must not be called if the processor has AMX, because the emulator does not see instructions
+/// that the processor executes.
 #[must_use]
 pub fn install() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -31,8 +31,8 @@ pub fn install() -> bool {
     false
 }
 
-/// How many products of tiles were carried out so far, by any thread: whether a test ran what it
-/// means to run.
+/// The number of products of tiles that any thread has executed so far, which shows whether a test
+/// ran them.
 #[must_use]
 pub fn products() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

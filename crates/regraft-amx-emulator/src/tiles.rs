@@ -1,4 +1,4 @@
-//! The state of the tiles, and what the instructions do to it.
+//! The state of the tiles, and the effects of the instructions on it.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -13,7 +13,7 @@ const ROW_BYTES: usize = 64;
 #[repr(C, align(64))]
 pub struct Row([u8; ROW_BYTES]);
 
-/// One tile: its configured sizes and its contents. A tile of no rows is not configured.
+/// One tile: its configured sizes and its contents. A tile without rows is not configured.
 #[derive(Clone, Copy)]
 struct Tile {
     rows: usize,
@@ -30,7 +30,7 @@ pub struct Tiles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden(pub &'static str);
 
-/// What `ldtilecfg` reads.
+/// The operand of `ldtilecfg`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Configuration {
@@ -46,7 +46,7 @@ impl Tiles {
     pub const INITIAL: Self =
         Self { tiles: [Tile { rows: 0, row_bytes: 0, data: [Row([0; ROW_BYTES]); ROWS] }; 8] };
 
-    /// `ldtilecfg`: all tiles become zero.
+    /// `ldtilecfg`: sets all tiles to zero.
     pub fn configure(&mut self, configuration: &Configuration) -> Result<(), Forbidden> {
         *self = Self::INITIAL;
         if configuration.palette == 0 {
@@ -93,7 +93,7 @@ impl Tiles {
         Ok(())
     }
 
-    /// `tileloadd`: what lies behind the configured bytes and rows becomes zero.
+    /// `tileloadd`: sets everything behind the configured bytes and rows to zero.
     ///
     /// # Safety
     /// The rows must be readable, as for the instruction itself.
@@ -107,7 +107,7 @@ impl Tiles {
         tile.data = [Row([0; ROW_BYTES]); ROWS];
         for (at, row) in tile.data.iter_mut().enumerate().take(tile.rows) {
             let from = address.wrapping_offset(at as isize * stride);
-            // SAFETY: the caller's promise; a row of a tile has as many bytes.
+            // SAFETY: the caller's promise; a row of a tile has that many bytes.
             unsafe { from.copy_to_nonoverlapping(row.0.as_mut_ptr(), tile.row_bytes) };
         }
         Ok(())
@@ -126,16 +126,16 @@ impl Tiles {
         let tile = self.configured(tile)?;
         for (at, row) in tile.data.iter().enumerate().take(tile.rows) {
             let to = address.wrapping_offset(at as isize * stride);
-            // SAFETY: the caller's promise; a row of a tile has as many bytes.
+            // SAFETY: the caller's promise; a row of a tile has that many bytes.
             unsafe { to.copy_from_nonoverlapping(row.0.as_ptr(), tile.row_bytes) };
         }
         Ok(())
     }
 
-    /// `tdpbf16ps`: for each row of `sums` the products of all pairs' first values are added to one
-    /// sum and those of the second ones to another, each with one rounding to the nearest even;
-    /// then the two sums are added, and their sum to what the tile held. Denormals count as zero
-    /// throughout.
+    /// `tdpbf16ps`: for each row of `sums`, the products of all pairs' first values are added to
+    /// one sum and those of the second values to another, each with one rounding to nearest even;
+    /// then the two sums are added, and their sum is added to the tile's content. Denormals count
+    /// as zero throughout.
     ///
     /// # Safety
     /// The processor must have AVX-512.
@@ -158,7 +158,7 @@ impl Tiles {
         if !multiples || !fits {
             return Err(Forbidden("tdpbf16ps: tiles whose sizes do not fit"));
         }
-        // Denormals as zero, of inputs (bit 6) and of results (bit 15); no exceptions; to the
+        // Denormals are zero, in inputs (bit 6) and results (bit 15); no exceptions; round to
         // nearest even.
         with_control(0x9fc0, || {
             // SAFETY: the caller's promise.
@@ -168,17 +168,17 @@ impl Tiles {
     }
 }
 
-/// Does `work` with this in the register that controls vectors' arithmetic. `work` must not be
-/// inlined, or its arithmetic could be moved out.
+/// Runs `work` with this value in the control register of vector arithmetic. `work` must not be
+/// inlined, because its arithmetic could be moved out.
 fn with_control(control: u32, work: impl FnOnce()) {
     let mut before = 0u32;
-    // SAFETY: the register is stored, and loaded with a value of which no reserved bit is set.
+    // SAFETY: the register is stored, and loaded with a value that sets no reserved bit.
     unsafe {
         asm!("stmxcsr [{before}]", "ldmxcsr [{control}]", before = in(reg) &raw mut before,
             control = in(reg) &raw const control);
     }
     work();
-    // SAFETY: the value that was there.
+    // SAFETY: this is the earlier value.
     unsafe { asm!("ldmxcsr [{before}]", before = in(reg) &raw const before) };
 }
 
@@ -198,7 +198,7 @@ unsafe fn add_products(sums: &mut Tile, left: &Tile, right: &Tile) {
         let (mut first_sum, mut second_sum) = (_mm512_setzero_ps(), _mm512_setzero_ps());
         for (pair, right) in pairs.iter().zip(&right.data).take(right.rows) {
             let pair = _mm512_set1_epi32(i32::from_le_bytes(*pair));
-            // SAFETY: a row is 64 bytes that begin at a multiple of 64.
+            // SAFETY: a row is 64 bytes, aligned to 64.
             let right = unsafe { _mm512_load_si512(right.0.as_ptr().cast()) };
             first_sum = _mm512_fmadd_ps(first(pair), first(right), first_sum);
             second_sum = _mm512_fmadd_ps(second(pair), second(right), second_sum);
@@ -233,8 +233,8 @@ mod tests {
         made
     }
 
-    /// The sums that `left [rows][2 * pairs]` and `right [pairs][2 * columns]`, both by their bits,
-    /// add to `held`.
+    /// The sums after adding the products of `left [rows][2 * pairs]` and `right [pairs][2 *
+    /// columns]`, both given as bits, to `held`.
     fn multiply(
         rows: usize,
         pairs: usize,
@@ -296,7 +296,7 @@ mod tests {
                 let products = (0..2 * pairs).map(|k| {
                     left[row * 2 * pairs + k] * right[k / 2 * 2 * columns + 2 * column + k % 2]
                 });
-                // All are small integers, so no order of the sums changes them.
+                // All values are small integers, so the order of the sums does not matter.
                 assert_eq!(
                     *found,
                     held[at] + products.sum::<f32>(),
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    /// The order of sums and the roundings, which the manual prescribes.
+    /// The manual prescribes the order of the sums and the rounding.
     #[test]
     fn sums_are_rounded_in_the_order_of_the_manual() {
         if !has_avx512() {
@@ -314,11 +314,11 @@ mod tests {
         }
         let (one, large) = (bf16(1.0), bf16(16_777_216.0));
         // First values 2^24, 1, 1 and second values 0, 0, 1: adding 1 to 2^24 rounds to 2^24 twice,
-        // and so does the sum of both sums.
+        // and so does adding the two sums.
         let left = [large, 0, one, 0, one, one];
         assert_eq!(multiply(1, 3, 1, &left, &[one; 6], &[0.0]), [16_777_216.0]);
-        // First values' sum 2 and second values' sum 1 are added first: 3 + (2^24 - 1) is exact
-        // only so.
+        // The first values' sum 2 and the second values' sum 1 are added first: only then is 3 +
+        // (2^24 - 1) exact.
         assert_eq!(
             multiply(1, 2, 1, &[one, one, one, 0], &[one; 4], &[16_777_215.0]),
             [16_777_218.0]
@@ -357,7 +357,7 @@ mod tests {
         tiles.configure(&configuration(3, 4, 5)).expect("sizes that a tile has");
         assert!(tiles.zero(0).is_ok() && tiles.zero(3).is_err());
         if has_avx512() {
-            // SAFETY: asked above.
+            // SAFETY: checked above.
             unsafe {
                 assert!(tiles.multiply_bf16(0, 1, 2).is_ok());
                 assert!(tiles.multiply_bf16(0, 1, 1).is_err(), "a tile twice");

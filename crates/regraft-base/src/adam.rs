@@ -1,6 +1,6 @@
 //! AdamW's settings.
 
-/// AdamW's settings beside learning rate and weight decay (Loshchilov and Hutter 2019).
+/// AdamW's settings other than learning rate and weight decay (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamSettings {
     /// Decay of the gradient's running mean.

@@ -1,4 +1,4 @@
-//! What a map's values are stored as: f32 or bf16. Arithmetic is f32 either way.
+//! The types of a feature map's elements: f32 or bf16. Arithmetic is f32 either way.
 
 use std::fmt;
 
@@ -35,29 +35,29 @@ mod sealed {
     impl Sealed for super::Bf16 {}
 }
 
-/// The type of a map's elements. Kernels read them as f32 and round what they write.
+/// The type of a feature map's elements. Kernels read them as f32 and round what they write.
 ///
-/// The trait is sealed: its two types have no padding and take any bits, so that memory can be seen
+/// The trait is sealed: its two types have no padding and accept any bits, so memory can be viewed
 /// as elements of either.
 pub trait Element:
     Copy + Default + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed + 'static
 {
-    /// What the type is called, as in `--precision`.
+    /// The name of the type, as in `--precision`.
     const NAME: &'static str;
 
-    /// The nearest value; of two equally near, the one whose last bit is zero.
+    /// The nearest value; if two are equally near, the one whose last bit is zero.
     fn from_f32(value: f32) -> Self;
 
-    /// The value, exactly.
+    /// The exact value.
     fn to_f32(self) -> f32;
 
-    /// The values themselves if they are f32.
+    /// The slice itself, if its values are f32.
     fn as_f32(values: &[Self]) -> Option<&[f32]>;
 
-    /// The values themselves to write to if they are f32, or else the slice as it was given.
+    /// The slice itself for writing, if its values are f32.
     ///
     /// # Errors
-    /// If the values are not f32.
+    /// Returns the slice if its values are not f32.
     fn as_f32_mut(values: &mut [Self]) -> Result<&mut [f32], &mut [Self]>;
 }
 
@@ -93,8 +93,8 @@ impl Element for Bf16 {
     fn from_f32(value: f32) -> Self {
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // Rounding could carry a NaN's fraction over into an infinity; the bit set here keeps it a
-        // NaN.
+        // Rounding could carry from a NaN's fraction and give an infinity; the bit set here keeps
+        // it a NaN.
         let nan = bits >> 16 | 0x40;
         Self(if value.is_nan() { nan } else { rounded } as u16)
     }

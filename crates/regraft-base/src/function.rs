@@ -19,7 +19,7 @@ pub enum Function {
     Gelu,
     /// PyTorch's `GELU(approximate="tanh")`.
     GeluTanh,
-    /// `x * sigmoid(1.702 x)`, as CLIP has it.
+    /// `x * sigmoid(1.702 x)`, as in CLIP.
     QuickGelu,
 }
 
@@ -37,7 +37,7 @@ impl Function {
         Self::QuickGelu,
     ];
 
-    /// What `regraft inspect` calls it.
+    /// The function's name in `regraft inspect`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
-//! What Regraft's data, networks and kernels share, on the standard library alone.
+//! The foundation that Regraft's data, networks and kernels share; it depends only on the standard
+//! library.
 //!
 //! Nothing here depends on a device. The one `unsafe` call is in [`resample`], which runs a copy of
-//! its loops that was compiled for AVX2.
+//! its loops that is compiled for AVX2.
 
 pub mod adam;
 pub mod element;

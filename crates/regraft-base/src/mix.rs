@@ -1,5 +1,5 @@
-//! How the images of a batch are mixed in pairs: each with the one before it, the first with the
-//! last, as torchvision's `MixUp` and `CutMix` do it.
+//! How the images of a batch are mixed in pairs: each with the one before it, and the first with
+//! the last, as in torchvision's `MixUp` and `CutMix`.
 
 /// Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,18 +1,18 @@
-//! How levels become a network's numbers.
+//! Normalises levels to a network's numbers.
 
 /// Mean and standard deviation of an image's three channels, in units of 255 levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
-    /// Subtracted from each channel.
+    /// Mean, which is subtracted from each channel.
     pub mean: [f32; 3],
-    /// What each channel is divided by.
+    /// Standard deviation, by which each channel is divided.
     pub std: [f32; 3],
 }
 
 impl Normalisation {
-    /// What each of the 256 levels of each channel becomes: `((level / 255) - mean) / std`, in the
-    /// order of operations of torchvision's `ToTensor` and `Normalize`, each rounded to f32.
-    /// Looking it up costs no division.
+    /// The normalised value of each of the 256 levels of each channel: `((level / 255) - mean) /
+    /// std`, in the order of operations of torchvision's `ToTensor` and `Normalize`, each rounded
+    /// to f32. A look-up costs no division.
     #[must_use]
     pub fn tables(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|channel| {
@@ -22,7 +22,7 @@ impl Normalisation {
         })
     }
 
-    /// Writes what the levels of `pixels` `[N, 3]` become to `output`.
+    /// Writes the normalised values of `pixels` `[N, 3]` to `output`.
     ///
     /// # Panics
     /// If the two slices differ in length.
@@ -31,7 +31,7 @@ impl Normalisation {
     }
 }
 
-/// As [`Normalisation::apply`], with its tables.
+/// Like [`Normalisation::apply`], with its tables.
 ///
 /// # Panics
 /// If the two slices differ in length.

@@ -1,37 +1,37 @@
-//! Counter-based random numbers: every draw is a pure function of where it is used.
+//! Counter-based random numbers: every draw is a pure function of its purpose and position.
 //!
-//! A stream is named by (seed, purpose, epoch, sample), so a picture's augmentation or a layer's
-//! initial weights never depend on thread count, on the order of work, or on what was drawn before.
-//! The generator is Philox4x32-10 (Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, SC
-//! 2011).
+//! A stream is identified by (seed, purpose, epoch, sample), so an image's augmentation or a
+//! layer's initial weights never depend on the number of threads, on the order of work, or on
+//! earlier draws. The generator is Philox4x32-10 (Salmon et al., *Parallel random numbers: as easy
+//! as 1, 2, 3*, SC 2011).
 
-/// What a stream of random numbers is drawn for. Streams of different purposes are independent.
+/// The purpose of a stream of random numbers. Streams with different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
     /// Values of test fixtures, which a Python script draws too.
     Fixture = 0,
-    /// The order of the training pictures in an epoch.
+    /// The order of the training images in an epoch.
     Shuffle = 1,
-    /// Which pictures of a class are held out for validation.
+    /// Which images of a class are held out for validation.
     Split = 2,
-    /// Crop, flip and other augmentation of one picture.
+    /// Crop, flip and other augmentation of one image.
     Augment = 3,
-    /// Initial weights of a trunk; `sample` is the node.
+    /// Initial weights of a backbone; `sample` is the node.
     Initialize = 4,
     /// Initial weights of a new head.
     Head = 5,
-    /// Dropout masks; `sample` is the place in the epoch.
+    /// Dropout masks; `sample` is the position in the epoch.
     Dropout = 6,
-    /// Drop-connect masks; `sample` is the place in the epoch.
+    /// Masks of stochastic depth; `sample` is the position in the epoch.
     DropConnect = 7,
-    /// Which pictures a report shows.
+    /// Which images a report shows.
     Show = 8,
-    /// Which examples of a class cross-validation holds out together; `sample` is the class.
+    /// The folds of cross-validation; `sample` is the class.
     Folds = 9,
-    /// How a batch's pictures are mixed; `sample` is the place in the epoch of its first.
+    /// How a batch's images are mixed; `sample` is the position of its first image in the epoch.
     Mix = 10,
-    /// Where the search for the loss's largest curvature starts.
+    /// The start of the search for the loss's largest curvature.
     Curvature = 11,
     /// Which images a trial trains on and holds out; `sample` is the class.
     Trial = 12,
@@ -83,8 +83,8 @@ impl Draws {
         }
     }
 
-    /// The stream from its `block`-th block of four words on: a stream within the stream, for a
-    /// layer, say.
+    /// The stream from its `block`-th block of four words on, which can serve as a separate stream,
+    /// for example for a layer.
     #[must_use]
     pub fn at_block(mut self, block: u32) -> Self {
         self.counter[0] = block;
@@ -103,12 +103,12 @@ impl Draws {
         self.block[self.used - 1]
     }
 
-    /// Uniform in `[0, 1)`, of 24 bits.
+    /// Uniform in `[0, 1)`, with 24 bits.
     pub fn uniform(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
 
-    /// Uniform in `[0, 1)`, of 53 bits.
+    /// Uniform in `[0, 1)`, with 53 bits.
     pub fn uniform_f64(&mut self) -> f64 {
         let high = u64::from(self.next_u32());
         let low = u64::from(self.next_u32());
@@ -132,13 +132,13 @@ impl Draws {
         }
     }
 
-    /// Standard normal (Box and Muller's transform; the second value of each pair is not used).
+    /// Standard normal (the Box-Muller transform; the second value of each pair is not used).
     pub fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.uniform_f64()).ln()).sqrt();
         (radius * (std::f64::consts::TAU * self.uniform_f64()).cos()) as f32
     }
 
-    /// Fisher and Yates's shuffle in place.
+    /// In-place Fisher-Yates shuffle.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u32 + 1) as usize);

@@ -1,17 +1,17 @@
-//! Antialiased resizing of 8-bit RGB pictures, equal to Pillow's to the level.
+//! Antialiased resizing of 8-bit RGB images, with exactly Pillow's levels.
 //!
-//! Networks are trained on what Pillow's `Image.resize` makes, so this is its arithmetic
+//! Networks are trained on the results of Pillow's `Image.resize`, so this is its arithmetic
 //! (`src/libImaging/Resample.c`): a filter as wide as the reduction, coefficients rounded to 22
-//! fractional bits, a horizontal and a vertical pass, 8-bit pixels between. Only the part of the
-//! output that is asked for is computed, and of the first pass only what the second needs.
+//! fractional bits, a horizontal and a vertical pass, 8-bit pixels in between. Only the requested
+//! part of the output is computed, and only the part of the first pass that the second needs.
 //!
-//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient meets 48
-//! neighbouring bytes: an inner loop that compilers vectorise, whatever the number of coefficients.
-//! On x86-64 the same source is compiled a second time with AVX2, whose 32-bit multiply the
-//! baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as Pillow 13 (500 x 375 and
-//! 4000 x 3000 pixels to 224 x 224).
+//! The horizontal pass works on 16 rows at a time, interleaved so that one coefficient multiplies
+//! 48 neighbouring bytes: an inner loop that compilers vectorise, whatever the number of
+//! coefficients. On x86-64 the same source is compiled a second time with AVX2, which has a 32-bit
+//! multiplication that the baseline lacks: 2.3 to 3.5 times as fast, and 2.5 to 6 times as fast as
+//! Pillow 13 (500 x 375 and 4000 x 3000 pixels to 224 x 224).
 
-/// The filter that weighs source pixels.
+/// The filter that weights source pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Triangle: two source pixels wide when enlarging.
@@ -21,7 +21,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Half the filter's width in source pixels at a scale of one.
+    /// Half of the filter's width in source pixels at a scale of one.
     fn support(self) -> f64 {
         match self {
             Self::Bilinear => 1.0,
@@ -33,7 +33,7 @@ impl Filter {
         let x = distance.abs();
         match self {
             Self::Bilinear => (1.0 - x).max(0.0),
-            // The order of operations is Pillow's: another one rounds differently.
+            // The order of operations is Pillow's, because another one rounds differently.
             Self::Bicubic if x < 1.0 => ((CUBIC + 2.0) * x - (CUBIC + 3.0)) * x * x + 1.0,
             Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * CUBIC,
             Self::Bicubic => 0.0,
@@ -42,15 +42,16 @@ impl Filter {
 }
 
 const CUBIC: f64 = -0.5;
-/// Fractional bits of a coefficient: 32, less 8 for the pixel and 2 for the overshoot of the cubic
+/// Fractional bits of a coefficient: 32, minus 8 for the pixel and 2 for the overshoot of the cubic
 /// filter.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Rows that the horizontal pass takes at once. With 8 the compiler unrolls the inner loop and
-/// vectorises over the coefficients instead, which is 2.5 times as slow from nine coefficients on.
+/// Rows that the horizontal pass processes together. With 8, the compiler unrolls the inner loop
+/// and vectorises over the coefficients instead, which is 2.5 times as slow for nine coefficients
+/// or more.
 const ROWS: usize = 16;
-/// Bytes that meet one coefficient in the horizontal pass.
+/// Bytes that one coefficient multiplies in the horizontal pass.
 const LANES: usize = ROWS * 3;
-/// Bytes that meet one coefficient in the vertical pass.
+/// Bytes that one coefficient multiplies in the vertical pass.
 const COLUMNS: usize = 32;
 
 /// A rectangle of pixels.
@@ -67,7 +68,7 @@ pub struct Rectangle {
 }
 
 impl Rectangle {
-    /// A whole picture of this size.
+    /// A whole image of this size.
     #[must_use]
     pub fn whole(width: usize, height: usize) -> Self {
         Self { left: 0, top: 0, width, height }
@@ -84,17 +85,17 @@ impl Rectangle {
     }
 }
 
-/// Resizes the part `crop` of a picture to `size` (width, height) and writes the part `window` of
-/// the outcome to `output`.
+/// Resizes the part `crop` of an image to `size` (width, height) and writes the part `window` of
+/// the result to `output`.
 ///
-/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), `output` is
-/// `[window.height, window.width, 3]`. Pixels outside `crop` have no influence: the outcome is
-/// Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
+/// `pixels` is `[height, width, 3]` with `source_size` = (width, height), and `output` is
+/// `[window.height, window.width, 3]`. Pixels outside `crop` have no influence: the result is that
+/// of Pillow's `image.crop(crop).resize(size, filter).crop(window)`.
 ///
 /// # Panics
 ///
-/// When a slice's length does not belong to its size, or a rectangle is empty or reaches beyond
-/// what it is part of.
+/// If a slice's length does not match its size, or a rectangle is empty or extends beyond the image
+/// that it is part of.
 pub fn resize_rgb(
     pixels: &[u8],
     source_size: (usize, usize),
@@ -107,23 +108,23 @@ pub fn resize_rgb(
     assert_eq!(
         pixels.len(),
         source_size.0 * source_size.1 * 3,
-        "the source's length does not belong to its size"
+        "the source's length does not match its size"
     );
     assert_eq!(
         output.len(),
         window.width * window.height * 3,
-        "the output's length does not belong to its window"
+        "the output's length does not match its window"
     );
     assert!(
         crop.fits(source_size.0, source_size.1),
         "{crop:?} reaches beyond an image of {source_size:?}"
     );
-    assert!(window.fits(size.0, size.1), "{window:?} reaches beyond an outcome of {size:?}");
+    assert!(window.fits(size.0, size.1), "{window:?} reaches beyond a result of {size:?}");
     if window.width * window.height == 0 {
         return;
     }
 
-    // A pass that changes nothing is left out, as in Pillow.
+    // A pass that changes nothing is skipped, as in Pillow.
     let horizontal = (crop.width != size.0)
         .then(|| Coefficients::new(crop.width, size.0, window.left, window.width, filter));
     let vertical = (crop.height != size.1)
@@ -158,16 +159,16 @@ pub fn resize_rgb(
     }
 }
 
-/// Pillow's order of the passes since version 13: vertical first where that shrinks the picture by
-/// clearly more. Since pixels are rounded to 8 bits in between, the order shows. (Before version 13
-/// it was horizontal first always.)
+/// Pillow's order of the passes since version 13: vertical first if that shrinks the image by
+/// clearly more. Because pixels are rounded to 8 bits in between, the order makes a difference.
+/// (Before version 13 it was always horizontal first.)
 fn is_vertical_first(source: (usize, usize), size: (usize, usize)) -> bool {
     source.1 > size.1 && source.1 + 2 * size.0 > size.1 + 2 * source.0
 }
 
 /// The weights of one axis, for the outputs of the window only.
 struct Coefficients {
-    /// For each output: first source pixel and count of source pixels.
+    /// For each output: the first source pixel, and the number of source pixels.
     bounds: Vec<(usize, usize)>,
     /// `[outputs, stride]`
     weights: Vec<i32>,
@@ -204,7 +205,7 @@ impl Coefficients {
         Self { bounds, weights, stride }
     }
 
-    /// First source pixel that any output needs, and how many from there on.
+    /// The first source pixel that any output needs, and the number of pixels from there on.
     fn span(&self) -> (usize, usize) {
         let first = self.bounds.iter().map(|&(start, _)| start).min().unwrap_or(0);
         let end = self.bounds.iter().map(|&(start, taps)| start + taps).max().unwrap_or(0);
@@ -265,7 +266,7 @@ fn vertical_pass(
     }
 }
 
-/// Compiles a function a second time with AVX2 and picks one when it is called.
+/// Compiles a function a second time with AVX2, and selects one of the two at each call.
 macro_rules! with_avx2 {
     ($name:ident, $body:ident, ($($argument:ident: $type:ty),*)) => {
         fn $name($($argument: $type),*) {
@@ -276,7 +277,7 @@ macro_rules! with_avx2 {
                     $body($($argument),*);
                 }
                 if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has AVX2, which is all that the function asks for.
+                    // SAFETY: the processor has AVX2, which is all that the function requires.
                     return unsafe { avx2($($argument),*) };
                 }
             }

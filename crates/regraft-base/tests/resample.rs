@@ -1,12 +1,12 @@
-//! Resizing against Pillow (fixtures by `fixtures/images.py`).
+//! Compares resizing with Pillow (fixtures by `fixtures/images.py`).
 
 use regraft_base::random::{Draws, Purpose};
 use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 
 const SEED: u64 = 7;
 
-/// A picture of the fixture stream: the upper eight bits of each draw, with the ends pushed to 0
-/// and 255.
+/// An image of the fixture stream: the upper eight bits of each draw, with values near the ends set
+/// to 0 and 255.
 fn source(sample: u32, (width, height): (usize, usize)) -> Vec<u8> {
     let mut draws = Draws::new(SEED, Purpose::Fixture, 0, sample);
     let level = |word: u32| match (word >> 24) as u8 {

@@ -1,5 +1,6 @@
-//! Writes what `.ci/interop` gives to other programs: for each family of networks with generated
-//! weights, exported files, and what Regraft's engine reads and answers for generated images.
+//! Writes the files that `.ci/interop` opens in other programs: for each family of networks with
+//! generated weights, the exported files, and the input and the answers of Regraft's engine for
+//! generated images.
 //!
 //!     cargo run -p regraft-export --example interop -- FOLDER
 
@@ -67,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes the exported files of a model, and what its engine reads, `[N, S, S, 3]`, and answers.
+/// Writes the exported files of a model, and its engine's input, `[N, S, S, 3]`, and answers.
 fn write(folder: &Path, model: &Model, inputs: &[f32]) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     for (name, input, weights) in [

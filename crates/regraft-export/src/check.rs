@@ -1,4 +1,4 @@
-//! Compares the answers of an exported file, run by rten, with those of Regraft's own engine.
+//! Compares the answers of an exported file in rten with those of Regraft's own engine.
 
 use crate::onnx::{Input, OnnxOptions, StorageType};
 use crate::runtime::{Answers, Runtime, RuntimeError};
@@ -15,30 +15,30 @@ use regraft::nn::engine::{self, Engine, EngineError};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// How closely a file agrees with the model that it was written from.
+/// How closely a file agrees with its model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Images that both answered for.
+    /// Images that both engines answered for.
     pub images: usize,
-    /// Images for which the most probable class is another one.
+    /// Images whose most probable class differs.
     pub classes_differ: usize,
     /// The largest difference of a class's probability, from 0 to 1.
     pub probability_difference: f32,
     /// The largest difference of a logit.
     pub logit_difference: f32,
-    /// The largest difference of two logits of one image, which [`Agreement::logit_difference`] is
-    /// compared with.
+    /// The largest difference between two logits of one image, to which
+    /// [`Agreement::logit_difference`] is compared.
     pub logit_range: f32,
-    /// What is allowed.
+    /// The allowed differences.
     pub tolerance: Tolerance,
     /// Images that were left out of the check, with the reason.
     pub left_out: Vec<String>,
-    /// Large JPEGs, which `regraft predict` decodes at a part of their size; here both were given
-    /// the whole image.
+    /// Large JPEGs, which `regraft predict` decodes at reduced size; here both engines got the
+    /// full-size image.
     pub reducible: usize,
 }
 
-/// What answers may differ by.
+/// The allowed differences of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
     /// For probabilities, from 0 to 1.
@@ -56,7 +56,7 @@ impl Agreement {
     }
 }
 
-/// A file that was not confirmed.
+/// A file that the check did not confirm.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The first four are the errors of the parts that they are named after.
 pub enum CheckError {
@@ -66,21 +66,21 @@ pub enum CheckError {
     Inference(#[from] InferenceError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The file's metadata is not the model's.
-    #[error("the file's metadata {key} is not the model's")]
+    /// The file's metadata differs from the model's.
+    #[error("the file's metadata {key} differs from the model's")]
     Metadata {
-        /// Which entry.
+        /// The entry.
         key: &'static str,
     },
     /// No image could be used.
     #[error("none of the {count} images could be used for the check: {reason}")]
     NoImages {
-        /// How many there were.
+        /// Number of images.
         count: usize,
-        /// Why the first was left out.
+        /// Why the first image was left out.
         reason: String,
     },
-    /// It answers differently.
+    /// The file answers differently.
     #[error(
         "the exported file does not answer as the model does, so it was not written: over {} \
          images, probabilities differ by up to {:.1e} \
@@ -93,7 +93,7 @@ pub enum CheckError {
     Disagrees(Agreement),
 }
 
-/// With weights in f16, those are most likely the cause; otherwise it is a fault of ours.
+/// If weights are in f16, those are probably the cause; otherwise it is a bug.
 fn remedy(found: &Agreement) -> &'static str {
     if found.tolerance == tolerance(StorageType::F16) {
         "; try --weights f32"
@@ -102,12 +102,12 @@ fn remedy(found: &Agreement) -> &'static str {
     }
 }
 
-/// What answers may differ by.
+/// The allowed differences.
 ///
-/// rten and Regraft sum in another order, and with the cubic filter a few pixels in 100,000 are a
-/// level off: that gives 1e-5 of the logits' range or so. Weights in f16 have 11 significant bits,
-/// which gives up to 4e-3. A mistake in the order of colours, their mean or the filter gives 2e-2
-/// and more.
+/// rten and Regraft sum in different orders, and with the cubic filter a few pixels in 100,000 are
+/// one level off, which gives about 1e-5 of the logits' range. Weights in f16 have 11 significant
+/// bits, which gives up to 4e-3. A mistake in the order of colours, their mean or the filter gives
+/// 2e-2 or more.
 #[must_use]
 pub fn tolerance(weights: StorageType) -> Tolerance {
     match weights {
@@ -116,12 +116,12 @@ pub fn tolerance(weights: StorageType) -> Tolerance {
     }
 }
 
-/// Runs `file`, written from `model` with `options`, on `images` with rten, and compares its
-/// answers with Regraft's engine in f32. `progress` is called with the images done.
+/// Runs `file`, written from `model` with `options`, on `images` in rten, and compares its answers
+/// with those of Regraft's engine in f32. `progress` is called with the number of images done.
 ///
 /// # Errors
-/// If the file does not run, its metadata or answers differ from the model's, or no image can be
-/// used.
+/// If the file does not run, if its metadata or answers differ from the model's, or if no image can
+/// be used.
 pub fn check(
     file: &[u8],
     model: &Model,
@@ -202,7 +202,7 @@ impl Agreement {
 }
 
 fn differences<'a>(first: &'a [f32], second: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
-    // A list that is too short differs.
+    // If a list is too short, that is a difference.
     let missing = (first.len() != second.len()).then_some(f32::INFINITY);
     first.iter().zip(second).map(|(first, second)| (first - second).abs()).chain(missing)
 }
@@ -248,7 +248,7 @@ fn their_answers(
     }
 }
 
-/// What the network sees of an image, `[S, S, 3]`.
+/// The network's input for an image, `[S, S, 3]`.
 fn normalised(model: &Model, image: &RgbImage) -> Vec<f32> {
     let square = evaluation_pixels(image, &model.preprocessing);
     let mut normalised = vec![0.0; square.pixels.len()];
@@ -256,7 +256,7 @@ fn normalised(model: &Model, image: &RgbImage) -> Vec<f32> {
     normalised
 }
 
-/// The short side that evaluation needs at least, in pixels.
+/// The least short side that evaluation needs, in pixels.
 fn least_side(preprocessing: &Preprocessing) -> u32 {
     match preprocessing.resize {
         ResizeMode::Crop { short_side } => short_side,
@@ -264,7 +264,7 @@ fn least_side(preprocessing: &Preprocessing) -> u32 {
     }
 }
 
-/// Whether the whole numbers of the file's resize fit into rten's 32 bits. (The file has 64.)
+/// Whether the integers in the file's resize fit into rten's 32 bits. (The file has 64.)
 fn fits(image: &RgbImage, preprocessing: &Preprocessing) -> bool {
     let (width, height) = (f64::from(image.width), f64::from(image.height));
     let side = f64::from(preprocessing.image_size);
@@ -313,7 +313,7 @@ mod tests {
         let mut short = agreement.clone();
         short.add(&[1.0, 3.0], &Answers { logits: vec![1.0], probabilities: vec![1.0] });
         assert!(!short.holds());
-        // Probabilities near 1 hide what logits show.
+        // Probabilities near 1 hide differences of logits.
         agreement.add(&[0.0, 30.0], &answers([0.0, 20.0]));
         assert!(agreement.probability_difference < 0.1 && !agreement.holds());
     }

@@ -1,5 +1,4 @@
-//! An exported ONNX file as a classifier: what it answers, run by rten, for files and for labelled
-//! folders.
+//! Runs an exported ONNX file as a classifier, in rten, on files and on labelled folders.
 
 use crate::onnx::{INPUT_KEY, Input};
 use crate::runtime::{Runtime, RuntimeError};
@@ -22,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// ONNX files end at 2 GiB.
+/// The size limit of ONNX files, 2 GiB.
 const MOST_BYTES: u64 = 1 << 31;
 
 /// An exported file that cannot be used or fails.
@@ -33,16 +32,16 @@ pub enum ClassifierError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// It is no ONNX file of ours.
+    /// It is not an ONNX file that Regraft exported.
     #[error("{}: {reason}; only ONNX files that `regraft export` wrote can be used", path.display(
         ))]
     NotOurs {
         /// The file.
         path: PathBuf,
-        /// What is missing or wrong.
+        /// The missing or wrong part.
         reason: String,
     },
     /// Running it failed.
@@ -50,19 +49,19 @@ pub enum ClassifierError {
     Runtime {
         /// The file.
         path: PathBuf,
-        /// What failed.
+        /// The error.
         source: RuntimeError,
     },
     /// An image, or the folder, cannot be used.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// An image cannot be decoded any more.
+    /// An image can no longer be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
 
 impl ClassifierError {
-    /// Whether something failed under way, rather than being asked for something impossible.
+    /// Whether something failed during the work, rather than the request being impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
         match self {
@@ -80,14 +79,14 @@ pub struct Classifier {
     input: Input,
     /// Class names in the order of the logits.
     pub classes: Vec<String>,
-    /// How images are prepared, inside of the file or before it.
+    /// How images are prepared, inside the file or before it.
     pub preprocessing: Preprocessing,
     /// Name of the architecture.
     pub architecture: String,
 }
 
 impl Classifier {
-    /// Loads a file, to be run on `threads` threads (0: one for each core).
+    /// Loads a file to run on `threads` threads (0: one for each core).
     ///
     /// # Errors
     /// If it cannot be read, or `regraft export` did not write it.
@@ -119,16 +118,16 @@ impl Classifier {
         Ok(Self { runtime, path: path.to_owned(), input, classes, preprocessing, architecture })
     }
 
-    /// What it runs in, in words.
+    /// A description of the engine.
     #[must_use]
     pub fn device(&self) -> String {
         "cpu (rten, f32)".to_owned()
     }
 
-    /// The logits `[classes]` for an image as it is.
+    /// The logits `[classes]` for an unprepared image.
     ///
     /// # Errors
-    /// If the file fails, or gives another number of logits than it has classes.
+    /// If the file fails, or the number of logits is not the number of classes.
     pub fn logits(&self, image: &RgbImage) -> Result<Vec<f32>, ClassifierError> {
         let answers = match self.input {
             Input::Pixels => self.runtime.pixels(image),
@@ -152,11 +151,11 @@ impl Classifier {
         Err(ClassifierError::NotOurs { path: self.path.clone(), reason })
     }
 
-    /// The `top` most probable classes of each file, as [`regraft::predict::predict_files`] has
-    /// them. Images are decoded whole.
+    /// The `top` most probable classes of each file, like [`regraft::predict::predict_files`].
+    /// Images are decoded at full size.
     ///
     /// # Errors
-    /// If a file cannot be read and the options say to stop, or the network gives no finite
+    /// If a file cannot be read and the options say to stop, or if the network gives no finite
     /// numbers.
     pub fn predict_files(
         &self,
@@ -179,11 +178,11 @@ impl Classifier {
         Ok(Predictions { predictions, skipped, truncated, reduced: 0 })
     }
 
-    /// Scores the file on a labelled folder, as [`regraft::evaluate_folder::evaluate_folder`] does.
-    /// Images are decoded whole.
+    /// Scores the file on a labelled folder, like [`regraft::evaluate_folder::evaluate_folder`].
+    /// Images are decoded at full size.
     ///
     /// # Errors
-    /// If the folder or an image cannot be used, or a folder means no class of the file.
+    /// If the folder or an image cannot be used, or a folder's name is not a class of the file.
     pub fn evaluate_folder(
         &self,
         folder: &Path,
@@ -212,7 +211,7 @@ impl Classifier {
         Ok(FolderEvaluation { scored, skipped, notes, device: self.device() })
     }
 
-    /// Decodes every file once; which can be read, and what was found.
+    /// Decodes every file once, and returns the readable ones and the findings.
     fn check(
         &self,
         paths: &[PathBuf],
@@ -243,7 +242,7 @@ impl Classifier {
         Ok((readable, found))
     }
 
-    /// Hands over the logits of each file.
+    /// Passes on the logits of each file.
     fn each(
         &self,
         paths: &[PathBuf],

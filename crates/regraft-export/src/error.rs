@@ -1,4 +1,4 @@
-//! Why a model is not exported.
+//! Errors of exporting a model.
 
 use regraft::nn::graph::GraphError;
 
@@ -33,7 +33,7 @@ pub enum ExportError {
         /// PyTorch's name of the tensor.
         name: String,
     },
-    /// ONNX files end at 2 GiB.
+    /// The file exceeds the size limit of ONNX, 2 GiB.
     #[error(
         "the file would have {bytes} bytes, and ONNX files have at most 2 GiB; export with \
          --weights f16"

@@ -8,18 +8,18 @@ use regraft::pictures;
 use regraft::run_folder::CONFIG;
 use std::path::{Path, PathBuf};
 
-/// How many images a check takes at most: enough to meet every kind of image of most folders, in a
-/// few seconds.
+/// The most images of a check: enough for every kind of image in most folders, in a few seconds.
 pub const MOST_IMAGES: usize = 64;
 
 /// Why a run's images cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoImages {
     /// The model is not in a run folder.
-    #[error("{} is no run folder, so it does not say which images it was trained on", path.display(
+    #[error("{} is not a run folder, so it does not say which images it was trained on", \
+        path.display(
         ))]
     NotARun {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
     },
     /// The run's options cannot be read.
@@ -30,11 +30,11 @@ pub enum NoImages {
     Catalogue(#[from] CatalogueError),
 }
 
-/// Up to [`MOST_IMAGES`] of a run's images, test images first in line, spread over all of them.
+/// Up to [`MOST_IMAGES`] of a run's images, test images first, evenly spread over all of them.
 /// `run` is the run folder or the model file in it.
 ///
 /// # Errors
-/// If it is no run, or its images are gone.
+/// If it is not a run, or its images are gone.
 pub fn of_run(run: &Path) -> Result<Vec<PathBuf>, NoImages> {
     let folder = if run.is_dir() { run } else { run.parent().unwrap_or(run) };
     let config = folder.join(CONFIG);
@@ -47,7 +47,7 @@ pub fn of_run(run: &Path) -> Result<Vec<PathBuf>, NoImages> {
     Ok(spread(paths))
 }
 
-/// Up to [`MOST_IMAGES`] of a folder's images, spread over all of them.
+/// Up to [`MOST_IMAGES`] of a folder's images, evenly spread over all of them.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -55,7 +55,7 @@ pub fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
     Ok(spread(expand(&[folder], &unpack_folder())?.paths))
 }
 
-/// At most [`MOST_IMAGES`] of a list, at equal distances.
+/// At most [`MOST_IMAGES`] entries of a list, at equal distances.
 fn spread(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let count = paths.len().min(MOST_IMAGES);
     (0..count).map(|place| paths[place * paths.len() / count].clone()).collect()

@@ -1,7 +1,7 @@
-//! Writes a classifier in formats that other programs read, and checks what it wrote.
+//! Writes a classifier in formats that other programs read, and checks the result.
 //!
-//! [`onnx::to_bytes`] makes an ONNX file, [`check::check`] runs it in an engine that is not ours
-//! and compares the answers.
+//! [`onnx::to_bytes`] makes an ONNX file, and [`check::check`] runs it in an independent engine and
+//! compares the answers.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,10 @@
-//! Protocol Buffers' wire format, as far as ONNX needs it: numbers, text, and messages in messages.
+//! Protocol Buffers' wire format, as far as ONNX needs it: numbers, text, and nested messages.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>. An ONNX file needs a dozen message
-//! types of two or three fields each; with derived types for them (the crate `prost`) there would
-//! be more lines than here, and every weight would be copied once more.
+//! types of two or three fields each. Derived types for them (with the crate `prost`) would take
+//! more lines than this module, and would copy every weight once more.
 
-/// A message in the making.
+/// A message under construction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     bytes: Vec<u8>,
@@ -71,12 +71,12 @@ impl Message {
         values.into_iter().fold(self, |message, value| message.message(field, value))
     }
 
-    /// A repeated field of integers, one key for each, as ONNX's schema has them.
+    /// A repeated field of integers, with a key for each, as in ONNX's schema.
     pub fn integers(self, field: u32, values: &[i64]) -> Self {
         values.iter().fold(self, |message, &value| message.integer(field, value))
     }
 
-    /// A field as it was read. `Fixed` is of four bytes, or else of eight.
+    /// A field as it was read. `Fixed` has four or eight bytes.
     pub fn field(mut self, number: u32, value: Field<'_>) -> Self {
         match value {
             Field::Integer(value) => self.integer(number, value as i64),
@@ -100,12 +100,12 @@ impl Message {
 pub(crate) enum Field<'a> {
     Integer(u64),
     Bytes(&'a [u8]),
-    /// Four or eight bytes, as they are.
+    /// Four or eight bytes.
     Fixed(&'a [u8]),
 }
 
-/// The fields of a message with their numbers, in the file's order. `None` in place of a field that
-/// is damaged, after which nothing comes.
+/// The fields of a message with their numbers, in the file's order. A damaged field is `None`, and
+/// nothing follows it.
 pub(crate) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u32, Field<'_>)>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Runs an exported file in an engine that is not ours: rten.
+//! Runs an exported file in an independent engine: rten.
 
 use crate::onnx::{LOGITS, PIXELS, PROBABILITIES, TENSOR};
 use crate::well_formed::is_well_formed;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 /// A file that rten cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// It is no ONNX file, or uses what rten lacks.
+    /// It is not an ONNX file, or uses operators that rten lacks.
     #[error("rten cannot load the file: {0}")]
     Load(#[source] Box<rten::LoadError>),
     /// It does not have the form of an exported file.
     #[error("the file is damaged, or has parts that no exported file has")]
     Damaged,
-    /// It has other inputs or outputs than an exported file.
+    /// Its inputs or outputs are not those of an exported file.
     #[error("the file has no {0}, which a file of `regraft export` has")]
     NoNode(&'static str),
     /// An operator failed.
@@ -25,7 +25,7 @@ pub enum RuntimeError {
     Run(String),
 }
 
-/// What a file answers.
+/// The answers of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answers {
     /// `[N, classes]`
@@ -42,10 +42,10 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads the bytes of a file, to be run on `threads` threads (0: one for each core).
+    /// Loads the bytes of a file to run on `threads` threads (0: one for each core).
     ///
     /// # Errors
-    /// If rten cannot load it, or it is not one of ours.
+    /// If rten cannot load it, or Regraft did not export it.
     pub fn load(file: &[u8], threads: usize) -> Result<Self, RuntimeError> {
         let file =
             widened(file).filter(|file| is_well_formed(file)).ok_or(RuntimeError::Damaged)?;
@@ -64,7 +64,7 @@ impl Runtime {
         self.model.metadata().get(key)
     }
 
-    /// The answers for one image as it is.
+    /// The answers for one unprepared image.
     ///
     /// # Errors
     /// If the file takes no pixels, or an operator fails.
@@ -92,7 +92,7 @@ impl Runtime {
         let input = self.model.find_node(input).ok_or(RuntimeError::NoNode(input))?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         let inputs = vec![(input, ValueOrView::from(value))];
-        // A file with a mistake in it may divide by zero, which panics in rten.
+        // A file with an error may divide by zero, which panics in rten.
         let run = AssertUnwindSafe(|| self.model.run_n(inputs, self.outputs, Some(options)));
         let outputs = catch_unwind(run).map_err(|_| failed(&"an operator panicked"))?;
         let [logits, probabilities] = outputs.map_err(|error| failed(&error))?;

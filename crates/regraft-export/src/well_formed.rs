@@ -1,10 +1,10 @@
-//! Whether a file has the form of those that are written here. rten 0.24 never ends on some damaged
-//! files: on messages whose last field is cut off, and on nodes that read each other.
+//! Checks whether a file has the form of exported files. rten 0.24 never returns on some damaged
+//! files: on messages whose last field is truncated, and on nodes that read each other.
 
 use crate::protobuf::{Field, fields};
 use std::collections::HashSet;
 
-/// What a field holds.
+/// The type of a field.
 enum Kind {
     Integer,
     Float,
@@ -52,7 +52,7 @@ const NODE_OUTPUT: u32 = 2;
 const TENSOR_NAME: u32 = 8;
 const VALUE_NAME: u32 = 1;
 
-/// Whether the file has known fields only, whole ones, and its nodes in the order of computation.
+/// Whether the file has only known and complete fields, and its nodes in the order of computation.
 pub(crate) fn is_well_formed(file: &[u8]) -> bool {
     has_fields(file, MODEL) && is_in_order(file)
 }
@@ -70,8 +70,8 @@ fn has_fields(message: &[u8], known: &[(u32, Kind)]) -> bool {
     })
 }
 
-/// Whether each node reads only inputs, initializers and what nodes before it give, all under one
-/// name each. `false` also for a damaged file.
+/// Whether each node reads only inputs, initializers and outputs of earlier nodes, each under a
+/// unique name. `false` also for a damaged file.
 fn is_in_order(file: &[u8]) -> bool {
     let mut graphs = messages(file, MODEL_GRAPH);
     let (Some(Some(graph)), None) = (graphs.next(), graphs.next()) else { return false };
@@ -100,7 +100,7 @@ fn given(graph: &[u8]) -> Option<HashSet<&[u8]>> {
     Some(known)
 }
 
-/// The byte fields of this number; `None` in place of the first damaged one.
+/// The byte fields with this number; the first damaged one is `None`.
 fn messages(bytes: &[u8], number: u32) -> impl Iterator<Item = Option<&[u8]>> {
     fields(bytes).filter_map(move |field| match field {
         None => Some(None),

@@ -1,6 +1,6 @@
-//! An ONNX file with its tensors of f16 stored as f32: rten has no f16.
+//! Converts the f16 tensors of an ONNX file to f32, because rten has no f16.
 //!
-//! Everything else stays as it is in the file, so what runs is what was written.
+//! Everything else stays as it is in the file, so the file that runs is the file that was written.
 
 use crate::protobuf::{Field, Message, fields};
 use half::f16;
@@ -13,7 +13,7 @@ const TENSOR_DATA: u32 = 9;
 const F32: i64 = 1;
 const F16: u64 = 10;
 
-/// The file with tensors of f16 widened; `None` if it is damaged.
+/// The file with its f16 tensors widened; `None` if it is damaged.
 pub(crate) fn widened(file: &[u8]) -> Option<Vec<u8>> {
     Some(rewritten(file, MODEL_GRAPH, graph)?.finish())
 }

@@ -1,5 +1,5 @@
-//! The check of an exported file: it passes what is right and catches what users of other programs
-//! report.
+//! Tests the check of an exported file: it accepts a correct file, and catches the mistakes that
+//! users of other programs report.
 
 mod common;
 
@@ -49,7 +49,7 @@ impl Bench {
         check(file, &self.model, options, &self.images(), 1, &mut |_| {})
     }
 
-    /// Whether a file made of a changed model is caught.
+    /// Whether a file made from a changed model is caught.
     fn catches(&self, options: OnnxOptions, change: impl Fn(&mut Model)) -> bool {
         let mut mutant = self.model.clone();
         change(&mut mutant);
@@ -76,7 +76,7 @@ fn all_options() -> impl Iterator<Item = OnnxOptions> {
         .flat_map(move |input| weights.map(|weights| OnnxOptions { input, weights }))
 }
 
-/// `file` with the first `old` after `mark` replaced.
+/// `file` with the first `old` after `mark` replaced by `new`.
 fn patched(file: &[u8], mark: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     assert_eq!(old.len(), new.len());
     let find = |from: usize, wanted: &[u8]| {
@@ -114,7 +114,7 @@ fn a_right_file_passes_with_a_small_difference() {
 fn swapped_colours_and_classes_are_caught() {
     let bench = Bench::new(Interpolation::Bilinear);
     for options in all_options() {
-        // Blue first.
+        // Blue before red.
         assert!(bench.catches(options, |model| {
             let stem = model.state.get_mut("conv1.weight").expect("a tensor");
             for filter in stem.chunks_exact_mut(3 * 49) {
@@ -122,7 +122,7 @@ fn swapped_colours_and_classes_are_caught() {
                 filter[..98].rotate_left(49);
             }
         }));
-        // Two classes change places, in the head or in the list of names.
+        // Two classes swapped, in the head or in the list of names.
         assert!(bench.catches(options, |model| {
             let features = model.graph.features();
             let head = model.state.get_mut("fc.weight").expect("a tensor");
@@ -144,8 +144,8 @@ fn a_wrong_resize_and_the_mean_of_another_colour_are_caught() {
         for weights in [StorageType::F32, StorageType::F16] {
             let options = OnnxOptions { input: Input::Pixels, weights };
             let file = to_bytes(&bench.model, options).expect("an exportable model");
-            // `"\x03` begins the name of an operator of three letters.
-            // A filter as wide as a source pixel, however much the image shrinks: no antialiasing.
+            // `"\x03` begins the name of an operator with three letters. The filter is as wide as a
+            // source pixel, however much the image shrinks: no antialiasing.
             let mutant = patched(&file, b"horizontal/support", b"\"\x03Max", b"\"\x03Min");
             let mutant = patched(&mutant, b"vertical/support", b"\"\x03Max", b"\"\x03Min");
             assert!(bench.catches_file(&mutant, options), "{filter:?}");

@@ -1,4 +1,5 @@
-//! Exported networks in rten against Regraft's own engine: every operation, every architecture.
+//! Compares exported networks in rten with Regraft's own engine: every operation, every
+//! architecture.
 
 mod common;
 
@@ -73,8 +74,8 @@ fn norm() -> Operation {
     })
 }
 
-/// A network of a convolution, `operations` one after the other (which end with as many channels),
-/// their mean, and a head.
+/// A network of a convolution, `operations` one after the other (which end with the same number of
+/// channels), their mean, and a head.
 fn chain(operations: Vec<Operation>) -> Graph {
     let mut graph = Graph {
         architecture: "small".into(),
@@ -105,7 +106,7 @@ fn every_operation_is_exported() {
         vec![convolution(CHANNELS, CHANNELS, 3, 2, same, 1)],
         vec![convolution(CHANNELS, CHANNELS, 5, 2, same, CHANNELS), norm()],
         vec![convolution(CHANNELS, CHANNELS, 7, 2, Padding::Each(3), 2), norm()],
-        // Two batch norms: the second has no convolution to be folded into.
+        // Two batch norms: the second cannot be folded into a convolution.
         vec![norm(), norm()],
         vec![layer_norm()],
         vec![scale()],
@@ -143,7 +144,7 @@ fn branches_of_other_layouts_meet() {
     };
     let addition = || Operation::Add(Add { drop_rate: 0.2, stream: 0 });
     let stem = add("stem", &[Source::Image], convolution(3, CHANNELS, 3, 1, Padding::Same, 1));
-    // Read by two, so its batch norm is not folded.
+    // It has two readers, so its batch norm is not folded.
     let normed = add("norm", &[stem], norm());
     let last = add("linear", &[normed], linear(CHANNELS, CHANNELS, true));
     let sum = add("add", &[last, stem], addition());
@@ -163,7 +164,7 @@ fn branches_of_other_layouts_meet() {
 #[test]
 fn every_architecture_is_exported() {
     for architecture in architectures::ALL {
-        // The deep ones are the shallow ones with more of the same blocks.
+        // The deep networks are the shallow ones with more of the same blocks.
         if ["resnet101", "resnet152"].contains(&architecture.name) {
             continue;
         }

@@ -1,4 +1,5 @@
-//! Resizing, cropping and normalising in an exported file against Regraft's own, which is Pillow's.
+//! Compares resizing, cropping and normalising in an exported file with Regraft's own, which equal
+//! Pillow's.
 
 mod common;
 
@@ -19,13 +20,13 @@ fn resnet(preprocessing: Preprocessing) -> Model {
     Model { preprocessing, ..model(graph, size) }
 }
 
-/// What the network of an exported file reads, `[3, S, S]`.
+/// The input of the network in an exported file, `[3, S, S]`.
 struct Reader(rten::Model);
 
 impl Reader {
     fn new(model: &Model) -> Self {
         let file = to_bytes(model, OPTIONS).expect("an exportable model");
-        // Optimised, the value would be part of something else.
+        // With optimisation, the value would become part of something else.
         Self(
             ModelOptions::with_all_ops()
                 .enable_optimization(false)
@@ -47,7 +48,7 @@ impl Reader {
     }
 }
 
-/// Levels by which pixels differ: how many differ at all, and the most.
+/// Number of pixel values that differ, and the largest difference in levels.
 fn differing(found: &[f32], image: &RgbImage, preprocessing: &Preprocessing) -> (usize, f32) {
     let square = evaluation_pixels(image, preprocessing);
     let mut expected = vec![0.0; preprocessing.input_length()];
@@ -108,8 +109,8 @@ fn pixels_are_those_that_our_engine_sees() {
                 "{width} x {height}, {preprocessing:?}: {differ} of {} by {levels}",
                 found.len()
             );
-            // The triangle filter's weights are exact; those of the cubic one are rounded to f32
-            // before Pillow's 22 bits.
+            // The triangle filter's weights are exact; those of the cubic filter are rounded to f32
+            // before they are rounded to Pillow's 22 bits.
             assert!(
                 levels < 1.01
                     && (differ == 0 || preprocessing.interpolation == Interpolation::Bicubic),
@@ -132,7 +133,8 @@ fn large_images_are_shrunk_exactly_too() {
         for filter in [Interpolation::Bilinear, Interpolation::Bicubic] {
             let preprocessing = common::preprocessing(side, mode, filter);
             let reader = Reader::new(&resnet(preprocessing.clone()));
-            // Of the third, 31.5 rows are rounded to 32; the fourth is resized vertically first.
+            // The third image's 31.5 rows are rounded to 32; the fourth image is resized vertically
+            // first.
             for (width, height) in [(2048, 1365), (1500, 2000), (320, 45), (600, 2400)] {
                 let image = image(width, height, 3);
                 let found = reader.read(&image);
@@ -148,8 +150,7 @@ fn large_images_are_shrunk_exactly_too() {
     }
 }
 
-/// The sizes of the resized image and the margins are whole numbers that must be the same for every
-/// shape.
+/// The size of the resized image and the margins are integers that must be exact for every shape.
 #[test]
 fn an_image_of_any_shape_lies_where_it_should() {
     let image_of = |width, height| RgbImage::filled(width, height, [255, 255, 255]);

@@ -1,6 +1,6 @@
-//! A graph of ONNX operators in the making.
+//! A graph of ONNX operators under construction.
 //!
-//! Field numbers and enumerations are those of `onnx.proto` of ONNX 1.13 (IR version 8, operator
+//! Field numbers and enumerations are those of `onnx.proto` in ONNX 1.13 (IR version 8, operator
 //! set 17).
 
 use crate::error::ExportError;
@@ -9,8 +9,8 @@ use half::f16;
 use regraft::nn::weights::StorageType;
 use std::collections::BTreeSet;
 
-/// IR version and operator set: what onnxruntime 1.13 and newer read. A newer version would shut
-/// runtimes out and gain nothing.
+/// IR version and operator set that onnxruntime 1.13 and newer read. A newer version would exclude
+/// runtimes and gain nothing.
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 17;
 /// Protocol Buffers' limit on a message.
@@ -25,7 +25,7 @@ pub(super) enum Element {
     F16 = 10,
 }
 
-/// A tensor that flows through the graph, by its name.
+/// A tensor in the graph, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Value(String);
 
@@ -40,7 +40,7 @@ pub(super) enum Extent {
 /// A graph of ONNX operators.
 pub(super) struct Builder {
     storage: StorageType,
-    /// What the names of new values begin with.
+    /// Prefix of the names of new values.
     scope: String,
     used: BTreeSet<String>,
     nodes: Vec<Message>,
@@ -89,13 +89,12 @@ impl Builder {
         }
     }
 
-    /// Names of values from here on begin with `scope`.
+    /// Sets the prefix of the names of new values.
     pub fn set_scope(&mut self, scope: &str) {
         self.scope = scope.to_owned();
     }
 
-    /// A name that is not used yet: the scope, `joint` and `word`, with a number after it if that
-    /// is taken.
+    /// A new name: the scope, `joint` and `word`, followed by a number if that name is taken.
     fn fresh(&mut self, joint: char, word: &str) -> String {
         let plain = format!("{}{joint}{word}", self.scope);
         let numbered = (1..)
@@ -118,18 +117,18 @@ impl Builder {
         Value(name.to_owned())
     }
 
-    /// The output of an operator as an output of the network.
+    /// Makes the output of an operator an output of the network.
     pub fn output(&mut self, name: &str, value: &Value, shape: &[Extent], description: &str) {
         self.outputs.push(value_info(name, Element::F32, shape, description));
         self.push("Identity", &[value], &[], &format!("output/{name}"), name.to_owned());
     }
 
-    /// An operator on `inputs`; its output.
+    /// Adds an operator on `inputs` and returns its output.
     pub fn op(&mut self, operator: &str, inputs: &[&Value]) -> Value {
         self.op_with(operator, inputs, &[])
     }
 
-    /// As [`Builder::op`], with attributes.
+    /// Like [`Builder::op`], with attributes.
     pub fn op_with(
         &mut self,
         operator: &str,
@@ -139,7 +138,7 @@ impl Builder {
         self.named_op(operator, operator, inputs, attributes)
     }
 
-    /// As [`Builder::op_with`], with a word for what it computes.
+    /// Like [`Builder::op_with`], with a word for the result.
     pub fn named_op(
         &mut self,
         word: &str,
@@ -173,7 +172,7 @@ impl Builder {
         self.op_with("Cast", &[value], &[Attribute::Integer("to", Element::F32 as i64)])
     }
 
-    /// A tensor of numbers that the file holds in f32.
+    /// Adds a tensor of numbers that the file stores in f32.
     pub fn floats(&mut self, word: &str, shape: &[usize], values: &[f32]) -> Value {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(word, Element::F32, shape, &data)
@@ -184,19 +183,19 @@ impl Builder {
         self.floats("number", &[], &[value])
     }
 
-    /// A tensor of whole numbers.
+    /// Adds a tensor of integers.
     pub fn integers(&mut self, word: &str, shape: &[usize], values: &[i64]) -> Value {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(word, Element::I64, shape, &data)
     }
 
-    /// A single whole number.
+    /// A single integer.
     pub fn integer(&mut self, value: i64) -> Value {
         self.integers("number", &[], &[value])
     }
 
-    /// A learned tensor, of which `word` is the end of PyTorch's name: in f16 if the file is to be
-    /// halved and the tensor has two dimensions or more (see [`StorageType::F16`]).
+    /// Adds a learned tensor; `word` is the end of its PyTorch name. It is stored in f16 if weights
+    /// are to be halved and the tensor has two dimensions or more (see [`StorageType::F16`]).
     ///
     /// # Errors
     /// If an element is not finite or f16 cannot hold it.

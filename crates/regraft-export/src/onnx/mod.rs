@@ -10,7 +10,7 @@ use regraft::model::{Model, keys};
 use regraft::nn::graph::Graph;
 pub use regraft::nn::weights::StorageType;
 
-/// What the file takes.
+/// The input of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// `pixels`, `uint8 [N, H, W, 3]`: images of any size, which the file resizes and normalises.
@@ -19,16 +19,16 @@ pub enum Input {
     Tensor,
 }
 
-/// How a model is written.
+/// Options for writing a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnnxOptions {
-    /// What the file takes.
+    /// The input of the file.
     pub input: Input,
-    /// What weights are stored as. The file computes in f32 in any case.
+    /// The type in which weights are stored. The file computes in f32 in any case.
     pub weights: StorageType,
 }
 
-/// Name of the input of images as they are.
+/// Name of the input for unprepared images.
 pub const PIXELS: &str = "pixels";
 /// Name of the input of prepared images.
 pub const TENSOR: &str = "input";
@@ -36,9 +36,9 @@ pub const TENSOR: &str = "input";
 pub const LOGITS: &str = "logits";
 /// Name of the output that sums to 1.
 pub const PROBABILITIES: &str = "probabilities";
-/// Key of the metadata that says what the file takes: `pixels` or `tensor`.
+/// Key of the metadata for the input: `pixels` or `tensor`.
 pub const INPUT_KEY: &str = "regraft.input";
-/// Key of the metadata that says in words what the caller must do to an image.
+/// Key of the metadata that describes how the caller must prepare an image.
 pub const USAGE_KEY: &str = "regraft.usage";
 
 const PIXELS_USAGE: &str = "RGB in 0..255, decoded whole, turned upright (EXIF), without alpha; \
@@ -48,11 +48,12 @@ const TENSOR_USAGE: &str = "RGB, resized and cropped as regraft.preprocessing sa
     antialiased filters), then \
                             (pixel / 255 - mean) / std, channels first.";
 
-/// The bytes of an ONNX file (IR version 8, operator set 17) that computes what `model` does. Equal
-/// models give equal bytes.
+/// The bytes of an ONNX file (IR version 8, operator set 17) that computes the same as `model`.
+/// Equal models give equal bytes.
 ///
 /// # Errors
-/// If a tensor is missing, not finite, or too large for the storage type, or the file for ONNX.
+/// If a tensor is missing, not finite, or too large for the storage type, or if the file is too
+/// large for ONNX.
 pub fn to_bytes(model: &Model, options: OnnxOptions) -> Result<Vec<u8>, ExportError> {
     let size = model.preprocessing.image_size as usize;
     let graph = Graph { image_size: size, ..model.graph.clone() };
@@ -83,7 +84,7 @@ pub fn to_bytes(model: &Model, options: OnnxOptions) -> Result<Vec<u8>, ExportEr
     builder.finish(model.architecture(), &metadata(model, options.input))
 }
 
-/// What the file says of itself, by key.
+/// The file's metadata, by key.
 fn metadata(model: &Model, input: Input) -> Vec<(String, String)> {
     let (word, usage) = match input {
         Input::Pixels => ("pixels", PIXELS_USAGE),

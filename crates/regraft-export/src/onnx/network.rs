@@ -1,8 +1,8 @@
 //! A network as ONNX operators.
 //!
-//! ONNX's convolutions take maps as `[N, C, H, W]`; its layer norm and matrix product work on the
-//! last axis. Each node's output is kept in the layout in which it was computed and brought into
-//! another when a node asks for that.
+//! ONNX's convolutions take feature maps as `[N, C, H, W]`; its layer norm and matrix product work
+//! on the last axis. Each node's output is kept in the layout in which it was computed, and
+//! converted if a node needs another layout.
 
 use super::builder::{Attribute, Builder, Value};
 use crate::error::ExportError;
@@ -10,7 +10,7 @@ use regraft::nn::engine::State;
 use regraft::nn::graph::{Graph, MapShape, Node, Source};
 use regraft::nn::ops::{Activation, BatchNorm, Convolution, Function, Linear, Operation, Padding};
 
-/// The order of a map's axes.
+/// The order of a feature map's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     /// `[N, C, H, W]`
@@ -21,8 +21,8 @@ enum Layout {
     Rows,
 }
 
-/// A node's output, in the layouts that were asked for so far; the first is the one it was computed
-/// in.
+/// A node's output, in the layouts that were needed so far; the first is the one in which it was
+/// computed.
 #[derive(Clone, Debug)]
 struct Map(Vec<(Layout, Value)>);
 
@@ -32,8 +32,8 @@ impl Map {
     }
 }
 
-/// Adds `graph` to the file. `image` is `[N, C, S, S]` with `S` the graph's image size. Returns the
-/// logits `[N, classes]`.
+/// Adds `graph` to the file. `image` is `[N, C, S, S]`, where `S` is the graph's image size.
+/// Returns the logits `[N, classes]`.
 ///
 /// # Errors
 /// If the image is too small for the network, or a tensor is missing or cannot be stored.
@@ -85,7 +85,7 @@ impl Network<'_> {
         }
     }
 
-    /// A map in a layout, which is computed if it is not there yet.
+    /// A feature map in a layout; it is converted if it does not exist in that layout yet.
     fn read(&mut self, source: Source, wanted: Layout) -> Value {
         let map = self.map(source);
         if let Some((_, value)) = map.0.iter().find(|(layout, _)| *layout == wanted) {
@@ -141,8 +141,8 @@ impl Network<'_> {
         }
     }
 
-    /// The batch norm that can be folded into the convolution at `place`: the only reader of its
-    /// output.
+    /// The batch norm that can be folded into the convolution at `place`, because it is the only
+    /// reader of the convolution's output.
     fn folded_norm(&self, place: usize) -> Option<(&Node, &BatchNorm)> {
         let mut readers =
             self.graph.nodes.iter().filter(|node| node.inputs.contains(&Source::Node(place)));
@@ -164,12 +164,12 @@ impl Network<'_> {
         }
     }
 
-    /// Adds the node at `place`, whose inputs have been added.
+    /// Adds the node at `place`; its inputs must have been added.
     fn node(&mut self, place: usize) -> Result<Map, ExportError> {
         let graph = self.graph;
         let node = &graph.nodes[place];
         let input = node.inputs[0];
-        // What works on each value takes the map as it comes.
+        // Operations on single values take the feature map in its current layout.
         let mut layout = self.layout(input);
         let value = match &node.operation {
             Operation::Convolution(convolution) => {
@@ -211,7 +211,7 @@ impl Network<'_> {
                     vec![scale.channels]
                 };
                 let factors = self.tensor(&node.name, "", scale.channels)?.to_vec();
-                // Factors for each channel are kept in f32, as all tensors of one dimension.
+                // Factors for each channel are stored in f32, like all tensors of one dimension.
                 let factors = self.builder.floats("factors", &shape, &factors);
                 self.builder.op("Mul", &[&value, &factors])
             }
@@ -252,11 +252,11 @@ impl Network<'_> {
         self.builder.learned(suffix, shape, &values)
     }
 
-    /// A convolution, with its batch norm folded into weights and bias.
+    /// Adds a convolution, with its batch norm folded into weights and bias.
     ///
-    /// A batch norm of its own would round every value of the map twice more, and each runtime
-    /// folds it in its own way. Weights are multiplied in f64 and rounded once. In f16 it also
-    /// keeps variances, which may be too large or too small for it, out of the file.
+    /// A separate batch norm would round every value of the feature map twice more, and each
+    /// runtime folds it in its own way. Weights are multiplied in f64 and rounded once. In f16,
+    /// folding also keeps variances out of the file, which may be too large or too small for f16.
     fn convolution(
         &mut self,
         place: usize,
@@ -341,8 +341,8 @@ impl Network<'_> {
         Ok(bias.map_or_else(|| product.clone(), |bias| self.builder.op("Add", &[&product, &bias])))
     }
 
-    /// The attributes of a window that slides over a map. Padding is given in numbers: runtimes
-    /// disagree on `auto_pad`.
+    /// The attributes of a window that slides over a feature map. Padding is given in numbers,
+    /// because runtimes disagree on `auto_pad`.
     fn window(
         &self,
         input: Source,
@@ -384,7 +384,7 @@ impl Network<'_> {
                 &[Attribute::Float("alpha", 1.0 / 6.0), Attribute::Float("beta", 0.5)],
             ),
             Function::HardSwish => b.op("HardSwish", &[x]),
-            // x / 2 * (1 + erf(x / sqrt(2))); the operator Gelu came with operator set 20.
+            // x / 2 * (1 + erf(x / sqrt(2))); the operator Gelu was added in operator set 20.
             Function::Gelu => {
                 let root = b.float(std::f32::consts::SQRT_2);
                 let scaled = b.op("Div", &[x, &root]);

@@ -12,22 +12,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Classes that the card names, and confused pairs of classes.
+/// The most classes, and the most confused pairs of classes, that the card names.
 const NAMED_CLASSES: usize = 100;
 const NAMED_PAIRS: usize = 10;
 
-/// What is known of a model beside its weights.
+/// The facts about a model other than its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// What the model is called.
+    /// The model's name.
     pub name: String,
-    /// The Hub's identifier of the licence that its owner gives it, such as `apache-2.0`.
+    /// The Hub's identifier of the licence that the owner gives the model, such as `apache-2.0`.
     pub licence: Option<String>,
-    /// Whether its run began with the ImageNet weights that are inside of Regraft.
+    /// Whether its run began with the ImageNet weights inside Regraft.
     pub began_embedded: bool,
-    /// What its run left.
+    /// The summary of its run.
     pub summary: Option<Summary>,
-    /// What it says of its test images, or else of its validation images.
+    /// Its predictions for the test images or, failing that, for the validation images.
     pub predictions: Vec<Prediction>,
 }
 
@@ -44,7 +44,7 @@ pub enum FactsError {
 }
 
 impl Facts {
-    /// What a run folder, or the folder of a model file, knows.
+    /// Reads the facts from a run folder, or from the folder of a model file.
     ///
     /// # Errors
     /// If one of its files is damaged.
@@ -66,7 +66,7 @@ impl Facts {
     }
 }
 
-/// The card. No path of the owner's machine is in it.
+/// The card. It contains no path of the owner's machine.
 pub(super) fn text(model: &Model, facts: &Facts) -> String {
     let name = printable(&facts.name);
     let mut text = format!("---\n{}---\n\n# {}\n\n", front_matter(facts, &name), escaped(&name));
@@ -89,7 +89,7 @@ pub(super) fn text(model: &Model, facts: &Facts) -> String {
     text
 }
 
-/// YAML, in which all text is JSON's, which is YAML's too.
+/// The YAML header, in which all text is JSON, which is valid YAML too.
 fn front_matter(facts: &Facts, name: &str) -> String {
     let mut lines =
         vec!["library_name: timm".to_owned(), "pipeline_tag: image-classification".to_owned()];
@@ -104,7 +104,7 @@ fn front_matter(facts: &Facts, name: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The Hub's name of the weights that the run began with, if it has them.
+/// The Hub's name for the weights that the run began with, if it has one.
 fn base_model(facts: &Facts) -> Option<&'static str> {
     facts.began_embedded.then_some("timm/tf_efficientnet_lite0.in1k")
 }
@@ -123,8 +123,8 @@ fn model_index(summary: &Summary, name: &str) -> Option<Value> {
     }]))
 }
 
-/// The best estimate of the accuracy: on what, of how many images, the share that is right and its
-/// 95 % interval.
+/// The best estimate of the accuracy: the set, its number of images, the share that is right, and
+/// its 95 % interval.
 fn headline(summary: &Summary) -> Option<(&'static str, u64, f64, [f64; 2])> {
     let scored = |part, images: u64, accuracy: Option<f64>| {
         let accuracy = accuracy.filter(|_| images > 0)?;
@@ -216,7 +216,7 @@ fn results(summary: &Summary, predictions: &[Prediction]) -> String {
     text
 }
 
-/// Each class's share of right answers, and which are confused.
+/// Each class's share of right answers, and the most confused pairs.
 fn by_class(part: &str, predictions: &[Prediction]) -> String {
     let mut classes: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     let mut pairs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -300,7 +300,7 @@ fn limits(facts: &Facts) -> String {
     text
 }
 
-/// The class names, the first of them if there are many.
+/// The class names; only the first ones if there are many.
 fn names(classes: &[String]) -> String {
     let more = classes.len().saturating_sub(NAMED_CLASSES);
     let named: Vec<String> =
@@ -317,7 +317,7 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// Text in which nothing is Markdown or HTML.
+/// Text without active Markdown or HTML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in printable(text).chars() {
@@ -344,7 +344,7 @@ mod tests {
         assert!(!escaped("two\nlines").contains('\n'));
     }
 
-    /// A summary of what a run of this many validation and test images writes.
+    /// A summary of a run with this many validation and test images.
     fn summary(val: (u64, Option<f64>), test: (u64, Option<f64>)) -> Summary {
         let json = json!({
             "train_loss": 0.1, "train_accuracy": 0.9, "val_accuracy": val.1,

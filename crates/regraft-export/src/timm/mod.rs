@@ -1,8 +1,8 @@
-//! A classifier as a folder that timm, transformers and the Hugging Face Hub take:
-//! `model.safetensors`, `config.json` and a model card.
+//! A classifier as a folder for timm, transformers and the Hugging Face Hub: `model.safetensors`,
+//! `config.json` and a model card.
 //!
 //! Fields and defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`). Tensors have
-//! timm's names anyway.
+//! timm's names already.
 
 mod card;
 
@@ -21,15 +21,15 @@ pub const FILES: [&str; 3] = ["config.json", "model.safetensors", "README.md"];
 /// A folder that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TimmError {
-    /// The model lacks something.
+    /// The model lacks a tensor, or timm lacks the network.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error("cannot create the folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file cannot be written.
@@ -40,7 +40,7 @@ pub enum TimmError {
     Model(#[from] ModelError),
 }
 
-/// Writes the folder. Files of other names in it stay.
+/// Writes the folder. Other files in it stay.
 ///
 /// # Errors
 /// If timm has no such network, or a file cannot be written.
@@ -48,7 +48,7 @@ pub fn write(model: &Model, facts: &Facts, folder: &Path) -> Result<(), TimmErro
     let config = config(model)?;
     std::fs::create_dir_all(folder)
         .map_err(|source| TimmError::Folder { path: folder.to_owned(), source })?;
-    // transformers refuses weights that do not say this.
+    // transformers refuses weights without this entry.
     let mut weights = model.clone();
     weights.metadata.insert("format".to_owned(), "pt".to_owned());
     let [config_name, weights_name, card_name] = FILES.map(|name| folder.join(name));
@@ -58,10 +58,10 @@ pub fn write(model: &Model, facts: &Facts, folder: &Path) -> Result<(), TimmErro
     Ok(())
 }
 
-/// timm's name of an architecture, and the arguments that make its network ours.
+/// timm's name for an architecture, and the arguments with which its network equals ours.
 fn network(architecture: &str) -> (&str, Value) {
     match architecture {
-        // timm's network without "tf_" pads alike on all sides.
+        // timm's network without "tf_" has the same padding on all sides.
         "efficientnet_lite0" => ("tf_efficientnet_lite0", json!({})),
         // torchvision's network, whose batch norm has another epsilon.
         "mobilenet_v3_large" => ("mobilenetv3_large_100", json!({ "bn_eps": 1e-3 })),
@@ -116,7 +116,7 @@ fn shortest(value: f32) -> Value {
 }
 
 /// `crop_pct`: timm resizes the short side to `floor(image_size / crop_pct)`, which rounding must
-/// not make one less.
+/// not reduce by one.
 fn crop_share(image_size: u32, short_side: u32) -> f64 {
     let (image_size, short_side) = (f64::from(image_size), f64::from(short_side));
     let mut share = image_size / short_side;

@@ -1,6 +1,6 @@
 //! Models with generated weights, and images, for the tests of exported files.
 
-// Every file of tests compiles this module for itself and uses its part of it.
+// Every test file compiles this module separately and uses a part of it.
 #![allow(dead_code)]
 
 use regraft::config::PrecisionChoice;
@@ -13,7 +13,7 @@ use regraft::nn::graph::Graph;
 use regraft::nn::parameters::{Role, parameters};
 use std::collections::BTreeMap;
 
-/// Numbers that look random and are the same everywhere (Steele, Lea and Flood's splitmix64).
+/// Pseudorandom numbers that are the same everywhere (Steele, Lea and Flood's splitmix64).
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -35,7 +35,7 @@ impl Numbers {
     }
 }
 
-/// Weights under which no tensor is without influence and no map grows beyond bounds.
+/// Weights with which every tensor has an influence and no feature map grows without bound.
 pub fn generated_state(graph: &Graph) -> State {
     let mut numbers = Numbers(7);
     let tensor = |parameter: regraft::nn::parameters::ParameterInfo| {
@@ -93,7 +93,7 @@ pub fn logits(model: &Model, images: &[f32]) -> Vec<f32> {
         .expect("images that fit")
 }
 
-/// Logits of Regraft's own engine for an image as it is.
+/// Logits of Regraft's own engine for an unprepared image.
 pub fn logits_of_image(model: &Model, image: &RgbImage) -> Vec<f32> {
     let square = evaluation_pixels(image, &model.preprocessing);
     let mut normalised = vec![0.0; model.preprocessing.input_length()];
@@ -110,7 +110,7 @@ pub fn channels_first(images: &[f32], size: usize) -> Vec<f32> {
     images.chunks_exact(3 * pixels).flat_map(of_image).collect()
 }
 
-/// Noise of a normalised image's range, `[count, size, size, 3]`.
+/// Noise in the range of normalised images, `[count, size, size, 3]`.
 pub fn noise(count: usize, size: usize) -> Vec<f32> {
     let mut numbers = Numbers(11);
     (0..count * size * size * 3).map(|_| 2.0 * numbers.signed()).collect()

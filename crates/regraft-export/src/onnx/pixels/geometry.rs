@@ -1,23 +1,23 @@
-//! Where a resized image lies in the network's square: torchvision's and Regraft's geometry in
-//! whole numbers.
+//! The position of a resized image in the network's square: torchvision's and Regraft's geometry in
+//! integers.
 
 use crate::onnx::builder::{Builder, Value};
 use regraft::data::preprocessing::{Preprocessing, ResizeMode};
 
-/// How an axis of the image becomes one of the square, in the file's own numbers.
+/// How an axis of the image becomes one of the square, as values in the file.
 pub(super) struct Axis {
     /// Pixels of the image.
     pub source: Value,
     /// Pixels after resizing.
     pub target: Value,
-    /// The resized pixel that the square's first one is: negative if the square has a margin.
+    /// The resized pixel that is the square's first one; negative if the square has a margin.
     pub offset: Value,
     /// Whether there may be a margin.
     pub has_margin: bool,
 }
 
-/// How an axis of `source` pixels is resized if the other has `other`. Only numbers from 0 on are
-/// divided: runtimes round negative quotients in different directions.
+/// How an axis of `source` pixels is resized if the other one has `other` pixels. Only numbers from
+/// 0 upwards are divided, because runtimes round negative quotients in different directions.
 pub(super) fn axis(
     b: &mut Builder,
     preprocessing: &Preprocessing,
@@ -37,7 +37,7 @@ pub(super) fn axis(
             let scaled = b.op("Mul", &[&source, &wanted]);
             let target = b.named_op("target", "Div", &[&scaled, &short], &[]);
             let rest = b.op("Sub", &[&target, &size]);
-            // Half of what is too much, an odd half rounded to even as Python does.
+            // Half of the surplus, with an odd half rounded to even as in Python.
             let surplus = b.op("Max", &[&rest, &zero]);
             let half = b.op("Div", &[&surplus, &two]);
             let odd = b.op("Mod", &[&half, &two]);
@@ -69,8 +69,7 @@ pub(super) fn axis(
     }
 }
 
-/// The margin before an axis that is shorter than the square: half of what is missing, rounded
-/// down.
+/// The margin before an axis that is shorter than the square: half of the difference, rounded down.
 fn margin(b: &mut Builder, target: &Value, size: &Value) -> Value {
     let (zero, two) = (b.integer(0), b.integer(2));
     let rest = b.op("Sub", &[size, target]);

@@ -1,15 +1,15 @@
 //! Resizing, cropping and normalising as ONNX operators, with Pillow's values.
 //!
-//! The operator `Resize` with `antialias` is refused or wrong in most runtimes, and Pillow's only
-//! in onnxruntime on the CPU. A resize is linear along each axis, so here it is matrix products,
-//! `vertical [S, H] * image [H, W] * horizontal [W, S]`, whose matrices the file computes from the
-//! image's shape. A crop costs nothing: its columns alone are computed.
+//! Most runtimes refuse the operator `Resize` with `antialias` or compute it wrongly, and only
+//! onnxruntime on the CPU gives Pillow's values. A resize is linear along each axis, so here it is
+//! matrix products, `vertical [S, H] * image [H, W] * horizontal [W, S]`, whose matrices the file
+//! computes from the image's shape. A crop costs nothing, because only its columns are computed.
 //!
-//! Pillow's arithmetic (`src/libImaging/Resample.c`; see also `regraft_base::resample`) is kept:
-//! each pass rounds to levels from 0 to 255, and the vertical one comes first if that shrinks the
-//! image by clearly more. The operators for that choice, `If` and empty tensors, are missing or
-//! wrong in some runtimes. So both orders are in the file, and the one that is not wanted gets a
-//! single row or column of the image.
+//! The file follows Pillow's arithmetic (`src/libImaging/Resample.c`; see also
+//! `regraft_base::resample`): each pass rounds to levels from 0 to 255, and the vertical pass comes
+//! first if that shrinks the image by clearly more. The operators for that choice, `If` and empty
+//! tensors, are missing or wrong in some runtimes. So both orders are in the file, and the unused
+//! one gets a single row or column of the image.
 
 mod geometry;
 mod weights;
@@ -23,8 +23,8 @@ use weights::{HALF_PRECISION, Sources, Weights, weights};
 const ROWS: i64 = 2;
 const COLUMNS: i64 = 3;
 
-/// Adds what turns `pixels` (`uint8 [N, H, W, 3]`) into the network's input (`float32 [N, 3, S,
-/// S]`), as `regraft::data::preprocessing` does.
+/// Adds the operators that turn `pixels` (`uint8 [N, H, W, 3]`) into the network's input (`float32
+/// [N, 3, S, S]`), as in `regraft::data::preprocessing`.
 pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessing) -> Value {
     b.set_scope("image");
     let shape = b.op("Shape", &[pixels]);
@@ -68,8 +68,7 @@ pub(super) fn lower(b: &mut Builder, pixels: &Value, preprocessing: &Preprocessi
     normalised(b, &resized, preprocessing)
 }
 
-/// Pillow's order of the passes since version 13, of which `regraft_base::resample` has the same
-/// formula.
+/// Pillow's order of the passes since version 13; `regraft_base::resample` has the same formula.
 fn is_vertical_first(b: &mut Builder, columns: &Axis, rows: &Axis) -> Value {
     let two = b.integer(2);
     let shrinks = b.op("Less", &[&rows.target, &rows.source]);
@@ -83,7 +82,7 @@ fn is_vertical_first(b: &mut Builder, columns: &Axis, rows: &Axis) -> Value {
     b.op("And", &[&shrinks, &by_more])
 }
 
-/// All of an axis of `length` if `flag` is 1, and its first element if it is 0.
+/// All of an axis of `length` if `flag` is 1, and only its first element if it is 0.
 fn first_of(b: &mut Builder, value: &Value, axis: i64, length: &Value, flag: &Value) -> Value {
     let one = b.integer(1);
     let wanted = b.op("Mul", &[length, flag]);
@@ -111,8 +110,8 @@ fn vertical_pass(b: &mut Builder, levels: &Value, weights: [&Value; 2]) -> Value
     to_levels(b, &high, &low)
 }
 
-/// `(high * 2^11 + low) / 2^22` to the nearest whole number from 0 to 255, halves up. Whole numbers
-/// that f32 holds exactly throughout: what the low half has below `2^11` cannot change the outcome.
+/// `(high * 2^11 + low) / 2^22`, rounded to an integer from 0 to 255, halves up. f32 holds all
+/// integers exactly: digits of the low half below `2^11` cannot change the result.
 fn to_levels(b: &mut Builder, high: &Value, low: &Value) -> Value {
     let (base, half) = (b.float(HALF_PRECISION as f32), b.float((HALF_PRECISION / 2) as f32));
     let carry = b.op("Div", &[low, &base]);
@@ -125,8 +124,8 @@ fn to_levels(b: &mut Builder, high: &Value, low: &Value) -> Value {
     b.op("Clip", &[&level, &black, &white])
 }
 
-/// The square with the mean colour around a letterboxed image; what lies outside of it is black so
-/// far.
+/// The square with the mean colour around a letterboxed image; the pixels outside of the image are
+/// black before.
 fn with_border(
     b: &mut Builder,
     square: Value,

@@ -1,20 +1,20 @@
 //! A resize along one axis as matrices of weights, equal to Pillow's.
 //!
 //! Pillow rounds weights to 22 fractional bits and sums products in integers. A product of such a
-//! weight and a level has 30 bits, of which f32 holds 24. So the weights come in two matrices of
-//! whole numbers, `weight * 2^22 = high * 2^11 + low`, and all sums are exact in f32 in any order,
-//! up to some 30 pixels under a filter; with more, and with the cubic filter, whose weights are
-//! themselves rounded to f32, a level may differ where a sum ends next to a half.
+//! weight and a level has 30 bits, but f32 holds only 24. So the weights are two matrices of
+//! integers, `weight * 2^22 = high * 2^11 + low`, and all sums are exact in f32 in any order, up to
+//! about 30 pixels under a filter. With more pixels, and with the cubic filter, whose weights are
+//! themselves rounded to f32, a level may differ if a sum is close to a half.
 
 use super::geometry::Axis;
 use crate::onnx::builder::{Attribute, Builder, Value};
 use regraft::data::preprocessing::{Interpolation, Preprocessing};
 
-/// `2^11`: what a step of the high half is worth in the low one. Half of Pillow's 22 fractional
+/// `2^11`: the value of a step of the high half in the low one. Half of Pillow's 22 fractional
 /// bits.
 pub(super) const HALF_PRECISION: i64 = 1 << 11;
 
-/// Where the source's pixels are in a matrix.
+/// The axis of the source's pixels in a matrix.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sources {
     /// `[source, square]`
@@ -23,12 +23,12 @@ pub(super) enum Sources {
     Columns,
 }
 
-/// The weights of an axis, in whole numbers stored as f32.
+/// The weights of an axis, as integers stored in f32.
 pub(super) struct Weights {
     pub high: Value,
     /// From 0 to `2^11`.
     pub low: Value,
-    /// Which pixels of the square are inside of the image (1) or not (0), for an axis with margins.
+    /// Which pixels of the square are inside the image (1) or not (0), for an axis with margins.
     pub mask: Option<Value>,
 }
 
@@ -57,9 +57,10 @@ pub(super) fn weights(
         mask = Some(b.cast_f32(&inside));
         resized = clamped;
     }
-    // A source pixel's centre is at (2 * pixel + 1) / (2 * source) of the axis, a filter's at (2 *
-    // resized + 1) / (2 * target). In units of the filter's width, which is a source pixel or, if
-    // it shrinks, a resized one, their distance is `numerator / denominator` in whole numbers.
+    // A source pixel's centre is at (2 * pixel + 1) / (2 * source) of the axis, and a filter's at
+    // (2 * resized + 1) / (2 * target). In units of the filter's width, which is a source pixel or,
+    // if the filter shrinks the image, a resized one, their distance is `numerator / denominator`
+    // in integers.
     let centres = odd(b, &resized, &one, &two);
     let centres = b.op("Mul", &[&centres, &axis.source]);
     let pixels = b.op("Range", &[&zero, &axis.source, &one]);
@@ -94,8 +95,8 @@ fn sums(b: &mut Builder, value: &Value, axis: &Value) -> Value {
 }
 
 /// The halves of the triangle filter's weights. The filter, `max(1 - x, 0)`, times the denominator
-/// is a whole number, and so is the sum of all weights of an output; their quotient is taken by
-/// long division, in digits of 11 bits.
+/// is an integer, and so is the sum of all weights of an output; their quotient is computed by long
+/// division, in digits of 11 bits.
 fn triangle(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Value) -> [Value; 2] {
     let (zero, two, base) = (b.integer(0), b.integer(2), b.integer(HALF_PRECISION));
     let height = b.op("Sub", &[denominator, numerator]);
@@ -113,7 +114,7 @@ fn triangle(b: &mut Builder, numerator: &Value, denominator: &Value, axis: &Valu
     [high, low].map(|digits| b.cast_f32(&digits))
 }
 
-/// The halves of the cubic filter's weights, which may be negative; the low ones are not.
+/// The halves of the cubic filter's weights, which may be negative; the low halves are not.
 fn cubic_halves(
     b: &mut Builder,
     numerator: &Value,
