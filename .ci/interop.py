@@ -1,4 +1,4 @@
-"""Opens what `regraft export` wrote in other programs, and compares what they read and answer with Regraft.
+"""Opens files from `regraft export` in other programs, and compares their inputs and answers with Regraft's.
 
     cargo run -p regraft-export --example interop -- FOLDER
     python .ci/interop.py onnx FOLDER        needs onnx, onnxruntime, pillow
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-# Of the largest logit. The engines sum in other orders; weights in f16 have 11 significant bits.
+# Relative to the largest logit. The engines sum in different orders; weights in f16 have 11 significant bits.
 F32_TOLERANCE = 1e-4
 F16_TOLERANCE = 1e-2
 
@@ -24,7 +24,7 @@ def images(folder):
 
 
 def networks(folder):
-    """For each network: its folder, what its files promise, and what the network reads `[N, 3, S, S]`."""
+    """For each network, yields its folder, the expected answers, and the network's input `[N, 3, S, S]`."""
     for answers in sorted(folder.glob("*/answers.json")):
         promised = json.loads(answers.read_text())
         inputs = numpy.fromfile(answers.with_name("inputs.f32"), "<f4").reshape(-1, 3, promised["size"], promised["size"])
@@ -32,14 +32,14 @@ def networks(folder):
 
 
 def difference(found, promised):
-    """The largest difference, as a share of the largest promised value. NaN counts."""
+    """The largest difference, as a share of the largest expected value. NaN counts."""
     promised = numpy.asarray(promised)
     assert found.shape == promised.shape, (found.shape, promised.shape)
     return float(numpy.abs(found - promised).max() / numpy.abs(promised).max())
 
 
 def check_levels(name, found, expected, promised):
-    """Compares pixels in levels: with the triangle filter all are equal, with the cubic one all but 1 in 10,000."""
+    """Compares pixels in levels: with the triangle filter all are equal, with the cubic one all except 1 in 10,000."""
     std = numpy.asarray(promised["std"]).reshape(1, 3, 1, 1)
     levels = numpy.abs(found - expected) * std * 255
     differing = int((levels > 0.01).sum())
@@ -56,7 +56,7 @@ def onnx_checks(folder):
     for network, promised, inputs in networks(folder):
         for file in ["pixels", "tensor", "f16"]:
             onnx.checker.check_model(str(network / f"{file}.onnx"), full_check=True)
-        # What the network reads becomes an output.
+        # The network's input becomes an output.
         model = onnx.load(network / "pixels.onnx")
         assert (model.ir_version, [entry.version for entry in model.opset_import]) == (8, [17])
         model.graph.output.append(onnx.ValueInfoProto(name="normalise/Div_2_output"))
@@ -65,7 +65,7 @@ def onnx_checks(folder):
         read = numpy.concatenate([row[1] for row in rows])
         differing = check_levels(network.name, read, inputs, promised)
         logits = numpy.concatenate([row[0] for row in rows])
-        # A level more or less is more than a rounding error.
+        # A difference of one level is more than a rounding error.
         tolerance = 1e-3 if differing else F32_TOLERANCE
         found = {"pixels": difference(logits, promised["logits"])}
         assert found["pixels"] < tolerance, f"{network.name}: {found}"
@@ -93,7 +93,7 @@ def openvino_checks(folder):
     pictures = images(folder)
     core = openvino.Core()
     for network, promised, _ in networks(folder):
-        # Left alone, OpenVINO computes in bf16 on processors that multiply it.
+        # By default, OpenVINO computes in bf16 on processors that multiply it.
         model = core.compile_model(str(network / "pixels.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         logits = numpy.concatenate([model({"pixels": numpy.asarray(picture)[None]})["logits"] for picture in pictures])
         found = difference(logits, promised["logits"])

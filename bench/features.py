@@ -1,9 +1,9 @@
-"""How much faster a frozen trunk trains where its features are kept: `regraft train` with and without `--no-feature-cache`.
+"""Measures how much faster a frozen backbone trains if its features are kept: `regraft train` with and without `--no-feature-cache`.
 
     cargo build --release && python bench/features.py DATA [--epochs 10] [--views 1 2]
 
-DATA has `train` and `test`. Each run is the textbook's with a frozen trunk, which scores the test pictures after each epoch, and begins with an empty
-cache. The models must be equal to the byte. Prints a Markdown table.
+DATA has `train` and `test`. Each run is the textbook's with a frozen backbone, scores the test images after each epoch, and begins
+with an empty cache. The models must be equal to the byte. Prints a Markdown table.
 """
 
 import argparse
@@ -17,7 +17,7 @@ REGRAFT = pathlib.Path(__file__).resolve().parent.parent / "target/release/regra
 
 
 def run(options, views, more):
-    """The seconds of a run from a cold start, and its model's bytes."""
+    """Returns the seconds of a run from a cold start, and its model's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "run"
         command = [options.regraft, "train", options.data, "--recipe", "d2l", "--freeze", "backbone"]

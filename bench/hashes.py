@@ -1,4 +1,4 @@
-"""SHA-256 of the tensors that fixed runs on `sample/fashion` leave, to show that a change of code changes no bit.
+"""Prints the SHA-256 of the tensors of fixed runs on `sample/fashion`, to show that a change of the code changes no bit.
 
     cargo build --release
     python bench/hashes.py > before.txt           # about three minutes on two cores
@@ -6,7 +6,7 @@
     python bench/hashes.py --check before.txt     # exits with 1 and names the runs that differ
 
 All runs use `REGRAFT_ISA=avx2`, which every x86-64 server and almost every desktop has, and a feature cache of their own.
-Only the tensors' bytes are hashed: the file's metadata holds the version and the metrics.
+Only the tensors are hashed, because the file's metadata holds the version and the metrics.
 """
 import argparse
 import hashlib
@@ -27,7 +27,7 @@ RUNS = [
     "--head reuse --epochs 2",
     f"--model resnet18 --weights none {SMALL}",
     f"--ema 0.99 --mixup 0.2 --cutmix 1 --accumulate 2 --clip-gradient 1 {SMALL}",
-    # From a fitted head the best epoch may be the one before the first; with a new head the kept one has trained.
+    # From a fitted head, the best epoch may be epoch 0; with a new head, the kept epoch has trained.
     f"--freeze none --head new {SMALL}",
     f"--freeze none --head new --ema 0.99 --mixup 0.2 --cutmix 1 --accumulate 2 --clip-gradient 1 {SMALL}",
     f"--freeze through=blocks.3 --head new --batch-norm batch --layer-decay 0.75 --no-decay-bias-norm {SMALL}",
@@ -36,7 +36,7 @@ RUNS = [
 
 
 def tensors_hash(path):
-    """Hash of names, types, shapes and values; safetensors is a length, a JSON header, and the values."""
+    """Hashes names, types, shapes and values; safetensors is a length, a JSON header, and the values."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])

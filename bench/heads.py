@@ -1,10 +1,10 @@
-"""Times the fitted head on made-up features, by classes and images of each: wall clock, processor time and peak memory.
+"""Times the fitted head on generated features, by classes and images of each: wall clock, processor time and peak memory.
 
     cargo build --release -p regraft --example heads
     python bench/heads.py                          # a table for docs/performance.md
-    python bench/heads.py --before OLD/heads       # beside another build of the same example
+    python bench/heads.py --before OLD/heads       # compared with another build of the same example
 
-The processor time divided by the number of cores is what the wall clock shows if nothing else runs.
+If nothing else runs, the wall-clock time is the processor time divided by the number of cores.
 """
 
 import argparse

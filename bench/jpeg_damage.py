@@ -1,10 +1,11 @@
-"""How many damaged JPEGs Regraft names, of those that libjpeg warns of, as a Markdown table.
+"""Counts how many of the damaged JPEGs that libjpeg warns about Regraft refuses, as a Markdown table.
 
     apt-get install libjpeg-turbo-progs; cargo build --release
     python bench/jpeg_damage.py FOLDER [--files 120] [--seed 1]
 
-FOLDER holds intact JPEGs. Of some of them, as they are, progressive, and with restart markers, damaged copies are made. `djpeg` says which of these it
-warns of, and `regraft audit` which it names. Then: the intact files, of which none may be named, and copies with bytes before a marker, which do no harm.
+FOLDER holds intact JPEGs. The script makes damaged copies of some of them: as they are, progressive, and with restart markers.
+It compares the copies that `djpeg` warns about with those that `regraft audit` names. It also audits the intact files, of which
+none may be named, and copies with bytes before a marker, which do no harm.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def flipped_often(content, draws):
 
 
 DAMAGES = {
-    "cut short, end marker added": cut,
+    "truncated, end marker added": cut,
     "512 bytes zeroed": zeroed,
     "512 bytes removed": removed,
     "a sector replaced by another of the file": replaced,
@@ -80,7 +81,7 @@ DAMAGES = {
 
 
 def extra(content, draws):
-    """Up to 12 bytes before a marker of the header, or before the end."""
+    """Inserts up to 12 bytes before a marker of the header, or before the end."""
     places, place = [len(content) - 2], 2
     while content[place + 1] != 0xDA:
         place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
@@ -90,7 +91,7 @@ def extra(content, draws):
 
 
 def named(folder):
-    """The files that the audit cannot read."""
+    """Returns the files that the audit cannot read."""
     done = subprocess.run([REGRAFT, "audit", folder, "--files-only", "--json"], capture_output=True, text=True, check=True)
     return {pathlib.Path(entry["path"]).name for entry in json.loads(done.stdout)["unreadable"]}
 
@@ -110,7 +111,7 @@ def main():
     intact = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        # The audit wants two classes.
+        # The audit needs two classes.
         [(folder / kind / half).mkdir(parents=True) for kind in ("damaged", "extra", "intact") for half in "ab"]
         names = {}
         for number, path in enumerate(draws.sample(intact, min(arguments.files, len(intact)))):
@@ -133,7 +134,7 @@ def main():
             warns = warned(folder / "damaged" / half / name)
             for row in (kind, {"plain": "one scan", "progressive": "progressive", "restarts": "with restart markers"}[form], "all"):
                 counts[row].update(files=1, warned=warns, both=warns and name in found, ours=name in found)
-        print("| damage | files | libjpeg warns of | of these named | named in all |")
+        print("| damage | files | libjpeg warns about | of these refused | refused in total |")
         print("|---|---|---|---|---|")
         for row in [*DAMAGES, "one scan", "progressive", "with restart markers", "all"]:
             count = counts[row]

@@ -1,10 +1,10 @@
-"""Every kind of JPEG that `cjpeg` and `jpegtran` write, decoded by Regraft and by Pillow, as a Markdown table.
+"""Compares Regraft's and Pillow's decoding of every kind of JPEG that `cjpeg` and `jpegtran` write, as a Markdown table.
 
     pip install pillow numpy; apt-get install libjpeg-turbo-progs
     python bench/jpeg_kinds.py
 
-The kinds are those of fixtures/jpeg.py: sampling factors, scan scripts, restart intervals, markers and colour spaces at several sizes. A file counts as
-equal if all its pixels are.
+The kinds are those of fixtures/jpeg.py: sampling factors, scan scripts, restart intervals, markers and colour spaces at several
+sizes. A file counts as equal if all its pixels are.
 """
 
 import collections

@@ -1,5 +1,5 @@
-"""Photographs of 12 megapixels, as cameras write them, made from small ones: half of them enlarged with a sensor's noise, half of them tiled from
-many small ones (more detail than any photograph has).
+"""Makes photographs of 12 megapixels, like those from cameras, out of small ones: half of them enlarged with a sensor's noise,
+half of them tiled from many small ones (with more detail than any photograph has).
 
     python bench/large_photos.py FOLDER/train OUT --per-class 40
 """

@@ -1,11 +1,11 @@
-"""How well `regraft audit` finds a leak that was put there: recall and false alarms.
+"""Measures how well `regraft audit` finds planted leaks: recall and false alarms.
 
     python bench/leak.py DATA [--seeds 5] [--copies 20] [--regraft PATH]
 
-DATA has train/<class> and test/<class>. For each seed a copy of DATA is made (of links) in a temporary folder, into whose training part go copies of
-test pictures: each mirrored or not, cropped by up to a tenth at each edge, resized to 40 to 160 %, and saved as a JPEG of quality 40 to 95, a PNG or a
-WebP. Then `regraft audit` runs over it. Found is a copy that stands in `leakage` with its original; a false alarm is any other entry that the audit of
-DATA itself does not have either. Needs Pillow.
+DATA has train/<class> and test/<class>. For each seed the script makes a copy of DATA (of links) in a temporary folder, and adds
+copies of test images to its training set: each mirrored or not, cropped by up to a tenth at each edge, resized to 40 to 160 %, and
+saved as a JPEG of quality 40 to 95, a PNG or a WebP. Then it runs `regraft audit`. A copy is found if it is in `leakage` with its
+original; any other entry is a false alarm unless the audit of DATA itself has it too. Needs Pillow.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def altered(picture: Image.Image, draw: random.Random) -> tuple[Image.Image, dic
 
 
 def leak(data: Path, target: Path, count: int, seed: int) -> dict[str, tuple[str, dict]]:
-    """Puts altered test pictures into train; returns each copy's original and what was done."""
+    """Adds altered test images to the training set; returns each copy's original and the changes."""
     draw = random.Random(seed)
     tests = sorted(path for path in (data / "test").rglob("*") if path.is_file())
     made = {}

@@ -1,10 +1,11 @@
-"""Files to batches, Regraft's loader and PyTorch's DataLoader over torchvision (Pillow) in turn, as a Markdown table.
+"""Times the path from files to batches, in Regraft's loader and PyTorch's DataLoader with torchvision (Pillow) in turn, as a
+Markdown table.
 
     cargo build --release && python bench/load.py FOLDER/train [FOLDER/train ...] [--workers 2] [--batch 128] [--rounds 3]
 
-Both do the same to a picture: RandomResizedCrop(224), RandomHorizontalFlip, normalisation. Nothing is kept in memory, except in the last column. Each
-measurement is a process of its own with two epochs, of which the faster counts; of the rounds, too. `python bench/large_photos.py` makes
-photographs of 12 megapixels.
+Both do the same to an image: RandomResizedCrop(224), RandomHorizontalFlip, normalisation. Nothing is kept in memory, except in the
+last column. Each measurement is a process of its own with two epochs, of which the faster counts; the fastest round counts too.
+`python bench/large_photos.py` makes photographs of 12 megapixels.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main():
     arguments.add_argument("--batch", type=int, default=128)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments = arguments.parse_args()
-    print("| pictures | PyTorch, images/s | Regraft, images/s | ratio | large JPEGs decoded whole | from memory |")
+    print("| images | PyTorch, images/s | Regraft, images/s | ratio | large JPEGs decoded at full size | from memory |")
     print("|---|---|---|---|---|---|")
     for folder in arguments.folders:
         ours, whole, theirs = [], [], []

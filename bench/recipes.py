@@ -1,8 +1,8 @@
-"""Compares training recipes on a part of the training pictures alone: what chose the default recipe.
+"""Compares training recipes on a part of the training images alone; the default recipe was chosen by this.
 
     python bench/recipes.py DATA/train --seeds 1 2 --epochs 3
 
-DATA/train is a folder of class folders; a fifth of it, drawn anew for each seed, is held out and scores the recipes. Pictures outside it
+DATA/train is a folder of class folders; a fifth of it, drawn for each seed, is held out and scores the recipes. Images outside it
 are never read. Prints a line for each run and, at the end, a Markdown table with the mean over the seeds.
 """
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-# Each candidate states what it compares, whatever the recipe's defaults are.
+# Each candidate states the options that it compares, whatever the recipe's defaults are.
 FROZEN, ABOVE, ALL = ["--freeze", "backbone"], ["--freeze", "through=blocks.3"], ["--freeze", "none"]
 NEW = ["--head", "new"]
 SMALL, LARGE = ["--crop-scale", "0.08,1"], ["--crop-scale", "0.35,1"]
@@ -28,11 +28,11 @@ CANDIDATES = {
     "above blocks.3, lr 1e-3, crops from 0.35": [*NEW, *ABOVE, "--lr", "1e-3", *LARGE, *RUNNING],
     "above blocks.3, lr 3e-4, crops from 0.35": [*NEW, *ABOVE, "--lr", "3e-4", *LARGE, *RUNNING],
     "all, lr 1e-3, crops from 0.35": [*NEW, *ALL, "--lr", "1e-3", *LARGE, *RUNNING],
-    # From the fitted head on: the head learns at the trunk's rate, for it is where it should be already.
+    # From the fitted head, the head learns at the backbone's rate, because it is already near its optimum.
     "fitted head": ["--head", "fit", *FROZEN],
     "fitted head, 256 pixels": ["--head", "fit", *FROZEN, "--image-size", "256"],
     "fitted head, 288 pixels": ["--head", "fit", *FROZEN, "--image-size", "288"],
-    "fitted head, pictures squashed": ["--head", "fit", *FROZEN, "--resize", "squash"],
+    "fitted head, images squashed": ["--head", "fit", *FROZEN, "--resize", "squash"],
     "fitted head, three augmented views and the plain one": ["--head", "fit", *FROZEN, "--views", "3", *LARGE],
     "fitted, then above blocks.3, lr 1e-3": [*FITTED, *ABOVE, "--lr", "1e-3"],
     "fitted, then above blocks.3, lr 3e-3": [*FITTED, *ABOVE, "--lr", "3e-3"],
@@ -47,10 +47,10 @@ CANDIDATES = {
 
 
 def run(regraft, data, name, options, seed, epochs):
-    """One training; the held-out part's accuracy after the best and the last epoch, and the seconds it took."""
+    """Runs one training; returns the held-out accuracy after the best and the last epoch, and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [regraft, "train", data, "--val-fraction", "0.2", "--seed", str(seed), "--output", folder, "--json", *options]
-        # A fitted head on a frozen trunk needs no epochs.
+        # A fitted head on a frozen backbone needs no epochs.
         if epochs and not ("fit" in options and "backbone" in options):
             command += ["--epochs", str(epochs)]
         start = time.perf_counter()

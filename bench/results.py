@@ -1,9 +1,10 @@
-"""The default comparison on a folder, written into docs/results.md and docs/results.svg.
+"""Runs the default comparison on a folder and writes the results to docs/results.md and docs/results.svg.
 
     cargo build --release && python bench/results.py DATA [--seeds 3] [--output runs/results] [-- more options of `regraft compare`]
 
-Runs `regraft compare` (which goes on where it was stopped: finished runs are not run again) and replaces what stands between the two markers of
-docs/results.md (which is made where it is missing) by its table, its paired tests and the machine. The text around the markers is written by hand.
+Runs `regraft compare`, which resumes an interrupted comparison without repeating finished runs. Replaces the text between the two
+markers in docs/results.md (which is created if it is missing) by the table, the paired tests and the machine. The text around the
+markers is written by hand.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def main():
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--output", type=pathlib.Path, default=ROOT / "runs/results")
     arguments.add_argument("--regraft", default=ROOT / "target/release/regraft")
-    # What stands behind "--" goes on to `regraft compare`.
+    # Arguments after "--" are passed to `regraft compare`.
     own, more = sys.argv[1:], []
     if "--" in own:
         place = own.index("--")
@@ -80,10 +81,10 @@ def main():
         raise SystemExit(f"{page} must have the lines {BEGIN!r} and {END!r} once each")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     seeds = ", ".join(map(str, outcome["seeds"]))
-    said = f"{outcome['scored_images']} test pictures; seeds {seeds}; {outcome['device']}; Regraft {outcome['regraft_version']}."
+    said = f"{outcome['scored_images']} test images; seeds {seeds}; {outcome['device']}; Regraft {outcome['regraft_version']}."
     parts = [BEGIN, "", *table(outcome), "", said, "", "![The arms' curves and where each ended](results.svg)", "", *tests(outcome), "", END]
     page.write_text(before + "\n".join(parts) + after)
-    # The folder's name, wherever it lies on this machine.
+    # Only the folder's name, not its path on this machine.
     picture = (options.output / "compare.svg").read_text().replace(outcome["data"], pathlib.Path(outcome["data"]).name)
     (ROOT / "docs/results.svg").write_text(picture)
 

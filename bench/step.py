@@ -1,13 +1,14 @@
-"""Regraft's and PyTorch's speed and memory in turn on this machine: steps on random pictures that are already in memory.
+"""Compares Regraft's and PyTorch's speed and memory on this machine: steps on random images that are already in memory.
 
     pip install torch torchvision efficientnet-lite-pytorch
     cargo build --release
     python bench/step.py                                   # the whole table: about an hour on two cores
     python bench/step.py --only resnet18 train --batch 32  # rows whose names have all these words
 
-Each measurement is a process of its own, with nothing else running, after two steps that are not counted. PyTorch runs in each of its settings: both
-layouts of memory; for bf16 autocast, and in evaluation also a network that was cast to bf16 as a whole. The fastest counts, and for memory the
-smallest. Prints a Markdown table with ratios of the medians; a memory ratio below 1 means that Regraft needs less.
+Each measurement is a process of its own, with nothing else running, after two steps that are not counted. PyTorch runs in each of
+its settings: both memory layouts; in bf16 with autocast and, in evaluation, also as a network that was cast to bf16. The fastest
+counts, and for memory the smallest. Prints a Markdown table with ratios of the medians; a memory ratio below 1 means that Regraft
+needs less.
 """
 import argparse
 import dataclasses
@@ -48,7 +49,7 @@ ROWS = [
 
 
 def settings(row):
-    """The ways in which PyTorch runs a row: layout of memory, and how bf16 is had."""
+    """Returns PyTorch's settings for a row: the memory layout, and the way to bf16."""
     casts = {("bf16", "train"): ["autocast"], ("bf16", "eval"): ["autocast", "network"]}.get((row.precision, row.mode), ["none"])
     return [(layout, cast) for layout in LAYOUTS for cast in casts]
 
@@ -77,7 +78,7 @@ def build(model, classes, freeze):
 
 
 def torch_step(options):
-    """One measurement of PyTorch, printed as JSON."""
+    """Makes one measurement of PyTorch and prints it as JSON."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -117,7 +118,7 @@ def torch_step(options):
 
 
 def run(command):
-    """What a process prints as JSON; one that fails ends the measurement and shows what it said."""
+    """Returns the JSON that a process prints; if it fails, shows its output and ends the measurement."""
     outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if outcome.returncode != 0:
         raise SystemExit(f"{' '.join(command)}\nended with {outcome.returncode}:\n{outcome.stderr}")
@@ -125,13 +126,13 @@ def run(command):
 
 
 def best(results):
-    """The fastest of some measurements, and the least memory of any."""
+    """Returns the fastest of some measurements, and the least memory of any."""
     fastest = max(results, key=lambda result: result["images_per_second"])
     return {**fastest, "peak_mib": min(result["peak_mib"] for result in results)}
 
 
 def measure(row, batch, options):
-    """The table's line for a row, PyTorch and Regraft in turn, and the set of instructions."""
+    """Returns the table's line for a row, with PyTorch and Regraft measured in turn, and the instruction set."""
     common = ["--batch", str(batch), "--steps", str(options.steps), "--threads", str(options.threads)]
     ours, theirs = [], []
     for _ in range(options.rounds):

@@ -1,13 +1,13 @@
-"""Trains the default and its alternatives on several data sets: does training the backbone ever lose what the fitted head had?
+"""Trains the default and its alternatives on several data sets: does training the backbone ever lose accuracy that the fitted head had?
 
     python bench/suite.py FOLDER... --seeds 0 1 2 --epochs 3
 
-Each FOLDER holds class folders; of one with train and test only `train` is read. `bench/made_sets.py` draws some. For each seed
-the images are divided anew, class by class: 15 % pick the epoch, 20 % are scored at the end, the rest trains. Prints a line for
-each run, and at the end a Markdown table with means over the seeds. Runs that exist in --output are not run again. The arms of
-PyTorch need what `bench/usual.py` says, and run only if --arms names them.
+Each FOLDER holds class folders; if it has train and test, only `train` is read. `bench/made_sets.py` draws some. For each seed the
+images are divided again, class by class: 15 % choose the epoch, 20 % are scored at the end, and the rest trains. Prints a line for
+each run, and at the end a Markdown table with means over the seeds. Runs that exist in --output are not repeated. The arms of
+PyTorch need the packages that `bench/usual.py` lists, and run only if --arms names them.
 
-`worst epoch` is the lowest held-out accuracy after any epoch, less the fitted head's. `p` is McNemar's exact test of the kept
+`worst epoch` is the lowest held-out accuracy after any epoch, minus the fitted head's. `p` is McNemar's exact test of the kept
 epoch against the fitted head on all seeds' scored images.
 """
 import argparse
@@ -53,7 +53,7 @@ def divide(folder, seed, table):
 
 
 def train(regraft, table, run, options, seed):
-    """The rows of metrics.csv and the summary of a run, and the seconds it took, from its folder if it is there."""
+    """Returns the rows of metrics.csv, the summary of a run, and its seconds; from its folder if it exists."""
     took = run / "seconds.txt"
     if not took.exists():
         command = [regraft, "train", table, "--seed", str(seed), "--output", run, "--force", *options]
@@ -66,7 +66,7 @@ def train(regraft, table, run, options, seed):
 
 
 def pytorch(table, run, options, seed, epochs):
-    """What bench/usual.py prints, from the run's folder if it is there."""
+    """Returns the output of bench/usual.py; from the run's folder if it exists."""
     result = run / "result.json"
     if not result.exists():
         run.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def pytorch(table, run, options, seed, epochs):
 
 
 def right(run):
-    """Which of the scored images a run's model gets right, by path."""
+    """Returns which of the scored images a run's model gets right, by path."""
     with open(run / "predictions.csv", newline="") as file:
         return {row["path"]: row["predicted"] == row["class"] for row in csv.DictReader(file)}
 

@@ -1,8 +1,8 @@
-"""Both recipes on a folder with train and test: the table of the README.
+"""Runs both recipes on a folder with train and test: the table in the README.
 
     python bench/table.py DATA --runs d2l:0 default:0 default:1 default:2
 
-A run is RECIPE:SEED. The test pictures are scored once by each run, at its end (the textbook's recipe also shows them after each epoch), and
+A run is RECIPE:SEED. Each run scores the test images once, at its end (the textbook's recipe also after each epoch), and they
 choose nothing. Prints a line for each run and, at the end, a Markdown table with means over the seeds.
 """
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 def run(regraft, data, recipe, seed):
     with tempfile.TemporaryDirectory() as folder:
         command = [regraft, "train", data, "--recipe", recipe, "--seed", str(seed), "--output", f"{folder}/run", "--json"]
-        # Features that an earlier run has kept would make this one look faster than it is.
+        # Features that an earlier run has kept would make this run look faster than it is.
         environment = {**os.environ, "REGRAFT_CACHE": f"{folder}/cache"}
         return json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
 

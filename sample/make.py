@@ -1,14 +1,13 @@
 """Makes `sample/fashion` from the files of Fashion-MNIST.
 
-    python3 sample/make.py [SOURCE]             writes the pictures, then checks them
-    python3 sample/make.py [SOURCE] --check     only checks the pictures that are there
+    python3 sample/make.py [SOURCE]             writes the images, then checks them
+    python3 sample/make.py [SOURCE] --check     only checks the existing images
 
-SOURCE is a folder with the four original `*-ubyte.gz` files; the default is where Debian's package
-`dataset-fashion-mnist` puts them. Needs Python 3.9 or newer and Pillow.
+SOURCE is a folder with the four original `*-ubyte.gz` files; by default the folder of Debian's package
+`dataset-fashion-mnist`. Needs Python 3.9 or newer and Pillow.
 
-No draw decides which pictures are taken: they are the first of each class in the order of the original files,
-training pictures from the training file and test pictures from the test file. A picture is named after its
-position in that file, counted from 0.
+The images are the first of each class in the order of the original files, training images from the training file
+and test images from the test file. An image is named after its position in that file, counted from 0.
 """
 
 import argparse
@@ -35,10 +34,10 @@ CLASSES = [
     "ankle-boot",
 ]
 
-# Our split: its name in the original files, and how many pictures of each class are taken.
+# Our split: its name in the original files, and the number of images of each class.
 SPLITS = {"train": ("train", 60), "test": ("t10k", 30)}
 
-# Of the unpacked content: Debian packs the same files anew, so the packed bytes differ from the publisher's.
+# Of the unpacked content: Debian repacks the same files, so the packed bytes differ from the publisher's.
 SHA256 = {
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
@@ -59,7 +58,7 @@ def read_idx(path, dimensions):
 
 
 def pick(source):
-    """Yields (relative path, (width, height), grey bytes) of each picture of the sample."""
+    """Yields (relative path, (width, height), grey bytes) of each image of the sample."""
     seen = set()
     for split, (prefix, per_class) in SPLITS.items():
         (count, height, width), pixels = read_idx(source / f"{prefix}-images-idx3-ubyte.gz", 3)
@@ -68,7 +67,7 @@ def pick(source):
         for index in range(count):
             label = labels[index]
             picture = pixels[index * height * width : (index + 1) * height * width]
-            # A picture that is in the sample already would be counted twice, or be tested after it was learnt.
+            # An image that is already in the sample would be counted twice, or be tested after it was learned.
             if taken[label] == per_class or picture in seen:
                 continue
             seen.add(picture)
@@ -77,7 +76,7 @@ def pick(source):
 
 
 def check(target, pictures):
-    """Opens every file under `target` and exits with a message unless they are exactly `pictures`."""
+    """Opens every file under `target`, and exits with a message unless the files are exactly `pictures`."""
     present = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
     wanted = {path for path, _, _ in pictures}
     problems = [f"{target / path}: missing" for path in sorted(wanted - present)]
@@ -97,7 +96,7 @@ def check(target, pictures):
     if problems:
         sys.exit("\n".join(problems))
     kilobytes = sum((target / path).stat().st_size for path in wanted) / 1000
-    print(f"{len(pictures)} pictures, {kilobytes:.0f} kB, all equal to the originals")
+    print(f"{len(pictures)} images, {kilobytes:.0f} kB, all equal to the originals")
 
 
 def main():

@@ -76,7 +76,7 @@ fn formats_with_weak_magic_numbers_are_not_found_in_other_files() {
     for other in [
         &b"BMW is a make of cars, and this is a text."[..],
         b"\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
-        b"\0\0\x01\0\xFF\xFF too few for so many frames",
+        b"\0\0\x01\0\xFF\xFF too few for all the frames",
         b"\0\0\x02\0\x01\0 a cursor, which is not read, and has a few more bytes here",
         &[0; 64],
         &[1; 64],

@@ -230,7 +230,7 @@ fn the_cache_keeps_its_limit() {
         cache.get(Path::new(name), &whole).is_some()
     };
     assert!(keep("a") && keep("b") && keep("c") && keep("a"));
-    assert!(!keep("d"), "a fourth one of 300 bytes and what it costs besides does not fit");
+    assert!(!keep("d"), "a fourth one of 300 bytes with its overhead does not fit");
     assert_eq!(cache.size().0, 3);
     assert!((900..=1600).contains(&cache.size().1));
 

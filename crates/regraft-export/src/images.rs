@@ -15,9 +15,10 @@ pub const MOST_IMAGES: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum NoImages {
     /// The model is not in a run folder.
-    #[error("{} is not a run folder, so it does not say which images it was trained on", \
-        path.display(
-        ))]
+    #[error(
+        "{} is not a run folder, so it does not say which images it was trained on",
+        .path.display()
+    )]
     NotARun {
         /// The given path.
         path: PathBuf,

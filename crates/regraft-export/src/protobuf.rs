@@ -2,7 +2,7 @@
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>. An ONNX file needs a dozen message
 //! types of two or three fields each. Derived types for them (with the crate `prost`) would take
-//! more lines than this module, and would copy every weight once more.
+//! more lines than this module, and would copy every weight again.
 
 /// A message under construction.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,4 @@
-//! The instruction set of the kernels, which is asked of the processor at run time and never
-//! assumed.
+//! The instruction set of the kernels, which is detected at run time and never assumed.
 
 use crate::{amx, processor};
 use std::sync::OnceLock;

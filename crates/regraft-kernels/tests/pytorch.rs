@@ -48,7 +48,7 @@ fn count(case: &Value, key: &str) -> usize {
 
 fn sizes<const COUNT: usize>(case: &Value, key: &str) -> [usize; COUNT] {
     let values: Vec<usize> = numbers(&case[key]).into_iter().map(|value| value as usize).collect();
-    values.try_into().expect("so many sizes")
+    values.try_into().expect("the number of sizes")
 }
 
 /// The fixture's stream number of tensor `which` of the case.

@@ -100,7 +100,7 @@ fn without_images_the_file_is_called_unchecked() {
     std::fs::copy(workspace.path("run/model.safetensors"), workspace.path("alone.safetensors"))
         .expect("a copy");
     let run = workspace.regraft("export alone.safetensors -o alone.onnx").succeeded();
-    assert_says(&run.stderr, &["UNCHECKED", "alone.safetensors is no run folder"]);
+    assert_says(&run.stderr, &["UNCHECKED", "alone.safetensors is not a run folder"]);
 
     let run = workspace.regraft("export run -o model.onnx --force --check moved/test").succeeded();
     assert_says(&run.stdout, &["checked with rten on 6 images"]);
@@ -318,5 +318,5 @@ fn the_model_inside_of_the_program_can_be_exported() {
     assert_eq!([&report["check"]["images"], &report["check"]["classes_differ"]], [6, 0]);
     assert_eq!(report["classes"].as_array().map(Vec::len), Some(1000));
     let run = workspace.regraft("export efficientnet_lite0 -o unchecked.onnx").succeeded();
-    assert_says(&run.stderr, &["UNCHECKED", "efficientnet_lite0 is no run folder"]);
+    assert_says(&run.stderr, &["UNCHECKED", "efficientnet_lite0 is not a run folder"]);
 }

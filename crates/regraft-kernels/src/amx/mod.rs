@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_system_reports_memory() {
         if processor_has() && system_saves() {
-            assert_eq!(permit(), Ok(()), "and once more is no mistake");
+            assert_eq!(permit(), Ok(()), "and again is no mistake");
             assert_eq!(permit(), Ok(()));
         } else {
             assert!(matches!(permit(), Err(Unusable::Permission { code: 1.. })), "{:?}", permit());
