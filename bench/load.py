@@ -27,8 +27,8 @@ data = torchvision.datasets.ImageFolder(folder, transform)
 speeds = []
 for epoch in range(2):
     started, count = time.perf_counter(), 0
-    for pictures, _ in torch.utils.data.DataLoader(data, batch, shuffle=True, num_workers=workers):
-        count += len(pictures)
+    for images, _ in torch.utils.data.DataLoader(data, batch, shuffle=True, num_workers=workers):
+        count += len(images)
     speeds.append(count / (time.perf_counter() - started))
 print(json.dumps(max(speeds)))
 """

@@ -239,7 +239,12 @@ fn check_sums<E: Element>() {
         let mut target = right.clone();
         elementwise::give(&left, 0.25, &mut target, true);
         let quarter: Vec<f64> = exact_left.iter().map(|value| 0.25 * value).collect();
-        assert_close(&format!("give, added {what}"), &target, &plus(&quarter, &right), tolerance::<E>());
+        assert_close(
+            &format!("give, added {what}"),
+            &target,
+            &plus(&quarter, &right),
+            tolerance::<E>(),
+        );
         elementwise::give(&left, 0.25, &mut target, false);
         assert_close(&format!("give {what}"), &target, &quarter, tolerance::<E>());
         let factors = draw(4, count);
