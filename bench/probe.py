@@ -82,7 +82,7 @@ def main():
         "the plain view and its mirror image": ([mean, mirror["mean"]], STRENGTHS),
         "means of features at 224 and 288 pixels": ([(mean + large) / 2], [4 * strength for strength in STRENGTHS]),
         "six views": ([mean, mirror["mean"], whole, squashed, large, large_mirror], STRENGTHS),
-        "without cutting off the margin": ([whole], STRENGTHS),
+        "uncropped": ([whole], STRENGTHS),
         "largest beside mean values": ([beside("largest")], WEAK),
         "generalised mean (cube)": ([plain["cubed"]], STRENGTHS),
         "last block's mean and deviation beside the mean, scaled": ([beside("block")], WEAK, True),
