@@ -199,6 +199,6 @@ fn a_class_folder_into_which_runs_were_written_stays_a_class() {
         assert_eq!(catalogue.classes, ["runs", "walks"]);
         assert_eq!(listed(data.path(), &catalogue.train), [images[0], images[1], "walks/1.jpg"]);
         let ignored: Vec<&str> = catalogue.ignored.iter().map(|ignored| ignored.reason).collect();
-        assert_eq!(ignored, ["a folder that regraft wrote"]);
+        assert_eq!(ignored, ["a folder that Regraft wrote"]);
     }
 }

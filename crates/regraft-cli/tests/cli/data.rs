@@ -218,7 +218,7 @@ fn an_archive_trains_and_is_scored_as_its_folder_would() {
     assert_says(&run.stdout, &["\"images\":6"]);
     workspace.write("no.zip", b"PK\x03\x04 no archive");
     let error = workspace.regraft_with(&format!("train no.zip {QUICK}"), &environment).failed(2);
-    assert_says(&error, &["no.zip: is not an archive that can be read"]);
+    assert_says(&error, &["no.zip: is not a readable archive"]);
 }
 
 #[test]

@@ -78,8 +78,8 @@ fn a_run_written_beside_the_classes_is_no_class_of_the_next() {
         &run.stdout,
         &[
             "2 classes: 0 blue; 1 striped",
-            "compared (a folder that regraft wrote)",
-            "named (a folder that regraft wrote)",
+            "compared (a folder that Regraft wrote)",
+            "named (a folder that Regraft wrote)",
         ],
     );
     let run = inside("evaluate named . --json").succeeded();

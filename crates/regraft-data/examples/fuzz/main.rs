@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     "archives" => Kind::Archives,
                     other => {
                         return Err(
-                            format!("{other}: is none of images, tables and archives").into()
+                            format!("{other}: is not images, tables or archives").into()
                         );
                     }
                 }

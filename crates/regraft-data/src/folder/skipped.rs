@@ -114,7 +114,7 @@ pub fn skipped_folder(path: &Path) -> Option<&'static str> {
     if SYSTEM_FOLDERS.contains(&lower(path.file_name()).as_str()) {
         Some("a system folder")
     } else if is_run_folder(path) {
-        Some("a folder that regraft wrote")
+        Some("a folder that Regraft wrote")
     } else if holds_runs(path) {
         Some("a folder of runs")
     } else {
