@@ -48,9 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     "tables" => Kind::Tables,
                     "archives" => Kind::Archives,
                     other => {
-                        return Err(
-                            format!("{other}: is not images, tables or archives").into()
-                        );
+                        return Err(format!("{other}: is not images, tables or archives").into());
                     }
                 }
             }
