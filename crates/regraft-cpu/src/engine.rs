@@ -14,8 +14,8 @@ use regraft_kernels::{isa, optimizer};
 use regraft_nn::arena::Arena;
 use regraft_nn::collective::{Alone, Collective};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, Reduction, State, StepOutput, StepPart,
-    TrainBatch, Update,
+    Engine, EngineError, Input, LossSettings, Mode, Pending, Reduction, State, StepOutput,
+    StepPart, TrainBatch, Update, step_at_once,
 };
 use regraft_nn::graph::{Graph, GraphError, MapShape};
 use regraft_nn::ops::{NormStatistics, Operation};
@@ -48,6 +48,8 @@ pub struct CpuEngine {
     threads: rayon::ThreadPool,
     /// The connection to the other ranks, if there are any.
     collective: Box<dyn Collective>,
+    /// Whether the result of a step that is not finite was not fetched yet.
+    is_refused: bool,
 }
 
 /// A CPU engine that cannot be created.
@@ -128,6 +130,7 @@ impl CpuEngine {
             partial: Vec::new(),
             threads: pool.build().map_err(|source| CpuError::Threads { threads, source })?,
             collective: Box::new(Alone),
+            is_refused: false,
         })
     }
 
@@ -355,12 +358,16 @@ impl Engine for CpuEngine {
         let mut sums = RangeSums::new(&mut **collective, part.is_last);
         let steps = program.steps.len();
         let Some(plan) = plan else {
-            // Without images, only the others' gradients are summed.
-            for range in ranges[frozen..].iter().rev() {
+            // Without images, this rank only takes part in the others' statistics and sums.
+            for index in frozen..steps {
+                program.compute[index].attend(tensors, shapes[index], sums.collective());
+            }
+            for index in (frozen..steps).rev() {
+                program.compute[index].attend_backward(sums.collective());
                 if !part.accumulate {
-                    gradients.fill(range);
+                    gradients.fill(&ranges[index]);
                 }
-                sums.add(gradients, range);
+                sums.add(gradients, &ranges[index]);
             }
             sums.finish(gradients);
             self.share_statistics(0);
@@ -370,12 +377,16 @@ impl Engine for CpuEngine {
             let mut pass =
                 Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
             pass.load(&batch.input, images);
-            (0..frozen).for_each(|index| pass.forward(index, None));
-            (frozen..steps).for_each(|index| pass.forward(index, Some(batch)));
+            (0..frozen).for_each(|index| pass.forward(index, None, &mut Alone));
+            (frozen..steps).for_each(|index| pass.forward(index, Some(batch), sums.collective()));
             let head = &plan.steps[steps - 1];
             let places = [head.output, head.gradient].map(|buffer| plan.place_of(buffer));
             let [logits, gradient] = disjoint(pass.memory, places).map(|slot| slot.of::<f32>());
-            let mut output = StepOutput { losses: vec![0.0; count], logits: logits.to_vec() };
+            let mut output = StepOutput {
+                losses: vec![0.0; count],
+                logits: logits.to_vec(),
+                ..StepOutput::default()
+            };
             let weight = match loss.reduction {
                 Reduction::Mean => 1.0 / part.step_images as f32,
                 Reduction::Sum => 1.0,
@@ -398,7 +409,7 @@ impl Engine for CpuEngine {
                 let range = &ranges[index];
                 let earlier = (part.accumulate && !range.is_empty())
                     .then(|| pass.gradients.of(range).to_vec());
-                pass.backward(index, scratch, partial);
+                pass.backward(index, scratch, partial, sums.collective());
                 if let Some(earlier) = earlier {
                     optimizer::add(pass.gradients.of_mut(range), &earlier);
                 }
@@ -408,6 +419,29 @@ impl Engine for CpuEngine {
             output
         });
         self.share_statistics(count);
+        Ok(output)
+    }
+
+    fn any_rank(&mut self, flag: bool) -> bool {
+        self.collective.any(flag)
+    }
+
+    fn step(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+        update: Option<&Update<'_>>,
+    ) -> Result<Pending, EngineError> {
+        let is_refused = self.is_refused;
+        let output = step_at_once(self, batch, loss, part, update, is_refused)?;
+        self.is_refused |= output.is_refused;
+        Ok(Pending::Ready(output))
+    }
+
+    fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
+        let Pending::Ready(output) = pending else { return Err(EngineError::NotAsked) };
+        self.is_refused &= !output.is_refused;
         Ok(output)
     }
 
@@ -468,7 +502,7 @@ impl Engine for CpuEngine {
             let mut pass =
                 Pass { program, plan: &plan, shapes, image: *image, tensors, gradients, memory };
             pass.load(&input, images);
-            (0..=last).for_each(|index| pass.forward(index, None));
+            (0..=last).for_each(|index| pass.forward(index, None, &mut Alone));
             let [output] = disjoint(memory, [plan.place_of(plan.read(StepSource::Step(last)))]);
             Ok(output.into_vec())
         })

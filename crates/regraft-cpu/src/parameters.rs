@@ -22,6 +22,8 @@ pub(crate) struct Parameters {
     pub gradients: Memory,
     /// The first node that has gradients, if there are any.
     gradients_from: Option<usize>,
+    /// Their norm, if it was computed.
+    norm: Option<f64>,
     /// Momentum, or AdamW's first moment; empty before the first step.
     first: Memory,
     /// AdamW's second moment; empty before the first step.
@@ -46,6 +48,7 @@ impl Parameters {
             tensors,
             gradients: Memory::default(),
             gradients_from: None,
+            norm: None,
             first: Memory::default(),
             second: Memory::default(),
             average: None,
@@ -57,6 +60,7 @@ impl Parameters {
     pub fn begin_gradients(&mut self, frozen: usize) {
         self.gradients.reach(self.arena.from_node(frozen), self.arena.learned());
         self.gradients_from = Some(frozen);
+        self.norm = None;
     }
 
     /// The learned tensors of the nodes after the first `frozen`, with their indices.
@@ -69,11 +73,15 @@ impl Parameters {
     }
 
     /// The Euclidean norm of the current gradients of these nodes.
-    pub fn gradient_norm(&self, frozen: usize) -> f64 {
+    pub fn gradient_norm(&mut self, frozen: usize) -> f64 {
+        if let Some(norm) = self.norm {
+            return norm;
+        }
         let places = self.learning(frozen).map(|(index, _)| self.arena.place(index));
         // Tensor by tensor, so that the order of the sum does not depend on the gaps between them.
         let squares = |place: Range<usize>| optimizer::sum_of_squares(self.gradients.of(&place));
-        places.filter(|place| self.gradients.covers(place)).map(squares).sum::<f64>().sqrt()
+        let sum: f64 = places.filter(|place| self.gradients.covers(place)).map(squares).sum();
+        *self.norm.insert(sum.sqrt())
     }
 
     /// Moves the learned tensors of the nodes after the first `frozen`.
@@ -82,6 +90,12 @@ impl Parameters {
         if let Some((_, info)) = self.learning(frozen).find(|(_, info)| info.node < computed_from) {
             return Err(EngineError::NoGradient(info.name.clone()));
         }
+        let scale = if update.clip.is_some() {
+            update.gradient_scale(self.gradient_norm(frozen))
+        } else {
+            1.0
+        };
+        self.norm = None;
         let (start, end) = (self.arena.from_node(frozen), self.arena.learned());
         let (has_first, has_second) = match update.optimizer {
             Optimizer::Sgd { momentum } => (momentum != 0.0, false),
@@ -106,7 +120,7 @@ impl Parameters {
                 first: if has_first { first.of_mut(place) } else { &mut [] },
                 second: if has_second { second.of_mut(place) } else { &mut [] },
             };
-            moving.update(update, info.role, update.learning_rates[info.node]);
+            moving.update(update, info.role, update.learning_rates[info.node], scale);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::images::{self, ImageSize};
 use regraft_kernels::input::Normalization;
 use regraft_kernels::memory::CacheLine;
+use regraft_nn::collective::Collective;
 use regraft_nn::engine::{Content, Input, TrainBatch};
 use regraft_nn::graph::MapShape;
 use std::ops::Range;
@@ -48,7 +49,12 @@ impl Pass<'_> {
 
     /// Computes a step's output, with running statistics or, in `training`, with the batch's own,
     /// and keeps the values that its backward pass needs.
-    pub fn forward(&mut self, index: usize, training: Option<&TrainBatch<'_>>) {
+    pub fn forward(
+        &mut self,
+        index: usize,
+        training: Option<&TrainBatch<'_>>,
+        ranks: &mut dyn Collective,
+    ) {
         let plan = self.plan;
         let inputs = &self.program.steps[index].inputs;
         let input_shapes = self.input_shapes(index);
@@ -65,6 +71,7 @@ impl Pass<'_> {
             convolved: plan.place_of(plan.steps[index].convolved),
             output: plan.place_of(plan.steps[index].output),
             output_shape: self.shapes[index],
+            ranks,
         });
     }
 
@@ -75,6 +82,7 @@ impl Pass<'_> {
         index: usize,
         scratch: &mut GradientScratch,
         partial: &mut Vec<f32>,
+        ranks: &mut dyn Collective,
     ) {
         let plan = self.plan;
         if let Some(&StepSource::Step(input)) = self.program.steps[index].inputs.first() {
@@ -113,6 +121,7 @@ impl Pass<'_> {
             targets,
             scratch,
             partial,
+            ranks,
         });
         // Values that evaluation derives from running statistics are out of date even if no update
         // follows.

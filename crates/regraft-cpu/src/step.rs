@@ -7,6 +7,7 @@ use crate::tensors::{Memory, Tensors};
 use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::input::Normalization;
 use regraft_kernels::memory::CacheLine;
+use regraft_nn::collective::Collective;
 use regraft_nn::engine::TrainBatch;
 use regraft_nn::graph::MapShape;
 use regraft_nn::parameters::Role;
@@ -84,6 +85,8 @@ pub(crate) struct Forward<'a> {
     /// [`Place::NOWHERE`] if the step that reads it normalises.
     pub output: Place,
     pub output_shape: MapShape,
+    /// The ranks that train together.
+    pub ranks: &'a mut dyn Collective,
 }
 
 /// The backward pass of a step.
@@ -109,6 +112,8 @@ pub(crate) struct Backward<'a> {
     pub targets: Vec<Target>,
     pub scratch: &'a mut GradientScratch,
     pub partial: &'a mut Vec<f32>,
+    /// The ranks that train together.
+    pub ranks: &'a mut dyn Collective,
 }
 
 /// A step: the places of its tensors, and the values that it keeps for its backward pass.
@@ -124,6 +129,13 @@ pub(crate) trait Compute: Send {
     fn parameter(&mut self, _role: Role) -> Option<&mut Parameter> {
         None
     }
+
+    /// Takes part in what the other ranks exchange in their forward passes, as a rank without an
+    /// image, given the shape of its output.
+    fn attend(&mut self, _: &mut Tensors, _: MapShape, _: &mut dyn Collective) {}
+
+    /// As [`Self::attend`], in the backward pass.
+    fn attend_backward(&self, _: &mut dyn Collective) {}
 
     /// The order in which it keeps a tensor's elements.
     fn layout(&self, _role: Role) -> Layout {

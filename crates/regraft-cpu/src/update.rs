@@ -15,14 +15,14 @@ pub(crate) struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    /// Moves the value by its gradient. Biases and the parameters of normalisations decay only if
-    /// the update says so.
-    pub fn update(self, update: &Update<'_>, role: Role, rate: f32) {
+    /// Moves the value by its gradient, which is multiplied by `scale` first. Biases and the
+    /// parameters of normalisations decay only if the update says so.
+    pub fn update(self, update: &Update<'_>, role: Role, rate: f32, scale: f32) {
         let Self { value, gradient, first, second } = self;
         let weight_decay =
             if role == Role::Weight || update.decay_bias_norm { update.weight_decay } else { 0.0 };
-        if update.gradient_scale != 1.0 {
-            optimizer::scale(gradient, update.gradient_scale);
+        if scale != 1.0 {
+            optimizer::scale(gradient, scale);
         }
         match update.optimizer {
             Optimizer::Sgd { momentum } => {

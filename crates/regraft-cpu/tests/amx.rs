@@ -37,7 +37,7 @@ fn train() -> Vec<Vec<f32>> {
             learning_rates: &rates,
             weight_decay: 0.0,
             step: 1,
-            gradient_scale: 1.0,
+            clip: None,
             decay_bias_norm: true,
         };
         let batch = TrainBatch {

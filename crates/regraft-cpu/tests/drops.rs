@@ -58,7 +58,7 @@ fn step(graph: &Graph, state: &State, rate: f32) -> (f32, State) {
         weight_decay: 0.0,
         decay_bias_norm: true,
         step: 1,
-        gradient_scale: 1.0,
+        clip: None,
     };
     let batch = TrainBatch {
         input: Input::values(&image),

@@ -41,7 +41,7 @@ fn heads_learn_several_labels_and_numbers() {
                 weight_decay: 0.0,
                 decay_bias_norm: true,
                 step,
-                gradient_scale: 1.0,
+                clip: None,
             };
             let output = engine.train_step(&batch, settings, &update).expect("a batch that fits");
             let (mut losses, mut gradient) = ([0.0; 8], [0.0; 8 * CLASSES]);

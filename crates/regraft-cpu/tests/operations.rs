@@ -155,7 +155,7 @@ fn check(what: &str, graph: &Graph) {
         weight_decay: 0.0,
         decay_bias_norm: true,
         step: 1,
-        gradient_scale: 1.0,
+        clip: None,
     };
     engine.update(&update).expect("gradients are there");
     // At a rate of 1 a tensor moves by its gradient.

@@ -31,23 +31,28 @@ impl Statistics {
     /// squared deviations are exact to f32 rounding; blocks are combined in f64 and in order (Chan,
     /// Golub and LeVeque 1979), so neither a large mean nor the number of threads matters.
     pub(crate) fn combine(&mut self, blocks: &[usize], channels: usize) {
-        let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
-        let mut pixels = 0;
+        let mut sums = Sums::new(channels);
         for (&here, partial) in blocks.iter().zip(self.partial.chunks_exact(2 * channels)) {
-            let before = pixels as f64;
-            pixels += here;
-            let here = here as f64;
             let (means, deviations) = partial.split_at(channels);
-            let share = here / (before + here);
-            let blocks = means.iter().zip(deviations).zip(mean.iter_mut().zip(&mut squares));
-            for ((&block_mean, &deviation), (mean, squares)) in blocks {
-                let difference = f64::from(block_mean) - *mean;
-                *mean += difference * share;
-                *squares += f64::from(deviation) + difference * difference * before * share;
-            }
+            sums.add(here, means, deviations.iter().map(|&deviation| f64::from(deviation)));
         }
-        self.mean = mean.iter().map(|&mean| mean as f32).collect();
-        self.variance = squares.iter().map(|&squares| (squares / pixels as f64) as f32).collect();
+        sums.write(self);
+    }
+
+    /// Makes them those of several parts of a batch together: the pixels, means and variances of
+    /// each. Returns the pixels of all.
+    pub fn combine_parts<'a>(
+        &mut self,
+        channels: usize,
+        parts: impl IntoIterator<Item = (usize, &'a [f32], &'a [f32])>,
+    ) -> usize {
+        let mut sums = Sums::new(channels);
+        for (pixels, means, variances) in parts.into_iter().filter(|(pixels, ..)| *pixels > 0) {
+            let squares = variances.iter().map(|&variance| f64::from(variance) * pixels as f64);
+            sums.add(pixels, means, squares);
+        }
+        sums.write(self);
+        sums.pixels
     }
 
     /// Moves running statistics towards these by `momentum` (in PyTorch's sense). The running
@@ -66,6 +71,39 @@ impl Statistics {
         for (running, variance) in running_variance.iter_mut().zip(&self.variance) {
             *running += momentum * ((f64::from(*variance) * unbiased) as f32 - *running);
         }
+    }
+}
+
+/// Means and squared deviations of several blocks of pixels, combined one by one (Chan, Golub
+/// and LeVeque 1979).
+struct Sums {
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+    pixels: usize,
+}
+
+impl Sums {
+    fn new(channels: usize) -> Self {
+        Self { mean: vec![0.0; channels], squares: vec![0.0; channels], pixels: 0 }
+    }
+
+    /// Adds a block, of which there is at least one pixel.
+    fn add(&mut self, pixels: usize, means: &[f32], squares: impl Iterator<Item = f64>) {
+        let before = self.pixels as f64;
+        self.pixels += pixels;
+        let share = pixels as f64 / (before + pixels as f64);
+        let sums = self.mean.iter_mut().zip(&mut self.squares);
+        for ((&block_mean, block_squares), (mean, squares)) in means.iter().zip(squares).zip(sums) {
+            let difference = f64::from(block_mean) - *mean;
+            *mean += difference * share;
+            *squares += block_squares + difference * difference * before * share;
+        }
+    }
+
+    fn write(&self, statistics: &mut Statistics) {
+        let pixels = self.pixels as f64;
+        statistics.mean = self.mean.iter().map(|&mean| mean as f32).collect();
+        statistics.variance = self.squares.iter().map(|&square| (square / pixels) as f32).collect();
     }
 }
 
@@ -374,8 +412,9 @@ fn block_sums_between_body<const FUSED: bool, E: Element>(
 /// Turns the gradient of the normalised output into that of the input, in place.
 ///
 /// `scale` is weight x inverse standard deviation; the parameters' gradients are those of
-/// [`backward`].
+/// [`backward`], over all the `pixels` that the statistics come from.
 pub fn backward_input<E: Element>(
+    pixels: usize,
     input: &[E],
     gradient: &mut [E],
     mean: &[f32],
@@ -385,7 +424,7 @@ pub fn backward_input<E: Element>(
     bias_gradient: &[f32],
 ) {
     let channels = mean.len();
-    let pixels = (input.len() / channels) as f64;
+    let pixels = pixels as f64;
     // scale * (g - mean(g) - normalised * mean(g * normalised)) = scale * g + slope * input +
     // constant
     let mut slope = vec![0.0f32; channels];

@@ -101,6 +101,7 @@ fn of_maps<E: MapElement>() -> Vec<(String, Vec<f32>)> {
     );
     keep("normalised".into(), &to(&output));
     batch_norm::backward_input(
+        map.len() / mean.len(),
         &map,
         &mut gradient,
         mean,

@@ -167,7 +167,14 @@ fn batch_norms_gradients_are_derivatives_of_the_whole_layer() {
                 partial,
             );
             batch_norm::backward_input(
-                &input, &mut found, mean, &inverse, &scale, &by_weight, &by_bias,
+                length / channels,
+                &input,
+                &mut found,
+                mean,
+                &inverse,
+                &scale,
+                &by_weight,
+                &by_bias,
             );
 
             let what = |argument: &str| format!("{activation:?}, by {argument}");

@@ -179,6 +179,7 @@ fn batch_norms_match() {
             if training {
                 let mean = &statistics.mean;
                 batch_norm::backward_input(
+                    input.len() / mean.len(),
                     &input,
                     &mut gradient,
                     mean,

@@ -3,12 +3,34 @@
 //! Each engine is a rank with a share of every batch. Sums are taken in the order of the ranks, so
 //! the same number of ranks gives the same bits.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-/// One rank's connection to the others. All ranks make the same calls in the same order, and each
-/// call waits for all ranks.
+/// A sum that has begun.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the other ranks wait for a sum to be ended"]
+pub struct Ticket(usize);
+
+impl Ticket {
+    /// The sum that an implementation calls by this number.
+    pub fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number that it was made with.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.0
+    }
+}
+
+/// One rank's connection to the others.
+///
+/// All ranks make the same calls in the same order. [`Collective::begin_sum`] returns at once; the
+/// other calls wait for all ranks.
 pub trait Collective: Send {
     /// This rank, from 0.
     fn rank(&self) -> usize;
@@ -16,14 +38,32 @@ pub trait Collective: Send {
     /// The number of ranks.
     fn size(&self) -> usize;
 
+    /// Gives the other ranks this rank's values, and does not wait for theirs. A rank can begin
+    /// several sums before it ends the first.
+    fn begin_sum(&mut self, values: &[f32]) -> Ticket;
+
+    /// Replaces values by the sum over the ranks, in the order of the ranks.
+    ///
+    /// # Panics
+    /// If the sum was not begun with as many values.
+    fn end_sum(&mut self, ticket: Ticket, values: &mut [f32]);
+
     /// Replaces the values of every rank by their sum, taken in the order of the ranks.
-    fn sum(&mut self, values: &mut [f32]);
+    fn sum(&mut self, values: &mut [f32]) {
+        let ticket = self.begin_sum(values);
+        self.end_sum(ticket, values);
+    }
+
+    /// The values of all ranks, one rank after the other. Each rank gives as many.
+    fn gather(&mut self, values: &[f32]) -> Vec<f32>;
 
     /// Replaces the values of every rank by those of rank 0.
     fn broadcast(&mut self, values: &mut [f32]);
 
     /// Whether the flag is set in any rank.
-    fn any(&mut self, flag: bool) -> bool;
+    fn any(&mut self, flag: bool) -> bool {
+        self.gather(&[f32::from(u8::from(flag))]).into_iter().any(|flag| flag > 0.0)
+    }
 }
 
 /// The connection of a single rank.
@@ -39,13 +79,17 @@ impl Collective for Alone {
         1
     }
 
-    fn sum(&mut self, _: &mut [f32]) {}
+    fn begin_sum(&mut self, _: &[f32]) -> Ticket {
+        Ticket(0)
+    }
+
+    fn end_sum(&mut self, _: Ticket, _: &mut [f32]) {}
+
+    fn gather(&mut self, values: &[f32]) -> Vec<f32> {
+        values.to_vec()
+    }
 
     fn broadcast(&mut self, _: &mut [f32]) {}
-
-    fn any(&mut self, flag: bool) -> bool {
-        flag
-    }
 }
 
 /// A rank of one process, which makes its calls in a thread of its own.
@@ -57,72 +101,169 @@ impl Collective for Alone {
 pub struct Threads {
     rank: usize,
     shared: Arc<Shared>,
+    /// Exchanges that this rank has begun in each slot.
+    begun: Vec<u64>,
+    /// The slots that no pending exchange uses. All ranks make the same calls, so all choose the
+    /// same slot.
+    free: VecDeque<usize>,
+    /// The slots of sums of which this rank has not added up its part, oldest first.
+    pending: VecDeque<usize>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// The values of each rank.
-    given: Vec<RwLock<Vec<f32>>>,
-    /// The sums; each rank computes a part.
-    parts: Vec<RwLock<Vec<f32>>>,
+    size: usize,
     meeting: Mutex<Meeting>,
-    all_here: Condvar,
+    news: Condvar,
 }
 
-/// A barrier for the ranks.
+/// The progress that ranks wait for.
 #[derive(Debug, Default)]
 struct Meeting {
-    here: usize,
-    /// Meetings so far.
-    number: u64,
-    /// A rank has panicked and will not come.
+    slots: Vec<Slot>,
+    /// A rank has panicked and will never come.
     is_over: bool,
 }
 
+/// An exchange of values, with the number of ranks that have finished each stage.
+#[derive(Debug)]
+struct Slot {
+    values: Arc<Values>,
+    given: usize,
+    added: usize,
+    read: usize,
+    /// Exchanges that all ranks have ended.
+    ended: u64,
+}
+
+/// The memory of a slot, a part for each rank.
+#[derive(Debug)]
+struct Values {
+    /// The values of each rank.
+    given: Vec<RwLock<Vec<f32>>>,
+    /// The sums; each rank computes a part.
+    sums: Vec<RwLock<Vec<f32>>>,
+}
+
+impl Slot {
+    fn new(size: usize) -> Self {
+        let memory = || (0..size).map(|_| RwLock::default()).collect();
+        let values = Arc::new(Values { given: memory(), sums: memory() });
+        Self { values, given: 0, added: 0, read: 0, ended: 0 }
+    }
+}
+
 impl Threads {
-    /// Creates the ranks of a process.
+    /// The ranks of a process.
     #[must_use]
     pub fn new(size: usize) -> Vec<Self> {
-        let memory = || (0..size).map(|_| RwLock::default()).collect();
-        let shared = Shared {
-            given: memory(),
-            parts: memory(),
-            meeting: Mutex::default(),
-            all_here: Condvar::new(),
-        };
+        let shared = Shared { size, meeting: Mutex::default(), news: Condvar::new() };
         let shared = Arc::new(shared);
-        (0..size).map(|rank| Self { rank, shared: Arc::clone(&shared) }).collect()
+        let rank = |rank| Self {
+            rank,
+            shared: Arc::clone(&shared),
+            begun: Vec::new(),
+            free: VecDeque::new(),
+            pending: VecDeque::new(),
+        };
+        (0..size).map(rank).collect()
     }
 
-    /// A watch over the thread that makes this rank's calls.
+    /// Watches over a thread that makes a rank's calls.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.shared))
     }
 
-    /// Waits until all ranks have called this.
-    fn meet(&self) {
+    /// Waits until a slot has come so far.
+    fn wait(&self, slot: usize, has_come: impl Fn(&Slot) -> bool) -> Arc<Values> {
         let mut meeting = lock(&self.shared.meeting);
-        meeting.here += 1;
-        if meeting.here == self.shared.given.len() {
-            meeting.here = 0;
-            meeting.number += 1;
-            self.shared.all_here.notify_all();
-        } else {
-            let number = meeting.number;
-            while meeting.number == number && !meeting.is_over {
-                meeting =
-                    self.shared.all_here.wait(meeting).unwrap_or_else(PoisonError::into_inner);
+        while !meeting.is_over && !has_come(&meeting.slots[slot]) {
+            meeting = self.shared.news.wait(meeting).unwrap_or_else(PoisonError::into_inner);
+        }
+        assert!(!meeting.is_over, "another rank has panicked");
+        Arc::clone(&meeting.slots[slot].values)
+    }
+
+    /// Tells the others that this rank has come further.
+    fn tell(&self, slot: usize, change: impl FnOnce(&mut Slot)) {
+        change(&mut lock(&self.shared.meeting).slots[slot]);
+        self.shared.news.notify_all();
+    }
+
+    /// Gives the others this rank's values.
+    fn begin(&mut self, values: &[f32]) -> usize {
+        let slot = self.free.pop_front().unwrap_or_else(|| {
+            self.begun.push(0);
+            self.begun.len() - 1
+        });
+        {
+            let mut meeting = lock(&self.shared.meeting);
+            while meeting.slots.len() <= slot {
+                meeting.slots.push(Slot::new(self.shared.size));
             }
         }
-        let is_over = meeting.is_over;
-        drop(meeting);
-        assert!(!is_over, "another rank has panicked");
+        // The others may still read what the slot held before.
+        let before = self.begun[slot];
+        let memory = self.wait(slot, |slot| slot.ended == before);
+        self.begun[slot] += 1;
+        {
+            let mut given = write(&memory.given[self.rank]);
+            given.clear();
+            given.extend_from_slice(values);
+        }
+        self.tell(slot, |slot| slot.given += 1);
+        slot
+    }
+
+    /// Waits for the values of all ranks.
+    fn given(&self, slot: usize) -> Arc<Values> {
+        self.wait(slot, |slot| slot.given == self.shared.size)
+    }
+
+    /// Lets the slot go, once this rank has read it.
+    fn end(&mut self, slot: usize) {
+        let size = self.shared.size;
+        self.tell(slot, |slot| {
+            slot.read += 1;
+            if slot.read == size {
+                *slot = Slot {
+                    given: 0,
+                    added: 0,
+                    read: 0,
+                    ended: slot.ended + 1,
+                    values: Arc::clone(&slot.values),
+                };
+            }
+        });
+        self.free.push_back(slot);
+    }
+
+    /// Adds up this rank's part of a sum to which all have given their values.
+    fn add_part(&self, slot: usize, values: &Values) {
+        {
+            let first = read(&values.given[0]);
+            let mine = self.part(first.len(), self.rank);
+            let mut sums = write(&values.sums[self.rank]);
+            sums.clear();
+            sums.extend_from_slice(&first[mine.clone()]);
+            for other in &values.given[1..] {
+                let other = read(other);
+                sums.iter_mut().zip(&other[mine.clone()]).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        self.tell(slot, |slot| slot.added += 1);
+    }
+
+    /// The elements of a sum that a rank adds up.
+    fn part(&self, length: usize, rank: usize) -> Range<usize> {
+        let size = self.shared.size;
+        length * rank / size..length * (rank + 1) / size
     }
 }
 
-/// Tells the other ranks if it is dropped by a panic. The thread that makes a rank's calls holds
-/// one.
+/// Tells the other ranks if it is dropped by a panic. A thread that makes a rank's calls holds one
+/// meanwhile.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
 
@@ -130,7 +271,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
             lock(&self.0.meeting).is_over = true;
-            self.0.all_here.notify_all();
+            self.0.news.notify_all();
         }
     }
 }
@@ -153,56 +294,50 @@ impl Collective for Threads {
     }
 
     fn size(&self) -> usize {
-        self.shared.given.len()
+        self.shared.size
     }
 
-    fn sum(&mut self, values: &mut [f32]) {
-        let Shared { given, parts, .. } = &*self.shared;
-        let size = given.len();
-        {
-            let mut given = write(&given[self.rank]);
-            given.clear();
-            given.extend_from_slice(values);
-        }
-        self.meet();
-        let length = values.len();
-        let bound = |rank: usize| length * rank / size;
-        {
-            let mine = bound(self.rank)..bound(self.rank + 1);
-            let mut part = write(&parts[self.rank]);
-            part.clear();
-            part.extend_from_slice(&read(&given[0])[mine.clone()]);
-            for other in &given[1..] {
-                let other = read(other);
-                part.iter_mut().zip(&other[mine.clone()]).for_each(|(sum, value)| *sum += value);
+    fn begin_sum(&mut self, values: &[f32]) -> Ticket {
+        let slot = self.begin(values);
+        self.pending.push_back(slot);
+        Ticket(slot)
+    }
+
+    fn end_sum(&mut self, Ticket(slot): Ticket, values: &mut [f32]) {
+        // The other ranks will need this rank's part of later sums too. Computing the parts that
+        // are ready now saves waiting for each other at every sum.
+        let mut is_added = !self.pending.contains(&slot);
+        while let Some(&next) = self.pending.front() {
+            if is_added && lock(&self.shared.meeting).slots[next].given < self.shared.size {
+                break;
             }
+            self.add_part(next, &self.given(next));
+            self.pending.pop_front();
+            is_added |= next == slot;
         }
-        self.meet();
-        for (rank, part) in parts.iter().enumerate() {
-            values[bound(rank)..bound(rank + 1)].copy_from_slice(&read(part));
+        let memory = self.wait(slot, |slot| slot.added == self.shared.size);
+        for (rank, sums) in memory.sums.iter().enumerate() {
+            let part = self.part(values.len(), rank);
+            values[part].copy_from_slice(&read(sums));
         }
-        // No rank may write before all have read.
-        self.meet();
+        self.end(slot);
+    }
+
+    fn gather(&mut self, values: &[f32]) -> Vec<f32> {
+        let slot = self.begin(values);
+        let memory = self.given(slot);
+        let all = memory.given.iter().flat_map(|values| read(values).clone()).collect();
+        self.end(slot);
+        all
     }
 
     fn broadcast(&mut self, values: &mut [f32]) {
-        if self.rank == 0 {
-            let mut given = write(&self.shared.given[0]);
-            given.clear();
-            given.extend_from_slice(values);
-        }
-        self.meet();
+        let slot = self.begin(if self.rank == 0 { values } else { &[] });
+        let memory = self.given(slot);
         if self.rank > 0 {
-            values.copy_from_slice(&read(&self.shared.given[0]));
+            values.copy_from_slice(&read(&memory.given[0]));
         }
-        self.meet();
-    }
-
-    fn any(&mut self, flag: bool) -> bool {
-        let mut flags = vec![0.0; self.size()];
-        flags[self.rank] = f32::from(u8::from(flag));
-        self.sum(&mut flags);
-        flags.iter().any(|&flag| flag > 0.0)
+        self.end(slot);
     }
 }
 
@@ -247,6 +382,34 @@ mod tests {
                     found.into_iter().all(|values| values.is_ok_and(|values| values == expected)),
                     "{size} ranks, {length}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn sums_can_begin_before_earlier_ones_end_and_end_in_any_order() {
+        let value = |rank: usize, sum: usize| (rank * 10 + sum) as f32;
+        let found = run(3, |rank| {
+            let mut results = Vec::new();
+            for round in 0..20 {
+                let at = rank.rank();
+                let mut tickets: Vec<_> = (0..5)
+                    .map(|sum| Some(rank.begin_sum(&vec![value(at, sum); sum + 1])))
+                    .collect();
+                // An exchange between the beginning and the end of others.
+                assert_eq!(rank.gather(&[at as f32]), [0.0, 1.0, 2.0]);
+                for step in 0..5 {
+                    let sum = (step * 2 + round) % 5;
+                    let mut values = vec![0.0; sum + 1];
+                    rank.end_sum(tickets[sum].take().expect("each once"), &mut values);
+                    results.push((sum, values));
+                }
+            }
+            results
+        });
+        for results in found {
+            for (sum, values) in results.expect("no panic") {
+                assert_eq!(values, vec![value(0, sum) + value(1, sum) + value(2, sum); sum + 1]);
             }
         }
     }

@@ -165,7 +165,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                     learning_rates: &rates,
                     weight_decay: 1e-3,
                     step: step as u64 + 1,
-                    gradient_scale: 1.0,
+                    clip: None,
                     decay_bias_norm: true,
                 };
                 let batch = TrainBatch {

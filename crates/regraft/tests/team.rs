@@ -68,7 +68,7 @@ fn train(device: &str) -> (Vec<f32>, State) {
             weight_decay: 1e-3,
             decay_bias_norm: true,
             step: u64::from(step) + 1,
-            gradient_scale: (1.0 / engine.gradient_norm()).min(1.0) as f32,
+            clip: Some(1.0),
         };
         engine.update(&update).expect("gradients are there");
         engine.follow_average(0.9);

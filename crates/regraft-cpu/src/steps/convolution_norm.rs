@@ -15,6 +15,8 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::packing::MapElement;
+use regraft_nn::collective::Collective;
+use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Add, BatchNorm, Convolution};
 use regraft_nn::parameters::Role;
 
@@ -115,18 +117,18 @@ impl ConvolutionNorm {
         residual: Option<&[E]>,
         convolved: &mut [E],
         output: &mut [E],
+        ranks: &mut dyn Collective,
     ) {
         let Self { filter, norm, tail, keep, .. } = self;
         let pixels_per_image = shape.out_height * shape.out_width;
-        let pixels = shape.batch * pixels_per_image;
-        norm.begin(pixels);
-        let finish = if norm.normalizes_batch {
+        norm.begin(shape.batch * pixels_per_image);
+        let finish = if norm.takes_statistics {
             Finish::Statistics(&mut norm.statistics)
         } else {
             Finish::NOTHING
         };
         filter.train(tensors, shape, input, convolved, finish);
-        norm.finish(pixels, tensors);
+        norm.finish(shape.batch, pixels_per_image, tensors, ranks);
         // If there is no output, the step that reads this one normalises.
         if output.is_empty() {
             return;
@@ -151,6 +153,7 @@ impl ConvolutionNorm {
         memory: &mut [CacheLine],
         places: Places,
         partial: &mut Vec<f32>,
+        ranks: &mut dyn Collective,
     ) {
         let (residual_place, accumulate) = places.residual.unwrap_or((Place::NOWHERE, false));
         let has_residual = residual_place != Place::NOWHERE;
@@ -181,7 +184,7 @@ impl ConvolutionNorm {
             bias,
             partial,
         );
-        self.norm.backward_input(gradients, convolved, gradient);
+        self.norm.backward_input(gradients, convolved, gradient, ranks);
     }
 }
 
@@ -206,7 +209,8 @@ impl Compute for ConvolutionNorm {
                 None => self.infer(run.tensors, &shape, input, residual, output),
                 Some(_) => {
                     let input = Input { values: input, normalization: run.normalization };
-                    self.train(run.tensors, &shape, input, residual, convolved, output);
+                    self.train(run.tensors, &shape, input, residual, convolved, output,
+                        run.ranks);
                 }
             }
         });
@@ -222,6 +226,7 @@ impl Compute for ConvolutionNorm {
             inputs,
             scratch,
             partial,
+            ranks,
             ..
         } = run;
         let residual = targets.get(1).cloned().flatten();
@@ -233,7 +238,7 @@ impl Compute for ConvolutionNorm {
         };
         let shape = self.filter.shape(run.batch, run.input_shapes[0], run.output_shape);
         with_element!(run.precision, E => {
-            self.backward_norm::<E>(gradients, memory, places, partial);
+            self.backward_norm::<E>(gradients, memory, places, partial, ranks);
             let [slot, input] = disjoint(memory,
                 [gradient.clone(), inputs[0].clone()]).map(|slot| slot.of::<E>());
             let input = Input { values: input, normalization: run.normalization };
@@ -247,6 +252,14 @@ impl Compute for ConvolutionNorm {
 
     fn parameter(&mut self, role: Role) -> Option<&mut Parameter> {
         if role == Role::Weight { Some(&mut self.filter.weight) } else { self.norm.parameter(role) }
+    }
+
+    fn attend(&mut self, tensors: &mut Tensors, output: MapShape, ranks: &mut dyn Collective) {
+        self.norm.attend(output.pixels(), tensors, ranks);
+    }
+
+    fn attend_backward(&self, ranks: &mut dyn Collective) {
+        self.norm.attend_backward(ranks);
     }
 
     fn layout(&self, role: Role) -> Layout {

@@ -98,7 +98,7 @@ impl Run {
             weight_decay: self.weight_decay,
             decay_bias_norm: true,
             step,
-            gradient_scale: 1.0,
+            clip: None,
         };
         engine.train_step(&batch, MEAN, &update).expect("a batch that fits")
     }

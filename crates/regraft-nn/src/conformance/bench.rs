@@ -172,7 +172,7 @@ pub(super) fn update(
         weight_decay,
         decay_bias_norm: true,
         step,
-        gradient_scale: 1.0,
+        clip: None,
     }
 }
 

@@ -229,7 +229,8 @@ pub fn every_layer_has_its_rate_and_the_gradient_its_scale(bench: &Bench<'_>) {
     let rates: Vec<f32> =
         (0..engine.graph().nodes.len()).map(|node| if node % 2 == 0 { 0.0 } else { 0.5 }).collect();
     let plain = update(&rates, Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
-    engine.update(&Update { gradient_scale: 0.25, ..plain }).expect("gradients are there");
+    let clip = Some(engine.gradient_norm() as f32 / 4.0);
+    engine.update(&Update { clip, ..plain }).expect("gradients are there");
     let after = engine.state();
     for info in engine.parameters() {
         let (before, after) = (&before[&info.name], &after[&info.name]);

@@ -11,6 +11,7 @@ mod learning;
 mod ranks;
 mod requests;
 mod state;
+mod steps;
 
 pub use arithmetic::*;
 pub use bench::Bench;
@@ -19,6 +20,7 @@ pub use learning::*;
 pub use ranks::*;
 pub use requests::*;
 pub use state::*;
+pub use steps::*;
 
 /// Makes a test of each case. Takes a function that opens an engine: `fn(Graph, usize, Precision)
 /// -> Box<dyn Engine>`, with the graph, the side of its images in pixels, and the type of the
@@ -34,6 +36,10 @@ macro_rules! conformance_tests {
             parts_of_a_step_add_up
             optimisers_move_as_their_formulas_say
             every_layer_has_its_rate_and_the_gradient_its_scale
+            steps_can_be_fetched_later
+            the_last_part_of_a_step_asks_for_the_update
+            only_a_long_gradient_is_clipped
+            no_update_is_made_of_what_is_not_finite
             frozen_layers_stay_to_the_bit
             a_last_batch_of_one_image_trains
             random_draws_depend_on_the_place_alone
@@ -49,6 +55,7 @@ macro_rules! conformance_tests {
             an_update_without_gradients_is_refused
             ranks_agree_with_one_engine
             ranks_share_their_running_statistics
+            ranks_with_statistics_of_the_whole_batch_agree_with_one_engine
             ranks_end_together_if_one_refuses
         }
     };

@@ -81,6 +81,47 @@ pub fn ranks_share_their_running_statistics(bench: &Bench<'_>) {
     assert!(!same(&said[0].state, &before), "they follow the batch");
 }
 
+/// With the statistics of the whole batch, several ranks compute the same as one engine, within the
+/// rounding of the sums, even if some have no image; all ranks agree to the bit. Small maps amplify
+/// that rounding, because the twelve values of a channel can lie close together.
+pub fn ranks_with_statistics_of_the_whole_batch_agree_with_one_engine(bench: &Bench<'_>) {
+    let [batch, whole] = [NormStatistics::Batch, NormStatistics::WholeBatch].map(|statistics| {
+        let mut graph = graph("efficientnet_b0");
+        graph.set_norm_statistics(statistics);
+        graph
+    });
+    let images = images(73, 12, SIDE);
+    let alone = |graph: &Graph| {
+        let mut engine = bench.engine(graph.clone(), SIDE);
+        let losses = gradients(&mut *engine, &images.batch(), MEAN).losses;
+        let gradients = gradients_of(&mut *engine);
+        (losses, gradients, engine.state())
+    };
+    let (losses, expected, state) = alone(&batch);
+    let found = alone(&whole);
+    assert!(found.0 == losses && same(&found.1, &expected) && same(&found.2, &state), "alone");
+    let wide =
+        |values: &State| -> Vec<f64> { values.values().flatten().map(|&v| v.into()).collect() };
+    for size in [2, 3, 13] {
+        let said = ranks(bench, &whole, size, &images);
+        let found: Vec<f32> = said
+            .iter()
+            .flat_map(|said| said.output.as_ref().expect("a share that fits").losses.clone())
+            .collect();
+        let worst = difference(&found, losses.iter().map(|&loss| f64::from(loss)));
+        assert!(worst < bench.tolerance(5e-5, 0.3), "{size} ranks: losses are off by {worst}");
+        let of = |said: &Said| said.gradients.clone().expect("gradients");
+        let shared = of(&said[0]);
+        assert!(
+            said.iter().all(|rank| same(&of(rank), &shared) && same(&rank.state, &said[0].state))
+        );
+        let worst = difference(shared.values().flatten(), wide(&expected));
+        assert!(worst < bench.tolerance(2e-4, 0.8), "{size} ranks: gradients are off by {worst}");
+        let worst = difference(said[0].state.values().flatten(), wide(&state));
+        assert!(worst < bench.tolerance(1e-5, 0.05), "{size} ranks: statistics are off by {worst}");
+    }
+}
+
 /// If a rank refuses its share, no other rank waits for it.
 pub fn ranks_end_together_if_one_refuses(bench: &Bench<'_>) {
     let graph = graph("resnet18");

@@ -2,7 +2,7 @@
 
 use regraft_nn::collective::{Collective, Threads, Watch};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, Target,
+    Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart, Target,
     TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
@@ -90,11 +90,59 @@ impl Team {
         outcomes.into_iter().collect()
     }
 
+    /// Has every rank work on its share of a batch.
+    fn each_batch<R: Send>(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        work: impl Fn(&mut dyn Engine, &TrainBatch<'_>) -> Result<R, EngineError> + Sync,
+    ) -> Result<Vec<R>, EngineError> {
+        let outputs = self.graph().classes();
+        let count = batch.target.images(outputs);
+        let images = batch.input.images(self.length, count)?;
+        if let Some(weights) = batch.weights {
+            EngineError::check_length("the list of weights", weights.len(), count)?;
+        }
+        if let Target::Values(values) = batch.target {
+            EngineError::check_length("the list of targets", values.len(), count * outputs)?;
+        }
+        self.each(&self.shares(count), |engine, share| {
+            let own = TrainBatch {
+                input: Input {
+                    part: Some([images.start + share.start, images.start + share.end]),
+                    ..batch.input
+                },
+                target: match batch.target {
+                    Target::Labels(labels) => Target::Labels(&labels[share.clone()]),
+                    Target::Values(values) => {
+                        Target::Values(&values[share.start * outputs..share.end * outputs])
+                    }
+                },
+                weights: batch.weights.map(|weights| &weights[share.clone()]),
+                position: batch.position + share.start as u32,
+                ..*batch
+            };
+            work(engine, &own)
+        })
+    }
+
     /// The images of each rank's share of so many.
     fn shares(&self, images: usize) -> Vec<Range<usize>> {
         let size = self.ranks.len();
         (0..size).map(|rank| images * rank / size..images * (rank + 1) / size).collect()
     }
+}
+
+/// The results of the ranks' shares as that of the whole batch.
+fn joined(ranks: Vec<StepOutput>) -> StepOutput {
+    let mut all = StepOutput::default();
+    for StepOutput { losses, logits, gradient_norm, is_refused } in ranks {
+        all.losses.extend(losses);
+        all.logits.extend(logits);
+        // Every rank has the whole gradient.
+        all.gradient_norm = gradient_norm;
+        all.is_refused |= is_refused;
+    }
+    all
 }
 
 impl Engine for Team {
@@ -139,39 +187,29 @@ impl Engine for Team {
         loss: LossSettings,
         part: StepPart,
     ) -> Result<StepOutput, EngineError> {
-        let outputs = self.graph().classes();
-        let count = batch.target.images(outputs);
-        let images = batch.input.images(self.length, count)?;
-        if let Some(weights) = batch.weights {
-            EngineError::check_length("the list of weights", weights.len(), count)?;
-        }
-        if let Target::Values(values) = batch.target {
-            EngineError::check_length("the list of targets", values.len(), count * outputs)?;
-        }
-        let found = self.each(&self.shares(count), |engine, share| {
-            let own = TrainBatch {
-                input: Input {
-                    part: Some([images.start + share.start, images.start + share.end]),
-                    ..batch.input
-                },
-                target: match batch.target {
-                    Target::Labels(labels) => Target::Labels(&labels[share.clone()]),
-                    Target::Values(values) => {
-                        Target::Values(&values[share.start * outputs..share.end * outputs])
-                    }
-                },
-                weights: batch.weights.map(|weights| &weights[share.clone()]),
-                position: batch.position + share.start as u32,
-                ..*batch
-            };
-            engine.gradients(&own, loss, part)
-        })?;
-        let mut all = StepOutput::default();
-        for StepOutput { losses, logits } in found {
-            all.losses.extend(losses);
-            all.logits.extend(logits);
-        }
-        Ok(all)
+        let found = self.each_batch(batch, |engine, own| engine.gradients(own, loss, part))?;
+        Ok(joined(found))
+    }
+
+    fn any_rank(&mut self, flag: bool) -> bool {
+        flag
+    }
+
+    fn step(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+        update: Option<&Update<'_>>,
+    ) -> Result<Pending, EngineError> {
+        let found = self.each_batch(batch, |engine, own| engine.step(own, loss, part, update))?;
+        Ok(Pending::Ranks(found))
+    }
+
+    fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
+        let Pending::Ranks(ranks) = pending else { return Err(EngineError::NotAsked) };
+        let outcomes = self.ranks.iter_mut().zip(ranks).map(|(engine, rank)| engine.outcome(rank));
+        Ok(joined(outcomes.collect::<Result<_, _>>()?))
     }
 
     fn gradient_norm(&mut self) -> f64 {

@@ -4,7 +4,8 @@
 use crate::engines::{self, DeviceChoice, OpenError};
 use regraft_nn::collective::Collective;
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, State, StepOutput, StepPart, TrainBatch, Update,
+    Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart,
+    TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
@@ -40,6 +41,12 @@ impl HeadEngine {
         head.parameters().iter().for_each(|parameter| drop(trunk.remove(&parameter.name)));
         let (device, precision) = (whole.device(), whole.precision());
         Ok(Self { device, precision, parameters: whole.parameters().to_vec(), graph, trunk, head })
+    }
+
+    /// The part of an update that concerns the head.
+    fn of_head<'u>(&self, update: &Update<'u>) -> Update<'u> {
+        let rates = update.learning_rates.get(self.graph.backbone()..).unwrap_or_default();
+        Update { learning_rates: rates, ..*update }
     }
 }
 
@@ -86,13 +93,32 @@ impl Engine for HeadEngine {
         self.head.gradients(batch, loss, part)
     }
 
+    fn any_rank(&mut self, flag: bool) -> bool {
+        self.head.any_rank(flag)
+    }
+
+    fn step(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+        update: Option<&Update<'_>>,
+    ) -> Result<Pending, EngineError> {
+        let update = update.map(|update| self.of_head(update));
+        self.head.step(batch, loss, part, update.as_ref())
+    }
+
+    fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
+        self.head.outcome(pending)
+    }
+
     fn gradient_norm(&mut self) -> f64 {
         self.head.gradient_norm()
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
-        let rates = update.learning_rates.get(self.graph.backbone()..).unwrap_or_default();
-        self.head.update(&Update { learning_rates: rates, ..*update })
+        let update = self.of_head(update);
+        self.head.update(&update)
     }
 
     fn follow_average(&mut self, decay: f32) {

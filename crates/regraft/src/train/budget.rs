@@ -313,7 +313,7 @@ fn measure_steps(
             weight_decay: 0.0,
             decay_bias_norm: true,
             step: step as u64 + 1,
-            gradient_scale: 1.0,
+            clip: None,
         };
         let loss = Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 };
         engine.train_step(&train, LossSettings { loss, reduction: Reduction::Mean }, &update)?;

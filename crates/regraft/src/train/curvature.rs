@@ -71,7 +71,7 @@ pub(super) fn largest_curvature(
             weight_decay: 0.0,
             decay_bias_norm: false,
             step: 1,
-            gradient_scale: 1.0,
+            clip: None,
         })?;
         let moved = engine.evaluate(batch.input(), count);
         engine.load_state(&state)?;

@@ -19,7 +19,8 @@ use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::Sample;
 use regraft_data::shown::shown;
 use regraft_nn::engine::{
-    Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepPart, Target, TrainBatch, Update,
+    Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepOutput, StepPart, Target,
+    TrainBatch, Update,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -166,29 +167,28 @@ impl<'a> Trainer<'a> {
                 epoch,
                 position,
             };
-            let output = engine.gradients(&step, self.loss, part)?;
-            check_finite(pictures, config, &output.losses, None, &batch, state)?;
-            progress.count(&output.losses, &output.logits, &batch.labels);
-            if progress.images < state.progress.images + step_images {
-                batches.recycle(batch);
-                continue;
-            }
-            let norm = engine.gradient_norm();
-            check_finite(pictures, config, &[], Some(norm), &batch, state)?;
             let learning_rate = match self.rate_test {
                 Some(test) => test.rate(steps_done),
                 None => peak_rate(config, state) * schedule_factor(config, pictures, steps_done),
             };
             let rates: Vec<f32> =
                 self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
-            engine.update(&Update {
+            let update = Update {
                 optimizer: self.optimizer,
                 learning_rates: &rates,
                 weight_decay: config.weight_decay,
                 decay_bias_norm: config.decay_bias_norm,
                 step: steps_done + 1,
-                gradient_scale: clip_scale(config.clip_gradient, norm),
-            })?;
+                clip: config.clip_gradient,
+            };
+            let pending = engine.step(&step, self.loss, part, is_last.then_some(&update))?;
+            let output = engine.outcome(pending)?;
+            check_finite(pictures, config, &output, &batch, state)?;
+            progress.count(&output.losses, &output.logits, &batch.labels);
+            if !is_last {
+                batches.recycle(batch);
+                continue;
+            }
             state.steps_done += 1;
             progress.learning_rate = f64::from(learning_rate);
             progress.seconds = before.seconds + started.elapsed().as_secs_f64();
@@ -326,12 +326,6 @@ fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 
     schedule::factor(config.schedule, step, steps, warmup)
 }
 
-/// What the gradient is multiplied by so that its norm is not above `limit`, as PyTorch's
-/// `clip_grad_norm_` has it.
-fn clip_scale(limit: Option<f32>, norm: f64) -> f32 {
-    limit.map_or(1.0, |limit| (f64::from(limit) / (norm + 1e-6)).min(1.0) as f32)
-}
-
 /// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes
 /// where they are of one size.
 pub(super) fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
@@ -377,12 +371,12 @@ fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> 
 fn check_finite(
     pictures: &Pictures,
     config: &TrainConfig,
-    losses: &[f32],
-    gradient_norm: Option<f64>,
+    output: &StepOutput,
     batch: &Batch,
     state: &TrainState,
 ) -> Result<(), TrainError> {
     let path = |&index: &u32| pictures.train[index as usize].path.clone();
+    let StepOutput { losses, gradient_norm, .. } = output;
     let what = match losses.iter().position(|loss| !loss.is_finite()) {
         Some(place) => {
             format!("the loss of {} is {}", shown(&path(&batch.indices[place])), losses[place])
@@ -443,12 +437,5 @@ mod tests {
         let seen: std::collections::BTreeSet<u32> =
             (0..12).flat_map(|epoch| of(&balanced_order(&samples, 3, 1, epoch), 0)).collect();
         assert_eq!(seen.len(), 9, "all come in time");
-    }
-
-    #[test]
-    fn a_gradient_is_scaled_only_where_it_is_too_long() {
-        assert_eq!(clip_scale(None, 1e9), 1.0);
-        assert_eq!(clip_scale(Some(1.0), 0.5), 1.0);
-        assert!((clip_scale(Some(1.0), 4.0) - 0.25).abs() < 1e-6);
     }
 }
