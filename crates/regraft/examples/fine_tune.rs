@@ -7,7 +7,7 @@ use regraft::engines::DeviceChoice;
 use regraft::inference;
 use regraft::model::Model;
 use regraft::predict::predict;
-use regraft::train::{Event, Output, train};
+use regraft::train::{Event, Outcome, Settings, train};
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,8 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let freeze = Some(Freeze::Through("blocks.5".into()));
     let config =
         TrainConfig { freeze, epochs: Some(2), ..TrainConfig::recipe(Recipe::Default, &data) };
-    let output = Output { parent: "runs".into(), ..Output::default() };
-    let outcome = train(&config, &output, &mut |event| {
+    let outcome = train(&config, &Settings::default(), &mut |event| {
         if let Event::Epoch { row, .. } = event {
             println!(
                 "epoch {}: loss {:.3}, validation accuracy {:?}",
@@ -29,10 +28,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             );
         }
     })?;
-    println!("test accuracy {:?}, in {}", outcome.summary.test_accuracy, outcome.folder.display());
+    let Outcome::Finished(outcome) = outcome else { return Ok(()) };
+    let folder = outcome.folder.unwrap_or_default();
+    println!("test accuracy {:?}, in {}", outcome.summary.test_accuracy, folder.display());
 
     // The model file says how pictures are prepared and what the classes are called.
-    let model = Model::load(&outcome.folder, None)?.into_classifier()?;
+    let model = Model::load(&folder, None)?.into_classifier()?;
     let mut engine = inference::engine(&model, &DeviceChoice::Auto, 0, PrecisionChoice::F32)?;
     let options = LoaderOptions::new(model.preprocessing.clone(), 1);
     for prediction in predict(&mut *engine, &[picture], &model.classes, 3, options, &mut |_| {})? {

@@ -2,9 +2,10 @@
 
 use crate::class_names::labelled_folder;
 use crate::evaluate::{Scored, check_finite, evaluate};
-use crate::inference::{self, InferenceError, InferenceOptions, Progress};
+use crate::inference::{self, InferenceError, InferenceOptions};
 use crate::model::Model;
 use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
+use crate::progress::{Progress, Stage};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::verify::Verified;
@@ -47,7 +48,7 @@ pub fn evaluate_folder(
     let samples: Arc<[Sample]> = listed.samples.into();
     let total = samples.len();
     let mut progress = |done| {
-        report(Progress::Running { done, total });
+        report(Progress::of(Stage::Running, done, total));
         ControlFlow::Continue(())
     };
     let scored = evaluate(&mut *engine, &samples, &model.classes, loading, &mut progress)?;

@@ -8,6 +8,7 @@ use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
 use crate::pictures::{self, UnreadableFiles};
+use crate::progress::{Progress, Stage, from_any_thread};
 use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
@@ -15,7 +16,6 @@ use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// How a finished model is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,25 +37,6 @@ pub struct InferenceOptions {
     pub full_decode: bool,
     /// How much memory decoded pictures may take.
     pub cache_images: CacheImages,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Files are being checked.
-    Checking {
-        /// Files done.
-        done: usize,
-        /// Files in all.
-        total: usize,
-    },
-    /// The network runs.
-    Running {
-        /// Pictures done.
-        done: usize,
-        /// Pictures in all.
-        total: usize,
-    },
 }
 
 /// A model that could not be run over pictures.
@@ -137,9 +118,9 @@ pub(crate) fn check(
         cache: options.cache_images.cache(),
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
-    let report = Mutex::new(report);
+    let tell = from_any_thread(report);
     let verified = pictures::check(paths, &loading, options.on_bad_image, &|done, total| {
-        report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
+        tell(Progress::of(Stage::Checking, done, total));
     })?;
     Ok((verified, loading))
 }

@@ -2,6 +2,7 @@
 //! out.
 
 use crate::config::{OnBadImage, TrainConfig};
+use crate::progress::{Part, Progress, Stage};
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{LoaderOptions, Transform};
@@ -29,21 +30,16 @@ pub struct Pictures {
     pub notes: Vec<String>,
 }
 
-/// How far the preparation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preparing {
-    /// Folders are being listed.
-    Listing {
-        /// Files found so far.
-        found: usize,
-    },
-    /// Files are being checked.
-    Checking {
-        /// Files done.
-        done: usize,
-        /// Files in all.
-        total: usize,
-    },
+impl Pictures {
+    /// The images of a part.
+    #[must_use]
+    pub fn part(&self, part: Part) -> &Arc<[Sample]> {
+        match part {
+            Part::Training => &self.train,
+            Part::Validation => &self.validation,
+            Part::Test => &self.test,
+        }
+    }
 }
 
 /// Pictures that cannot be used.
@@ -97,13 +93,13 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
 /// If the folder is not laid out as it should be.
 pub fn list(
     config: &TrainConfig,
-    progress: &(dyn Fn(Preparing) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Catalogue, CatalogueError> {
     let split =
         SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
     let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
     catalogue::scan_with(&config.data, &options, &mut |found| {
-        progress(Preparing::Listing { found })
+        progress(Progress::so_far(Stage::Listing, found))
     })
 }
 
@@ -116,7 +112,7 @@ pub fn list(
 pub fn prepare(
     config: &TrainConfig,
     loading: &LoaderOptions,
-    progress: &(dyn Fn(Preparing) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Pictures, PicturesError> {
     let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
         list(config, progress)?;
@@ -132,7 +128,7 @@ pub fn prepare(
         let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
         let loading = LoaderOptions { transform, ..loading.clone() };
         let found = verify_for(&paths, &loading, &|done| {
-            progress(Preparing::Checking { done: before + done, total })
+            progress(Progress::of(Stage::Checking, before + done, total))
         });
         verified.extend(found);
         before += paths.len();

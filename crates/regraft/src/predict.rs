@@ -1,9 +1,10 @@
 //! The most probable classes of single pictures.
 
 use crate::evaluate::{EvaluateError, check_finite, for_each_batch};
-use crate::inference::{self, InferenceError, InferenceOptions, Progress};
+use crate::inference::{self, InferenceError, InferenceOptions};
 use crate::metrics::top_k;
 use crate::model::Model;
+use crate::progress::{Progress, Stage};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
@@ -70,7 +71,7 @@ pub fn predict_files(
     let readable: Vec<PathBuf> =
         paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
-    let mut progress = |done| report(Progress::Running { done, total });
+    let mut progress = |done| report(Progress::of(Stage::Running, done, total));
     let predictions =
         predict(&mut *engine, &readable, &model.classes, top, loading, &mut progress)?;
     check_finite(

@@ -1,7 +1,8 @@
 //! Downloads from a server of the test's own, which breaks off, lies and refuses as servers do.
 #![allow(missing_docs)]
 
-use regraft::fetch::{Checksum, FetchError, FetchOptions, FetchProgress, Fetched, fetch};
+use regraft::fetch::{Checksum, FetchError, FetchOptions, Fetched, fetch};
+use regraft::progress::{Progress, Stage};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::{TcpListener, TcpStream};
@@ -156,8 +157,9 @@ fn an_archive_becomes_its_folder() {
     assert_eq!(names(folder.path()), ["photos"], "nothing is left beside it");
     assert_eq!(std::fs::read(output.join("train/b/2.jpg")).unwrap(), b"two");
     let (bytes, total) = (content.len() as u64, Some(content.len() as u64));
-    assert!(reports.contains(&FetchProgress::Downloading { bytes, total }), "{reports:?}");
-    assert_eq!(reports.last(), Some(&FetchProgress::Unpacking { done: 3, total: 3 }));
+    let whole = Progress { stage: Stage::Downloading, done: bytes, total };
+    assert!(reports.contains(&whole), "{reports:?}");
+    assert_eq!(reports.last(), Some(&Progress::of(Stage::Unpacking, 3, 3)));
     // Nothing that is there is written over.
     assert!(matches!(run(&options(&server, &content, &output)), Err(FetchError::Exists { .. })));
 }

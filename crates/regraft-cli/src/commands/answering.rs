@@ -4,9 +4,10 @@ use super::inference_failure;
 use crate::arguments::{InferenceArguments, NamedModelArguments};
 use crate::failure::Failure;
 use regraft::evaluate_folder::{FolderEvaluation, evaluate_folder};
-use regraft::inference::{InferenceOptions, Progress};
+use regraft::inference::InferenceOptions;
 use regraft::model::Model;
 use regraft::predict::{Predictions, predict_files};
+use regraft::progress::Progress;
 use std::path::{Path, PathBuf};
 
 /// What `regraft predict` and `regraft evaluate` need of a classifier.

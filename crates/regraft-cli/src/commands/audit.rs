@@ -13,7 +13,7 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     let bars = Mutex::new(Bars::default());
     let found = audit(&options, &|progress| {
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        bars.show(progress.stage, progress.done, progress.total, String::new());
+        bars.progress(progress);
     });
     bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
     let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;

@@ -1,6 +1,6 @@
 //! `regraft evaluate`.
 
-use super::{answering, show_progress};
+use super::answering;
 use crate::arguments::EvaluateArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -47,7 +47,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
     let mut bars = Bars::default();
     let outcome =
         model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| {
-            show_progress(&mut bars, progress)
+            bars.progress(progress)
         });
     bars.clear();
     let outcome = outcome?;

@@ -33,16 +33,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
                     bars.clear();
                     output::aside(format!("note: {note}"));
                 }
-                Event::Listing { found } => bars.show("listing", found, found, String::new()),
-                Event::Checking { done, total } => {
-                    bars.show("checking", done, total, String::new())
-                }
-                Event::Fitting { done, total } => {
-                    bars.show("fitting the head", done, total, String::new())
-                }
-                Event::Features { part, done, total } => {
-                    bars.show(&format!("{part} features"), done, total, String::new())
-                }
+                Event::Progress(progress) => bars.progress(progress),
                 Event::Step(step) => {
                     made += 1;
                     bars.show("steps", made, *steps as usize, format!("loss {:.3}", step.loss));

@@ -1,6 +1,6 @@
 //! `regraft predict`.
 
-use super::{answering, show_progress};
+use super::answering;
 use crate::arguments::PredictArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -37,8 +37,8 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
     let mut bars = Bars::default();
     let options = arguments.inference.options();
-    let outcome = model
-        .predict(&inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
+    let outcome =
+        model.predict(&inputs.paths, top, &options, &mut |progress| bars.progress(progress));
     bars.clear();
     let outcome = outcome?;
     let notes = model.notes().iter().cloned().chain(inputs.notes);

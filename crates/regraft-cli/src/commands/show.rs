@@ -24,8 +24,7 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     let config = arguments.options.resolve(arguments.data.as_deref(), None, Use::Other)?;
     let mut bars = Bars::default();
     let found = preview(&config, arguments.epoch - 1, &mut |event| match event {
-        Event::Listing { found } => bars.show("listing", found, found, String::new()),
-        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Progress(progress) => bars.progress(progress),
         _ => {}
     });
     bars.clear();

@@ -18,7 +18,7 @@ fn all_layers_learn_if_a_trial_shows_that_it_pays() {
     assert_says(
         &run.stdout,
         &[
-            "510 pictures to train on, 90 to pick the epoch",
+            "510 images to train on, 90 to choose the epoch",
             "epoch 5/5: ",
             "again to all 600 images, the 90 held-out",
         ],

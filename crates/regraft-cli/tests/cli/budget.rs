@@ -34,7 +34,7 @@ fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
     let run = workspace
         .regraft("train photos --image-size 32 --budget 2m --freeze backbone --output head")
         .succeeded();
-    assert_says(&run.stdout, &["through the trunk), and no more", "10 pictures to train on"]);
+    assert_says(&run.stdout, &["through the backbone), and no more", "10 images to train on"]);
     assert_says(&workspace.text("head/config.toml"), &["epochs = 0\n", "freeze = \"backbone\"\n"]);
     // A trial decides how deep to train, unless there is nothing that it could show.
     let run =

@@ -266,7 +266,7 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
         let train =
             format!("train photos --image-size 32 {options} --output {images}-{}", options.len());
         let run = workspace.regraft(&train).succeeded();
-        assert_says(&run.stdout, &[&format!("{images} pictures to train on")]);
+        assert_says(&run.stdout, &[&format!("{images} images to train on")]);
     }
     let shown =
         workspace.regraft("show -o again.png --config 8-10/config.toml --epoch 2").succeeded();

@@ -12,7 +12,7 @@ fn class_folders_without_parts_are_split() {
     workspace.pictures("photos/blue", Look::Blue, 10);
     workspace.pictures("photos/green", Look::Green, 5);
     let run = workspace.regraft(&format!("train photos {QUICK} --val-fraction 0.4")).succeeded();
-    assert_says(&run.stdout, &["9 pictures to train on, 6 to pick the epoch, 0 to test"]);
+    assert_says(&run.stdout, &["9 images to train on, 6 to choose the epoch, 0 to test"]);
     let summary = workspace.json("runs/photos/summary.json");
     assert_eq!(
         (&summary["train_images"], &summary["val_images"], &summary["test_images"]),
@@ -107,7 +107,7 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace.regraft(&format!("train photos {QUICK} --allow-truncated")).succeeded();
     assert_says(
         &run.stdout,
-        &["note: used as far as they go", "photos/train/blue/cut.jpg", "11 pictures to train on"],
+        &["note: used as far as they go", "photos/train/blue/cut.jpg", "11 images to train on"],
     );
     assert_says(
         &workspace.text("runs/photos/config.toml"),
@@ -210,7 +210,7 @@ fn an_archive_trains_and_is_scored_as_its_folder_would() {
         workspace.regraft_with(&format!("train packed.zip {QUICK}"), &environment).succeeded();
     assert_says(
         &run.stdout,
-        &["packed.zip is unpacked in", "10 pictures to train on, 4 to pick the epoch, 6 to test"],
+        &["packed.zip is unpacked in", "10 images to train on, 4 to choose the epoch, 6 to test"],
     );
     let run = workspace
         .regraft_with("evaluate runs/packed packed.zip/photos/test --json", &environment)
@@ -233,7 +233,7 @@ fn listed_pictures_are_left_out() {
     let run = workspace.regraft(&format!("train photos {QUICK} --exclude out.csv")).succeeded();
     assert_says(
         &run.stdout,
-        &["2 images are left out as out.csv says", "10 pictures to train on, 3 to pick the epoch"],
+        &["2 images are left out as out.csv says", "10 images to train on, 3 to choose the epoch"],
     );
     assert_says(&workspace.text("runs/photos/config.toml"), &["exclude = \"out.csv\""]);
     let error = workspace.regraft(&format!("train photos {QUICK} --exclude nowhere.csv")).failed(2);

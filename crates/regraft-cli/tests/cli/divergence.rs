@@ -75,7 +75,7 @@ fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
     let note = "note: the training diverged in epoch 1, step 2: the loss of photos/train/";
     assert_says(
         &run.stdout,
-        &[note, "; it goes on from the end of epoch 0 with half the learning rate"],
+        &[note, "; it resumes from the end of epoch 0 with half the learning rate"],
     );
     let notes = workspace.json("run/summary.json")["notes"].to_string();
     assert_says(&notes, &["the training diverged in epoch 1, step 2"]);
@@ -108,7 +108,7 @@ fn a_retry_goes_back_to_where_no_clock_decides() {
         &run.stdout,
         &[
             "the training diverged in epoch 3, step 6",
-            "it goes on from the end of epoch 2 with half the learning rate",
+            "it resumes from the end of epoch 2 with half the learning rate",
         ],
     );
     workspace

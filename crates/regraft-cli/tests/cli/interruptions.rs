@@ -257,7 +257,7 @@ fn ctrl_c_and_sigterm_finish_the_step_and_print_the_command_that_goes_on() {
         assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
         assert_says(
             &outcome.stderr,
-            &["note: stopped in epoch ", "Go on with: regraft train --resume run-"],
+            &["note: stopped in epoch ", "resume with: regraft train --resume run-"],
         );
         assert!(!workspace.path(&name).join("summary.json").exists(), "it had not ended");
         workspace.regraft(&format!("train --resume {name}")).succeeded();

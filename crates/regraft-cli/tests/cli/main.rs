@@ -13,6 +13,8 @@ mod compare;
 mod data;
 mod devices;
 mod divergence;
+#[cfg(feature = "embedded")]
+mod earlier_version;
 #[cfg(feature = "export")]
 mod export;
 #[cfg(feature = "fetch")]

@@ -29,8 +29,8 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     assert_says(
         &run.stdout,
         &[
-            "24 pictures to train on, 0 to pick the epoch, 12 to test",
-            "the head is fitted to 24 pictures: strength ",
+            "24 images to train on, 0 to choose the epoch, 12 to test",
+            "the head is fitted to 24 images: strength ",
             "fitted head: loss ",
         ],
     );
@@ -71,7 +71,7 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     // With augmented views beside the plain one.
     let views = "train photos --head fit --image-size 32 --views 2";
     let run = workspace.regraft(&format!("{views} --output views")).succeeded();
-    assert_says(&run.stdout, &["the head is fitted to 24 pictures in 3 views each: "]);
+    assert_says(&run.stdout, &["the head is fitted to 24 images in 3 views each: "]);
     assert!(state(&workspace, "views") != fitted);
     workspace.regraft(&format!("{views} --no-feature-cache --output views2")).succeeded();
     assert!(state(&workspace, "views") == state(&workspace, "views2"));

@@ -227,7 +227,7 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
     let train: [&[u8]; 6] =
         [b"train", b"f\xFF%tos", b"--output", b"r\xFFn", b"--exclude", b"out\xFF.txt"];
     let outcome = regraft(&workspace, &[&train[..], &quick].concat()).succeeded();
-    assert_says(&outcome.stdout, &["9 pictures to train on"]);
+    assert_says(&outcome.stdout, &["9 images to train on"]);
     let run = workspace.path("").join(OsStr::from_bytes(b"r\xFFn"));
     let config = std::fs::read_to_string(run.join("config.toml")).expect("text");
     assert_says(&config, &["escaped = \"f%FF%25tos\"", "escaped = \"out%FF.txt\""]);

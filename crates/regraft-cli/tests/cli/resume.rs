@@ -79,7 +79,7 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     let resumed = workspace.regraft("train --resume run").succeeded();
     assert_says(
         &resumed.stdout,
-        &["note: run goes on in epoch 4/4, after 8 pictures", "epoch 4/4: "],
+        &["note: run resumes in epoch 4/4, after 8 images", "epoch 4/4: "],
     );
     assert!(
         !resumed.stdout.contains("epoch 3/4: "),
@@ -120,7 +120,7 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     touch(older, SystemTime::now() + Duration::from_secs(3600));
     touch(newer, SystemTime::now() - Duration::from_secs(365 * 24 * 3600));
     let resumed = workspace.regraft("train --resume run").succeeded();
-    assert_says(&resumed.stdout, &["note: run goes on after 4 of 4 epochs"]);
+    assert_says(&resumed.stdout, &["note: run resumes after 4 of 4 epochs"]);
     assert_same_run(&workspace, "run", "whole");
 
     // With no intact one there is nothing to go on from, and what is there is not trained over.
@@ -162,13 +162,17 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let over = workspace.regraft("train --resume run").succeeded();
     assert_says(
         &over.stdout,
-        &["note: run has no checkpoint yet: the run starts over", "epoch 1/2: ", "epoch 2/2: "],
+        &[
+            "note: run has no checkpoint yet, so the run starts from the beginning",
+            "epoch 1/2: ",
+            "epoch 2/2: ",
+        ],
     );
     assert_same_run(&workspace, "run", "whole");
 
     for (wrong, parts) in [
-        ("train --resume nowhere", ["nowhere is no run folder", "regraft train"]),
-        ("train --resume photos", ["photos is no run folder", "config.toml"]),
+        ("train --resume nowhere", ["nowhere is not a run folder", "regraft train"]),
+        ("train --resume photos", ["photos is not a run folder", "config.toml"]),
         ("train --resume run --output other", ["--resume", "--output"]),
         ("train --resume run --recipe d2l", ["--resume", "--recipe"]),
     ] {
@@ -262,7 +266,7 @@ fn a_constant_schedule_can_train_longer() {
     let longer = workspace.regraft("train --resume run --epochs 4").succeeded();
     assert_says(
         &longer.stdout,
-        &["note: run goes on after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "],
+        &["note: run resumes after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "],
     );
     assert_same_run(&workspace, "run", "whole");
     assert_says(&workspace.text("run/config.toml"), &["epochs = 4"]);
@@ -298,7 +302,7 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         }
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
-        assert_says(&resumed.stdout, &["goes on in epoch ", ", after 8 pictures"]);
+        assert_says(&resumed.stdout, &["resumes in epoch ", ", after 8 images"]);
         assert_same_run(&workspace, &run, &whole);
     }
 }
@@ -321,7 +325,7 @@ fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
         assert_says(&ended.stderr, &[" is complete"]);
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
-        assert_says(&resumed.stdout, &["goes on "]);
+        assert_says(&resumed.stdout, &["resumes "]);
         assert_same_run(&workspace, &run, &whole);
     }
 }

@@ -24,13 +24,13 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
         &run.stdout,
         &[
             "2 classes: 0 blue; 1 striped",
-            "10 pictures to train on, 4 to pick the epoch, 6 to test",
+            "10 images to train on, 4 to choose the epoch, 6 to test",
             "the embedded efficientnet_lite0; 2562 of 3373570 parameters learn",
             "epoch 1/2: loss ",
             "epoch 2/2: loss ",
             "confusion (rows: true class; columns: predicted class)",
             " examples/sec on cpu (",
-            "runs/photos/model.safetensors is ready: regraft predict runs/photos PICTURE",
+            "runs/photos/model.safetensors is ready: regraft predict runs/photos IMAGE",
         ],
     );
     // The line that the textbook prints.
@@ -76,7 +76,7 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
     let again = workspace.regraft("train --config runs/photos/config.toml").succeeded();
     assert_says(
         &again.stdout,
-        &["runs/photos is there already: this run is written to runs/photos-2"],
+        &["runs/photos already exists, so this run is written to runs/photos-2"],
     );
     assert_eq!(workspace.names("runs"), ["photos", "photos-2"]);
     assert!(

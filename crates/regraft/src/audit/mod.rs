@@ -20,6 +20,7 @@ pub use table::table;
 use crate::config::cores_or;
 use crate::engines::DeviceChoice;
 use crate::pictures::ignored_note;
+use crate::progress::{Progress, Stage};
 use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
 use regraft_data::catalogue::{self, CatalogueError, Sample, ScanOptions, SplitOptions};
@@ -46,17 +47,6 @@ pub struct AuditOptions {
     pub workers: usize,
     /// Seed of the division into parts that are held out in turn.
     pub seed: u64,
-}
-
-/// How far an audit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: &'static str,
-    /// Pictures or pairs done.
-    pub done: usize,
-    /// All of them; as many as done where that is not known yet.
-    pub total: usize,
 }
 
 /// An audit that could not be finished.
@@ -228,7 +218,7 @@ pub fn audit(
         ..ScanOptions::default()
     };
     let found = catalogue::scan_with(&options.data, &scan, &mut |done| {
-        report(Progress { stage: "listing", done, total: done });
+        report(Progress::so_far(Stage::Listing, done));
     })?;
     let starts = [found.train.len(), found.train.len() + found.validation.len()];
     let notes = found
@@ -244,14 +234,12 @@ pub fn audit(
     let paths: Vec<&Path> = files.samples.iter().map(|sample| sample.path.as_path()).collect();
     let total = paths.len();
     let facts = inspect(&paths, workers, &options.decode, &|done| {
-        report(Progress { stage: "reading", done, total })
+        report(Progress::of(Stage::Reading, done, total))
     });
     let groups = copies(&paths, &facts, workers, &options.decode, &|progress| {
         report(match progress {
-            CopyProgress::LookingUp { done, total } => {
-                Progress { stage: "looking up", done, total }
-            }
-            CopyProgress::Comparing { done, total } => Progress { stage: "comparing", done, total },
+            CopyProgress::LookingUp { done, total } => Progress::of(Stage::LookingUp, done, total),
+            CopyProgress::Comparing { done, total } => Progress::of(Stage::Comparing, done, total),
         });
     });
     let checked = if options.with_model {

@@ -1,12 +1,13 @@
 //! What the embedded model's features say of pictures and labels.
 
-use super::{AuditError, AuditOptions, Files, Outlier, Progress, SuspectLabel, labels, outliers};
+use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, labels, outliers};
 use crate::config::{PrecisionChoice, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
 use crate::inference;
 use crate::logistic_regression::{CrossValidationOptions, Examples, cross_validate};
 use crate::model::Model;
+use crate::progress::{Progress, Stage};
 use regraft_data::audit::Facts;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::LoaderOptions;
@@ -39,7 +40,7 @@ pub(super) fn ask(
         cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
     let total = samples.len();
     let found = features(&mut *engine, &samples, &loading, store.as_mut(), &mut |done| {
-        report(Progress { stage: "features", done, total });
+        report(Progress::of(Stage::AllFeatures, done, total));
         ControlFlow::Continue(())
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();

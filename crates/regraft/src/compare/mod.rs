@@ -23,8 +23,8 @@ use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
 use crate::report::summary::{SummaryError, read_summary};
-use crate::run_folder::{RunFolder, RunFolderError, remove_unfinished};
-use crate::train::{Event, Output, TrainError, train};
+use crate::run_folder::{NewFolder, RunFolder, RunFolderError, remove_unfinished};
+use crate::train::{Destination, Event, Outcome, Settings, train};
 use arms::Arm;
 use result::ArmRuns;
 use std::fs;
@@ -70,7 +70,7 @@ pub enum CompareEvent<'a> {
         number: (usize, usize),
     },
     /// Something happens in it.
-    Training(Event<'a>),
+    Training(Event),
     /// A run finished now, or had before.
     Finished {
         /// The arm.
@@ -252,7 +252,7 @@ fn run_arm(
 ) -> Result<(Run, bool), CompareError> {
     let (run_folder, asked) = places(arm, seed, folder);
     let earlier = RunFolder::existing(&run_folder).summary().exists();
-    let mut trained = Ok(());
+    let mut trained = Ok(true);
     if !earlier {
         report(CompareEvent::Run { arm: &arm.name, seed, number });
         let mut config = with_seed(arm, seed);
@@ -263,25 +263,23 @@ fn run_arm(
         if resume && config.decides_depth() {
             config = config.with_depth_of(&TrainConfig::read(&begun)?);
         }
-        let stop = Arc::clone(&comparison.stop);
-        let output = Output {
-            parent: folder.to_owned(),
-            folder: Some(run_folder.clone()),
-            force: true,
-            resume,
-            stop,
-            budget: None,
+        let destination = if resume {
+            Destination::Resume(run_folder.clone())
+        } else {
+            Destination::New(NewFolder::Replacing(run_folder.clone()))
         };
-        trained =
-            train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
+        let stop = Arc::clone(&comparison.stop);
+        let settings = Settings { destination, stop, budget: None };
+        let outcome = train(&config, &settings, &mut |event| report(CompareEvent::Training(event)));
+        trained = outcome.map(|outcome| matches!(outcome, Outcome::Finished(_)));
     }
     let outcome = match trained {
-        Ok(()) => {
+        Ok(true) => {
             let run = Box::new(read_run(&run_folder)?);
             report(CompareEvent::Finished { arm: &arm.name, seed, run: &run, earlier });
             Ok(run)
         }
-        Err(TrainError::Stopped { .. }) => {
+        Ok(false) => {
             return Err(CompareError::Stopped { number: number.0, total: number.1 });
         }
         Err(error) => {

@@ -6,6 +6,7 @@ mod transfer;
 
 pub use checksum::{Checksum, ChecksumError};
 
+use crate::progress::{Progress, Stage};
 use regraft_data::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use regraft_data::file_kind;
 use serde::Serialize;
@@ -64,25 +65,6 @@ impl FetchOptions {
         let (max_bytes, attempts, pause) = (64 << 30, 5, Duration::from_secs(1));
         Self { url: url.to_owned(), checksum, output: None, max_bytes, attempts, pause }
     }
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchProgress {
-    /// Bytes are coming.
-    Downloading {
-        /// Bytes that are there.
-        bytes: u64,
-        /// Bytes in all, where the server says so.
-        total: Option<u64>,
-    },
-    /// The archive is being unpacked.
-    Unpacking {
-        /// Entries done.
-        done: usize,
-        /// Entries in all; as many as are done if that is not known.
-        total: usize,
-    },
 }
 
 /// What was fetched.
@@ -215,7 +197,7 @@ impl FetchError {
 /// meant.
 pub fn fetch(
     options: &FetchOptions,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     let file_name = file_name(&options.url);
     let default = || file_name.map(|name| PathBuf::from(ArchiveKind::stem(name)));
@@ -305,7 +287,7 @@ fn unpack_to(
     archive: &Path,
     output: &Path,
     bytes: u64,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(usize, Vec<String>), FetchError> {
     let aside = beside(output, ".unpacking");
     let failed = |source| FetchError::File { path: aside.clone(), source };
@@ -315,7 +297,7 @@ fn unpack_to(
     }
     let limits = UnpackLimits::of_archive(bytes);
     let outcome = unpack(archive, &aside, &limits, &mut |done, total| {
-        progress(FetchProgress::Unpacking { done, total })
+        progress(Progress::of(Stage::Unpacking, done, total))
     });
     let moved = outcome.map_err(FetchError::from).and_then(|notes| {
         let inner = only_folder(&aside).map_err(failed)?.unwrap_or_else(|| aside.clone());

@@ -1,6 +1,7 @@
 //! A download that goes on where it broke off.
 
-use super::{FetchError, FetchOptions, FetchProgress};
+use super::{FetchError, FetchOptions};
+use crate::progress::{Progress, Stage};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,7 +21,7 @@ pub fn download(
     options: &FetchOptions,
     file: &File,
     path: &Path,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(), FetchError> {
     let agent: Agent = Agent::config_builder()
         .timeout_connect(Some(CONNECT))
@@ -68,7 +69,7 @@ fn attempt(
     file: &File,
     path: &Path,
     there: u64,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Attempt, FetchError> {
     let mut request = agent.get(&options.url);
     if there > 0 {
@@ -121,7 +122,7 @@ fn attempt(
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     let (mut bytes, mut reported) = (start, start);
-    progress(FetchProgress::Downloading { bytes, total });
+    progress(Progress { stage: Stage::Downloading, done: bytes, total });
     loop {
         let read = match body.read(&mut buffer) {
             Ok(read) => read,
@@ -141,10 +142,10 @@ fn attempt(
         writer.write_all(&buffer[..read]).map_err(|source| file_error(path, source))?;
         if bytes - reported >= REPORT_EVERY {
             reported = bytes;
-            progress(FetchProgress::Downloading { bytes, total });
+            progress(Progress { stage: Stage::Downloading, done: bytes, total });
         }
     }
-    progress(FetchProgress::Downloading { bytes, total });
+    progress(Progress { stage: Stage::Downloading, done: bytes, total });
     Ok(match total {
         Some(total) if bytes < total => {
             Attempt::Broken(format!("the connection broke off after {bytes} of {total} bytes"))

@@ -7,7 +7,6 @@ use crate::config::{ConfigError, Interval, TO_MAKE_STEPS};
 use crate::engines::OpenError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
-use crate::logistic_regression::RegressionError;
 use crate::memory_check::TooLittleMemory;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
@@ -79,10 +78,6 @@ pub enum TrainError {
     /// A loss, the gradient or a weight is not finite.
     #[error(transparent)]
     Diverged(Box<Divergence>),
-    /// Something asked the run to stop, and all is saved.
-    #[error("stopped {place}; all is saved. Go on with: regraft train --resume {}", folder.display(
-        ))]
-    Stopped { folder: PathBuf, place: String },
     /// The run that is to go on was asked for something else.
     #[error(
         "{} cannot go on, for it would not be the same run:{}\nput it back as it was, or start \
@@ -99,13 +94,13 @@ pub enum TrainError {
     NoRate,
     /// A budget in which not even the head can be fitted.
     #[error(
-        "a budget of {} is too small for {pictures} pictures on this machine: with the fitted \
+        "a budget of {} is too small for {images} images on this machine: with the fitted \
          head alone the run would take about {1}; use \
          --budget {1} or more",
         String::from(*budget),
         String::from(*needed)
     )]
-    SmallBudget { budget: Interval, needed: Interval, pictures: usize },
+    SmallBudget { budget: Interval, needed: Interval, images: usize },
     /// A budget from scratch.
     #[error(
         "--budget begins with a head that is fitted to a source model's features, and from \
@@ -115,9 +110,6 @@ pub enum TrainError {
     /// No epoch has ended.
     #[error("the run has no finished epoch; start it over")]
     NoEpoch,
-    /// The run's folder was not named.
-    #[error("a run that goes on needs its folder")]
-    NoFolder,
 }
 
 /// How many differences are printed. The error value itself holds all of them.
@@ -181,16 +173,6 @@ impl Divergence {
 }
 
 impl TrainError {
-    /// Whether it says that the run was asked to end, and no more.
-    pub(super) fn is_stop(&self) -> bool {
-        matches!(
-            self,
-            Self::Evaluate(EvaluateError::Stopped)
-                | Self::Features(FeaturesError::Evaluate(EvaluateError::Stopped))
-                | Self::Fit(FitError::Regression(RegressionError::Stopped))
-        )
-    }
-
     /// Whether the run failed under way, rather than being asked for something impossible.
     #[must_use]
     pub fn is_failure_under_way(&self) -> bool {
@@ -200,7 +182,6 @@ impl TrainError {
                 | Self::Engine(_)
                 // Every picture could be read before the first epoch.
                 | Self::Loader(_)
-                | Self::Stopped { .. }
                 | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io(_))
                 | Self::DataList(_)
                 | Self::Evaluate(_)

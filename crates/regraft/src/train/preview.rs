@@ -2,13 +2,14 @@
 
 use super::feed::view;
 use super::setup::{loading, resolve};
-use super::{Event, TrainError};
+use super::{Event, Report, TrainError};
 use crate::config::{OnBadImage, TrainConfig, Weights};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
-use crate::pictures::{self, Preparing, ignored_note};
+use crate::pictures::{self, ignored_note};
+use crate::progress::from_any_thread;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What a run would train on.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub struct Preview {
 pub fn preview(
     config: &TrainConfig,
     epoch: u32,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    report: &mut Report<'_>,
 ) -> Result<Preview, TrainError> {
     config.check()?;
     let mut notes = Vec::new();
@@ -54,14 +55,8 @@ pub fn preview(
     let (config, preprocessing, augmentation) = resolve(config, &name, &prepared)?;
     let transform = Transform::Train { seed: config.seed, epoch: view(&config, epoch) };
     let loading = LoaderOptions { transform, ..loading(&config, &preprocessing, &augmentation) };
-    let report = Mutex::new(report);
-    let progress = |progress| {
-        let event = match progress {
-            Preparing::Listing { found } => Event::Listing { found },
-            Preparing::Checking { done, total } => Event::Checking { done, total },
-        };
-        report.lock().unwrap_or_else(PoisonError::into_inner)(event);
-    };
+    let tell = from_any_thread(report);
+    let progress = |progress| tell(Event::Progress(progress));
     let (classes, train) = match config.on_bad_image {
         OnBadImage::Skip => {
             let found = pictures::prepare(&config, &loading, &progress)?;
@@ -84,6 +79,7 @@ mod tests {
     use crate::config::{Freeze, HeadStart, Recipe};
     use crate::show::{ShowOptions, grid, write_png};
     use crate::train::feed::{Batches, Content, Feed};
+    use crate::train::observer::Observer;
     use crate::train::setup::set_up;
     use regraft_base::random::{Draws, Purpose};
     use regraft_base::resample::Rectangle;
@@ -121,15 +117,16 @@ mod tests {
 
     /// Compares every tile with what the training loop gets, bit by bit.
     fn check(config: &TrainConfig, epoch: u32, images: usize) {
-        let mut report = |_: Event<'_>| {};
-        let setup = set_up(config, None, None, &mut report).expect("a run");
+        let mut report = |_: Event| {};
+        let stop = AtomicBool::new(false);
+        let mut observer = Observer { report: &mut report, stop: &stop };
+        let setup = set_up(config, None, None, &mut observer).expect("a run");
         assert_eq!(setup.pictures.train.len(), images);
         let (mut feed, _engine) =
             Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading)
                 .expect("a feed");
         let order = (0..images as u32).collect();
-        let stop = AtomicBool::new(false);
-        let mut batches = feed.batches(epoch, order, &stop, &mut report).expect("batches");
+        let mut batches = feed.batches(epoch, order, &mut observer).expect("batches");
         assert!(matches!(batches, Batches::Pictures(..)));
         let trained = batches.next().expect("a batch").expect("images");
         let Content::Pixels(trained, _) = trained.content else { panic!("images") };

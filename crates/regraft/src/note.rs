@@ -1,0 +1,84 @@
+//! What a run or a command tells its user besides its results.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A sentence for the user, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct Note {
+    /// What it is about.
+    pub kind: NoteKind,
+    /// The sentence.
+    pub text: String,
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// The images: how they were split, what was ignored, which are cut off.
+    Data,
+    /// The source model and its preprocessing.
+    Source,
+    /// How the head was fitted, or what its rows start from.
+    Head,
+    /// What the run will train, and for how long.
+    Plan,
+    /// The learning rate that was measured.
+    LearningRate,
+    /// Where a run resumes, and what differs from before.
+    Resume,
+    /// The training diverged and went back.
+    Divergence,
+    /// The run ended before its last epoch.
+    EarlyEnd,
+    /// The model is likely of no use.
+    Warning,
+    /// Anything else, such as the notes in a checkpoint of version 0.1.0, which are plain text.
+    Other,
+}
+
+impl Note {
+    /// A note of a kind.
+    pub fn new(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(formatter)
+    }
+}
+
+/// The forms in which checkpoints hold a note.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Text(String),
+    Typed { kind: NoteKind, text: String },
+}
+
+impl From<Stored> for Note {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Text(text) => Self { kind: NoteKind::Other, text },
+            Stored::Typed { kind, text } => Self { kind, text },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_read_as_a_note() {
+        let notes: Vec<Note> =
+            serde_json::from_str(r#"["old", {"kind": "plan", "text": "new"}]"#).expect("notes");
+        assert_eq!(notes, [Note::new(NoteKind::Other, "old"), Note::new(NoteKind::Plan, "new")]);
+        let text = serde_json::to_string(&notes[1]).expect("JSON");
+        assert_eq!(serde_json::from_str::<Note>(&text).expect("a note"), notes[1]);
+    }
+}
