@@ -9,6 +9,7 @@ use regraft::data::loader::LoaderOptions;
 use regraft::data::named_file;
 use regraft::data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft::data::verify::Verified;
+use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::{EvaluateError, Scorer};
 use regraft::evaluate_folder::FolderEvaluation;
 use regraft::inference::{InferenceError, InferenceOptions};
@@ -60,14 +61,12 @@ pub enum ClassifierError {
     Decode(#[from] DecodeError),
 }
 
-impl ClassifierError {
-    /// Whether something failed during the work, rather than the request being impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
+impl Classified for ClassifierError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::NotOurs { .. } => false,
-            Self::Runtime { .. } | Self::Decode(_) => true,
-            Self::Inference(error) => error.is_failure_under_way(),
+            Self::Read { .. } | Self::NotOurs { .. } => ErrorKind::Input,
+            Self::Runtime { .. } | Self::Decode(_) => ErrorKind::Failure,
+            Self::Inference(error) => error.kind(),
         }
     }
 }

@@ -95,7 +95,7 @@ pub enum BenchError {
     #[error(transparent)]
     Memory(#[from] TooLittleMemory),
     /// A count is out of range.
-    #[error("--{option} {value} is not possible; use 1 to {most}")]
+    #[error("{option} is {value}; it has to be from 1 to {most}")]
     Count {
         /// The option.
         option: &'static str,
@@ -134,13 +134,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,
     };
-    check_batch(
-        &*engine,
-        source_preprocessing(named).image_size,
-        options.batch,
-        purpose,
-        "--batch",
-    )?;
+    check_batch(&*engine, source_preprocessing(named).image_size, options.batch, purpose, "batch")?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);

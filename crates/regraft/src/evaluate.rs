@@ -16,20 +16,19 @@ pub const EVALUATION_BATCH: usize = 32;
 /// An evaluation that could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    /// A picture could not be had.
+    /// An image cannot be read.
     #[error(transparent)]
     Loader(#[from] LoaderError),
-    /// The pictures do not fit the network.
+    /// The images do not fit the network.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Whoever asked for it said to stop.
+    /// The caller's callback said to stop.
     #[error("the scoring was stopped")]
     Stopped,
     /// The network's output is NaN or infinite.
     #[error(
-        "the network gives no finite numbers for {count} of {total} images, such as {}: its \
-         weights are too large or its training \
-         diverged; use another model, or train again with a lower --lr",
+        "the network's output is not finite for {count} of {total} images, such as {}: its \
+         weights are too large, or its training diverged",
         shown(path)
     )]
     NotFinite {
@@ -41,7 +40,7 @@ pub enum EvaluateError {
         total: usize,
     },
     /// There is nothing to score.
-    #[error("there are no pictures to score")]
+    #[error("there are no images to score")]
     NoImages,
 }
 

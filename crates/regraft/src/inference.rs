@@ -2,8 +2,9 @@
 //! checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
+use crate::config::{CacheImages, OnBadImage, PrecisionChoice, Recipe, TrainConfig, cores_or};
 use crate::engines::{self, DeviceChoice, OpenError};
+use crate::error_kind::{Classified, ErrorKind};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
@@ -17,25 +18,25 @@ use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How a finished model is run.
+/// How to run a finished model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
-    /// What computes.
+    /// The device.
     pub device: DeviceChoice,
     /// Threads that compute on the processor; 0 is one for each core.
     pub threads: usize,
-    /// What maps are stored as.
+    /// Number format of feature maps.
     pub precision: PrecisionChoice,
-    /// Threads that decode and transform pictures; 0 is one for each core.
+    /// Threads that decode and transform images; 0 is one for each core.
     pub workers: usize,
-    /// What is done about a picture that cannot be read.
+    /// What to do about an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
-    /// than the network sees.
+    /// Whether large JPEGs are decoded at their full size, instead of a part of it that leaves more
+    /// detail than the network sees.
     pub full_decode: bool,
-    /// How much memory decoded pictures may take.
+    /// Memory for decoded images.
     pub cache_images: CacheImages,
 }
 
@@ -59,11 +60,9 @@ pub enum InferenceError {
     Evaluate(#[from] EvaluateError),
 }
 
-impl InferenceError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        matches!(
+impl Classified for InferenceError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(matches!(
             self,
             Self::Engine(_)
                 | Self::Evaluate(
@@ -71,7 +70,31 @@ impl InferenceError {
                         | EvaluateError::Engine(_)
                         | EvaluateError::NotFinite { .. }
                 )
-        )
+        ))
+    }
+}
+
+impl InferenceOptions {
+    /// The options of a configuration that are about running a finished model.
+    #[must_use]
+    pub fn of(config: &TrainConfig) -> Self {
+        Self {
+            device: config.device.clone(),
+            threads: config.threads,
+            precision: config.precision,
+            workers: config.workers,
+            on_bad_image: config.on_bad_image,
+            decode: config.decode_options(),
+            full_decode: config.full_decode,
+            cache_images: config.cache_images,
+        }
+    }
+}
+
+impl Default for InferenceOptions {
+    /// The best device, all cores, f32, and an error for the first image that cannot be read.
+    fn default() -> Self {
+        Self::of(&TrainConfig::recipe(Recipe::Default, Path::new("")))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod class_names;
 pub mod compare;
 pub mod config;
 pub mod engines;
+pub mod error_kind;
 pub mod evaluate;
 pub mod evaluate_folder;
 pub mod features;

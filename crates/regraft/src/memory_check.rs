@@ -33,7 +33,7 @@ pub(crate) enum Purpose {
 }
 
 /// Refuses a batch of `batch` images if the network's maps and the loader's images would not fit
-/// into this machine's memory. `smaller` is what may be chosen smaller, such as a flag.
+/// into this machine's memory. `smaller` names what may be chosen smaller.
 ///
 /// # Errors
 /// [`TooLittleMemory`].
@@ -52,8 +52,7 @@ pub(crate) fn check_batch(
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
     let needed = engine.planned_bytes(mode, batch).saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
-    let or_size = if smaller == "--image-size" { "" } else { " or a smaller image size" };
-    check(what, needed, format!("choose a smaller {smaller}{or_size}"))
+    check(what, needed, format!("choose a smaller {smaller} or image size"))
 }
 
 /// Refuses what takes more than the whole of the machine's memory. What is free at the moment does

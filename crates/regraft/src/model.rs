@@ -84,29 +84,19 @@ pub enum ModelError {
         name: String,
     },
     /// The architecture's weights are not inside the program.
-    #[error(
-        "{architecture} needs --weights: its ImageNet weights are not inside the program. Take \
-         torchvision's file ({hint}; \
-         from https://download.pytorch.org/models/) or timm's (model.safetensors from \
-             https://huggingface.co/timm), or train from \
-         scratch with --weights none"
-    )]
+    #[error("{architecture} needs a weight file, because its ImageNet weights are not embedded")]
     NoWeights {
         /// The architecture.
         architecture: String,
         /// Names of the usual files.
-        hint: String,
+        files: String,
     },
     /// The program was built without its embedded model.
-    #[error(
-        "this build has no embedded weights for efficientnet_lite0 (feature `embedded`); give \
-         --weights FILE or --weights none"
-    )]
+    #[error("this build has no embedded weights for efficientnet_lite0 (feature `embedded`)")]
     NotEmbedded,
     /// A weight file of the world does not say of which architecture it is.
     #[error(
-        "{origin} does not say of which architecture it is; name both: --model NAME --weights \
-         {origin}, where NAME is one of {}",
+        "{origin} does not name its architecture, which may be one of {}",
         architecture_names()
     )]
     NoArchitecture {
@@ -114,10 +104,7 @@ pub enum ModelError {
         origin: String,
     },
     /// A model file is of another architecture than the one asked for.
-    #[error(
-        "{origin} is a {found}, but --model asks for {asked}; leave --model out or name another \
-         file"
-    )]
+    #[error("{origin} is a {found}, but {asked} is asked for")]
     OtherArchitecture {
         /// The file.
         origin: String,
@@ -152,10 +139,7 @@ pub enum ModelError {
         reason: String,
     },
     /// The file has no head that could classify.
-    #[error(
-        "{origin} has no head: it can be a source for `regraft train`, but classifies nothing \
-         itself"
-    )]
+    #[error("{origin} has no head: it can be a source of training, but classifies nothing itself")]
     NoHead {
         /// The file.
         origin: String,
@@ -220,7 +204,7 @@ impl Model {
             }
             Some(Weights::Embedded) | None => Err(ModelError::NoWeights {
                 architecture: named.name.into(),
-                hint: named.weights.replace("--weights ", ""),
+                files: named.weights.replace("--weights ", ""),
             }),
         }
     }

@@ -52,7 +52,7 @@ pub enum PicturesError {
     #[error(transparent)]
     Unreadable(#[from] UnreadableFiles),
     /// Leaving out what cannot be read leaves a class without pictures.
-    #[error("class {class} has no readable picture to train on: {reason}")]
+    #[error("class {class} has no readable image to train on: {reason}")]
     NothingLeft {
         /// The class.
         class: String,
@@ -71,8 +71,8 @@ const LISTED: usize = 20;
 
 fn list_unreadable(errors: &[DecodeError]) -> String {
     let mut text = match errors {
-        [error] => format!("a picture cannot be read: {error}"),
-        _ => format!("{} pictures cannot be read:", errors.len()),
+        [error] => format!("an image cannot be read: {error}"),
+        _ => format!("{} images cannot be read:", errors.len()),
     };
     if errors.len() > 1 {
         for error in errors.iter().take(LISTED) {
@@ -82,7 +82,6 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
             let _ = write!(text, "\n  and {} more", errors.len() - LISTED);
         }
     }
-    text.push_str("\nmend or remove the files, or leave them out with --on-bad-image skip");
     text
 }
 

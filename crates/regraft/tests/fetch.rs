@@ -227,7 +227,7 @@ fn a_later_call_goes_on_where_an_earlier_one_gave_up() {
     ]);
     let error = run(&options(&server, &content, &output)).unwrap_err();
     assert!(matches!(&error, FetchError::Broken { attempts: 3, bytes: 120_000, .. }), "{error}");
-    assert!(error.to_string().contains("the same command goes on there"), "{error}");
+    assert!(error.to_string().contains("bytes that have arrived are kept"), "{error}");
     assert_eq!(names(folder.path()), ["photos.part"]);
     let fetched = run(&options(&server, &content, &output)).unwrap();
     assert_eq!((fetched.resumed_bytes, server.asked().last()), (120_000, Some(&Some(120_000))));

@@ -117,7 +117,7 @@ mod exported {
         path: &Path,
         inference: &InferenceArguments,
     ) -> Result<Box<dyn Answering>, Failure> {
-        let options = inference.options();
+        let options = inference.options()?;
         let on_processor = [DeviceChoice::Auto, DeviceChoice::Listed(vec![Device::Cpu])];
         if !on_processor.contains(&options.device) {
             let path = path.display();
@@ -137,7 +137,7 @@ mod exported {
     }
 
     fn failure(error: ClassifierError) -> Failure {
-        Failure::of(error.is_failure_under_way(), error)
+        Failure::of(error)
     }
 
     impl Answering for Exported {

@@ -9,14 +9,14 @@ use regraft::audit::{audit, fix_list, page, table};
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
-    let options = arguments.options();
+    let options = arguments.options()?;
     let bars = Mutex::new(Bars::default());
     let found = audit(&options, &|progress| {
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
         bars.progress(progress);
     });
     bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
-    let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    let found = found.map_err(Failure::of)?;
     found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if let Some(path) = &arguments.html {
         atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes())

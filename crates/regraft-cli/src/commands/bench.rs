@@ -16,7 +16,7 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 
 fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
     let mut bars = Bars::default();
-    let outcome = load(&arguments.options(), &mut |epoch, done, total| {
+    let outcome = load(&arguments.options()?, &mut |epoch, done, total| {
         bars.show(&format!("epoch {epoch}"), done, total, String::new());
     });
     bars.clear();
@@ -37,7 +37,7 @@ fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
 }
 
 fn run_step(arguments: &StepArguments) -> Result<(), Failure> {
-    let report = step(&arguments.options()).map_err(Failure::input)?;
+    let report = step(&arguments.options()?).map_err(Failure::input)?;
     if arguments.json {
         return output::json(&report);
     }

@@ -56,9 +56,8 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
     });
     let written = narration.end();
     let outcome = outcome.map_err(|error| match error {
-        CompareError::Changed { .. } | CompareError::Folder(_) => Failure::input(error),
         CompareError::Stopped { .. } => Failure::stopped(error, signals.received()),
-        error => Failure::under_way(error),
+        error => Failure::of(error),
     })?;
     written?;
     if arguments.json {

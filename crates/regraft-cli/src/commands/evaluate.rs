@@ -46,7 +46,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
     let model = answering::open(saved, &arguments.named, &arguments.inference)?;
     let mut bars = Bars::default();
     let outcome =
-        model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| {
+        model.evaluate(&arguments.folder, &arguments.inference.options()?, &mut |progress| {
             bars.progress(progress)
         });
     bars.clear();

@@ -11,7 +11,7 @@ pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
     let mut bars = Bars::default();
     let outcome = fetch(&options, &mut |progress| bars.progress(progress));
     bars.clear();
-    let fetched = outcome.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    let fetched = outcome.map_err(Failure::of)?;
     fetched.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         return output::json(&fetched);

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use regraft::inference::InferenceError;
 
 fn inference_failure(error: InferenceError) -> Failure {
-    Failure::of(error.is_failure_under_way(), error)
+    Failure::of(error)
 }
 
 /// A whole number with a comma between thousands: `4,652,008`.

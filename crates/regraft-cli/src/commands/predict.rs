@@ -36,7 +36,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
     let mut bars = Bars::default();
-    let options = arguments.inference.options();
+    let options = arguments.inference.options()?;
     let outcome =
         model.predict(&inputs.paths, top, &options, &mut |progress| bars.progress(progress));
     bars.clear();

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::{Narration, duration};
 use crate::signals::Signals;
+use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
@@ -17,6 +18,9 @@ use std::path::Path;
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
+    if arguments.print_config {
+        return output::line(config.to_toml().map_err(Failure::input)?.trim_end());
+    }
     let signals = Signals::default();
     let settings = Settings {
         destination: destination(arguments),
@@ -35,22 +39,21 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         show_training(event, &mut narration);
     });
     let written = narration.end();
-    let outcome = outcome.map_err(|error| match error {
-        // Resuming would end the same way.
-        TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. }) => {
-            Failure::under_way(error)
-        }
-        error if error.is_failure_under_way() => {
-            match folder.filter(|folder| has_checkpoint(folder)) {
-                Some(folder) => Failure::under_way(anyhow::anyhow!(
-                    "{error}\neverything up to the last checkpoint is saved; once that is fixed, \
-                 resume with: regraft train --resume {}",
-                    folder.display()
-                )),
-                None => Failure::under_way(error),
-            }
-        }
-        error => Failure::input(error),
+    let outcome = outcome.map_err(|error| {
+        // After a divergence, a resumed run would end the same way.
+        let resumes = error.kind() == ErrorKind::Failure
+            && !matches!(
+                error,
+                TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. })
+            );
+        Failure::of(error).or_hint(|| {
+            let folder = folder.filter(|folder| resumes && has_checkpoint(folder))?;
+            Some(format!(
+                "everything up to the last checkpoint is saved; once the problem is fixed, resume \
+                 with: regraft train --resume {}",
+                folder.display()
+            ))
+        })
     })?;
     written?;
     caught?;

@@ -20,7 +20,7 @@ fn all_layers_learn_if_a_trial_shows_that_it_pays() {
         &[
             "510 images to train on, 90 to choose the epoch",
             "epoch 5/5: ",
-            "again to all 600 images, the 90 held-out",
+            "again to all 600 images, including the 90 held-out",
         ],
     );
     let config = workspace.text("run/config.toml");
@@ -95,13 +95,13 @@ fn only_the_head_is_fitted_if_there_is_nothing_to_gain_or_it_is_asked_for() {
         .succeeded();
     assert_says(&workspace.text("asked/config.toml"), &["freeze = \"backbone\"\n", "epochs = 0\n"]);
     let error = workspace.regraft("train photos --freeze auto --head new").failed(2);
-    assert_says(&error, &["--freeze auto is not possible", "auto with --head fit"]);
+    assert_says(&error, &["freeze = auto begins with a fitted head", "hint: use --head fit"]);
     assert_says(
         &workspace.regraft("train photos --refit --head new").failed(2),
         &["--refit", "--head fit"],
     );
     assert_says(
         &workspace.regraft("train photos --refit --views 2").failed(2),
-        &["--refit", "without --views"],
+        &["refit is not possible with augmented views", "--views"],
     );
 }

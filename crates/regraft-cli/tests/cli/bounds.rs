@@ -142,7 +142,7 @@ fn what_the_machine_has_no_memory_for_is_refused_before_it_is_taken() {
     refused(
         &workspace,
         "bench step --batch 65536",
-        "choose a smaller --batch or a smaller image size",
+        "choose a smaller batch or image size",
     );
     refused(
         &workspace,
@@ -195,7 +195,7 @@ fn extreme_numbers_that_mean_something_work() {
     )
     .succeeded();
     limited(&workspace, "show photos -o grid.png --epoch 4294967295 --seed 7").succeeded();
-    limited(&workspace, "audit photos --files-only --seed 18446744073709551615").succeeded();
+    limited(&workspace, "audit photos --files-only --seed 9223372036854775807").succeeded();
     let outcome = limited(&workspace, "train photos --budget 1ms --image-size 32").failed(2);
     assert_says(&outcome, &["--budget"]);
     let outcome = limited(&workspace, "train photos --budget 0s --image-size 32").failed(2);

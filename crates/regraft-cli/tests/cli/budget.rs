@@ -62,14 +62,14 @@ fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
 fn a_budget_that_cannot_be_kept_is_refused_before_anything_is_written() {
     let workspace = Workspace::with_photos();
     let error = workspace.regraft("train photos --image-size 32 --budget 1ms").failed(2);
-    assert_says(&error, &["a budget of 1ms is too small for 10 pictures", "use --budget "]);
+    assert_says(&error, &["a budget of 1ms is too small for 10 images", "use --budget "]);
     assert!(!workspace.path("runs").exists());
     let error =
         workspace.regraft("train photos --budget 1m --model resnet18 --weights none").failed(2);
-    assert_says(&error, &["from scratch there are none", "--epochs"]);
+    assert_says(&error, &["the run trains from scratch", "--epochs"]);
     assert_says(
         &workspace.regraft("train photos --budget soon").failed(2),
-        &["\"soon\" is no length of time"],
+        &["\"soon\" is not a length of time"],
     );
     for other in ["--epochs 2", "--head new", "--recipe d2l"] {
         assert_says(
@@ -79,6 +79,6 @@ fn a_budget_that_cannot_be_kept_is_refused_before_anything_is_written() {
     }
     assert_says(
         &workspace.regraft("lr-find photos --budget 1m").failed(2),
-        &["--budget", "mean nothing here"],
+        &["--budget"],
     );
 }

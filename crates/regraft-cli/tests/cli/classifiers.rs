@@ -65,7 +65,7 @@ fn a_folder_to_score_on_is_checked_first() {
     assert_says(&error, &["without: holds splits (train) but no test set", "without/train"]);
     workspace.write("bad/blue/broken.png", "no picture");
     let error = workspace.regraft("evaluate runs/photos bad --on-bad-image skip").failed(2);
-    assert_says(&error, &["there are no pictures to score"]);
+    assert_says(&error, &["there are no images to score"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_model_is_named_once() {
     let error = workspace.regraft("predict photos/test/blue/0.jpg").failed(2);
     assert_says(&error, &["no picture is named", "--model NAME photos/test/blue/0.jpg"]);
     let error = workspace.regraft("predict --model resnet18 photos/test/blue/0.jpg").failed(2);
-    assert_says(&error, &["resnet18 needs --weights"]);
+    assert_says(&error, &["resnet18 needs a weight file", "--weights"]);
     let error =
         workspace.regraft("predict photos/test/blue/0.jpg photos/test/blue/1.png").failed(2);
     assert_says(&error, &["photos/test/blue/0.jpg holds no weights"]);

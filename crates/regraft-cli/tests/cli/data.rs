@@ -132,7 +132,7 @@ fn a_class_without_a_readable_picture_is_named_with_its_own_error() {
     workspace.write("photos/train/blue/broken.jpg", "no picture");
     workspace.write("photos/train/zebra/gone.png", "no picture either");
     let error = workspace.regraft(&format!("train photos {QUICK} --on-bad-image skip")).failed(2);
-    assert_says(&error, &["class zebra has no readable picture", "zebra/gone.png"]);
+    assert_says(&error, &["class zebra has no readable image", "zebra/gone.png"]);
     assert!(!error.contains("broken.jpg"), "{error}");
 }
 

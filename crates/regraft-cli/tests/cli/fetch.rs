@@ -59,7 +59,7 @@ fn a_fetched_archive_can_be_trained_on() {
     );
     workspace.regraft(&format!("train set {QUICK}")).succeeded();
     let error = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {digits}")).failed(2);
-    assert_says(&error, &["set: is there already"]);
+    assert_says(&error, &["set already exists", "--output"]);
     let run = workspace
         .regraft(&format!("fetch {address}/set.zip --sha256 {digits} --output other --json"))
         .succeeded();

@@ -73,7 +73,7 @@ fn accumulated_batches_make_the_step_of_one_large_batch() {
     assert!(distance(&whole, &single) > 1e-3, "{}", distance(&whole, &single));
     assert_says(
         &workspace.regraft("train photos --accumulate 0").failed(2),
-        &["--accumulate", "0 is not in 1..=65536"],
+        &["--accumulate", "from 1 to 65536"],
     );
 }
 

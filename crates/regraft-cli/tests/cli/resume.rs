@@ -154,7 +154,7 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let error = workspace.regraft("train --resume whole --lr 0.5").failed(2);
     assert_says(
         &error,
-        &["whole cannot go on, for it would not be the same run:", "--lr was 0.001 and is 0.5"],
+        &["whole cannot be resumed, because it would not be the same run:", "lr was 0.001 and is 0.5"],
     );
 
     workspace.regraft(&format!("train photos {quick} --output run")).succeeded();
@@ -201,7 +201,7 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
     assert_says(
         &error,
         &[
-            "run cannot go on, for it would not be the same run:",
+            "run cannot be resumed, because it would not be the same run:",
             "--lr was 0.001 and is 0.01",
             "--batch-size was 32 and is 8",
             "--epochs was 2 and is 3, which only a --schedule constant can change under way",
@@ -262,7 +262,7 @@ fn a_constant_schedule_can_train_longer() {
     workspace.regraft(&format!("train photos {options} --epochs 4 --output whole")).succeeded();
     workspace.regraft(&format!("train photos {options} --epochs 2 --output run")).succeeded();
     let error = workspace.regraft("train --resume run --epochs 1").failed(2);
-    assert_says(&error, &["--epochs was 2 and is 1, but 2 are done"]);
+    assert_says(&error, &["epochs was 2 and is 1, but 2 are done"]);
     let longer = workspace.regraft("train --resume run --epochs 4").succeeded();
     assert_says(
         &longer.stdout,

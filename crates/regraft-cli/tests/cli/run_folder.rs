@@ -158,7 +158,7 @@ fn a_training_that_diverges_says_so_and_fails() {
     let error = workspace.regraft(run).failed(1);
     assert_says(
         &error,
-        &["the training diverged in epoch 1, step 2: the ", "Lower --lr (it is 1e30)"],
+        &["the training diverged in epoch 1, step 2: the ", "use a lower --lr (it was 1e30)"],
     );
     let pictures = error.lines().filter(|line| line.starts_with("  photos/train/")).count();
     assert_eq!(pictures, 4, "the pictures of the step: {error}");

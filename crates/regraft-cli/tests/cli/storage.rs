@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What a failed run says if there is a checkpoint to resume from.
-const GO_ON: &str = "everything up to the last checkpoint is saved; once that is fixed, resume \
-    with: regraft train --resume ";
+const GO_ON: &str = "everything up to the last checkpoint is saved; once the problem is fixed, \
+    resume with: regraft train --resume ";
 
 /// The user that has no rights.
 const NOBODY: u32 = 65534;

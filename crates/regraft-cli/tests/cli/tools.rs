@@ -195,7 +195,7 @@ fn steps_are_timed() {
     );
     let frozen = workspace.regraft(&format!("{bench} --freeze through=layer4")).succeeded().stdout;
     assert_says(&frozen, &["images/s", "1 thread,", "f32"]);
-    assert_says(&workspace.regraft("bench step --batch 0").failed(2), &["--batch", "use 1 to "]);
+    assert_says(&workspace.regraft("bench step --batch 0").failed(2), &["batch", "from 1 to "]);
     assert_says(&workspace.regraft("bench step --freeze through=layer9").failed(2), &["layer9"]);
 }
 

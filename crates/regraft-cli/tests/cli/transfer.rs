@@ -82,7 +82,7 @@ fn a_model_trained_from_scratch_is_the_source_of_another() {
     }
     // A model of another architecture is refused.
     let error = workspace.regraft("train target --weights source --model resnet34").failed(2);
-    assert_says(&error, &["source/model.safetensors is a resnet18, but --model asks for resnet34"]);
+    assert_says(&error, &["source/model.safetensors is a resnet18, but resnet34 is asked for"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub use table::table;
 
 use crate::config::cores_or;
 use crate::engines::DeviceChoice;
+use crate::error_kind::{Classified, ErrorKind};
 use crate::pictures::ignored_note;
 use crate::progress::{Progress, Stage};
 use regraft_data::audit::copies::CopyProgress;
@@ -63,18 +64,13 @@ pub enum AuditError {
     Features(#[from] crate::features::FeaturesError),
     #[error(transparent)]
     Regression(#[from] crate::logistic_regression::RegressionError),
-    #[error(
-        "cannot start the threads that compute: {0}; the system limits processes or memory: raise \
-         the limit or choose a smaller --threads"
-    )]
+    #[error("cannot start the threads that compute: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-impl AuditError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        matches!(self, Self::Features(_) | Self::Regression(_))
+impl Classified for AuditError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(matches!(self, Self::Features(_) | Self::Regression(_)))
     }
 }
 

@@ -111,7 +111,7 @@ pub fn load(
         "{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels",
         size = options.image_size
     );
-    memory_check::check(what, bytes, "choose a smaller --batch or --image-size".into())?;
+    memory_check::check(what, bytes, "choose a smaller batch or image size".into())?;
     let cache = options.cache_images.cache();
     let mut epochs = Vec::new();
     for epoch in 0..options.epochs {

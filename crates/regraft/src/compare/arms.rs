@@ -1,6 +1,6 @@
 //! The arms of a comparison: named sets of training options, from a TOML file.
 
-use crate::config::{ConfigError, Recipe, TrainConfig};
+use crate::config::{ConfigError, TrainConfig};
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -141,7 +141,7 @@ pub fn parse(
         }
         let layers = [&common.defaults, &shared, &options, &common.options];
         let own = options.keys().map(String::as_str);
-        let config = overlay(data, &layers).and_then(|config| {
+        let config = TrainConfig::overlay(data, &layers).and_then(|config| {
             config.check()?;
             // What is common to all arms may mean nothing to some.
             config.check_given(own)?;
@@ -167,23 +167,6 @@ pub fn parse(
 /// Names with underscores, as in `config.toml`; the command line's hyphens are taken too.
 fn as_in_a_configuration(options: Table) -> Table {
     options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)).collect()
-}
-
-/// The recipe's options with each layer's laid over those before.
-fn overlay(data: &Path, layers: &[&Table]) -> Result<TrainConfig, ConfigError> {
-    let parse =
-        |source| ConfigError::Parse { path: "its options".into(), source: Box::new(source) };
-    let recipe = match layers.iter().rev().find_map(|layer| layer.get("recipe")) {
-        Some(recipe) => recipe.clone().try_into().map_err(parse)?,
-        None => Recipe::Default,
-    };
-    let config = TrainConfig::recipe(recipe, data);
-    let mut table =
-        Table::try_from(&config).map_err(|source| ConfigError::Write(Box::new(source)))?;
-    for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
-        table.insert(name.clone(), value.clone());
-    }
-    table.try_into().map_err(parse)
 }
 
 /// A name that any file system takes: lower case, with a hyphen for whatever is no letter or

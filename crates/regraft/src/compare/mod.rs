@@ -17,7 +17,8 @@ pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
 pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::config::{ConfigError, Difference, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::config::{ConfigError, Difference, Effect, TrainConfig, differences, options};
+use crate::error_kind::{Classified, ErrorKind};
 use crate::file_error::FileError;
 use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
@@ -98,9 +99,8 @@ pub enum CompareEvent<'a> {
 pub enum CompareError {
     /// An arm's finished run had other options.
     #[error(
-        "{folder} holds a run of arm \"{arm}\" with other options ({differences}): give the \
-         changed arm a name of its own, remove that folder, \
-         or name another with --output", folder = folder.display()
+        "{folder} holds a run of arm \"{arm}\" with other options ({differences})",
+        folder = folder.display()
     )]
     Changed {
         /// The arm.
@@ -111,9 +111,7 @@ pub enum CompareError {
         differences: String,
     },
     /// It was asked to stop.
-    #[error(
-        "the comparison was stopped in run {number} of {total}; the same command goes on with it"
-    )]
+    #[error("the comparison was stopped in run {number} of {total}; the same command resumes it")]
     Stopped {
         /// The run.
         number: usize,
@@ -153,6 +151,12 @@ pub enum CompareError {
     /// The outcome has no form in JSON.
     #[error("cannot write the outcome as JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl Classified for CompareError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(!matches!(self, Self::Changed { .. } | Self::Folder(_)))
+    }
 }
 
 /// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier
@@ -237,7 +241,7 @@ fn check_unchanged(arm: &Arm, seed: u64, folder: &Path) -> Result<(), CompareErr
 /// The options that may change a result and that two configurations have different values of.
 fn changes(before: &TrainConfig, after: &TrainConfig) -> Vec<Difference> {
     let mut found = differences(&options(before), &options(after));
-    found.retain(|difference| !WITHOUT_EFFECT.contains(&difference.name.as_str()));
+    found.retain(|difference| difference.effect() != Effect::Speed);
     found
 }
 

@@ -6,6 +6,7 @@ mod transfer;
 
 pub use checksum::{Checksum, ChecksumError};
 
+use crate::error_kind::{Classified, ErrorKind};
 use crate::progress::{Progress, Stage};
 use regraft_data::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use regraft_data::file_kind;
@@ -88,21 +89,19 @@ pub struct Fetched {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Something is where the data would go.
-    #[error("{}: is there already; remove it, or name another place with --output", .path.display(
-        ))]
+    #[error("{} already exists", .path.display())]
     Exists {
         /// The place.
         path: PathBuf,
     },
     /// The address does not say what to call the data.
-    #[error("{url}: is no address of a file; name the place with --output")]
+    #[error("{url} does not end with a file's name, by which to call the data")]
     NoName {
         /// The address.
         url: String,
     },
     /// Another process fetches the same.
-    #[error("{}: another process is writing it; wait for it, or name another place with --output",
-        .path.display())]
+    #[error("{} is being written by another process", .path.display())]
     Locked {
         /// The unfinished file.
         path: PathBuf,
@@ -125,8 +124,7 @@ pub enum FetchError {
     },
     /// Nothing comes any more.
     #[error(
-        "{url}: {message}, {attempts} times in a row; what came so far ({bytes} bytes) is kept, \
-         the same command goes on there"
+        "{url}: {message}, {attempts} times in a row; the {bytes} bytes that have arrived are kept"
     )]
     Broken {
         /// The address.
@@ -139,7 +137,7 @@ pub enum FetchError {
         bytes: u64,
     },
     /// More than allowed.
-    #[error("{url}: is larger than {max_bytes} bytes; allow more with --max-size if that is right")]
+    #[error("{url} is larger than {max_bytes} bytes, the most that are allowed")]
     TooLarge {
         /// The address.
         url: String,
@@ -174,17 +172,15 @@ pub enum FetchError {
     Archive(#[from] ArchiveError),
 }
 
-impl FetchError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        !matches!(
+impl Classified for FetchError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(!matches!(
             self,
             Self::Exists { .. }
                 | Self::NoName { .. }
                 | Self::Address { .. }
                 | Self::TooLarge { .. }
-        )
+        ))
     }
 }
 

@@ -8,11 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum RunFolderError {
     /// The named folder holds something already.
-    #[error(
-        "the output folder {} is not empty: name another with --output, or replace an earlier \
-         run's files in it with --force",
-        path.display()
-    )]
+    #[error("the output folder {} is not empty", path.display())]
     NotEmpty {
         /// The folder.
         path: PathBuf,
@@ -31,19 +27,13 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// Another process writes to it.
-    #[error(
-        "{} is in use by another run: wait until it has ended, or name another folder with --output",
-        path.display()
-    )]
+    #[error("{} is in use by another run", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
     /// There is no run to resume.
-    #[error(
-        "{} is not a run folder: it has no {CONFIG}; name a folder that `regraft train` wrote",
-        path.display()
-    )]
+    #[error("{} is not a run folder: it has no {CONFIG}", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,

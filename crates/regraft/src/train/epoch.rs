@@ -392,7 +392,7 @@ fn check_finite(
         epoch: state.epoch + 1,
         step: Some(RefusedStep {
             number: state.steps_done + 1,
-            pictures: batch.indices.iter().map(path).collect(),
+            images: batch.indices.iter().map(path).collect(),
         }),
         what,
         learning_rate: peak_rate(config, state),

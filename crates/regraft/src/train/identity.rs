@@ -1,19 +1,14 @@
-//! What makes a run that run: its options, pictures and source. A checkpoint goes on only where
-//! they are the same.
+//! The identity of a run: its options, images and source. A checkpoint is resumed only if they are
+//! the same.
 
 use super::data_list::DataList;
-use crate::config::{Difference, Schedule, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::config::{Difference, Effect, Schedule, TrainConfig, differences, options};
 use crate::engines;
 use crate::hashing::{hash_tensors, hexadecimal};
 use regraft_nn::engine::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-
-/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of
-/// `data` and `exclude` is compared by the pictures, that of `weights` by the tensors; `on_nan`
-/// says what is to be done from now on.
-const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
 
 /// What a run was asked for, and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,24 +71,19 @@ impl Identity {
         let known = serde_json::from_value::<TrainConfig>(Value::Object(self.config.clone()));
         let config = known.map_or_else(|_| self.config.clone(), |known| options(&known));
         let mut found = Vec::new();
-        for Difference { name, before, after } in differences(&config, now) {
-            if FREE.contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str()) {
+        for difference in differences(&config, now) {
+            if difference.effect() != Effect::Result {
                 continue;
             }
-            let mut line = format!(
-                "--{} was {} and is {}",
-                name.replace('_', "-"),
-                words(before.as_ref()),
-                words(after.as_ref())
-            );
+            let Difference { name, before, after } = difference;
+            let mut line =
+                format!("{name} was {} and is {}", words(before.as_ref()), words(after.as_ref()));
             if name == "epochs" {
                 let enough = after.as_ref().and_then(Value::as_u64) >= Some(u64::from(epochs_done));
                 match (constant(&self.config), enough) {
                     (true, true) => continue,
                     (true, false) => line.push_str(&format!(", but {epochs_done} are done")),
-                    (false, _) => {
-                        line.push_str(", which only a --schedule constant can change under way")
-                    }
+                    (false, _) => line.push_str(", which only a constant schedule allows"),
                 }
             }
             found.push(line);

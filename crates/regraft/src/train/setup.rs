@@ -170,7 +170,7 @@ fn check_memory(
             size,
             config.batch_size.min(images),
             Purpose::Train { frozen },
-            "--batch-size",
+            "batch size",
         )?;
     }
     check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
@@ -179,7 +179,7 @@ fn check_memory(
         // The plain view and the augmented ones, and a copy of all of them for the regression.
         let numbers = (u64::from(views.get()) + 1) * 2 * images as u64 * channels as u64;
         let what = format!("the features of {images} images in {views} views each");
-        memory_check::check(what, numbers.saturating_mul(4), "choose fewer --views".into())?;
+        memory_check::check(what, numbers.saturating_mul(4), "choose fewer views".into())?;
     }
     Ok(())
 }

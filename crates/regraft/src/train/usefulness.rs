@@ -22,7 +22,7 @@ pub(super) fn warning(kept: &EpochRow, classes: usize) -> Option<String> {
     Some(format!(
         "WARNING: this model is of no use: the training loss of epoch {} is {loss}, and guessing \
          among {classes} classes has \
-         {guessing:.2}. Train again with a lower --lr",
+         {guessing:.2}. Train again with a lower learning rate",
         kept.epoch
     ))
 }

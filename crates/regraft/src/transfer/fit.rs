@@ -64,15 +64,12 @@ pub enum FitError {
     Regression(#[from] RegressionError),
     /// Too few pictures to hold any out.
     #[error(
-        "--head fit holds out parts of the training pictures in turn and needs at least 2 of \
-         them, but there is {0}; add pictures, or choose --head new"
+        "fitting the head holds out parts of the training images in turn and needs at least 2 of \
+         them, but there is {0}"
     )]
     TooFew(usize),
     /// The operating system gave no threads.
-    #[error(
-        "cannot start the threads that fit the head: {0}; the system limits processes or memory: \
-         raise the limit or choose a smaller --threads"
-    )]
+    #[error("cannot start the threads that fit the head: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 

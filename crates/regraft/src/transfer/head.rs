@@ -39,10 +39,7 @@ pub struct HeadPrior {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraftError {
     /// The source has no head, or no names for its classes.
-    #[error(
-        "--head reuse starts from the source's head, but {origin} {lack}; choose --head new or \
-         --head fit"
-    )]
+    #[error("the head is to start from the source's, but {origin} {lack}")]
     NothingToReuse {
         /// The source.
         origin: String,

@@ -58,7 +58,7 @@ impl fmt::Display for LabelMatch {
             Reason::Name => "its name",
             Reason::Synonym => "called so too",
             Reason::Kind => "of this kind",
-            Reason::Map => "by --head-map",
+            Reason::Map => "by the head map",
         };
         write!(formatter, "the head's row of {class:?} starts from {mean}{names}{more} ({reason})")
     }
