@@ -47,6 +47,9 @@ pub struct CompareArguments {
     /// Print the result as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
+    /// Print the result as Markdown on standard output, and everything else on standard error
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 
     #[command(flatten)]
     pub flags: OptionFlags<Comparison>,

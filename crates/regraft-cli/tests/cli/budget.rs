@@ -77,8 +77,5 @@ fn a_budget_that_cannot_be_kept_is_refused_before_anything_is_written() {
             &["cannot be used with"],
         );
     }
-    assert_says(
-        &workspace.regraft("lr-find photos --budget 1m").failed(2),
-        &["--budget"],
-    );
+    assert_says(&workspace.regraft("lr-find photos --budget 1m").failed(2), &["--budget"]);
 }

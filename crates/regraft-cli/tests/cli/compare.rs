@@ -81,7 +81,10 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
     let error = workspace.regraft(COMPARE).failed(2);
     assert_says(
         &error,
-        &["arm \"slow\" with other options (lr 2e-6 instead of 1e-6)", "a name of its own"],
+        &[
+            "arm \"slow\" with other options (lr 2e-6 instead of 1e-6)",
+            "give the changed arm another name",
+        ],
     );
 }
 

@@ -95,7 +95,10 @@ fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
     let error = workspace
         .regraft(&format!("train photos {} --on-nan retry --output twice", options("4e37", 0.0)))
         .failed(1);
-    assert_says(&error, &["the training diverged in epoch 1, step 2", "use a lower --lr (it was 2e37)"]);
+    assert_says(
+        &error,
+        &["the training diverged in epoch 1, step 2", "use a lower --lr (it was 2e37)"],
+    );
 }
 
 #[test]
@@ -226,7 +229,9 @@ fn weights_far_beyond_any_sense_are_a_warning_at_the_end() {
                 "{text}"
             );
             assert_eq!(
-                text.contains("guessing among 2 classes has 0.69. Train again with a lower learning rate"),
+                text.contains(
+                    "guessing among 2 classes has 0.69. Train again with a lower learning rate"
+                ),
                 warned,
                 "{text}"
             );

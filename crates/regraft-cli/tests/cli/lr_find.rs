@@ -48,8 +48,5 @@ fn a_range_test_draws_its_picture_and_leaves_the_next_run_as_it_would_have_been(
         &workspace.regraft("lr-find photos --from 1 --to 0.1").failed(2),
         &["cannot rise from 1 to 0.1"],
     );
-    assert_says(
-        &workspace.regraft("lr-find photos --output x").failed(2),
-        &["--output"],
-    );
+    assert_says(&workspace.regraft("lr-find photos --output x").failed(2), &["--output"]);
 }

@@ -154,7 +154,10 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let error = workspace.regraft("train --resume whole --lr 0.5").failed(2);
     assert_says(
         &error,
-        &["whole cannot be resumed, because it would not be the same run:", "lr was 0.001 and is 0.5"],
+        &[
+            "whole cannot be resumed, because it would not be the same run:",
+            "lr was 0.001 and is 0.5",
+        ],
     );
 
     workspace.regraft(&format!("train photos {quick} --output run")).succeeded();

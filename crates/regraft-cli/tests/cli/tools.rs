@@ -122,7 +122,7 @@ fn a_model_file_says_what_it_is_and_keeps_it_when_converted() {
     let error = workspace
         .regraft("weights convert runs/photos/model.safetensors half.safetensors")
         .failed(2);
-    assert_says(&error, &["half.safetensors is there already", "--force"]);
+    assert_says(&error, &["half.safetensors already exists", "--force"]);
     workspace
         .regraft("weights convert runs/photos/model.safetensors half.safetensors --force")
         .succeeded();

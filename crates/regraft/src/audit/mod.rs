@@ -5,16 +5,14 @@
 //! the others contradict (`labels`), and what lies far from everything (`outliers`).
 
 mod fix_list;
-pub(crate) mod labels;
 mod model_checks;
 mod outliers;
 mod page;
-mod quick;
 mod table;
 
+pub use crate::suspect_labels::SuspectLabel;
 pub use fix_list::{FixList, fix_list};
 pub use page::page;
-pub(crate) use quick::{Listed, quick_notes};
 pub use table::table;
 
 use crate::config::cores_or;
@@ -26,7 +24,7 @@ use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
 use regraft_data::catalogue::{self, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeOptions;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// What is audited, and how.
@@ -136,16 +134,6 @@ pub struct LabelConflict {
     pub paths: Vec<String>,
     pub labels: Vec<String>,
     pub kind: &'static str,
-}
-
-/// A picture that is likely of another class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct SuspectLabel {
-    pub path: String,
-    pub given: String,
-    pub likely: String,
-    pub score: f64,
 }
 
 /// Pictures of a class.

@@ -1,6 +1,6 @@
 //! What the embedded model's features say of pictures and labels.
 
-use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, labels, outliers};
+use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, outliers};
 use crate::config::{PrecisionChoice, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
@@ -8,6 +8,7 @@ use crate::inference;
 use crate::logistic_regression::{CrossValidationOptions, Examples, cross_validate};
 use crate::model::Model;
 use crate::progress::{Progress, Stage};
+use crate::suspect_labels::suspects;
 use regraft_data::audit::Facts;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::LoaderOptions;
@@ -61,7 +62,7 @@ pub(super) fn ask(
             outliers::outliers(&found.values, found.channels),
         )
     });
-    let suspects = labels::suspects(&held_out?.out_of_fold, &given, files.classes.len());
+    let suspects = suspects(&held_out?.out_of_fold, &given, files.classes.len());
     let suspects = suspects.into_iter().map(|suspect| {
         let file = readable[suspect.example];
         let (given, likely) = (files.class(file).to_owned(), files.classes[suspect.likely].clone());

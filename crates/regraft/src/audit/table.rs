@@ -1,7 +1,7 @@
 //! An audit as text for the terminal.
 
 use super::Audit;
-use super::quick::IMBALANCED;
+use crate::data_checks::IMBALANCED;
 use crate::report::table::{aligned, printable};
 use std::fmt::Write;
 

@@ -183,6 +183,7 @@ fn folder_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Recipe;
     use crate::config::{Freeze, HeadStart, Weights};
 
     fn arms(text: &str) -> Result<Vec<Arm>, String> {

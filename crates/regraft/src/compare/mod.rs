@@ -6,15 +6,14 @@
 //! so arms differ in nothing but their options.
 
 pub mod arms;
-mod page;
+mod document;
 mod paired;
 mod picture;
 mod result;
-mod table;
 
+pub use document::comparison_document;
 pub use paired::{PairedTest, SIGNIFICANCE};
 pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
-pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::config::{ConfigError, Difference, Effect, TrainConfig, differences, options};
@@ -322,10 +321,8 @@ fn write_outcome(
     let svg = picture::comparison_svg(&title, &comparison, arms)?;
     atomic_file::write(&folder.join(RESULT), json.as_bytes())?;
     atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
-    atomic_file::write(
-        &folder.join(PAGE),
-        page::comparison_page(config, &comparison, &svg).as_bytes(),
-    )?;
+    let page = document::with_options(comparison_document(&comparison, &svg), config);
+    atomic_file::write(&folder.join(PAGE), page.html().as_bytes())?;
     Ok(comparison)
 }
 

@@ -1,7 +1,7 @@
 //! `compare.svg`: all arms' curves, and where each ended.
 
+use super::document::ranked;
 use super::result::{ArmRuns, Comparison};
-use super::table::ranked;
 use crate::report::axis::Axis;
 use crate::report::curves::CurvesError;
 use crate::report::drawing::{

@@ -9,9 +9,7 @@ use super::words::{
     Balance, BatchNormMode, CacheImages, Freeze, HeadStart, Keep, LossReduction, OnBadImage, OnNan,
     OptimizerName, PrecisionChoice, Recipe, Resize, Schedule, Weights,
 };
-use super::{
-    ConfigError, Interval, MOST_BATCH, MOST_EPOCHS, MOST_IN_TOML, MOST_THREADS, MOST_VIEWS,
-};
+use super::{ConfigError, Interval, MOST_BATCH, MOST_EPOCHS, MOST_THREADS, MOST_VIEWS};
 use crate::engines::DeviceChoice;
 use regraft_data::augmentation::{Augmentation, AugmentationKind};
 use regraft_data::decode::{DEFAULT_MAX_PIXELS, MOST_MAX_PIXELS};
@@ -355,7 +353,7 @@ options! {
 
     /// Seed of every random draw.
     seed: u64 = 0 =>
-        about(Heading::Training).value("N").common().range(Between(0.0, MOST_IN_TOML as f64));
+        about(Heading::Training).value("N").common().range(From(0.0));
 
     /// Number format of feature maps and matrix products: f32, bf16 (half the memory), or auto (bf16
     /// if the processor multiplies it, or else f32).

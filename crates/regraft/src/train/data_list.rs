@@ -2,8 +2,8 @@
 //! run finds the pictures that it began with, and which are others.
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::audit::{Listed, quick_notes};
 use crate::config::escaped;
+use crate::data_checks::{Listed, quick_notes};
 use crate::hashing::hexadecimal;
 use crate::pictures::Pictures;
 use crate::report::escape::csv_quoted;

@@ -12,7 +12,9 @@ use crate::memory_check::TooLittleMemory;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::predictions::PredictionsError;
-use crate::report::{curves, epochs, summary};
+#[cfg(feature = "report")]
+use crate::report::curves;
+use crate::report::{epochs, summary};
 use crate::run_folder::RunFolderError;
 use crate::transfer::fit::FitError;
 use crate::transfer::frozen::FrozenError;
@@ -66,6 +68,7 @@ pub enum TrainError {
     File(#[from] atomic_file::AtomicFileError),
     #[error(transparent)]
     Epochs(#[from] epochs::EpochsError),
+    #[cfg(feature = "report")]
     #[error(transparent)]
     Curves(#[from] curves::CurvesError),
     #[error(transparent)]
@@ -171,6 +174,10 @@ impl Divergence {
 
 impl Classified for TrainError {
     fn kind(&self) -> ErrorKind {
+        #[cfg(feature = "report")]
+        if matches!(self, Self::Curves(_)) {
+            return ErrorKind::Failure;
+        }
         ErrorKind::failure_if(matches!(
             self,
             Self::Diverged(_)
@@ -186,7 +193,6 @@ impl Classified for TrainError {
                 | Self::File(_)
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
-                | Self::Curves(_)
                 | Self::Predictions(_)
                 | Self::Summary(_)
         ))

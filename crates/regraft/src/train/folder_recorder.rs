@@ -7,11 +7,15 @@ use super::identity::Identity;
 use super::recorder::Recorder;
 use super::state::TrainState;
 use crate::atomic_file;
-use crate::config::{Keep, TrainConfig};
+#[cfg(feature = "report")]
+use crate::config::Keep;
+use crate::config::TrainConfig;
 use crate::model::Model;
 use crate::predictions::{Prediction, write_predictions};
+use crate::report::epochs;
 use crate::report::summary::{Summary, write_summary};
-use crate::report::{curves, epochs, strengths};
+#[cfg(feature = "report")]
+use crate::report::{curves, strengths};
 use crate::run_folder::RunFolder;
 use regraft_nn::engine::{Engine, State};
 use std::collections::HashMap;
@@ -62,25 +66,34 @@ impl FolderRecorder {
     }
 }
 
+#[cfg(feature = "report")]
+impl FolderRecorder {
+    /// Draws the epochs so far, or the search for the head's strength if only the head is fitted.
+    fn draw(&self, state: &TrainState) -> Result<(), TrainError> {
+        let Self { folder, config, .. } = self;
+        let name = folder.path().file_name();
+        let name = name.map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let marked = state.best.filter(|_| config.keep == Keep::Best).map(|best| best.epoch);
+        match (&state.head_fit, state.rows.len()) {
+            (_, 0) => {}
+            (Some(fit), 1) if config.epoch_count() == 0 && fit.chosen().is_some() => {
+                strengths::write_strengths(&folder.curves(), &name, fit)?;
+            }
+            _ => curves::write_curves(&folder.curves(), &name, &state.rows, marked)?,
+        }
+        Ok(())
+    }
+}
+
 impl Recorder for FolderRecorder {
     fn folder(&self) -> Option<PathBuf> {
         Some(self.folder.path().to_owned())
     }
 
     fn epochs(&mut self, state: &TrainState) -> Result<(), TrainError> {
-        let Self { folder, config, .. } = self;
-        epochs::write_epochs(&folder.metrics(), &state.rows)?;
-        let name = folder.path().file_name();
-        let name = name.map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
-        let marked = state.best.filter(|_| config.keep == Keep::Best).map(|best| best.epoch);
-        match (&state.head_fit, state.rows.len()) {
-            (_, 0) => {}
-            // A single point is no curve; the search for the head's strength is.
-            (Some(fit), 1) if config.epoch_count() == 0 && fit.chosen().is_some() => {
-                strengths::write_strengths(&folder.curves(), &name, fit)?;
-            }
-            _ => curves::write_curves(&folder.curves(), &name, &state.rows, marked)?,
-        }
+        epochs::write_epochs(&self.folder.metrics(), &state.rows)?;
+        #[cfg(feature = "report")]
+        self.draw(state)?;
         Ok(())
     }
 

@@ -73,7 +73,7 @@ pub fn preview(
     Ok(Preview { config, classes, train, loading, notes })
 }
 
-#[cfg(all(test, feature = "embedded"))]
+#[cfg(all(test, feature = "embedded", feature = "show"))]
 mod tests {
     use super::*;
     use crate::config::{Freeze, HeadStart, Recipe};

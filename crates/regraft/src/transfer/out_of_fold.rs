@@ -1,11 +1,10 @@
 //! How well the training images are predicted by heads that did not see them: an estimate of the
 //! test accuracy for a run that holds nothing out.
 
-use crate::audit::SuspectLabel;
-use crate::audit::labels::suspects;
 use crate::logistic_regression::OutOfFold;
 use crate::metrics::{calibration_error, wilson_interval_95};
 use crate::predictions::Prediction;
+use crate::suspect_labels::{SuspectLabel, suspects};
 use regraft_data::catalogue::Sample;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
-//! The quick pass of a training run: what hashes and counts already tell.
+//! Quick checks of a run's images: copies in several splits or classes by their hashes, and the
+//! sizes of classes.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Training pictures of the largest class for each of the smallest from which on a run says so.
-pub(super) const IMBALANCED: f64 = 5.0;
+/// A run notes it if the largest class has this many times the training images of the smallest.
+pub(crate) const IMBALANCED: f64 = 5.0;
 
 /// One file that a run uses.
 pub(crate) struct Listed<'a> {
