@@ -86,7 +86,7 @@ impl Narration {
     /// Takes the bar away.
     ///
     /// # Errors
-    /// When a line could not be written.
+    /// If a line could not be written.
     pub fn end(mut self) -> Result<(), Failure> {
         self.bars.clear();
         self.written

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const UNFINISHED: &str = ".unfinished";
 
 /// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be
-/// removed where nothing is being written.
+/// removed if nothing is being written.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }
@@ -24,7 +24,7 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
 pub struct AtomicFileError {
     /// The file that was to be written.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The operating system's error.
     pub source: io::Error,
 }
 

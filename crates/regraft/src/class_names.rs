@@ -23,7 +23,7 @@ pub enum ClassNameError {
     Unknown {
         /// The name.
         name: String,
-        /// All classes where there are few, or else those with a similar name.
+        /// All classes if there are few, or else those with a similar name.
         close: Vec<String>,
         /// Whether `close` holds all classes.
         all: bool,
@@ -77,7 +77,7 @@ pub enum LabelledFolderError {
 
 /// Up to so many classes are listed in an error.
 const LISTED: usize = 12;
-/// So many similar names are listed where there are more classes than that.
+/// So many similar names are listed if there are more classes than that.
 const SIMILAR: usize = 5;
 /// Names that are less similar than this are not worth showing.
 const LEAST_SIMILARITY: f64 = 0.5;
@@ -101,7 +101,7 @@ impl ClassNames<'_> {
     /// only one that has it among its other names.
     ///
     /// # Errors
-    /// When there is no such class, or more than one.
+    /// If there is no such class, or more than one.
     pub fn find(&self, name: &str) -> Result<usize, ClassNameError> {
         if let Some(class) = self.names.iter().position(|known| known == name) {
             return Ok(class);
@@ -157,11 +157,11 @@ impl ClassNames<'_> {
     }
 }
 
-/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the
+/// Lists the images of a folder with a folder for each class, or of a table, labelled by the
 /// classes that the names mean. Classes may be absent, and two names may mean the same class.
 ///
 /// # Errors
-/// When the folder cannot be used, holds no picture, or a folder that means no class.
+/// If the folder cannot be used, holds no image, or a folder that means no class.
 pub fn labelled_folder(
     folder: &Path,
     classes: ClassNames<'_>,

@@ -113,7 +113,7 @@ pub enum ClassifierError {
     Bytes {
         /// Which image of the call, counted from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: DecodeReason,
     },
     /// The size of an image in memory is not that of its pixels.

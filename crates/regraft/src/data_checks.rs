@@ -62,7 +62,7 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
         && most as f64 >= least as f64 * IMBALANCED
     {
         notes.push(format!(
-            "the classes are imbalanced: {large} has {most} training pictures, {small} has {least}"
+            "the classes are imbalanced: {large} has {most} training images, {small} has {least}"
         ));
     }
     notes
@@ -107,6 +107,6 @@ mod tests {
             "{notes:?}"
         );
         assert!(notes[1].starts_with("1 file stands in two classes"), "{notes:?}");
-        assert!(notes[2].contains("a has 5 training pictures, b has 1"), "{notes:?}");
+        assert!(notes[2].contains("a has 5 training images, b has 1"), "{notes:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What kinds of errors there are, which decides a program's exit code.
+//! Kinds of errors, which decide a program's exit code.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Scores a network on labelled pictures.
+//! Scores a network on labelled images.
 
 use crate::metrics::{Evaluation, Evaluator, cross_entropy};
 use crate::predictions::Prediction;
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Pictures in an evaluation step: enough to keep all cores busy, few enough to need little memory.
+/// Images in an evaluation step: enough to keep all cores busy, few enough to need little memory.
 pub const EVALUATION_BATCH: usize = 32;
 
 /// An evaluation that could not be finished.
@@ -44,12 +44,12 @@ pub enum EvaluateError {
     NoImages,
 }
 
-/// A model's scores on labelled pictures.
+/// A model's scores on labelled images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The scores.
     pub evaluation: Evaluation,
-    /// What the model says of each picture, in the pictures' order.
+    /// The prediction for each image, in their order.
     pub predictions: Vec<Prediction>,
     /// Each image's cross-entropy in nats, in the same order; NaN if it is not finite.
     pub losses: Vec<f64>,
@@ -123,11 +123,11 @@ pub(crate) fn check_finite<'a>(
     }
 }
 
-/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures
+/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the images
 /// done and says whether to go on.
 ///
 /// # Errors
-/// When a picture cannot be read, there is none, or `progress` says to stop.
+/// If an image cannot be read, there is none, or `progress` says to stop.
 pub fn evaluate(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
@@ -153,7 +153,7 @@ pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 
 /// labels and places in `samples`.
 ///
 /// # Errors
-/// When a picture cannot be read, or `take` says to stop.
+/// If an image cannot be read, or `take` says to stop.
 pub fn for_each_batch(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,

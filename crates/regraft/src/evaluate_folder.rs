@@ -18,11 +18,11 @@ use std::sync::Arc;
 pub struct FolderEvaluation {
     /// The scores.
     pub scored: Scored,
-    /// Pictures left out because they could not be read.
+    /// Images left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// What is to be said about the folder, such as what was ignored.
+    /// Notes on the folder, such as the files that were ignored.
     pub notes: Vec<String>,
-    /// What it ran on, in words.
+    /// The device, in words.
     pub device: String,
 }
 
@@ -31,7 +31,7 @@ pub struct FolderEvaluation {
 /// All files are checked before the network runs.
 ///
 /// # Errors
-/// When the folder or a file cannot be used, or a class folder means no class of the model.
+/// If the folder or a file cannot be used, or a class folder means no class of the model.
 pub fn evaluate_folder(
     model: &Model,
     folder: &Path,

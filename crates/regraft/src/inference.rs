@@ -29,7 +29,7 @@ pub struct InferenceOptions {
     pub precision: PrecisionChoice,
     /// Threads that decode and transform images; 0 is one for each core.
     pub workers: usize,
-    /// What to do about an image that cannot be read.
+    /// The response to an image that cannot be read.
     pub on_bad_image: OnBadImage,
     /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
@@ -40,7 +40,7 @@ pub struct InferenceOptions {
     pub cache_images: CacheImages,
 }
 
-/// A model that could not be run over pictures.
+/// A model that could not be run over images.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each is the error of the part that it is named after.
 pub enum InferenceError {
@@ -101,7 +101,7 @@ impl Default for InferenceOptions {
 /// An engine that holds a model's tensors; device and threads are as for [`engines::open`].
 ///
 /// # Errors
-/// When the machine lacks what was asked for.
+/// If the machine lacks what was asked for.
 pub fn engine(
     model: &Model,
     device: &DeviceChoice,

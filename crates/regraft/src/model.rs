@@ -1,4 +1,4 @@
-//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file;
+//! A classifier: a network's tensors with its classes and how its images are prepared; its file;
 //! and where source models come from.
 
 use crate::class_names::ClassNames;
@@ -39,14 +39,14 @@ pub mod keys {
     pub const VERSION: &str = "regraft.version";
 }
 
-/// What is known of how well a model does.
+/// The accuracy of a model, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Metrics {
     /// The epoch that the weights are from, counted from 1.
     pub epoch: u32,
-    /// Share of validation pictures that it gets right.
+    /// Share of validation images that it gets right.
     pub val_accuracy: Option<f64>,
-    /// Share of test pictures that it gets right.
+    /// Share of test images that it gets right.
     pub test_accuracy: Option<f64>,
 }
 
@@ -62,11 +62,11 @@ pub struct Model {
     pub classes: Vec<String>,
     /// Other names of each class, by which its folder may be called; empty where no class has any.
     pub aliases: Vec<Vec<String>>,
-    /// How pictures are prepared.
+    /// How images are prepared.
     pub preprocessing: Preprocessing,
     /// Where it came from, in words.
     pub origin: String,
-    /// What its file says of it beyond that.
+    /// The other metadata of its file.
     pub metadata: BTreeMap<String, String>,
     /// Whether the head's weights belong to the classes (and are not merely initial values).
     pub has_head: bool,
@@ -80,7 +80,7 @@ pub enum ModelError {
     /// No architecture has the name.
     #[error("there is no model {name}; `regraft models` lists them: {}", architecture_names())]
     UnknownArchitecture {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
     },
     /// The architecture's weights are not inside the program.
@@ -135,7 +135,7 @@ pub enum ModelError {
         origin: String,
         /// Which entry.
         key: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// The file has no head that could classify.
@@ -152,7 +152,7 @@ pub enum ModelError {
     Preprocessing {
         /// The file.
         origin: String,
-        /// What is wrong.
+        /// The problem.
         source: PreprocessingError,
     },
 }
@@ -164,13 +164,13 @@ fn architecture_names() -> String {
 /// The architecture of that name.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
     architectures::find(name)
         .ok_or_else(|| ModelError::UnknownArchitecture { name: name.to_owned() })
 }
 
-/// How the source model of an architecture prepares its pictures.
+/// How the source model of an architecture prepares its images.
 #[must_use]
 pub fn source_preprocessing(architecture: &Architecture) -> Preprocessing {
     Preprocessing {
@@ -189,7 +189,7 @@ impl Model {
     /// The source model that `--model` and `--weights` name.
     ///
     /// # Errors
-    /// When the name is unknown, no weights are to be had for it, or the weight file is wrong.
+    /// If the name is unknown, no weights are to be had for it, or the weight file is wrong.
     pub fn source(
         model: Option<&str>,
         weights: Option<&Weights>,
@@ -212,7 +212,7 @@ impl Model {
     /// The model that is inside the program: EfficientNet-Lite0 with its ImageNet classes.
     ///
     /// # Errors
-    /// When the program was built without it.
+    /// If the program was built without it.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Result<Self, ModelError> {
         let named = architecture(DEFAULT_ARCHITECTURE)?;
@@ -338,7 +338,7 @@ impl Model {
         &self.graph.architecture
     }
 
-    /// What its classes are called.
+    /// The names of its classes.
     #[must_use]
     pub fn class_names(&self) -> ClassNames<'_> {
         ClassNames { names: &self.classes, aliases: &self.aliases }
@@ -348,7 +348,7 @@ impl Model {
     /// file had none).
     ///
     /// # Errors
-    /// When it has no head.
+    /// If it has no head.
     pub fn into_classifier(mut self) -> Result<Self, ModelError> {
         if !self.has_head {
             return Err(ModelError::NoHead { origin: self.origin });
@@ -363,7 +363,7 @@ impl Model {
     /// Writes the model file: safetensors in f32 under PyTorch's names, the rest in its metadata.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.save_with(&self.state, path)
     }
@@ -381,7 +381,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a file of this model says of it, by [`keys`].
+    /// The metadata of this model's file, by [`keys`].
     #[must_use]
     pub fn file_metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.metadata.clone();

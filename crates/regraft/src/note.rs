@@ -1,4 +1,4 @@
-//! What a run or a command tells its user besides its results.
+//! Notes to the user of a run or a command.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -7,13 +7,13 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Note {
-    /// What it is about.
+    /// Its subject.
     pub kind: NoteKind,
     /// The sentence.
     pub text: String,
 }
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoteKind {
@@ -23,7 +23,7 @@ pub enum NoteKind {
     Source,
     /// How the head was fitted, or what its rows start from.
     Head,
-    /// What the run will train, and for how long.
+    /// The depth and the length of the training.
     Plan,
     /// The learning rate that was measured.
     LearningRate,

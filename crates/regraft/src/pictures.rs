@@ -1,4 +1,4 @@
-//! The pictures of a run: the catalogue of the folder, every file checked once, and what is left
+//! The images of a run: the catalogue of the folder, every file checked once, and what is left
 //! out.
 
 use crate::config::{OnBadImage, TrainConfig};
@@ -13,18 +13,18 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The pictures of a run, all of which could be read.
+/// The images of a run, all of which could be read.
 #[derive(Debug)]
 pub struct Pictures {
     /// Class names in the order of the labels.
     pub classes: Vec<String>,
-    /// Pictures to learn from.
+    /// Images to learn from.
     pub train: Arc<[Sample]>,
-    /// Pictures that pick the best epoch.
+    /// Images that pick the best epoch.
     pub validation: Arc<[Sample]>,
-    /// Pictures that are scored once, at the end.
+    /// Images that are scored once, at the end.
     pub test: Arc<[Sample]>,
-    /// Pictures left out because they could not be read.
+    /// Images left out because they could not be read.
     pub skipped: Vec<DecodeError>,
     /// What is to be said about the folder, such as how it was split and what was ignored.
     pub notes: Vec<String>,
@@ -42,7 +42,7 @@ impl Pictures {
     }
 }
 
-/// Pictures that cannot be used.
+/// Images that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PicturesError {
     /// The folder is not laid out as it should be.
@@ -51,7 +51,7 @@ pub enum PicturesError {
     /// Some files cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableFiles),
-    /// Leaving out what cannot be read leaves a class without pictures.
+    /// Leaving out what cannot be read leaves a class without images.
     #[error("class {class} has no readable image to train on: {reason}")]
     NothingLeft {
         /// The class.
@@ -102,19 +102,20 @@ pub fn list(
     })
 }
 
-/// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any
+/// Lists the images and decodes every file once, as `loading` will. `progress` is called from any
 /// thread.
 ///
 /// # Errors
-/// When the folder is not laid out as it should be, or a file cannot be read and the configuration
+/// If the folder is not laid out as it should be, or a file cannot be read and the configuration
 /// says to stop.
 pub fn prepare(
     config: &TrainConfig,
     loading: &LoaderOptions,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Pictures, PicturesError> {
-    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
+    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes, held_out } =
         list(config, progress)?;
+    notes.extend(held_out);
     notes.extend(ignored_note(&ignored));
     let total = train.len() + validation.len() + test.len();
     let mut verified = Verified::default();
@@ -163,11 +164,11 @@ pub fn prepare(
     })
 }
 
-/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are
+/// Decodes every file once, as `loading` will, and returns what was found. Images that fit are
 /// kept in its cache. `progress` is called with the files done and their number, from any thread.
 ///
 /// # Errors
-/// When a file cannot be read and `on_bad_image` says to stop.
+/// If a file cannot be read and `on_bad_image` says to stop.
 pub fn check(
     paths: &[&Path],
     loading: &LoaderOptions,
@@ -199,7 +200,7 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
     skipped.iter().map(|error| format!("left out: {error}"))
 }
 
-/// One note that names the pictures that are used though they are cut off or damaged.
+/// One note that names the images that are used though they are cut off or damaged.
 #[must_use]
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
     let names = truncated.iter().map(|path| shown(path).to_string());
@@ -207,7 +208,7 @@ pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
         .map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
 }
 
-/// One note on pictures that are not decoded whole.
+/// One note on images that are not decoded whole.
 #[must_use]
 pub fn reduced_note(reduced: usize) -> Option<String> {
     (reduced > 0).then(|| {
@@ -228,7 +229,7 @@ pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
     some_of(names).map(|names| format!("ignored: {names}"))
 }
 
-/// The first names of a list, and how many more there are; `None` where there is none.
+/// The first names of a list, and how many more there are; `None` if there is none.
 fn some_of(names: impl ExactSizeIterator<Item = String>) -> Option<String> {
     let rest = names.len().saturating_sub(LISTED);
     let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };

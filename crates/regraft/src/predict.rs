@@ -1,4 +1,4 @@
-//! The most probable classes of single pictures.
+//! The most probable classes of single images.
 
 use crate::evaluate::{EvaluateError, check_finite, for_each_batch};
 use crate::inference::{self, InferenceError, InferenceOptions};
@@ -24,7 +24,7 @@ pub struct Guess {
     pub probability: f32,
 }
 
-/// What the network says of one picture.
+/// What the network says of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// The file. In JSON, what is not Unicode in its name is replaced.
@@ -55,7 +55,7 @@ pub struct Predictions {
 /// The `top` most probable classes of each file. All files are checked before the network runs.
 ///
 /// # Errors
-/// When a file cannot be read and the options say to stop.
+/// If a file cannot be read and the options say to stop.
 pub fn predict_files(
     model: &Model,
     paths: &[PathBuf],
@@ -83,7 +83,7 @@ pub fn predict_files(
 /// The `top` most probable classes of each file, in the files' order.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// If a file cannot be read.
 pub fn predict(
     engine: &mut dyn Engine,
     paths: &[PathBuf],

@@ -4,7 +4,7 @@
 use crate::logistic_regression::OutOfFold;
 use serde::{Deserialize, Serialize};
 
-/// A picture that is likely of another class.
+/// An image that is likely of another class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct SuspectLabel {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// What `regraft predict` and `regraft evaluate` need of a classifier.
 pub trait Answering {
-    /// Where it is from, in words.
+    /// If it is from, in words.
     fn origin(&self) -> String;
     fn architecture(&self) -> &str;
     /// Side of the network's input in pixels.

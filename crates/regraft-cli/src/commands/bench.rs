@@ -30,7 +30,7 @@ fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
             cached => format!(", {cached} of them in memory before"),
         };
         output::line(format!(
-            "epoch {}: {} pictures at {:.1} a second{cached}; first batch after {:.2} s",
+            "epoch {}: {} images at {:.1} a second{cached}; first batch after {:.2} s",
             epoch.epoch, epoch.images, epoch.images_per_second, epoch.first_batch_seconds
         ))
     })

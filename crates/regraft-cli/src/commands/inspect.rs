@@ -59,7 +59,7 @@ pub fn run(arguments: &InspectArguments) -> Result<(), Failure> {
     }
     let description = &report.description;
     output::line(format!(
-        "{}: {} parameters, {} multiply-adds for a picture of {size} x {size}",
+        "{}: {} parameters, {} multiply-adds for an image of {size} x {size}",
         description.architecture,
         thousands(description.parameters as u64),
         millions(description.multiply_adds),
@@ -217,7 +217,7 @@ fn about(report: &Report) -> Vec<String> {
             head.name, head.features, head.classes
         )
     } else {
-        "head           none: the file is a trunk alone".to_owned()
+        "head           none: the file is a backbone alone".to_owned()
     }];
     if let Some(classes) = &report.classes {
         lines.push(format!(

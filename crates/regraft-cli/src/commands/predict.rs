@@ -26,7 +26,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     if let (Some(saved), true) = (saved, pictures.is_empty()) {
         let saved = saved.display();
         return Err(Failure::input(anyhow::anyhow!(
-            "no picture is named: `regraft predict {saved} PICTURES...` uses the model {saved}, \
+            "no image is named: `regraft predict {saved} IMAGES...` uses the model {saved}, \
              and `regraft predict --model NAME \
              {saved}` says what is on {saved}"
         )));

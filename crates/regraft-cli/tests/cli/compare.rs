@@ -146,7 +146,7 @@ fn arms_can_be_printed_changed_and_are_checked() {
     );
     workspace.write("wrong.toml", printed.replace("epochs = 10", "epoch = 10"));
     let error = workspace.regraft("compare photos --arms wrong.toml").failed(2);
-    assert_says(&error, &["wrong.toml, arm \"frozen trunk\"", "epoch"]);
+    assert_says(&error, &["wrong.toml, arm \"frozen backbone\"", "epoch"]);
     let error = workspace.regraft("compare photos --target-accuracy 90").failed(2);
     assert_says(&error, &["--target-accuracy 90 is not possible"]);
 }

@@ -39,7 +39,7 @@ fn a_step_that_is_not_finite_is_not_applied_and_the_last_good_model_stays() {
             "the training diverged in epoch 1, step 2: the loss of photos/train/",
             "The step was not applied. No epoch was finished, so no model was saved. Lower --lr \
              (it is 5.316912e36)",
-            "The pictures of the step:\n  photos/train/",
+            "The images of the step:\n  photos/train/",
         ],
     );
     assert_eq!(

@@ -268,7 +268,7 @@ fn ctrl_c_and_sigterm_finish_the_step_and_print_the_command_that_goes_on() {
 #[test]
 fn a_second_signal_stops_at_once() {
     let workspace = Workspace::with_photos();
-    // A step of a network of which all learns, on pictures of full size, takes long enough to be
+    // A step of a network of which all learns, on images of full size, takes long enough to be
     // met.
     let slow = "--model resnet50 --weights none --image-size 224 --epochs 50 --lr 1e-3 --threads \
         1 --freeze through=layer3";

@@ -87,7 +87,7 @@ fn a_fitted_head_needs_no_epochs_and_is_the_start_of_further_training() {
     // config.toml repeats it.
     workspace.regraft("train --config further/config.toml --output repeated").succeeded();
     assert!(state(&workspace, "repeated") == state(&workspace, "further"));
-    // With epochs to choose from, pictures are held out for that.
+    // With epochs to choose from, images are held out for that.
     assert_eq!(workspace.json("again/summary.json")["val_images"], 0);
     workspace.regraft("train --config again/config.toml --epochs 1 --output on").succeeded();
     assert_eq!(workspace.json("on/summary.json")["val_images"], 2);
@@ -265,7 +265,7 @@ fn stages_learn_one_after_the_other_from_the_head_down() {
     let workspace = Workspace::with_photos();
     let source = Model::embedded().expect("it is built in").state;
     let flags = "--image-size 32 --lr 1e-3 --warmup 0 --schedule constant --freeze gradual=1";
-    // Without validation pictures each epoch is kept.
+    // Without validation images each epoch is kept.
     std::fs::remove_dir_all(workspace.path("photos/val")).expect("removed");
     for (epochs, learning) in [(1, 0), (2, 1), (3, 2)] {
         let run = format!("run{epochs}");

@@ -189,7 +189,7 @@ fn a_file_of_gigabytes_is_not_read_whole() {
         let file = std::fs::File::create(workspace.path(name)).expect("a file");
         file.set_len(8 << 30).expect("a sparse file");
     }
-    // One that begins as a picture does is too long for any that --max-pixels allows.
+    // One that begins as an image does is too long for any that --max-pixels allows.
     let start = workspace.read("photos/test/blue/0.jpg");
     let mut file =
         std::fs::OpenOptions::new().write(true).open(workspace.path("photo.jpg")).expect("a file");

@@ -6,7 +6,7 @@ use crate::workspace::{SMALL, Workspace};
 use regraft::model::Model;
 use regraft::nn::engine::State;
 
-/// One step an epoch over all ten pictures, each like the others, and the last epoch is kept.
+/// One step an epoch over all ten images, each like the others, and the last epoch is kept.
 const STEPS: &str = "--recipe d2l --loss mean --image-size 32 --freeze backbone --weight-decay 0 \
     --head-dropout 0 --schedule constant";
 
@@ -180,7 +180,7 @@ fn rare_classes_weigh_more_or_come_as_often() {
     let start = trained(&workspace, &flags.replace("1e-2", "1e-30"), "start");
     let moved = |flags: &str, run: &str| {
         let state = trained(&workspace, flags, run);
-        // What the rare class's bias gains is what its pictures pull beyond what the others push.
+        // What the rare class's bias gains is what its images pull beyond what the others push.
         f64::from(state["classifier.bias"][1] - start["classifier.bias"][1])
     };
     let none = moved(&flags, "none");
@@ -188,6 +188,6 @@ fn rare_classes_weigh_more_or_come_as_often() {
     let sampling = moved(&format!("{flags} --balance sampling"), "sampling");
     assert!(weights > none + 1e-3 && sampling > none + 1e-3, "{none} {weights} {sampling}");
     // Weights of 12 / (2 x 10) and 12 / (2 x 2) are what sampling six of each comes to, but for
-    // which pictures of the many come.
+    // which images of the many come.
     assert!((weights - sampling).abs() < 0.5 * (weights - none), "{none} {weights} {sampling}");
 }

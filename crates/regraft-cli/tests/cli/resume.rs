@@ -230,11 +230,11 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
     assert_says(
         &error,
         &[
-            "train/blue/1.png is gone (train picture of blue)",
-            "test/blue/0.jpg is gone (test picture of blue)",
+            "train/blue/1.png is gone (train image of blue)",
+            "test/blue/0.jpg is gone (test image of blue)",
             "val/blue/0.jpg has another content",
-            "train/striped/new.png is new (train picture of striped)",
-            "train/blue/0b.jpg is new (train picture of blue)",
+            "train/striped/new.png is new (train image of striped)",
+            "train/blue/0b.jpg is new (train image of blue)",
             "put it back as it was, or start another run",
         ],
     );
@@ -247,11 +247,11 @@ fn threads_workers_and_a_moved_folder_are_no_other_run() {
     workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
     workspace.regraft(&format!("train photos {WHOLE} --output run")).succeeded();
     rewind(&workspace, "run", 1);
-    std::fs::rename(workspace.path("photos"), workspace.path("pictures")).expect("moved");
+    std::fs::rename(workspace.path("photos"), workspace.path("images")).expect("moved");
     std::fs::rename(workspace.path("run"), workspace.path("moved")).expect("moved");
     workspace
         .regraft(
-            "train pictures --resume moved --threads 3 --workers 2 --checkpoint-every \
+            "train images --resume moved --threads 3 --workers 2 --checkpoint-every \
         1h --on-nan retry",
         )
         .succeeded();

@@ -161,14 +161,14 @@ fn a_training_that_diverges_says_so_and_fails() {
         &["the training diverged in epoch 1, step 2: the ", "use a lower --lr (it was 1e30)"],
     );
     let pictures = error.lines().filter(|line| line.starts_with("  photos/train/")).count();
-    assert_eq!(pictures, 4, "the pictures of the step: {error}");
+    assert_eq!(pictures, 4, "the images of the step: {error}");
     assert!(!workspace.path("runs/photos/model.safetensors").exists(), "no epoch was finished");
 }
 
 #[test]
 fn a_last_batch_of_one_picture_is_a_batch() {
     let workspace = Workspace::with_photos();
-    // Ten pictures: three batches of three and one of one. At 32 pixels the last stage's maps are
+    // Ten images: three batches of three and one of one. At 32 pixels the last stage's maps are
     // one pixel, so that its batch norms see a single value for each channel, which PyTorch
     // refuses.
     let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 \

@@ -48,7 +48,7 @@ fn an_architecture_is_described_by_layer_and_stage() {
     assert_says(
         &text,
         &[
-            "resnet18: 11,689,512 parameters, 1814.1 M multiply-adds for a picture of 224 x 224",
+            "resnet18: 11,689,512 parameters, 1814.1 M multiply-adds for an image of 224 x 224",
             "layer2.0.conv1         convolution           28 x 28 x 128       3       2       \
              1      73,984     57,802,752\n",
             "layer1.0.conv2         convolution            56 x 56 x 64       3       1       \

@@ -142,8 +142,8 @@ fn batch_norm_keeps_the_sources_statistics_unless_told_otherwise() {
         !workspace.text("run/config.toml").contains("batch_norm_momentum"),
         "the architecture's"
     );
-    // Without a source model there are no statistics to keep, which must come near the pictures' in
-    // a few steps, and no trunk to freeze.
+    // Without a source model there are no statistics to keep, which must come near the images' in
+    // a few steps, and no backbone to freeze.
     workspace
         .regraft("train photos --weights none --image-size 32 --epochs 1 --output scratch")
         .succeeded();

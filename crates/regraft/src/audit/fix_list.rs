@@ -47,16 +47,13 @@ pub fn fix_list(audit: &Audit) -> FixList {
             .iter()
             .filter(|path| !is_leak(&conflict.paths) || !evaluated.contains(path.as_str()))
         {
-            add(
-                path,
-                format!("label conflict: the same picture is {}", conflict.labels.join(", ")),
-            );
+            add(path, format!("label conflict: the same image is {}", conflict.labels.join(", ")));
         }
     }
     for group in &audit.duplicates {
         if is_leak(&group.paths) {
             for path in group.paths.iter().filter(|path| !evaluated.contains(path.as_str())) {
-                add(path, format!("leakage: {} copy of a picture that is scored on", group.kind));
+                add(path, format!("leakage: {} copy of an image that is scored on", group.kind));
             }
         } else {
             let original = &group.paths[0];

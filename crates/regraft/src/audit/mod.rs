@@ -1,19 +1,18 @@
-//! What is wrong with a folder of pictures, before a network learns from it.
+//! Finds problems in a folder of images before a network learns from it.
 //!
-//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture,
+//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same image,
 //! which are odd. With the embedded model's features two more questions are asked: whose label do
 //! the others contradict (`labels`), and what lies far from everything (`outliers`).
 
+mod document;
 mod fix_list;
 mod model_checks;
 mod outliers;
-mod page;
-mod table;
+mod thumbnails;
 
 pub use crate::suspect_labels::SuspectLabel;
+pub use document::{audit_document, audit_page};
 pub use fix_list::{FixList, fix_list};
-pub use page::page;
-pub use table::table;
 
 use crate::config::cores_or;
 use crate::engines::DeviceChoice;
@@ -27,22 +26,22 @@ use regraft_data::decode::DecodeOptions;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What is audited, and how.
+/// The data to audit, and how to audit it.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
     /// The data folder, table or archive, laid out as for training.
     pub data: PathBuf,
-    /// A table of pictures to pass over.
+    /// A table of images to pass over.
     pub exclude: Option<PathBuf>,
     /// Whether the embedded model is asked too.
     pub with_model: bool,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
     /// Threads that compute; 0 is one for each core.
     pub threads: usize,
-    /// What computes features.
+    /// The device that computes features.
     pub device: DeviceChoice,
-    /// Threads that read and compare pictures; 0 is one for each core.
+    /// Threads that read and compare images; 0 is one for each core.
     pub workers: usize,
     /// Seed of the division into parts that are held out in turn.
     pub seed: u64,
@@ -72,37 +71,37 @@ impl Classified for AuditError {
     }
 }
 
-/// What was found. Described in docs/json.md; paths are as the catalogue has them.
+/// The findings. Described in docs/json.md; paths are those of the catalogue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
-    /// Files that are no readable picture.
+    /// Files that are no readable image.
     pub unreadable: Vec<Unreadable>,
-    /// Files that show the same picture.
+    /// Files that show the same image.
     pub duplicates: Vec<Duplicates>,
-    /// Pictures of a later part that stand in an earlier one too.
+    /// Images of a later part that stand in an earlier one too.
     pub leakage: Vec<Leak>,
     /// Duplicates of different classes.
     pub label_conflicts: Vec<LabelConflict>,
-    /// Pictures that are likely of another class, the likeliest first; `null` where no model was
+    /// Images that are likely of another class, the likeliest first; `null` where no model was
     /// asked.
     pub suspect_labels: Option<Vec<SuspectLabel>>,
-    /// Pictures of each class and part.
+    /// Images of each class and part.
     pub counts: Vec<ClassCount>,
-    /// Training pictures of the largest class for each of the smallest.
+    /// Training images of the largest class for each of the smallest.
     pub imbalance: Option<f64>,
-    /// Readable pictures with something odd about them.
+    /// Readable images with something odd about them.
     pub oddities: Vec<OddPicture>,
-    /// Pictures far from all others, the farthest first; `null` where no model was asked.
+    /// Images far from all others, the farthest first; `null` where no model was asked.
     pub outliers: Option<Vec<Outlier>>,
     /// Files in all.
     pub images: usize,
-    /// What is to be said besides.
+    /// Other notes.
     pub notes: Vec<String>,
     /// Version of the program.
     pub regraft_version: &'static str,
 }
 
-/// A file that is no readable picture.
+/// A file that is no readable image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)] // Said in docs/json.md.
 pub struct Unreadable {
@@ -110,7 +109,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// Files that show the same picture.
+/// Files that show the same image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Duplicates {
@@ -118,7 +117,7 @@ pub struct Duplicates {
     pub kind: &'static str,
 }
 
-/// A picture that is learned from and scored on.
+/// An image that is learned from and scored on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Leak {
@@ -127,7 +126,7 @@ pub struct Leak {
     pub kind: &'static str,
 }
 
-/// The same picture under different classes.
+/// The same image under different classes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct LabelConflict {
@@ -136,7 +135,7 @@ pub struct LabelConflict {
     pub kind: &'static str,
 }
 
-/// Pictures of a class.
+/// Images of a class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct ClassCount {
@@ -146,7 +145,7 @@ pub struct ClassCount {
     pub test: usize,
 }
 
-/// A readable picture with something odd about it.
+/// A readable image with something odd about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct OddPicture {
@@ -155,7 +154,7 @@ pub struct OddPicture {
     pub detail: String,
 }
 
-/// A picture far from all others.
+/// An image far from all others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Outlier {
@@ -191,7 +190,7 @@ impl Files {
 /// Audits a data folder. `report` is called from any thread.
 ///
 /// # Errors
-/// When the folder cannot be used, or the model cannot be asked.
+/// If the folder cannot be used, or the model cannot be asked.
 pub fn audit(
     options: &AuditOptions,
     report: &(dyn Fn(Progress) + Sync),
@@ -205,11 +204,8 @@ pub fn audit(
         report(Progress::so_far(Stage::Listing, done));
     })?;
     let starts = [found.train.len(), found.train.len() + found.validation.len()];
-    let notes = found
-        .notes
-        .into_iter()
-        .filter(|note| !note.starts_with("All "))
-        .chain(ignored_note(&found.ignored));
+    // How a run would hold out images is not of interest here.
+    let notes = found.notes.into_iter().chain(ignored_note(&found.ignored));
     let samples = [found.train, found.validation, found.test].concat();
     let notes = notes.chain(unnameable_note(&samples)).collect();
     let files = Files { samples, classes: found.classes, starts };

@@ -1,4 +1,4 @@
-//! What the embedded model's features say of pictures and labels.
+//! Checks of images and labels by the embedded model's features.
 
 use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, outliers};
 use crate::config::{PrecisionChoice, cores_or};
@@ -15,7 +15,7 @@ use regraft_data::loader::LoaderOptions;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The suspect labels and the outliers among the pictures that can be read.
+/// The suspect labels and the outliers among the images that can be read.
 pub(super) fn ask(
     files: &Files,
     facts: &[Facts],

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 /// The arms that are compared where no file names others.
 pub const DEFAULT_ARMS: &str = include_str!("default_arms.toml");
 
-/// Options that are the comparison's, not an arm's: without the same pictures and seeds there is
+/// Options that are the comparison's, not an arm's: without the same images and seeds there is
 /// nothing to compare.
 const GIVEN: [&str; 2] = ["data", "seed"];
 
@@ -31,7 +31,7 @@ pub enum ArmsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// It is not TOML.
@@ -39,7 +39,7 @@ pub enum ArmsError {
     Parse {
         /// The file.
         origin: String,
-        /// What is wrong.
+        /// The problem.
         source: Box<toml::de::Error>,
     },
     /// It says something else than arms.
@@ -47,7 +47,7 @@ pub enum ArmsError {
     Form {
         /// The file.
         origin: String,
-        /// What is wrong, and what should be there.
+        /// The problem, and the form that is expected.
         problem: String,
     },
     /// An arm's options are not possible.
@@ -57,12 +57,12 @@ pub enum ArmsError {
         origin: String,
         /// The arm.
         arm: String,
-        /// What is wrong.
+        /// The problem.
         source: ConfigError,
     },
 }
 
-/// What a comparison gives to every arm.
+/// The options that a comparison gives to every arm.
 #[derive(Clone, Debug, Default)]
 pub struct Common {
     /// Options that win over the file's, by their names in `config.toml`.
@@ -126,7 +126,7 @@ pub fn parse(
             Some(Value::String(name)) if !name.trim().is_empty() => name,
             _ => {
                 return Err(form(format!(
-                    "arm {} has no name: give it one, such as name = \"frozen trunk\"",
+                    "arm {} has no name: give it one, such as name = \"frozen backbone\"",
                     place + 1
                 )));
             }
@@ -206,7 +206,7 @@ mod tests {
             (&scratch.weights, scratch.lr, scratch.head_lr_mult),
             (&Some(Weights::None), Some(5e-4), Some(1.0))
         );
-        let frozen = find("frozen trunk");
+        let frozen = find("frozen backbone");
         assert_eq!(
             (
                 &frozen.freeze,
@@ -215,7 +215,7 @@ mod tests {
             ),
             (&Some(Freeze::Backbone), 10, 5e-5)
         );
-        assert_eq!(find("new head, frozen trunk").head, Some(HeadStart::New));
+        assert_eq!(find("new head, frozen backbone").head, Some(HeadStart::New));
         let default = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
         assert_eq!(*find("fitted head"), TrainConfig { freeze: Some(Freeze::Backbone), ..default });
     }
@@ -249,7 +249,10 @@ mod tests {
             error("[[arm]]\nname = \"a\"\nepoch = 3")
         );
         assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").contains("epoch"));
-        assert!(error("[[arm]]\nname = \"a\"\nlr = -1.0").contains("--lr -1 is not possible"));
+        assert!(
+            error("[[arm]]\nname = \"a\"\nlr = -1.0")
+                .contains("lr is -1; it has to be a number above 0")
+        );
         assert!(error("[[arm]]\nepochs = 3").contains("arm 1 has no name"));
         assert!(
             error("[[arm]]\nname = \"a b\"\n[[arm]]\nname = \"A-B\"")

@@ -1,8 +1,8 @@
 //! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same
-//! pictures.
+//! images.
 //!
 //! Two runs with the same seed draw the same split, the same order of batches and the same crops
-//! and flips, because every random draw is a function of the seed, the epoch and the picture alone;
+//! and flips, because every random draw is a function of the seed, the epoch and the image alone;
 //! so arms differ in nothing but their options.
 
 pub mod arms;
@@ -41,10 +41,10 @@ pub const PAGE: &str = "compare.html";
 /// The folder of the runs, in a folder for each arm.
 pub const ARMS: &str = "arms";
 
-/// What is compared.
+/// The arms and seeds to compare.
 #[derive(Clone, Debug)]
 pub struct CompareConfig {
-    /// The folder of pictures.
+    /// The folder of images.
     pub data: PathBuf,
     /// The arms.
     pub arms: Vec<Arm>,
@@ -57,7 +57,7 @@ pub struct CompareConfig {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What happens in a comparison, for whoever shows it.
+/// The events of a comparison.
 #[derive(Debug)]
 pub enum CompareEvent<'a> {
     /// A run begins.
@@ -77,7 +77,7 @@ pub enum CompareEvent<'a> {
         arm: &'a str,
         /// The seed.
         seed: u64,
-        /// What it left.
+        /// Its results.
         run: &'a FinishedRun,
         /// Whether it was there already.
         earlier: bool,
@@ -144,7 +144,7 @@ pub enum CompareError {
     /// A finished run's file cannot be read.
     #[error(transparent)]
     Predictions(#[from] PredictionsError),
-    /// The picture cannot be drawn.
+    /// The image cannot be drawn.
     #[error(transparent)]
     Picture(#[from] CurvesError),
     /// The outcome has no form in JSON.
@@ -163,7 +163,7 @@ impl Classified for CompareError {
 /// The outcome so far is written after each run.
 ///
 /// # Errors
-/// When a file cannot be read or written, an arm was changed, or no run finished. A run that fails
+/// If a file cannot be read or written, an arm was changed, or no run finished. A run that fails
 /// is part of the outcome.
 pub fn compare(
     config: &CompareConfig,
@@ -215,7 +215,7 @@ fn places(arm: &Arm, seed: u64, folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn with_seed(arm: &Arm, seed: u64) -> TrainConfig {
-    // The arms' curves are of the pictures that they are compared on. For show only: they choose
+    // The arms' curves are of the images that they are compared on. For show only: they choose
     // nothing.
     TrainConfig { seed, test_each_epoch: true, ..arm.config.clone() }
 }
@@ -303,7 +303,7 @@ fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
     })
 }
 
-/// Puts the runs so far together and writes them as JSON, picture and page.
+/// Puts the runs so far together and writes them as JSON, image and page.
 fn write_outcome(
     config: &CompareConfig,
     folder: &Path,

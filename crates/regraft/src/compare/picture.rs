@@ -13,7 +13,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Size of the picture in CSS pixels.
+/// Size of the image in CSS pixels.
 const WIDTH: u32 = 1200;
 const HEAD: i32 = 48;
 const CURVES: i32 = 380;

@@ -120,7 +120,7 @@ mod tests {
         );
         assert!(
             Freeze::try_from("gradual=0".to_owned()).is_err()
-                && Freeze::try_from("trunk=1".to_owned()).is_err()
+                && Freeze::try_from("backbone=1".to_owned()).is_err()
         );
     }
 

@@ -1,4 +1,4 @@
-//! What an option is if it is not given.
+//! The values of options that are not given.
 
 use super::{Freeze, HeadStart, OptimizerName, TrainConfig, Weights};
 

@@ -24,7 +24,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// What changes with the option.
+    /// The effect of the option.
     #[must_use]
     pub fn effect(&self) -> Effect {
         match self.name.as_str() {

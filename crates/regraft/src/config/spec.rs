@@ -11,13 +11,13 @@ pub enum Heading {
     Source,
     /// Which images it learns from, and how they become the network's input.
     Images,
-    /// What it keeps of the source model.
+    /// The parts of the source model that are kept.
     Transfer,
     /// How steps are made.
     Training,
-    /// What keeps it from learning the training images by heart.
+    /// Options against overfitting.
     Regularisation,
-    /// What it runs on.
+    /// The hardware that it runs on.
     Machine,
 }
 
@@ -46,7 +46,7 @@ impl Heading {
     }
 }
 
-/// What has to happen in a run for an option to mean anything.
+/// The part of a run without which an option means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Needs {
     Nothing,
@@ -56,7 +56,7 @@ pub(super) enum Needs {
     Views,
 }
 
-/// What changes with an option.
+/// The effect of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The result: a run with another value is another run.
@@ -148,7 +148,7 @@ impl About {
         Self { value, ..self }
     }
 
-    /// What it is if it is not given, in words.
+    /// Its default, in words.
     pub const fn default_is(self, text: &'static str) -> Self {
         Self { default_text: Some(text), ..self }
     }
@@ -223,7 +223,7 @@ impl OptionSpec {
         self.about.has_flag.then(|| if negated { format!("no-{name}") } else { name })
     }
 
-    /// What its flag does, without its default.
+    /// The help of its flag, without the default.
     #[must_use]
     pub fn help(&self) -> String {
         if self.about.negated_help.is_empty() {
@@ -233,7 +233,7 @@ impl OptionSpec {
         }
     }
 
-    /// What it is, without its default.
+    /// Its description, without the default.
     #[must_use]
     pub fn description(&self) -> String {
         let text: String = self.doc.concat();
@@ -274,7 +274,7 @@ impl OptionSpec {
         self.about.is_common
     }
 
-    /// What changes with it.
+    /// Its effect.
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.about.effect
@@ -284,7 +284,7 @@ impl OptionSpec {
     /// default by any text.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// Says what is wrong with the text.
     pub fn set(&self, config: &mut TrainConfig, text: &OsStr) -> Result<(), String> {
         if self.is_switch {
             let is_on = self.about.negated_help.is_empty().to_string();
@@ -296,7 +296,7 @@ impl OptionSpec {
     /// Whether its flag takes this text.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// Says what is wrong with the text.
     pub fn test(&self, text: &OsStr) -> Result<(), String> {
         let mut config = TrainConfig::missing();
         self.set(&mut config, text)?;
@@ -304,7 +304,7 @@ impl OptionSpec {
         allowed.map_or(Ok(()), |allowed| Err(format!("it has to be {allowed}")))
     }
 
-    /// What its value has to be, if it is not.
+    /// The allowed values, if its value is not one of them.
     pub(super) fn broken_range(&self, config: &TrainConfig) -> Option<String> {
         let number = (self.number)(config)?;
         let About { range, example, .. } = self.about;

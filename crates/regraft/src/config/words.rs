@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recipe {
-    /// What did best on a held-out part of training pictures; see `docs/recipes.md`.
+    /// The options that did best on held-out images; see `docs/recipes.md`.
     Default,
     /// The textbook's recipe to the letter (d2l.ai, "Fine-Tuning").
     D2l,
@@ -169,7 +169,7 @@ pub enum Schedule {
     Cosine,
 }
 
-/// What batch norms of layers that learn normalise with in training.
+/// The statistics that batch norms of trained layers normalise with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormMode {
@@ -257,7 +257,7 @@ impl Resize {
     }
 }
 
-/// What to do about an image that cannot be read.
+/// The response to an image that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadImage {
@@ -267,7 +267,7 @@ pub enum OnBadImage {
     Skip,
 }
 
-/// What to do if a loss or the gradient is not finite.
+/// The response to a loss or gradient that is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNan {

@@ -21,11 +21,11 @@ use std::time::Duration;
 pub struct KnownData {
     /// Its name.
     pub name: &'static str,
-    /// Where it is.
+    /// If it is.
     pub url: &'static str,
     /// The hash of the archive.
     pub checksum: Checksum,
-    /// What it is, in a line.
+    /// A description in one line.
     pub about: &'static str,
 }
 
@@ -38,10 +38,10 @@ pub const KNOWN: [KnownData; 1] = [KnownData {
         0xfb, 0xa4, 0x80, 0xff, 0xa8, 0xaa, 0x7e, 0x0f, 0xeb, 0xbb, 0x51, 0x1d, 0x18, 0x14, 0x09,
         0xf8, 0x99, 0xb9, 0xba, 0xa5,
     ]),
-    about: "hot dog or not: 1,000 + 1,000 pictures to train on, 400 + 400 to test (d2l.ai)",
+    about: "hot dog or not: 1,000 + 1,000 images to train on, 400 + 400 to test (d2l.ai)",
 }];
 
-/// What is fetched, and how.
+/// The data to fetch, and how to fetch it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchOptions {
     /// The address: `http` or `https`.
@@ -68,7 +68,7 @@ impl FetchOptions {
     }
 }
 
-/// What was fetched.
+/// The data that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fetched {
     /// The folder or file that was made.
@@ -81,7 +81,7 @@ pub struct Fetched {
     pub resumed_bytes: u64,
     /// Files that came out of the archive; 1 if it is not one.
     pub files: usize,
-    /// What to tell the user, a sentence each.
+    /// Notes to the user, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -111,7 +111,7 @@ pub enum FetchError {
     Address {
         /// The address.
         url: String,
-        /// What is wrong with it.
+        /// The problem with it.
         message: String,
     },
     /// The server refused.
@@ -129,7 +129,7 @@ pub enum FetchError {
     Broken {
         /// The address.
         url: String,
-        /// What went wrong last.
+        /// The last problem.
         message: String,
         /// How often.
         attempts: u32,
@@ -141,7 +141,7 @@ pub enum FetchError {
     TooLarge {
         /// The address.
         url: String,
-        /// What is allowed.
+        /// The limit in bytes.
         max_bytes: u64,
     },
     /// Another file than was meant.
@@ -156,7 +156,7 @@ pub enum FetchError {
         kind: &'static str,
         /// The file's hash.
         found: String,
-        /// What it should have been.
+        /// The hash that was expected.
         wanted: String,
     },
     /// A file could not be written or read.
@@ -164,7 +164,7 @@ pub enum FetchError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The archive cannot be unpacked.
@@ -189,7 +189,7 @@ impl Classified for FetchError {
 /// call left unfinished is resumed. `progress` is called now and then.
 ///
 /// # Errors
-/// When the place is taken, the server or the network fails, or the file is not the one that was
+/// If the place is taken, the server or the network fails, or the file is not the one that was
 /// meant.
 pub fn fetch(
     options: &FetchOptions,

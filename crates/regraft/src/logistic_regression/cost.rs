@@ -9,7 +9,7 @@ use std::time::Instant;
 /// Evaluations of the objective that the choice of a strength and the solution take: 180 to 230
 /// were seen along the principal axes, up to 660 in other coordinates.
 const EVALUATIONS: [f64; 2] = [230.0, 600.0];
-/// What is not evaluation: second derivatives, steps, vectors.
+/// The work outside evaluations: second derivatives, steps, vectors.
 const REST: f64 = 1.3;
 /// Examples of which one evaluation is timed. It takes as much longer as there are more.
 const TIMED: usize = 512;

@@ -56,7 +56,7 @@ pub struct Trial {
     pub accuracy: f64,
 }
 
-/// What cross-validation found.
+/// The result of cross-validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossValidation {
     /// The strength with the smallest held-out loss.
@@ -100,7 +100,7 @@ const ENOUGH: usize = 100;
 /// stop the search.
 ///
 /// # Errors
-/// When the examples, the strengths or the number of folds make no sense, and
+/// If the examples, the strengths or the number of folds make no sense, and
 /// [`RegressionError::Stopped`].
 pub fn cross_validate(
     examples: Examples<'_>,
@@ -441,7 +441,7 @@ impl<'a, 'b> Search<'a, 'b> {
         Path::from(mean)
     }
 
-    /// What was found.
+    /// The result.
     fn end(mut self, chosen: usize) -> CrossValidation {
         let whole = self.scores.keys().copied().filter(|&place| self.is_whole(place));
         let trials = whole.map(|place| self.trial(place)).collect();

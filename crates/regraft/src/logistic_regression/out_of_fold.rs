@@ -1,4 +1,4 @@
-//! What each example's class is taken for by regressions that did not see the example.
+//! Predictions for each example by regressions that did not see it.
 
 /// Classes of an example whose probabilities are kept. What is less probable than all of these has
 /// at most a seventeenth.

@@ -48,7 +48,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// The `k` most probable classes of a row of logits `[C]` with their [`softmax`] probability, most
-/// probable first. They are ranked by logit, ties by lower index. Fewer than `k` where there are
+/// probable first. They are ranked by logit, ties by lower index. Fewer than `k` if there are
 /// fewer classes; none where the row predicts nothing (see the [module](self)).
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     if largest_logit(logits).is_none() {

@@ -18,7 +18,7 @@ pub(crate) struct Axis {
     pub ticks: Vec<f64>,
     /// Decimals of a label.
     decimals: usize,
-    /// What stands before a label's number.
+    /// The text before a label's number.
     prefix: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What all plots share: their scale, colours, lines and letters.
+//! The scale, colours, lines and letters that all plots share.
 
 use plotters::coord::{CoordTranslate, Shift};
 use plotters::element::DashedPathElement;
@@ -63,10 +63,10 @@ pub(crate) struct LineStyle {
     pub dash: Option<(i32, i32)>,
 }
 
-/// Values along the horizontal axis; `None` where there is nothing to show.
+/// Values along the horizontal axis; `None` if there is nothing to show.
 pub(crate) type Points = Vec<(f64, Option<f64>)>;
 
-/// An SVG picture of so many CSS pixels.
+/// An SVG image of so many CSS pixels.
 pub(crate) fn svg(
     width: u32,
     height: u32,

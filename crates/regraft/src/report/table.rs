@@ -13,7 +13,7 @@ const MOST_CLASSES_IN_MATRIX: usize = 20;
 const MOST_CONFUSED_PAIRS: usize = 10;
 /// Terminal columns for a class name; a longer one ends in an ellipsis.
 const NAME_WIDTH: usize = 28;
-/// What stands for a metric that is not defined.
+/// The text for a metric that is not defined.
 const UNDEFINED: &str = "–";
 
 /// The evaluation as lines of text: the metrics of the whole, those of each class, and what was

@@ -1,4 +1,4 @@
-//! Text on a picture, with fonts that are part of the program, so that it looks the same on every
+//! Text on an image, with fonts that are part of the program, so that it looks the same on every
 //! machine.
 //!
 //! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel
@@ -185,7 +185,7 @@ pub(super) fn wrapped(text: &str, style: Style, most: u32) -> Vec<String> {
 }
 
 /// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What
-/// lies outside the picture is left out.
+/// lies outside the image is left out.
 pub(super) fn draw(
     image: &mut RgbImage,
     (x, y): (u32, u32),

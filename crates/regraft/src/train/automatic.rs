@@ -20,7 +20,7 @@ use std::time::Duration;
 /// set. The head is fitted to them as well in the end.
 const HELD_OUT: f64 = 0.15;
 
-/// What is to be trained.
+/// The decision on what to train.
 pub(super) struct Decision {
     /// The configuration without `auto`.
     pub config: TrainConfig,

@@ -33,7 +33,7 @@ const PLANNED_SHARE: f64 = 0.85;
 /// Seconds for what no measurement covers: making the network, writing the run's files, and proving
 /// that frozen layers are the source's.
 const OVERHEAD: f64 = 1.5;
-/// Pictures that each measurement takes.
+/// Images that each measurement takes.
 const MEASURED: usize = 128;
 /// Batches that measuring the learning rate takes through the network, forward and backward and
 /// forward again.
@@ -42,18 +42,18 @@ const MEASURED_BATCHES: usize = BATCHES * ITERATIONS;
 /// wait.
 const MOST_EPOCHS: u32 = 3;
 
-/// How fast this machine works on a run's pictures. All times are in seconds.
+/// How fast this machine works on a run's images. All times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// For a picture through the whole network, forward.
+    /// For an image through the whole network, forward.
     pub forward: f64,
-    /// For a training picture's share of the fitted head's regression.
+    /// For a training image's share of the fitted head's regression.
     pub fit: f64,
-    /// For a picture in a training step of the upper layers; `None` where there is no time for any.
+    /// For an image in a training step of the upper layers; `None` if there is no time for any.
     pub step: Option<f64>,
 }
 
-/// How many pictures there are.
+/// How many images there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// To train on.
@@ -226,14 +226,14 @@ fn plan_by_trial(
 }
 
 /// The configuration with nothing held out, so that the last epoch is kept, unless it asks for
-/// held-out pictures: what a tenth of the pictures teaches is worth more than what it tells about
-/// so few epochs (docs/recipes.md). A folder with pictures of its own for that picks the epoch by
+/// held-out images: what a tenth of the images teaches is worth more than what it tells about
+/// so few epochs (docs/recipes.md). A folder with images of its own for that picks the epoch by
 /// them.
 fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
     TrainConfig { val_fraction: config.val_fraction.or(Some(0.0)), ..config.clone() }
 }
 
-/// Seconds for a picture through the network, and for its share of the regression.
+/// Seconds for an image through the network, and for its share of the regression.
 fn measure_fit(
     engine: &mut dyn Engine,
     pictures: &Pictures,
@@ -259,7 +259,7 @@ fn measure_fit(
     Ok((forward, fit / images as f64))
 }
 
-/// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for
+/// Seconds for an image in steps that train what `freeze` leaves. The network stays as it is, for
 /// its rate is 0.
 fn measure_steps(
     engine: &mut dyn Engine,

@@ -35,7 +35,7 @@ const AVERAGE: &str = "average";
 /// A run as it was at some step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// What the run was asked for.
+    /// The options, images and source of the run.
     pub identity: Identity,
     /// Where it was; without its tensors, which are in `groups`.
     pub state: TrainState,
@@ -67,7 +67,7 @@ pub enum CheckpointError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// There are checkpoints, but none can be used.
@@ -80,7 +80,7 @@ pub enum CheckpointError {
     AllDamaged {
         /// The folder of checkpoints.
         folder: PathBuf,
-        /// What is wrong with each.
+        /// The problem with each.
         damaged: Vec<CheckpointError>,
     },
     /// Its tensors are not those of the network.
@@ -131,7 +131,7 @@ impl Checkpoint {
     /// first step.
     ///
     /// # Errors
-    /// When the tensors do not fit the engine's network.
+    /// If the tensors do not fit the engine's network.
     pub fn restore(self, engine: &mut dyn Engine) -> Result<TrainState, CheckpointError> {
         let Self { mut state, mut groups, .. } = self;
         let misfit =
@@ -158,7 +158,7 @@ impl Checkpoint {
     /// Writes it beside the others of the run, and removes those that are no longer needed.
     ///
     /// # Errors
-    /// When it cannot be written; those before are then all there.
+    /// If it cannot be written; those before are then all there.
     pub fn write(
         self,
         folder: &RunFolder,
@@ -231,7 +231,7 @@ struct Form {
 /// none has been written.
 ///
 /// # Errors
-/// When there are checkpoints and none is intact.
+/// If there are checkpoints and none is intact.
 pub fn latest(
     folder: &RunFolder,
 ) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {

@@ -1,4 +1,4 @@
-//! What happens in a run, for whoever shows it, and how a run ends.
+//! The events of a run, and the ways in which it ends.
 
 use crate::metrics::Evaluation;
 use crate::model::Model;
@@ -35,7 +35,7 @@ pub enum Event {
 /// A callback that takes events. It is called from one thread at a time.
 pub type Report<'a> = dyn FnMut(Event) + Send + 'a;
 
-/// What is about to be trained.
+/// The training that is about to begin.
 #[derive(Clone, Debug, Serialize)]
 pub struct Start {
     /// The run folder, if the run writes one.
@@ -76,7 +76,7 @@ pub enum Outcome {
     Stopped(Stop),
 }
 
-/// What a complete run leaves.
+/// The results of a complete run.
 #[derive(Debug)]
 pub struct Finished {
     /// The run folder; `None` if the run wrote nothing.

@@ -1,7 +1,8 @@
 //! The fitted head as a run's start, and fitted again after each epoch that changed the backbone.
 
 use super::average;
-use super::epoch::{Trainer, class_weights};
+use super::balance::class_weights;
+use super::epoch::Trainer;
 use super::observer::{Halt, Observer};
 use super::state::{BEST, TrainState};
 use crate::config::{Balance, HeadStart, TrainConfig};

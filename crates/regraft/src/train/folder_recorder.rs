@@ -39,7 +39,7 @@ impl FolderRecorder {
     /// began at `started`.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub fn new(
         folder: RunFolder,
         config: &TrainConfig,

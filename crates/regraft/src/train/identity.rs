@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// What a run was asked for, and what it runs on.
+/// The options, images and source of a run, and the hardware that it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// Every resolved option, by name.
     pub config: Map<String, Value>,
-    /// SHA-256 of the list of pictures, which holds their contents' hashes.
+    /// SHA-256 of the list of images, which holds their contents' hashes.
     pub data: String,
     /// SHA-256 of the network before the first step.
     pub source: String,
@@ -23,7 +23,7 @@ pub struct Identity {
     pub version: String,
     /// The instruction set of the kernels.
     pub instruction_set: String,
-    /// What maps were stored as.
+    /// Number format of feature maps.
     pub precision: String,
 }
 
@@ -44,7 +44,7 @@ impl Identity {
     }
 
     /// What of a run that is asked for now keeps it from going on with this one, in words; nothing
-    /// where it may. Pictures that differ are not among them: [`DataList::differences`] names them.
+    /// where it may. Images that differ are not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
         let mut found = self.option_differences(&now.config, epochs_done);

@@ -3,6 +3,7 @@
 
 mod automatic;
 mod average;
+mod balance;
 mod budget;
 pub mod checkpoint;
 mod curvature;
@@ -156,7 +157,7 @@ struct Run<'a, 'o> {
     start: Option<State>,
     /// Parameters that learn, and all.
     parameters: (usize, usize),
-    /// What each class's row of the head starts from, if rows of the source's head are reused.
+    /// The source rows that each class's row of the head starts from, if rows are reused.
     matches: Vec<LabelMatch>,
     started: Instant,
 }

@@ -11,7 +11,7 @@ use regraft_data::cache::DecodedCache;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a run will train.
+/// The configuration that a run will train.
 pub(super) struct Plan {
     /// A configuration of ordinary options.
     pub config: TrainConfig,

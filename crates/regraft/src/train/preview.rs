@@ -11,7 +11,7 @@ use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
 use std::sync::Arc;
 
-/// What a run would train on.
+/// The images that a run would train on.
 #[derive(Debug)]
 pub struct Preview {
     /// The configuration with everything filled in that follows from the source model.
@@ -22,7 +22,7 @@ pub struct Preview {
     pub train: Arc<[Sample]>,
     /// How the epoch loads them.
     pub loading: LoaderOptions,
-    /// What is said to the user, a sentence each.
+    /// Notes to the user, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -66,7 +66,8 @@ pub fn preview(
         OnBadImage::Stop => {
             let found =
                 pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
-            notes.extend(found.notes.into_iter().chain(ignored_note(&found.ignored)));
+            notes.extend(found.notes);
+            notes.extend(found.held_out.into_iter().chain(ignored_note(&found.ignored)));
             (found.classes, found.train.into())
         }
     };

@@ -1,4 +1,4 @@
-//! What a run leaves behind is written by a [`Recorder`]; the training loop decides what and when.
+//! A [`Recorder`] writes the results of a run; the training loop decides what to write and when.
 
 use super::error::TrainError;
 use super::state::TrainState;
@@ -47,7 +47,7 @@ pub trait Recorder {
         Ok(None)
     }
 
-    /// What heads that did not see a training image predict for it.
+    /// Predictions for each training image by heads that did not see it.
     fn out_of_fold(&mut self, _predictions: &[Prediction]) -> Result<(), TrainError> {
         Ok(())
     }

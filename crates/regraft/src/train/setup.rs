@@ -48,7 +48,7 @@ pub(super) struct Setup {
     pub model: Model,
     /// Parameters that learn, and all.
     pub parameters: (usize, usize),
-    /// What each class's row of the head starts from, if rows of the source's head are reused.
+    /// The source rows that each class's row of the head starts from, if rows are reused.
     pub matches: Vec<LabelMatch>,
     /// The prior that the source's head gives a fitted head.
     pub prior: Option<HeadPrior>,

@@ -35,7 +35,7 @@ pub struct TrainState {
     pub seconds: f64,
     /// Wall time of the run's earlier sittings, in seconds.
     pub earlier_seconds: f64,
-    /// What every learning rate is multiplied by: 1, or less after a divergence.
+    /// The factor of every learning rate: 1, or less after a divergence.
     pub rate_factor: f32,
     /// The learning rate that was measured, if none was given.
     #[serde(default)]

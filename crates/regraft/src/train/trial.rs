@@ -39,7 +39,7 @@ const FEWEST_ERRORS: f64 = 5.0;
 /// vain only loses its time: it keeps the fitted head if no epoch is better.
 const DECISIVE: f64 = 1.0;
 
-/// What a trial found.
+/// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TrialResult {
     /// Images that it trained on.

@@ -1,4 +1,4 @@
-//! The fitted head: logistic regression on the trunk's features in place of training.
+//! The fitted head: logistic regression on the backbone's features in place of training.
 
 use crate::algebra::linear;
 use crate::config::cores_or;
@@ -21,18 +21,18 @@ use std::time::Instant;
 pub struct HeadFit {
     /// The chosen strength: scikit-learn's `C` (with two classes, twice this).
     pub strength: f64,
-    /// Views of each training picture that it was fitted to: the plain one, and augmented ones.
+    /// Views of each training image that it was fitted to: the plain one, and augmented ones.
     #[serde(default = "plain_view")]
     pub views: usize,
-    /// Parts of the training pictures that were held out in turn to choose it.
+    /// Parts of the training images that were held out in turn to choose it.
     pub folds: usize,
     /// Each strength that was tried on all folds, with its score on held-out images. Those that
     /// some of the folds ruled out are missing.
     pub trials: Vec<Trial>,
-    /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in
+    /// Mean cross-entropy of the training images under the fitted head, in nats, weighted as in
     /// [`Examples::class_weights`].
     pub train_loss: f64,
-    /// Share of the training pictures that it gets right.
+    /// Share of the training images that it gets right.
     pub train_accuracy: f64,
     /// How well the training images are predicted by heads that did not see them, for a run that
     /// holds nothing out.
@@ -62,7 +62,7 @@ pub enum FitError {
     /// The regression makes no sense.
     #[error("the head cannot be fitted: {0}")]
     Regression(#[from] RegressionError),
-    /// Too few pictures to hold any out.
+    /// Too few images to hold any out.
     #[error(
         "fitting the head holds out parts of the training images in turn and needs at least 2 of \
          them, but there is {0}"
@@ -122,7 +122,7 @@ pub fn expected_seconds(
 /// `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
 ///
 /// # Errors
-/// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
+/// If there are fewer than two images, or features that are not finite, or `progress` ends it.
 pub fn fit_head(
     features: &[&Features],
     labels: &[u32],

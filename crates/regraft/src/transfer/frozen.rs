@@ -69,7 +69,7 @@ impl SourceName<'_> {
 }
 
 /// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen`
-/// nodes, and with `statistics` every running statistic of the trunk.
+/// nodes, and with `statistics` every running statistic of the backbone.
 ///
 /// # Errors
 /// When any differs.

@@ -51,14 +51,14 @@ pub enum GraftError {
     Map(#[from] HeadMapError),
 }
 
-/// Replaces the source's output layer by a new one for `classes`; the trunk keeps its weights.
+/// Replaces the source's output layer by a new one for `classes`; the backbone keeps its weights.
 ///
 /// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the
 /// mean of their rows, and so does its bias; `map` says what matches, or else the names do. All
 /// other rows are Xavier's (Glorot and Bengio 2010).
 ///
 /// # Errors
-/// When there is no head to use again, or the map names what is not there.
+/// If there is no head to use again, or the map names what is not there.
 pub fn graft(
     source: Model,
     classes: &[String],

@@ -40,7 +40,7 @@ pub enum Block {
         svg: String,
         /// The file that holds it too, for renderings that cannot contain it.
         file: String,
-        /// What it shows.
+        /// Its caption.
         caption: String,
     },
     /// Findings that are shown by images.

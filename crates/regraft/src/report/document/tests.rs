@@ -1,4 +1,4 @@
-//! What each rendering makes of a document.
+//! Tests of each rendering of a document.
 
 use super::*;
 
