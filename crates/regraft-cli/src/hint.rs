@@ -198,7 +198,8 @@ impl Hint for CompareError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Changed { folder, .. } => some(format!(
-                "give the changed arm another name, remove {}, or name another folder with --output",
+                "give the changed arm another name, remove {}, or name another folder with \
+                 --output",
                 folder.display()
             )),
             Self::Folder(error) => error.hint(),

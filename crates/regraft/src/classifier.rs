@@ -118,8 +118,7 @@ pub enum ClassifierError {
     },
     /// The size of an image in memory is not that of its pixels.
     #[error(
-        "image {number} has {pixels} levels, but {width} x {height} pixels take three times as many \
-         as they are"
+        "image {number} has {pixels} levels, but {width} x {height} pixels have three levels each"
     )]
     Pixels {
         /// Which image of the call, counted from 1.

@@ -9,7 +9,8 @@ use std::path::Path;
 const BEGINNING: &str = "\
 # Options of a run
 
-Every option has a key in `config.toml`, by which `regraft compare` and the library know it as well, and most have a flag of `regraft train`.
+Every option has a key in `config.toml`, which `regraft compare` and the library use as well, and \
+most have a flag of `regraft train`.
 `regraft train --print-config` prints the values that a command resolves to.
 This page is made from the table of options in `crates/regraft/src/config/table.rs`.
 ";

@@ -38,9 +38,9 @@ pub struct EvaluateArguments {
     pub saved: Option<PathBuf>,
     /// Labelled images: a folder, a table or an archive
     ///
-    /// A folder holds a folder for each class, some of which may be missing; if it holds splits, the
-    /// test set is scored. A table (.csv, .tsv, .jsonl) has the columns path and label. An archive
-    /// (.zip, .tar, .tar.gz) holds either.
+    /// A folder holds a folder for each class, some of which may be missing; if it holds splits,
+    /// the test set is scored. A table (.csv, .tsv, .jsonl) has the columns path and label. An
+    /// archive (.zip, .tar, .tar.gz) holds either.
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]

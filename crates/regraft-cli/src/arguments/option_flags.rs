@@ -38,7 +38,8 @@ selections! {
     All = false, [];
     /// All options but those of what happens between and after steps: `regraft lr-find`.
     RangeTest = false, [
-        "checkpoint_every", "ema", "epochs", "lr", "on_nan", "patience", "refit", "schedule", "warmup",
+        "checkpoint_every", "ema", "epochs", "lr", "on_nan", "patience", "refit", "schedule",
+        "warmup",
     ];
     /// How a finished model is run: `regraft evaluate` and `regraft predict`.
     Inference = true, [

@@ -50,8 +50,8 @@ pub struct TrainArguments {
     /// Train for about this long, such as 2m, instead of for a number of epochs
     ///
     /// Measures how fast this machine processes the images and plans the best run that fits: a
-    /// fitted head and, if a trial shows that it pays, as many epochs of all layers as there is time
-    /// for. The run's config.toml holds the plan.
+    /// fitted head and, if a trial shows that it pays, as many epochs of all layers as there is
+    /// time for. The run's config.toml holds the plan.
     #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>,
         conflicts_with_all = ["epochs", "config", "resume", "recipe", "head", "head_map"])]
     pub budget: Option<Interval>,

@@ -68,7 +68,8 @@ impl Session {
                 (None, None) => break,
                 (expected, found) => assert_eq!(
                     found, expected,
-                    "{name} differs; if this is meant, write it with REGRAFT_BLESS=1. All of it:\n{}",
+                    "{name} differs; if that is meant, write it with REGRAFT_BLESS=1. All of it:\n\
+                     {}",
                     self.text
                 ),
             }
@@ -212,7 +213,8 @@ fn data() {
 fn comparisons() {
     let mut session = Session::new();
     session.workspace.write("arms.toml", ARMS);
-    let compare = "compare photos --arms arms.toml --image-size 32 --epochs 1 --threads 1 --workers 1 --output c";
+    let compare = "compare photos --arms arms.toml --image-size 32 --epochs 1 --threads 1 \
+        --workers 1 --output c";
     session.run(compare);
     session.run(&format!("{compare} --markdown"));
     session.run("lr-find photos --image-size 32 --head new --steps 10 --threads 1 --workers 1");

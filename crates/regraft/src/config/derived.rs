@@ -32,8 +32,8 @@ impl TrainConfig {
         })
     }
 
-    /// Whether a trial decides if the backbone learns: it was asked for, or neither depth nor epochs
-    /// are given.
+    /// Whether a trial decides if the backbone learns: it was asked for, or neither depth nor
+    /// epochs are given.
     pub(crate) fn decides_depth(&self) -> bool {
         let undecided = match &self.freeze {
             Some(Freeze::Auto) => true,

@@ -100,8 +100,8 @@ impl TrainConfig {
         Self::overlay(&written.data, &[&table])
     }
 
-    /// The options of a recipe for the images in `data`, with those of each table laid over the ones
-    /// before. The last table that names a recipe decides.
+    /// The options of a recipe for the images in `data`, with those of each table laid over the
+    /// ones before. The last table that names a recipe decides.
     ///
     /// # Errors
     /// If a table has an option that is unknown or wrong.

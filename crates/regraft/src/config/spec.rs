@@ -214,8 +214,8 @@ pub struct OptionSpec {
 }
 
 impl OptionSpec {
-    /// Its flag, without the hyphens in front: `batch-size`, or `no-feature-cache` for a switch that
-    /// is on by default. `None` if it stands in configurations only.
+    /// Its flag, without the hyphens in front: `batch-size`, or `no-feature-cache` for a switch
+    /// that is on by default. `None` if it stands in configurations only.
     #[must_use]
     pub fn flag(&self) -> Option<String> {
         let name = self.name.replace('_', "-");

@@ -177,7 +177,7 @@ options! {
 
     /// Layers that are not trained: backbone (everything but the head), none, through=LAYER (all
     /// layers up to this one; `regraft inspect` lists them), gradual=EPOCHS (the backbone at first,
-    /// and one stage less every so many epochs), or auto (a short trial decides between backbone
+    /// and one stage less every few epochs), or auto (a short trial decides between backbone
     /// and none).
     freeze: Option<Freeze> = None, Some(Freeze::None) =>
         about(Heading::Transfer).value("LAYERS").common()
@@ -195,9 +195,9 @@ options! {
     head_map: Option<BTreeMap<String, Vec<String>>> = None =>
         about(Heading::Transfer).value("FILE").default_is("matched by name");
 
-    /// Number of augmented views of each training image. Epochs take them in turn instead of drawing
-    /// new ones, so a frozen backbone computes each of them only once. A fitted head is fitted to
-    /// these views and the plain one.
+    /// Number of augmented views of each training image. Epochs take them in turn instead of
+    /// drawing new ones, so a frozen backbone computes each of them only once. A fitted head is
+    /// fitted to these views and the plain one.
     views: Option<NonZeroU32> = None =>
         about(Heading::Transfer).value("N").range(Between(1.0, MOST_VIEWS as f64))
             .default_is("a new view in each epoch");
@@ -209,7 +209,7 @@ options! {
             "Compute the features of a frozen backbone in every epoch instead of keeping them on \
              disk for later epochs and runs; changes no result");
 
-    /// Fit the head once more at the end, to all images including the held-out ones. --freeze auto
+    /// Fit the head again at the end, to all images including the held-out ones. --freeze auto
     /// does so by itself.
     refit: bool = false =>
         about(Heading::Transfer);
@@ -332,8 +332,8 @@ options! {
     patience: Option<NonZeroU32> = None =>
         about(Heading::Training).value("EPOCHS").needs_steps().default_is("train all epochs");
 
-    /// The epoch whose weights are kept: the one with the best validation accuracy, and among equals
-    /// the lowest validation loss, or the last one.
+    /// The epoch whose weights are kept: the one with the best validation accuracy, and among
+    /// equals the lowest validation loss, or the last one.
     keep: Keep = Keep::Best, Keep::Last =>
         about(Heading::Training).without_flag();
 
@@ -346,8 +346,8 @@ options! {
     on_nan: OnNan = OnNan::Stop =>
         about(Heading::Training).value("ACTION").effect(Effect::Named);
 
-    /// Time between the checkpoints within an epoch, such as 90s or 1h. There is also one after each
-    /// epoch.
+    /// Time between the checkpoints within an epoch, such as 90s or 1h. There is also one after
+    /// each epoch.
     checkpoint_every: Interval = Interval(Duration::from_secs(5 * 60)) =>
         about(Heading::Machine).value("TIME").effect(Effect::Speed);
 
@@ -355,8 +355,8 @@ options! {
     seed: u64 = 0 =>
         about(Heading::Training).value("N").common().range(From(0.0));
 
-    /// Number format of feature maps and matrix products: f32, bf16 (half the memory), or auto (bf16
-    /// if the processor multiplies it, or else f32).
+    /// Number format of feature maps and matrix products: f32, bf16 (half the memory), or auto
+    /// (bf16 if the processor multiplies it, or else f32).
     precision: PrecisionChoice = PrecisionChoice::F32 =>
         about(Heading::Machine);
 

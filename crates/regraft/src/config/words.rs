@@ -78,8 +78,8 @@ impl From<Weights> for StoredPath {
 pub enum HeadStart {
     /// Random values (Glorot and Bengio 2010).
     New,
-    /// Random values as in PyTorch's `Linear`: uniform within one over the square root of the number
-    /// of inputs.
+    /// Random values as in PyTorch's `Linear`: uniform within one over the square root of the
+    /// number of inputs.
     PyTorch,
     /// The source's rows for classes that the name of a new class means, and random values for the
     /// others.
@@ -273,8 +273,8 @@ pub enum OnBadImage {
 pub enum OnNan {
     /// The run stops.
     Stop,
-    /// Once, the run goes back to the end of the previous epoch and continues with half the learning
-    /// rate.
+    /// Once, the run goes back to the end of the previous epoch and continues with half the
+    /// learning rate.
     Retry,
 }
 

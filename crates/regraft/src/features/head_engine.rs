@@ -10,9 +10,9 @@ use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
 use regraft_nn::precision::Precision;
 
-/// A network of which only the head is computed, in f32 whatever the backbone's maps are; the backbone's
-/// tensors are kept with it. To the bit, it does what the whole network does when its backbone is
-/// frozen.
+/// A network of which only the head is computed, in f32 whatever the backbone's maps are; the
+/// backbone's tensors are kept with it. To the bit, it does what the whole network does when its
+/// backbone is frozen.
 pub struct HeadEngine {
     device: String,
     precision: Precision,

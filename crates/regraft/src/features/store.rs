@@ -1,7 +1,7 @@
 //! Features on disk, outside the data folder, for the runs that come after.
 //!
-//! A backbone has a folder, named after its fingerprint. Each pass that computed something leaves one
-//! file there: a header with the images' keys, then a row for each with a checksum. Files are
+//! A backbone has a folder, named after its fingerprint. Each pass that computed something leaves
+//! one file there: a header with the images' keys, then a row for each with a checksum. Files are
 //! written whole and never changed, so that several runs may use them at once. When all files
 //! together are larger than the limit, those used longest ago are removed.
 

@@ -3,8 +3,8 @@
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::Sample;
 
-/// Each class's weight with [`Balance::Weights`](crate::config::Balance::Weights), scikit-learn's `balanced`: 1 for all classes if
-/// they have the same size.
+/// Each class's weight with [`Balance::Weights`](crate::config::Balance::Weights), scikit-learn's
+/// `balanced`: 1 for all classes if they have the same size.
 pub(super) fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
@@ -32,9 +32,9 @@ pub(super) fn image_weights(
     }
 }
 
-/// An epoch's images with [`Balance::Sampling`](crate::config::Balance::Sampling): as many as there are, with the same number of each
-/// class (up to one). A class's images come in turn until all have come, and then again. Each epoch
-/// begins with different ones.
+/// An epoch's images with [`Balance::Sampling`](crate::config::Balance::Sampling): as many as there
+/// are, with the same number of each class (up to one). A class's images come in turn until all
+/// have come, and then again. Each epoch begins with different ones.
 pub(super) fn balanced_order(
     samples: &[Sample],
     classes: usize,

@@ -1,8 +1,8 @@
-//! A time budget in place of epochs: measures the speed of this machine on the run's own images, and
-//! plans the best sequence that fits.
+//! A time budget in place of epochs: measures the speed of this machine on the run's own images,
+//! and plans the best sequence that fits.
 //!
-//! The plan is a configuration like any other. Nothing in the training looks at a clock, so that the
-//! run can be repeated to the bit.
+//! The plan is a configuration like any other. Nothing in the training looks at a clock, so that
+//! the run can be repeated to the bit.
 
 use super::automatic::{Decision, decide};
 use super::curvature::{BATCHES, ITERATIONS};
