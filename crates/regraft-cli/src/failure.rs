@@ -1,4 +1,4 @@
-//! How a command fails: because of what it was given, on the way, or because it was told to stop.
+//! How a command fails: it was used wrongly, something failed on the way, or it was told to stop.
 
 use crate::hint;
 use regraft::error_kind::{Classified, ErrorKind};

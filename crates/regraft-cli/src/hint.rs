@@ -15,7 +15,7 @@ use regraft::train::TrainError;
 use regraft::transfer::fit::FitError;
 use regraft::transfer::head::GraftError;
 
-/// An error that may know what to do about it.
+/// An error that may come with advice.
 pub trait Hint {
     /// Advice for the user, as a sentence without a capital letter and a full stop.
     fn hint(&self) -> Option<String>;

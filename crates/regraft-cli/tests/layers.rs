@@ -70,7 +70,7 @@ fn named_modules(code: &str) -> BTreeSet<String> {
     names
 }
 
-/// What each module at the top of a crate imports of the others.
+/// The other modules that each module at the top of a crate imports.
 fn imports(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for path in rust_files(source) {
@@ -158,7 +158,7 @@ const ENGINES: [&str; 6] = [
     "regraft-data/src/decode/jpeg",
 ];
 
-/// What only those name.
+/// The names that only they may use.
 const OF_ENGINES: [&str; 8] = [
     "CpuEngine",
     "CpuError",

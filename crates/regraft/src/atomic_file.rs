@@ -17,7 +17,7 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }
 
-/// A file that could not be written; what was there before still is.
+/// A file that could not be written; the one that was there before is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}; check that its folder exists, may be written to and has \
     space left", path = path.display())]
@@ -108,7 +108,7 @@ fn write_and_rename(
     sync_folder_of(target)
 }
 
-/// Makes what was renamed to `target`, or the folder made there, durable. Only Unix lets a folder
+/// Makes the file renamed to `target`, or the folder made there, durable. Only Unix lets a folder
 /// be opened for this.
 #[cfg(unix)]
 pub(crate) fn sync_folder_of(target: &Path) -> io::Result<()> {

@@ -19,7 +19,7 @@ pub struct ClassNames<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClassNameError {
     /// No class has the name.
-    #[error("{name:?} is no class of the model: {}", suggestions(.close, *.all))]
+    #[error("{name:?} is not a class of the model: {}", suggestions(.close, *.all))]
     Unknown {
         /// The name.
         name: String,
@@ -45,39 +45,39 @@ pub enum LabelledFolderError {
     /// The folder cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A folder that is named like a split but holds no class folders, and that is no class of the
-    /// model either.
+    /// A folder that is named like a split but holds no class folders, and that is not a class of
+    /// the model either.
     #[error("{}: {source}; if the folder is a split, put its images into a folder for each class",
         shown(.path))]
     Split {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with its name as a class.
+        /// The problem with its name as a class.
         source: ClassNameError,
     },
-    /// A table's label is no class of the model.
+    /// A table's label is not a class of the model.
     #[error("{}, line {line}: {source}; correct the label or remove the line", shown(.path))]
     Label {
         /// The table.
         path: PathBuf,
         /// The first line with the label, counted from 1.
         line: u64,
-        /// What is wrong with the label.
+        /// The problem with the label.
         source: ClassNameError,
     },
-    /// A class folder is no class of the model.
+    /// A class folder is not a class of the model.
     #[error("{}: {source}; rename it or leave it out", shown(.path))]
     Class {
         /// The class folder.
         path: PathBuf,
-        /// What is wrong with its name.
+        /// The problem with its name.
         source: ClassNameError,
     },
 }
 
-/// Up to so many classes are listed in an error.
+/// The most classes that an error lists.
 const LISTED: usize = 12;
-/// So many similar names are listed if there are more classes than that.
+/// The number of similar names that it lists if there are more.
 const SIMILAR: usize = 5;
 /// Names that are less similar than this are not worth showing.
 const LEAST_SIMILARITY: f64 = 0.5;
@@ -322,7 +322,7 @@ mod tests {
             .to_string();
         assert!(
             few.starts_with(
-                "\"bus\" is no class of the model: its classes are hotdog, hot dog, \
+                "\"bus\" is not a class of the model: its classes are hotdog, hot dog, \
                 red hot; crane (bird);"
             ),
             "{few}"

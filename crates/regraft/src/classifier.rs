@@ -157,7 +157,7 @@ impl Classifier {
     /// A model on a device, as `options` say.
     ///
     /// # Errors
-    /// If the model has no head, or the machine lacks what was asked for.
+    /// If the model has no head, or the machine cannot do as `options` say.
     pub fn new(model: Model, options: &InferenceOptions) -> Result<Self, ClassifierError> {
         let model = model.into_classifier()?;
         let engine =

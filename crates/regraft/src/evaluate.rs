@@ -40,7 +40,7 @@ pub enum EvaluateError {
         total: usize,
     },
     /// There is nothing to score.
-    #[error("there are no images to score")]
+    #[error("no images to score")]
     NoImages,
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn check_finite<'a>(
 }
 
 /// Scores `samples`, whose labels are places in `classes`. `progress` is called with the images
-/// done and says whether to go on.
+/// done and says whether to continue.
 ///
 /// # Errors
 /// If an image cannot be read, there is none, or `progress` says to stop.
@@ -146,7 +146,7 @@ pub fn evaluate(
 }
 
 /// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and
-/// says whether to go on.
+/// says whether to continue.
 pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 'a;
 
 /// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`,

@@ -17,7 +17,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// Makes the error of what the operating system said, for `map_err`.
+    /// Makes the error from the operating system's, for `map_err`.
     pub(crate) fn when(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { action, path, source }

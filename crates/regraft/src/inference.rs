@@ -1,4 +1,4 @@
-//! What scoring and predicting have in common: a finished model on this machine, and files that are
+//! The common part of scoring and predicting: a finished model on this machine, and files that are
 //! checked first.
 
 use crate::class_names::LabelledFolderError;
@@ -101,7 +101,7 @@ impl Default for InferenceOptions {
 /// An engine that holds a model's tensors; device and threads are as for [`engines::open`].
 ///
 /// # Errors
-/// If the machine lacks what was asked for.
+/// If the machine cannot do what `device` and `precision` ask for.
 pub fn engine(
     model: &Model,
     device: &DeviceChoice,
@@ -126,8 +126,8 @@ pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
     skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
-/// Decodes every file once and returns what was found, with how to load those that can be read.
-/// What was decoded is kept as far as it fits.
+/// Decodes every file once and returns the findings, with how to load those that can be read.
+/// Decoded images are kept as far as they fit.
 pub(crate) fn check(
     model: &Model,
     paths: &[&Path],

@@ -1,4 +1,4 @@
-//! A network described layer by layer: what `regraft inspect` shows and `--freeze` takes. All of it
+//! A network described layer by layer, for `regraft inspect` and `--freeze`. All of it
 //! follows from the graph.
 
 use regraft_nn::graph::{self, Graph, GraphError, Source};
@@ -40,14 +40,14 @@ pub struct Stage {
     pub parameters_after: usize,
 }
 
-/// A layer with what belongs to it (batch norm, addition, activation).
+/// A layer with its batch norm, addition and activation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
     /// Its name.
     pub name: String,
     /// The stage it belongs to.
     pub stage: String,
-    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `average pool`,
+    /// Its kind: `convolution`, `depthwise convolution`, `max pool`, `average pool`,
     /// `global average pool`, `layer norm` or `linear`.
     pub operation: &'static str,
     /// The layer that it reads; null for the image.

@@ -3,7 +3,7 @@
 //!
 //! - [`train()`] is a whole run, with the options of a [`TrainConfig`].
 //! - [`Classifier`] loads the result and classifies images.
-//! - [`compare`], [`audit`] and [`show`] are what the commands of these names do.
+//! - [`compare`], [`audit`] and [`show`] do the work of the commands of these names.
 //!
 //! # Features
 //!

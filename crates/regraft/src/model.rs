@@ -70,7 +70,7 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
     /// Whether the head's weights belong to the classes (and are not merely initial values).
     pub has_head: bool,
-    /// What was chosen or decided on reading it, a sentence each, for the user to know.
+    /// Choices that were made when reading it, one sentence each, for the user.
     pub notes: Vec<String>,
 }
 
@@ -393,8 +393,8 @@ impl Model {
     }
 }
 
-/// What ImageNet's classes are called besides: each of a class's words, without what tells it from
-/// a namesake in brackets, and its WordNet identifier.
+/// The other names of ImageNet's classes: each of a class's words, without the part that tells it
+/// from a namesake in brackets, and its WordNet identifier.
 #[cfg(feature = "embedded")]
 fn imagenet_aliases() -> Vec<Vec<String>> {
     let classes = regraft_lite0::class_names().into_iter().zip(regraft_lite0::synsets());

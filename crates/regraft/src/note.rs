@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A sentence for the user, and what it is about.
+/// A sentence for the user, and its subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Note {
@@ -17,17 +17,17 @@ pub struct Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoteKind {
-    /// The images: how they were split, what was ignored, which are cut off.
+    /// The images: how they were split, and which were ignored or are truncated.
     Data,
     /// The source model and its preprocessing.
     Source,
-    /// How the head was fitted, or what its rows start from.
+    /// How the head was fitted, or the rows that it starts from.
     Head,
     /// The depth and the length of the training.
     Plan,
     /// The learning rate that was measured.
     LearningRate,
-    /// Where a run resumes, and what differs from before.
+    /// Where a run resumes, and how it differs from before.
     Resume,
     /// The training diverged and went back.
     Divergence,

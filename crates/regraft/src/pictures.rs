@@ -1,5 +1,5 @@
-//! The images of a run: the catalogue of the folder, every file checked once, and what is left
-//! out.
+//! The images of a run: the catalogue of the folder, every file checked once, and the files that
+//! are left out.
 
 use crate::config::{OnBadImage, TrainConfig};
 use crate::progress::{Part, Progress, Stage};
@@ -26,7 +26,7 @@ pub struct Pictures {
     pub test: Arc<[Sample]>,
     /// Images left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// What is to be said about the folder, such as how it was split and what was ignored.
+    /// Notes on the folder, such as how it was split and which entries were ignored.
     pub notes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub enum PicturesError {
     /// Some files cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableFiles),
-    /// Leaving out what cannot be read leaves a class without images.
+    /// Without the files that cannot be read, a class has no images.
     #[error("class {class} has no readable image to train on: {reason}")]
     NothingLeft {
         /// The class.
@@ -85,7 +85,7 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
     text
 }
 
-/// Lists the images of a run, with what is held out as the configuration says. No file is opened.
+/// Lists the images of a run, and holds out some as the configuration says. No file is opened.
 /// `progress` is called from any thread.
 ///
 /// # Errors
@@ -164,7 +164,7 @@ pub fn prepare(
     })
 }
 
-/// Decodes every file once, as `loading` will, and returns what was found. Images that fit are
+/// Decodes every file once, as `loading` will, and returns the findings. Images that fit are
 /// kept in its cache. `progress` is called with the files done and their number, from any thread.
 ///
 /// # Errors
@@ -204,8 +204,11 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
 #[must_use]
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
     let names = truncated.iter().map(|path| shown(path).to_string());
-    some_of(names)
-        .map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
+    some_of(names).map(|names| {
+        format!(
+            "used as far as they could be decoded, because they are truncated or damaged: {names}"
+        )
+    })
 }
 
 /// One note on images that are not decoded whole.
@@ -221,7 +224,7 @@ pub fn reduced_note(reduced: usize) -> Option<String> {
     })
 }
 
-/// One note that names what was ignored in a folder.
+/// One note that names the ignored entries of a folder.
 #[must_use]
 pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
     let names =

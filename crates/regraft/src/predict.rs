@@ -24,7 +24,7 @@ pub struct Guess {
     pub probability: f32,
 }
 
-/// What the network says of one image.
+/// The prediction for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// The file. In JSON, what is not Unicode in its name is replaced.
@@ -39,14 +39,14 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(&path.display())
 }
 
-/// What a model says of a list of files.
+/// A model's predictions for a list of files.
 #[derive(Debug)]
 pub struct Predictions {
     /// One for each file that could be read, in the files' order.
     pub predictions: Vec<Prediction>,
     /// Files left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// Files that were taken as far as they go, for they are cut off or damaged.
+    /// Truncated or damaged files, which were used as far as they could be decoded.
     pub truncated: Vec<PathBuf>,
     /// Large JPEGs that were decoded at a part of their size.
     pub reduced: usize,

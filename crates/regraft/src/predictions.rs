@@ -1,4 +1,4 @@
-//! `predictions.csv`: what a model says of each scored image.
+//! `predictions.csv`: a model's prediction for each scored image.
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::metrics::{predicted_class, softmax};
@@ -54,7 +54,7 @@ pub enum PredictionsError {
         source: csv::Error,
     },
     /// Reading failed, or the file holds something else.
-    #[error("{path} is no file of predictions: {source}", path = path.display())]
+    #[error("{path} is not a file of predictions: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -115,7 +115,7 @@ mod tests {
         std::fs::write(&path, "a,b\n1,2\n").expect("written");
         let error = read_predictions(&path).expect_err("other columns").to_string();
         assert!(
-            error.starts_with(&format!("{} is no file of predictions: ", path.display())),
+            error.starts_with(&format!("{} is not a file of predictions: ", path.display())),
             "{error}"
         );
     }

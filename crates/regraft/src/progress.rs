@@ -16,13 +16,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// So many of a known number.
+    /// `done` of a known number.
     #[must_use]
     pub fn of(stage: Stage, done: usize, total: usize) -> Self {
         Self { stage, done: done as u64, total: Some(total as u64) }
     }
 
-    /// So many of a number that is not known yet.
+    /// `done` of a number that is not known yet.
     #[must_use]
     pub fn so_far(stage: Stage, done: usize) -> Self {
         Self { stage, done: done as u64, total: None }

@@ -200,7 +200,7 @@ fn damage_is_noticed_and_mended() {
             matches!(&errors[..], [StoreError::Damaged { path, .. }] if path == file),
             "case {case}: {errors:?}"
         );
-        // What was missing is kept again.
+        // The missing features are kept again.
         assert_eq!(bench.features(Some(&mut store)).found, 5 - found.found, "case {case}");
         bench.files().iter().for_each(|file| fs::remove_file(file).expect("removed"));
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What the server does with one request: it is given the byte from which the client wants the
+/// The answer to one request: it is given the byte from which the client wants the
 /// file, and writes its answer.
 type Answer = Box<dyn Fn(&mut TcpStream, Option<usize>) + Send>;
 
@@ -253,7 +253,7 @@ fn what_is_left_of_another_file_does_no_harm() {
     assert_eq!(
         server.asked(),
         [Some(5000), None],
-        "the hash is wrong, so once more from the start"
+        "the hash is wrong, so the download starts again"
     );
 
     // A whole file is left, of which the server has nothing more to send.

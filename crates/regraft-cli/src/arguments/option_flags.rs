@@ -36,7 +36,7 @@ macro_rules! selections {
 selections! {
     /// Everything: `regraft train` and `regraft show`.
     All = false, [];
-    /// All options but those of what happens between and after steps: `regraft lr-find`.
+    /// All options but those of the schedule and of the time between steps: `regraft lr-find`.
     RangeTest = false, [
         "checkpoint_every", "ema", "epochs", "lr", "on_nan", "patience", "refit", "schedule",
         "warmup",
@@ -100,7 +100,7 @@ impl<S: Selection> OptionFlags<S> {
         Ok(config)
     }
 
-    /// The options that were given, as they stand in `config.toml`.
+    /// The options that were given, in the form of `config.toml`.
     pub fn table(&self) -> Result<Table, Failure> {
         let mut table = Table::try_from(self.on_defaults()?).map_err(Failure::input)?;
         table.retain(|name, _| self.gives(name));

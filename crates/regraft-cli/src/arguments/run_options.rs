@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The use that a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// The run as it stands. Options of steps are an error if it makes none.
+    /// A run. Options of steps are an error if it makes none.
     Steps,
     /// Something that does without steps, or plans them later.
     Other,

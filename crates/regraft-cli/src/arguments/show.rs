@@ -33,7 +33,7 @@ pub struct ShowArguments {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub epoch: u32,
-    /// Print what was drawn as JSON on standard output, and everything else on standard error
+    /// Print a report as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

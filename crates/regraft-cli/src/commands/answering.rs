@@ -1,4 +1,4 @@
-//! What answers for images: a model in Regraft's engine, or an exported ONNX file in rten.
+//! Classifiers: a model in Regraft's engine, or an exported ONNX file in rten.
 
 use super::inference_failure;
 use crate::arguments::{InferenceArguments, NamedModelArguments};
@@ -10,7 +10,7 @@ use regraft::predict::{Predictions, predict_files};
 use regraft::progress::Progress;
 use std::path::{Path, PathBuf};
 
-/// What `regraft predict` and `regraft evaluate` need of a classifier.
+/// A classifier for `regraft predict` and `regraft evaluate`.
 pub trait Answering {
     /// If it is from, in words.
     fn origin(&self) -> String;
@@ -19,7 +19,7 @@ pub trait Answering {
     fn image_size(&self) -> u32;
     /// How many classes it has.
     fn classes(&self) -> usize;
-    /// What is to be said about it.
+    /// Notes on it.
     fn notes(&self) -> &[String];
 
     fn predict(

@@ -10,7 +10,7 @@ use regraft::predictions::write_predictions;
 use regraft::report::table::evaluation_table;
 use serde::Serialize;
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]

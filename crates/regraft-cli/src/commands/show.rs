@@ -79,9 +79,9 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     if arguments.json {
         return output::json(&report(arguments, &drawn, found.train.len(), &notes));
     }
-    let pictures: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
+    let images: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
     output::line(format!(
-        "wrote {}: {pictures} of {} training images in {} classes, {} x {} pixels",
+        "wrote {}: {images} of {} training images in {} classes, {} x {} pixels",
         arguments.output.display(),
         found.train.len(),
         drawn.shown.len(),

@@ -62,7 +62,7 @@ fn an_arm_of_a_comparison_decides_once() {
     let compare = format!("compare {data} --arms arms.toml --seeds 1 --output arms");
     workspace.regraft(&compare).succeeded();
     let summary = workspace.path("arms/arms/auto/seed-0/summary.json");
-    // As though the run had been interrupted at its very end.
+    // As if the run had been interrupted at its very end.
     let first = std::fs::read(&summary).expect("a summary");
     std::fs::remove_file(&summary).expect("it is there");
     let again = workspace.regraft(&compare).succeeded();

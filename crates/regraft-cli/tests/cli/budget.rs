@@ -30,7 +30,7 @@ fn a_budget_is_planned_kept_and_repeated_from_its_configuration() {
     assert!(
         workspace.read("planned/model.safetensors") == workspace.read("repeated/model.safetensors")
     );
-    // What is asked for beside it holds.
+    // Other options that are given hold.
     let run = workspace
         .regraft("train photos --image-size 32 --budget 2m --freeze backbone --output head")
         .succeeded();

@@ -46,7 +46,7 @@ fn a_folder_to_score_on_is_checked_first() {
     let error = workspace.regraft("evaluate runs/photos extra").failed(2);
     assert_says(
         &error,
-        &["extra/zebra", "\"zebra\" is no class of the model", "its classes are blue; striped"],
+        &["extra/zebra", "\"zebra\" is not a class of the model", "its classes are blue; striped"],
     );
     workspace.pictures("one/Blue", Look::Blue, 2);
     workspace.write("one/Blue/broken.png", "no image");
@@ -65,7 +65,7 @@ fn a_folder_to_score_on_is_checked_first() {
     assert_says(&error, &["without: holds splits (train) but no test set", "without/train"]);
     workspace.write("bad/blue/broken.png", "no image");
     let error = workspace.regraft("evaluate runs/photos bad --on-bad-image skip").failed(2);
-    assert_says(&error, &["there are no images to score"]);
+    assert_says(&error, &["no images to score"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_source_model_knows_imagenets_classes_by_any_of_their_names() {
         &error,
         &[
             "things/hotdogg",
-            "\"hotdogg\" is no class of the model: similar are hotdog, hot dog, red hot",
+            "\"hotdogg\" is not a class of the model: similar are hotdog, hot dog, red hot",
         ],
     );
     std::fs::rename(workspace.path("things/hotdogg"), workspace.path("things/crane"))
@@ -251,7 +251,7 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
         workspace.regraft("show photos -o again.png --per-class 3 --image-size 32").succeeded();
     assert_says(&again.stderr, &["no epoch is trained"]);
     assert!(workspace.read("again.png") == workspace.read("grid.png"));
-    // What is held out is not shown, as in training with the same options.
+    // Held-out images are not shown, as in training with the same options.
     std::fs::remove_dir_all(workspace.path("photos/val")).expect("removed");
     for (options, images) in [
         ("", 10),

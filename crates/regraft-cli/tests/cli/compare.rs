@@ -1,4 +1,4 @@
-//! `regraft compare`: what it leaves, how it goes on, and what it refuses.
+//! `regraft compare`: its results, how it resumes, and its errors.
 
 use crate::outcome::assert_says;
 use crate::workspace::Workspace;

@@ -107,7 +107,11 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace.regraft(&format!("train photos {QUICK} --allow-truncated")).succeeded();
     assert_says(
         &run.stdout,
-        &["note: used as far as they go", "photos/train/blue/cut.jpg", "11 images to train on"],
+        &[
+            "note: used as far as they could be decoded",
+            "photos/train/blue/cut.jpg",
+            "11 images to train on",
+        ],
     );
     assert_says(
         &workspace.text("runs/photos/config.toml"),
@@ -118,7 +122,7 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace
         .regraft("predict runs/photos photos/train/blue/cut.jpg --allow-truncated")
         .succeeded();
-    assert_says(&run.stderr, &["used as far as they go"]);
+    assert_says(&run.stderr, &["used as far as they could be decoded"]);
     let error = workspace.regraft("evaluate runs/photos photos/test --max-pixels 1000").failed(2);
     assert_says(
         &error,

@@ -1,4 +1,4 @@
-//! `--device`: what is taken, what is refused, and what a run remembers.
+//! `--device`: the values that it takes, those that it refuses, and the one that a run remembers.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};

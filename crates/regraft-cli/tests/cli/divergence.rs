@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 use regraft::nn::weights;
 
 /// 2^122: at this rate the head's logits overflow after the first step, and at half of it they do
-/// not. With gradients that are bounded, as cross-entropy's are, a head alone runs away no earlier
+/// not. With gradients that are bounded, as cross-entropy's are, a head alone diverges no earlier
 /// than that.
 const RUNAWAY: &str = "5.316911983139664e36";
 const HALF: &str = "2.658455991569832e36";
@@ -104,7 +104,7 @@ fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
 #[test]
 fn a_retry_goes_back_to_where_no_clock_decides() {
     let workspace = Workspace::with_photos();
-    // It runs away in the second step of an epoch.
+    // It diverges in the second step of an epoch.
     let retry = format!("{} --on-nan retry", options("6e36", 3.0));
     let run = workspace.regraft(&format!("train photos {retry} --output rarely")).succeeded();
     assert_says(

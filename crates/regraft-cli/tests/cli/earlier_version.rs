@@ -58,7 +58,7 @@ fn model_file() -> Vec<u8> {
         }
     }
     let hash: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, MODEL, "the file is put together as it was written");
+    assert_eq!(hash, MODEL, "the file is the one that was written");
     file
 }
 

@@ -1,4 +1,4 @@
-//! What every command has: examples, exit codes, and patience with a reader who leaves.
+//! Common to all commands: examples, exit codes, and patience if a reader leaves.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};

@@ -168,7 +168,7 @@ fn damaged_features_are_noticed_and_mended() {
     }
     let run =
         workspace.regraft("train photos --image-size 32 --head fit --output second").succeeded();
-    assert_says(&run.stdout, &["is damaged (the checksum of its row ", "computed anew"]);
+    assert_says(&run.stdout, &["is damaged (the checksum of its row ", "computed again"]);
     assert!(first == state(&workspace, "second"));
 }
 

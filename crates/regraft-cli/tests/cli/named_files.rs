@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What no command that is refused may take. Today's machines need a fraction of a second.
+/// The most memory that a refused command may take. Today's machines need a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs bash's script, in which `$REGRAFT` is the program, in a process group that is killed after
@@ -122,7 +122,7 @@ fn a_named_pipe_is_refused_wherever_a_file_is_named() {
         assert_says(&outcome.stderr, &["pipe"]);
         assert!(!outcome.stderr.contains("panicked"), "{arguments}: {}", outcome.stderr);
     }
-    // In a folder it is left out, as anything that is no file.
+    // In a folder it is left out, like anything that is not a file.
     mkfifo(&workspace, "photos/test/blue/pipe.jpg");
     let outcome = bash(&workspace, "$REGRAFT evaluate run photos/test").succeeded();
     assert_says(&outcome.stderr, &["pipe.jpg (neither a file nor a folder)"]);

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use std::path::Path;
 
-/// What the images of a class look like.
+/// The look of a class's images.
 #[derive(Clone, Copy, Debug)]
 pub enum Look {
     /// Blue noise.

@@ -1,4 +1,4 @@
-//! `--precision`: what is used is what was asked for, and is said wherever a run is described.
+//! `--precision`: the one that was asked for is used, and is said wherever a run is described.
 
 use crate::outcome::assert_says;
 use crate::resume::{OFTEN, WHOLE, assert_same_run, rewind};

@@ -1,4 +1,4 @@
-//! What is added to plain training: each of it has an effect, and the one that it should have.
+//! Additions to plain training: each has an effect, and the right one.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -46,7 +46,7 @@ fn a_run_without_gain_ends_early() {
     assert_eq!((&summary["epochs"], &summary["best_epoch"]), (&3.into(), &1.into()));
     assert_eq!(workspace.text("runs/photos/metrics.csv").lines().count(), 4);
     let model = workspace.read("runs/photos/model.safetensors");
-    // A run that ended so goes nowhere when it is asked to go on.
+    // If a run that ended so is resumed, nothing changes.
     workspace.regraft("train --resume runs/photos").succeeded();
     assert_eq!(workspace.text("runs/photos/metrics.csv").lines().count(), 4);
     assert!(workspace.read("runs/photos/model.safetensors") == model);
@@ -125,7 +125,7 @@ fn an_average_of_the_weights_is_kept_and_goes_on_after_an_interruption() {
     );
     workspace.regraft("train --resume average --epochs 4").succeeded();
     assert!(Model::load(&workspace.path("average"), None).expect("a model").state == longer);
-    // What is frozen stays to the bit, which the run itself has proved.
+    // Frozen layers stay to the bit, which the run itself has proved.
     assert!(
         longer.iter().all(|(name, values)| name.starts_with("classifier") || values == &one[name])
     );
@@ -180,7 +180,7 @@ fn rare_classes_weigh_more_or_come_as_often() {
     let start = trained(&workspace, &flags.replace("1e-2", "1e-30"), "start");
     let moved = |flags: &str, run: &str| {
         let state = trained(&workspace, flags, run);
-        // What the rare class's bias gains is what its images pull beyond what the others push.
+        // The rare class's bias gains the difference between its images' pull and the others' push.
         f64::from(state["classifier.bias"][1] - start["classifier.bias"][1])
     };
     let none = moved(&flags, "none");

@@ -1,4 +1,4 @@
-//! A run that goes on: what is compared, what is refused, and that nothing of it differs from a run
+//! Resuming a run: the checks, the errors, and that nothing of it differs from a run
 //! in one go.
 
 use crate::outcome::assert_says;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A training in which everything takes part that a checkpoint has to hold: an optimiser with
-/// memory, batch norms that follow their batches, dropout and drop-connect, and a best epoch.
+/// memory, batch norms that follow their batches, dropout and stochastic depth, and a best epoch.
 pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --head new --freeze \
     through=blocks.5 --batch-norm batch --optimizer adamw \
                          --lr 1e-3 --batch-size 4 --seed 5 --threads 1 --workers 1";
@@ -123,7 +123,7 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     assert_says(&resumed.stdout, &["note: run resumes after 4 of 4 epochs"]);
     assert_same_run(&workspace, "run", "whole");
 
-    // With no intact one there is nothing to go on from, and what is there is not trained over.
+    // If none is intact, the run cannot resume, and the files that are there are not overwritten.
     rewind(&workspace, "run", 0);
     checkpoints(&workspace, "run").iter().for_each(|path| flip_a_byte(path, 50));
     let error = workspace.regraft("train --resume run").failed(2);
@@ -350,7 +350,7 @@ fn another_instruction_set_is_said_and_stands_in_the_summary() {
         );
         return;
     }
-    let said = "the run began with the instruction set portable and goes on with ";
+    let said = "the run began with the instruction set portable and continues with ";
     assert_says(&resumed.stdout, &[said, "(REGRAFT_ISA=portable asks for the first)"]);
     assert_says(&summary["notes"].to_string(), &[said]);
 }

@@ -1,4 +1,4 @@
-//! What `regraft train` leaves, and where.
+//! The files of `regraft train`.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};

@@ -54,7 +54,7 @@ impl Session {
         );
     }
 
-    /// Compares what was recorded with the file, or writes it.
+    /// Compares the record with the file, or writes it.
     #[track_caller]
     fn end(self, name: &str) {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots").join(name);
@@ -86,7 +86,7 @@ fn masked(text: &str) -> String {
         masked.push_str(before);
         let is_part = |character: char| character.is_ascii_digit() || character == '.';
         let length = number.find(|character| !is_part(character)).unwrap_or(number.len());
-        // A full stop that ends a sentence is no part of the number before it.
+        // A full stop that ends a sentence does not belong to the number before it.
         let digits = number[..length].trim_end_matches('.');
         let after = &number[digits.len()..];
         let in_word =

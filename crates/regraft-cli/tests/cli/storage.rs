@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a failed run says if there is a checkpoint to resume from.
+/// The hint of a failed run if there is a checkpoint to resume from.
 const GO_ON: &str = "everything up to the last checkpoint is saved; once the problem is fixed, \
     resume with: regraft train --resume ";
 

@@ -1,4 +1,4 @@
-//! Source models, and what is kept of them.
+//! Source models, and the tensors that are kept.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;

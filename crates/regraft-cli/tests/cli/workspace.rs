@@ -9,7 +9,8 @@ use tempfile::TempDir;
 /// The program.
 pub const REGRAFT: &str = env!("CARGO_BIN_EXE_regraft");
 
-/// What makes training take a fraction of a second: small images, and only a new head learns.
+/// Options with which training takes a fraction of a second: small images, and only a new head
+/// learns.
 pub const SMALL: &str = "--image-size 32 --freeze backbone --head new";
 
 /// A whole training that takes a fraction of a second.

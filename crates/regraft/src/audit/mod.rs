@@ -2,7 +2,7 @@
 //!
 //! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same image,
 //! which are odd. With the embedded model's features two more questions are asked: whose label do
-//! the others contradict (`labels`), and what lies far from everything (`outliers`).
+//! the others contradict, and which images are unlike all others (`outliers`).
 
 mod document;
 mod fix_list;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is measured.
+/// The measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
     /// Labelled images, as for training; those that train are loaded.
@@ -27,7 +27,7 @@ pub struct LoadOptions {
     pub epochs: u32,
     /// Side of the network's input in pixels.
     pub image_size: u32,
-    /// Memory for decoded images. Where there is some, later epochs find images there.
+    /// Memory for decoded images. If there is some, later epochs find images there.
     pub cache_images: CacheImages,
     /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
@@ -52,7 +52,7 @@ pub struct LoadedEpoch {
     pub first_batch_seconds: f64,
 }
 
-/// What was measured.
+/// The figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadReport {
     /// Threads.

@@ -143,7 +143,7 @@ pub fn parse(
         let own = options.keys().map(String::as_str);
         let config = TrainConfig::overlay(data, &layers).and_then(|config| {
             config.check()?;
-            // What is common to all arms may mean nothing to some.
+            // Options that all arms share may mean nothing to some.
             config.check_given(own)?;
             Ok(config)
         });

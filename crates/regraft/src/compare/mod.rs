@@ -82,7 +82,7 @@ pub enum CompareEvent<'a> {
         /// Whether it was there already.
         earlier: bool,
     },
-    /// A run failed. The others go on.
+    /// A run failed. The others continue.
     Failed {
         /// The arm.
         arm: &'a str,
@@ -123,7 +123,7 @@ pub enum CompareError {
         /// The first run's error.
         first: String,
     },
-    /// Another comparison writes to the folder, or what an earlier one left cannot be removed.
+    /// Another comparison writes to the folder, or files of an earlier one cannot be removed.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
     /// A folder cannot be made or a file not be read.
@@ -158,9 +158,9 @@ impl Classified for CompareError {
     }
 }
 
-/// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier
-/// call is not run again, so that a comparison goes on where it was stopped and takes in new arms.
-/// The outcome so far is written after each run.
+/// Trains every arm with every seed, in `folder`, and compares them. A run that is there from an
+/// earlier call is not run again, so that a comparison resumes where it was stopped and includes
+/// new arms. The outcome so far is written after each run.
 ///
 /// # Errors
 /// If a file cannot be read or written, an arm was changed, or no run finished. A run that fails

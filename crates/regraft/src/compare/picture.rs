@@ -103,7 +103,7 @@ fn draw_curves(
     value: &dyn Fn(&EpochRow) -> Option<f64>,
 ) -> Result<(), CurvesError> {
     let curves: Vec<Points> = shown.iter().map(|arm| mean_curve(&arm.runs, value)).collect();
-    // A loss that ran away would press all other curves flat on the floor: the axis ends at ten
+    // A loss that diverged would press all other curves flat on the floor: the axis ends at ten
     // times the median.
     let mut values: Vec<f64> = curves.iter().flatten().filter_map(|&(_, value)| value).collect();
     values.sort_by(f64::total_cmp);

@@ -9,7 +9,7 @@ use crate::report::summary::Summary;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A comparison's outcome. The JSON names are the field names; what there is not is null.
+/// A comparison's outcome. The JSON names are the field names; missing values are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The folder of images.
@@ -261,7 +261,7 @@ pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comp
     }
 }
 
-/// The paired tests between arms that finished with all of so many seeds. `None` where arms were
+/// The paired tests between arms that finished with all seeds. `None` if arms were
 /// scored on other images than others, so that there are no pairs.
 fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();

@@ -11,13 +11,13 @@ impl TrainConfig {
         self.weights == Some(Weights::None)
     }
 
-    /// [`TrainConfig::head`], or what follows if it is not given.
+    /// [`TrainConfig::head`], or its default if it is not given.
     #[must_use]
     pub fn head_start(&self) -> HeadStart {
         self.head.unwrap_or(if self.is_from_scratch() { HeadStart::New } else { HeadStart::Fit })
     }
 
-    /// [`TrainConfig::epochs`], or what follows if they are not given.
+    /// [`TrainConfig::epochs`], or their default if they are not given.
     #[must_use]
     pub fn epoch_count(&self) -> u32 {
         if self.decides_depth() {
@@ -61,13 +61,13 @@ impl TrainConfig {
             && self.optimizer == OptimizerName::Sgd
     }
 
-    /// [`TrainConfig::lr`], or what follows if it is not given.
+    /// [`TrainConfig::lr`], or its default if it is not given.
     #[must_use]
     pub fn learning_rate(&self) -> f32 {
         self.lr.unwrap_or(if self.head_start() == HeadStart::Fit { 3e-4 } else { 3e-3 })
     }
 
-    /// [`TrainConfig::head_lr_mult`], or what follows if it is not given.
+    /// [`TrainConfig::head_lr_mult`], or its default if it is not given.
     #[must_use]
     pub fn head_rate_multiplier(&self) -> f32 {
         self.head_lr_mult.unwrap_or(if self.head_start() == HeadStart::Fit { 1.0 } else { 10.0 })

@@ -33,7 +33,7 @@ pub enum ConfigError {
     HeadMap {
         /// The file.
         path: PathBuf,
-        /// Where and what is wrong.
+        /// The problem, and its place.
         source: Box<toml::de::Error>,
     },
     /// Options of steps for a run that makes none.
@@ -61,7 +61,7 @@ pub enum ConfigError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what is wrong.
+        /// The problem, and its place.
         source: Box<toml::de::Error>,
     },
     /// The configuration has no form in TOML.

@@ -1,7 +1,7 @@
-//! Every option of a training run: what `config.toml` holds and `regraft train --config` takes
+//! Every option of a training run, which `config.toml` holds and `regraft train --config` takes
 //! back.
 //!
-//! `table` declares the options; `derived` says what an option is if it is not given.
+//! `table` declares the options; `derived` computes those that are not given.
 
 mod check;
 mod derived;

@@ -126,7 +126,7 @@ pub(super) struct About {
     pub has_flag: bool,
 }
 
-/// An entry under a heading. Methods state what differs from the usual.
+/// An entry under a heading. Methods state the rest.
 pub(super) const fn about(heading: Heading) -> About {
     About {
         heading,
@@ -173,7 +173,7 @@ impl About {
         Self { needs: Needs::Views, ..self }
     }
 
-    /// It says what changes with it.
+    /// Its effect.
     pub const fn effect(self, effect: Effect) -> Self {
         Self { effect, ..self }
     }
@@ -284,7 +284,7 @@ impl OptionSpec {
     /// default by any text.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// If the text is wrong, with the reason.
     pub fn set(&self, config: &mut TrainConfig, text: &OsStr) -> Result<(), String> {
         if self.is_switch {
             let is_on = self.about.negated_help.is_empty().to_string();
@@ -296,7 +296,7 @@ impl OptionSpec {
     /// Whether its flag takes this text.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// If the text is wrong, with the reason.
     pub fn test(&self, text: &OsStr) -> Result<(), String> {
         let mut config = TrainConfig::missing();
         self.set(&mut config, text)?;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An entry: its documentation, then `name: type = default`, then `, textbook's default` if the
-/// recipe `d2l` has another one, then `=>` and what else there is to say [`about`] it.
+/// recipe `d2l` has another one, then `=>` and the rest of the facts [`about`] it.
 macro_rules! options {
     ($(
         $(#[doc = $doc:literal])+
@@ -151,7 +151,7 @@ options! {
         about(Heading::Images).value("SHARE")
             .default_is("0.2 of class folders, 0.1 of `train`, 0 if there is no epoch to choose");
 
-    /// What to do about images that cannot be read: stop, or skip and list them.
+    /// Response to images that cannot be read: stop, or skip and list them.
     on_bad_image: OnBadImage = OnBadImage::Stop =>
         about(Heading::Images).value("ACTION");
 
@@ -341,7 +341,7 @@ options! {
     test_each_epoch: bool = false, true =>
         about(Heading::Training).without_flag();
 
-    /// What to do about a loss or gradient that is not finite: stop, or go back once to the end of
+    /// Response to a loss or gradient that is not finite: stop, or go back once to the end of
     /// the previous epoch and continue with half the learning rate (retry).
     on_nan: OnNan = OnNan::Stop =>
         about(Heading::Training).value("ACTION").effect(Effect::Named);

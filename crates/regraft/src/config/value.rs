@@ -24,7 +24,7 @@ pub(super) trait OptionValue: Sized {
     /// Whether it names a file, which may be any sequence of bytes.
     const IS_PATH: bool = false;
 
-    /// Reads it from text. An error says what is wrong with the text.
+    /// Reads it from text. An error gives the reason if the text is wrong.
     fn read(text: &OsStr) -> Result<Self, String>;
 
     /// It as text, as [`OptionValue::read`] takes it; `None` if it is not set.

@@ -101,7 +101,7 @@ pub enum Freeze {
     Backbone,
     /// The layers up to and with this one are frozen: `through=LAYER`.
     Through(String),
-    /// The backbone at first; every so many epochs one more of its stages learns, from the head
+    /// The backbone at first; every few epochs one more of its stages learns, from the head
     /// down: `gradual=EPOCHS`.
     Gradual(NonZeroU32),
 }
@@ -286,7 +286,7 @@ pub enum CacheImages {
     Auto,
     /// None: every epoch decodes every file: `off`.
     Off,
-    /// So many bytes: `512M`, `2G`.
+    /// This number of bytes: `512M`, `2G`.
     Bytes(u64),
 }
 

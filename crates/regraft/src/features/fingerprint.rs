@@ -1,4 +1,4 @@
-//! What features depend on, as hashes: anything that changes a bit of them changes the name under
+//! Hashes of everything that features depend on: a change of any bit changes the name under
 //! which they are kept.
 
 use super::trunk_output;
@@ -24,9 +24,9 @@ impl fmt::Display for Fingerprint {
 /// The fingerprint of the backbone that an engine holds, as it computes features of images prepared
 /// by `preprocessing`.
 ///
-/// Besides the tensors and the precision it covers the backbone's output for one image of noise, so
-/// that another instruction set or another version of a kernel, which round differently, is another
-/// backbone.
+/// In addition to the tensors and the precision, it covers the backbone's output for one image of
+/// noise, so that another instruction set or another version of a kernel, which round differently,
+/// is another backbone.
 ///
 /// # Errors
 /// If the graph has no backbone or the engine does not fit `preprocessing`.

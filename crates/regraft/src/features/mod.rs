@@ -1,4 +1,4 @@
-//! What a backbone makes of images: the input of the head, computed once for each image and view
+//! Features of images: the input of the head, computed once for each image and view
 //! and kept on disk.
 //!
 //! With a frozen backbone an image's features never change, so that a head learns from them at
@@ -74,7 +74,7 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
 /// The features of `samples` under the view that `loading` names: the evaluation's, or a training
 /// view (`Transform::Train`, whose draws are those of training). Where a store is given, what it
 /// holds is not computed, and what is computed goes in. `progress` is called with the images done
-/// and says whether to go on.
+/// and says whether to continue.
 ///
 /// # Errors
 /// If an image cannot be read, or `progress` says to stop.
@@ -142,7 +142,7 @@ pub fn features(
     Ok(features)
 }
 
-/// What each image's features are kept under beside the backbone: the file's content and the view.
+/// The keys of images' features in a backbone's store: hashes of the file's content and the view.
 fn view_keys(
     samples: &Arc<[Sample]>,
     loading: &LoaderOptions,

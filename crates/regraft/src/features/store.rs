@@ -22,11 +22,11 @@ const MAGIC: &[u8; 16] = b"regraft rows v1\n";
 const KEY_LENGTH: usize = 32;
 const EXTENSION: &str = "features";
 
-/// What went wrong with kept features. Nothing of this stops a run: they are computed anew.
+/// A problem with kept features. None of them stops a run: the features are computed again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file is not what was written.
-    #[error("{} is damaged ({reason}): it was removed, and its features are computed anew",
+    /// A file has changed since it was written.
+    #[error("{} is damaged ({reason}): it was removed, and its features are computed again",
         .path.display())]
     Damaged {
         /// The file.

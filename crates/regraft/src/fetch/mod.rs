@@ -94,7 +94,7 @@ pub enum FetchError {
         /// The place.
         path: PathBuf,
     },
-    /// The address does not say what to call the data.
+    /// The address has no name for the data.
     #[error("{url} does not end with a file's name, by which to call the data")]
     NoName {
         /// The address.
@@ -225,7 +225,7 @@ pub fn fetch(
     transfer::download(options, &file, &part, progress)?;
     let mut found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
     if found != options.checksum && resumed_bytes > 0 {
-        // What was there before may have been of another file: once more from the start.
+        // The earlier part may have been of another file, so the download starts again.
         file.set_len(0).map_err(failed(&part))?;
         transfer::download(options, &file, &part, progress)?;
         found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
@@ -302,7 +302,7 @@ fn unpack_to(
             .map_err(|source| FetchError::File { path: output.to_owned(), source })?;
         Ok((files, notes))
     });
-    // What is left aside is of no use; that it cannot be removed harms nobody.
+    // The rest is useless, and a failure to remove it does no harm.
     let _ = fs::remove_dir_all(&aside);
     moved
 }

@@ -1,4 +1,4 @@
-//! A download that goes on where it broke off.
+//! A download that resumes where it broke off.
 
 use super::{FetchError, FetchOptions};
 use crate::progress::{Progress, Stage};
@@ -10,7 +10,7 @@ use ureq::Agent;
 use ureq::http::Response;
 
 /// After this time an attempt is broken off, so that a connection on which nothing comes does not
-/// hold up the download for ever: the next attempt goes on where this one was.
+/// hold up the download for ever: the next attempt resumes there.
 const ATTEMPT: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes between two reports of progress.
@@ -62,7 +62,7 @@ enum Attempt {
     Broken(String),
 }
 
-/// One request for what is missing after `there` bytes.
+/// One request for the bytes that are missing after `there`.
 fn attempt(
     agent: &Agent,
     options: &FetchOptions,

@@ -18,7 +18,7 @@ const TIMED: usize = 512;
 const TIMED_SIZE: usize = 192;
 
 /// Seconds that [`cross_validate_and_solve`](super::cross_validate_and_solve) is expected to take
-/// for so many examples, on the current rayon thread pool of this machine, which is measured.
+/// for this many examples, on the current rayon thread pool of this machine, which is measured.
 #[must_use]
 pub fn expected_seconds(examples: usize, channels: usize, classes: usize) -> f64 {
     let axes = Basis::axes_for(examples, channels, classes);

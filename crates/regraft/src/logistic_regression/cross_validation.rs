@@ -64,8 +64,8 @@ pub struct CrossValidation {
     /// The strengths that were tried on all folds, the smallest first. Those that some of the folds
     /// ruled out are missing.
     pub trials: Vec<Trial>,
-    /// What the regressions with the chosen strength say of the examples that they did not see, in
-    /// the order of the examples.
+    /// Predictions of the regressions with the chosen strength for the examples that they did not
+    /// see, in the order of the examples.
     pub out_of_fold: OutOfFold,
     /// Whether the regressions with the prior predict held-out examples better than those without.
     pub uses_prior: bool,

@@ -80,7 +80,7 @@ pub enum RegressionError {
         /// Labels.
         labels: usize,
     },
-    /// A label that is no class.
+    /// A label that is not a class.
     #[error("label {label} is none of the {classes} classes")]
     Label {
         /// The label.

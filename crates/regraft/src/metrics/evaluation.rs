@@ -88,7 +88,7 @@ impl Evaluator {
     /// Adds a batch: logits `[N, C]` and the true class of each of the `N` images.
     ///
     /// # Panics
-    /// Where the two lengths do not fit or a label is not below the class count.
+    /// If the two lengths do not fit or a label is not below the class count.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
         let classes = self.classes.len();
         assert_eq!(
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(evaluation.per_class[0].recall, Some(0.25));
         assert_eq!(evaluation.top5_accuracy, Some(0.25));
         assert_eq!(evaluation.loss, None);
-        // What was written is read back, missing numbers included.
+        // The written file is read back, with its missing numbers.
         let json = serde_json::to_string(&evaluation).unwrap();
         assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), evaluation);
     }

@@ -117,7 +117,7 @@ impl Panel {
     }
 }
 
-/// The title, and under it what the lines mean.
+/// The title, and the legend under it.
 fn draw_head(
     area: &DrawingArea<SVGBackend, Shift>,
     run_name: &str,

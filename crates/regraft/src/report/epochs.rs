@@ -72,7 +72,7 @@ pub enum EpochsError {
         /// The file.
         path: PathBuf,
     },
-    /// A row does not hold what its columns ask for.
+    /// A row does not fit its columns.
     #[error("{path}, line {line}: {problem}; mend or remove the line", path = path.display())]
     Row {
         /// The file.

@@ -64,7 +64,7 @@ fn per_class(evaluation: &Evaluation) -> String {
     let header = ["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec();
     let is_many = evaluation.classes.len() > MOST_CLASSES_IN_MATRIX;
     // Of many classes, those that no image has to do with would bury the others. An F1 is missing
-    // only where that is so.
+    // only in that case.
     let listed = evaluation.per_class.iter().filter(|report| !is_many || report.f1.is_some());
     let rows = listed.map(|report| {
         vec![

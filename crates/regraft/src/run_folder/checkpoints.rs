@@ -4,8 +4,8 @@ use super::RunFolderError;
 use super::files_of;
 use std::path::{Path, PathBuf};
 
-/// The checkpoints in a folder, oldest first; none if there is no folder. Their names say how far
-/// the run was, so that no clock decides which one is the newest.
+/// The checkpoints in a folder, oldest first; none if the folder is missing. Their names say how
+/// far the run was, so that no clock decides which one is the newest.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -15,7 +15,7 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     Ok(found)
 }
 
-/// The name of a checkpoint after so many epochs and so many images of the next one.
+/// The name of a checkpoint after that many epochs and images of the next one.
 #[must_use]
 pub fn checkpoint_name(epochs: u32, images: usize) -> String {
     format!("epoch-{epochs:06}-image-{images:09}.safetensors")

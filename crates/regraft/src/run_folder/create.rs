@@ -22,7 +22,7 @@ pub enum NewFolder {
 }
 
 impl NewFolder {
-    /// Finds what is wrong with the place early, before anything is read or trained. Creates
+    /// Finds problems with the place early, before anything is read or trained. Creates
     /// nothing.
     ///
     /// # Errors

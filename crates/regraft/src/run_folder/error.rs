@@ -1,10 +1,10 @@
-//! Why there is no folder for a run.
+//! Why a run has no folder.
 
 use super::CONFIG;
 use crate::file_error::FileError;
 use std::path::PathBuf;
 
-/// Why there is no folder for a run.
+/// Why a run has no folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFolderError {
     /// The named folder holds something already.

@@ -184,7 +184,7 @@ impl RunFolder {
     }
 }
 
-/// The files of a folder that are `wanted`; none if there is no folder.
+/// The files of a folder that are `wanted`; none if the folder is missing.
 fn files_of(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, RunFolderError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -12,7 +12,7 @@ use regraft_data::loader::Transform;
 use regraft_data::parallel;
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
 
-/// What is made of each image.
+/// The treatment of each image.
 pub(super) struct Recipe<'a> {
     pub preprocessing: &'a Preprocessing,
     pub augmentation: &'a Augmentation,

@@ -51,7 +51,7 @@ const LINE: [u8; 3] = [222; 3];
 const OUTLINE: [u8; 3] = [196; 3];
 const UNREADABLE: [u8; 3] = [214; 3];
 
-/// What the text in a grid speaks of.
+/// The facts in the text of a grid.
 pub(super) struct Settings<'a> {
     pub preprocessing: &'a Preprocessing,
     pub augmentation: &'a Augmentation,
@@ -64,7 +64,7 @@ pub(super) struct Settings<'a> {
 /// The measures of a grid, in pixels.
 pub(super) struct Layout {
     pub cell_side: u32,
-    /// Width of what is between the margins.
+    /// Width between the margins.
     content_width: u32,
     /// Width of a column of classes.
     class_width: u32,
@@ -236,7 +236,7 @@ impl Layout {
 
 /// Into how many columns the classes are best laid, and the largest side of a cell then.
 fn best_columns(classes: u64, pictures: u64, rows: u32, gutter: u32) -> (u64, u32) {
-    // What the text above and below takes is not counted: the aim is rough.
+    // The text above and below is not counted: the aim is rough.
     let (width, height) =
         (u64::from(AIMED_SIZE.0 - 2 * MARGIN), u64::from(AIMED_SIZE.1 - 2 * MARGIN));
     let side = |columns: u64| {
@@ -356,7 +356,7 @@ fn heading(settings: &Settings<'_>) -> Vec<String> {
     lines
 }
 
-/// The lines at the bottom: what is not shown, or not as it should be.
+/// The lines at the bottom, on images that are not shown, or not as they should be.
 fn footing(chosen: &[Chosen<'_>], settings: &Settings<'_>, unreadable: &[String]) -> Vec<String> {
     const NAMED: usize = 12;
     let mut lines = Vec::new();

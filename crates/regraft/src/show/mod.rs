@@ -53,7 +53,7 @@ impl Default for ShowOptions {
 pub struct Grid {
     /// The grid itself.
     pub image: RgbImage,
-    /// What it shows, class by class, from top to bottom.
+    /// Its classes, from top to bottom.
     pub shown: Vec<ShownClass>,
     /// The chosen files that cannot be read; the grid has a grey cell for each.
     pub unreadable: Vec<DecodeError>,
@@ -88,8 +88,8 @@ pub struct ShownPicture {
 /// A grid that cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ShowError {
-    /// There is no image.
-    #[error("there is no image to show")]
+    /// No images.
+    #[error("no images to show")]
     NoPictures,
     /// Nothing was asked for.
     #[error("nothing would be shown: ask for at least one class and at least one image of each")]
@@ -215,7 +215,7 @@ fn choose<'a>(
 /// Writes an image as PNG, replacing a file that is there.
 ///
 /// # Errors
-/// If the file cannot be written; what was there before still is.
+/// If the file cannot be written; an earlier one is unchanged.
 pub fn write_png(path: &Path, image: &RgbImage) -> Result<(), AtomicFileError> {
     atomic_file::write_with(path, |file| {
         PngEncoder::new(file)

@@ -116,7 +116,7 @@ fn visual_order(text: &str) -> String {
                 ordered.push_str(&text[run]);
                 continue;
             }
-            // Marks stay behind their letter, since that is where they are drawn.
+            // Marks stay behind their letter, because they are drawn there.
             let mut letters: Vec<String> = Vec::new();
             for character in text[run].chars() {
                 match letters.last_mut() {
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(
             shortened("hotdog", Style::Body, 0),
             "…",
-            "something is left even where nothing fits"
+            "something is left even if nothing fits"
         );
         assert_eq!(wrapped("one two three", Style::Body, 7 * 7), ["one two", "three"]);
         let lines = wrapped("one incomprehensible", Style::Body, 7 * 7);

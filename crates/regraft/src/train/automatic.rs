@@ -20,7 +20,7 @@ use std::time::Duration;
 /// set. The head is fitted to them as well in the end.
 const HELD_OUT: f64 = 0.15;
 
-/// The decision on what to train.
+/// The layers and epochs to train.
 pub(super) struct Decision {
     /// The configuration without `auto`.
     pub config: TrainConfig,
@@ -30,7 +30,7 @@ pub(super) struct Decision {
     pub fitted: Option<(CheckedPictures, Fitted)>,
 }
 
-/// Whether there is time for a trial that trains on so many images and holds out so many.
+/// Whether there is time for a trial on this many images, with this many held out.
 pub(super) type IsTime<'a> = dyn Fn(usize, usize) -> bool + 'a;
 
 /// Fits the head, and decides whether the backbone learns too. Images that are `checked` are not

@@ -27,11 +27,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a
+/// Share of the budget that is planned with. The rest makes up for the unforeseeable: a
 /// machine that grows warm, a slow disk.
 const PLANNED_SHARE: f64 = 0.85;
-/// Seconds for what no measurement covers: making the network, writing the run's files, and proving
-/// that frozen layers are the source's.
+/// Seconds for the parts that no measurement covers: making the network, writing the run's files,
+/// and proving that frozen layers are the source's.
 const OVERHEAD: f64 = 1.5;
 /// Images that each measurement takes.
 const MEASURED: usize = 128;
@@ -93,7 +93,7 @@ impl Speed {
         Some((MEASURED_BATCHES * counts.batch) as f64 * (self.step? + self.forward))
     }
 
-    /// How many epochs there is time for after the fitted head in so many seconds.
+    /// How many epochs there is time for after the fitted head in this many seconds.
     #[must_use]
     pub fn epochs_within(&self, seconds: f64, counts: Counts) -> u32 {
         let (Some(epoch), Some(rate)) = (self.epoch(counts), self.rate(counts)) else { return 0 };
@@ -124,7 +124,7 @@ pub(super) fn plan(
     observer.note(Note::new(NoteKind::Plan, "measuring the speed of this machine"));
     let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, observer)?;
     let mut speed = Speed { forward, fit, step: None };
-    // What is left, of what is planned with, when the fitted head stands.
+    // The planned time that is left once the head is fitted.
     let left = |speed: &Speed| {
         seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts)
     };
@@ -241,7 +241,7 @@ fn measure_fit(
     config: &TrainConfig,
     observer: &mut Observer<'_>,
 ) -> Result<(f64, f64), TrainError> {
-    // Of all classes, wherever they stand in the list.
+    // Of all classes, whatever their order in the list.
     let stride = pictures.train.len().div_ceil(MEASURED).max(1);
     let samples: Arc<[Sample]> = pictures.train.iter().step_by(stride).cloned().collect();
     let warm: Arc<[Sample]> = samples.iter().take(loading.batch_size).cloned().collect();
@@ -259,8 +259,8 @@ fn measure_fit(
     Ok((forward, fit / images as f64))
 }
 
-/// Seconds for an image in steps that train what `freeze` leaves. The network stays as it is, for
-/// its rate is 0.
+/// Seconds for an image in steps that train the layers that `freeze` leaves. The network stays as
+/// it is, for its rate is 0.
 fn measure_steps(
     engine: &mut dyn Engine,
     pictures: &Pictures,

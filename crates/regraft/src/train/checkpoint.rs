@@ -1,11 +1,11 @@
-//! Checkpoints: all that a run needs to go on as though it had never been interrupted, each in a
-//! file of its own.
+//! Checkpoints: everything that a run needs to continue as if it had never been interrupted, each
+//! in a file of its own.
 //!
 //! A checkpoint is a safetensors file. Its tensors are groups of networks
 //! (`network/layer4.0.conv1.weight`, `best/…`) and the optimiser's memory (`optimizer/…`), as far
 //! as training changes them: layers that are frozen are those of the source model. Its metadata
 //! holds the rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and
-//! renamed; the last two are kept, and besides them the last that was written between two epochs.
+//! renamed; the last two are kept, and also the last that was written between two epochs.
 
 use super::identity::Identity;
 use super::state::{Scores, TrainState};
@@ -62,7 +62,7 @@ pub enum CheckpointError {
     /// The folder of checkpoints cannot be listed.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// It is not what was written.
+    /// It has changed since it was written.
     #[error("the checkpoint {path} is damaged: {reason}", path = path.display())]
     Damaged {
         /// The file.
@@ -227,7 +227,7 @@ struct Form {
     form: u32,
 }
 
-/// The newest checkpoint of a run that is intact, and what is wrong with newer ones; `None` where
+/// The newest intact checkpoint of a run, and the problems with newer ones; `None` if
 /// none has been written.
 ///
 /// # Errors

@@ -89,8 +89,8 @@ impl DataList {
         hexadecimal(&Sha256::digest(self.text()))
     }
 
-    /// What the list shows without opening an image: copies in several parts or classes, classes
-    /// of very different sizes.
+    /// Problems that the list shows without opening an image: copies in several parts or classes,
+    /// classes of very different sizes.
     #[must_use]
     pub(super) fn notes(&self) -> Vec<String> {
         quick_notes(self.rows.iter().map(|row| Listed {

@@ -1,4 +1,4 @@
-//! The end of a run: the final scores, the proof of what was frozen, and the summary.
+//! The end of a run: the final scores, the proof that frozen layers are unchanged, and the summary.
 
 use super::observer::{Halt, Observer};
 use super::state::{BEST, Scores};
@@ -91,7 +91,7 @@ impl Run<'_, '_> {
         Ok(scored)
     }
 
-    /// Proves what was frozen, and sums the run up.
+    /// Proves that frozen layers are unchanged, and sums the run up.
     pub(super) fn finish(self, scores: FinalScores) -> Result<Finished, TrainError> {
         let Self { config, identity, trainer, mut state, mut model, mut recorder, .. } = self;
         let FinalScores { kept, test } = scores;

@@ -26,7 +26,7 @@ use regraft_nn::engine::{
 use std::time::Instant;
 
 /// Makes the steps: the engine, and everything that stays the same from epoch to epoch. The
-/// [`TrainState`] is what changes.
+/// [`TrainState`] changes.
 pub(super) struct Trainer<'a> {
     pub config: &'a TrainConfig,
     pub engine: Box<dyn Engine>,
@@ -245,7 +245,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the
-    /// weights only through the next step's losses, so it misses what the last step does.
+    /// weights only through the next step's losses, so it misses the effect of the last step.
     fn check_weights(&self, state: &TrainState) -> Result<(), TrainError> {
         let found = self.engine.first_not_finite();
         found.map_or(Ok(()), |(name, value)| {

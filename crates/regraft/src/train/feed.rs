@@ -34,7 +34,7 @@ pub(super) struct Feed<'a> {
     views: Vec<Option<Features>>,
 }
 
-/// Features of training views that take more bytes are computed anew in each epoch.
+/// Features of training views that take more bytes are computed again in each epoch.
 const MOST_VIEW_BYTES: u64 = 2 << 30;
 
 impl<'a> Feed<'a> {

@@ -1,4 +1,4 @@
-//! What a fitted head needs before the backbone can learn from it: gradients that every image adds
+//! Prepares a fitted head so that the backbone can learn from it: gradients that every image adds
 //! to, and a rate that the loss bears.
 
 use super::curvature::largest_curvature;

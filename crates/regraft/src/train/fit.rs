@@ -23,8 +23,8 @@ use std::time::Instant;
 
 impl Trainer<'_> {
     /// Fits the head to the features of the training images and puts it into the engine. The
-    /// state's rows get one of epoch 0. Returns what heads that did not see the images say of them,
-    /// if the run holds nothing out.
+    /// state's rows get one of epoch 0. Returns the predictions of heads that did not see the
+    /// images, if the run holds nothing out.
     pub fn fit_head(
         &mut self,
         state: &mut TrainState,

@@ -35,8 +35,8 @@ pub struct FolderRecorder {
 }
 
 impl FolderRecorder {
-    /// Writes what is known before the first step. The time of earlier sittings aside, the run
-    /// began at `started`.
+    /// Writes the files that are known before the first step. The time of earlier sittings aside,
+    /// the run began at `started`.
     ///
     /// # Errors
     /// If a file cannot be written.

@@ -43,7 +43,7 @@ impl Identity {
         }
     }
 
-    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing
+    /// Reasons why the run that is asked for now cannot resume this one, in words; none
     /// where it may. Images that differ are not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
@@ -91,14 +91,14 @@ impl Identity {
         found
     }
 
-    /// What may make the numbers of a run that goes on differ in rounding from one that was not
+    /// Reasons why the numbers of a resumed run may differ in rounding from one that was not
     /// interrupted, in words.
     #[must_use]
     pub fn remarks(&self, now: &Self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.instruction_set != now.instruction_set {
             remarks.push(format!(
-                "the run began with the instruction set {} and goes on with {}, which rounds \
+                "the run began with the instruction set {} and continues with {}, which rounds \
                  differently: the weights will not be, to the \
                  bit, those of a run on one machine (REGRAFT_ISA={0} asks for the first)",
                 self.instruction_set, now.instruction_set
@@ -106,7 +106,7 @@ impl Identity {
         }
         if self.version != now.version {
             remarks.push(format!(
-                "the run began with Regraft {} and goes on with {}",
+                "the run began with Regraft {} and continues with {}",
                 self.version, now.version
             ));
         }

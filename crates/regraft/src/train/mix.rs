@@ -5,7 +5,7 @@ use crate::config::TrainConfig;
 use regraft_base::random::Draws;
 use regraft_nn::engine::Mix;
 
-/// Draws how a batch of images of so many pixels a side is mixed; `None` where the configuration
+/// Draws how a batch of images of this side in pixels is mixed; `None` if the configuration
 /// mixes nothing.
 pub(super) fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Option<Mix> {
     let (blends, pastes) = (config.mixup > 0.0, config.cutmix > 0.0);

@@ -36,8 +36,8 @@ impl Plan {
     }
 }
 
-/// Decides what the configuration leaves open, within a budget if there is one, which counts from
-/// the time beside it.
+/// Decides the depth that the configuration leaves open, within a budget if there is one, which
+/// counts from the time beside it.
 pub(super) fn plan(
     config: &TrainConfig,
     budget: Option<(Interval, Instant)>,

@@ -116,7 +116,7 @@ mod tests {
         rows.flat_map(|row| row[area.left * 3..(area.left + area.width) * 3].to_vec()).collect()
     }
 
-    /// Compares every tile with what the training loop gets, bit by bit.
+    /// Compares every tile with the input of the training loop, bit by bit.
     fn check(config: &TrainConfig, epoch: u32, images: usize) {
         let mut report = |_: Event| {};
         let stop = AtomicBool::new(false);

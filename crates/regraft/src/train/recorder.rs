@@ -1,4 +1,4 @@
-//! A [`Recorder`] writes the results of a run; the training loop decides what to write and when.
+//! A [`Recorder`] writes the results of a run; the training loop decides when.
 
 use super::error::TrainError;
 use super::state::TrainState;
@@ -8,7 +8,7 @@ use crate::report::summary::Summary;
 use regraft_nn::engine::{Engine, State};
 use std::path::PathBuf;
 
-/// Keeps what a run produces. Each method is called with everything that it may want to keep; one
+/// Keeps the results of a run. Each method is called with everything that it may want to keep; one
 /// that does nothing is a valid implementation.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub trait Recorder {
         Ok(())
     }
 
-    /// What the finished model predicts for the test images, or for the validation images if there
+    /// The finished model's predictions for the test images, or for the validation images if there
     /// is no test set.
     fn predictions(&mut self, _predictions: &[Prediction]) -> Result<(), TrainError> {
         Ok(())

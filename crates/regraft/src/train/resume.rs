@@ -1,4 +1,4 @@
-//! How a run begins: anew, or where an earlier one was interrupted.
+//! How a run begins: new, or where an earlier one was interrupted.
 
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
@@ -22,7 +22,7 @@ use std::time::Instant;
 
 /// How a run begins.
 pub(super) enum Beginning {
-    /// Anew, in a new folder or without one.
+    /// New, in a new folder or without one.
     New(Option<NewFolder>),
     /// In the folder of a run that was interrupted before its first checkpoint.
     Over(RunFolder),
@@ -75,7 +75,7 @@ pub(super) fn begin(
     if !differences.is_empty() {
         return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
     }
-    // A run that is asked to train longer is not complete.
+    // A run that is to train longer is not complete.
     if checkpoint.state.is_over(config) && folder.summary().exists() {
         return Ok(ControlFlow::Break(Box::new(Finished {
             folder: Some(folder.path().to_owned()),
@@ -95,8 +95,8 @@ impl Beginning {
         matches!(self, Self::New(_))
     }
 
-    /// Makes the run's folder, or takes the engine to where the run was, and returns what records
-    /// the run and its state. `notes` are what a new run has had to say so far.
+    /// Makes the run's folder, or takes the engine to where the run was, and returns the recorder
+    /// of the run and its state. `notes` are those of a new run so far.
     pub fn open(
         self,
         run: &Begun<'_>,

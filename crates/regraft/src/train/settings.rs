@@ -1,4 +1,4 @@
-//! How a run is carried out, as opposed to what it trains.
+//! How a run is carried out, as opposed to its configuration.
 
 use crate::config::Interval;
 use crate::run_folder::NewFolder;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// How a run is carried out: where its files go, how long it may take, and what stops it.
+/// How a run is carried out: where its files go, how long it may take, and how it is stopped.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Where its files go.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// run, and the network useless in evaluation.
 const SCRATCH_MOMENTUM: f32 = 0.1;
 
-/// A run that could begin, or go on.
+/// A run that could begin or be resumed.
 pub(super) struct Setup {
     /// The configuration, with everything filled in that follows from the source model.
     pub config: TrainConfig,
@@ -199,7 +199,7 @@ pub(super) fn loading(
     }
 }
 
-/// Fills in what follows from the source model, by its architecture and how it prepares images.
+/// Fills in the options that follow from the source model: from its architecture and preprocessing.
 pub(super) fn resolve(
     config: &TrainConfig,
     architecture: &str,

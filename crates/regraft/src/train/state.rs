@@ -52,10 +52,10 @@ pub struct TrainState {
     #[serde(skip)]
     pub last_scores: Scores,
     /// The head that was fitted to the backbone after the last epoch, by the names of its tensors.
-    /// It is part of the network that is scored and kept; steps go on with the engine's own.
+    /// It is part of the network that is scored and kept; the next steps use the engine's own.
     #[serde(skip)]
     pub fitted_head: Option<State>,
-    /// Whole networks beside the one that the engine holds, by what they are: [`BEST`]. A
+    /// Whole networks beside the one that the engine holds, by name: [`BEST`]. A
     /// checkpoint keeps each as a group of tensors of that name.
     #[serde(skip)]
     pub tensors: BTreeMap<String, State>,

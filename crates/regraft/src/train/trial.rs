@@ -23,7 +23,7 @@ use std::time::Instant;
 
 /// Most held-out images.
 const HELD_OUT: usize = 300;
-/// One image of so many is held out, if the run has no validation set.
+/// One image in this many is held out if the run has no validation set.
 const HELD_OUT_OF: usize = 4;
 /// Fewest images of a trial, if there are as many: eight steps.
 const FEWEST: usize = 256;

@@ -1,4 +1,4 @@
-//! Whether what a run leaves is of any use. Numbers that are not finite stop a run; weights that
+//! Whether the model of a run is of any use. Numbers that are not finite stop a run; weights that
 //! are finite may be as useless.
 
 use crate::report::epochs::EpochRow;

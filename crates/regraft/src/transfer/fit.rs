@@ -73,14 +73,14 @@ pub enum FitError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// What a head is fitted by, beside features and labels.
+/// Options of fitting a head.
 #[derive(Clone, Copy, Debug)]
 pub struct FitOptions<'a> {
     /// Number of classes.
     pub classes: usize,
-    /// What a class's images count, if they do not count the same.
+    /// The weight of each class's images, if they do not weigh the same.
     pub class_weights: Option<&'a [f32]>,
-    /// What the source knows of the classes. Cross-validation tries it and decides whether it is
+    /// The source's knowledge of the classes. Cross-validation tries it and decides whether it is
     /// used.
     pub prior: Option<&'a HeadPrior>,
     /// Seed of the folds.
@@ -96,7 +96,7 @@ pub struct Fitted {
     pub classifier: LinearClassifier,
     /// How it was fitted.
     pub fit: HeadFit,
-    /// What cross-validation's heads say of the images that they did not see.
+    /// The predictions of cross-validation's heads for the images that they did not see.
     pub out_of_fold: OutOfFold,
     /// Wall time in seconds, with that of the features if the caller counts it.
     pub seconds: f64,

@@ -89,7 +89,7 @@ pub enum HeadMapError {
     },
 }
 
-/// What a source model's classes are called.
+/// The names of a source model's classes.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     names: Vec<String>,

@@ -54,7 +54,7 @@ pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize,
             let learning = (epoch / epochs.get()) as usize;
             match stages.len().checked_sub(learning) {
                 None | Some(0) => Ok(0),
-                // What has no parameters between the stage and the head is frozen with the
+                // Layers without parameters between the stage and the head is frozen with the
                 // backbone.
                 Some(all) if all == stages.len() => Ok(graph.backbone()),
                 Some(frozen) => graph.nodes_through(&stages[frozen - 1]),

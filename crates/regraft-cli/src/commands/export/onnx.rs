@@ -15,7 +15,7 @@ use regraft_export::onnx::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report<'a> {
     format: &'static str,

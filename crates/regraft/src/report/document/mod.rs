@@ -18,7 +18,7 @@ pub struct Document {
     pub blocks: Vec<Block>,
 }
 
-/// A piece of a document. All text is plain; each rendering escapes what means something to it.
+/// A piece of a document. All text is plain; each rendering escapes its special characters.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Block {
