@@ -11,6 +11,7 @@ use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
 use regraft::run_folder::{NewFolder, RunFolder, checkpoint_files};
+use regraft::train::preview::resolved;
 use regraft::train::{
     Destination, Event, Finished, Outcome, Settings, Start, Stop, TrainError, train,
 };
@@ -19,7 +20,8 @@ use std::path::Path;
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
     if arguments.print_config {
-        return output::line(config.to_toml().map_err(Failure::input)?.trim_end());
+        let resolved = resolved(&config).map_err(Failure::of)?;
+        return output::line(resolved.to_toml().map_err(Failure::input)?.trim_end());
     }
     let signals = Signals::default();
     let settings = Settings {

@@ -2,6 +2,7 @@
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
+use regraft::config::OPTIONS;
 
 const COMMANDS: [&str; 15] = [
     "train",
@@ -37,6 +38,46 @@ fn every_command_has_help_with_examples() {
         let is_group = ["weights", "bench"].contains(&command);
         assert!(is_group || help.contains(&format!("Examples:\n  regraft {command}")), "{help}");
     }
+}
+
+/// The flags in a help text.
+fn flags(help: &str) -> Vec<&str> {
+    let lines = help.lines().filter_map(|line| line.strip_prefix("      --"));
+    lines.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+#[test]
+fn short_help_has_the_options_that_people_use_and_long_help_all_with_their_defaults() {
+    let workspace = Workspace::new();
+    let short = workspace.regraft("train -h").succeeded().stdout;
+    assert_eq!(flags(&short).len(), 15, "{short}");
+    let long = workspace.regraft("train --help").succeeded().stdout;
+    let long_flags = flags(&long);
+    for option in OPTIONS.iter().filter_map(|option| option.flag()) {
+        assert!(long_flags.contains(&option.as_str()), "--{option} is not in\n{long}");
+    }
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for default in OPTIONS.iter().filter(|option| option.flag().is_some()) {
+        if let Some(default) = default.default_text() {
+            let expected = format!("[default: {default}]");
+            assert!(words(&long).contains(&expected), "{expected} is not in\n{long}");
+        }
+    }
+    let range_test = workspace.regraft("lr-find --help").succeeded().stdout;
+    for meaningless in ["lr", "epochs", "schedule", "warmup", "patience", "output", "resume"] {
+        assert!(!flags(&range_test).contains(&meaningless), "--{meaningless} in\n{range_test}");
+    }
+}
+
+#[test]
+fn a_printed_configuration_gives_the_same_run() {
+    let workspace = Workspace::with_photos();
+    let printed = workspace.regraft(&format!("train photos {QUICK} --print-config")).succeeded();
+    workspace.write("printed.toml", printed.stdout);
+    workspace.regraft(&format!("train photos {QUICK} --output flags")).succeeded();
+    workspace.regraft("train --config printed.toml --output file").succeeded();
+    let model = |run: &str| workspace.read(&format!("{run}/model.safetensors"));
+    assert!(model("flags") == model("file"));
 }
 
 #[test]

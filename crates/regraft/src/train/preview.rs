@@ -3,12 +3,13 @@
 use super::feed::view;
 use super::setup::{loading, resolve};
 use super::{Event, Report, TrainError};
-use crate::config::{OnBadImage, TrainConfig, Weights};
+use crate::config::{Freeze, OnBadImage, TrainConfig, Weights};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
 use crate::pictures::{self, ignored_note};
 use crate::progress::from_any_thread;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
+use regraft_data::preprocessing::Preprocessing;
 use std::sync::Arc;
 
 /// The images that a run would train on.
@@ -40,18 +41,7 @@ pub fn preview(
     report: &mut Report<'_>,
 ) -> Result<Preview, TrainError> {
     config.check()?;
-    let mut notes = Vec::new();
-    let (name, prepared) = match &config.weights {
-        Some(Weights::File(path)) => {
-            let source = Model::load(path, config.model.as_deref())?;
-            notes.extend(source.notes.iter().cloned());
-            (source.architecture().to_owned(), source.preprocessing)
-        }
-        Some(Weights::Embedded | Weights::None) | None => {
-            let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
-            (named.name.to_owned(), source_preprocessing(named))
-        }
-    };
+    let (name, prepared, mut notes) = source(config)?;
     let (config, preprocessing, augmentation) = resolve(config, &name, &prepared)?;
     let transform = Transform::Train { seed: config.seed, epoch: view(&config, epoch) };
     let loading = LoaderOptions { transform, ..loading(&config, &preprocessing, &augmentation) };
@@ -74,10 +64,36 @@ pub fn preview(
     Ok(Preview { config, classes, train, loading, notes })
 }
 
+/// A configuration with everything filled in that follows from its source model, as a run would use
+/// it. If a trial is to decide the depth, the options that depend on it stay open.
+///
+/// # Errors
+/// If an option is wrong, or the weight file cannot be read.
+pub fn resolved(config: &TrainConfig) -> Result<TrainConfig, TrainError> {
+    config.check()?;
+    let (name, prepared, _) = source(config)?;
+    let (resolved, ..) = resolve(config, &name, &prepared)?;
+    if !config.decides_depth() {
+        return Ok(resolved);
+    }
+    let (freeze, epochs, lr) = (Some(Freeze::Auto), config.epochs, config.lr);
+    Ok(TrainConfig { freeze, epochs, lr, ..resolved })
+}
+
+/// The source model's architecture, its preprocessing, and notes on it.
+fn source(config: &TrainConfig) -> Result<(String, Preprocessing, Vec<String>), TrainError> {
+    if let Some(Weights::File(path)) = &config.weights {
+        let source = Model::load(path, config.model.as_deref())?;
+        return Ok((source.architecture().to_owned(), source.preprocessing, source.notes));
+    }
+    let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
+    Ok((named.name.to_owned(), source_preprocessing(named), Vec::new()))
+}
+
 #[cfg(all(test, feature = "embedded", feature = "show"))]
 mod tests {
     use super::*;
-    use crate::config::{Freeze, HeadStart, Recipe};
+    use crate::config::{HeadStart, Recipe};
     use crate::show::{ShowOptions, grid, write_png};
     use crate::train::feed::{Batches, Content, Feed};
     use crate::train::observer::Observer;
