@@ -1,67 +1,85 @@
-//! How a command fails: because of what it was given, under way, or because it was told to end.
+//! How a command fails: it was used wrongly, something failed on the way, or it was told to stop.
 
+use crate::hint;
+use regraft::error_kind::{Classified, ErrorKind};
 use std::fmt;
 use std::process::ExitCode;
 
 /// A failed command.
 #[derive(Debug)]
-pub enum Failure {
-    /// Wrong usage or bad input: exit code 2.
-    Input(anyhow::Error),
-    /// Something failed under way: exit code 1.
-    UnderWay(anyhow::Error),
-    /// A signal of this number told it to end, and it saved all it had: exit code 128 and the
-    /// number, as shells have it.
-    Stopped(anyhow::Error, u8),
+pub struct Failure {
+    error: anyhow::Error,
+    hint: Option<String>,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Error(ErrorKind),
+    /// A signal of this number told it to end, and it saved everything.
+    Signal(u8),
 }
 
 impl Failure {
-    /// Wrong usage or bad input.
-    pub fn input(error: impl Into<anyhow::Error>) -> Self {
-        Self::Input(error.into())
+    fn new(reason: Reason, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        Self { hint: hint::of(&error), error, reason }
     }
 
-    /// Something failed under way.
+    /// Wrong usage or bad input.
+    pub fn input(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Reason::Error(ErrorKind::Input), error)
+    }
+
+    /// Something failed on the way.
     pub fn under_way(error: impl Into<anyhow::Error>) -> Self {
-        Self::UnderWay(error.into())
+        Self::new(Reason::Error(ErrorKind::Failure), error)
+    }
+
+    /// An error of the library, which knows its kind.
+    pub fn of(error: impl Classified + Into<anyhow::Error>) -> Self {
+        Self::new(Reason::Error(error.kind()), error)
     }
 
     /// A signal of this number told it to end.
     pub fn stopped(error: impl Into<anyhow::Error>, signal: u8) -> Self {
-        Self::Stopped(error.into(), signal)
+        Self::new(Reason::Signal(signal), error)
     }
 
-    /// What failed under way, or else wrong usage or bad input.
-    pub fn of(under_way: bool, error: impl Into<anyhow::Error>) -> Self {
-        if under_way { Self::under_way(error) } else { Self::input(error) }
+    /// Itself with this advice, unless the error has advice of its own.
+    pub fn or_hint(mut self, hint: impl FnOnce() -> Option<String>) -> Self {
+        self.hint = self.hint.or_else(hint);
+        self
     }
 
+    /// 2 for wrong usage and bad input, 1 for a failure, and 128 and the number for a signal, as
+    /// shells have it.
     pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Input(_) => ExitCode::from(2),
-            Self::UnderWay(_) => ExitCode::from(1),
-            Self::Stopped(_, signal) => ExitCode::from(signal.saturating_add(128)),
+        match self.reason {
+            Reason::Error(ErrorKind::Input) => ExitCode::from(2),
+            Reason::Error(ErrorKind::Failure) => ExitCode::from(1),
+            Reason::Signal(signal) => ExitCode::from(signal.saturating_add(128)),
         }
     }
 
     /// Whether it is only that nobody reads the output any more.
     pub fn is_closed_pipe(&self) -> bool {
-        let (Self::Input(error) | Self::UnderWay(error) | Self::Stopped(error, _)) = self;
         let pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-        error.chain().any(|cause| cause.downcast_ref().is_some_and(pipe))
+        self.error.chain().any(|cause| cause.downcast_ref().is_some_and(pipe))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Input(error) | Self::UnderWay(error) | Self::Stopped(error, _)) = self;
-        write!(formatter, "{error}")
+        let word = if matches!(self.reason, Reason::Signal(_)) { "note" } else { "error" };
+        write!(formatter, "{word}: {}", self.error)?;
+        self.hint.iter().try_for_each(|hint| write!(formatter, "\nhint: {hint}"))
     }
 }
 
 /// Writing output failed.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::UnderWay(error.into())
+        Self::under_way(error)
     }
 }

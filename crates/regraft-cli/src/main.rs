@@ -5,6 +5,7 @@
 mod arguments;
 mod commands;
 mod failure;
+mod hint;
 mod output;
 mod progress;
 mod signals;
@@ -20,8 +21,7 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            let word = if matches!(failure, Failure::Stopped(..)) { "note" } else { "error" };
-            output::aside(format!("{word}: {failure}"));
+            output::aside(&failure);
             failure.exit_code()
         }
     }
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     signals::survive_file_size_limit();
-    // A wrong REGRAFT_ISA is said before any kernel runs into it.
+    // A wrong REGRAFT_ISA is reported before any kernel meets it.
     regraft::engines::check_machine().map_err(Failure::input)?;
     match Regraft::parse().command {
         Command::Train(arguments) => commands::train::run(&arguments),

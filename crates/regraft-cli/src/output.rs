@@ -1,4 +1,4 @@
-//! What a command writes: results to standard output, everything else to standard error.
+//! The output of commands: results go to standard output, everything else to standard error.
 
 use crate::failure::Failure;
 use std::io::Write;

@@ -1,8 +1,9 @@
-//! Progress on standard error: bars where it is a terminal, nothing otherwise.
+//! Progress on standard error: a bar if it is a terminal, nothing otherwise.
 
 use crate::failure::Failure;
 use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use regraft::progress::{Progress, Stage};
 use std::io::IsTerminal;
 
 /// One bar at a time, made when it is first moved.
@@ -14,6 +15,19 @@ pub struct Bars {
 const TEMPLATE: &str = "{prefix:>12} {bar:30} {pos}/{len} {msg}";
 
 impl Bars {
+    /// Shows how far a piece of work is.
+    pub fn progress(&mut self, progress: Progress) {
+        let Progress { stage, done, total } = progress;
+        let total = total.unwrap_or(done);
+        match stage {
+            Stage::Downloading => {
+                let kib = |bytes: u64| (bytes >> 10) as usize;
+                self.show("fetching KiB", kib(done), kib(total), String::new());
+            }
+            _ => self.show(&stage.to_string(), done as usize, total as usize, String::new()),
+        }
+    }
+
     /// Shows `done` of `total` under a title, with a message after it. Another title begins another
     /// bar.
     pub fn show(&mut self, title: &str, done: usize, total: usize, message: String) {
@@ -45,7 +59,7 @@ impl Bars {
     }
 }
 
-/// What a long command says while it goes on: lines and, below them, a bar.
+/// The output of a long command while it works: lines and, below them, a bar.
 pub struct Narration {
     pub bars: Bars,
     to_error: bool,
@@ -53,14 +67,13 @@ pub struct Narration {
 }
 
 impl Narration {
-    /// Lines to standard output, or to standard error where `to_error` says that standard output is
-    /// for JSON.
+    /// Writes lines to standard output, or to standard error if standard output is for JSON.
     pub fn new(to_error: bool) -> Self {
         Self { bars: Bars::default(), to_error, written: Ok(()) }
     }
 
-    /// Says a line. What cannot be written is told by [`Self::end`], for the work is to go on to
-    /// its end.
+    /// Writes a line. A failure to write is reported by [`Self::end`], so that the work itself is
+    /// finished first.
     pub fn say(&mut self, text: String) {
         self.bars.clear();
         if self.to_error {
@@ -73,7 +86,7 @@ impl Narration {
     /// Takes the bar away.
     ///
     /// # Errors
-    /// When a line could not be written.
+    /// If a line could not be written.
     pub fn end(mut self) -> Result<(), Failure> {
         self.bars.clear();
         self.written

@@ -15,7 +15,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// What the first signal sets.
+    /// The flag that the first signal sets.
     pub fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }

@@ -47,6 +47,9 @@ pub struct Catalogue {
     pub ignored: Vec<Ignored>,
     /// How the sets were made, one sentence each.
     pub notes: Vec<String>,
+    /// How a part of the training set was held out, or that none was; `None` if the data has a
+    /// validation set.
+    pub held_out: Option<String>,
 }
 
 /// Images labelled by names, from a folder of class folders or from a table.
@@ -251,6 +254,7 @@ impl Catalogue {
             test: Vec::new(),
             ignored: Vec::new(),
             notes: Vec::new(),
+            held_out: None,
         }
     }
 }

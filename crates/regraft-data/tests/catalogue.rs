@@ -166,13 +166,8 @@ fn a_tenth_of_train_is_held_out_unless_all_of_it_is_asked_for() {
     );
     let all = scan(data.path(), &SplitOptions::NOTHING).unwrap();
     assert_eq!((all.train.len(), all.validation.len(), all.test.len()), (40, 0, 1));
-    assert!(
-        all.notes
-            .iter()
-            .any(|note| note == "Training on all 40 images of train; nothing held out."),
-        "{:?}",
-        all.notes
-    );
+    let held_out = Some("Training on all 40 images of train; nothing held out.".to_owned());
+    assert_eq!(all.held_out, held_out);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use regraft::data::decode::{DecodeOptions, decode_file};
 use regraft::data::preprocessing::{Preprocessing, ResizeMode, evaluation_pixels};
 use regraft::data::shown::shown;
 use regraft::engines::DeviceChoice;
+use regraft::error_kind::{Classified, ErrorKind};
 use regraft::inference::{self, InferenceError};
 use regraft::metrics::softmax;
 use regraft::model::{Model, keys};
@@ -91,6 +92,16 @@ pub enum CheckError {
         .0.tolerance.logit_share * .0.logit_range, .0.classes_differ, remedy(.0)
     )]
     Disagrees(Agreement),
+}
+
+impl Classified for CheckError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoImages { .. } => ErrorKind::Input,
+            Self::Inference(error) => error.kind(),
+            _ => ErrorKind::Failure,
+        }
+    }
 }
 
 /// If weights are in f16, those are probably the cause; otherwise it is a bug.

@@ -9,17 +9,18 @@ use regraft::data::loader::LoaderOptions;
 use regraft::data::named_file;
 use regraft::data::preprocessing::{Preprocessing, evaluation_pixels};
 use regraft::data::verify::Verified;
+use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::{EvaluateError, Scorer};
 use regraft::evaluate_folder::FolderEvaluation;
-use regraft::inference::{InferenceError, InferenceOptions, Progress};
+use regraft::inference::{InferenceError, InferenceOptions};
 use regraft::metrics::top_k;
 use regraft::model::keys;
 use regraft::pictures::{check, ignored_note, left_out_notes, truncated_note};
 use regraft::predict::{Guess, Prediction, Predictions};
+use regraft::progress::{Progress, Stage, from_any_thread};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// The size limit of ONNX files, 2 GiB.
 const MOST_BYTES: u64 = 1 << 31;
@@ -60,14 +61,12 @@ pub enum ClassifierError {
     Decode(#[from] DecodeError),
 }
 
-impl ClassifierError {
-    /// Whether something failed during the work, rather than the request being impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
+impl Classified for ClassifierError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::NotOurs { .. } => false,
-            Self::Runtime { .. } | Self::Decode(_) => true,
-            Self::Inference(error) => error.is_failure_under_way(),
+            Self::Read { .. } | Self::NotOurs { .. } => ErrorKind::Input,
+            Self::Runtime { .. } | Self::Decode(_) => ErrorKind::Failure,
+            Self::Inference(error) => error.kind(),
         }
     }
 }
@@ -227,13 +226,10 @@ impl Classifier {
             full_decode: true,
             ..LoaderOptions::new(self.preprocessing.clone(), 1)
         };
-        let report = Mutex::new(report);
+        let tell = from_any_thread(report);
         let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         let found = check(&all, &loading, options.on_bad_image, &|done, total| {
-            report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking {
-                done,
-                total,
-            });
+            tell(Progress::of(Stage::Checking, done, total));
         });
         let found = found.map_err(InferenceError::from)?;
         let bad: HashSet<&Path> =
@@ -253,7 +249,7 @@ impl Classifier {
         let decoding = DecodeOptions { least_side: None, ..options.decode };
         let mut not_finite: Vec<&PathBuf> = Vec::new();
         for (done, path) in paths.iter().enumerate() {
-            report(Progress::Running { done, total: paths.len() });
+            report(Progress::of(Stage::Running, done, paths.len()));
             let logits = self.logits(&decode(path, &decoding)?)?;
             if top_k(&logits, 1).is_empty() {
                 not_finite.push(path);

@@ -12,19 +12,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const UNFINISHED: &str = ".unfinished";
 
 /// Whether a file of this name was left by a write that was cut off (by a crash, say). It may be
-/// removed where nothing is being written.
+/// removed if nothing is being written.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }
 
-/// A file that could not be written; what was there before still is.
+/// A file that could not be written; the one that was there before is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}; check that its folder exists, may be written to and has \
     space left", path = path.display())]
 pub struct AtomicFileError {
     /// The file that was to be written.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The operating system's error.
     pub source: io::Error,
 }
 
@@ -108,7 +108,7 @@ fn write_and_rename(
     sync_folder_of(target)
 }
 
-/// Makes what was renamed to `target`, or the folder made there, durable. Only Unix lets a folder
+/// Makes the file renamed to `target`, or the folder made there, durable. Only Unix lets a folder
 /// be opened for this.
 #[cfg(unix)]
 pub(crate) fn sync_folder_of(target: &Path) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! How fast this machine is: steps on random pictures that are already in memory.
+//! How fast this machine is: steps on random images that are already in memory.
 
 pub mod load;
 
@@ -22,7 +22,7 @@ const MOST_STEPS: usize = 1_000_000;
 /// The most classes of the head.
 const MOST_CLASSES: usize = 100_000;
 
-/// What a step does.
+/// The work of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepMode {
@@ -32,22 +32,22 @@ pub enum StepMode {
     Eval,
 }
 
-/// What to measure.
+/// The measurement.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
     /// The architecture.
     pub model: String,
-    /// What a step does.
+    /// The work of a step.
     pub mode: StepMode,
-    /// Pictures in a step.
+    /// Images in a step.
     pub batch: usize,
     /// Classes of the head.
     pub classes: usize,
-    /// What computes.
+    /// The device.
     pub device: DeviceChoice,
     /// Threads that compute on the processor; 0 is one for each core.
     pub threads: usize,
-    /// What maps are stored as.
+    /// Number format of feature maps.
     pub precision: PrecisionChoice,
     /// Which layers stay as they are.
     pub freeze: Freeze,
@@ -55,14 +55,14 @@ pub struct StepOptions {
     pub steps: usize,
 }
 
-/// What was measured. The JSON names are the field names.
+/// The figures. The JSON names are the field names.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepReport {
     /// The architecture.
     pub model: String,
-    /// What a step does.
+    /// The work of a step.
     pub mode: StepMode,
-    /// Pictures in a step.
+    /// Images in a step.
     pub batch: usize,
     /// Threads that computed.
     pub threads: usize,
@@ -70,11 +70,11 @@ pub struct StepReport {
     pub freeze: Freeze,
     /// The instruction set in use.
     pub isa: &'static str,
-    /// What maps are stored as.
+    /// Number format of feature maps.
     pub precision: &'static str,
-    /// Pictures a second at the median of the steps' times.
+    /// Images a second at the median of the steps' times.
     pub images_per_second: f64,
-    /// Pictures a second of the fastest step.
+    /// Images a second of the fastest step.
     pub best: f64,
     /// The most memory that the process ever held, in MiB; null where the system does not say.
     pub peak_mib: Option<u64>,
@@ -95,7 +95,7 @@ pub enum BenchError {
     #[error(transparent)]
     Memory(#[from] TooLittleMemory),
     /// A count is out of range.
-    #[error("--{option} {value} is not possible; use 1 to {most}")]
+    #[error("{option} is {value}; it has to be from 1 to {most}")]
     Count {
         /// The option.
         option: &'static str,
@@ -106,7 +106,7 @@ pub enum BenchError {
     },
 }
 
-/// Times steps on random pictures of the architecture's own size.
+/// Times steps on random images of the architecture's own size.
 ///
 /// # Errors
 /// If the architecture or a layer is unknown, a count is out of range, or the batch does not fit
@@ -134,13 +134,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,
     };
-    check_batch(
-        &*engine,
-        source_preprocessing(named).image_size,
-        options.batch,
-        purpose,
-        "--batch",
-    )?;
+    check_batch(&*engine, source_preprocessing(named).image_size, options.batch, purpose, "batch")?;
     engine.load_state(&state)?;
     drop(state);
     engine.freeze(frozen);

@@ -19,11 +19,11 @@ pub struct ClassNames<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClassNameError {
     /// No class has the name.
-    #[error("{name:?} is no class of the model: {}", suggestions(.close, *.all))]
+    #[error("{name:?} is not a class of the model: {}", suggestions(.close, *.all))]
     Unknown {
         /// The name.
         name: String,
-        /// All classes where there are few, or else those with a similar name.
+        /// All classes if there are few, or else those with a similar name.
         close: Vec<String>,
         /// Whether `close` holds all classes.
         all: bool,
@@ -45,39 +45,39 @@ pub enum LabelledFolderError {
     /// The folder cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A folder that is named like a split but holds no class folders, and that is no class of the
-    /// model either.
+    /// A folder that is named like a split but holds no class folders, and that is not a class of
+    /// the model either.
     #[error("{}: {source}; if the folder is a split, put its images into a folder for each class",
         shown(.path))]
     Split {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with its name as a class.
+        /// The problem with its name as a class.
         source: ClassNameError,
     },
-    /// A table's label is no class of the model.
+    /// A table's label is not a class of the model.
     #[error("{}, line {line}: {source}; correct the label or remove the line", shown(.path))]
     Label {
         /// The table.
         path: PathBuf,
         /// The first line with the label, counted from 1.
         line: u64,
-        /// What is wrong with the label.
+        /// The problem with the label.
         source: ClassNameError,
     },
-    /// A class folder is no class of the model.
+    /// A class folder is not a class of the model.
     #[error("{}: {source}; rename it or leave it out", shown(.path))]
     Class {
         /// The class folder.
         path: PathBuf,
-        /// What is wrong with its name.
+        /// The problem with its name.
         source: ClassNameError,
     },
 }
 
-/// Up to so many classes are listed in an error.
+/// The most classes that an error lists.
 const LISTED: usize = 12;
-/// So many similar names are listed where there are more classes than that.
+/// The number of similar names that it lists if there are more.
 const SIMILAR: usize = 5;
 /// Names that are less similar than this are not worth showing.
 const LEAST_SIMILARITY: f64 = 0.5;
@@ -101,7 +101,7 @@ impl ClassNames<'_> {
     /// only one that has it among its other names.
     ///
     /// # Errors
-    /// When there is no such class, or more than one.
+    /// If there is no such class, or more than one.
     pub fn find(&self, name: &str) -> Result<usize, ClassNameError> {
         if let Some(class) = self.names.iter().position(|known| known == name) {
             return Ok(class);
@@ -157,11 +157,11 @@ impl ClassNames<'_> {
     }
 }
 
-/// Lists the pictures of a folder with a folder for each class, or of a table, labelled by the
+/// Lists the images of a folder with a folder for each class, or of a table, labelled by the
 /// classes that the names mean. Classes may be absent, and two names may mean the same class.
 ///
 /// # Errors
-/// When the folder cannot be used, holds no picture, or a folder that means no class.
+/// If the folder cannot be used, holds no image, or a folder that means no class.
 pub fn labelled_folder(
     folder: &Path,
     classes: ClassNames<'_>,
@@ -322,7 +322,7 @@ mod tests {
             .to_string();
         assert!(
             few.starts_with(
-                "\"bus\" is no class of the model: its classes are hotdog, hot dog, \
+                "\"bus\" is not a class of the model: its classes are hotdog, hot dog, \
                 red hot; crane (bird);"
             ),
             "{few}"

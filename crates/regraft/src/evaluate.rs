@@ -1,4 +1,4 @@
-//! Scores a network on labelled pictures.
+//! Scores a network on labelled images.
 
 use crate::metrics::{Evaluation, Evaluator, cross_entropy};
 use crate::predictions::Prediction;
@@ -10,26 +10,25 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Pictures in an evaluation step: enough to keep all cores busy, few enough to need little memory.
+/// Images in an evaluation step: enough to keep all cores busy, few enough to need little memory.
 pub const EVALUATION_BATCH: usize = 32;
 
 /// An evaluation that could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    /// A picture could not be had.
+    /// An image cannot be read.
     #[error(transparent)]
     Loader(#[from] LoaderError),
-    /// The pictures do not fit the network.
+    /// The images do not fit the network.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Whoever asked for it said to stop.
+    /// The caller's callback said to stop.
     #[error("the scoring was stopped")]
     Stopped,
     /// The network's output is NaN or infinite.
     #[error(
-        "the network gives no finite numbers for {count} of {total} images, such as {}: its \
-         weights are too large or its training \
-         diverged; use another model, or train again with a lower --lr",
+        "the network's output is not finite for {count} of {total} images, such as {}: its \
+         weights are too large, or its training diverged",
         shown(path)
     )]
     NotFinite {
@@ -41,16 +40,16 @@ pub enum EvaluateError {
         total: usize,
     },
     /// There is nothing to score.
-    #[error("there are no pictures to score")]
+    #[error("no images to score")]
     NoImages,
 }
 
-/// A model's scores on labelled pictures.
+/// A model's scores on labelled images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The scores.
     pub evaluation: Evaluation,
-    /// What the model says of each picture, in the pictures' order.
+    /// The prediction for each image, in their order.
     pub predictions: Vec<Prediction>,
     /// Each image's cross-entropy in nats, in the same order; NaN if it is not finite.
     pub losses: Vec<f64>,
@@ -124,11 +123,11 @@ pub(crate) fn check_finite<'a>(
     }
 }
 
-/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the pictures
-/// done and says whether to go on.
+/// Scores `samples`, whose labels are places in `classes`. `progress` is called with the images
+/// done and says whether to continue.
 ///
 /// # Errors
-/// When a picture cannot be read, there is none, or `progress` says to stop.
+/// If an image cannot be read, there is none, or `progress` says to stop.
 pub fn evaluate(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
@@ -147,14 +146,14 @@ pub fn evaluate(
 }
 
 /// Takes a batch's logits `[N, classes]`, labels `[N]` and places in the list of samples `[N]`, and
-/// says whether to go on.
+/// says whether to continue.
 pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 'a;
 
 /// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`,
 /// labels and places in `samples`.
 ///
 /// # Errors
-/// When a picture cannot be read, or `take` says to stop.
+/// If an image cannot be read, or `take` says to stop.
 pub fn for_each_batch(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,

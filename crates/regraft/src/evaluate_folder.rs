@@ -2,9 +2,10 @@
 
 use crate::class_names::labelled_folder;
 use crate::evaluate::{Scored, check_finite, evaluate};
-use crate::inference::{self, InferenceError, InferenceOptions, Progress};
+use crate::inference::{self, InferenceError, InferenceOptions};
 use crate::model::Model;
 use crate::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
+use crate::progress::{Progress, Stage};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::verify::Verified;
@@ -17,11 +18,11 @@ use std::sync::Arc;
 pub struct FolderEvaluation {
     /// The scores.
     pub scored: Scored,
-    /// Pictures left out because they could not be read.
+    /// Images left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// What is to be said about the folder, such as what was ignored.
+    /// Notes on the folder, such as the files that were ignored.
     pub notes: Vec<String>,
-    /// What it ran on, in words.
+    /// The device, in words.
     pub device: String,
 }
 
@@ -30,7 +31,7 @@ pub struct FolderEvaluation {
 /// All files are checked before the network runs.
 ///
 /// # Errors
-/// When the folder or a file cannot be used, or a class folder means no class of the model.
+/// If the folder or a file cannot be used, or a class folder means no class of the model.
 pub fn evaluate_folder(
     model: &Model,
     folder: &Path,
@@ -47,7 +48,7 @@ pub fn evaluate_folder(
     let samples: Arc<[Sample]> = listed.samples.into();
     let total = samples.len();
     let mut progress = |done| {
-        report(Progress::Running { done, total });
+        report(Progress::of(Stage::Running, done, total));
         ControlFlow::Continue(())
     };
     let scored = evaluate(&mut *engine, &samples, &model.classes, loading, &mut progress)?;

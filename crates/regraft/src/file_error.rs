@@ -1,4 +1,4 @@
-//! What the operating system refused to do with a file or folder.
+//! An operation on a file or folder that the operating system refused.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}", path = path.display())]
 pub struct FileError {
-    /// What was tried.
+    /// The operation.
     pub action: &'static str,
     /// With which file or folder.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The operating system's error.
     pub source: io::Error,
 }
 
 impl FileError {
-    /// Makes the error of what the operating system said, for `map_err`.
+    /// Makes the error from the operating system's, for `map_err`.
     pub(crate) fn when(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { action, path, source }

@@ -37,11 +37,11 @@ const HARMLESS_ARGUMENTS: [&str; 6] =
 pub struct HubConfigError {
     /// The `config.json`.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem with it.
     pub reason: String,
 }
 
-/// What a `config.json` says.
+/// The content of a `config.json`.
 #[derive(Debug)]
 pub struct HubConfig {
     path: PathBuf,
@@ -51,7 +51,7 @@ pub struct HubConfig {
     pub preprocessing: Preprocessing,
     classes: Option<usize>,
     class_names: Vec<String>,
-    /// What is said to the user, a sentence each.
+    /// Notes to the user, one sentence each.
     pub notes: Vec<String>,
 }
 

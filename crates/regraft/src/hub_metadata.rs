@@ -1,4 +1,4 @@
-//! What a hub's `config.json` says of a weight file, as the metadata of a model file.
+//! A hub's `config.json` for a weight file, as the metadata of a model file.
 
 use crate::hub_config::HubConfig;
 use crate::model::{Model, json, keys};

@@ -1,13 +1,15 @@
-//! What scoring and predicting have in common: a finished model on this machine, and files that are
+//! The common part of scoring and predicting: a finished model on this machine, and files that are
 //! checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::{CacheImages, OnBadImage, PrecisionChoice, cores_or};
+use crate::config::{CacheImages, OnBadImage, PrecisionChoice, Recipe, TrainConfig, cores_or};
 use crate::engines::{self, DeviceChoice, OpenError};
+use crate::error_kind::{Classified, ErrorKind};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
 use crate::pictures::{self, UnreadableFiles};
+use crate::progress::{Progress, Stage, from_any_thread};
 use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
@@ -15,50 +17,30 @@ use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
-/// How a finished model is run.
+/// How to run a finished model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
-    /// What computes.
+    /// The device.
     pub device: DeviceChoice,
     /// Threads that compute on the processor; 0 is one for each core.
     pub threads: usize,
-    /// What maps are stored as.
+    /// Number format of feature maps.
     pub precision: PrecisionChoice,
-    /// Threads that decode and transform pictures; 0 is one for each core.
+    /// Threads that decode and transform images; 0 is one for each core.
     pub workers: usize,
-    /// What is done about a picture that cannot be read.
+    /// The response to an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
-    /// than the network sees.
+    /// Whether large JPEGs are decoded at their full size, instead of a part of it that leaves more
+    /// detail than the network sees.
     pub full_decode: bool,
-    /// How much memory decoded pictures may take.
+    /// Memory for decoded images.
     pub cache_images: CacheImages,
 }
 
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Files are being checked.
-    Checking {
-        /// Files done.
-        done: usize,
-        /// Files in all.
-        total: usize,
-    },
-    /// The network runs.
-    Running {
-        /// Pictures done.
-        done: usize,
-        /// Pictures in all.
-        total: usize,
-    },
-}
-
-/// A model that could not be run over pictures.
+/// A model that could not be run over images.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each is the error of the part that it is named after.
 pub enum InferenceError {
@@ -78,11 +60,9 @@ pub enum InferenceError {
     Evaluate(#[from] EvaluateError),
 }
 
-impl InferenceError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        matches!(
+impl Classified for InferenceError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(matches!(
             self,
             Self::Engine(_)
                 | Self::Evaluate(
@@ -90,14 +70,38 @@ impl InferenceError {
                         | EvaluateError::Engine(_)
                         | EvaluateError::NotFinite { .. }
                 )
-        )
+        ))
+    }
+}
+
+impl InferenceOptions {
+    /// The options of a configuration that are about running a finished model.
+    #[must_use]
+    pub fn of(config: &TrainConfig) -> Self {
+        Self {
+            device: config.device.clone(),
+            threads: config.threads,
+            precision: config.precision,
+            workers: config.workers,
+            on_bad_image: config.on_bad_image,
+            decode: config.decode_options(),
+            full_decode: config.full_decode,
+            cache_images: config.cache_images,
+        }
+    }
+}
+
+impl Default for InferenceOptions {
+    /// The best device, all cores, f32, and an error for the first image that cannot be read.
+    fn default() -> Self {
+        Self::of(&TrainConfig::recipe(Recipe::Default, Path::new("")))
     }
 }
 
 /// An engine that holds a model's tensors; device and threads are as for [`engines::open`].
 ///
 /// # Errors
-/// When the machine lacks what was asked for.
+/// If the machine cannot do what `device` and `precision` ask for.
 pub fn engine(
     model: &Model,
     device: &DeviceChoice,
@@ -122,8 +126,8 @@ pub(crate) fn unreadable(skipped: &[DecodeError]) -> HashSet<&Path> {
     skipped.iter().map(|error| error.path.as_path()).collect()
 }
 
-/// Decodes every file once and returns what was found, with how to load those that can be read.
-/// What was decoded is kept as far as it fits.
+/// Decodes every file once and returns the findings, with how to load those that can be read.
+/// Decoded images are kept as far as they fit.
 pub(crate) fn check(
     model: &Model,
     paths: &[&Path],
@@ -137,9 +141,9 @@ pub(crate) fn check(
         cache: options.cache_images.cache(),
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
-    let report = Mutex::new(report);
+    let tell = from_any_thread(report);
     let verified = pictures::check(paths, &loading, options.on_bad_image, &|done, total| {
-        report.lock().unwrap_or_else(PoisonError::into_inner)(Progress::Checking { done, total });
+        tell(Progress::of(Stage::Checking, done, total));
     })?;
     Ok((verified, loading))
 }

@@ -1,4 +1,4 @@
-//! A network described layer by layer: what `regraft inspect` shows and `--freeze` takes. All of it
+//! A network described layer by layer, for `regraft inspect` and `--freeze`. All of it
 //! follows from the graph.
 
 use regraft_nn::graph::{self, Graph, GraphError, Source};
@@ -10,11 +10,11 @@ use serde::Serialize;
 pub struct Description {
     /// Name of the architecture.
     pub architecture: String,
-    /// Side of the square pictures that the shapes are for, in pixels.
+    /// Side of the square images that the shapes are for, in pixels.
     pub image_size: usize,
     /// Learned parameters.
     pub parameters: usize,
-    /// Multiply-adds for one picture.
+    /// Multiply-adds for one image.
     pub multiply_adds: u64,
     /// Groups of layers that `--freeze through=` takes, in order; the last one is the head.
     pub stages: Vec<Stage>,
@@ -33,28 +33,28 @@ pub struct Stage {
     pub output: [usize; 3],
     /// Learned parameters.
     pub parameters: usize,
-    /// Multiply-adds for one picture.
+    /// Multiply-adds for one image.
     pub multiply_adds: u64,
     /// Parameters that still learn when everything up to and with this stage is frozen. The head
     /// always learns.
     pub parameters_after: usize,
 }
 
-/// A layer with what belongs to it (batch norm, addition, activation).
+/// A layer with its batch norm, addition and activation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
     /// Its name.
     pub name: String,
     /// The stage it belongs to.
     pub stage: String,
-    /// What it computes: `convolution`, `depthwise convolution`, `max pool`, `average pool`,
+    /// Its kind: `convolution`, `depthwise convolution`, `max pool`, `average pool`,
     /// `global average pool`, `layer norm` or `linear`.
     pub operation: &'static str,
-    /// The layer that it reads; null for the picture.
+    /// The layer that it reads; null for the image.
     pub input: Option<String>,
     /// The layer whose output is added, if any.
     pub residual: Option<String>,
-    /// Its output for one picture: height, width, channels.
+    /// Its output for one image: height, width, channels.
     pub output: [usize; 3],
     /// Side of the square kernel or window, if it has one.
     pub kernel: Option<usize>,
@@ -64,7 +64,7 @@ pub struct Layer {
     pub groups: Option<usize>,
     /// Learned parameters.
     pub parameters: usize,
-    /// Multiply-adds for one picture.
+    /// Multiply-adds for one image.
     pub multiply_adds: u64,
 }
 

@@ -1,19 +1,35 @@
-//! Fine-tunes pretrained image classifiers: a source model's head is replaced, and trunk and head
-//! learn from a folder of pictures.
+//! Fine-tunes pretrained image classifiers: puts a new head on the backbone of a source model, and
+//! trains both on your images.
 //!
-//! [`train::train`] is the whole run; [`model::Model`] loads and saves classifiers;
-//! [`evaluate_folder`] and [`predict`] use them.
+//! - [`train()`] is a whole run, with the options of a [`TrainConfig`].
+//! - [`Classifier`] loads the result and classifies images.
+//! - [`compare`], [`audit`] and [`show`] do the work of the commands of these names.
+//!
+//! # Features
+//!
+//! All are on by default.
+//!
+//! - `embedded`: EfficientNet-Lite0 with its ImageNet weights (9.5 MB), the default source model.
+//! - `report`: plots of runs, and comparisons.
+//! - `show`: drawings of images as the network sees them.
+//! - `audit`: finding problems in a data set.
+//! - `fetch`: downloading data sets.
 
 #![forbid(unsafe_code)]
 
 mod algebra;
 pub mod atomic_file;
+#[cfg(feature = "audit")]
 pub mod audit;
 pub mod bench;
 pub mod class_names;
+pub mod classifier;
+#[cfg(feature = "report")]
 pub mod compare;
 pub mod config;
+mod data_checks;
 pub mod engines;
+pub mod error_kind;
 pub mod evaluate;
 pub mod evaluate_folder;
 pub mod features;
@@ -29,15 +45,23 @@ pub mod logistic_regression;
 pub mod memory_check;
 pub mod metrics;
 pub mod model;
+pub mod note;
 pub mod pictures;
 pub mod predict;
 pub mod predictions;
+pub mod progress;
 pub mod report;
 pub mod run_folder;
 pub mod schedule;
+#[cfg(feature = "show")]
 pub mod show;
+mod suspect_labels;
 pub mod train;
 pub mod transfer;
+
+pub use classifier::{Classifier, Image};
+pub use config::TrainConfig;
+pub use train::train;
 
 pub use regraft_data as data;
 pub use regraft_nn as nn;

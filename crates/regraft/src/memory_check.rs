@@ -12,17 +12,17 @@ pub(crate) const LOADED_BATCHES: u64 = 3;
 #[error("{what} takes about {}, but this machine has {}; {advice}", gibibytes(*needed), gibibytes(
     *total))]
 pub struct TooLittleMemory {
-    /// What takes it.
+    /// The thing that takes it.
     pub what: String,
     /// Bytes that it takes.
     pub needed: u64,
     /// Bytes that the machine has.
     pub total: u64,
-    /// What to do.
+    /// Advice.
     pub advice: String,
 }
 
-/// What a batch is for.
+/// The purpose of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Steps of the layers after the first `frozen`.
@@ -33,7 +33,7 @@ pub(crate) enum Purpose {
 }
 
 /// Refuses a batch of `batch` images if the network's maps and the loader's images would not fit
-/// into this machine's memory. `smaller` is what may be chosen smaller, such as a flag.
+/// into this machine's memory. `smaller` names the option to reduce.
 ///
 /// # Errors
 /// [`TooLittleMemory`].
@@ -52,8 +52,7 @@ pub(crate) fn check_batch(
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
     let needed = engine.planned_bytes(mode, batch).saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
-    let or_size = if smaller == "--image-size" { "" } else { " or a smaller image size" };
-    check(what, needed, format!("choose a smaller {smaller}{or_size}"))
+    check(what, needed, format!("choose a smaller {smaller} or image size"))
 }
 
 /// Refuses what takes more than the whole of the machine's memory. What is free at the moment does

@@ -1,4 +1,4 @@
-//! A classifier: a network's tensors with its classes and how its pictures are prepared; its file;
+//! A classifier: a network's tensors with its classes and how its images are prepared; its file;
 //! and where source models come from.
 
 use crate::class_names::ClassNames;
@@ -39,14 +39,14 @@ pub mod keys {
     pub const VERSION: &str = "regraft.version";
 }
 
-/// What is known of how well a model does.
+/// The accuracy of a model, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Metrics {
     /// The epoch that the weights are from, counted from 1.
     pub epoch: u32,
-    /// Share of validation pictures that it gets right.
+    /// Share of validation images that it gets right.
     pub val_accuracy: Option<f64>,
-    /// Share of test pictures that it gets right.
+    /// Share of test images that it gets right.
     pub test_accuracy: Option<f64>,
 }
 
@@ -62,15 +62,15 @@ pub struct Model {
     pub classes: Vec<String>,
     /// Other names of each class, by which its folder may be called; empty where no class has any.
     pub aliases: Vec<Vec<String>>,
-    /// How pictures are prepared.
+    /// How images are prepared.
     pub preprocessing: Preprocessing,
     /// Where it came from, in words.
     pub origin: String,
-    /// What its file says of it beyond that.
+    /// The other metadata of its file.
     pub metadata: BTreeMap<String, String>,
     /// Whether the head's weights belong to the classes (and are not merely initial values).
     pub has_head: bool,
-    /// What was chosen or decided on reading it, a sentence each, for the user to know.
+    /// Choices that were made when reading it, one sentence each, for the user.
     pub notes: Vec<String>,
 }
 
@@ -80,33 +80,23 @@ pub enum ModelError {
     /// No architecture has the name.
     #[error("there is no model {name}; `regraft models` lists them: {}", architecture_names())]
     UnknownArchitecture {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
     },
     /// The architecture's weights are not inside the program.
-    #[error(
-        "{architecture} needs --weights: its ImageNet weights are not inside the program. Take \
-         torchvision's file ({hint}; \
-         from https://download.pytorch.org/models/) or timm's (model.safetensors from \
-             https://huggingface.co/timm), or train from \
-         scratch with --weights none"
-    )]
+    #[error("{architecture} needs a weight file, because its ImageNet weights are not embedded")]
     NoWeights {
         /// The architecture.
         architecture: String,
         /// Names of the usual files.
-        hint: String,
+        files: String,
     },
     /// The program was built without its embedded model.
-    #[error(
-        "this build has no embedded weights for efficientnet_lite0 (feature `embedded`); give \
-         --weights FILE or --weights none"
-    )]
+    #[error("this build has no embedded weights for efficientnet_lite0 (feature `embedded`)")]
     NotEmbedded,
     /// A weight file of the world does not say of which architecture it is.
     #[error(
-        "{origin} does not say of which architecture it is; name both: --model NAME --weights \
-         {origin}, where NAME is one of {}",
+        "{origin} does not name its architecture, which may be one of {}",
         architecture_names()
     )]
     NoArchitecture {
@@ -114,10 +104,7 @@ pub enum ModelError {
         origin: String,
     },
     /// A model file is of another architecture than the one asked for.
-    #[error(
-        "{origin} is a {found}, but --model asks for {asked}; leave --model out or name another \
-         file"
-    )]
+    #[error("{origin} is a {found}, but {asked} is asked for")]
     OtherArchitecture {
         /// The file.
         origin: String,
@@ -148,14 +135,11 @@ pub enum ModelError {
         origin: String,
         /// Which entry.
         key: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// The file has no head that could classify.
-    #[error(
-        "{origin} has no head: it can be a source for `regraft train`, but classifies nothing \
-         itself"
-    )]
+    #[error("{origin} has no head: it can be a source of training, but classifies nothing itself")]
     NoHead {
         /// The file.
         origin: String,
@@ -168,7 +152,7 @@ pub enum ModelError {
     Preprocessing {
         /// The file.
         origin: String,
-        /// What is wrong.
+        /// The problem.
         source: PreprocessingError,
     },
 }
@@ -180,13 +164,13 @@ fn architecture_names() -> String {
 /// The architecture of that name.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
     architectures::find(name)
         .ok_or_else(|| ModelError::UnknownArchitecture { name: name.to_owned() })
 }
 
-/// How the source model of an architecture prepares its pictures.
+/// How the source model of an architecture prepares its images.
 #[must_use]
 pub fn source_preprocessing(architecture: &Architecture) -> Preprocessing {
     Preprocessing {
@@ -205,7 +189,7 @@ impl Model {
     /// The source model that `--model` and `--weights` name.
     ///
     /// # Errors
-    /// When the name is unknown, no weights are to be had for it, or the weight file is wrong.
+    /// If the name is unknown, no weights are to be had for it, or the weight file is wrong.
     pub fn source(
         model: Option<&str>,
         weights: Option<&Weights>,
@@ -220,7 +204,7 @@ impl Model {
             }
             Some(Weights::Embedded) | None => Err(ModelError::NoWeights {
                 architecture: named.name.into(),
-                hint: named.weights.replace("--weights ", ""),
+                files: named.weights.replace("--weights ", ""),
             }),
         }
     }
@@ -228,7 +212,7 @@ impl Model {
     /// The model that is inside the program: EfficientNet-Lite0 with its ImageNet classes.
     ///
     /// # Errors
-    /// When the program was built without it.
+    /// If the program was built without it.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> Result<Self, ModelError> {
         let named = architecture(DEFAULT_ARCHITECTURE)?;
@@ -354,7 +338,7 @@ impl Model {
         &self.graph.architecture
     }
 
-    /// What its classes are called.
+    /// The names of its classes.
     #[must_use]
     pub fn class_names(&self) -> ClassNames<'_> {
         ClassNames { names: &self.classes, aliases: &self.aliases }
@@ -364,7 +348,7 @@ impl Model {
     /// file had none).
     ///
     /// # Errors
-    /// When it has no head.
+    /// If it has no head.
     pub fn into_classifier(mut self) -> Result<Self, ModelError> {
         if !self.has_head {
             return Err(ModelError::NoHead { origin: self.origin });
@@ -379,7 +363,7 @@ impl Model {
     /// Writes the model file: safetensors in f32 under PyTorch's names, the rest in its metadata.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.save_with(&self.state, path)
     }
@@ -397,7 +381,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a file of this model says of it, by [`keys`].
+    /// The metadata of this model's file, by [`keys`].
     #[must_use]
     pub fn file_metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.metadata.clone();
@@ -409,8 +393,8 @@ impl Model {
     }
 }
 
-/// What ImageNet's classes are called besides: each of a class's words, without what tells it from
-/// a namesake in brackets, and its WordNet identifier.
+/// The other names of ImageNet's classes: each of a class's words, without the part that tells it
+/// from a namesake in brackets, and its WordNet identifier.
 #[cfg(feature = "embedded")]
 fn imagenet_aliases() -> Vec<Vec<String>> {
     let classes = regraft_lite0::class_names().into_iter().zip(regraft_lite0::synsets());

@@ -1,7 +1,8 @@
-//! The pictures of a run: the catalogue of the folder, every file checked once, and what is left
-//! out.
+//! The images of a run: the catalogue of the folder, every file checked once, and the files that
+//! are left out.
 
 use crate::config::{OnBadImage, TrainConfig};
+use crate::progress::{Part, Progress, Stage};
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::{LoaderOptions, Transform};
@@ -12,41 +13,36 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The pictures of a run, all of which could be read.
+/// The images of a run, all of which could be read.
 #[derive(Debug)]
 pub struct Pictures {
     /// Class names in the order of the labels.
     pub classes: Vec<String>,
-    /// Pictures to learn from.
+    /// Images to learn from.
     pub train: Arc<[Sample]>,
-    /// Pictures that pick the best epoch.
+    /// Images that pick the best epoch.
     pub validation: Arc<[Sample]>,
-    /// Pictures that are scored once, at the end.
+    /// Images that are scored once, at the end.
     pub test: Arc<[Sample]>,
-    /// Pictures left out because they could not be read.
+    /// Images left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// What is to be said about the folder, such as how it was split and what was ignored.
+    /// Notes on the folder, such as how it was split and which entries were ignored.
     pub notes: Vec<String>,
 }
 
-/// How far the preparation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preparing {
-    /// Folders are being listed.
-    Listing {
-        /// Files found so far.
-        found: usize,
-    },
-    /// Files are being checked.
-    Checking {
-        /// Files done.
-        done: usize,
-        /// Files in all.
-        total: usize,
-    },
+impl Pictures {
+    /// The images of a part.
+    #[must_use]
+    pub fn part(&self, part: Part) -> &Arc<[Sample]> {
+        match part {
+            Part::Training => &self.train,
+            Part::Validation => &self.validation,
+            Part::Test => &self.test,
+        }
+    }
 }
 
-/// Pictures that cannot be used.
+/// Images that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PicturesError {
     /// The folder is not laid out as it should be.
@@ -55,8 +51,8 @@ pub enum PicturesError {
     /// Some files cannot be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableFiles),
-    /// Leaving out what cannot be read leaves a class without pictures.
-    #[error("class {class} has no readable picture to train on: {reason}")]
+    /// Without the files that cannot be read, a class has no images.
+    #[error("class {class} has no readable image to train on: {reason}")]
     NothingLeft {
         /// The class.
         class: String,
@@ -75,8 +71,8 @@ const LISTED: usize = 20;
 
 fn list_unreadable(errors: &[DecodeError]) -> String {
     let mut text = match errors {
-        [error] => format!("a picture cannot be read: {error}"),
-        _ => format!("{} pictures cannot be read:", errors.len()),
+        [error] => format!("an image cannot be read: {error}"),
+        _ => format!("{} images cannot be read:", errors.len()),
     };
     if errors.len() > 1 {
         for error in errors.iter().take(LISTED) {
@@ -86,40 +82,40 @@ fn list_unreadable(errors: &[DecodeError]) -> String {
             let _ = write!(text, "\n  and {} more", errors.len() - LISTED);
         }
     }
-    text.push_str("\nmend or remove the files, or leave them out with --on-bad-image skip");
     text
 }
 
-/// Lists the images of a run, with what is held out as the configuration says. No file is opened.
+/// Lists the images of a run, and holds out some as the configuration says. No file is opened.
 /// `progress` is called from any thread.
 ///
 /// # Errors
 /// If the folder is not laid out as it should be.
 pub fn list(
     config: &TrainConfig,
-    progress: &(dyn Fn(Preparing) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Catalogue, CatalogueError> {
     let split =
         SplitOptions { validation_fraction: config.validation_fraction(), seed: config.seed };
     let options = ScanOptions { split, exclude: config.exclude.clone(), ..ScanOptions::default() };
     catalogue::scan_with(&config.data, &options, &mut |found| {
-        progress(Preparing::Listing { found })
+        progress(Progress::so_far(Stage::Listing, found))
     })
 }
 
-/// Lists the pictures and decodes every file once, as `loading` will. `progress` is called from any
+/// Lists the images and decodes every file once, as `loading` will. `progress` is called from any
 /// thread.
 ///
 /// # Errors
-/// When the folder is not laid out as it should be, or a file cannot be read and the configuration
+/// If the folder is not laid out as it should be, or a file cannot be read and the configuration
 /// says to stop.
 pub fn prepare(
     config: &TrainConfig,
     loading: &LoaderOptions,
-    progress: &(dyn Fn(Preparing) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Pictures, PicturesError> {
-    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes } =
+    let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes, held_out } =
         list(config, progress)?;
+    notes.extend(held_out);
     notes.extend(ignored_note(&ignored));
     let total = train.len() + validation.len() + test.len();
     let mut verified = Verified::default();
@@ -132,7 +128,7 @@ pub fn prepare(
         let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
         let loading = LoaderOptions { transform, ..loading.clone() };
         let found = verify_for(&paths, &loading, &|done| {
-            progress(Preparing::Checking { done: before + done, total })
+            progress(Progress::of(Stage::Checking, before + done, total))
         });
         verified.extend(found);
         before += paths.len();
@@ -168,11 +164,11 @@ pub fn prepare(
     })
 }
 
-/// Decodes every file once, as `loading` will, and returns what was found. Pictures that fit are
+/// Decodes every file once, as `loading` will, and returns the findings. Images that fit are
 /// kept in its cache. `progress` is called with the files done and their number, from any thread.
 ///
 /// # Errors
-/// When a file cannot be read and `on_bad_image` says to stop.
+/// If a file cannot be read and `on_bad_image` says to stop.
 pub fn check(
     paths: &[&Path],
     loading: &LoaderOptions,
@@ -204,15 +200,18 @@ pub fn left_out_notes(skipped: &[DecodeError]) -> impl Iterator<Item = String> {
     skipped.iter().map(|error| format!("left out: {error}"))
 }
 
-/// One note that names the pictures that are used though they are cut off or damaged.
+/// One note that names the images that are used though they are cut off or damaged.
 #[must_use]
 pub fn truncated_note(truncated: &[PathBuf]) -> Option<String> {
     let names = truncated.iter().map(|path| shown(path).to_string());
-    some_of(names)
-        .map(|names| format!("used as far as they go, for they are cut off or damaged: {names}"))
+    some_of(names).map(|names| {
+        format!(
+            "used as far as they could be decoded, because they are truncated or damaged: {names}"
+        )
+    })
 }
 
-/// One note on pictures that are not decoded whole.
+/// One note on images that are not decoded whole.
 #[must_use]
 pub fn reduced_note(reduced: usize) -> Option<String> {
     (reduced > 0).then(|| {
@@ -225,7 +224,7 @@ pub fn reduced_note(reduced: usize) -> Option<String> {
     })
 }
 
-/// One note that names what was ignored in a folder.
+/// One note that names the ignored entries of a folder.
 #[must_use]
 pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
     let names =
@@ -233,7 +232,7 @@ pub fn ignored_note(ignored: &[catalogue::Ignored]) -> Option<String> {
     some_of(names).map(|names| format!("ignored: {names}"))
 }
 
-/// The first names of a list, and how many more there are; `None` where there is none.
+/// The first names of a list, and how many more there are; `None` if there is none.
 fn some_of(names: impl ExactSizeIterator<Item = String>) -> Option<String> {
     let rest = names.len().saturating_sub(LISTED);
     let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };

@@ -1,9 +1,10 @@
-//! The most probable classes of single pictures.
+//! The most probable classes of single images.
 
 use crate::evaluate::{EvaluateError, check_finite, for_each_batch};
-use crate::inference::{self, InferenceError, InferenceOptions, Progress};
+use crate::inference::{self, InferenceError, InferenceOptions};
 use crate::metrics::top_k;
 use crate::model::Model;
+use crate::progress::{Progress, Stage};
 use regraft_data::catalogue::Sample;
 use regraft_data::decode::DecodeError;
 use regraft_data::loader::LoaderOptions;
@@ -23,7 +24,7 @@ pub struct Guess {
     pub probability: f32,
 }
 
-/// What the network says of one picture.
+/// The prediction for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// The file. In JSON, what is not Unicode in its name is replaced.
@@ -38,14 +39,14 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(&path.display())
 }
 
-/// What a model says of a list of files.
+/// A model's predictions for a list of files.
 #[derive(Debug)]
 pub struct Predictions {
     /// One for each file that could be read, in the files' order.
     pub predictions: Vec<Prediction>,
     /// Files left out because they could not be read.
     pub skipped: Vec<DecodeError>,
-    /// Files that were taken as far as they go, for they are cut off or damaged.
+    /// Truncated or damaged files, which were used as far as they could be decoded.
     pub truncated: Vec<PathBuf>,
     /// Large JPEGs that were decoded at a part of their size.
     pub reduced: usize,
@@ -54,7 +55,7 @@ pub struct Predictions {
 /// The `top` most probable classes of each file. All files are checked before the network runs.
 ///
 /// # Errors
-/// When a file cannot be read and the options say to stop.
+/// If a file cannot be read and the options say to stop.
 pub fn predict_files(
     model: &Model,
     paths: &[PathBuf],
@@ -70,7 +71,7 @@ pub fn predict_files(
     let readable: Vec<PathBuf> =
         paths.iter().filter(|path| !bad.contains(path.as_path())).cloned().collect();
     let total = readable.len();
-    let mut progress = |done| report(Progress::Running { done, total });
+    let mut progress = |done| report(Progress::of(Stage::Running, done, total));
     let predictions =
         predict(&mut *engine, &readable, &model.classes, top, loading, &mut progress)?;
     check_finite(
@@ -82,7 +83,7 @@ pub fn predict_files(
 /// The `top` most probable classes of each file, in the files' order.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// If a file cannot be read.
 pub fn predict(
     engine: &mut dyn Engine,
     paths: &[PathBuf],

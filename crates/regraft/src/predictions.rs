@@ -1,4 +1,4 @@
-//! `predictions.csv`: what a model says of each scored picture.
+//! `predictions.csv`: a model's prediction for each scored image.
 
 use crate::atomic_file::{self, AtomicFileError};
 use crate::metrics::{predicted_class, softmax};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// A row of `predictions.csv`; the columns are the field names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// The picture's file.
+    /// The image's file.
     pub path: String,
     /// Its true class.
     pub class: String,
@@ -20,7 +20,7 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// What a row of logits `[C]` says of a picture.
+    /// The prediction of a row of logits `[C]` for an image.
     #[must_use]
     pub fn new(path: &Path, label: usize, logits: &[f32], classes: &[String]) -> Self {
         let predicted = predicted_class(logits);
@@ -50,15 +50,15 @@ pub enum PredictionsError {
     Serialize {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         source: csv::Error,
     },
     /// Reading failed, or the file holds something else.
-    #[error("{path} is no file of predictions: {source}", path = path.display())]
+    #[error("{path} is not a file of predictions: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem, and its place.
         source: csv::Error,
     },
 }
@@ -115,7 +115,7 @@ mod tests {
         std::fs::write(&path, "a,b\n1,2\n").expect("written");
         let error = read_predictions(&path).expect_err("other columns").to_string();
         assert!(
-            error.starts_with(&format!("{} is no file of predictions: ", path.display())),
+            error.starts_with(&format!("{} is not a file of predictions: ", path.display())),
             "{error}"
         );
     }

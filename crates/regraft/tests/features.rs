@@ -1,4 +1,4 @@
-//! Features of pictures, and their keeping on disk.
+//! Features of images, and their keeping on disk.
 #![cfg(feature = "embedded")]
 
 use image::{Rgb, RgbImage};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Five small pictures, an engine with the embedded model at 32 pixels, and a folder to keep
+/// Five small images, an engine with the embedded model at 32 pixels, and a folder to keep
 /// features in.
 struct Bench {
     folder: TempDir,
@@ -60,7 +60,7 @@ impl Bench {
         features(&mut *self.engine, &self.samples, &self.loading, store, &mut |_| {
             ControlFlow::Continue(())
         })
-        .expect("readable pictures")
+        .expect("readable images")
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -81,13 +81,13 @@ fn write_picture(path: &Path, number: u32) {
     let color = |x: u32, y: u32| {
         Rgb([(x * 5 + number * 40) as u8, (y * 4) as u8, (x * y * (number + 1) / 7) as u8])
     };
-    RgbImage::from_fn(40 + number, 36, color).save(path).expect("a picture");
+    RgbImage::from_fn(40 + number, 36, color).save(path).expect("an image");
 }
 
 #[test]
 fn features_are_what_the_trunk_gives_and_are_found_again() {
     let mut bench = Bench::new();
-    let (node, channels) = trunk_output(bench.engine.graph()).expect("a trunk");
+    let (node, channels) = trunk_output(bench.engine.graph()).expect("a backbone");
     let computed = bench.features(None);
     assert_eq!(
         (computed.channels, computed.values.len(), computed.found),
@@ -103,7 +103,7 @@ fn features_are_what_the_trunk_gives_and_are_found_again() {
     let again = bench.features(Some(&mut store));
     assert_eq!((first.found, again.found), (0, 5));
     assert!(first.values == computed.values && again.values == computed.values);
-    // A picture that was changed, and one that was moved.
+    // An image that was changed, and one that was moved.
     write_picture(&bench.samples[1].path, 9);
     let moved = bench.folder.path().join("moved.png");
     fs::rename(&bench.samples[4].path, &moved).expect("moved");
@@ -136,7 +136,7 @@ fn a_view_is_kept_with_its_draws_and_a_trunk_with_its_weights() {
     assert!(wider.found == 0 && wider.values != first.values);
     let again = view(&mut bench, 1, 0, Augmentation::default());
     assert!(again.found == 5 && again.values == first.values);
-    // Training pictures that are not varied are those of evaluation.
+    // Training images that are not varied are those of evaluation.
     let plain = Augmentation {
         kind: regraft::data::augmentation::AugmentationKind::None,
         ..Augmentation::default()
@@ -152,9 +152,9 @@ fn a_view_is_kept_with_its_draws_and_a_trunk_with_its_weights() {
     assert_eq!(
         trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"),
         before,
-        "the head is no trunk"
+        "the head is no backbone"
     );
-    state.get_mut("blocks.6.0.bn3.bias").expect("a trunk")[0] += 1e-6;
+    state.get_mut("blocks.6.0.bn3.bias").expect("a backbone")[0] += 1e-6;
     bench.engine.load_state(&state).expect("it fits");
     assert_ne!(
         trunk_fingerprint(&mut *bench.engine, &bench.loading.preprocessing).expect("it fits"),
@@ -200,7 +200,7 @@ fn damage_is_noticed_and_mended() {
             matches!(&errors[..], [StoreError::Damaged { path, .. }] if path == file),
             "case {case}: {errors:?}"
         );
-        // What was missing is kept again.
+        // The missing features are kept again.
         assert_eq!(bench.features(Some(&mut store)).found, 5 - found.found, "case {case}");
         bench.files().iter().for_each(|file| fs::remove_file(file).expect("removed"));
     }

@@ -1,7 +1,8 @@
 //! Downloads from a server of the test's own, which breaks off, lies and refuses as servers do.
 #![allow(missing_docs)]
 
-use regraft::fetch::{Checksum, FetchError, FetchOptions, FetchProgress, Fetched, fetch};
+use regraft::fetch::{Checksum, FetchError, FetchOptions, Fetched, fetch};
+use regraft::progress::{Progress, Stage};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What the server does with one request: it is given the byte from which the client wants the
+/// The answer to one request: it is given the byte from which the client wants the
 /// file, and writes its answer.
 type Answer = Box<dyn Fn(&mut TcpStream, Option<usize>) + Send>;
 
@@ -156,8 +157,9 @@ fn an_archive_becomes_its_folder() {
     assert_eq!(names(folder.path()), ["photos"], "nothing is left beside it");
     assert_eq!(std::fs::read(output.join("train/b/2.jpg")).unwrap(), b"two");
     let (bytes, total) = (content.len() as u64, Some(content.len() as u64));
-    assert!(reports.contains(&FetchProgress::Downloading { bytes, total }), "{reports:?}");
-    assert_eq!(reports.last(), Some(&FetchProgress::Unpacking { done: 3, total: 3 }));
+    let whole = Progress { stage: Stage::Downloading, done: bytes, total };
+    assert!(reports.contains(&whole), "{reports:?}");
+    assert_eq!(reports.last(), Some(&Progress::of(Stage::Unpacking, 3, 3)));
     // Nothing that is there is written over.
     assert!(matches!(run(&options(&server, &content, &output)), Err(FetchError::Exists { .. })));
 }
@@ -225,7 +227,7 @@ fn a_later_call_goes_on_where_an_earlier_one_gave_up() {
     ]);
     let error = run(&options(&server, &content, &output)).unwrap_err();
     assert!(matches!(&error, FetchError::Broken { attempts: 3, bytes: 120_000, .. }), "{error}");
-    assert!(error.to_string().contains("the same command goes on there"), "{error}");
+    assert!(error.to_string().contains("bytes that have arrived are kept"), "{error}");
     assert_eq!(names(folder.path()), ["photos.part"]);
     let fetched = run(&options(&server, &content, &output)).unwrap();
     assert_eq!((fetched.resumed_bytes, server.asked().last()), (120_000, Some(&Some(120_000))));
@@ -251,7 +253,7 @@ fn what_is_left_of_another_file_does_no_harm() {
     assert_eq!(
         server.asked(),
         [Some(5000), None],
-        "the hash is wrong, so once more from the start"
+        "the hash is wrong, so the download starts again"
     );
 
     // A whole file is left, of which the server has nothing more to send.

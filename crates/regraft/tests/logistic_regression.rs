@@ -162,7 +162,7 @@ fn views_of_a_picture_are_held_out_together() {
         CrossValidationOptions { strengths: vec![0.02, 2.0], ..CrossValidationOptions::new(3) };
     let once = cross_validate(examples, &options, &mut go_on).expect("possible");
     // The same view twice says nothing new, but for twice the weight of each example. Were the
-    // views of a picture parted, its label would be known when it is foretold.
+    // views of an image parted, its label would be known when it is foretold.
     let twice = Examples { features: &features.repeat(2), labels: &labels.repeat(2), ..examples };
     let options = CrossValidationOptions { strengths: vec![0.01, 1.0], views: 2, ..options };
     let found = cross_validate(twice, &options, &mut go_on).expect("possible");

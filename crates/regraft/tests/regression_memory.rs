@@ -51,7 +51,7 @@ fn memory_grows_with_examples_and_classes_and_not_with_their_product() {
     let taken = status("VmHWM").saturating_sub(before);
     let bound = bound(examples as u64, channels as u64, classes as u64, 2);
     println!("{} MiB of {} MiB", taken >> 20, bound >> 20);
-    // Besides: factors of the second derivatives and the heaviest examples, a block's logits,
+    // In addition: factors of the second derivatives and the heaviest examples, a block's logits,
     // out-of-fold predictions, threads.
     let rest = 32 << 20;
     assert!(taken < bound + rest, "{} MiB, more than {} MiB", taken >> 20, (bound + rest) >> 20);

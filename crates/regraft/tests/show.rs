@@ -1,4 +1,4 @@
-//! `show::grid` on pictures made here.
+//! `show::grid` on images made here.
 #![allow(missing_docs)]
 
 use std::path::Path;
@@ -25,7 +25,7 @@ fn preprocessing(image_size: u32) -> Preprocessing {
     }
 }
 
-/// A picture of the fixture stream: large patches, so that crops and mirror images differ.
+/// An image of the fixture stream: large patches, so that crops and mirror images differ.
 fn picture(number: u32, width: u32, height: u32) -> RgbImage {
     let mut draws = Draws::new(3, Purpose::Fixture, 0, number);
     let patches: Vec<[u8; 3]> =
@@ -37,7 +37,7 @@ fn picture(number: u32, width: u32, height: u32) -> RgbImage {
     RgbImage { width, height, pixels }
 }
 
-/// Class folders with `counts` pictures, listed class by class.
+/// Class folders with `counts` images, listed class by class.
 fn folder_of(folder: &Path, counts: &[(&str, u32)]) -> (Vec<Sample>, Vec<String>) {
     let mut samples = Vec::new();
     for (&(class, count), label) in counts.iter().zip(0..) {
@@ -58,7 +58,7 @@ fn part(image: &RgbImage, area: Rectangle) -> Vec<u8> {
 }
 
 /// Every cell of a grid that shows pixels one to one is what evaluation and training make of the
-/// picture.
+/// image.
 fn check_cells(grid: &Grid, preprocessing: &Preprocessing, options: &ShowOptions) {
     for shown in grid.shown.iter().flat_map(|class| &class.shown) {
         let image = decode(&shown.path, &DecodeOptions::default()).unwrap();
@@ -98,7 +98,7 @@ fn cells_are_the_pixels_of_evaluation_and_training() {
         let mut places: Vec<u32> = class.shown.iter().map(|shown| shown.sample).collect();
         places.sort_unstable();
         places.dedup();
-        assert_eq!(places.len(), class.shown.len(), "no picture is shown twice");
+        assert_eq!(places.len(), class.shown.len(), "no image is shown twice");
         assert!(
             class.shown.iter().all(|shown| samples[shown.sample as usize]
                 == Sample { path: shown.path.clone(), label })
@@ -172,7 +172,7 @@ fn cells_do_not_overlap_and_lie_within_the_grid() {
     assert_eq!(
         grid_of(32, 2).shown[0].shown[0].evaluation.width % 32,
         0,
-        "small pictures are enlarged a whole number of times"
+        "small images are enlarged a whole number of times"
     );
 }
 
@@ -232,7 +232,7 @@ fn the_same_arguments_give_the_same_grid_and_fewer_pictures_are_some_of_more() {
     let first = grid_of(6, 0, 0);
     assert_eq!(first, grid_of(6, 0, 0));
     assert_eq!(places(&grid_of(3, 0, 0)), places(&first)[..3]);
-    assert_ne!(places(&grid_of(6, 1, 0)), places(&first), "another seed chooses other pictures");
+    assert_ne!(places(&grid_of(6, 1, 0)), places(&first), "another seed chooses other images");
     let later = grid_of(6, 0, 1);
     assert_eq!(places(&later), places(&first));
     let (shown, same) = (&first.shown[0].shown[0], &later.shown[0].shown[0]);

@@ -1,6 +1,7 @@
 //! Flags of `regraft audit`.
 
-use super::shared::{DeviceArguments, ReadingArguments, ThreadArguments};
+use super::option_flags::{Audit, OptionFlags};
+use crate::failure::Failure;
 use clap::Args;
 use regraft::audit::AuditOptions;
 use std::path::PathBuf;
@@ -12,57 +13,50 @@ Examples:
   regraft audit photos/ --fix-list out.csv && regraft train photos/ --exclude out.csv
   regraft audit photos/ --strict --files-only --json
 
-Exit codes: 0 done, 1 failed under way, or --strict and leakage or label conflicts, 2 wrong usage \
-or bad input";
+Exit codes: 0 done; 1 failed, or --strict found leakage or label conflicts; 2 wrong usage or bad \
+input";
 
 /// Flags of `regraft audit`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AuditArguments {
-    /// Folder, table or archive of images, laid out as for `regraft train`
+    /// Images, as for `regraft train`
     pub data: PathBuf,
-    /// Write a page with the pictures of each finding
+    /// Write a page that shows the images of each finding
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write a CSV of the files that training does better without, for `regraft train --exclude`:
-    /// what cannot be read or is blank, all but one of copies, training copies of pictures that are
-    /// scored on, pictures under several classes
+    /// Write a CSV of files to leave out, for `regraft train --exclude`
+    ///
+    /// It names files that cannot be read, blank images, all but one of several copies, training
+    /// images that are also in the validation or test set, and images that are in several classes.
     #[arg(long, value_name = "FILE")]
     pub fix_list: Option<PathBuf>,
-    /// Fail where a picture stands in two parts or under two classes
+    /// Fail if an image is in two splits or in two classes
     #[arg(long)]
     pub strict: bool,
-    /// Leave out what takes a network: suspect labels and outliers
+    /// Skip the checks that take a network: suspect labels and outliers
     #[arg(long)]
     pub files_only: bool,
-    /// Pass over the pictures that this table's column `path` names
-    #[arg(long, value_name = "FILE")]
-    pub exclude: Option<PathBuf>,
-    /// Seed of the division of the pictures whose labels are foretold in turn
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Print an object as JSON on standard output, and everything else on standard error
+    /// Print the findings as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub reading: ReadingArguments,
-    #[command(flatten)]
-    pub threads: ThreadArguments,
-    #[command(flatten)]
-    pub device: DeviceArguments,
+    pub flags: OptionFlags<Audit>,
 }
 
 impl AuditArguments {
-    pub fn options(&self) -> AuditOptions {
-        AuditOptions {
+    /// The audit that the flags stand for.
+    pub fn options(&self) -> Result<AuditOptions, Failure> {
+        let config = self.flags.on_defaults()?;
+        Ok(AuditOptions {
             data: self.data.clone(),
-            exclude: self.exclude.clone(),
             with_model: !self.files_only,
-            decode: self.reading.decode_options(),
-            threads: self.threads.threads.unwrap_or(0),
-            device: self.device.device.clone().unwrap_or_default(),
-            workers: self.threads.workers.unwrap_or(0),
-            seed: self.seed,
-        }
+            decode: config.decode_options(),
+            exclude: config.exclude,
+            threads: config.threads,
+            device: config.device,
+            workers: config.workers,
+            seed: config.seed,
+        })
     }
 }

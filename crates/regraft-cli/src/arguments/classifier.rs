@@ -1,12 +1,9 @@
 //! Flags of the commands that use a finished model: `regraft evaluate` and `regraft predict`.
 
-use super::shared::{
-    BadImageArguments, CacheArguments, DeviceArguments, PrecisionArguments, ReadingArguments,
-    ThreadArguments,
-};
+use super::option_flags::{Inference, OptionFlags};
 use crate::failure::Failure;
 use clap::Args;
-use regraft::config::{CacheImages, OnBadImage, PrecisionChoice, Weights};
+use regraft::config::Weights;
 use regraft::inference::InferenceOptions;
 use regraft::model::Model;
 use std::path::{Path, PathBuf};
@@ -36,17 +33,19 @@ Examples:
         --model NAME [--weights FILE] FOLDER"
 )]
 pub struct EvaluateArguments {
-    /// Run folder, model file, or an ONNX file that `regraft export` wrote (it runs in rten)
+    /// Run folder, model file, or ONNX file from `regraft export`
     #[arg(value_name = "MODEL")]
     pub saved: Option<PathBuf>,
-    /// Folder of images with a folder for each class, a table (.csv, .tsv, .jsonl) with the columns
-    /// path and label, or an archive (.zip, .tar, .tar.gz) of either; classes may be absent. Of a
-    /// folder of splits, the test set is scored
+    /// Labelled images: a folder, a table or an archive
+    ///
+    /// A folder holds a folder for each class, some of which may be missing; if it holds splits,
+    /// the test set is scored. A table (.csv, .tsv, .jsonl) has the columns path and label. An
+    /// archive (.zip, .tar, .tar.gz) holds either.
     pub folder: PathBuf,
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
-    /// Write what the model says of each picture, as CSV: path,class,predicted,probability
+    /// Write the prediction for each image as CSV: path,class,predicted,probability
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
     #[command(flatten)]
@@ -59,19 +58,20 @@ pub struct EvaluateArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = PREDICT_EXAMPLES,
-    override_usage = "regraft predict [OPTIONS] MODEL PICTURES...\n       regraft predict \
-        [OPTIONS] --model NAME [--weights FILE] PICTURES..."
+    override_usage = "regraft predict [OPTIONS] MODEL IMAGES...\n       regraft predict \
+        [OPTIONS] --model NAME [--weights FILE] IMAGES..."
 )]
 pub struct PredictArguments {
-    /// Run folder, model file or exported ONNX file (unless --model or --weights names the model),
-    /// then files, folders, patterns such as '*.jpg', lists (.txt with a path on each line) and
-    /// archives (.zip, .tar, .tar.gz)
-    #[arg(value_name = "MODEL PICTURES", required = true)]
+    /// Run folder, model file or exported ONNX file, then the images
+    ///
+    /// The model is left out if --model or --weights names it. Images are files, folders, patterns
+    /// such as '*.jpg', lists (.txt with a path on each line) and archives (.zip, .tar, .tar.gz).
+    #[arg(value_name = "MODEL IMAGES", required = true)]
     pub words: Vec<PathBuf>,
-    /// How many classes are listed, the most probable first [default: 5]
+    /// Number of classes to list, the most probable first [default: 5]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: Option<u32>,
-    /// Print a list as JSON on standard output, and everything else on standard error
+    /// Print the predictions as JSON on standard output, and everything else on standard error
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
     /// Print path, rank, class and probability as CSV on standard output, and everything else on
@@ -84,13 +84,13 @@ pub struct PredictArguments {
     pub inference: InferenceArguments,
 }
 
-/// A model that is named instead of given as a run folder or file.
+/// A model that is named rather than given as a run folder or file.
 #[derive(Debug, Args)]
 pub struct NamedModelArguments {
-    /// Architecture, instead of MODEL (see `regraft models`)
+    /// Architecture, in place of MODEL; `regraft models` lists them
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub model: Option<String>,
-    /// Weight file (.safetensors, .pth of torchvision or timm), instead of MODEL
+    /// Weight file (.safetensors, or .pth from torchvision or timm), in place of MODEL
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub weights: Option<PathBuf>,
 }
@@ -116,30 +116,11 @@ impl NamedModelArguments {
 #[derive(Debug, Args)]
 pub struct InferenceArguments {
     #[command(flatten)]
-    pub bad_images: BadImageArguments,
-    #[command(flatten)]
-    pub reading: ReadingArguments,
-    #[command(flatten)]
-    pub threads: ThreadArguments,
-    #[command(flatten)]
-    pub cache: CacheArguments,
-    #[command(flatten)]
-    pub precision: PrecisionArguments,
-    #[command(flatten)]
-    pub device: DeviceArguments,
+    pub flags: OptionFlags<Inference>,
 }
 
 impl InferenceArguments {
-    pub fn options(&self) -> InferenceOptions {
-        InferenceOptions {
-            device: self.device.device.clone().unwrap_or_default(),
-            threads: self.threads.threads.unwrap_or(0),
-            precision: self.precision.precision.unwrap_or(PrecisionChoice::F32),
-            workers: self.threads.workers.unwrap_or(0),
-            on_bad_image: self.bad_images.on_bad_image.unwrap_or(OnBadImage::Stop),
-            decode: self.reading.decode_options(),
-            full_decode: self.reading.full_decode,
-            cache_images: self.cache.cache_images.unwrap_or(CacheImages::Auto),
-        }
+    pub fn options(&self) -> Result<InferenceOptions, Failure> {
+        Ok(InferenceOptions::of(&self.flags.on_defaults()?))
     }
 }

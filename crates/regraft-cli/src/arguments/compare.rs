@@ -1,6 +1,6 @@
 //! `regraft compare`'s flags, and how they become arms.
 
-use super::shared::{DeviceArguments, PrecisionArguments, SourceArguments, ThreadArguments};
+use super::option_flags::{Comparison, OptionFlags};
 use crate::failure::Failure;
 use clap::Args;
 use regraft::compare::CompareConfig;
@@ -13,55 +13,46 @@ const EXAMPLES: &str = "\
 Examples:
   regraft compare photos/                         the textbook's ways and ours, one run each
   regraft compare photos/ --seeds 3               three runs each: mean and spread
-  regraft compare --print-arms > arms.toml        the arms as a file to change
+  regraft compare --print-arms > arms.toml        the arms as a file to edit
   regraft compare photos/ --arms arms.toml        arms of your own
 
-Goes on where it was stopped, and runs only what is new: give the same command again. An arm that \
-fails is listed as failed, and the
-others go on.";
+The same command resumes a comparison that was stopped, and runs only new arms. An arm that fails \
+is listed as failed; the others still run.";
 
 /// Flags of `regraft compare`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArguments {
-    /// Folder of pictures, as for `regraft train`
+    /// Images, as for `regraft train`
     #[arg(required_unless_present = "print_arms")]
     pub data: Option<PathBuf>,
-    /// File of arms: a table [[arm]] for each, with a name and any options of a run's config.toml
-    /// [default: the textbook's and ours]
+    /// TOML file of the arms to compare [default: the textbook's and ours]
+    ///
+    /// Each arm is a table [[arm]] with a name and any options of config.toml.
     #[arg(long, value_name = "FILE")]
     pub arms: Option<PathBuf>,
-    /// Print the arms that are compared unless --arms names others, and do nothing else
+    /// Print the default arms and exit
     #[arg(long)]
     pub print_arms: bool,
-    /// Runs of each arm, with seeds from 0 up
+    /// Number of runs of each arm, with seeds from 0
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(
         u64).range(1..=1000))]
     pub seeds: u64,
-    /// Folder for the runs and the outcome [default: runs/NAME-compare, after DATA]
+    /// Folder of the runs and the result [default: runs/NAME-compare, named after DATA]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Accuracy whose time is taken
+    /// Report the time until an arm reaches this accuracy
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub target_accuracy: f64,
-    /// Passes over the training pictures, in all arms
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub epochs: Option<u32>,
-    /// Side of the network's square input in pixels, in all arms [default: the source model's]
-    #[arg(long, value_name = "PIXELS", help_heading = "Training")]
-    pub image_size: Option<u32>,
-    /// Print the outcome as JSON on standard output, and everything else on standard error
+    /// Print the result as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
+    /// Print the result as Markdown on standard output, and everything else on standard error
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 
     #[command(flatten)]
-    pub source: SourceArguments,
-    #[command(flatten)]
-    pub precision: PrecisionArguments,
-    #[command(flatten)]
-    pub threads: ThreadArguments,
-    #[command(flatten)]
-    pub device: DeviceArguments,
+    pub flags: OptionFlags<Comparison>,
 }
 
 impl CompareArguments {
@@ -84,36 +75,12 @@ impl CompareArguments {
     }
 
     fn arms(&self, data: &Path) -> Result<Vec<Arm>, Failure> {
-        let mut common = Common::default();
+        let (mut options, mut defaults) = (self.flags.table()?, toml::Table::new());
         // An arm from scratch, or from a source of its own, keeps it.
-        if let Some(model) = &self.source.model {
-            common.defaults.insert("model".to_owned(), toml::Value::String(model.clone()));
+        for name in ["model", "weights"] {
+            defaults.extend(options.remove_entry(name));
         }
-        if let Some(weights) = self.source.weights() {
-            common.defaults.insert(
-                "weights".to_owned(),
-                toml::Value::try_from(weights).map_err(Failure::input)?,
-            );
-        }
-        let number = |value: u64| toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-        let numbers = [
-            ("epochs", self.epochs.map(u64::from)),
-            ("image_size", self.image_size.map(u64::from)),
-            ("threads", self.threads.threads.map(|count| count as u64)),
-            ("workers", self.threads.workers.map(|count| count as u64)),
-        ];
-        common.options.extend(
-            numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?)))),
-        );
-        if let Some(precision) = self.precision.precision {
-            common.options.insert(
-                "precision".to_owned(),
-                toml::Value::try_from(precision).map_err(Failure::input)?,
-            );
-        }
-        if let Some(device) = &self.device.device {
-            common.options.insert("device".to_owned(), toml::Value::String(device.to_string()));
-        }
+        let common = Common { options, defaults };
         let arms = match &self.arms {
             Some(path) => arms::read(path, data, &common),
             None => arms::parse(DEFAULT_ARMS, "the default arms", data, &common),

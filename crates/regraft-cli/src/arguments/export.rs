@@ -1,7 +1,7 @@
 //! Flags of `regraft export`.
 
 use super::one_of;
-use super::shared::threads;
+use super::option_flags::{ExportCheck, OptionFlags};
 use super::tools::StoredType;
 use clap::Args;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ Examples:
 
 The ONNX file takes an image as it is, resizes and normalises it, and gives probabilities. \
 Before it is written, another engine (rten) runs it on up to 64 of the run's images. \
-If an answer differs from Regraft's, nothing is written and the exit code is 1. See \
+If a prediction differs from Regraft's, nothing is written and the exit code is 1. See \
 docs/export.md.";
 
-/// What is written.
+/// A format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
@@ -28,7 +28,7 @@ pub enum ExportFormat {
     Timm,
 }
 
-/// What an ONNX file takes.
+/// The input of an ONNX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportInput {
@@ -40,21 +40,21 @@ pub enum ExportInput {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArguments {
-    /// Run folder, model file, or efficientnet_lite0, the model inside of the program
+    /// Run folder, model file, or efficientnet_lite0, the embedded model
     #[arg(value_name = "MODEL")]
     pub saved: PathBuf,
-    /// The file to write, or the folder
+    /// File or folder to write
     #[arg(long, short, value_name = "PATH")]
     pub output: PathBuf,
-    /// What is written: onnx (a file), or timm (a folder for timm, transformers and the Hugging
-    /// Face Hub, with a model card)
+    /// Format: onnx (a file), or timm (a folder for timm, transformers and the Hugging Face Hub,
+    /// with a model card)
     #[arg(long, value_parser = one_of::<ExportFormat>(&["onnx", "timm"]), default_value = "onnx")]
     pub format: ExportFormat,
-    /// What an ONNX file takes: pixels (uint8 [N, H, W, 3], RGB, any size) or tensor (float32 [N,
-    /// 3, S, S], resized and normalised) [default: pixels]
+    /// Input of an ONNX file: pixels (uint8 [N, H, W, 3], RGB, any size) or tensor (float32 [N, 3,
+    /// S, S], resized and normalised) [default: pixels]
     #[arg(long, value_parser = one_of::<ExportInput>(&["pixels", "tensor"]))]
     pub input: Option<ExportInput>,
-    /// How an ONNX file stores weights; with f16, biases stay f32, and so does the arithmetic
+    /// Number format of an ONNX file's weights; with f16, biases and the arithmetic stay f32
     /// [default: f32]
     #[arg(long, value_parser = one_of::<StoredType>(&["f32", "f16"]))]
     pub weights: Option<StoredType>,
@@ -62,20 +62,18 @@ pub struct ExportArguments {
     /// [default: the run's images]
     #[arg(long, value_name = "IMAGES")]
     pub check: Option<PathBuf>,
-    /// Architecture of a weight file that does not say it (see `regraft models`)
+    /// Architecture of a weight file that does not name it; `regraft models` lists them
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Licence that the model card of --format timm names, by the Hub's identifier, such as
-    /// apache-2.0
+    /// Licence for the model card of --format timm, by the Hub's identifier, such as apache-2.0
     #[arg(long, value_name = "ID")]
     pub license: Option<String>,
-    /// Replace what is at PATH
+    /// Replace an existing PATH
     #[arg(long)]
     pub force: bool,
-    /// Print an object as JSON on standard output, and everything else on standard error
+    /// Print a report as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
-    /// Threads that compute during the check [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub flags: OptionFlags<ExportCheck>,
 }

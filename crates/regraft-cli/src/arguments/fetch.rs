@@ -21,7 +21,7 @@ pub struct FetchArguments {
     /// Name of a known data set (hotdog), or the address of a file
     #[arg(value_name = "NAME or URL")]
     pub source: String,
-    /// What the file must hash to; needed with an address (`sha256sum FILE` prints it)
+    /// SHA-256 of the file, required with an address (`sha256sum FILE` prints it)
     #[arg(long, value_name = "DIGITS")]
     pub sha256: Option<String>,
     /// Folder (for a .zip, .tar or .tar.gz archive) or file to make [default: the file's name, in
@@ -34,13 +34,13 @@ pub struct FetchArguments {
     /// The most GiB that are downloaded
     #[arg(long, value_name = "GIB", default_value_t = 64)]
     pub max_size: u64,
-    /// Print what was fetched as JSON on standard output, and everything else on standard error
+    /// Print a report as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
 }
 
 impl FetchArguments {
-    /// What the flags stand for.
+    /// The options that the flags stand for.
     pub fn options(&self) -> Result<FetchOptions, Failure> {
         let wrong = |message: String| Err(Failure::input(anyhow::anyhow!(message)));
         let known = KNOWN.iter().find(|known| known.name == self.source);

@@ -1,34 +1,57 @@
 //! Flags of `regraft lr-find`.
 
-use super::TrainArguments;
+use super::option_flags::RangeTest;
+use super::run_options::{RunOptions, Use};
+use crate::failure::Failure;
 use clap::Args;
+use regraft::config::TrainConfig;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
   regraft lr-find photos/ --freeze none
-  regraft lr-find photos/ --head new                   a new head on the frozen trunk
+  regraft lr-find photos/ --head new                   a new head on the frozen backbone
   regraft lr-find photos/ --freeze none --from 1e-5 --to 10 --steps 200
   regraft lr-find photos/ --model resnet18 --weights resnet18-f37072fd.pth --freeze none \
-      --picture resnet18.svg";
+      --plot resnet18.svg";
 
-/// Flags of `regraft lr-find`: those of `regraft train`, and how the rate rises.
+/// Flags of `regraft lr-find`: how the rate rises, and the options of `regraft train` that mean
+/// something to it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LrFindArguments {
-    /// The SVG file to write; one that is there is replaced
-    #[arg(long, value_name = "FILE", default_value = "lr-find.svg", help_heading = "Range test")]
-    pub picture: PathBuf,
-    /// The first step's learning rate of the trunk
-    #[arg(long, value_name = "RATE", default_value_t = 1e-6, help_heading = "Range test")]
+    /// Images, as for `regraft train`
+    #[arg(required_unless_present = "config")]
+    pub data: Option<PathBuf>,
+    /// SVG file for the plot of the losses; an existing one is replaced
+    #[arg(long, value_name = "FILE", default_value = "lr-find.svg", alias = "picture")]
+    pub plot: PathBuf,
+    /// Learning rate of the backbone in the first step
+    #[arg(long, value_name = "RATE", default_value = "1e-6")]
     pub from: f32,
-    /// The last step's
-    #[arg(long, value_name = "RATE", default_value_t = 1.0, help_heading = "Range test")]
+    /// Learning rate in the last step
+    #[arg(long, value_name = "RATE", default_value = "1")]
     pub to: f32,
-    /// Steps, between which the rate grows by the same factor
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(
-        u64).range(10..=1_000_000), help_heading = "Range test")]
+    /// Number of steps, from each of which the rate grows by the same factor
+    #[arg(long, value_name = "N", default_value_t = 100,
+        value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     pub steps: u64,
+    /// Print the steps and the suggestion as JSON on standard output, and everything else on
+    /// standard error
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
-    pub train: TrainArguments,
+    pub options: RunOptions<RangeTest>,
+}
+
+impl LrFindArguments {
+    /// The configuration of the run whose rate is sought.
+    pub fn resolve(&self) -> Result<TrainConfig, Failure> {
+        let mut config = self.options.resolve(self.data.as_deref(), None, Use::Other)?;
+        // Whoever names the layers that learn wants steps.
+        if self.options.flags.gives("freeze") && config.epochs.is_none() {
+            config.epochs = Some(1);
+        }
+        Ok(config)
+    }
 }

@@ -1,5 +1,6 @@
 //! Flags of `regraft show`.
 
+use super::option_flags::All;
 use super::run_options::RunOptions;
 use clap::Args;
 use std::path::PathBuf;
@@ -11,27 +12,30 @@ Examples:
   regraft show photos/ -o grid.png --resize letterbox --augment none
   regraft show -o grid.png --config runs/photos/config.toml --epoch 3";
 
-/// Flags of `regraft show`: options of `regraft train`, and what is drawn. With the same options,
-/// the images and random crops are exactly those of training.
+/// Flags of `regraft show`: the options of `regraft train`, and the images to draw. With the same
+/// options, the images and random crops are exactly those of training.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ShowArguments {
-    /// Folder of images, laid out as for `regraft train`
+    /// Images, as for `regraft train`
     #[arg(required_unless_present = "config")]
     pub data: Option<PathBuf>,
-    /// The PNG file to write; one that is there is replaced
+    /// PNG file to write; an existing one is replaced
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// Images of each class
+    /// Number of images of each class
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub per_class: usize,
-    /// The most classes; the others are named
+    /// Largest number of classes; the others are named
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub classes: usize,
     /// Epoch whose augmentation is drawn
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(
-        u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub epoch: u32,
+    /// Print a report as JSON on standard output, and everything else on standard error
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
-    pub options: RunOptions,
+    pub options: RunOptions<All>,
 }

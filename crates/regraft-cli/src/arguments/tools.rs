@@ -32,13 +32,13 @@ Examples:
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   regraft doctor
-  REGRAFT_ISA=avx2 regraft doctor  (kernels for AVX2, on a machine that has more)";
+  REGRAFT_ISA=avx2 regraft doctor  (as on a machine with AVX2 only)";
 
 /// Flags of `regraft models`.
 #[derive(Debug, Args)]
 #[command(after_help = MODELS_EXAMPLES)]
 pub struct ModelsArguments {
-    /// Print a list as JSON
+    /// Print the list as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -47,13 +47,14 @@ pub struct ModelsArguments {
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_EXAMPLES)]
 pub struct InspectArguments {
-    /// Architecture (see `regraft models`), run folder, model file or weight file
+    /// Architecture, run folder, model file or weight file
     #[arg(value_name = "MODEL")]
     pub subject: PathBuf,
-    /// Architecture of a weight file that does not say it
+    /// Architecture of a weight file that does not name it; `regraft models` lists them
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Side of the square pictures that shapes and multiply-adds are for [default: the model's]
+    /// Side in pixels of the input for which shapes and multiply-adds are listed [default: the
+    /// model's]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(
         1..=i64::from(MAX_SIDE)))]
     pub image_size: Option<u32>,
@@ -71,11 +72,11 @@ pub struct WeightsArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum WeightsCommand {
-    /// Write any weight file as safetensors with the names that torchvision and timm use
+    /// Convert a weight file to safetensors, with the names of torchvision and timm
     Convert(ConvertArguments),
 }
 
-/// How numbers are stored.
+/// A number format of stored weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredType {
@@ -90,22 +91,25 @@ pub struct ConvertArguments {
     /// Weight file: safetensors, or a checkpoint of torch.save (old or new)
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// The safetensors file to write
+    /// safetensors file to write
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// How numbers are stored; with f16, tensors of one dimension stay f32
+    /// Number format of the output; with f16, tensors of one dimension stay f32
     #[arg(long, value_parser = one_of::<StoredType>(&["f32", "f16"]), default_value = "f32")]
     pub dtype: StoredType,
-    /// Replace OUT if it is there
+    /// Replace an existing OUT
     #[arg(long)]
     pub force: bool,
+    /// Print a report as JSON on standard output, and everything else on standard error
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `regraft completions`.
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS_EXAMPLES)]
 pub struct CompletionsArguments {
-    /// The shell
+    /// Shell that the script is for
     pub shell: Shell,
 }
 

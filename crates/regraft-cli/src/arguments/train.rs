@@ -1,5 +1,6 @@
 //! `regraft train`'s flags.
 
+use super::option_flags::All;
 use super::run_options::{RunOptions, Use};
 use super::text;
 use crate::failure::Failure;
@@ -12,50 +13,56 @@ const EXAMPLES: &str = "\
 Examples:
   regraft train photos/                           photos/<class>/*.jpg, or photos/train, val, test
   regraft train labels.csv                        a table with the columns path, label and split
-  regraft train photos/ --recipe d2l              the textbook's recipe
-  regraft train photos/ --head new                a new head learns in epochs
-  regraft train photos/ --budget 2m               the best that fits into two minutes on this \
-      machine
-  regraft train photos/ --freeze backbone         the fitted head, without a trial of training \
-      deeper
-  regraft train photos/ --freeze none             all layers learn, and the head is fitted again
+  regraft train photos/ --budget 2m               the best that fits into two minutes
+  regraft train photos/ --freeze backbone         fit the head, without a trial of training more
+  regraft train photos/ --freeze none             train all layers
+  regraft train photos/ --head new                train a new head in epochs
   regraft train photos/ --model resnet18 --weights resnet18-f37072fd.pth
-  regraft train flowers/ --weights none --output runs/source
-  regraft train photos/ --weights runs/source     a model of your own as the source
-  regraft train --config runs/photos/config.toml  the same run again
-  regraft train --resume runs/photos              go on with a run that was interrupted";
+  regraft train photos/ --weights runs/flowers    start from a model of your own
+  regraft train flowers/ --weights none           train from scratch
+  regraft train photos/ --recipe d2l              the textbook's recipe
+  regraft train --config runs/photos/config.toml  repeat a run
+  regraft train --resume runs/photos              resume a run that was interrupted";
 
 /// Flags of `regraft train`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TrainArguments {
-    /// Folder of images: DATA/train with DATA/val and/or DATA/test, each with a folder for each
-    /// class, or class folders in DATA; or a table (.csv, .tsv, .jsonl) with the columns path,
-    /// label and split; or an archive (.zip, .tar, .tar.gz) of either. Splits may also be called
-    /// Training, seg_test, valid and the like
+    /// Images: a folder, a table or an archive
+    ///
+    /// A folder holds `train` and, optionally, `val` and `test`, each with a folder per class, or
+    /// the folders of the classes directly. Other names for the splits work as well, such as
+    /// Training, valid or seg_test. A table (.csv, .tsv, .jsonl) has the columns path, label and,
+    /// optionally, split. An archive (.zip, .tar, .tar.gz) holds either.
     #[arg(required_unless_present_any = ["config", "resume"])]
     pub data: Option<PathBuf>,
-    /// Folder for what the run leaves [default: the next free runs/NAME, after DATA]
+    /// Folder of the run [default: the next free runs/NAME, named after DATA]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Write into --output though it is not empty; only files that a run writes are replaced
-    #[arg(long)]
+    /// Replace the files of an earlier run in --output; other files there are kept
+    #[arg(long, hide_short_help = true)]
     pub force: bool,
-    /// Go on with an interrupted run where its last checkpoint was written, as though nothing had
-    /// happened
+    /// Resume an interrupted run from its last checkpoint
+    ///
+    /// The result is the same as if the run had not been interrupted.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "recipe", "output", "force"])]
     pub resume: Option<PathBuf>,
-    /// End within this time, such as 2m, in place of a number of epochs: measures how fast this
-    /// machine is with these pictures, and plans what fits: a fitted head and, if a trial shows
-    /// that it pays, as many epochs of all layers as there is time for. config.toml has the plan
-    #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>, help_heading = "Training",
+    /// Train for about this long, such as 2m, instead of for a number of epochs
+    ///
+    /// Measures how fast this machine processes the images and plans the best run that fits: a
+    /// fitted head and, if a trial shows that it pays, as many epochs of all layers as there is
+    /// time for. The run's config.toml holds the plan.
+    #[arg(long, value_name = "TIME", value_parser = text::<Interval, _>,
         conflicts_with_all = ["epochs", "config", "resume", "recipe", "head", "head_map"])]
     pub budget: Option<Interval>,
+    /// Print the configuration that the command resolves to, as config.toml, and exit
+    #[arg(long, hide_short_help = true)]
+    pub print_config: bool,
     /// Print the summary as JSON on standard output, and everything else on standard error
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub json: bool,
     #[command(flatten)]
-    pub options: RunOptions,
+    pub options: RunOptions<All>,
 }
 
 impl TrainArguments {

@@ -1,24 +1,25 @@
-//! What answers for images: a model in Regraft's engine, or an exported ONNX file in rten.
+//! Classifiers: a model in Regraft's engine, or an exported ONNX file in rten.
 
 use super::inference_failure;
 use crate::arguments::{InferenceArguments, NamedModelArguments};
 use crate::failure::Failure;
 use regraft::evaluate_folder::{FolderEvaluation, evaluate_folder};
-use regraft::inference::{InferenceOptions, Progress};
+use regraft::inference::InferenceOptions;
 use regraft::model::Model;
 use regraft::predict::{Predictions, predict_files};
+use regraft::progress::Progress;
 use std::path::{Path, PathBuf};
 
-/// What `regraft predict` and `regraft evaluate` need of a classifier.
+/// A classifier for `regraft predict` and `regraft evaluate`.
 pub trait Answering {
-    /// Where it is from, in words.
+    /// If it is from, in words.
     fn origin(&self) -> String;
     fn architecture(&self) -> &str;
     /// Side of the network's input in pixels.
     fn image_size(&self) -> u32;
     /// How many classes it has.
     fn classes(&self) -> usize;
-    /// What is to be said about it.
+    /// Notes on it.
     fn notes(&self) -> &[String];
 
     fn predict(
@@ -116,7 +117,7 @@ mod exported {
         path: &Path,
         inference: &InferenceArguments,
     ) -> Result<Box<dyn Answering>, Failure> {
-        let options = inference.options();
+        let options = inference.options()?;
         let on_processor = [DeviceChoice::Auto, DeviceChoice::Listed(vec![Device::Cpu])];
         if !on_processor.contains(&options.device) {
             let path = path.display();
@@ -136,7 +137,7 @@ mod exported {
     }
 
     fn failure(error: ClassifierError) -> Failure {
-        Failure::of(error.is_failure_under_way(), error)
+        Failure::of(error)
     }
 
     impl Answering for Exported {

@@ -5,22 +5,22 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use regraft::atomic_file;
-use regraft::audit::{audit, fix_list, page, table};
+use regraft::audit::{audit, audit_document, audit_page, fix_list};
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
-    let options = arguments.options();
+    let options = arguments.options()?;
     let bars = Mutex::new(Bars::default());
     let found = audit(&options, &|progress| {
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        bars.show(progress.stage, progress.done, progress.total, String::new());
+        bars.progress(progress);
     });
     bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
-    let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    let found = found.map_err(Failure::of)?;
     found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if let Some(path) = &arguments.html {
-        atomic_file::write(path, page(&found, &arguments.data, &options.decode).as_bytes())
-            .map_err(Failure::under_way)?;
+        let page = audit_page(&found, &arguments.data, &options.decode);
+        atomic_file::write(path, page.html().as_bytes()).map_err(Failure::under_way)?;
         output::aside(format!("wrote {}", path.display()));
     }
     if let Some(path) = &arguments.fix_list {
@@ -42,7 +42,7 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     if arguments.json {
         output::json(&found)?;
     } else {
-        output::line(table(&found))?;
+        output::line(audit_document(&found, &arguments.data).terminal().trim_end())?;
     }
     let (leaks, conflicts) = (found.leakage.len(), found.label_conflicts.len());
     if arguments.strict && leaks + conflicts > 0 {

@@ -16,7 +16,7 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 
 fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
     let mut bars = Bars::default();
-    let outcome = load(&arguments.options(), &mut |epoch, done, total| {
+    let outcome = load(&arguments.options()?, &mut |epoch, done, total| {
         bars.show(&format!("epoch {epoch}"), done, total, String::new());
     });
     bars.clear();
@@ -30,14 +30,14 @@ fn run_load(arguments: &LoadArguments) -> Result<(), Failure> {
             cached => format!(", {cached} of them in memory before"),
         };
         output::line(format!(
-            "epoch {}: {} pictures at {:.1} a second{cached}; first batch after {:.2} s",
+            "epoch {}: {} images at {:.1} a second{cached}; first batch after {:.2} s",
             epoch.epoch, epoch.images, epoch.images_per_second, epoch.first_batch_seconds
         ))
     })
 }
 
 fn run_step(arguments: &StepArguments) -> Result<(), Failure> {
-    let report = step(&arguments.options()).map_err(Failure::input)?;
+    let report = step(&arguments.options()?).map_err(Failure::input)?;
     if arguments.json {
         return output::json(&report);
     }

@@ -8,7 +8,7 @@ use crate::progress::{Narration, duration};
 use crate::signals::Signals;
 use regraft::compare::arms::DEFAULT_ARMS;
 use regraft::compare::{
-    CompareError, CompareEvent, PAGE, PICTURE, RESULT, compare, comparison_table,
+    CompareError, CompareEvent, PAGE, PICTURE, RESULT, compare, comparison_document,
 };
 use regraft::report::table::printable;
 use regraft::run_folder::run_name;
@@ -28,7 +28,7 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
             .join(format!("{}-compare", run_name(&data).map_err(Failure::input)?)),
     };
     signals.catch()?;
-    let mut narration = Narration::new(arguments.json);
+    let mut narration = Narration::new(arguments.json || arguments.markdown);
     narration.say(format!(
         "{} arms, {} runs each, in {}",
         config.arms.len(),
@@ -39,7 +39,7 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
         CompareEvent::Run { arm, seed, number: (number, total) } => {
             narration.say(format!("\nrun {number} of {total}: {}, seed {seed}", printable(arm)));
         }
-        // What a run says of itself at its start, it would say in each run.
+        // The same in each run.
         CompareEvent::Training(Event::Started(_) | Event::Note(_)) => {}
         CompareEvent::Training(event) => show_training(event, &mut narration),
         CompareEvent::Finished { arm, seed, run, earlier } => {
@@ -56,18 +56,22 @@ pub fn run(arguments: &CompareArguments) -> Result<(), Failure> {
     });
     let written = narration.end();
     let outcome = outcome.map_err(|error| match error {
-        CompareError::Changed { .. } | CompareError::Folder(_) => Failure::input(error),
         CompareError::Stopped { .. } => Failure::stopped(error, signals.received()),
-        error => Failure::under_way(error),
+        error => Failure::of(error),
     })?;
     written?;
     if arguments.json {
         return output::json(&outcome);
     }
-    output::line(format!("\n{}", comparison_table(&outcome).trim_end()))?;
+    // The page and the file have the curves.
+    let document = comparison_document(&outcome, "");
+    if arguments.markdown {
+        return output::line(document.markdown().trim_end());
+    }
+    output::line(format!("\n{}", document.terminal().trim_end()))?;
     let folder = folder.display();
     output::line(format!(
-        "\n{folder}/{PAGE} is the page to read; {folder}/{PICTURE} and {folder}/{RESULT} have its \
-         picture and its numbers"
+        "\n{folder}/{PAGE} is the page to read; {folder}/{PICTURE} and {folder}/{RESULT} hold its \
+         curves and its numbers"
     ))
 }

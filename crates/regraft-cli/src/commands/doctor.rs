@@ -8,7 +8,7 @@ use regraft::engines::{self, Listed, Processor};
 use regraft::model::{HAS_EMBEDDED, Model};
 use serde::Serialize;
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report {
     regraft_version: &'static str,

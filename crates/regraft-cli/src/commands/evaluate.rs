@@ -1,6 +1,6 @@
 //! `regraft evaluate`.
 
-use super::{answering, show_progress};
+use super::answering;
 use crate::arguments::EvaluateArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -10,7 +10,7 @@ use regraft::predictions::write_predictions;
 use regraft::report::table::evaluation_table;
 use serde::Serialize;
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -46,8 +46,8 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
     let model = answering::open(saved, &arguments.named, &arguments.inference)?;
     let mut bars = Bars::default();
     let outcome =
-        model.evaluate(&arguments.folder, &arguments.inference.options(), &mut |progress| {
-            show_progress(&mut bars, progress)
+        model.evaluate(&arguments.folder, &arguments.inference.options()?, &mut |progress| {
+            bars.progress(progress)
         });
     bars.clear();
     let outcome = outcome?;

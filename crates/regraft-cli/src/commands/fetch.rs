@@ -4,22 +4,14 @@ use crate::arguments::FetchArguments;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
-use regraft::fetch::{FetchProgress, fetch};
+use regraft::fetch::fetch;
 
 pub fn run(arguments: &FetchArguments) -> Result<(), Failure> {
     let options = arguments.options()?;
     let mut bars = Bars::default();
-    let outcome = fetch(&options, &mut |progress| match progress {
-        FetchProgress::Downloading { bytes, total } => {
-            let kib = |bytes: u64| (bytes >> 10) as usize;
-            bars.show("fetching KiB", kib(bytes), kib(total.unwrap_or(bytes)), String::new());
-        }
-        FetchProgress::Unpacking { done, total } => {
-            bars.show("unpacking", done, total, String::new())
-        }
-    });
+    let outcome = fetch(&options, &mut |progress| bars.progress(progress));
     bars.clear();
-    let fetched = outcome.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    let fetched = outcome.map_err(Failure::of)?;
     fetched.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if arguments.json {
         return output::json(&fetched);

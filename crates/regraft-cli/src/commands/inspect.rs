@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -42,7 +42,7 @@ struct Head {
     classes: usize,
 }
 
-/// What is inspected: an architecture as it is, or a model with what its file says.
+/// The subject: an architecture, or a model with the metadata of its file.
 struct Subject {
     graph: Graph,
     preprocessing: Preprocessing,
@@ -59,7 +59,7 @@ pub fn run(arguments: &InspectArguments) -> Result<(), Failure> {
     }
     let description = &report.description;
     output::line(format!(
-        "{}: {} parameters, {} multiply-adds for a picture of {size} x {size}",
+        "{}: {} parameters, {} multiply-adds for an image of {size} x {size}",
         description.architecture,
         thousands(description.parameters as u64),
         millions(description.multiply_adds),
@@ -217,7 +217,7 @@ fn about(report: &Report) -> Vec<String> {
             head.name, head.features, head.classes
         )
     } else {
-        "head           none: the file is a trunk alone".to_owned()
+        "head           none: the file is a backbone alone".to_owned()
     }];
     if let Some(classes) = &report.classes {
         lines.push(format!(
@@ -278,7 +278,7 @@ fn map([height, width, channels]: [usize; 3]) -> String {
     format!("{height} x {width} x {channels}")
 }
 
-/// Nothing for zero, so that what has weights stands out.
+/// Nothing for zero, so that layers with weights catch the eye.
 fn count(number: u64) -> String {
     if number == 0 { String::new() } else { thousands(number) }
 }

@@ -9,19 +9,13 @@ use regraft::train::Event;
 use regraft::train::lr_find::{RateTest, lr_find};
 
 pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
-    let LrFindArguments { picture, from, to, steps, train } = arguments;
+    let LrFindArguments { plot, from, to, steps, .. } = arguments;
     if !(*from > 0.0 && from < to && to.is_finite()) {
         return Err(Failure::input(anyhow::anyhow!(
             "the rate cannot rise from {from} to {to}; use numbers such as --from 1e-6 --to 1"
         )));
     }
-    if train.output.is_some() || train.resume.is_some() || train.force || train.budget.is_some() {
-        return Err(Failure::input(anyhow::anyhow!(
-            "lr-find leaves no run folder, so that --output, --force, --resume and --budget mean \
-             nothing here; --picture names its file"
-        )));
-    }
-    let config = train.resolve()?;
+    let config = arguments.resolve()?;
     let mut bars = Bars::default();
     let mut made = 0;
     let found =
@@ -33,16 +27,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
                     bars.clear();
                     output::aside(format!("note: {note}"));
                 }
-                Event::Listing { found } => bars.show("listing", found, found, String::new()),
-                Event::Checking { done, total } => {
-                    bars.show("checking", done, total, String::new())
-                }
-                Event::Fitting { done, total } => {
-                    bars.show("fitting the head", done, total, String::new())
-                }
-                Event::Features { part, done, total } => {
-                    bars.show(&format!("{part} features"), done, total, String::new())
-                }
+                Event::Progress(progress) => bars.progress(progress),
                 Event::Step(step) => {
                     made += 1;
                     bars.show("steps", made, *steps as usize, format!("loss {:.3}", step.loss));
@@ -51,13 +36,13 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
             },
         );
     bars.clear();
-    let found = found.map_err(|error| Failure::of(error.is_failure_under_way(), error))?;
+    let found = found.map_err(Failure::of)?;
     let name = config
         .data
         .file_name()
         .map_or_else(|| "lr-find".into(), |name| name.to_string_lossy().into_owned());
-    write_rates(picture, &name, &found).map_err(Failure::under_way)?;
-    if train.json {
+    write_rates(plot, &name, &found).map_err(Failure::under_way)?;
+    if arguments.json {
         return output::json(&found);
     }
     let ended = if found.ended_early { ", where the loss diverged" } else { "" };
@@ -71,5 +56,5 @@ pub fn run(arguments: &LrFindArguments) -> Result<(), Failure> {
         }
         _ => output::line("the loss falls at no rate; try a smaller --from or a larger --to")?,
     }
-    output::line(format!("wrote {}", picture.display()))
+    output::line(format!("wrote {}", plot.display()))
 }

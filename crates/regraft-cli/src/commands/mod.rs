@@ -20,19 +20,10 @@ pub mod train;
 pub mod weights;
 
 use crate::failure::Failure;
-use crate::progress::Bars;
-use regraft::inference::{InferenceError, Progress};
-
-/// Shows how far a finished model is with its pictures.
-fn show_progress(bars: &mut Bars, progress: Progress) {
-    match progress {
-        Progress::Checking { done, total } => bars.show("checking", done, total, String::new()),
-        Progress::Running { done, total } => bars.show("running", done, total, String::new()),
-    }
-}
+use regraft::inference::InferenceError;
 
 fn inference_failure(error: InferenceError) -> Failure {
-    Failure::of(error.is_failure_under_way(), error)
+    Failure::of(error)
 }
 
 /// A whole number with a comma between thousands: `4,652,008`.

@@ -1,6 +1,6 @@
 //! `regraft predict`.
 
-use super::{answering, show_progress};
+use super::answering;
 use crate::arguments::PredictArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -26,7 +26,7 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     if let (Some(saved), true) = (saved, pictures.is_empty()) {
         let saved = saved.display();
         return Err(Failure::input(anyhow::anyhow!(
-            "no picture is named: `regraft predict {saved} PICTURES...` uses the model {saved}, \
+            "no image is named: `regraft predict {saved} IMAGES...` uses the model {saved}, \
              and `regraft predict --model NAME \
              {saved}` says what is on {saved}"
         )));
@@ -36,9 +36,9 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
     let mut bars = Bars::default();
-    let options = arguments.inference.options();
-    let outcome = model
-        .predict(&inputs.paths, top, &options, &mut |progress| show_progress(&mut bars, progress));
+    let options = arguments.inference.options()?;
+    let outcome =
+        model.predict(&inputs.paths, top, &options, &mut |progress| bars.progress(progress));
     bars.clear();
     let outcome = outcome?;
     let notes = model.notes().iter().cloned().chain(inputs.notes);

@@ -6,9 +6,32 @@ use crate::output;
 use crate::progress::Bars;
 use regraft::data::augmentation::AugmentationKind;
 use regraft::data::loader::{LoaderOptions, Transform};
-use regraft::show::{ShowError, ShowOptions, grid, write_png};
+use regraft::show::{Grid, ShowError, ShowOptions, ShownClass, grid, write_png};
 use regraft::train::Event;
 use regraft::train::preview::{Preview, preview};
+use serde::Serialize;
+
+/// The object that `--json` prints; described in docs/json.md.
+#[derive(Serialize)]
+struct Report<'a> {
+    output: String,
+    width: u32,
+    height: u32,
+    training_images: usize,
+    classes: Vec<ClassReport<'a>>,
+    left_out_classes: &'a [String],
+    unreadable: Vec<String>,
+    notes: &'a [String],
+    regraft_version: &'static str,
+}
+
+/// A class in the drawing.
+#[derive(Serialize)]
+struct ClassReport<'a> {
+    class: &'a str,
+    images: usize,
+    shown: Vec<String>,
+}
 
 pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     if let Some(folder) = arguments
@@ -18,14 +41,13 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     {
         let folder = folder.display();
         return Err(Failure::input(anyhow::anyhow!(
-            "{folder}: there is no such folder to write into; make it, or name another --output"
+            "{folder}: there is no such folder to write into; create it, or name another --output"
         )));
     }
     let config = arguments.options.resolve(arguments.data.as_deref(), None, Use::Other)?;
     let mut bars = Bars::default();
     let found = preview(&config, arguments.epoch - 1, &mut |event| match event {
-        Event::Listing { found } => bars.show("listing", found, found, String::new()),
-        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Progress(progress) => bars.progress(progress),
         _ => {}
     });
     bars.clear();
@@ -50,12 +72,16 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     let unreadable = drawn
         .unreadable
         .iter()
-        .map(|error| format!("cannot be read, so that training would stop: {error}"));
+        .map(|error| format!("cannot be read, so training would stop: {error}"));
     let notes = found.notes.iter().cloned().chain(training_notes(&found)).chain(unreadable);
-    notes.for_each(|note| output::aside(format!("note: {note}")));
-    let pictures: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
+    let notes: Vec<String> = notes.collect();
+    notes.iter().for_each(|note| output::aside(format!("note: {note}")));
+    if arguments.json {
+        return output::json(&report(arguments, &drawn, found.train.len(), &notes));
+    }
+    let images: usize = drawn.shown.iter().map(|class| class.shown.len()).sum();
     output::line(format!(
-        "wrote {}: {pictures} of {} training images in {} classes, {} x {} pixels",
+        "wrote {}: {images} of {} training images in {} classes, {} x {} pixels",
         arguments.output.display(),
         found.train.len(),
         drawn.shown.len(),
@@ -71,7 +97,32 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How training differs from what is drawn.
+fn report<'a>(
+    arguments: &ShowArguments,
+    drawn: &'a Grid,
+    training_images: usize,
+    notes: &'a [String],
+) -> Report<'a> {
+    let class = |class: &'a ShownClass| ClassReport {
+        class: &class.class,
+        images: class.pictures,
+        shown: class.shown.iter().map(|image| image.path.display().to_string()).collect(),
+    };
+    let unreadable = drawn.unreadable.iter().map(|error| error.path.display().to_string());
+    Report {
+        output: arguments.output.display().to_string(),
+        width: drawn.image.width,
+        height: drawn.image.height,
+        training_images,
+        classes: drawn.shown.iter().map(class).collect(),
+        left_out_classes: &drawn.left_out_classes,
+        unreadable: unreadable.collect(),
+        notes,
+        regraft_version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// How training differs from the drawing.
 fn training_notes(found: &Preview) -> Vec<String> {
     let config = &found.config;
     let mut notes = Vec::new();
@@ -80,14 +131,13 @@ fn training_notes(found: &Preview) -> Vec<String> {
         && config.views.is_none()
     {
         notes.push(
-            "with these options no epoch is trained, so that training sees the upper row of each \
-             class alone; --epochs, --views or \
-             --head new makes use of the lower row"
+            "with these options no epoch is trained, so training sees only the upper row of each \
+             class; --epochs, --views or --head new makes use of the lower row"
                 .to_owned(),
         );
     }
     if config.mixup > 0.0 || config.cutmix > 0.0 {
-        notes.push("--mixup and --cutmix mix the images of a batch, which is not shown".to_owned());
+        notes.push("--mixup and --cutmix mix the images of a batch, which is not drawn".to_owned());
     }
     notes
 }

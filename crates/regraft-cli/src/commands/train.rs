@@ -6,57 +6,74 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::{Narration, duration};
 use crate::signals::Signals;
+use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
-use regraft::run_folder::{RunFolder, checkpoint_files};
-use regraft::train::{Event, Output, Start, TrainError, train};
+use regraft::run_folder::{NewFolder, RunFolder, checkpoint_files};
+use regraft::train::preview::resolved;
+use regraft::train::{
+    Destination, Event, Finished, Outcome, Settings, Start, Stop, TrainError, train,
+};
 use std::path::Path;
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
+    if arguments.print_config {
+        let resolved = resolved(&config).map_err(Failure::of)?;
+        return output::line(resolved.to_toml().map_err(Failure::input)?.trim_end());
+    }
     let signals = Signals::default();
-    let place = Output {
-        parent: "runs".into(),
-        folder: arguments.resume.clone().or_else(|| arguments.output.clone()),
-        force: arguments.force,
-        resume: arguments.resume.is_some(),
+    let settings = Settings {
+        destination: destination(arguments),
         budget: arguments.budget,
         stop: signals.stop(),
     };
     let mut narration = Narration::new(arguments.json);
     let mut caught = Ok(());
     let mut folder = None;
-    let outcome = train(&config, &place, &mut |event| {
+    let outcome = train(&config, &settings, &mut |event| {
         if let Event::Started(start) = &event {
-            folder = Some(start.folder.clone());
+            folder = start.folder.clone();
             // Before there is anything to save, a signal may end the program as it always does.
             caught = signals.catch();
         }
         show_training(event, &mut narration);
     });
     let written = narration.end();
-    let outcome = outcome.map_err(|error| match error {
-        TrainError::Stopped { .. } => Failure::stopped(error, signals.received()),
-        // Resuming would end the same way.
-        TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. })
-            => Failure::under_way(error),
-        error if error.is_failure_under_way()
-            => match folder.filter(|folder| has_checkpoint(folder)) {
-            Some(folder) => Failure::under_way(anyhow::anyhow!(
-                "{error}\nwhat was done up to the last checkpoint is kept; when that is mended, \
-                 go on with: regraft train --resume {}",
+    let outcome = outcome.map_err(|error| {
+        // After a divergence, a resumed run would end the same way.
+        let resumes = error.kind() == ErrorKind::Failure
+            && !matches!(
+                error,
+                TrainError::Diverged(_) | TrainError::Evaluate(EvaluateError::NotFinite { .. })
+            );
+        Failure::of(error).or_hint(|| {
+            let folder = folder.filter(|folder| resumes && has_checkpoint(folder))?;
+            Some(format!(
+                "everything up to the last checkpoint is saved; once the problem is fixed, resume \
+                 with: regraft train --resume {}",
                 folder.display()
-            )),
-            None => Failure::under_way(error),
-        },
-        error => Failure::input(error),
+            ))
+        })
     })?;
     written?;
     caught?;
-    let summary = &outcome.summary;
-    if outcome.had_ended {
-        let (folder, epochs) = (outcome.folder.display(), summary.epochs);
+    let finished = match outcome {
+        Outcome::Finished(finished) => finished,
+        Outcome::Stopped(Stop { folder, place }) => {
+            let resume = folder.map_or_else(String::new, |folder| {
+                format!("; resume with: regraft train --resume {}", folder.display())
+            });
+            let stopped = anyhow::anyhow!("stopped {place}{resume}");
+            return Err(Failure::stopped(stopped, signals.received()));
+        }
+    };
+    let Finished { folder, summary, test, had_ended, .. } = *finished;
+    let folder = folder.unwrap_or_default();
+    let folder = folder.display();
+    if had_ended {
+        let epochs = summary.epochs;
         let epochs = match epochs {
             0 => "its fitted head".to_owned(),
             1 => "its 1 epoch".to_owned(),
@@ -68,14 +85,14 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         ));
     }
     if arguments.json {
-        return output::json(summary);
+        return output::json(&summary);
     }
-    if let Some(test) = &outcome.test {
+    if let Some(test) = &test {
         let weights = match summary.best_epoch {
             0 => "with the fitted head".to_owned(),
             epoch => format!("with the weights of epoch {epoch}"),
         };
-        output::line(format!("\ntest pictures, scored {weights}:"))?;
+        output::line(format!("\ntest images, scored {weights}:"))?;
         output::line(evaluation_table(test).trim_end())?;
     }
     let test =
@@ -91,8 +108,18 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         summary.images_per_second,
         summary.device
     ))?;
-    let folder = outcome.folder.display();
-    output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} PICTURE"))
+    output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} IMAGE"))
+}
+
+fn destination(arguments: &TrainArguments) -> Destination {
+    match (&arguments.resume, &arguments.output) {
+        (Some(folder), _) => Destination::Resume(folder.clone()),
+        (None, Some(folder)) if arguments.force => {
+            Destination::New(NewFolder::Replacing(folder.clone()))
+        }
+        (None, Some(folder)) => Destination::New(NewFolder::At(folder.clone())),
+        (None, None) => Destination::default(),
+    }
 }
 
 fn has_checkpoint(folder: &Path) -> bool {
@@ -100,15 +127,14 @@ fn has_checkpoint(folder: &Path) -> bool {
         .is_ok_and(|files| !files.is_empty())
 }
 
-/// Shows what happens in a run.
-pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
+/// Shows the events of a run.
+pub(super) fn show_training(event: Event, narration: &mut Narration) {
     let bars = &mut narration.bars;
     match event {
         Event::Note(note) => narration.say(format!("note: {note}")),
-        Event::Listing { found } => bars.show("listing", found, found, String::new()),
-        Event::Checking { done, total } => bars.show("checking", done, total, String::new()),
+        Event::Progress(progress) => bars.progress(progress),
         Event::Started(start) => {
-            narration.say(describe(start));
+            narration.say(describe(&start));
         }
         Event::Step(step) => {
             let left = (step.images.1 - step.images.0) as f64 / step.images_per_second;
@@ -122,15 +148,7 @@ pub(super) fn show_training(event: Event<'_>, narration: &mut Narration) {
             );
             bars.show(&title, step.images.0, step.images.1, message);
         }
-        Event::Fitting { done, total } => bars.show("fitting the head", done, total, String::new()),
-        Event::Features { part, done, total } => {
-            bars.show(&format!("{part} features"), done, total, String::new())
-        }
-        Event::Trial { done, total } => {
-            bars.show("trial of all layers", done, total, String::new())
-        }
-        Event::Scoring { part, done, total } => bars.show(part, done, total, String::new()),
-        Event::Epoch { row, epochs, kept } => narration.say(epoch_line(row, epochs, kept)),
+        Event::Epoch { row, epochs, kept } => narration.say(epoch_line(&row, epochs, kept)),
     }
 }
 
@@ -138,9 +156,8 @@ fn describe(start: &Start) -> String {
     let [train, validation, test] = start.images;
     let (trained, all) = start.parameters;
     format!(
-        "{} classes: {}\n{train} pictures to train on, {validation} to pick the epoch, {test} to \
-         test\n{}; {trained} of {all} \
-         parameters learn, on {}\nwriting to {}",
+        "{} classes: {}\n{train} images to train on, {validation} to choose the epoch, {test} to \
+         test\n{}; {trained} of {all} parameters learn, on {}\nwriting to {}",
         start.classes.len(),
         shortened(
             start
@@ -151,7 +168,7 @@ fn describe(start: &Start) -> String {
         ),
         start.source,
         start.device,
-        start.folder.display()
+        start.folder.as_deref().unwrap_or(Path::new("nowhere")).display()
     )
 }
 

@@ -7,7 +7,7 @@ use image::imageops::{FilterType, crop_imm, flip_horizontal, resize};
 use image::{Rgb, RgbImage};
 use serde_json::json;
 
-/// A picture with shapes of its own for each number: what perceptual hashes are made for, where
+/// An image with shapes of its own for each number: what perceptual hashes are made for, where
 /// noise is not.
 fn scene(number: u32) -> RgbImage {
     let mut state = 1 + number;
@@ -47,7 +47,7 @@ fn workspace() -> Workspace {
 fn save(workspace: &Workspace, name: &str, picture: &RgbImage) {
     let path = workspace.path(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    picture.save(path).expect("a picture");
+    picture.save(path).expect("an image");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it()
     workspace.write("photos/train/a/same.png", workspace.read("photos/test/a/2.png"));
     save(&workspace, "photos/train/b/conflict.jpg", &scene(3));
     workspace.write("photos/train/b/again.png", workspace.read("photos/train/b/0.png"));
-    workspace.write("photos/train/b/broken.jpg", "no picture");
+    workspace.write("photos/train/b/broken.jpg", "no image");
 
     let run = workspace
         .regraft("audit photos --files-only --json --strict --fix-list out.csv --html page.html");
@@ -135,8 +135,9 @@ fn altered_copies_are_found_across_parts_and_classes_and_the_fix_list_mends_it()
     assert_says(
         &table,
         &[
-            "leakage: 2\n  photos/train/a/leaked.jpg\n    = photos/test/a/1.png  (near)",
-            "unreadable: 1",
+            "leakage (2)\n\nTraining images that are also in the validation or test set.\n\n  \
+             photos/train/a/leaked.jpg\n    = photos/test/a/1.png  (near)",
+            "unreadable (1)",
             "29 files audited",
         ],
     );
@@ -207,11 +208,11 @@ fn a_fix_list_finds_any_name_that_can_be_written_and_names_the_others() {
         "\u{fffd}.png",
     ];
     for name in listed {
-        workspace.write(&format!("photos/train/a/{name}"), "no picture");
+        workspace.write(&format!("photos/train/a/{name}"), "no image");
     }
     let not_text = std::ffi::OsString::from_vec(b"photos/train/a/b\xFFd.png".to_vec());
-    std::fs::write(workspace.path(".").join(not_text), "no picture").expect("a file");
-    workspace.write("photos/train/a/two\nlines.png", "no picture");
+    std::fs::write(workspace.path(".").join(not_text), "no image").expect("a file");
+    workspace.write("photos/train/a/two\nlines.png", "no image");
 
     let run = workspace.regraft("audit photos --files-only --json --fix-list out.csv").succeeded();
     assert_eq!(run.json()["unreadable"].as_array().map(Vec::len), Some(listed.len() + 2));

@@ -18,9 +18,9 @@ fn all_layers_learn_if_a_trial_shows_that_it_pays() {
     assert_says(
         &run.stdout,
         &[
-            "510 pictures to train on, 90 to pick the epoch",
+            "510 images to train on, 90 to choose the epoch",
             "epoch 5/5: ",
-            "again to all 600 images, the 90 held-out",
+            "again to all 600 images, including the 90 held-out",
         ],
     );
     let config = workspace.text("run/config.toml");
@@ -62,7 +62,7 @@ fn an_arm_of_a_comparison_decides_once() {
     let compare = format!("compare {data} --arms arms.toml --seeds 1 --output arms");
     workspace.regraft(&compare).succeeded();
     let summary = workspace.path("arms/arms/auto/seed-0/summary.json");
-    // As though the run had been interrupted at its very end.
+    // As if the run had been interrupted at its very end.
     let first = std::fs::read(&summary).expect("a summary");
     std::fs::remove_file(&summary).expect("it is there");
     let again = workspace.regraft(&compare).succeeded();
@@ -95,13 +95,13 @@ fn only_the_head_is_fitted_if_there_is_nothing_to_gain_or_it_is_asked_for() {
         .succeeded();
     assert_says(&workspace.text("asked/config.toml"), &["freeze = \"backbone\"\n", "epochs = 0\n"]);
     let error = workspace.regraft("train photos --freeze auto --head new").failed(2);
-    assert_says(&error, &["--freeze auto is not possible", "auto with --head fit"]);
+    assert_says(&error, &["freeze = auto begins with a fitted head", "hint: use --head fit"]);
     assert_says(
         &workspace.regraft("train photos --refit --head new").failed(2),
         &["--refit", "--head fit"],
     );
     assert_says(
         &workspace.regraft("train photos --refit --views 2").failed(2),
-        &["--refit", "without --views"],
+        &["refit is not possible with augmented views", "--views"],
     );
 }

@@ -1,4 +1,4 @@
-//! `regraft evaluate`, `predict` and `show`: finished models over pictures.
+//! `regraft evaluate`, `predict` and `show`: finished models over images.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -30,7 +30,7 @@ fn evaluation_agrees_with_what_the_run_said() {
     // The table is the one that training printed.
     let table = workspace.regraft("evaluate runs/photos photos/test").succeeded().stdout;
     assert!(run.stdout.contains(table.trim_end()), "{table}\nis not in\n{}", run.stdout);
-    // Validation pictures were scored with the same weights.
+    // Validation images were scored with the same weights.
     let validation = workspace
         .regraft("evaluate runs/photos/model.safetensors photos/val --json")
         .succeeded()
@@ -46,11 +46,11 @@ fn a_folder_to_score_on_is_checked_first() {
     let error = workspace.regraft("evaluate runs/photos extra").failed(2);
     assert_says(
         &error,
-        &["extra/zebra", "\"zebra\" is no class of the model", "its classes are blue; striped"],
+        &["extra/zebra", "\"zebra\" is not a class of the model", "its classes are blue; striped"],
     );
     workspace.pictures("one/Blue", Look::Blue, 2);
-    workspace.write("one/Blue/broken.png", "no picture");
-    workspace.write("one/.hidden/a.png", "no picture");
+    workspace.write("one/Blue/broken.png", "no image");
+    workspace.write("one/.hidden/a.png", "no image");
     let error = workspace.regraft("evaluate runs/photos one").failed(2);
     assert_says(&error, &["one/Blue/broken.png", "--on-bad-image skip"]);
     let run = workspace.regraft("evaluate runs/photos one --on-bad-image skip --json").succeeded();
@@ -63,9 +63,9 @@ fn a_folder_to_score_on_is_checked_first() {
     workspace.pictures("without/train/blue", Look::Blue, 1);
     let error = workspace.regraft("evaluate runs/photos without").failed(2);
     assert_says(&error, &["without: holds splits (train) but no test set", "without/train"]);
-    workspace.write("bad/blue/broken.png", "no picture");
+    workspace.write("bad/blue/broken.png", "no image");
     let error = workspace.regraft("evaluate runs/photos bad --on-bad-image skip").failed(2);
-    assert_says(&error, &["there are no pictures to score"]);
+    assert_says(&error, &["no images to score"]);
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn the_model_is_named_once() {
     let error = workspace.regraft("evaluate photos photos/test").failed(2);
     assert_says(&error, &["photos holds no model.safetensors", "name a run folder"]);
     let error = workspace.regraft("predict photos/test/blue/0.jpg").failed(2);
-    assert_says(&error, &["no picture is named", "--model NAME photos/test/blue/0.jpg"]);
+    assert_says(&error, &["no image is named", "--model NAME photos/test/blue/0.jpg"]);
     let error = workspace.regraft("predict --model resnet18 photos/test/blue/0.jpg").failed(2);
-    assert_says(&error, &["resnet18 needs --weights"]);
+    assert_says(&error, &["resnet18 needs a weight file", "--weights"]);
     let error =
         workspace.regraft("predict photos/test/blue/0.jpg photos/test/blue/1.png").failed(2);
     assert_says(&error, &["photos/test/blue/0.jpg holds no weights"]);
@@ -117,7 +117,7 @@ fn the_source_model_knows_imagenets_classes_by_any_of_their_names() {
         &error,
         &[
             "things/hotdogg",
-            "\"hotdogg\" is no class of the model: similar are hotdog, hot dog, red hot",
+            "\"hotdogg\" is not a class of the model: similar are hotdog, hot dog, red hot",
         ],
     );
     std::fs::rename(workspace.path("things/hotdogg"), workspace.path("things/crane"))
@@ -215,7 +215,7 @@ fn the_source_model_predicts_its_thousand_classes() {
 #[test]
 fn an_unreadable_file_is_named_before_anything_is_predicted_or_left_out() {
     let workspace = Workspace::with_photos();
-    workspace.write("photos/test/blue/broken.jpg", "no picture");
+    workspace.write("photos/test/blue/broken.jpg", "no image");
     let model = "predict --model efficientnet_lite0";
     let run = workspace.regraft(&format!("{model} photos/test/blue"));
     assert!(run.stdout.is_empty());
@@ -227,7 +227,7 @@ fn an_unreadable_file_is_named_before_anything_is_predicted_or_left_out() {
     assert_says(&run.stderr, &["note: left out: photos/test/blue/broken.jpg"]);
     let error = workspace.regraft(&format!("{model} nothing*.jpg")).failed(2);
     assert_says(&error, &["nothing*.jpg: no such file or folder"]);
-    workspace.write("notes/readme.txt", "no picture");
+    workspace.write("notes/readme.txt", "no image");
     let error = workspace.regraft(&format!("{model} notes")).failed(2);
     assert_says(&error, &["notes: neither it nor any folder in it holds an image"]);
 }
@@ -238,12 +238,12 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
     let run =
         workspace.regraft("show photos -o grid.png --per-class 3 --image-size 32").succeeded();
     assert_says(&run.stdout, &["wrote grid.png: 6 of 10 training images in 2 classes"]);
-    let both = image::open(workspace.path("grid.png")).expect("a picture");
+    let both = image::open(workspace.path("grid.png")).expect("an image");
     assert_says(&run.stdout, &[&format!("{} x {} pixels", both.width(), both.height())]);
     workspace
         .regraft("show photos --output plain.png --per-class 3 --image-size 32 --augment none")
         .succeeded();
-    let plain = image::open(workspace.path("plain.png")).expect("a picture");
+    let plain = image::open(workspace.path("plain.png")).expect("an image");
     assert!(plain.height() < both.height(), "without augmentation there is one row a class");
     let run = workspace.regraft("show photos -o one.png --classes 1").succeeded();
     assert_says(&run.stdout, &["not shown (see --classes): striped"]);
@@ -251,7 +251,7 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
         workspace.regraft("show photos -o again.png --per-class 3 --image-size 32").succeeded();
     assert_says(&again.stderr, &["no epoch is trained"]);
     assert!(workspace.read("again.png") == workspace.read("grid.png"));
-    // What is held out is not shown, as in training with the same options.
+    // Held-out images are not shown, as in training with the same options.
     std::fs::remove_dir_all(workspace.path("photos/val")).expect("removed");
     for (options, images) in [
         ("", 10),
@@ -266,7 +266,7 @@ fn the_grid_is_a_picture_of_the_training_pictures() {
         let train =
             format!("train photos --image-size 32 {options} --output {images}-{}", options.len());
         let run = workspace.regraft(&train).succeeded();
-        assert_says(&run.stdout, &[&format!("{images} pictures to train on")]);
+        assert_says(&run.stdout, &[&format!("{images} images to train on")]);
     }
     let shown =
         workspace.regraft("show -o again.png --config 8-10/config.toml --epoch 2").succeeded();

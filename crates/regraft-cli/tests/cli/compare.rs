@@ -1,4 +1,4 @@
-//! `regraft compare`: what it leaves, how it goes on, and what it refuses.
+//! `regraft compare`: its results, how it resumes, and its errors.
 
 use crate::outcome::assert_says;
 use crate::workspace::Workspace;
@@ -81,7 +81,10 @@ fn arms_are_compared_on_the_same_pictures_and_not_run_twice() {
     let error = workspace.regraft(COMPARE).failed(2);
     assert_says(
         &error,
-        &["arm \"slow\" with other options (lr 2e-6 instead of 1e-6)", "a name of its own"],
+        &[
+            "arm \"slow\" with other options (lr 2e-6 instead of 1e-6)",
+            "give the changed arm another name",
+        ],
     );
 }
 
@@ -143,7 +146,7 @@ fn arms_can_be_printed_changed_and_are_checked() {
     );
     workspace.write("wrong.toml", printed.replace("epochs = 10", "epoch = 10"));
     let error = workspace.regraft("compare photos --arms wrong.toml").failed(2);
-    assert_says(&error, &["wrong.toml, arm \"frozen trunk\"", "epoch"]);
+    assert_says(&error, &["wrong.toml, arm \"frozen backbone\"", "epoch"]);
     let error = workspace.regraft("compare photos --target-accuracy 90").failed(2);
     assert_says(&error, &["--target-accuracy 90 is not possible"]);
 }

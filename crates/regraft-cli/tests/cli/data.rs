@@ -1,4 +1,4 @@
-//! Folders of pictures as people have them.
+//! Folders of images as people have them.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -12,7 +12,7 @@ fn class_folders_without_parts_are_split() {
     workspace.pictures("photos/blue", Look::Blue, 10);
     workspace.pictures("photos/green", Look::Green, 5);
     let run = workspace.regraft(&format!("train photos {QUICK} --val-fraction 0.4")).succeeded();
-    assert_says(&run.stdout, &["9 pictures to train on, 6 to pick the epoch, 0 to test"]);
+    assert_says(&run.stdout, &["9 images to train on, 6 to choose the epoch, 0 to test"]);
     let summary = workspace.json("runs/photos/summary.json");
     assert_eq!(
         (&summary["train_images"], &summary["val_images"], &summary["test_images"]),
@@ -28,7 +28,7 @@ fn class_folders_without_parts_are_split() {
     };
     workspace.regraft(&format!("train photos {QUICK} --val-fraction 0 --output all")).succeeded();
     assert_eq!(counts("all"), (json!(15), json!(0)));
-    // The textbook's recipe trains on all pictures unless asked for something else.
+    // The textbook's recipe trains on all images unless asked for something else.
     workspace.regraft(&format!("train photos --recipe d2l {QUICK} --output textbook")).succeeded();
     assert_eq!(counts("textbook"), (json!(15), json!(0)));
     workspace
@@ -43,7 +43,7 @@ fn class_folders_without_parts_are_split() {
 fn hidden_entries_and_other_files_are_left_out_and_named() {
     let workspace = Workspace::with_photos();
     workspace.pictures("photos/train/.thumbnails", Look::Green, 1);
-    workspace.write("photos/train/blue/notes.txt", "not a picture");
+    workspace.write("photos/train/blue/notes.txt", "not an image");
     let run = workspace.regraft(&format!("train photos {QUICK}")).succeeded();
     assert_says(
         &run.stdout,
@@ -70,7 +70,7 @@ fn hidden_entries_and_other_files_are_left_out_and_named() {
 #[test]
 fn an_unreadable_picture_stops_before_anything_is_written_or_is_left_out_and_listed() {
     let workspace = Workspace::with_photos();
-    workspace.write("photos/train/striped/broken.jpg", "no picture at all");
+    workspace.write("photos/train/striped/broken.jpg", "no image at all");
     let whole = workspace.read("photos/val/blue/0.jpg");
     workspace.write("photos/val/blue/cut.jpg", &whole[..whole.len() / 3]);
     let stopped = workspace.regraft(&format!("train photos {QUICK}"));
@@ -79,7 +79,7 @@ fn an_unreadable_picture_stops_before_anything_is_written_or_is_left_out_and_lis
     assert_says(
         &error,
         &[
-            "2 pictures cannot be read",
+            "2 images cannot be read",
             "photos/train/striped/broken.jpg",
             "photos/val/blue/cut.jpg",
             "--on-bad-image skip",
@@ -107,7 +107,11 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace.regraft(&format!("train photos {QUICK} --allow-truncated")).succeeded();
     assert_says(
         &run.stdout,
-        &["note: used as far as they go", "photos/train/blue/cut.jpg", "11 pictures to train on"],
+        &[
+            "note: used as far as they could be decoded",
+            "photos/train/blue/cut.jpg",
+            "11 images to train on",
+        ],
     );
     assert_says(
         &workspace.text("runs/photos/config.toml"),
@@ -118,7 +122,7 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
     let run = workspace
         .regraft("predict runs/photos photos/train/blue/cut.jpg --allow-truncated")
         .succeeded();
-    assert_says(&run.stderr, &["used as far as they go"]);
+    assert_says(&run.stderr, &["used as far as they could be decoded"]);
     let error = workspace.regraft("evaluate runs/photos photos/test --max-pixels 1000").failed(2);
     assert_says(
         &error,
@@ -129,10 +133,10 @@ fn truncated_pictures_are_used_and_large_ones_refused_on_request() {
 #[test]
 fn a_class_without_a_readable_picture_is_named_with_its_own_error() {
     let workspace = Workspace::with_photos();
-    workspace.write("photos/train/blue/broken.jpg", "no picture");
-    workspace.write("photos/train/zebra/gone.png", "no picture either");
+    workspace.write("photos/train/blue/broken.jpg", "no image");
+    workspace.write("photos/train/zebra/gone.png", "no image either");
     let error = workspace.regraft(&format!("train photos {QUICK} --on-bad-image skip")).failed(2);
-    assert_says(&error, &["class zebra has no readable picture", "zebra/gone.png"]);
+    assert_says(&error, &["class zebra has no readable image", "zebra/gone.png"]);
     assert!(!error.contains("broken.jpg"), "{error}");
 }
 
@@ -210,7 +214,7 @@ fn an_archive_trains_and_is_scored_as_its_folder_would() {
         workspace.regraft_with(&format!("train packed.zip {QUICK}"), &environment).succeeded();
     assert_says(
         &run.stdout,
-        &["packed.zip is unpacked in", "10 pictures to train on, 4 to pick the epoch, 6 to test"],
+        &["packed.zip is unpacked in", "10 images to train on, 4 to choose the epoch, 6 to test"],
     );
     let run = workspace
         .regraft_with("evaluate runs/packed packed.zip/photos/test --json", &environment)
@@ -224,7 +228,7 @@ fn an_archive_trains_and_is_scored_as_its_folder_would() {
 #[test]
 fn listed_pictures_are_left_out() {
     let workspace = Workspace::with_photos();
-    workspace.write("photos/train/blue/broken.jpg", "no picture");
+    workspace.write("photos/train/blue/broken.jpg", "no image");
     workspace.write(
         "out.csv",
         "path,reason\nphotos/train/blue/broken.jpg,unreadable\nphotos/val/striped/0.jpg,\
@@ -233,7 +237,7 @@ fn listed_pictures_are_left_out() {
     let run = workspace.regraft(&format!("train photos {QUICK} --exclude out.csv")).succeeded();
     assert_says(
         &run.stdout,
-        &["2 images are left out as out.csv says", "10 pictures to train on, 3 to pick the epoch"],
+        &["2 images are left out as out.csv says", "10 images to train on, 3 to choose the epoch"],
     );
     assert_says(&workspace.text("runs/photos/config.toml"), &["exclude = \"out.csv\""]);
     let error = workspace.regraft(&format!("train photos {QUICK} --exclude nowhere.csv")).failed(2);
@@ -292,7 +296,7 @@ fn loading_is_measured_with_and_without_memory_for_pictures() {
     let run = workspace.regraft("bench load photos --image-size 32").succeeded();
     assert_says(
         &run.stdout,
-        &["epoch 1: 10 pictures at", "epoch 2: 10 pictures at", "first batch after"],
+        &["epoch 1: 10 images at", "epoch 2: 10 images at", "first batch after"],
     );
     let error = workspace.regraft("bench load photos --cache-images lots").failed(2);
     assert_says(&error, &["auto, off, or a size such as 512M or 2G"]);
@@ -320,7 +324,7 @@ fn large_jpegs_are_decoded_at_a_part_of_their_size_unless_told_otherwise() {
     let workspace = Workspace::with_photos();
     for class in ["blue", "striped"] {
         let large =
-            image::open(workspace.path(&format!("photos/train/{class}/0.jpg"))).expect("a picture");
+            image::open(workspace.path(&format!("photos/train/{class}/0.jpg"))).expect("an image");
         let large = large.resize_exact(900, 700, image::imageops::FilterType::Triangle);
         large.save(workspace.path(&format!("photos/train/{class}/large.jpg"))).expect("saved");
     }

@@ -1,4 +1,4 @@
-//! `--device`: what is taken, what is refused, and what a run remembers.
+//! `--device`: the values that it takes, those that it refuses, and the one that a run remembers.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
@@ -68,5 +68,5 @@ fn two_engines_train_one_network_and_score_as_one_does() {
     assert_eq!(alone, shared, "scores are shared out exactly");
     workspace.regraft("train --resume one").succeeded();
     let error = workspace.regraft("train --resume one --device cpu").failed(2);
-    assert_says(&error, &["--device was cpu*2 and is cpu"]);
+    assert_says(&error, &["device was cpu*2 and is cpu"]);
 }

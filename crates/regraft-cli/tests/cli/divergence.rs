@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 use regraft::nn::weights;
 
 /// 2^122: at this rate the head's logits overflow after the first step, and at half of it they do
-/// not. With gradients that are bounded, as cross-entropy's are, a head alone runs away no earlier
+/// not. With gradients that are bounded, as cross-entropy's are, a head alone diverges no earlier
 /// than that.
 const RUNAWAY: &str = "5.316911983139664e36";
 const HALF: &str = "2.658455991569832e36";
@@ -39,7 +39,7 @@ fn a_step_that_is_not_finite_is_not_applied_and_the_last_good_model_stays() {
             "the training diverged in epoch 1, step 2: the loss of photos/train/",
             "The step was not applied. No epoch was finished, so no model was saved. Lower --lr \
              (it is 5.316912e36)",
-            "The pictures of the step:\n  photos/train/",
+            "The images of the step:\n  photos/train/",
         ],
     );
     assert_eq!(
@@ -75,7 +75,7 @@ fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
     let note = "note: the training diverged in epoch 1, step 2: the loss of photos/train/";
     assert_says(
         &run.stdout,
-        &[note, "; it goes on from the end of epoch 0 with half the learning rate"],
+        &[note, "; it resumes from the end of epoch 0 with half the learning rate"],
     );
     let notes = workspace.json("run/summary.json")["notes"].to_string();
     assert_says(&notes, &["the training diverged in epoch 1, step 2"]);
@@ -95,20 +95,23 @@ fn a_retry_goes_back_to_the_epochs_start_with_half_the_rate_once() {
     let error = workspace
         .regraft(&format!("train photos {} --on-nan retry --output twice", options("4e37", 0.0)))
         .failed(1);
-    assert_says(&error, &["the training diverged in epoch 1, step 2", "Lower --lr (it is 2e37)"]);
+    assert_says(
+        &error,
+        &["the training diverged in epoch 1, step 2", "use a lower --lr (it was 2e37)"],
+    );
 }
 
 #[test]
 fn a_retry_goes_back_to_where_no_clock_decides() {
     let workspace = Workspace::with_photos();
-    // It runs away in the second step of an epoch.
+    // It diverges in the second step of an epoch.
     let retry = format!("{} --on-nan retry", options("6e36", 3.0));
     let run = workspace.regraft(&format!("train photos {retry} --output rarely")).succeeded();
     assert_says(
         &run.stdout,
         &[
             "the training diverged in epoch 3, step 6",
-            "it goes on from the end of epoch 2 with half the learning rate",
+            "it resumes from the end of epoch 2 with half the learning rate",
         ],
     );
     workspace
@@ -226,7 +229,9 @@ fn weights_far_beyond_any_sense_are_a_warning_at_the_end() {
                 "{text}"
             );
             assert_eq!(
-                text.contains("guessing among 2 classes has 0.69. Train again with a lower --lr"),
+                text.contains(
+                    "guessing among 2 classes has 0.69. Train again with a lower learning rate"
+                ),
                 warned,
                 "{text}"
             );

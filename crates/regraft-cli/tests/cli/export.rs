@@ -1,4 +1,4 @@
-//! `regraft export`: what is written, what it was checked on, and when nothing is written.
+//! `regraft export`: the files, their check, and when nothing is written.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};

@@ -42,7 +42,7 @@ fn a_fetched_archive_can_be_trained_on() {
     let archive = writer.finish().expect("an archive").into_inner();
     workspace.write("set.zip", &archive);
     let address = serve(archive, 3);
-    // What is not known is said with the right one.
+    // An unknown name is refused with the right one.
     let wrong = "0".repeat(64);
     let error = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {wrong}")).failed(1);
     let digits = error
@@ -59,7 +59,7 @@ fn a_fetched_archive_can_be_trained_on() {
     );
     workspace.regraft(&format!("train set {QUICK}")).succeeded();
     let error = workspace.regraft(&format!("fetch {address}/set.zip --sha256 {digits}")).failed(2);
-    assert_says(&error, &["set: is there already"]);
+    assert_says(&error, &["set already exists", "--output"]);
     let run = workspace
         .regraft(&format!("fetch {address}/set.zip --sha256 {digits} --output other --json"))
         .succeeded();

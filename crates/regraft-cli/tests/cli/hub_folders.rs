@@ -18,7 +18,7 @@ fn with_hub_weights() -> Workspace {
     workspace
 }
 
-/// What prepares images as the run does.
+/// Prepares images as the run does.
 fn config() -> Value {
     json!({
         "architecture": "tf_efficientnet_lite0",

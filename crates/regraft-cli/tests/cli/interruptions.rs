@@ -38,8 +38,8 @@ impl Kills {
     }
 
     /// Kills the program the hard way: every second time at a random moment, otherwise while one of
-    /// up to `writings` writings goes on below `folder`. Whether it was still running, and another
-    /// kill was wanted.
+    /// up to `writings` writings takes place below `folder`. Whether it was still running, and
+    /// another kill was wanted.
     fn kill(&mut self, mut child: Child, folder: &Path, writings: f64) -> bool {
         if self.killed.is_multiple_of(2) {
             std::thread::sleep(self.whole.mul_f64(self.uniform()));
@@ -63,7 +63,7 @@ impl Kills {
     }
 }
 
-/// Kills the program again and again, and lets it go on each time, until it has ended.
+/// Kills the program again and again, and resumes it each time, until it has ended.
 #[test]
 fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     let workspace = Workspace::with_photos();
@@ -83,7 +83,7 @@ fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
             if !was_killed {
                 break;
             }
-            // A run killed before its first file has left nothing to go on with, nor anything in
+            // A run killed before its first file has left nothing to resume, nor anything in
             // the way of another one.
             if workspace.path(&name).join("config.toml").exists() {
                 arguments = format!("train --resume {name}");
@@ -107,7 +107,7 @@ fn a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
     assert!(furthest.len() > 1, "the kills were all at one place");
 }
 
-/// The same for a comparison, which goes on by the same command: of its outcome nothing but times
+/// The same for a comparison, which the same command resumes: of its outcome nothing but times
 /// may differ, of its models no bit.
 #[test]
 fn a_comparison_that_is_killed_at_random_moments_ends_as_one_that_is_not() {
@@ -257,7 +257,7 @@ fn ctrl_c_and_sigterm_finish_the_step_and_print_the_command_that_goes_on() {
         assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
         assert_says(
             &outcome.stderr,
-            &["note: stopped in epoch ", "Go on with: regraft train --resume run-"],
+            &["note: stopped in epoch ", "resume with: regraft train --resume run-"],
         );
         assert!(!workspace.path(&name).join("summary.json").exists(), "it had not ended");
         workspace.regraft(&format!("train --resume {name}")).succeeded();
@@ -268,7 +268,7 @@ fn ctrl_c_and_sigterm_finish_the_step_and_print_the_command_that_goes_on() {
 #[test]
 fn a_second_signal_stops_at_once() {
     let workspace = Workspace::with_photos();
-    // A step of a network of which all learns, on pictures of full size, takes long enough to be
+    // A step of a network of which all learns, on images of full size, takes long enough to be
     // met.
     let slow = "--model resnet50 --weights none --image-size 224 --epochs 50 --lr 1e-3 --threads \
         1 --freeze through=layer3";

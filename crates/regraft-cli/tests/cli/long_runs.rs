@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 use std::time::Duration;
 
-/// What a process holds of the machine's memory, in KiB, as Linux counts it.
+/// The memory of a process in KiB, as Linux counts it.
 fn resident_kib(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

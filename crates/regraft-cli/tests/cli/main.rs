@@ -1,4 +1,4 @@
-//! The real program, run as a user runs it, on pictures made here.
+//! The real program, run as a user runs it, on images made here.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod compare;
 mod data;
 mod devices;
 mod divergence;
+#[cfg(feature = "embedded")]
+mod earlier_version;
 #[cfg(feature = "export")]
 mod export;
 #[cfg(feature = "fetch")]
@@ -35,6 +37,8 @@ mod regularization;
 mod reproducible;
 mod resume;
 mod run_folder;
+#[cfg(all(feature = "embedded", feature = "export", feature = "fetch"))]
+mod snapshots;
 mod splits;
 mod storage;
 mod tools;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What no command that is refused may take. Today's machines need a fraction of a second.
+/// The most memory that a refused command may take. Today's machines need a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs bash's script, in which `$REGRAFT` is the program, in a process group that is killed after
@@ -122,7 +122,7 @@ fn a_named_pipe_is_refused_wherever_a_file_is_named() {
         assert_says(&outcome.stderr, &["pipe"]);
         assert!(!outcome.stderr.contains("panicked"), "{arguments}: {}", outcome.stderr);
     }
-    // In a folder it is left out, as anything that is no file.
+    // In a folder it is left out, like anything that is not a file.
     mkfifo(&workspace, "photos/test/blue/pipe.jpg");
     let outcome = bash(&workspace, "$REGRAFT evaluate run photos/test").succeeded();
     assert_says(&outcome.stderr, &["pipe.jpg (neither a file nor a folder)"]);
@@ -189,7 +189,7 @@ fn a_file_of_gigabytes_is_not_read_whole() {
         let file = std::fs::File::create(workspace.path(name)).expect("a file");
         file.set_len(8 << 30).expect("a sparse file");
     }
-    // One that begins as a picture does is too long for any that --max-pixels allows.
+    // One that begins as an image does is too long for any that --max-pixels allows.
     let start = workspace.read("photos/test/blue/0.jpg");
     let mut file =
         std::fs::OpenOptions::new().write(true).open(workspace.path("photo.jpg")).expect("a file");
@@ -227,7 +227,7 @@ fn a_run_on_paths_that_are_not_utf_8_can_be_resumed_and_used() {
     let train: [&[u8]; 6] =
         [b"train", b"f\xFF%tos", b"--output", b"r\xFFn", b"--exclude", b"out\xFF.txt"];
     let outcome = regraft(&workspace, &[&train[..], &quick].concat()).succeeded();
-    assert_says(&outcome.stdout, &["9 pictures to train on"]);
+    assert_says(&outcome.stdout, &["9 images to train on"]);
     let run = workspace.path("").join(OsStr::from_bytes(b"r\xFFn"));
     let config = std::fs::read_to_string(run.join("config.toml")).expect("text");
     assert_says(&config, &["escaped = \"f%FF%25tos\"", "escaped = \"out%FF.txt\""]);

@@ -1,4 +1,4 @@
-//! What cross-validation's heads say of the images that they did not see:
+//! Predictions of cross-validation's heads for images that they did not see:
 //! `predictions_out_of_fold.csv`.
 
 use crate::outcome::assert_says;

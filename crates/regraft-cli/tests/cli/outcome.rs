@@ -1,4 +1,4 @@
-//! What a run of the program gave.
+//! The result of a run of the program.
 
 use std::process::Output;
 

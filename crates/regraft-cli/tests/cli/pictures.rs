@@ -1,9 +1,9 @@
-//! Small pictures whose classes even an untrained eye tells apart.
+//! Small images whose classes even an untrained eye tells apart.
 
 use image::{Rgb, RgbImage};
 use std::path::Path;
 
-/// What the pictures of a class look like.
+/// The look of a class's images.
 #[derive(Clone, Copy, Debug)]
 pub enum Look {
     /// Blue noise.
@@ -14,18 +14,16 @@ pub enum Look {
     Green,
 }
 
-/// Writes pictures of different sizes, JPEG and PNG in turn, as `0.jpg`, `1.png` and so on.
+/// Writes images of different sizes, JPEG and PNG in turn, as `0.jpg`, `1.png` and so on.
 pub fn write_pictures(folder: &Path, look: Look, count: u32) {
     std::fs::create_dir_all(folder).expect("a folder");
     for number in 0..count {
         let extension = if number % 2 == 0 { "jpg" } else { "png" };
-        picture(look, number)
-            .save(folder.join(format!("{number}.{extension}")))
-            .expect("a picture");
+        picture(look, number).save(folder.join(format!("{number}.{extension}"))).expect("an image");
     }
 }
 
-/// A picture of 40 to 64 pixels a side, another one for each number.
+/// An image of 40 to 64 pixels a side, another one for each number.
 pub fn picture(look: Look, number: u32) -> RgbImage {
     let mut state = 17 + number;
     let mut noise = move || {

@@ -1,4 +1,4 @@
-//! `--precision`: what is used is what was asked for, and is said wherever a run is described.
+//! `--precision`: the one that was asked for is used, and is said wherever a run is described.
 
 use crate::outcome::assert_says;
 use crate::resume::{OFTEN, WHOLE, assert_same_run, rewind};
@@ -47,7 +47,7 @@ fn a_run_in_bf16_goes_on_to_the_bit_and_in_no_other_precision() {
         .succeeded();
     rewind(&workspace, "run", 1);
     let error = workspace.regraft("train --resume run --precision f32").failed(2);
-    assert_says(&error, &["it would not be the same run", "--precision was bf16 and is f32"]);
+    assert_says(&error, &["it would not be the same run", "precision was bf16 and is f32"]);
     assert_eq!(error.matches("bf16").count(), 1, "it is said once: {error}");
     workspace.regraft("train --resume run --threads 3").succeeded();
     assert_same_run(&workspace, "run", "whole");

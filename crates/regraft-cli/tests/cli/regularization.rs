@@ -1,4 +1,4 @@
-//! What is added to plain training: each of it has an effect, and the one that it should have.
+//! Additions to plain training: each has an effect, and the right one.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -6,7 +6,7 @@ use crate::workspace::{SMALL, Workspace};
 use regraft::model::Model;
 use regraft::nn::engine::State;
 
-/// One step an epoch over all ten pictures, each like the others, and the last epoch is kept.
+/// One step an epoch over all ten images, each like the others, and the last epoch is kept.
 const STEPS: &str = "--recipe d2l --loss mean --image-size 32 --freeze backbone --weight-decay 0 \
     --head-dropout 0 --schedule constant";
 
@@ -46,7 +46,7 @@ fn a_run_without_gain_ends_early() {
     assert_eq!((&summary["epochs"], &summary["best_epoch"]), (&3.into(), &1.into()));
     assert_eq!(workspace.text("runs/photos/metrics.csv").lines().count(), 4);
     let model = workspace.read("runs/photos/model.safetensors");
-    // A run that ended so goes nowhere when it is asked to go on.
+    // If a run that ended so is resumed, nothing changes.
     workspace.regraft("train --resume runs/photos").succeeded();
     assert_eq!(workspace.text("runs/photos/metrics.csv").lines().count(), 4);
     assert!(workspace.read("runs/photos/model.safetensors") == model);
@@ -73,7 +73,7 @@ fn accumulated_batches_make_the_step_of_one_large_batch() {
     assert!(distance(&whole, &single) > 1e-3, "{}", distance(&whole, &single));
     assert_says(
         &workspace.regraft("train photos --accumulate 0").failed(2),
-        &["--accumulate", "0 is not in 1..=65536"],
+        &["--accumulate", "from 1 to 65536"],
     );
 }
 
@@ -125,7 +125,7 @@ fn an_average_of_the_weights_is_kept_and_goes_on_after_an_interruption() {
     );
     workspace.regraft("train --resume average --epochs 4").succeeded();
     assert!(Model::load(&workspace.path("average"), None).expect("a model").state == longer);
-    // What is frozen stays to the bit, which the run itself has proved.
+    // Frozen layers stay to the bit, which the run itself has proved.
     assert!(
         longer.iter().all(|(name, values)| name.starts_with("classifier") || values == &one[name])
     );
@@ -180,7 +180,7 @@ fn rare_classes_weigh_more_or_come_as_often() {
     let start = trained(&workspace, &flags.replace("1e-2", "1e-30"), "start");
     let moved = |flags: &str, run: &str| {
         let state = trained(&workspace, flags, run);
-        // What the rare class's bias gains is what its pictures pull beyond what the others push.
+        // The rare class's bias gains the difference between its images' pull and the others' push.
         f64::from(state["classifier.bias"][1] - start["classifier.bias"][1])
     };
     let none = moved(&flags, "none");
@@ -188,6 +188,6 @@ fn rare_classes_weigh_more_or_come_as_often() {
     let sampling = moved(&format!("{flags} --balance sampling"), "sampling");
     assert!(weights > none + 1e-3 && sampling > none + 1e-3, "{none} {weights} {sampling}");
     // Weights of 12 / (2 x 10) and 12 / (2 x 2) are what sampling six of each comes to, but for
-    // which pictures of the many come.
+    // which images of the many come.
     assert!((weights - sampling).abs() < 0.5 * (weights - none), "{none} {weights} {sampling}");
 }

@@ -18,8 +18,8 @@ pub fn metrics(workspace: &Workspace, run: &str) -> Vec<Vec<String>> {
 #[test]
 fn threads_and_workers_change_no_bit_but_the_seed_does() {
     let workspace = Workspace::with_photos();
-    // Everything that is drawn takes part: order, crops, flips, dropout and drop-connect; and every
-    // kernel, as nothing is frozen.
+    // Everything that is drawn takes part: order, crops, flips, dropout and stochastic depth; and
+    // every kernel, as nothing is frozen.
     let train = |flags: &str, run: &str| {
         let all =
             "--head new --freeze none --batch-norm batch --image-size 32 --epochs 2 --batch-size 4";

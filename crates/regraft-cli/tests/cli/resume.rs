@@ -1,4 +1,4 @@
-//! A run that goes on: what is compared, what is refused, and that nothing of it differs from a run
+//! Resuming a run: the checks, the errors, and that nothing of it differs from a run
 //! in one go.
 
 use crate::outcome::assert_says;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A training in which everything takes part that a checkpoint has to hold: an optimiser with
-/// memory, batch norms that follow their batches, dropout and drop-connect, and a best epoch.
+/// memory, batch norms that follow their batches, dropout and stochastic depth, and a best epoch.
 pub const WHOLE: &str = "--epochs 4 --schedule cosine --image-size 32 --head new --freeze \
     through=blocks.5 --batch-norm batch --optimizer adamw \
                          --lr 1e-3 --batch-size 4 --seed 5 --threads 1 --workers 1";
@@ -79,7 +79,7 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     let resumed = workspace.regraft("train --resume run").succeeded();
     assert_says(
         &resumed.stdout,
-        &["note: run goes on in epoch 4/4, after 8 pictures", "epoch 4/4: "],
+        &["note: run resumes in epoch 4/4, after 8 images", "epoch 4/4: "],
     );
     assert!(
         !resumed.stdout.contains("epoch 3/4: "),
@@ -120,10 +120,10 @@ fn a_run_goes_on_from_its_last_checkpoint_and_from_the_one_before_a_damaged_one(
     touch(older, SystemTime::now() + Duration::from_secs(3600));
     touch(newer, SystemTime::now() - Duration::from_secs(365 * 24 * 3600));
     let resumed = workspace.regraft("train --resume run").succeeded();
-    assert_says(&resumed.stdout, &["note: run goes on after 4 of 4 epochs"]);
+    assert_says(&resumed.stdout, &["note: run resumes after 4 of 4 epochs"]);
     assert_same_run(&workspace, "run", "whole");
 
-    // With no intact one there is nothing to go on from, and what is there is not trained over.
+    // If none is intact, the run cannot resume, and the files that are there are not overwritten.
     rewind(&workspace, "run", 0);
     checkpoints(&workspace, "run").iter().for_each(|path| flip_a_byte(path, 50));
     let error = workspace.regraft("train --resume run").failed(2);
@@ -154,7 +154,10 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let error = workspace.regraft("train --resume whole --lr 0.5").failed(2);
     assert_says(
         &error,
-        &["whole cannot go on, for it would not be the same run:", "--lr was 0.001 and is 0.5"],
+        &[
+            "whole cannot be resumed, because it would not be the same run:",
+            "lr was 0.001 and is 0.5",
+        ],
     );
 
     workspace.regraft(&format!("train photos {quick} --output run")).succeeded();
@@ -162,13 +165,17 @@ fn a_finished_run_says_so_and_one_without_a_checkpoint_starts_over() {
     let over = workspace.regraft("train --resume run").succeeded();
     assert_says(
         &over.stdout,
-        &["note: run has no checkpoint yet: the run starts over", "epoch 1/2: ", "epoch 2/2: "],
+        &[
+            "note: run has no checkpoint yet, so the run starts from the beginning",
+            "epoch 1/2: ",
+            "epoch 2/2: ",
+        ],
     );
     assert_same_run(&workspace, "run", "whole");
 
     for (wrong, parts) in [
-        ("train --resume nowhere", ["nowhere is no run folder", "regraft train"]),
-        ("train --resume photos", ["photos is no run folder", "config.toml"]),
+        ("train --resume nowhere", ["nowhere is not a run folder", "regraft train"]),
+        ("train --resume photos", ["photos is not a run folder", "config.toml"]),
         ("train --resume run --output other", ["--resume", "--output"]),
         ("train --resume run --recipe d2l", ["--resume", "--recipe"]),
     ] {
@@ -197,7 +204,7 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
     assert_says(
         &error,
         &[
-            "run cannot go on, for it would not be the same run:",
+            "run cannot be resumed, because it would not be the same run:",
             "--lr was 0.001 and is 0.01",
             "--batch-size was 32 and is 8",
             "--epochs was 2 and is 3, which only a --schedule constant can change under way",
@@ -223,11 +230,11 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
     assert_says(
         &error,
         &[
-            "train/blue/1.png is gone (train picture of blue)",
-            "test/blue/0.jpg is gone (test picture of blue)",
+            "train/blue/1.png is gone (train image of blue)",
+            "test/blue/0.jpg is gone (test image of blue)",
             "val/blue/0.jpg has another content",
-            "train/striped/new.png is new (train picture of striped)",
-            "train/blue/0b.jpg is new (train picture of blue)",
+            "train/striped/new.png is new (train image of striped)",
+            "train/blue/0b.jpg is new (train image of blue)",
             "put it back as it was, or start another run",
         ],
     );
@@ -240,11 +247,11 @@ fn threads_workers_and_a_moved_folder_are_no_other_run() {
     workspace.regraft(&format!("train photos {WHOLE} --output whole")).succeeded();
     workspace.regraft(&format!("train photos {WHOLE} --output run")).succeeded();
     rewind(&workspace, "run", 1);
-    std::fs::rename(workspace.path("photos"), workspace.path("pictures")).expect("moved");
+    std::fs::rename(workspace.path("photos"), workspace.path("images")).expect("moved");
     std::fs::rename(workspace.path("run"), workspace.path("moved")).expect("moved");
     workspace
         .regraft(
-            "train pictures --resume moved --threads 3 --workers 2 --checkpoint-every \
+            "train images --resume moved --threads 3 --workers 2 --checkpoint-every \
         1h --on-nan retry",
         )
         .succeeded();
@@ -258,11 +265,11 @@ fn a_constant_schedule_can_train_longer() {
     workspace.regraft(&format!("train photos {options} --epochs 4 --output whole")).succeeded();
     workspace.regraft(&format!("train photos {options} --epochs 2 --output run")).succeeded();
     let error = workspace.regraft("train --resume run --epochs 1").failed(2);
-    assert_says(&error, &["--epochs was 2 and is 1, but 2 are done"]);
+    assert_says(&error, &["epochs was 2 and is 1, but 2 are done"]);
     let longer = workspace.regraft("train --resume run --epochs 4").succeeded();
     assert_says(
         &longer.stdout,
-        &["note: run goes on after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "],
+        &["note: run resumes after 2 of 4 epochs", "epoch 3/4: ", "epoch 4/4: "],
     );
     assert_same_run(&workspace, "run", "whole");
     assert_says(&workspace.text("run/config.toml"), &["epochs = 4"]);
@@ -298,7 +305,7 @@ fn every_way_to_fine_tune_goes_on_to_the_bit() {
         }
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
-        assert_says(&resumed.stdout, &["goes on in epoch ", ", after 8 pictures"]);
+        assert_says(&resumed.stdout, &["resumes in epoch ", ", after 8 images"]);
         assert_same_run(&workspace, &run, &whole);
     }
 }
@@ -321,7 +328,7 @@ fn accumulated_gradients_and_early_stopping_go_on_to_the_bit() {
         assert_says(&ended.stderr, &[" is complete"]);
         rewind(&workspace, &run, 1);
         let resumed = workspace.regraft(&format!("train --resume {run}")).succeeded();
-        assert_says(&resumed.stdout, &["goes on "]);
+        assert_says(&resumed.stdout, &["resumes "]);
         assert_same_run(&workspace, &run, &whole);
     }
 }
@@ -343,7 +350,7 @@ fn another_instruction_set_is_said_and_stands_in_the_summary() {
         );
         return;
     }
-    let said = "the run began with the instruction set portable and goes on with ";
+    let said = "the run began with the instruction set portable and continues with ";
     assert_says(&resumed.stdout, &[said, "(REGRAFT_ISA=portable asks for the first)"]);
     assert_says(&summary["notes"].to_string(), &[said]);
 }

@@ -1,4 +1,4 @@
-//! What `regraft train` leaves, and where.
+//! The files of `regraft train`.
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
@@ -24,13 +24,13 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
         &run.stdout,
         &[
             "2 classes: 0 blue; 1 striped",
-            "10 pictures to train on, 4 to pick the epoch, 6 to test",
+            "10 images to train on, 4 to choose the epoch, 6 to test",
             "the embedded efficientnet_lite0; 2562 of 3373570 parameters learn",
             "epoch 1/2: loss ",
             "epoch 2/2: loss ",
             "confusion (rows: true class; columns: predicted class)",
             " examples/sec on cpu (",
-            "runs/photos/model.safetensors is ready: regraft predict runs/photos PICTURE",
+            "runs/photos/model.safetensors is ready: regraft predict runs/photos IMAGE",
         ],
     );
     // The line that the textbook prints.
@@ -76,7 +76,7 @@ fn a_run_leaves_its_files_and_config_toml_repeats_it() {
     let again = workspace.regraft("train --config runs/photos/config.toml").succeeded();
     assert_says(
         &again.stdout,
-        &["runs/photos is there already: this run is written to runs/photos-2"],
+        &["runs/photos already exists, so this run is written to runs/photos-2"],
     );
     assert_eq!(workspace.names("runs"), ["photos", "photos-2"]);
     assert!(
@@ -158,17 +158,17 @@ fn a_training_that_diverges_says_so_and_fails() {
     let error = workspace.regraft(run).failed(1);
     assert_says(
         &error,
-        &["the training diverged in epoch 1, step 2: the ", "Lower --lr (it is 1e30)"],
+        &["the training diverged in epoch 1, step 2: the ", "use a lower --lr (it was 1e30)"],
     );
     let pictures = error.lines().filter(|line| line.starts_with("  photos/train/")).count();
-    assert_eq!(pictures, 4, "the pictures of the step: {error}");
+    assert_eq!(pictures, 4, "the images of the step: {error}");
     assert!(!workspace.path("runs/photos/model.safetensors").exists(), "no epoch was finished");
 }
 
 #[test]
 fn a_last_batch_of_one_picture_is_a_batch() {
     let workspace = Workspace::with_photos();
-    // Ten pictures: three batches of three and one of one. At 32 pixels the last stage's maps are
+    // Ten images: three batches of three and one of one. At 32 pixels the last stage's maps are
     // one pixel, so that its batch norms see a single value for each channel, which PyTorch
     // refuses.
     let run = "train photos --model resnet18 --weights none --image-size 32 --epochs 1 \

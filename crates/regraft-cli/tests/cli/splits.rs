@@ -52,7 +52,7 @@ fn splits_without_class_folders_are_refused() {
     let error = workspace.regraft("evaluate runs/photos flat").failed(2);
     assert_says(
         &error,
-        &["flat/test: \"test\" is no class of the model", "a folder for each class"],
+        &["flat/test: \"test\" is not a class of the model", "a folder for each class"],
     );
     assert_eq!(workspace.names("runs"), ["photos"]);
 }

@@ -12,9 +12,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a failed run says where something is left to go on from.
-const GO_ON: &str = "what was done up to the last checkpoint is kept; when that is mended, go on \
-    with: regraft train --resume ";
+/// The hint of a failed run if there is a checkpoint to resume from.
+const GO_ON: &str = "everything up to the last checkpoint is saved; once the problem is fixed, \
+    resume with: regraft train --resume ";
 
 /// The user that has no rights.
 const NOBODY: u32 = 65534;

@@ -48,7 +48,7 @@ fn an_architecture_is_described_by_layer_and_stage() {
     assert_says(
         &text,
         &[
-            "resnet18: 11,689,512 parameters, 1814.1 M multiply-adds for a picture of 224 x 224",
+            "resnet18: 11,689,512 parameters, 1814.1 M multiply-adds for an image of 224 x 224",
             "layer2.0.conv1         convolution           28 x 28 x 128       3       2       \
              1      73,984     57,802,752\n",
             "layer1.0.conv2         convolution            56 x 56 x 64       3       1       \
@@ -122,7 +122,7 @@ fn a_model_file_says_what_it_is_and_keeps_it_when_converted() {
     let error = workspace
         .regraft("weights convert runs/photos/model.safetensors half.safetensors")
         .failed(2);
-    assert_says(&error, &["half.safetensors is there already", "--force"]);
+    assert_says(&error, &["half.safetensors already exists", "--force"]);
     workspace
         .regraft("weights convert runs/photos/model.safetensors half.safetensors --force")
         .succeeded();
@@ -195,7 +195,7 @@ fn steps_are_timed() {
     );
     let frozen = workspace.regraft(&format!("{bench} --freeze through=layer4")).succeeded().stdout;
     assert_says(&frozen, &["images/s", "1 thread,", "f32"]);
-    assert_says(&workspace.regraft("bench step --batch 0").failed(2), &["--batch", "use 1 to "]);
+    assert_says(&workspace.regraft("bench step --batch 0").failed(2), &["batch", "from 1 to "]);
     assert_says(&workspace.regraft("bench step --freeze through=layer9").failed(2), &["layer9"]);
 }
 

@@ -1,4 +1,4 @@
-//! Source models, and what is kept of them.
+//! Source models, and the tensors that are kept.
 
 use crate::outcome::assert_says;
 use crate::pictures::Look;
@@ -82,7 +82,7 @@ fn a_model_trained_from_scratch_is_the_source_of_another() {
     }
     // A model of another architecture is refused.
     let error = workspace.regraft("train target --weights source --model resnet34").failed(2);
-    assert_says(&error, &["source/model.safetensors is a resnet18, but --model asks for resnet34"]);
+    assert_says(&error, &["source/model.safetensors is a resnet18, but resnet34 is asked for"]);
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn batch_norm_keeps_the_sources_statistics_unless_told_otherwise() {
         !workspace.text("run/config.toml").contains("batch_norm_momentum"),
         "the architecture's"
     );
-    // Without a source model there are no statistics to keep, which must come near the pictures' in
-    // a few steps, and no trunk to freeze.
+    // Without a source model there are no statistics to keep, which must come near the images' in
+    // a few steps, and no backbone to freeze.
     workspace
         .regraft("train photos --weights none --image-size 32 --epochs 1 --output scratch")
         .succeeded();

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 /// The program.
 pub const REGRAFT: &str = env!("CARGO_BIN_EXE_regraft");
 
-/// What makes training take a fraction of a second: small pictures, and only a new head learns.
+/// Options with which training takes a fraction of a second: small images, and only a new head
+/// learns.
 pub const SMALL: &str = "--image-size 32 --freeze backbone --head new";
 
 /// A whole training that takes a fraction of a second.
@@ -46,7 +47,7 @@ impl Workspace {
         self.folder.path().join(name)
     }
 
-    /// Writes pictures of a class into a folder, which is made.
+    /// Writes images of a class into a folder, which is made.
     pub fn pictures(&self, folder: &str, look: Look, count: u32) {
         write_pictures(&self.path(folder), look, count);
     }

@@ -44,7 +44,7 @@ pub fn hold_out(
 ) {
     let fraction = options.validation_fraction.unwrap_or(default_fraction);
     if fraction == 0.0 {
-        catalogue.notes.push(format!(
+        catalogue.held_out = Some(format!(
             "Training on all {} images of {origin}; nothing held out.",
             catalogue.train.len()
         ));
@@ -72,7 +72,7 @@ pub fn hold_out(
             alone.join(", ")
         ));
     }
-    catalogue.notes.push(format!(
+    catalogue.held_out = Some(format!(
         "Training on {} images of {origin}; {} held out as the validation set ({fraction} of each \
          class, drawn with seed {}).",
         catalogue.train.len(),

@@ -1,4 +1,4 @@
-//! The list of files that training does better without: what `train --exclude` takes.
+//! The list of files that training does better without, for `train --exclude`.
 
 use super::Audit;
 use crate::report::escape::csv_quoted;
@@ -16,9 +16,9 @@ pub struct FixList {
     pub unwritable: Vec<String>,
 }
 
-/// Lists what cannot be read or is blank, of copies all but one, of leaks the image that trains,
-/// and all training copies of an image that has several labels. Suspect labels and outliers are for
-/// a person to judge and are not in it.
+/// Lists files that cannot be read or are blank, of copies all but one, of leaks the image that
+/// trains, and all training copies of an image that has several labels. Suspect labels and outliers
+/// are for a person to judge and are not in it.
 #[must_use]
 pub fn fix_list(audit: &Audit) -> FixList {
     let mut named = HashSet::new();
@@ -47,16 +47,13 @@ pub fn fix_list(audit: &Audit) -> FixList {
             .iter()
             .filter(|path| !is_leak(&conflict.paths) || !evaluated.contains(path.as_str()))
         {
-            add(
-                path,
-                format!("label conflict: the same picture is {}", conflict.labels.join(", ")),
-            );
+            add(path, format!("label conflict: the same image is {}", conflict.labels.join(", ")));
         }
     }
     for group in &audit.duplicates {
         if is_leak(&group.paths) {
             for path in group.paths.iter().filter(|path| !evaluated.contains(path.as_str())) {
-                add(path, format!("leakage: {} copy of a picture that is scored on", group.kind));
+                add(path, format!("leakage: {} copy of an image that is scored on", group.kind));
             }
         } else {
             let original = &group.paths[0];
@@ -75,8 +72,8 @@ pub fn fix_list(audit: &Audit) -> FixList {
     }
 }
 
-/// Whether `train --exclude` finds the file by this text. An audit writes U+FFFD for what is not
-/// UTF-8.
+/// Whether `train --exclude` finds the file by this text. An audit writes U+FFFD for bytes that are
+/// not UTF-8.
 fn is_writable(path: &str) -> bool {
     !path.contains(LINE_BREAKS) && (!path.contains('\u{fffd}') || Path::new(path).exists())
 }

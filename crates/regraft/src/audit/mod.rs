@@ -1,62 +1,50 @@
-//! What is wrong with a folder of pictures, before a network learns from it.
+//! Finds problems in a folder of images before a network learns from it.
 //!
-//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same picture,
+//! Files are judged by [`regraft_data::audit`]: which cannot be read, which show the same image,
 //! which are odd. With the embedded model's features two more questions are asked: whose label do
-//! the others contradict (`labels`), and what lies far from everything (`outliers`).
+//! the others contradict, and which images are unlike all others (`outliers`).
 
+mod document;
 mod fix_list;
-pub(crate) mod labels;
 mod model_checks;
 mod outliers;
-mod page;
-mod quick;
-mod table;
+mod thumbnails;
 
+pub use crate::suspect_labels::SuspectLabel;
+pub use document::{audit_document, audit_page};
 pub use fix_list::{FixList, fix_list};
-pub use page::page;
-pub(crate) use quick::{Listed, quick_notes};
-pub use table::table;
 
 use crate::config::cores_or;
 use crate::engines::DeviceChoice;
+use crate::error_kind::{Classified, ErrorKind};
 use crate::pictures::ignored_note;
+use crate::progress::{Progress, Stage};
 use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
 use regraft_data::catalogue::{self, CatalogueError, Sample, ScanOptions, SplitOptions};
 use regraft_data::decode::DecodeOptions;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What is audited, and how.
+/// The data to audit, and how to audit it.
 #[derive(Clone, Debug)]
 pub struct AuditOptions {
     /// The data folder, table or archive, laid out as for training.
     pub data: PathBuf,
-    /// A table of pictures to pass over.
+    /// A table of images to pass over.
     pub exclude: Option<PathBuf>,
     /// Whether the embedded model is asked too.
     pub with_model: bool,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
     /// Threads that compute; 0 is one for each core.
     pub threads: usize,
-    /// What computes features.
+    /// The device that computes features.
     pub device: DeviceChoice,
-    /// Threads that read and compare pictures; 0 is one for each core.
+    /// Threads that read and compare images; 0 is one for each core.
     pub workers: usize,
     /// Seed of the division into parts that are held out in turn.
     pub seed: u64,
-}
-
-/// How far an audit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: &'static str,
-    /// Pictures or pairs done.
-    pub done: usize,
-    /// All of them; as many as done where that is not known yet.
-    pub total: usize,
 }
 
 /// An audit that could not be finished.
@@ -73,52 +61,47 @@ pub enum AuditError {
     Features(#[from] crate::features::FeaturesError),
     #[error(transparent)]
     Regression(#[from] crate::logistic_regression::RegressionError),
-    #[error(
-        "cannot start the threads that compute: {0}; the system limits processes or memory: raise \
-         the limit or choose a smaller --threads"
-    )]
+    #[error("cannot start the threads that compute: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-impl AuditError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        matches!(self, Self::Features(_) | Self::Regression(_))
+impl Classified for AuditError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(matches!(self, Self::Features(_) | Self::Regression(_)))
     }
 }
 
-/// What was found. Described in docs/json.md; paths are as the catalogue has them.
+/// The findings. Described in docs/json.md; paths are those of the catalogue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
-    /// Files that are no readable picture.
+    /// Files that are no readable image.
     pub unreadable: Vec<Unreadable>,
-    /// Files that show the same picture.
+    /// Files that show the same image.
     pub duplicates: Vec<Duplicates>,
-    /// Pictures of a later part that stand in an earlier one too.
+    /// Images of a later part that stand in an earlier one too.
     pub leakage: Vec<Leak>,
     /// Duplicates of different classes.
     pub label_conflicts: Vec<LabelConflict>,
-    /// Pictures that are likely of another class, the likeliest first; `null` where no model was
+    /// Images that are likely of another class, the likeliest first; `null` where no model was
     /// asked.
     pub suspect_labels: Option<Vec<SuspectLabel>>,
-    /// Pictures of each class and part.
+    /// Images of each class and part.
     pub counts: Vec<ClassCount>,
-    /// Training pictures of the largest class for each of the smallest.
+    /// Training images of the largest class for each of the smallest.
     pub imbalance: Option<f64>,
-    /// Readable pictures with something odd about them.
+    /// Readable images with something odd about them.
     pub oddities: Vec<OddPicture>,
-    /// Pictures far from all others, the farthest first; `null` where no model was asked.
+    /// Images far from all others, the farthest first; `null` where no model was asked.
     pub outliers: Option<Vec<Outlier>>,
     /// Files in all.
     pub images: usize,
-    /// What is to be said besides.
+    /// Other notes.
     pub notes: Vec<String>,
     /// Version of the program.
     pub regraft_version: &'static str,
 }
 
-/// A file that is no readable picture.
+/// A file that is no readable image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)] // Said in docs/json.md.
 pub struct Unreadable {
@@ -126,7 +109,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// Files that show the same picture.
+/// Files that show the same image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Duplicates {
@@ -134,7 +117,7 @@ pub struct Duplicates {
     pub kind: &'static str,
 }
 
-/// A picture that is learned from and scored on.
+/// An image that is learned from and scored on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Leak {
@@ -143,7 +126,7 @@ pub struct Leak {
     pub kind: &'static str,
 }
 
-/// The same picture under different classes.
+/// The same image under different classes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct LabelConflict {
@@ -152,17 +135,7 @@ pub struct LabelConflict {
     pub kind: &'static str,
 }
 
-/// A picture that is likely of another class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct SuspectLabel {
-    pub path: String,
-    pub given: String,
-    pub likely: String,
-    pub score: f64,
-}
-
-/// Pictures of a class.
+/// Images of a class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct ClassCount {
@@ -172,7 +145,7 @@ pub struct ClassCount {
     pub test: usize,
 }
 
-/// A readable picture with something odd about it.
+/// A readable image with something odd about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct OddPicture {
@@ -181,7 +154,7 @@ pub struct OddPicture {
     pub detail: String,
 }
 
-/// A picture far from all others.
+/// An image far from all others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Outlier {
@@ -217,7 +190,7 @@ impl Files {
 /// Audits a data folder. `report` is called from any thread.
 ///
 /// # Errors
-/// When the folder cannot be used, or the model cannot be asked.
+/// If the folder cannot be used, or the model cannot be asked.
 pub fn audit(
     options: &AuditOptions,
     report: &(dyn Fn(Progress) + Sync),
@@ -228,14 +201,11 @@ pub fn audit(
         ..ScanOptions::default()
     };
     let found = catalogue::scan_with(&options.data, &scan, &mut |done| {
-        report(Progress { stage: "listing", done, total: done });
+        report(Progress::so_far(Stage::Listing, done));
     })?;
     let starts = [found.train.len(), found.train.len() + found.validation.len()];
-    let notes = found
-        .notes
-        .into_iter()
-        .filter(|note| !note.starts_with("All "))
-        .chain(ignored_note(&found.ignored));
+    // How a run would hold out images is not of interest here.
+    let notes = found.notes.into_iter().chain(ignored_note(&found.ignored));
     let samples = [found.train, found.validation, found.test].concat();
     let notes = notes.chain(unnameable_note(&samples)).collect();
     let files = Files { samples, classes: found.classes, starts };
@@ -244,14 +214,12 @@ pub fn audit(
     let paths: Vec<&Path> = files.samples.iter().map(|sample| sample.path.as_path()).collect();
     let total = paths.len();
     let facts = inspect(&paths, workers, &options.decode, &|done| {
-        report(Progress { stage: "reading", done, total })
+        report(Progress::of(Stage::Reading, done, total))
     });
     let groups = copies(&paths, &facts, workers, &options.decode, &|progress| {
         report(match progress {
-            CopyProgress::LookingUp { done, total } => {
-                Progress { stage: "looking up", done, total }
-            }
-            CopyProgress::Comparing { done, total } => Progress { stage: "comparing", done, total },
+            CopyProgress::LookingUp { done, total } => Progress::of(Stage::LookingUp, done, total),
+            CopyProgress::Comparing { done, total } => Progress::of(Stage::Comparing, done, total),
         });
     });
     let checked = if options.with_model {

@@ -1,19 +1,21 @@
-//! What the embedded model's features say of pictures and labels.
+//! Checks of images and labels by the embedded model's features.
 
-use super::{AuditError, AuditOptions, Files, Outlier, Progress, SuspectLabel, labels, outliers};
+use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, outliers};
 use crate::config::{PrecisionChoice, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
 use crate::inference;
 use crate::logistic_regression::{CrossValidationOptions, Examples, cross_validate};
 use crate::model::Model;
+use crate::progress::{Progress, Stage};
+use crate::suspect_labels::suspects;
 use regraft_data::audit::Facts;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::LoaderOptions;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The suspect labels and the outliers among the pictures that can be read.
+/// The suspect labels and the outliers among the images that can be read.
 pub(super) fn ask(
     files: &Files,
     facts: &[Facts],
@@ -39,7 +41,7 @@ pub(super) fn ask(
         cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
     let total = samples.len();
     let found = features(&mut *engine, &samples, &loading, store.as_mut(), &mut |done| {
-        report(Progress { stage: "features", done, total });
+        report(Progress::of(Stage::AllFeatures, done, total));
         ControlFlow::Continue(())
     })?;
     let given: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
@@ -60,7 +62,7 @@ pub(super) fn ask(
             outliers::outliers(&found.values, found.channels),
         )
     });
-    let suspects = labels::suspects(&held_out?.out_of_fold, &given, files.classes.len());
+    let suspects = suspects(&held_out?.out_of_fold, &given, files.classes.len());
     let suspects = suspects.into_iter().map(|suspect| {
         let file = readable[suspect.example];
         let (given, likely) = (files.class(file).to_owned(), files.classes[suspect.likely].clone());

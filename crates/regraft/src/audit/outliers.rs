@@ -1,4 +1,4 @@
-//! Pictures far from all others in the space of a network's features.
+//! Images far from all others in the space of a network's features.
 
 use crate::algebra::linear;
 use rayon::prelude::*;

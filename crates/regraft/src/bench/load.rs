@@ -14,33 +14,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is measured.
+/// The measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// Labelled pictures, as for training; those that train are loaded.
+    /// Labelled images, as for training; those that train are loaded.
     pub data: PathBuf,
     /// Threads; 0 is one for each core.
     pub workers: usize,
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch: usize,
-    /// Passes over the pictures.
+    /// Passes over the images.
     pub epochs: u32,
     /// Side of the network's input in pixels.
     pub image_size: u32,
-    /// Memory for decoded pictures. Where there is some, later epochs find pictures there.
+    /// Memory for decoded images. If there is some, later epochs find images there.
     pub cache_images: CacheImages,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
     /// Whether large JPEGs are decoded whole.
     pub full_decode: bool,
 }
 
-/// One pass over the pictures.
+/// One pass over the images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadedEpoch {
     /// Counted from 1.
     pub epoch: u32,
-    /// Pictures loaded.
+    /// Images loaded.
     pub images: usize,
     /// How many of them were in memory already.
     pub cached_images: usize,
@@ -52,20 +52,20 @@ pub struct LoadedEpoch {
     pub first_batch_seconds: f64,
 }
 
-/// What was measured.
+/// The figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoadReport {
     /// Threads.
     pub workers: usize,
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch: usize,
     /// Side of the network's input in pixels.
     pub image_size: u32,
     /// Whether large JPEGs were decoded whole.
     pub full_decode: bool,
-    /// Of the fastest epoch that read every file; `null` where none did.
+    /// Of the fastest epoch that read every file; `null` if none did.
     pub images_per_second: Option<f64>,
-    /// Of the fastest epoch that found every picture in memory; `null` where none did.
+    /// Of the fastest epoch that found every image in memory; `null` if none did.
     pub cached_images_per_second: Option<f64>,
     /// All epochs.
     pub epochs: Vec<LoadedEpoch>,
@@ -83,12 +83,12 @@ pub enum LoadError {
     Memory(#[from] TooLittleMemory),
 }
 
-/// Loads the pictures with torchvision's default training transform (`RandomResizedCrop`,
+/// Loads the images with torchvision's default training transform (`RandomResizedCrop`,
 /// `RandomHorizontalFlip`, ImageNet's normalisation). `progress` is called with the epoch, the
-/// pictures done and their number.
+/// images done and their number.
 ///
 /// # Errors
-/// When the data cannot be used or a picture cannot be read.
+/// If the data cannot be used or an image cannot be read.
 pub fn load(
     options: &LoadOptions,
     progress: &mut dyn FnMut(u32, usize, usize),
@@ -111,7 +111,7 @@ pub fn load(
         "{LOADED_BATCHES} batches of {batch} images of {size} x {size} pixels",
         size = options.image_size
     );
-    memory_check::check(what, bytes, "choose a smaller --batch or --image-size".into())?;
+    memory_check::check(what, bytes, "choose a smaller batch or image size".into())?;
     let cache = options.cache_images.cache();
     let mut epochs = Vec::new();
     for epoch in 0..options.epochs {

@@ -1,6 +1,6 @@
 //! The arms of a comparison: named sets of training options, from a TOML file.
 
-use crate::config::{ConfigError, Recipe, TrainConfig};
+use crate::config::{ConfigError, TrainConfig};
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -8,7 +8,7 @@ use toml::{Table, Value};
 /// The arms that are compared where no file names others.
 pub const DEFAULT_ARMS: &str = include_str!("default_arms.toml");
 
-/// Options that are the comparison's, not an arm's: without the same pictures and seeds there is
+/// Options that are the comparison's, not an arm's: without the same images and seeds there is
 /// nothing to compare.
 const GIVEN: [&str; 2] = ["data", "seed"];
 
@@ -31,7 +31,7 @@ pub enum ArmsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// It is not TOML.
@@ -39,7 +39,7 @@ pub enum ArmsError {
     Parse {
         /// The file.
         origin: String,
-        /// What is wrong.
+        /// The problem.
         source: Box<toml::de::Error>,
     },
     /// It says something else than arms.
@@ -47,7 +47,7 @@ pub enum ArmsError {
     Form {
         /// The file.
         origin: String,
-        /// What is wrong, and what should be there.
+        /// The problem, and the form that is expected.
         problem: String,
     },
     /// An arm's options are not possible.
@@ -57,12 +57,12 @@ pub enum ArmsError {
         origin: String,
         /// The arm.
         arm: String,
-        /// What is wrong.
+        /// The problem.
         source: ConfigError,
     },
 }
 
-/// What a comparison gives to every arm.
+/// The options that a comparison gives to every arm.
 #[derive(Clone, Debug, Default)]
 pub struct Common {
     /// Options that win over the file's, by their names in `config.toml`.
@@ -126,7 +126,7 @@ pub fn parse(
             Some(Value::String(name)) if !name.trim().is_empty() => name,
             _ => {
                 return Err(form(format!(
-                    "arm {} has no name: give it one, such as name = \"frozen trunk\"",
+                    "arm {} has no name: give it one, such as name = \"frozen backbone\"",
                     place + 1
                 )));
             }
@@ -141,9 +141,9 @@ pub fn parse(
         }
         let layers = [&common.defaults, &shared, &options, &common.options];
         let own = options.keys().map(String::as_str);
-        let config = overlay(data, &layers).and_then(|config| {
+        let config = TrainConfig::overlay(data, &layers).and_then(|config| {
             config.check()?;
-            // What is common to all arms may mean nothing to some.
+            // Options that all arms share may mean nothing to some.
             config.check_given(own)?;
             Ok(config)
         });
@@ -169,23 +169,6 @@ fn as_in_a_configuration(options: Table) -> Table {
     options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)).collect()
 }
 
-/// The recipe's options with each layer's laid over those before.
-fn overlay(data: &Path, layers: &[&Table]) -> Result<TrainConfig, ConfigError> {
-    let parse =
-        |source| ConfigError::Parse { path: "its options".into(), source: Box::new(source) };
-    let recipe = match layers.iter().rev().find_map(|layer| layer.get("recipe")) {
-        Some(recipe) => recipe.clone().try_into().map_err(parse)?,
-        None => Recipe::Default,
-    };
-    let config = TrainConfig::recipe(recipe, data);
-    let mut table =
-        Table::try_from(&config).map_err(|source| ConfigError::Write(Box::new(source)))?;
-    for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
-        table.insert(name.clone(), value.clone());
-    }
-    table.try_into().map_err(parse)
-}
-
 /// A name that any file system takes: lower case, with a hyphen for whatever is no letter or
 /// number.
 fn folder_name(name: &str) -> String {
@@ -200,6 +183,7 @@ fn folder_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Recipe;
     use crate::config::{Freeze, HeadStart, Weights};
 
     fn arms(text: &str) -> Result<Vec<Arm>, String> {
@@ -222,7 +206,7 @@ mod tests {
             (&scratch.weights, scratch.lr, scratch.head_lr_mult),
             (&Some(Weights::None), Some(5e-4), Some(1.0))
         );
-        let frozen = find("frozen trunk");
+        let frozen = find("frozen backbone");
         assert_eq!(
             (
                 &frozen.freeze,
@@ -231,7 +215,7 @@ mod tests {
             ),
             (&Some(Freeze::Backbone), 10, 5e-5)
         );
-        assert_eq!(find("new head, frozen trunk").head, Some(HeadStart::New));
+        assert_eq!(find("new head, frozen backbone").head, Some(HeadStart::New));
         let default = TrainConfig::recipe(Recipe::Default, Path::new("photos"));
         assert_eq!(*find("fitted head"), TrainConfig { freeze: Some(Freeze::Backbone), ..default });
     }
@@ -265,7 +249,10 @@ mod tests {
             error("[[arm]]\nname = \"a\"\nepoch = 3")
         );
         assert!(error("[[arm]]\nname = \"a\"\nepoch = 3").contains("epoch"));
-        assert!(error("[[arm]]\nname = \"a\"\nlr = -1.0").contains("--lr -1 is not possible"));
+        assert!(
+            error("[[arm]]\nname = \"a\"\nlr = -1.0")
+                .contains("lr is -1; it has to be a number above 0")
+        );
         assert!(error("[[arm]]\nepochs = 3").contains("arm 1 has no name"));
         assert!(
             error("[[arm]]\nname = \"a b\"\n[[arm]]\nname = \"A-B\"")

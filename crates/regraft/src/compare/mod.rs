@@ -1,30 +1,30 @@
 //! A comparison of ways to fine-tune: several arms, each trained with the same seeds on the same
-//! pictures.
+//! images.
 //!
 //! Two runs with the same seed draw the same split, the same order of batches and the same crops
-//! and flips, because every random draw is a function of the seed, the epoch and the picture alone;
+//! and flips, because every random draw is a function of the seed, the epoch and the image alone;
 //! so arms differ in nothing but their options.
 
 pub mod arms;
-mod page;
+mod document;
 mod paired;
 mod picture;
 mod result;
-mod table;
 
+pub use document::comparison_document;
 pub use paired::{PairedTest, SIGNIFICANCE};
 pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
-pub use table::comparison_table;
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::config::{ConfigError, Difference, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::config::{ConfigError, Difference, Effect, TrainConfig, differences, options};
+use crate::error_kind::{Classified, ErrorKind};
 use crate::file_error::FileError;
 use crate::predictions::{PredictionsError, read_predictions};
 use crate::report::curves::CurvesError;
 use crate::report::epochs::{EpochsError, read_epochs};
 use crate::report::summary::{SummaryError, read_summary};
-use crate::run_folder::{RunFolder, RunFolderError, remove_unfinished};
-use crate::train::{Event, Output, TrainError, train};
+use crate::run_folder::{NewFolder, RunFolder, RunFolderError, remove_unfinished};
+use crate::train::{Destination, Event, Outcome, Settings, train};
 use arms::Arm;
 use result::ArmRuns;
 use std::fs;
@@ -41,10 +41,10 @@ pub const PAGE: &str = "compare.html";
 /// The folder of the runs, in a folder for each arm.
 pub const ARMS: &str = "arms";
 
-/// What is compared.
+/// The arms and seeds to compare.
 #[derive(Clone, Debug)]
 pub struct CompareConfig {
-    /// The folder of pictures.
+    /// The folder of images.
     pub data: PathBuf,
     /// The arms.
     pub arms: Vec<Arm>,
@@ -57,7 +57,7 @@ pub struct CompareConfig {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What happens in a comparison, for whoever shows it.
+/// The events of a comparison.
 #[derive(Debug)]
 pub enum CompareEvent<'a> {
     /// A run begins.
@@ -70,19 +70,19 @@ pub enum CompareEvent<'a> {
         number: (usize, usize),
     },
     /// Something happens in it.
-    Training(Event<'a>),
+    Training(Event),
     /// A run finished now, or had before.
     Finished {
         /// The arm.
         arm: &'a str,
         /// The seed.
         seed: u64,
-        /// What it left.
+        /// Its results.
         run: &'a FinishedRun,
         /// Whether it was there already.
         earlier: bool,
     },
-    /// A run failed. The others go on.
+    /// A run failed. The others continue.
     Failed {
         /// The arm.
         arm: &'a str,
@@ -98,9 +98,8 @@ pub enum CompareEvent<'a> {
 pub enum CompareError {
     /// An arm's finished run had other options.
     #[error(
-        "{folder} holds a run of arm \"{arm}\" with other options ({differences}): give the \
-         changed arm a name of its own, remove that folder, \
-         or name another with --output", folder = folder.display()
+        "{folder} holds a run of arm \"{arm}\" with other options ({differences})",
+        folder = folder.display()
     )]
     Changed {
         /// The arm.
@@ -111,9 +110,7 @@ pub enum CompareError {
         differences: String,
     },
     /// It was asked to stop.
-    #[error(
-        "the comparison was stopped in run {number} of {total}; the same command goes on with it"
-    )]
+    #[error("the comparison was stopped in run {number} of {total}; the same command resumes it")]
     Stopped {
         /// The run.
         number: usize,
@@ -126,7 +123,7 @@ pub enum CompareError {
         /// The first run's error.
         first: String,
     },
-    /// Another comparison writes to the folder, or what an earlier one left cannot be removed.
+    /// Another comparison writes to the folder, or files of an earlier one cannot be removed.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
     /// A folder cannot be made or a file not be read.
@@ -147,7 +144,7 @@ pub enum CompareError {
     /// A finished run's file cannot be read.
     #[error(transparent)]
     Predictions(#[from] PredictionsError),
-    /// The picture cannot be drawn.
+    /// The image cannot be drawn.
     #[error(transparent)]
     Picture(#[from] CurvesError),
     /// The outcome has no form in JSON.
@@ -155,12 +152,18 @@ pub enum CompareError {
     Json(#[from] serde_json::Error),
 }
 
-/// Trains every arm with every seed, in `folder`, and compares them. What is there from an earlier
-/// call is not run again, so that a comparison goes on where it was stopped and takes in new arms.
-/// The outcome so far is written after each run.
+impl Classified for CompareError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(!matches!(self, Self::Changed { .. } | Self::Folder(_)))
+    }
+}
+
+/// Trains every arm with every seed, in `folder`, and compares them. A run that is there from an
+/// earlier call is not run again, so that a comparison resumes where it was stopped and includes
+/// new arms. The outcome so far is written after each run.
 ///
 /// # Errors
-/// When a file cannot be read or written, an arm was changed, or no run finished. A run that fails
+/// If a file cannot be read or written, an arm was changed, or no run finished. A run that fails
 /// is part of the outcome.
 pub fn compare(
     config: &CompareConfig,
@@ -212,7 +215,7 @@ fn places(arm: &Arm, seed: u64, folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 fn with_seed(arm: &Arm, seed: u64) -> TrainConfig {
-    // The arms' curves are of the pictures that they are compared on. For show only: they choose
+    // The arms' curves are of the images that they are compared on. For show only: they choose
     // nothing.
     TrainConfig { seed, test_each_epoch: true, ..arm.config.clone() }
 }
@@ -237,7 +240,7 @@ fn check_unchanged(arm: &Arm, seed: u64, folder: &Path) -> Result<(), CompareErr
 /// The options that may change a result and that two configurations have different values of.
 fn changes(before: &TrainConfig, after: &TrainConfig) -> Vec<Difference> {
     let mut found = differences(&options(before), &options(after));
-    found.retain(|difference| !WITHOUT_EFFECT.contains(&difference.name.as_str()));
+    found.retain(|difference| difference.effect() != Effect::Speed);
     found
 }
 
@@ -252,7 +255,7 @@ fn run_arm(
 ) -> Result<(Run, bool), CompareError> {
     let (run_folder, asked) = places(arm, seed, folder);
     let earlier = RunFolder::existing(&run_folder).summary().exists();
-    let mut trained = Ok(());
+    let mut trained = Ok(true);
     if !earlier {
         report(CompareEvent::Run { arm: &arm.name, seed, number });
         let mut config = with_seed(arm, seed);
@@ -263,25 +266,23 @@ fn run_arm(
         if resume && config.decides_depth() {
             config = config.with_depth_of(&TrainConfig::read(&begun)?);
         }
-        let stop = Arc::clone(&comparison.stop);
-        let output = Output {
-            parent: folder.to_owned(),
-            folder: Some(run_folder.clone()),
-            force: true,
-            resume,
-            stop,
-            budget: None,
+        let destination = if resume {
+            Destination::Resume(run_folder.clone())
+        } else {
+            Destination::New(NewFolder::Replacing(run_folder.clone()))
         };
-        trained =
-            train(&config, &output, &mut |event| report(CompareEvent::Training(event))).map(drop);
+        let stop = Arc::clone(&comparison.stop);
+        let settings = Settings { destination, stop, budget: None };
+        let outcome = train(&config, &settings, &mut |event| report(CompareEvent::Training(event)));
+        trained = outcome.map(|outcome| matches!(outcome, Outcome::Finished(_)));
     }
     let outcome = match trained {
-        Ok(()) => {
+        Ok(true) => {
             let run = Box::new(read_run(&run_folder)?);
             report(CompareEvent::Finished { arm: &arm.name, seed, run: &run, earlier });
             Ok(run)
         }
-        Err(TrainError::Stopped { .. }) => {
+        Ok(false) => {
             return Err(CompareError::Stopped { number: number.0, total: number.1 });
         }
         Err(error) => {
@@ -302,7 +303,7 @@ fn read_run(folder: &Path) -> Result<FinishedRun, CompareError> {
     })
 }
 
-/// Puts the runs so far together and writes them as JSON, picture and page.
+/// Puts the runs so far together and writes them as JSON, image and page.
 fn write_outcome(
     config: &CompareConfig,
     folder: &Path,
@@ -320,10 +321,8 @@ fn write_outcome(
     let svg = picture::comparison_svg(&title, &comparison, arms)?;
     atomic_file::write(&folder.join(RESULT), json.as_bytes())?;
     atomic_file::write(&folder.join(PICTURE), svg.as_bytes())?;
-    atomic_file::write(
-        &folder.join(PAGE),
-        page::comparison_page(config, &comparison, &svg).as_bytes(),
-    )?;
+    let page = document::with_options(comparison_document(&comparison, &svg), config);
+    atomic_file::write(&folder.join(PAGE), page.html().as_bytes())?;
     Ok(comparison)
 }
 

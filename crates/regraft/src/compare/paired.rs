@@ -1,11 +1,11 @@
-//! Whether one arm is really better than another: a paired permutation test over the pictures that
+//! Whether one arm is really better than another: a paired permutation test over the images that
 //! both were scored on.
 
 use serde::{Deserialize, Serialize};
 
 /// Below this adjusted probability a difference counts as more than chance.
 pub const SIGNIFICANCE: f64 = 0.05;
-/// The exact distribution takes time that grows with the pictures on which the arms differ and with
+/// The exact distribution takes time that grows with the images on which the arms differ and with
 /// how far their sum can reach; from this product on the normal approximation, which is then
 /// accurate to many digits, takes its place.
 const MOST_EXACT_WORK: u64 = 400_000_000;
@@ -32,12 +32,12 @@ pub struct PairedTest {
     pub real: bool,
 }
 
-/// What one arm got right.
+/// The images that one arm got right.
 #[derive(Clone, Debug)]
 pub struct Scores {
     /// The arm's name.
     pub name: String,
-    /// For each seed, in the same order in all arms: which pictures were right, in the same order
+    /// For each seed, in the same order in all arms: which images were right, in the same order
     /// everywhere.
     pub right: Vec<Vec<bool>>,
 }
@@ -52,7 +52,7 @@ impl Scores {
         (0..self.right.len()).map(|seed| self.accuracy(seed)).sum::<f64>() / self.right.len() as f64
     }
 
-    /// With how many seeds each picture was right.
+    /// With how many seeds each image was right.
     fn counts(&self) -> Vec<i64> {
         let pictures = self.right.first().map_or(0, Vec::len);
         (0..pictures)
@@ -61,14 +61,14 @@ impl Scores {
     }
 }
 
-/// Compares every pair of arms. All have the same seeds and the same pictures.
+/// Compares every pair of arms. All have the same seeds and the same images.
 ///
 /// The test is a permutation test of matched pairs (R. A. Fisher, "The Design of Experiments",
-/// 1935, §21): were two arms equally good, then for each picture the number of seeds that got it
+/// 1935, §21): were two arms equally good, then for each image the number of seeds that got it
 /// right could as well have been the other arm's, so the sign of each difference is as good as a
-/// coin's. The probability is exact; with one seed it is McNemar's exact test. The pictures are the
-/// sample, so it tells whether a difference would hold on other pictures of the kind. That it would
-/// hold for other seeds, the pictures cannot tell: therefore a difference is called real only if
+/// coin's. The probability is exact; with one seed it is McNemar's exact test. The images are the
+/// sample, so it tells whether a difference would hold on other images of the kind. That it would
+/// hold for other seeds, the images cannot tell: therefore a difference is called real only if
 /// every seed agrees.
 #[must_use]
 pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {

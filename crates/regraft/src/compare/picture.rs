@@ -1,7 +1,7 @@
 //! `compare.svg`: all arms' curves, and where each ended.
 
+use super::document::ranked;
 use super::result::{ArmRuns, Comparison};
-use super::table::ranked;
 use crate::report::axis::Axis;
 use crate::report::curves::CurvesError;
 use crate::report::drawing::{
@@ -13,7 +13,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Size of the picture in CSS pixels.
+/// Size of the image in CSS pixels.
 const WIDTH: u32 = 1200;
 const HEAD: i32 = 48;
 const CURVES: i32 = 380;
@@ -103,7 +103,7 @@ fn draw_curves(
     value: &dyn Fn(&EpochRow) -> Option<f64>,
 ) -> Result<(), CurvesError> {
     let curves: Vec<Points> = shown.iter().map(|arm| mean_curve(&arm.runs, value)).collect();
-    // A loss that ran away would press all other curves flat on the floor: the axis ends at ten
+    // A loss that diverged would press all other curves flat on the floor: the axis ends at ten
     // times the median.
     let mut values: Vec<f64> = curves.iter().flatten().filter_map(|&(_, value)| value).collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What a comparison comes to: `compare.json`.
+//! The result of a comparison: `compare.json`.
 
 use super::CompareConfig;
 use super::arms::Arm;
@@ -9,21 +9,21 @@ use crate::report::summary::Summary;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A comparison's outcome. The JSON names are the field names; what there is not is null.
+/// A comparison's outcome. The JSON names are the field names; missing values are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The folder of pictures.
+    /// The folder of images.
     pub data: String,
     /// The seeds, the same in all arms.
     pub seeds: Vec<u64>,
-    /// The pictures that the arms are compared on: `test`, or `validation` where there are no test
-    /// pictures.
+    /// The images that the arms are compared on: `test`, or `validation` if there are no test
+    /// images.
     pub scored_on: ScoredOn,
     /// How many these are.
     pub scored_images: u64,
     /// The accuracy of `epochs_to_target` and `seconds_to_target`.
     pub target_accuracy: f64,
-    /// What it ran on, in words.
+    /// The device, in words.
     pub device: String,
     /// Version of Regraft that made it.
     pub regraft_version: String,
@@ -31,17 +31,17 @@ pub struct Comparison {
     pub arms: Vec<ArmResult>,
     /// One for each pair of arms that finished with every seed.
     pub paired_tests: Vec<PairedTest>,
-    /// What is to be said besides, in words.
+    /// Notes, in words.
     pub notes: Vec<String>,
 }
 
-/// The pictures that arms are compared on.
+/// The images that arms are compared on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoredOn {
-    /// Pictures that chose nothing.
+    /// Images that chose nothing.
     Test,
-    /// Held-out pictures: of arms that keep their best epoch, these also chose it.
+    /// Held-out images: of arms that keep their best epoch, these also chose it.
     Validation,
 }
 
@@ -79,19 +79,19 @@ pub struct ArmResult {
     pub name: String,
     /// Seeds with which it finished.
     pub seeds: usize,
-    /// Mean accuracy on the test pictures.
+    /// Mean accuracy on the test images.
     pub test_accuracy_mean: Option<f64>,
     /// Standard deviation over the seeds (with n - 1); null with fewer than two.
     pub test_accuracy_sd: Option<f64>,
-    /// Mean cross entropy of the test pictures, in nats.
+    /// Mean cross entropy of the test images, in nats.
     pub test_loss_mean: Option<f64>,
-    /// Mean accuracy on the validation pictures.
+    /// Mean accuracy on the validation images.
     pub val_accuracy_mean: Option<f64>,
     /// Standard deviation of that.
     pub val_accuracy_sd: Option<f64>,
     /// Mean wall time of a run, evaluation included.
     pub wall_seconds: Option<f64>,
-    /// Mean training pictures for each second of training.
+    /// Mean training images for each second of training.
     pub images_per_second: Option<f64>,
     /// Parameters that learned.
     pub trained_parameters: Option<u64>,
@@ -110,9 +110,9 @@ pub struct RunResult {
     pub seed: u64,
     /// The run folder.
     pub folder: String,
-    /// Accuracy on the test pictures.
+    /// Accuracy on the test images.
     pub test_accuracy: Option<f64>,
-    /// Accuracy on the validation pictures.
+    /// Accuracy on the validation images.
     pub val_accuracy: Option<f64>,
     /// The epoch whose weights were kept.
     pub best_epoch: Option<u32>,
@@ -140,7 +140,7 @@ pub struct Run {
     pub seed: u64,
     /// The run folder.
     pub folder: PathBuf,
-    /// What it left, or the error.
+    /// Its results, or the error.
     pub outcome: Result<Box<FinishedRun>, String>,
 }
 
@@ -158,7 +158,7 @@ impl ArmRuns<'_> {
 }
 
 impl FinishedRun {
-    /// The first epoch that reached `target` on the pictures that the arms are compared on, and the
+    /// The first epoch that reached `target` on the images that the arms are compared on, and the
     /// training time up to its end.
     fn reached(&self, target: f64, scored_on: ScoredOn) -> Option<(u32, f64)> {
         let mut seconds = 0.0;
@@ -239,7 +239,7 @@ pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comp
     let mut notes = Vec::new();
     if tests.is_none() {
         notes.push(
-            "the arms were not scored on the same pictures, so their differences cannot be \
+            "the arms were not scored on the same images, so their differences cannot be \
             tested in pairs"
                 .to_owned(),
         );
@@ -261,8 +261,8 @@ pub(super) fn put_together(config: &CompareConfig, arms: &[ArmRuns<'_>]) -> Comp
     }
 }
 
-/// The paired tests between arms that finished with all of so many seeds. `None` where arms were
-/// scored on other pictures than others, so that there are no pairs.
+/// The paired tests between arms that finished with all seeds. `None` if arms were
+/// scored on other images than others, so that there are no pairs.
 fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
     let mut scores = Vec::new();
     let mut pictures: Option<Vec<&str>> = None;

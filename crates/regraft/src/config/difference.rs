@@ -1,16 +1,12 @@
 //! Options by their names, and in which of them two configurations differ.
 
-use super::TrainConfig;
+use super::{Effect, OptionSpec, TrainConfig, option};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Options that change no bit of what a run computes.
-pub const WITHOUT_EFFECT: [&str; 5] =
-    ["threads", "workers", "cache_images", "feature_cache", "checkpoint_every"];
-
-/// Every option of a configuration by its name in `config.toml`, with numbers as they come back
-/// from a file; null where it is left to the source model.
+/// Every option of a configuration by its key in `config.toml`, with numbers as they come back from
+/// a file; null if it is left to the source model.
 #[must_use]
 pub fn options(config: &TrainConfig) -> Map<String, Value> {
     serde_json::to_string(config).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
@@ -21,10 +17,21 @@ pub fn options(config: &TrainConfig) -> Map<String, Value> {
 pub struct Difference {
     /// The option's name.
     pub name: String,
-    /// Its value in the first configuration; `None` where that does not know it.
+    /// Its value in the first configuration; `None` if that does not have it.
     pub before: Option<Value>,
     /// Its value in the second.
     pub after: Option<Value>,
+}
+
+impl Difference {
+    /// The effect of the option.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        match self.name.as_str() {
+            "data" => Effect::Named,
+            name => option(name).map_or(Effect::Result, OptionSpec::effect),
+        }
+    }
 }
 
 impl fmt::Display for Difference {

@@ -90,7 +90,7 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "\"{text}\" is no length of time; write one such as 5m, 90s, 1h30m or 500ms"
+                    "\"{text}\" is not a length of time; write one such as 5m, 90s, 1h30m or 500ms"
                 )
             );
         }

@@ -1,4 +1,4 @@
-//! Options that are words.
+//! Types of options whose values are words.
 
 use super::ConfigError;
 use super::stored_path::StoredPath;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recipe {
-    /// What did best on a held-out part of training pictures; see `docs/recipes.md`.
+    /// The options that did best on held-out images; see `docs/recipes.md`.
     Default,
     /// The textbook's recipe to the letter (d2l.ai, "Fine-Tuning").
     D2l,
@@ -33,7 +33,7 @@ impl Recipe {
     }
 }
 
-/// Where the trunk's weights come from.
+/// The source of the backbone's weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredPath", into = "StoredPath")]
 pub enum Weights {
@@ -72,24 +72,23 @@ impl From<Weights> for StoredPath {
     }
 }
 
-/// What the head starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The start of the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadStart {
     /// Random values (Glorot and Bengio 2010).
-    #[default]
     New,
-    /// Random values as PyTorch's `Linear` has them: uniform within one over the square root of the
-    /// inputs.
+    /// Random values as in PyTorch's `Linear`: uniform within one over the square root of the
+    /// number of inputs.
     PyTorch,
-    /// The source's rows of classes that a new class's name means, and random values where none
-    /// does.
+    /// The source's rows for classes that the name of a new class means, and random values for the
+    /// others.
     Reuse,
-    /// The logistic regression that fits the trunk's features best.
+    /// The logistic regression that fits the backbone's features best.
     Fit,
 }
 
-/// Which layers stay as they are.
+/// Layers that are not trained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Freeze {
@@ -102,7 +101,7 @@ pub enum Freeze {
     Backbone,
     /// The layers up to and with this one are frozen: `through=LAYER`.
     Through(String),
-    /// The backbone at first; every so many epochs one more of its stages learns, from the head
+    /// The backbone at first; every few epochs one more of its stages learns, from the head
     /// down: `gradual=EPOCHS`.
     Gradual(NonZeroU32),
 }
@@ -119,7 +118,7 @@ impl TryFrom<String> for Freeze {
             Some(("gradual", epochs)) => epochs.parse().ok().map(Self::Gradual),
             _ => None,
         };
-        let allowed = "auto, none, backbone, through=LAYER or gradual=EPOCHS";
+        let allowed = "auto, none, backbone, through=LAYER or gradual=EPOCHS".into();
         found.ok_or(ConfigError::Value { option: "freeze", value: text, allowed })
     }
 }
@@ -136,17 +135,17 @@ impl From<Freeze> for String {
     }
 }
 
-/// What is done about classes of different sizes.
+/// How classes of different sizes are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Balance {
     /// Nothing.
     #[default]
     None,
-    /// Gradients of rare classes weigh more: a class's pictures weigh `pictures / (classes x
-    /// pictures of the class)`.
+    /// Gradients of rare classes weigh more: an image weighs `images / (classes x images of its
+    /// class)`.
     Weights,
-    /// Each epoch has as many pictures of every class, which go round within their class.
+    /// Each epoch has the same number of images of every class, which take turns.
     Sampling,
 }
 
@@ -170,7 +169,7 @@ pub enum Schedule {
     Cosine,
 }
 
-/// What batch norms of layers that learn normalise with in training.
+/// The statistics that batch norms of trained layers normalise with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormMode {
@@ -180,7 +179,7 @@ pub enum BatchNormMode {
     Running,
 }
 
-/// What maps and their gradients are stored as, and what matrix products multiply.
+/// The number format of feature maps, their gradients and matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
@@ -189,7 +188,7 @@ pub enum PrecisionChoice {
     F32,
     /// 16 bits with f32's range; sums, statistics, losses and the weights that learn stay f32.
     Bf16,
-    /// `Bf16` where the instruction set in use multiplies it, else `F32`.
+    /// `Bf16` if the instruction set in use multiplies it, or else `F32`.
     Auto,
 }
 
@@ -214,7 +213,7 @@ impl From<Precision> for PrecisionChoice {
     }
 }
 
-/// How the losses of a batch become one.
+/// How the losses of a batch are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LossReduction {
@@ -224,7 +223,7 @@ pub enum LossReduction {
     Sum,
 }
 
-/// Which epoch's weights the run leaves.
+/// The epoch whose weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
@@ -234,7 +233,7 @@ pub enum Keep {
     Last,
 }
 
-/// How a picture becomes a square in evaluation.
+/// How an image becomes a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resize {
@@ -258,27 +257,28 @@ impl Resize {
     }
 }
 
-/// What is done about a picture that cannot be read.
+/// The response to an image that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadImage {
     /// The run stops before the first epoch.
     Stop,
-    /// The picture is left out and listed.
+    /// The image is left out and listed.
     Skip,
 }
 
-/// What is done where a loss or the gradient is not finite.
+/// The response to a loss or gradient that is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNan {
     /// The run stops.
     Stop,
-    /// Once, the run goes back to the start of the epoch and on with half the learning rate.
+    /// Once, the run goes back to the end of the previous epoch and continues with half the
+    /// learning rate.
     Retry,
 }
 
-/// How much memory decoded pictures may take.
+/// Memory for decoded images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum CacheImages {
@@ -286,11 +286,11 @@ pub enum CacheImages {
     Auto,
     /// None: every epoch decodes every file: `off`.
     Off,
-    /// So many bytes: `512M`, `2G`.
+    /// This number of bytes: `512M`, `2G`.
     Bytes(u64),
 }
 
-/// What `auto` means where the system does not say how much memory is available.
+/// The size of `auto` if the system does not say how much memory is available.
 const AUTO_BYTES: u64 = 1 << 30;
 
 impl CacheImages {
@@ -329,9 +329,9 @@ impl TryFrom<String> for CacheImages {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             _ => bytes().map(Self::Bytes).ok_or(ConfigError::Value {
-                option: "cache-images",
+                option: "cache_images",
                 value: text,
-                allowed: "auto, off, or a size such as 512M or 2G",
+                allowed: "auto, off, or a size such as 512M or 2G".into(),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! What features depend on, as hashes: anything that changes a bit of them changes the name under
+//! Hashes of everything that features depend on: a change of any bit changes the name under
 //! which they are kept.
 
 use super::trunk_output;
@@ -11,7 +11,7 @@ use regraft_nn::engine::{Engine, Input};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// SHA-256 of everything but the picture: the trunk, and how it is computed here.
+/// SHA-256 of everything but the image: the backbone, and how it is computed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -21,15 +21,15 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The fingerprint of the trunk that an engine holds, as it computes features of pictures prepared
+/// The fingerprint of the backbone that an engine holds, as it computes features of images prepared
 /// by `preprocessing`.
 ///
-/// Besides the tensors and the precision it covers the trunk's output for one picture of noise, so
-/// that another instruction set or another version of a kernel, which round differently, is another
-/// trunk.
+/// In addition to the tensors and the precision, it covers the backbone's output for one image of
+/// noise, so that another instruction set or another version of a kernel, which round differently,
+/// is another backbone.
 ///
 /// # Errors
-/// When the graph has no trunk or the engine does not fit `preprocessing`.
+/// If the graph has no backbone or the engine does not fit `preprocessing`.
 pub fn trunk_fingerprint(
     engine: &mut dyn Engine,
     preprocessing: &Preprocessing,

@@ -1,5 +1,5 @@
-//! An engine for networks whose trunk is frozen: it takes the trunk's features in place of
-//! pictures.
+//! An engine for networks whose backbone is frozen: it takes the backbone's features in place of
+//! images.
 
 use crate::engines::{self, DeviceChoice, OpenError};
 use regraft_nn::collective::Collective;
@@ -11,9 +11,9 @@ use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
 use regraft_nn::precision::Precision;
 
-/// A network of which only the head is computed, in f32 whatever the trunk's maps are; the trunk's
-/// tensors are kept with it. To the bit, it does what the whole network does when its trunk is
-/// frozen.
+/// A network of which only the head is computed, in f32 whatever the backbone's maps are; the
+/// backbone's tensors are kept with it. To the bit, it does what the whole network does when its
+/// backbone is frozen.
 pub struct HeadEngine {
     device: String,
     precision: Precision,
@@ -55,7 +55,7 @@ impl Engine for HeadEngine {
         self.device.clone()
     }
 
-    /// That of the trunk.
+    /// That of the backbone.
     fn precision(&self) -> Precision {
         self.precision
     }
@@ -68,7 +68,7 @@ impl Engine for HeadEngine {
         &self.parameters
     }
 
-    /// Does nothing: the trunk is frozen, the head is not.
+    /// Does nothing: the backbone is frozen, the head is not.
     fn freeze(&mut self, _nodes: usize) {}
 
     fn frozen(&self) -> usize {
@@ -129,7 +129,7 @@ impl Engine for HeadEngine {
         self.head.has_average()
     }
 
-    /// The trunk's average is the trunk.
+    /// The backbone's average is the backbone.
     fn average(&self) -> Option<State> {
         Some(self.trunk.clone().into_iter().chain(self.head.average()?).collect())
     }
@@ -150,7 +150,7 @@ impl Engine for HeadEngine {
     ) -> Result<Vec<f32>, EngineError> {
         if node < self.graph.backbone() {
             return Err(EngineError::Missing(format!(
-                "the trunk that computes {}",
+                "the backbone that computes {}",
                 self.graph.nodes[node].name
             )));
         }

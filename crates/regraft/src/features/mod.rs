@@ -1,8 +1,8 @@
-//! What a trunk makes of pictures: the input of the head, computed once for each picture and view
+//! Features of images: the input of the head, computed once for each image and view
 //! and kept on disk.
 //!
-//! With a frozen trunk a picture's features never change, so that a head learns from them at
-//! thousands of pictures a second.
+//! With a frozen backbone an image's features never change, so that a head learns from them at
+//! thousands of images a second.
 
 mod fingerprint;
 mod head_engine;
@@ -25,19 +25,19 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The features of a list of pictures.
+/// The features of a list of images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
-    /// `[N, channels]`, in the order of the pictures.
+    /// `[N, channels]`, in the order of the images.
     pub values: Vec<f32>,
-    /// Features of a picture.
+    /// Features of an image.
     pub channels: usize,
-    /// How many pictures' features came from the disk.
+    /// How many images' features came from the disk.
     pub found: usize,
 }
 
 impl Features {
-    /// One picture's features.
+    /// One image's features.
     #[must_use]
     pub fn row(&self, picture: usize) -> &[f32] {
         &self.values[picture * self.channels..(picture + 1) * self.channels]
@@ -47,11 +47,11 @@ impl Features {
 /// Features that could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum FeaturesError {
-    /// A picture could not be had, or does not fit the network.
+    /// An image could not be had, or does not fit the network.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// The head does not stand on a node.
-    #[error("{architecture} has no trunk: its head reads the picture itself")]
+    #[error("{architecture} has no backbone: its head reads the image itself")]
     NoTrunk {
         /// The architecture.
         architecture: String,
@@ -59,10 +59,10 @@ pub enum FeaturesError {
 }
 
 /// The place of the node whose output is the head's input, and how many values it has for a
-/// picture.
+/// image.
 ///
 /// # Errors
-/// When the head reads the picture itself.
+/// If the head reads the image itself.
 pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
     let no_trunk = || FeaturesError::NoTrunk { architecture: graph.architecture.clone() };
     match graph.head_input() {
@@ -73,11 +73,11 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
 
 /// The features of `samples` under the view that `loading` names: the evaluation's, or a training
 /// view (`Transform::Train`, whose draws are those of training). Where a store is given, what it
-/// holds is not computed, and what is computed goes in. `progress` is called with the pictures done
-/// and says whether to go on.
+/// holds is not computed, and what is computed goes in. `progress` is called with the images done
+/// and says whether to continue.
 ///
 /// # Errors
-/// When a picture cannot be read, or `progress` says to stop.
+/// If an image cannot be read, or `progress` says to stop.
 pub fn features(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
@@ -101,7 +101,7 @@ pub fn features(
             values[place * channels..(place + 1) * channels].copy_from_slice(row);
             is_found[place] = true;
         });
-        // The same picture twice has one key, which names the last of them.
+        // The same image twice has one key, which names the last of them.
         for (place, key) in keys.iter().enumerate() {
             let named = places[key];
             if place != named && is_found[named] {
@@ -142,7 +142,7 @@ pub fn features(
     Ok(features)
 }
 
-/// What each picture's features are kept under beside the trunk: the file's content and the view.
+/// The keys of images' features in a backbone's store: hashes of the file's content and the view.
 fn view_keys(
     samples: &Arc<[Sample]>,
     loading: &LoaderOptions,

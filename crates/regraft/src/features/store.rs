@@ -1,7 +1,7 @@
 //! Features on disk, outside the data folder, for the runs that come after.
 //!
-//! A trunk has a folder, named after its fingerprint. Each pass that computed something leaves one
-//! file there: a header with the pictures' keys, then a row for each with a checksum. Files are
+//! A backbone has a folder, named after its fingerprint. Each pass that computed something leaves
+//! one file there: a header with the images' keys, then a row for each with a checksum. Files are
 //! written whole and never changed, so that several runs may use them at once. When all files
 //! together are larger than the limit, those used longest ago are removed.
 
@@ -22,16 +22,16 @@ const MAGIC: &[u8; 16] = b"regraft rows v1\n";
 const KEY_LENGTH: usize = 32;
 const EXTENSION: &str = "features";
 
-/// What went wrong with kept features. Nothing of this stops a run: they are computed anew.
+/// A problem with kept features. None of them stops a run: the features are computed again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file is not what was written.
-    #[error("{} is damaged ({reason}): it was removed, and its features are computed anew",
+    /// A file has changed since it was written.
+    #[error("{} is damaged ({reason}): it was removed, and its features are computed again",
         .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// The folder cannot be used.
@@ -45,7 +45,7 @@ pub enum StoreError {
     Write(#[from] AtomicFileError),
 }
 
-/// The kept features of one trunk.
+/// The kept features of one backbone.
 #[derive(Debug)]
 pub struct FeatureStore {
     root: PathBuf,
@@ -55,16 +55,16 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// The kept features of a trunk below `folder` (see
+    /// The kept features of a backbone below `folder` (see
     /// [`cache_folder`](regraft_data::source::cache_folder)), of at most `limit` bytes for all
-    /// trunks together ([`LIMIT_BYTES`]). Nothing is made before something is kept.
+    /// backbones together ([`LIMIT_BYTES`]). Nothing is made before something is kept.
     #[must_use]
     pub fn new(folder: &Path, trunk: Fingerprint, limit: u64) -> Self {
         let root = folder.join("features");
         Self { folder: root.join(trunk.to_string()), root, limit, errors: Vec::new() }
     }
 
-    /// What went wrong so far, to be told to the user.
+    /// The errors so far, for the user.
     pub fn take_errors(&mut self) -> Vec<StoreError> {
         std::mem::take(&mut self.errors)
     }
@@ -146,14 +146,14 @@ impl FeatureStore {
             // One that cannot be removed is another run's affair, or next time's.
             if fs::remove_file(&path).is_ok() {
                 total -= length;
-                // Fails unless the trunk's folder is empty now.
+                // Fails unless the backbone's folder is empty now.
                 path.parent().map(fs::remove_dir);
             }
         }
     }
 }
 
-/// Files with features in a trunk's folder, in the order of their names; none where there is no
+/// Files with features in a backbone's folder, in the order of their names; none if there is no
 /// folder.
 fn kept_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// What a file's bytes must hash to.
+/// The hash that a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// SHA-1: good against accidents, not against a forger.
@@ -26,7 +26,7 @@ impl Checksum {
     /// A SHA-256 of 64 hexadecimal digits.
     ///
     /// # Errors
-    /// When it is none.
+    /// If it is none.
     pub fn sha256(digits: &str) -> Result<Self, ChecksumError> {
         let wrong = || ChecksumError(digits.to_owned());
         if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {

@@ -6,6 +6,8 @@ mod transfer;
 
 pub use checksum::{Checksum, ChecksumError};
 
+use crate::error_kind::{Classified, ErrorKind};
+use crate::progress::{Progress, Stage};
 use regraft_data::archive::{ArchiveError, ArchiveKind, UnpackLimits, unpack};
 use regraft_data::file_kind;
 use serde::Serialize;
@@ -19,11 +21,11 @@ use std::time::Duration;
 pub struct KnownData {
     /// Its name.
     pub name: &'static str,
-    /// Where it is.
+    /// If it is.
     pub url: &'static str,
     /// The hash of the archive.
     pub checksum: Checksum,
-    /// What it is, in a line.
+    /// A description in one line.
     pub about: &'static str,
 }
 
@@ -36,10 +38,10 @@ pub const KNOWN: [KnownData; 1] = [KnownData {
         0xfb, 0xa4, 0x80, 0xff, 0xa8, 0xaa, 0x7e, 0x0f, 0xeb, 0xbb, 0x51, 0x1d, 0x18, 0x14, 0x09,
         0xf8, 0x99, 0xb9, 0xba, 0xa5,
     ]),
-    about: "hot dog or not: 1,000 + 1,000 pictures to train on, 400 + 400 to test (d2l.ai)",
+    about: "hot dog or not: 1,000 + 1,000 images to train on, 400 + 400 to test (d2l.ai)",
 }];
 
-/// What is fetched, and how.
+/// The data to fetch, and how to fetch it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchOptions {
     /// The address: `http` or `https`.
@@ -66,26 +68,7 @@ impl FetchOptions {
     }
 }
 
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchProgress {
-    /// Bytes are coming.
-    Downloading {
-        /// Bytes that are there.
-        bytes: u64,
-        /// Bytes in all, where the server says so.
-        total: Option<u64>,
-    },
-    /// The archive is being unpacked.
-    Unpacking {
-        /// Entries done.
-        done: usize,
-        /// Entries in all; as many as are done if that is not known.
-        total: usize,
-    },
-}
-
-/// What was fetched.
+/// The data that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fetched {
     /// The folder or file that was made.
@@ -98,7 +81,7 @@ pub struct Fetched {
     pub resumed_bytes: u64,
     /// Files that came out of the archive; 1 if it is not one.
     pub files: usize,
-    /// What to tell the user, a sentence each.
+    /// Notes to the user, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -106,21 +89,19 @@ pub struct Fetched {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Something is where the data would go.
-    #[error("{}: is there already; remove it, or name another place with --output", .path.display(
-        ))]
+    #[error("{} already exists", .path.display())]
     Exists {
         /// The place.
         path: PathBuf,
     },
-    /// The address does not say what to call the data.
-    #[error("{url}: is no address of a file; name the place with --output")]
+    /// The address has no name for the data.
+    #[error("{url} does not end with a file's name, by which to call the data")]
     NoName {
         /// The address.
         url: String,
     },
     /// Another process fetches the same.
-    #[error("{}: another process is writing it; wait for it, or name another place with --output",
-        .path.display())]
+    #[error("{} is being written by another process", .path.display())]
     Locked {
         /// The unfinished file.
         path: PathBuf,
@@ -130,7 +111,7 @@ pub enum FetchError {
     Address {
         /// The address.
         url: String,
-        /// What is wrong with it.
+        /// The problem with it.
         message: String,
     },
     /// The server refused.
@@ -143,13 +124,12 @@ pub enum FetchError {
     },
     /// Nothing comes any more.
     #[error(
-        "{url}: {message}, {attempts} times in a row; what came so far ({bytes} bytes) is kept, \
-         the same command goes on there"
+        "{url}: {message}, {attempts} times in a row; the {bytes} bytes that have arrived are kept"
     )]
     Broken {
         /// The address.
         url: String,
-        /// What went wrong last.
+        /// The last problem.
         message: String,
         /// How often.
         attempts: u32,
@@ -157,11 +137,11 @@ pub enum FetchError {
         bytes: u64,
     },
     /// More than allowed.
-    #[error("{url}: is larger than {max_bytes} bytes; allow more with --max-size if that is right")]
+    #[error("{url} is larger than {max_bytes} bytes, the most that are allowed")]
     TooLarge {
         /// The address.
         url: String,
-        /// What is allowed.
+        /// The limit in bytes.
         max_bytes: u64,
     },
     /// Another file than was meant.
@@ -176,7 +156,7 @@ pub enum FetchError {
         kind: &'static str,
         /// The file's hash.
         found: String,
-        /// What it should have been.
+        /// The hash that was expected.
         wanted: String,
     },
     /// A file could not be written or read.
@@ -184,7 +164,7 @@ pub enum FetchError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The archive cannot be unpacked.
@@ -192,17 +172,15 @@ pub enum FetchError {
     Archive(#[from] ArchiveError),
 }
 
-impl FetchError {
-    /// Whether something failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        !matches!(
+impl Classified for FetchError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::failure_if(!matches!(
             self,
             Self::Exists { .. }
                 | Self::NoName { .. }
                 | Self::Address { .. }
                 | Self::TooLarge { .. }
-        )
+        ))
     }
 }
 
@@ -211,11 +189,11 @@ impl FetchError {
 /// call left unfinished is resumed. `progress` is called now and then.
 ///
 /// # Errors
-/// When the place is taken, the server or the network fails, or the file is not the one that was
+/// If the place is taken, the server or the network fails, or the file is not the one that was
 /// meant.
 pub fn fetch(
     options: &FetchOptions,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     let file_name = file_name(&options.url);
     let default = || file_name.map(|name| PathBuf::from(ArchiveKind::stem(name)));
@@ -247,7 +225,7 @@ pub fn fetch(
     transfer::download(options, &file, &part, progress)?;
     let mut found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
     if found != options.checksum && resumed_bytes > 0 {
-        // What was there before may have been of another file: once more from the start.
+        // The earlier part may have been of another file, so the download starts again.
         file.set_len(0).map_err(failed(&part))?;
         transfer::download(options, &file, &part, progress)?;
         found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
@@ -305,7 +283,7 @@ fn unpack_to(
     archive: &Path,
     output: &Path,
     bytes: u64,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(usize, Vec<String>), FetchError> {
     let aside = beside(output, ".unpacking");
     let failed = |source| FetchError::File { path: aside.clone(), source };
@@ -315,7 +293,7 @@ fn unpack_to(
     }
     let limits = UnpackLimits::of_archive(bytes);
     let outcome = unpack(archive, &aside, &limits, &mut |done, total| {
-        progress(FetchProgress::Unpacking { done, total })
+        progress(Progress::of(Stage::Unpacking, done, total))
     });
     let moved = outcome.map_err(FetchError::from).and_then(|notes| {
         let inner = only_folder(&aside).map_err(failed)?.unwrap_or_else(|| aside.clone());
@@ -324,7 +302,7 @@ fn unpack_to(
             .map_err(|source| FetchError::File { path: output.to_owned(), source })?;
         Ok((files, notes))
     });
-    // What is left aside is of no use; that it cannot be removed harms nobody.
+    // The rest is useless, and a failure to remove it does no harm.
     let _ = fs::remove_dir_all(&aside);
     moved
 }

@@ -1,6 +1,7 @@
-//! A download that goes on where it broke off.
+//! A download that resumes where it broke off.
 
-use super::{FetchError, FetchOptions, FetchProgress};
+use super::{FetchError, FetchOptions};
+use crate::progress::{Progress, Stage};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -9,7 +10,7 @@ use ureq::Agent;
 use ureq::http::Response;
 
 /// After this time an attempt is broken off, so that a connection on which nothing comes does not
-/// hold up the download for ever: the next attempt goes on where this one was.
+/// hold up the download for ever: the next attempt resumes there.
 const ATTEMPT: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes between two reports of progress.
@@ -20,7 +21,7 @@ pub fn download(
     options: &FetchOptions,
     file: &File,
     path: &Path,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(), FetchError> {
     let agent: Agent = Agent::config_builder()
         .timeout_connect(Some(CONNECT))
@@ -61,14 +62,14 @@ enum Attempt {
     Broken(String),
 }
 
-/// One request for what is missing after `there` bytes.
+/// One request for the bytes that are missing after `there`.
 fn attempt(
     agent: &Agent,
     options: &FetchOptions,
     file: &File,
     path: &Path,
     there: u64,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Attempt, FetchError> {
     let mut request = agent.get(&options.url);
     if there > 0 {
@@ -121,7 +122,7 @@ fn attempt(
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     let (mut bytes, mut reported) = (start, start);
-    progress(FetchProgress::Downloading { bytes, total });
+    progress(Progress { stage: Stage::Downloading, done: bytes, total });
     loop {
         let read = match body.read(&mut buffer) {
             Ok(read) => read,
@@ -141,10 +142,10 @@ fn attempt(
         writer.write_all(&buffer[..read]).map_err(|source| file_error(path, source))?;
         if bytes - reported >= REPORT_EVERY {
             reported = bytes;
-            progress(FetchProgress::Downloading { bytes, total });
+            progress(Progress { stage: Stage::Downloading, done: bytes, total });
         }
     }
-    progress(FetchProgress::Downloading { bytes, total });
+    progress(Progress { stage: Stage::Downloading, done: bytes, total });
     Ok(match total {
         Some(total) if bytes < total => {
             Attempt::Broken(format!("the connection broke off after {bytes} of {total} bytes"))

@@ -9,7 +9,7 @@ use std::time::Instant;
 /// Evaluations of the objective that the choice of a strength and the solution take: 180 to 230
 /// were seen along the principal axes, up to 660 in other coordinates.
 const EVALUATIONS: [f64; 2] = [230.0, 600.0];
-/// What is not evaluation: second derivatives, steps, vectors.
+/// The work outside evaluations: second derivatives, steps, vectors.
 const REST: f64 = 1.3;
 /// Examples of which one evaluation is timed. It takes as much longer as there are more.
 const TIMED: usize = 512;
@@ -18,7 +18,7 @@ const TIMED: usize = 512;
 const TIMED_SIZE: usize = 192;
 
 /// Seconds that [`cross_validate_and_solve`](super::cross_validate_and_solve) is expected to take
-/// for so many examples, on the current rayon thread pool of this machine, which is measured.
+/// for this many examples, on the current rayon thread pool of this machine, which is measured.
 #[must_use]
 pub fn expected_seconds(examples: usize, channels: usize, classes: usize) -> f64 {
     let axes = Basis::axes_for(examples, channels, classes);

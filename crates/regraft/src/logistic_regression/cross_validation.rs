@@ -56,7 +56,7 @@ pub struct Trial {
     pub accuracy: f64,
 }
 
-/// What cross-validation found.
+/// The result of cross-validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossValidation {
     /// The strength with the smallest held-out loss.
@@ -64,8 +64,8 @@ pub struct CrossValidation {
     /// The strengths that were tried on all folds, the smallest first. Those that some of the folds
     /// ruled out are missing.
     pub trials: Vec<Trial>,
-    /// What the regressions with the chosen strength say of the examples that they did not see, in
-    /// the order of the examples.
+    /// Predictions of the regressions with the chosen strength for the examples that they did not
+    /// see, in the order of the examples.
     pub out_of_fold: OutOfFold,
     /// Whether the regressions with the prior predict held-out examples better than those without.
     pub uses_prior: bool,
@@ -100,7 +100,7 @@ const ENOUGH: usize = 100;
 /// stop the search.
 ///
 /// # Errors
-/// When the examples, the strengths or the number of folds make no sense, and
+/// If the examples, the strengths or the number of folds make no sense, and
 /// [`RegressionError::Stopped`].
 pub fn cross_validate(
     examples: Examples<'_>,
@@ -441,7 +441,7 @@ impl<'a, 'b> Search<'a, 'b> {
         Path::from(mean)
     }
 
-    /// What was found.
+    /// The result.
     fn end(mut self, chosen: usize) -> CrossValidation {
         let whole = self.scores.keys().copied().filter(|&place| self.is_whole(place));
         let trials = whole.map(|place| self.trial(place)).collect();

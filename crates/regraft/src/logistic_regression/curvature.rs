@@ -64,7 +64,7 @@ impl Heaviest {
     }
 }
 
-/// What each example weighs for each class: the sum, and the heaviest.
+/// The weight of each example for each class: the sum, and the heaviest.
 pub(super) struct Weights<'a> {
     objective: &'a Objective<'a>,
     classes: Vec<Heaviest>,
@@ -135,7 +135,7 @@ impl<'a> Curvature<'a> {
         }
     }
 
-    /// The estimate by what the examples weigh.
+    /// The estimate by the weights of the examples.
     pub fn new(weights: Weights<'a>) -> Self {
         let Weights { objective, classes: found, most } = weights;
         let (classes, count) = (found.len(), objective.count as f64);
@@ -203,7 +203,7 @@ impl OfClass {
         class
     }
 
-    /// What the estimate has for each weight but for the heavy examples.
+    /// The estimate for each weight without the heavy examples.
     fn diagonal(&self, objective: &Objective<'_>) -> impl Iterator<Item = f32> {
         let (rest, penalty) = (self.rest, objective.penalty);
         objective.examples.variance().iter().map(move |variance| rest * variance + penalty)

@@ -25,7 +25,7 @@ impl Folds {
     /// Stratified folds: each has its share of every class. All views of an image are in one fold.
     ///
     /// # Errors
-    /// When there are not as many examples of each view, or too few for so many folds.
+    /// If there are not as many examples of each view, or too few for that many folds.
     pub fn new(
         examples: &Examples<'_>,
         folds: usize,

@@ -1,5 +1,5 @@
 //! L-BFGS (J. Nocedal, "Updating quasi-Newton matrices with limited storage", 1980), started from
-//! an estimate of the second derivatives that is made anew every few steps.
+//! an estimate of the second derivatives that is remade every few steps.
 
 use super::RegressionError;
 use super::curvature::{Curvature, Weights};
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 /// Pairs of steps and changes of the gradient that are remembered. At 10,000 classes a pair takes
 /// 100 MB.
 const MEMORY: usize = 5;
-/// Steps after which the second derivatives are estimated anew.
+/// Steps after which the second derivatives are estimated again.
 const STEPS: usize = 8;
 /// Most steps of one minimisation; none was seen to take half as many.
 const MOST_STEPS: usize = 1000;
@@ -42,10 +42,10 @@ pub(super) struct Start<'a> {
     pub objective: f64,
 }
 
-/// Moves `parameters` to the minimum, from where they are or `otherwise`, whichever has the smaller
-/// objective: until the decrease that is still to be expected is less than the share `tolerance` of
-/// the objective, or less than f32 shows. `go_on` is asked before each step. Returns the value and
-/// how often the objective was computed.
+/// Moves `parameters` to the minimum, from their present values or `otherwise`, whichever has the
+/// smaller objective: until the decrease that is still to be expected is less than the share
+/// `tolerance` of the objective, or less than f32 shows. `go_on` is asked before each step. Returns
+/// the value and how often the objective was computed.
 pub(super) fn minimise<'a>(
     objective: &'a Objective<'a>,
     tolerance: f64,
@@ -99,7 +99,7 @@ pub(super) fn minimise<'a>(
         for attempt in 0..SHORTENED {
             next.copy_from_slice(parameters);
             add_scaled(&mut next, -size as f32, &step);
-            // Where the estimate is made anew next.
+            // Where the estimate is remade next.
             let watch = since + 1 == STEPS || attempt > 0;
             weights = None;
             let there =
@@ -159,7 +159,7 @@ pub(super) fn minimise<'a>(
         } else {
             free.push((step, change));
         }
-        // Not even from curvature that was estimated anew.
+        // Not even from curvature that was estimated again.
         if stuck > 2 {
             break;
         }

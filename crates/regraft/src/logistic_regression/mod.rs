@@ -38,7 +38,7 @@ pub struct Examples<'a> {
     /// Number of classes.
     pub classes: usize,
     /// `[classes]`: what the cross-entropy of a class's examples counts, as scikit-learn's
-    /// `class_weight`; 1 where there are none.
+    /// `class_weight`; 1 if there are none.
     pub class_weights: Option<&'a [f32]>,
     /// `[classes, channels]`: the weights from which deviations are penalised; 0 if there are none.
     pub prior: Option<&'a [f32]>,
@@ -56,7 +56,7 @@ pub struct LinearClassifier {
 /// A solved regression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solution {
-    /// What was found.
+    /// The result.
     pub classifier: LinearClassifier,
     /// Mean cross-entropy of the examples, weighted where classes have weights, without the
     /// penalty.
@@ -80,7 +80,7 @@ pub enum RegressionError {
         /// Labels.
         labels: usize,
     },
-    /// A label that is no class.
+    /// A label that is not a class.
     #[error("label {label} is none of the {classes} classes")]
     Label {
         /// The label.
@@ -115,7 +115,7 @@ pub enum RegressionError {
     #[error("the strength {0} is not possible; choose a finite number above 0, such as 1")]
     Strength(f64),
     /// Not as many examples of each view.
-    #[error("{examples} examples are not {views} views of each picture")]
+    #[error("{examples} examples are not {views} views of each image")]
     Views {
         /// Views asked for.
         views: usize,
@@ -139,7 +139,7 @@ pub enum RegressionError {
 }
 
 impl Examples<'_> {
-    /// What an example of a class counts.
+    /// The weight of an example of each class.
     fn weight(&self, label: u32) -> f32 {
         self.class_weights.map_or(1.0, |weights| weights[label as usize])
     }
@@ -192,7 +192,7 @@ const FAR: f64 = 1e-3;
 /// not depend on its size.
 ///
 /// # Errors
-/// When the examples or the strength make no sense.
+/// If the examples or the strength make no sense.
 pub fn solve(examples: Examples<'_>, strength: f64) -> Result<Solution, RegressionError> {
     examples.check()?;
     check_strength(strength)?;

@@ -1,4 +1,4 @@
-//! What each example's class is taken for by regressions that did not see the example.
+//! Predictions for each example by regressions that did not see it.
 
 /// Classes of an example whose probabilities are kept. What is less probable than all of these has
 /// at most a seventeenth.
@@ -17,7 +17,7 @@ pub struct OutOfFold {
 }
 
 impl OutOfFold {
-    /// Room for `examples` of so many `classes`.
+    /// Room for `examples` with `classes` each.
     pub(super) fn new(examples: usize, classes: usize) -> Self {
         let kept = classes.min(KEPT);
         Self { kept, ranked: vec![(0, 0.0); examples * kept], of_label: vec![0.0; examples] }
@@ -32,7 +32,7 @@ impl OutOfFold {
         all
     }
 
-    /// Keeps what is to be kept of an example's probabilities `[classes]`.
+    /// Keeps the largest of an example's probabilities `[classes]`.
     pub(super) fn set(&mut self, example: usize, label: u32, probabilities: &[f32]) {
         self.of_label[example] = probabilities[label as usize];
         let best = &mut self.ranked[example * self.kept..(example + 1) * self.kept];

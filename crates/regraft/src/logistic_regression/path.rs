@@ -35,7 +35,7 @@ impl Path {
         Self { start: Some(start), ..Self::default() }
     }
 
-    /// Solves for a strength, from what the last solutions foretell. Returns the value there and
+    /// Solves for a strength, starting from the last solutions. Returns the value there and
     /// the evaluations that it took.
     pub fn go_to(
         &mut self,

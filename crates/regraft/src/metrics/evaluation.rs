@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Confusion, cross_entropy, predicted_class};
 
-/// What a model gets right and wrong on a labelled set. The JSON names are the field names.
+/// A model's scores on a labelled set. The JSON names are the field names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Images evaluated; at least one.
@@ -41,9 +41,9 @@ pub struct ClassReport {
     pub class: String,
     /// Images that are of this class (the support).
     pub images: u64,
-    /// The share of images given this class that are of it; `None` where none was given it.
+    /// The share of images given this class that are of it; `None` if none was given it.
     pub precision: Option<f64>,
-    /// The share of this class's images that were given it; `None` where it has no images.
+    /// The share of this class's images that were given it; `None` if it has no images.
     pub recall: Option<f64>,
     /// The harmonic mean of precision and recall, taken as `2 right / (images of it + images given
     /// it)`: it is 0, not undefined, where the class has images but was never predicted. `None`
@@ -88,7 +88,7 @@ impl Evaluator {
     /// Adds a batch: logits `[N, C]` and the true class of each of the `N` images.
     ///
     /// # Panics
-    /// Where the two lengths do not fit or a label is not below the class count.
+    /// If the two lengths do not fit or a label is not below the class count.
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) {
         let classes = self.classes.len();
         assert_eq!(
@@ -111,7 +111,7 @@ impl Evaluator {
     /// The metrics of everything added.
     ///
     /// # Errors
-    /// [`NoImages`] where nothing was added.
+    /// [`NoImages`] if nothing was added.
     pub fn finish(self) -> Result<Evaluation, NoImages> {
         let images: u64 = self.images_by_class.iter().sum();
         if images == 0 {
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(evaluation.per_class[0].recall, Some(0.25));
         assert_eq!(evaluation.top5_accuracy, Some(0.25));
         assert_eq!(evaluation.loss, None);
-        // What was written is read back, missing numbers included.
+        // The written file is read back, with its missing numbers.
         let json = serde_json::to_string(&evaluation).unwrap();
         assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), evaluation);
     }

@@ -1,4 +1,4 @@
-//! What a classifier's outputs say: probabilities, the predicted class, and the metrics of an
+//! From a classifier's outputs to probabilities, the predicted class, and the metrics of an
 //! evaluated set.
 //!
 //! A row of logits is *usable* when it holds no NaN and its largest value is finite (minus infinity
@@ -48,7 +48,7 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// The `k` most probable classes of a row of logits `[C]` with their [`softmax`] probability, most
-/// probable first. They are ranked by logit, ties by lower index. Fewer than `k` where there are
+/// probable first. They are ranked by logit, ties by lower index. Fewer than `k` if there are
 /// fewer classes; none where the row predicts nothing (see the [module](self)).
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     if largest_logit(logits).is_none() {
@@ -64,7 +64,7 @@ pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     ranking.into_iter().map(|class| (class, probabilities[class])).collect()
 }
 
-/// Minus the log of the probability that the row gives `label`, in f64; `None` where that is not a
+/// Minus the log of the probability that the row gives `label`, in f64; `None` if that is not a
 /// finite number.
 pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
     let largest = f64::from(largest_logit(logits)?);

@@ -1,4 +1,4 @@
-//! The axes of a plot: a range of round numbers and where it is labelled.
+//! The axes of a plot: a range of round numbers, with labels.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 /// From this value on labels are written with an exponent.
 const LARGE: f64 = 1e5;
 
-/// The range of an axis and where it is labelled.
+/// The range of an axis, with the places of its labels.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
     /// The lower end.
@@ -18,7 +18,7 @@ pub(crate) struct Axis {
     pub ticks: Vec<f64>,
     /// Decimals of a label.
     decimals: usize,
-    /// What stands before a label's number.
+    /// The text before a label's number.
     prefix: &'static str,
 }
 

@@ -15,7 +15,7 @@ use super::drawing::{
 use super::epochs::EpochRow;
 use crate::atomic_file;
 
-/// Size of the picture in CSS pixels.
+/// Size of the image in CSS pixels.
 pub(super) const WIDTH: u32 = 960;
 pub(super) const HEIGHT: u32 = 400;
 
@@ -26,7 +26,7 @@ const VALIDATION: Curve =
 const TEST: Curve =
     Curve { label: "test", style: LineStyle { colour: PALETTE[2], dash: DASHES[2] } };
 
-/// What one curve is called and how it looks.
+/// The name and the look of a curve.
 #[derive(Clone, Copy)]
 struct Curve {
     label: &'static str,
@@ -40,7 +40,7 @@ struct Panel {
     axis: Axis,
 }
 
-/// Draws the rows and writes the picture, replacing one that is there (see [`curves_svg`]).
+/// Draws the rows and writes the image, replacing one that is there (see [`curves_svg`]).
 ///
 /// # Errors
 /// [`CurvesError`].
@@ -53,9 +53,9 @@ pub fn write_curves(
     Ok(atomic_file::write(path, curves_svg(run_name, rows, best_epoch)?.as_bytes())?)
 }
 
-/// Draws loss (left) and accuracies (right) by epoch as an SVG picture: train, validation and test
+/// Draws loss (left) and accuracies (right) by epoch as an SVG image: train, validation and test
 /// where the rows have them, and a line at `best_epoch`, the one whose model is kept because it was
-/// the best (`None` where none was chosen, as in recipes that keep the last). Values that are not
+/// the best (`None` if none was chosen, as in recipes that keep the last). Values that are not
 /// finite leave a gap.
 ///
 /// # Errors
@@ -117,7 +117,7 @@ impl Panel {
     }
 }
 
-/// The title, and under it what the lines mean.
+/// The title, and the legend under it.
 fn draw_head(
     area: &DrawingArea<SVGBackend, Shift>,
     run_name: &str,

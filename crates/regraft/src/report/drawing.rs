@@ -1,4 +1,4 @@
-//! What all plots share: their scale, colours, lines and letters.
+//! The scale, colours, lines and letters that all plots share.
 
 use plotters::coord::{CoordTranslate, Shift};
 use plotters::element::DashedPathElement;
@@ -63,10 +63,10 @@ pub(crate) struct LineStyle {
     pub dash: Option<(i32, i32)>,
 }
 
-/// Values along the horizontal axis; `None` where there is nothing to show.
+/// Values along the horizontal axis; `None` if there is nothing to show.
 pub(crate) type Points = Vec<(f64, Option<f64>)>;
 
-/// An SVG picture of so many CSS pixels.
+/// An SVG image of this size in CSS pixels.
 pub(crate) fn svg(
     width: u32,
     height: u32,
@@ -134,7 +134,7 @@ where
     Ok(())
 }
 
-/// Draws a curve in the plot's coordinates, and its points where they are few or stand alone.
+/// Draws a curve in the plot's coordinates, and its points if they are few or isolated.
 pub(crate) fn draw_curve(
     plot: &DrawingArea<SVGBackend, Cartesian2d<Axis, Axis>>,
     style: LineStyle,
@@ -151,12 +151,12 @@ pub(crate) fn draw_curve(
     Ok(())
 }
 
-/// How the line at what was chosen looks.
+/// How the line at the choice looks.
 pub(crate) fn choice_stroke() -> ShapeStyle {
     CHOICE.stroke_width(SCALE as u32 * 3 / 2)
 }
 
-/// Draws a line over the plot's whole height at what was chosen.
+/// Draws a line over the plot's whole height at the choice.
 pub(crate) fn draw_choice(
     chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<Axis, Axis>>,
     at: f64,
@@ -191,7 +191,7 @@ pub(crate) fn draw_title(
     Ok(area.draw_text(&shortened(name, TITLE_COLUMNS), &style, (64 * SCALE, 14 * SCALE))?)
 }
 
-/// A name without control characters (which no XML may hold), cut where it takes more than so many
+/// A name without control characters (which no XML may hold), cut if it takes more than that many
 /// terminal columns.
 pub(crate) fn shortened(name: &str, columns: usize) -> String {
     let name: String = name

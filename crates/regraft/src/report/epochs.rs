@@ -22,7 +22,7 @@ const COLUMNS: [&str; 10] = [
     "data_wait_fraction",
 ];
 
-/// What one epoch came to.
+/// The results of an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
     /// Counted from 1.
@@ -31,13 +31,13 @@ pub struct EpochRow {
     pub train_loss: f64,
     /// Share of training images that were right as they were trained on.
     pub train_accuracy: f64,
-    /// Mean cross entropy of the validation images after the epoch, where there are any.
+    /// Mean cross entropy of the validation images after the epoch, if there are any.
     pub validation_loss: Option<f64>,
-    /// Share of validation images that were right after the epoch, where there are any.
+    /// Share of validation images that were right after the epoch, if there are any.
     pub validation_accuracy: Option<f64>,
     /// Share of test images that were right after the epoch, where the recipe shows it each epoch.
     pub test_accuracy: Option<f64>,
-    /// The trunk's learning rate at the end of the epoch.
+    /// The backbone's learning rate at the end of the epoch.
     pub learning_rate: f64,
     /// Wall time of the epoch's training, waiting for data included.
     pub seconds: f64,
@@ -58,7 +58,7 @@ pub enum EpochsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The first line names other columns.
@@ -72,14 +72,14 @@ pub enum EpochsError {
         /// The file.
         path: PathBuf,
     },
-    /// A row does not hold what its columns ask for.
+    /// A row does not fit its columns.
     #[error("{path}, line {line}: {problem}; mend or remove the line", path = path.display())]
     Row {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
 }

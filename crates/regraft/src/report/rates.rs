@@ -1,4 +1,4 @@
-//! The picture of a learning-rate range test: loss by learning rate.
+//! The image of a learning-rate range test: loss by learning rate.
 
 use super::axis::Axis;
 use super::curves::{CurvesError, HEIGHT, WIDTH};
@@ -11,15 +11,15 @@ use std::path::Path;
 const RAW: RGBColor = RGBColor(180, 205, 225);
 const SMOOTHED: RGBColor = PALETTE[0];
 
-/// Draws the test and writes the picture, replacing one that is there.
+/// Draws the test and writes the image, replacing one that is there.
 ///
 /// # Errors
-/// When the test has no step, or the file cannot be written.
+/// If the test has no step, or the file cannot be written.
 pub fn write_rates(path: &Path, name: &str, found: &LrFind) -> Result<(), CurvesError> {
     Ok(atomic_file::write(path, rates_svg(name, found)?.as_bytes())?)
 }
 
-/// The picture as SVG: each step's loss, the smoothed losses, and a line at the suggested rate.
+/// The image as SVG: each step's loss, the smoothed losses, and a line at the suggested rate.
 ///
 /// # Errors
 /// [`CurvesError::NoEpochs`] without a step.
@@ -28,7 +28,7 @@ pub fn rates_svg(name: &str, found: &LrFind) -> Result<String, CurvesError> {
         return Err(CurvesError::NoEpochs);
     };
     let x = Axis::of_exponents(first.learning_rate.log10(), last.learning_rate.log10());
-    // Single losses may leave the picture at the top: the smoothed ones are what counts.
+    // Single losses may leave the image at the top: the smoothed ones are what counts.
     let y =
         Axis::of_values(found.points.iter().map(|point| point.smoothed_loss), 0.2, f64::INFINITY);
     svg(WIDTH, HEIGHT, |area| {
@@ -37,7 +37,7 @@ pub fn rates_svg(name: &str, found: &LrFind) -> Result<String, CurvesError> {
             .suggestion
             .map_or("no rate to suggest".to_owned(), |rate| format!("suggested rate {rate:.1e}"));
         draw_title(&head, &format!("{name}: {suggestion}"))?;
-        let mut chart = chart(&body, (&x, "learning rate of the trunk"), (&y, "training loss"))?;
+        let mut chart = chart(&body, (&x, "learning rate of the backbone"), (&y, "training loss"))?;
         if let Some(rate) = found.suggestion {
             draw_choice(&mut chart, rate.log10(), &y)?;
         }

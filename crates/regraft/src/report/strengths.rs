@@ -1,4 +1,4 @@
-//! The picture of a fitted head: loss and accuracy of held-out training pictures by strength.
+//! The image of a fitted head: loss and accuracy of held-out training images by strength.
 
 use super::axis::Axis;
 use super::curves::{CurvesError, HEIGHT, WIDTH};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 const HELD_OUT: LineStyle = LineStyle { colour: PALETTE[1], dash: DASHES[0] };
 
-/// Draws the strengths that were tried and writes the picture, replacing one that is there (see
+/// Draws the strengths that were tried and writes the image, replacing one that is there (see
 /// [`strengths_svg`]).
 ///
 /// # Errors
@@ -21,7 +21,7 @@ pub fn write_strengths(path: &Path, name: &str, fit: &HeadFit) -> Result<(), Cur
     Ok(atomic_file::write(path, strengths_svg(name, fit)?.as_bytes())?)
 }
 
-/// The picture as SVG: loss (left) and accuracy (right) of held-out training pictures for each
+/// The image as SVG: loss (left) and accuracy (right) of held-out training images for each
 /// strength, which are powers of ten by their exponent, and a line at the one that was chosen.
 ///
 /// # Errors
@@ -43,8 +43,8 @@ pub fn strengths_svg(name: &str, fit: &HeadFit) -> Result<String, CurvesError> {
             .collect()
     };
     let panels = [
-        ("loss of held-out training pictures", points(|trial| trial.loss), 0.2, f64::INFINITY),
-        ("accuracy of held-out training pictures", points(|trial| trial.accuracy), 0.1, 1.0),
+        ("loss of held-out training images", points(|trial| trial.loss), 0.2, f64::INFINITY),
+        ("accuracy of held-out training images", points(|trial| trial.accuracy), 0.1, 1.0),
     ];
     svg(WIDTH, HEIGHT, |area| {
         let (head, body) = area.split_vertically(50 * SCALE);
@@ -92,7 +92,7 @@ mod tests {
             |strength: f64, loss: f64| Trial { strength, loss, accuracy: 0.9 + loss / 100.0 };
         let svg =
             strengths_svg("photos", &fit(vec![trial(0.01, 0.5), trial(0.1, 0.3), trial(1.0, 0.4)]))
-                .expect("a picture");
+                .expect("an image");
         assert_eq!(svg.lines().filter(|line| line.starts_with("<circle")).count(), 6);
         assert!(
             svg.contains("photos: fitted with strength 0.1000 (held-out accuracy 0.903)"),
@@ -104,7 +104,7 @@ mod tests {
         );
         // A loss that overflowed has no place.
         let svg = strengths_svg("photos", &fit(vec![trial(0.1, 0.3), trial(1.0, f64::NAN)]))
-            .expect("a picture");
+            .expect("an image");
         assert_eq!(svg.lines().filter(|line| line.starts_with("<circle")).count(), 2);
         assert!(strengths_svg("photos", &fit(Vec::new())).is_err());
     }

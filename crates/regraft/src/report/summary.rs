@@ -15,7 +15,7 @@ use regraft_data::named_file::{self, MAX_TABLE_BYTES};
 /// null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Mean cross entropy of the training images in the last epoch, in nats; null where it was not
+    /// Mean cross entropy of the training images in the last epoch, in nats; null if it was not
     /// a finite number.
     pub train_loss: Option<f64>,
     /// Share of training images that were right in the last epoch.
@@ -32,12 +32,12 @@ pub struct Summary {
     pub images_per_second: f64,
     /// Wall time of the whole run, evaluation included.
     pub wall_seconds: f64,
-    /// What it ran on, in words.
+    /// The device, in words.
     pub device: String,
     /// The instruction set of the kernels. The same run with another one rounds differently; with
     /// the same one, and the same `precision`, it gives the same weights to the bit.
     pub instruction_set: String,
-    /// What maps were stored as: f32 or bf16.
+    /// Number format of feature maps: f32 or bf16.
     pub precision: String,
     /// The seed of every random draw.
     pub seed: u64,
@@ -61,17 +61,17 @@ pub struct Summary {
     pub trained_parameters: u64,
     /// Parameters of the whole network.
     pub total_parameters: u64,
-    /// How the head was fitted; null where it was not.
+    /// How the head was fitted; null if it was not.
     pub head_fit: Option<HeadFit>,
-    /// What each class's row of the head started from, where rows of the source's were used again.
+    /// The source rows that each class's row of the head started from, if rows were reused.
     pub head_reuse: Vec<LabelMatch>,
-    /// What was frozen and proved equal to the source's; null where nothing was.
+    /// The frozen tensors that were proved equal to the source's; null if none were frozen.
     pub frozen: Option<FrozenProof>,
     /// Files left out because they could not be read.
     pub skipped_images: Vec<String>,
     /// Version of Regraft that trained it.
     pub regraft_version: String,
-    /// What the run had to say besides, in words.
+    /// The notes of the run.
     pub notes: Vec<String>,
 }
 
@@ -94,15 +94,15 @@ pub enum SummaryError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// What is there is no summary.
+    /// The file is not a summary.
     #[error("{path} is not a run's summary: {source}", path = path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         source: serde_json::Error,
     },
 }

@@ -13,7 +13,7 @@ const MOST_CLASSES_IN_MATRIX: usize = 20;
 const MOST_CONFUSED_PAIRS: usize = 10;
 /// Terminal columns for a class name; a longer one ends in an ellipsis.
 const NAME_WIDTH: usize = 28;
-/// What stands for a metric that is not defined.
+/// The text for a metric that is not defined.
 const UNDEFINED: &str = "–";
 
 /// The evaluation as lines of text: the metrics of the whole, those of each class, and what was
@@ -64,7 +64,7 @@ fn per_class(evaluation: &Evaluation) -> String {
     let header = ["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec();
     let is_many = evaluation.classes.len() > MOST_CLASSES_IN_MATRIX;
     // Of many classes, those that no image has to do with would bury the others. An F1 is missing
-    // only where that is so.
+    // only in that case.
     let listed = evaluation.per_class.iter().filter(|report| !is_many || report.f1.is_some());
     let rows = listed.map(|report| {
         vec![

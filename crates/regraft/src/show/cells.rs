@@ -1,4 +1,4 @@
-//! The pictures of a grid, decoded, transformed and brought to the size of a cell.
+//! The images of a grid, decoded, transformed and brought to the size of a cell.
 
 use crate::config::cores_or;
 use regraft_base::random::{Draws, Purpose};
@@ -12,21 +12,21 @@ use regraft_data::loader::Transform;
 use regraft_data::parallel;
 use regraft_data::preprocessing::{Preprocessing, evaluation_pixels};
 
-/// What is made of each picture.
+/// The treatment of each image.
 pub(super) struct Recipe<'a> {
     pub preprocessing: &'a Preprocessing,
     pub augmentation: &'a Augmentation,
-    /// Seed and epoch of the augmented picture, if one is wanted.
+    /// Seed and epoch of the augmented image, if one is wanted.
     pub drawn: Option<(u64, u32)>,
     /// Side of a cell in pixels.
     pub side: u32,
-    /// What is taken for a readable picture.
+    /// The limits within which a file counts as a readable image.
     pub decode: DecodeOptions,
     /// Whether large JPEGs are decoded whole.
     pub full_decode: bool,
 }
 
-/// One picture's cells.
+/// One image's cells.
 pub(super) struct Cells {
     /// As in evaluation.
     pub evaluation: RgbImage,
@@ -58,7 +58,7 @@ pub(super) fn make(
         let evaluation = scaled(evaluation_pixels(&picture, recipe.preprocessing), recipe.side);
         let augmented = recipe.drawn.map(|(seed, epoch)| {
             let picture = read(Transform::Train { seed, epoch })?;
-            // The stream that the loader opens for this picture.
+            // The stream that the loader opens for this image.
             let mut draws = Draws::new(seed, Purpose::Augment, epoch, sample);
             Ok(scaled(
                 training_pixels(&picture, recipe.preprocessing, recipe.augmentation, &mut draws),
@@ -71,14 +71,14 @@ pub(super) fn make(
     parallel::map(wanted.len(), cores_or(0), &cells, &|_| {})
 }
 
-/// The side of a cell for pictures of `image_size` pixels, in at most `limit` pixels: as they are
+/// The side of a cell for images of `image_size` pixels, in at most `limit` pixels: as they are
 /// or a whole number of times as large, so that every pixel shows as it is; smaller only where they
 /// must be.
 pub(super) fn side(image_size: u32, limit: u32) -> u32 {
     if image_size <= limit { limit / image_size * image_size } else { limit }
 }
 
-/// A square picture brought to `side` pixels: enlarged by repeating pixels, reduced with Pillow's
+/// A square image brought to `side` pixels: enlarged by repeating pixels, reduced with Pillow's
 /// antialiased triangle filter.
 fn scaled(square: RgbImage, side: u32) -> RgbImage {
     if square.width == side {

@@ -26,19 +26,19 @@ const MARGIN: u32 = 24;
 const GAP: u32 = 6;
 /// Between columns of classes.
 const COLUMN_GAP: u32 = 36;
-/// Between the pictures of a class and the line below them.
+/// Between the images of a class and the line below them.
 const ABOVE_LINE: u32 = 16;
 /// Between a line and the name of the class below it.
 const BELOW_LINE: u32 = 10;
-/// Between the name of a class and its pictures.
+/// Between the name of a class and its images.
 const NAME_GAP: u32 = 5;
-/// Between the names of the rows and their pictures, and between texts on a line.
+/// Between the names of the rows and their images, and between texts on a line.
 const GUTTER: u32 = 12;
 /// From one line of the head or foot to the next.
 const LINE_STEP: u32 = 18;
-/// Room for a class's name, however few its pictures.
+/// Room for a class's name, however few its images.
 const NARROWEST_CLASS: u32 = 320;
-/// Room for the text above and below, however few the pictures.
+/// Room for the text above and below, however few the images.
 const NARROWEST: u32 = 640;
 
 const EVALUATION: &str = "evaluation";
@@ -51,11 +51,11 @@ const LINE: [u8; 3] = [222; 3];
 const OUTLINE: [u8; 3] = [196; 3];
 const UNREADABLE: [u8; 3] = [214; 3];
 
-/// What the text in a grid speaks of.
+/// The facts in the text of a grid.
 pub(super) struct Settings<'a> {
     pub preprocessing: &'a Preprocessing,
     pub augmentation: &'a Augmentation,
-    /// Seed and epoch of the augmented pictures, if they are shown.
+    /// Seed and epoch of the augmented images, if they are shown.
     pub drawn: Option<(u64, u32)>,
     /// Classes that are not shown.
     pub left_out: &'a [String],
@@ -64,11 +64,11 @@ pub(super) struct Settings<'a> {
 /// The measures of a grid, in pixels.
 pub(super) struct Layout {
     pub cell_side: u32,
-    /// Width of what is between the margins.
+    /// Width between the margins.
     content_width: u32,
     /// Width of a column of classes.
     class_width: u32,
-    /// Columns of pixels between a class's left edge and its first picture.
+    /// Columns of pixels between a class's left edge and its first image.
     gutter: u32,
     title_note: String,
     heading: Vec<String>,
@@ -123,7 +123,7 @@ impl Layout {
         (u64::from(self.content_width + 2 * MARGIN), self.end + u64::from(MARGIN))
     }
 
-    /// Draws the grid. `cells` are those of the chosen pictures, class by class. [`Layout::size`]
+    /// Draws the grid. `cells` are those of the chosen images, class by class. [`Layout::size`]
     /// must be one that memory can hold.
     pub fn draw(
         &self,
@@ -166,7 +166,7 @@ impl Layout {
         (image, shown)
     }
 
-    /// A class: a line above it, its name, and its rows of pictures.
+    /// A class: a line above it, its name, and its rows of images.
     fn draw_class(
         &self,
         image: &mut RgbImage,
@@ -214,10 +214,10 @@ impl Layout {
 
     fn draw_name(&self, image: &mut RgbImage, corner: (u32, u32), class: &Chosen<'_>) {
         let count = match (class.pictures, class.samples.len()) {
-            (0, _) => "no pictures".to_owned(),
-            (1, 1) => "1 picture".to_owned(),
-            (all, shown) if shown == all => format!("{all} pictures"),
-            (all, shown) => format!("{shown} of {all} pictures"),
+            (0, _) => "no images".to_owned(),
+            (1, 1) => "1 image".to_owned(),
+            (all, shown) if shown == all => format!("{all} images"),
+            (all, shown) => format!("{shown} of {all} images"),
         };
         let count_width = text::width(&count, Style::Body) + GUTTER;
         let name = text::shortened(
@@ -236,7 +236,7 @@ impl Layout {
 
 /// Into how many columns the classes are best laid, and the largest side of a cell then.
 fn best_columns(classes: u64, pictures: u64, rows: u32, gutter: u32) -> (u64, u32) {
-    // What the text above and below takes is not counted: the aim is rough.
+    // The text above and below is not counted: the aim is rough.
     let (width, height) =
         (u64::from(AIMED_SIZE.0 - 2 * MARGIN), u64::from(AIMED_SIZE.1 - 2 * MARGIN));
     let side = |columns: u64| {
@@ -356,7 +356,7 @@ fn heading(settings: &Settings<'_>) -> Vec<String> {
     lines
 }
 
-/// The lines at the bottom: what is not shown, or not as it should be.
+/// The lines at the bottom, on images that are not shown, or not as they should be.
 fn footing(chosen: &[Chosen<'_>], settings: &Settings<'_>, unreadable: &[String]) -> Vec<String> {
     const NAMED: usize = 12;
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! A picture of what the network really sees: pictures of each class as in evaluation, and beneath
+//! An image of what the network really sees: images of each class as in evaluation, and beneath
 //! them the same ones as training augments them.
 
 mod cells;
@@ -23,10 +23,10 @@ use regraft_data::shown::shown;
 /// The most pixels that a grid may have; it takes three bytes for each.
 pub const MOST_PIXELS: u64 = 100_000_000;
 
-/// Which pictures are shown.
+/// Which images are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShowOptions {
-    /// Pictures of each class.
+    /// Images of each class.
     pub per_class: usize,
     /// The most classes; the others are named.
     pub classes: usize,
@@ -34,7 +34,7 @@ pub struct ShowOptions {
     pub seed: u64,
     /// The epoch, counted from 0, whose augmentation is shown.
     pub epoch: u32,
-    /// Whether the augmented pictures are shown too. (Where training does not augment, they are
+    /// Whether the augmented images are shown too. (Where training does not augment, they are
     /// left out in any case.)
     pub augmented: bool,
     /// Whether large JPEGs are decoded whole, not at a part of their size that leaves more detail
@@ -48,12 +48,12 @@ impl Default for ShowOptions {
     }
 }
 
-/// A grid of pictures.
+/// A grid of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// The grid itself.
     pub image: RgbImage,
-    /// What it shows, class by class, from top to bottom.
+    /// Its classes, from top to bottom.
     pub shown: Vec<ShownClass>,
     /// The chosen files that cannot be read; the grid has a grey cell for each.
     pub unreadable: Vec<DecodeError>,
@@ -66,13 +66,13 @@ pub struct Grid {
 pub struct ShownClass {
     /// Its name.
     pub class: String,
-    /// How many pictures it has in all.
+    /// How many images it has in all.
     pub pictures: usize,
     /// Those that the grid shows, from left to right.
     pub shown: Vec<ShownPicture>,
 }
 
-/// A picture in a grid.
+/// An image in a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownPicture {
     /// Its place in the list of samples.
@@ -88,16 +88,16 @@ pub struct ShownPicture {
 /// A grid that cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ShowError {
-    /// There is no picture.
-    #[error("there is no picture to show")]
+    /// No images.
+    #[error("no images to show")]
     NoPictures,
     /// Nothing was asked for.
-    #[error("nothing would be shown: ask for at least one class and at least one picture of each")]
+    #[error("nothing would be shown: ask for at least one class and at least one image of each")]
     NothingAskedFor,
     /// The grid would take too much memory.
     #[error(
         "the grid would have {width} x {height} pixels, more than {MOST_PIXELS}: show fewer \
-         pictures of a class, or fewer classes"
+         images of a class, or fewer classes"
     )]
     TooLarge {
         /// Width in pixels.
@@ -123,7 +123,7 @@ pub enum ShowError {
     Augmentation(#[from] AugmentationError),
 }
 
-/// The pictures chosen of one class.
+/// The images chosen of one class.
 struct Chosen<'a> {
     class: &'a str,
     /// How many it has in all.
@@ -132,16 +132,16 @@ struct Chosen<'a> {
     samples: Vec<u32>,
 }
 
-/// Draws a grid of pictures as the network sees them, before normalisation. Each class has a row
+/// Draws a grid of images as the network sees them, before normalisation. Each class has a row
 /// for evaluation and one for training.
 ///
-/// `samples` must be the whole list that training uses: a picture's augmentation depends on its
+/// `samples` must be the whole list that training uses: an image's augmentation depends on its
 /// place in it, and what is shown is exactly what a [`Loader`](regraft_data::loader::Loader) makes
-/// of that place with the same seed and epoch. Pictures that `decode` does not allow count as
+/// of that place with the same seed and epoch. Images that `decode` does not allow count as
 /// unreadable. Decoding runs in parallel; the outcome depends on the arguments and the files alone.
 ///
 /// # Errors
-/// When there is nothing to show or too much, or the preprocessing or augmentation makes no sense.
+/// If there is nothing to show or too much, or the preprocessing or augmentation makes no sense.
 /// A file that cannot be read is no error: it is listed in the grid.
 pub fn grid(
     samples: &[Sample],
@@ -181,7 +181,7 @@ pub fn grid(
     Ok(Grid { image, shown, unreadable, left_out_classes: left_out })
 }
 
-/// Draws pictures of each class that is shown, without replacement. Fewer pictures are a part of
+/// Draws images of each class that is shown, without replacement. Fewer images are a part of
 /// more.
 fn choose<'a>(
     samples: &[Sample],
@@ -212,10 +212,10 @@ fn choose<'a>(
     Ok(chosen.collect())
 }
 
-/// Writes a picture as PNG, replacing a file that is there.
+/// Writes an image as PNG, replacing a file that is there.
 ///
 /// # Errors
-/// When the file cannot be written; what was there before still is.
+/// If the file cannot be written; an earlier one is unchanged.
 pub fn write_png(path: &Path, image: &RgbImage) -> Result<(), AtomicFileError> {
     atomic_file::write_with(path, |file| {
         PngEncoder::new(file)

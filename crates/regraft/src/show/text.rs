@@ -1,4 +1,4 @@
-//! Text on a picture, with fonts that are part of the program, so that it looks the same on every
+//! Text on an image, with fonts that are part of the program, so that it looks the same on every
 //! machine.
 //!
 //! Latin letters are Noto Sans Mono's, smoothed. What it lacks comes from GNU Unifont: 16-pixel
@@ -116,7 +116,7 @@ fn visual_order(text: &str) -> String {
                 ordered.push_str(&text[run]);
                 continue;
             }
-            // Marks stay behind their letter, since that is where they are drawn.
+            // Marks stay behind their letter, because they are drawn there.
             let mut letters: Vec<String> = Vec::new();
             for character in text[run].chars() {
                 match letters.last_mut() {
@@ -185,7 +185,7 @@ pub(super) fn wrapped(text: &str, style: Style, most: u32) -> Vec<String> {
 }
 
 /// Draws a line with its upper left corner at (`x`, `y`), and returns the column behind it. What
-/// lies outside the picture is left out.
+/// lies outside the image is left out.
 pub(super) fn draw(
     image: &mut RgbImage,
     (x, y): (u32, u32),
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(
             shortened("hotdog", Style::Body, 0),
             "…",
-            "something is left even where nothing fits"
+            "something is left even if nothing fits"
         );
         assert_eq!(wrapped("one two three", Style::Body, 7 * 7), ["one two", "three"]);
         let lines = wrapped("one incomprehensible", Style::Body, 7 * 7);

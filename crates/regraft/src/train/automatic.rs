@@ -4,23 +4,23 @@
 //! The decision is a configuration like any other. It depends on the images and the seed alone,
 //! never on a clock, so `config.toml` repeats the run without another trial.
 
+use super::TrainError;
 use super::epoch::Trainer;
 use super::feed::Feed;
+use super::observer::{Halt, Observer};
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::trial::{TrialResult, part_for_trial, try_all_layers};
-use super::{Event, TrainError};
 use crate::config::{EPOCHS, Freeze, HeadStart, Interval, TrainConfig};
 use crate::transfer::fit::Fitted;
 use regraft_data::cache::DecodedCache;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The share of the training images that is held out to choose the epoch, if there is no validation
 /// set. The head is fitted to them as well in the end.
 const HELD_OUT: f64 = 0.15;
 
-/// What is to be trained.
+/// The layers and epochs to train.
 pub(super) struct Decision {
     /// The configuration without `auto`.
     pub config: TrainConfig,
@@ -30,7 +30,7 @@ pub(super) struct Decision {
     pub fitted: Option<(CheckedPictures, Fitted)>,
 }
 
-/// Whether there is time for a trial that trains on so many images and holds out so many.
+/// Whether there is time for a trial on this many images, with this many held out.
 pub(super) type IsTime<'a> = dyn Fn(usize, usize) -> bool + 'a;
 
 /// Fits the head, and decides whether the backbone learns too. Images that are `checked` are not
@@ -40,19 +40,16 @@ pub(super) fn decide(
     checked: Option<CheckedPictures>,
     is_time: &IsTime<'_>,
     cache: Option<&Arc<DecodedCache>>,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Decision, TrainError> {
+    observer: &mut Observer<'_>,
+) -> Result<Decision, Halt> {
     let head_alone =
         TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } =
-        set_up(&head_alone, cache, checked, report)?;
-    let (feed, mut engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
-    let stop = AtomicBool::new(false);
-    let mut trainer = Trainer::new(&resolved, &mut *engine, &pictures, feed, &stop);
-    trainer.prior = prior;
-    let fitted = trainer.solve_head(report)?;
+        set_up(&head_alone, cache, checked, observer)?;
+    let (feed, engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
+    let mut trainer = Trainer { prior, ..Trainer::new(&resolved, engine, &pictures, feed) };
+    let fitted = trainer.solve_head(observer)?;
     drop(trainer);
-    drop(engine);
     let accuracy = fitted.fit.chosen().map_or(1.0, |trial| trial.accuracy);
     let epochs = config.epochs.unwrap_or(EPOCHS);
     const HEAD_ALONE: &str = "only the head is fitted (--freeze none trains all layers)";
@@ -66,13 +63,13 @@ pub(super) fn decide(
         Some(part) if !is_time(part.train.len(), part.validation.len()) => {
             Err(format!("no time is left to try training all layers: {HEAD_ALONE}"))
         }
-        Some(part) => match try_all_layers(config, part, cache, report) {
+        Some(part) => match try_all_layers(config, part, cache, observer) {
             Ok(Some(trial)) if trial.pays() => Ok(trial),
             Ok(Some(trial)) => Err(format!("{}: {HEAD_ALONE}", in_words(&trial))),
-            Ok(None) | Err(TrainError::Diverged(_)) => {
+            Ok(None) | Err(Halt::Failed(TrainError::Diverged(_))) => {
                 Err(format!("a trial of training all layers diverged: {HEAD_ALONE}"))
             }
-            Err(error) => return Err(error),
+            Err(halt) => return Err(halt),
         },
     };
     let trial = match found {

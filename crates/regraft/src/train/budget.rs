@@ -1,17 +1,21 @@
-//! A time in place of epochs: this machine's speed is measured on the run's own pictures, and the
-//! best sequence that fits is planned.
+//! A time budget in place of epochs: measures the speed of this machine on the run's own images,
+//! and plans the best sequence that fits.
 //!
-//! What is planned is a configuration as any other. Nothing in the training looks at a clock, so
-//! that the run can be repeated to the bit.
+//! The plan is a configuration like any other. Nothing in the training looks at a clock, so that
+//! the run can be repeated to the bit.
 
 use super::automatic::{Decision, decide};
 use super::curvature::{BATCHES, ITERATIONS};
+use super::observer::{Halt, Observer};
+use super::plan::Plan;
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
 use crate::features::features;
+use crate::note::{Note, NoteKind};
 use crate::pictures::Pictures;
-use crate::transfer::fit::{Fitted, expected_seconds};
+use crate::progress::{Progress, Stage};
+use crate::transfer::fit::expected_seconds;
 use crate::transfer::{frozen_nodes, lower_half};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -23,13 +27,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Share of the budget that is planned with. The rest makes up for what cannot be foreseen: a
+/// Share of the budget that is planned with. The rest makes up for the unforeseeable: a
 /// machine that grows warm, a slow disk.
 const PLANNED_SHARE: f64 = 0.85;
-/// Seconds for what no measurement covers: making the network, writing the run's files, and proving
-/// that frozen layers are the source's.
+/// Seconds for the parts that no measurement covers: making the network, writing the run's files,
+/// and proving that frozen layers are the source's.
 const OVERHEAD: f64 = 1.5;
-/// Pictures that each measurement takes.
+/// Images that each measurement takes.
 const MEASURED: usize = 128;
 /// Batches that measuring the learning rate takes through the network, forward and backward and
 /// forward again.
@@ -38,18 +42,18 @@ const MEASURED_BATCHES: usize = BATCHES * ITERATIONS;
 /// wait.
 const MOST_EPOCHS: u32 = 3;
 
-/// How fast this machine works on a run's pictures. All times are in seconds.
+/// How fast this machine works on a run's images. All times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// For a picture through the whole network, forward.
+    /// For an image through the whole network, forward.
     pub forward: f64,
-    /// For a training picture's share of the fitted head's regression.
+    /// For a training image's share of the fitted head's regression.
     pub fit: f64,
-    /// For a picture in a training step of the upper layers; `None` where there is no time for any.
+    /// For an image in a training step of the upper layers; `None` if there is no time for any.
     pub step: Option<f64>,
 }
 
-/// How many pictures there are.
+/// How many images there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// To train on.
@@ -89,7 +93,7 @@ impl Speed {
         Some((MEASURED_BATCHES * counts.batch) as f64 * (self.step? + self.forward))
     }
 
-    /// How many epochs there is time for after the fitted head in so many seconds.
+    /// How many epochs there is time for after the fitted head in this many seconds.
     #[must_use]
     pub fn epochs_within(&self, seconds: f64, counts: Counts) -> u32 {
         let (Some(epoch), Some(rate)) = (self.epoch(counts), self.rate(counts)) else { return 0 };
@@ -98,48 +102,36 @@ impl Speed {
     }
 }
 
-/// What is to be done with a budget.
-pub(super) struct Plan {
-    /// The configuration that makes the most of it.
-    pub config: TrainConfig,
-    /// The plan in words.
-    pub note: String,
-    /// The run's images, if the plan is for all of them.
-    pub checked: Option<CheckedPictures>,
-    /// The head that fits them, if that is known already.
-    pub fitted: Option<Fitted>,
-}
-
 /// Plans with `budget`, counted from `started`.
 pub(super) fn plan(
     config: &TrainConfig,
     budget: Interval,
     started: Instant,
     cache: Option<&Arc<DecodedCache>>,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Plan, TrainError> {
+    observer: &mut Observer<'_>,
+) -> Result<Plan, Halt> {
     if config.is_from_scratch() {
-        return Err(TrainError::BudgetFromScratch);
+        return Err(TrainError::BudgetFromScratch.into());
     }
     let asked = config;
     let config = &with_all_pictures(asked);
     let measured =
         TrainConfig { head: Some(HeadStart::Fit), epochs: Some(1), warmup: 0.0, ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, mut engine, .. } =
-        set_up(&measured, cache, None, report)?;
+        set_up(&measured, cache, None, observer)?;
     let counts = Counts::of(&pictures, resolved.batch_size);
     let seconds = budget.0.as_secs_f64();
-    report(Event::Note("measuring the speed of this machine"));
-    let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, report)?;
+    observer.note(Note::new(NoteKind::Plan, "measuring the speed of this machine"));
+    let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, observer)?;
     let mut speed = Speed { forward, fit, step: None };
-    // What is left, of what is planned with, when the fitted head stands.
+    // The planned time that is left once the head is fitted.
     let left = |speed: &Speed| {
         seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts)
     };
     if left(&speed) < 0.0 {
         let needed = (started.elapsed().as_secs_f64() + speed.fitted(counts)) / PLANNED_SHARE;
         let needed = Interval(Duration::from_secs(needed.ceil() as u64));
-        return Err(TrainError::SmallBudget { budget, needed, pictures: counts.train });
+        return Err(TrainError::SmallBudget { budget, needed, images: counts.train }.into());
     }
     let decides = config.decides_depth();
     let lowest = if decides {
@@ -157,13 +149,13 @@ pub(super) fn plan(
         drop(engine);
         let end = started + Duration::from_secs_f64(seconds * PLANNED_SHARE);
         let checked = CheckedPictures { pictures, data_list };
-        return plan_by_trial(asked, budget, (speed, counts), end, checked, cache, report);
+        return plan_by_trial(asked, budget, (speed, counts), end, checked, cache, observer);
     }
     let epochs =
         speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
     let mut planned =
         TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
-    let through = format!("fit the head ({:.0} pictures/s through the trunk)", 1.0 / forward);
+    let through = format!("fit the head ({:.0} images/s through the backbone)", 1.0 / forward);
     let (then, run) = if epochs == 0 {
         planned.freeze = Some(Freeze::Backbone);
         (", and no more".to_owned(), 0.0)
@@ -174,20 +166,16 @@ pub(super) fn plan(
         let name = String::from(lowest);
         let s = if epochs == 1 { "" } else { "s" };
         let then = format!(
-            ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} ({rate:.0} pictures/s \
-             in training)"
+            ", then {epochs} epoch{s} of {epoch:.0} s with --freeze {name} ({rate:.0} images/s in \
+             training)"
         );
         (then, epoch * f64::from(epochs))
     };
     let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
     let note =
         format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
-    Ok(Plan {
-        config: planned,
-        note,
-        checked: Some(CheckedPictures { pictures, data_list }),
-        fitted: None,
-    })
+    let checked = Some(CheckedPictures { pictures, data_list });
+    Ok(Plan { checked, ..Plan::decided(planned, note) })
 }
 
 /// A plan whose depth a trial decides, if there is time for one: all layers for as many epochs as
@@ -199,8 +187,8 @@ fn plan_by_trial(
     end: Instant,
     checked: CheckedPictures,
     cache: Option<&Arc<DecodedCache>>,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Plan, TrainError> {
+    observer: &mut Observer<'_>,
+) -> Result<Plan, Halt> {
     let left = || end.saturating_duration_since(Instant::now()).as_secs_f64();
     // The trial measures a rate as the run does; after it there has to be time for an epoch.
     let is_time = |trained: usize, held_out: usize| {
@@ -210,11 +198,13 @@ fn plan_by_trial(
             .epoch(trial)
             .is_some_and(|trial| after(left() - trial - speed.rate(counts).unwrap_or(0.0)))
     };
-    let Decision { config, note, fitted } = decide(config, Some(checked), &is_time, cache, report)?;
+    let Decision { config, note, fitted } =
+        decide(config, Some(checked), &is_time, cache, observer)?;
     let (checked, fitted) = fitted.unzip();
     let budget = String::from(budget);
     if checked.is_some() {
-        return Ok(Plan { config, note: format!("plan for {budget}: {note}"), checked, fitted });
+        let note = format!("plan for {budget}: {note}");
+        return Ok(Plan { checked, fitted, ..Plan::decided(config, note) });
     }
     let epochs = speed.epochs_within(left(), counts);
     let s = if epochs == 1 { "" } else { "s" };
@@ -232,26 +222,26 @@ fn plan_by_trial(
         },
         epochs => TrainConfig { epochs: Some(epochs), ..config },
     };
-    Ok(Plan { config, note, checked: None, fitted: None })
+    Ok(Plan::decided(config, note))
 }
 
 /// The configuration with nothing held out, so that the last epoch is kept, unless it asks for
-/// held-out pictures: what a tenth of the pictures teaches is worth more than what it tells about
-/// so few epochs (docs/recipes.md). A folder with pictures of its own for that picks the epoch by
+/// held-out images: what a tenth of the images teaches is worth more than what it tells about
+/// so few epochs (docs/recipes.md). A folder with images of its own for that picks the epoch by
 /// them.
 fn with_all_pictures(config: &TrainConfig) -> TrainConfig {
     TrainConfig { val_fraction: config.val_fraction.or(Some(0.0)), ..config.clone() }
 }
 
-/// Seconds for a picture through the network, and for its share of the regression.
+/// Seconds for an image through the network, and for its share of the regression.
 fn measure_fit(
     engine: &mut dyn Engine,
     pictures: &Pictures,
     loading: &LoaderOptions,
     config: &TrainConfig,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    observer: &mut Observer<'_>,
 ) -> Result<(f64, f64), TrainError> {
-    // Of all classes, wherever they stand in the list.
+    // Of all classes, whatever their order in the list.
     let stride = pictures.train.len().div_ceil(MEASURED).max(1);
     let samples: Arc<[Sample]> = pictures.train.iter().step_by(stride).cloned().collect();
     let warm: Arc<[Sample]> = samples.iter().take(loading.batch_size).cloned().collect();
@@ -260,7 +250,7 @@ fn measure_fit(
     let started = Instant::now();
     let total = samples.len();
     let found = features(engine, &samples, loading, None, &mut |done| {
-        report(Event::Features { part: "measured", done, total });
+        observer.tell(Event::Progress(Progress::of(Stage::MeasuringSpeed, done, total)));
         ControlFlow::Continue(())
     })?;
     let forward = started.elapsed().as_secs_f64() / total as f64;
@@ -269,8 +259,8 @@ fn measure_fit(
     Ok((forward, fit / images as f64))
 }
 
-/// Seconds for a picture in steps that train what `freeze` leaves. The network stays as it is, for
-/// its rate is 0.
+/// Seconds for an image in steps that train the layers that `freeze` leaves. The network stays as
+/// it is, for its rate is 0.
 fn measure_steps(
     engine: &mut dyn Engine,
     pictures: &Pictures,

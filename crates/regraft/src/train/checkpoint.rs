@@ -1,11 +1,11 @@
-//! Checkpoints: all that a run needs to go on as though it had never been interrupted, each in a
-//! file of its own.
+//! Checkpoints: everything that a run needs to continue as if it had never been interrupted, each
+//! in a file of its own.
 //!
 //! A checkpoint is a safetensors file. Its tensors are groups of networks
 //! (`network/layer4.0.conv1.weight`, `best/…`) and the optimiser's memory (`optimizer/…`), as far
 //! as training changes them: layers that are frozen are those of the source model. Its metadata
 //! holds the rest as JSON, and a SHA-256 of all of it. It is written under another name, synced and
-//! renamed; the last two are kept, and besides them the last that was written between two epochs.
+//! renamed; the last two are kept, and also the last that was written between two epochs.
 
 use super::identity::Identity;
 use super::state::{Scores, TrainState};
@@ -35,7 +35,7 @@ const AVERAGE: &str = "average";
 /// A run as it was at some step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// What the run was asked for.
+    /// The options, images and source of the run.
     pub identity: Identity,
     /// Where it was; without its tensors, which are in `groups`.
     pub state: TrainState,
@@ -62,12 +62,12 @@ pub enum CheckpointError {
     /// The folder of checkpoints cannot be listed.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// It is not what was written.
+    /// It has changed since it was written.
     #[error("the checkpoint {path} is damaged: {reason}", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// There are checkpoints, but none can be used.
@@ -80,7 +80,7 @@ pub enum CheckpointError {
     AllDamaged {
         /// The folder of checkpoints.
         folder: PathBuf,
-        /// What is wrong with each.
+        /// The problem with each.
         damaged: Vec<CheckpointError>,
     },
     /// Its tensors are not those of the network.
@@ -131,7 +131,7 @@ impl Checkpoint {
     /// first step.
     ///
     /// # Errors
-    /// When the tensors do not fit the engine's network.
+    /// If the tensors do not fit the engine's network.
     pub fn restore(self, engine: &mut dyn Engine) -> Result<TrainState, CheckpointError> {
         let Self { mut state, mut groups, .. } = self;
         let misfit =
@@ -158,7 +158,7 @@ impl Checkpoint {
     /// Writes it beside the others of the run, and removes those that are no longer needed.
     ///
     /// # Errors
-    /// When it cannot be written; those before are then all there.
+    /// If it cannot be written; those before are then all there.
     pub fn write(
         self,
         folder: &RunFolder,
@@ -227,11 +227,11 @@ struct Form {
     form: u32,
 }
 
-/// The newest checkpoint of a run that is intact, and what is wrong with newer ones; `None` where
+/// The newest intact checkpoint of a run, and the problems with newer ones; `None` if
 /// none has been written.
 ///
 /// # Errors
-/// When there are checkpoints and none is intact.
+/// If there are checkpoints and none is intact.
 pub fn latest(
     folder: &RunFolder,
 ) -> Result<Option<(Checkpoint, Vec<CheckpointError>)>, CheckpointError> {

@@ -1,9 +1,9 @@
-//! The list of a run's pictures with a hash of each: `data.csv`. It tells whether an interrupted
-//! run finds the pictures that it began with, and which are others.
+//! The list of a run's images with a hash of each: `data.csv`. It tells whether an interrupted
+//! run finds the images that it began with, and which are others.
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::audit::{Listed, quick_notes};
 use crate::config::escaped;
+use crate::data_checks::{Listed, quick_notes};
 use crate::hashing::hexadecimal;
 use crate::pictures::Pictures;
 use crate::report::escape::csv_quoted;
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a picture's SHA-256 that are kept: enough that no two files ever share them.
+/// Bytes of an image's SHA-256 that are kept: enough that no two files ever share them.
 const HASH_BYTES: usize = 16;
 
-/// The pictures of a run, part by part, in the order in which the run numbers them.
+/// The images of a run, part by part, in the order in which the run numbers them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataList {
     rows: Vec<Row>,
@@ -29,7 +29,7 @@ struct Row {
     class: String,
     bytes: u64,
     sha256: String,
-    /// Below the folder that all pictures have in common, so that a data folder may be moved. Bytes
+    /// Below the folder that all images have in common, so that a data folder may be moved. Bytes
     /// that are not UTF-8 are escaped, so that no two files have the same path here.
     path: String,
 }
@@ -37,13 +37,13 @@ struct Row {
 /// A list that could not be made, written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DataListError {
-    /// A picture, which could be decoded a moment ago, cannot be read.
-    #[error("cannot read {path}: {source}; it was there when the run began to check the pictures",
+    /// An image, which could be decoded a moment ago, cannot be read.
+    #[error("cannot read {path}: {source}; it was there when the run began to check the images",
         path = path.display())]
     Picture {
-        /// The picture.
+        /// The image.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The file of the list cannot be written.
@@ -54,13 +54,13 @@ pub enum DataListError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         source: csv::Error,
     },
 }
 
 impl DataList {
-    /// Reads every picture of a run on `workers` threads and hashes it.
+    /// Reads every image of a run on `workers` threads and hashes it.
     ///
     /// # Errors
     /// [`DataListError::Picture`].
@@ -89,8 +89,8 @@ impl DataList {
         hexadecimal(&Sha256::digest(self.text()))
     }
 
-    /// What the list shows without opening a picture: copies in several parts or classes, classes
-    /// of very different sizes.
+    /// Problems that the list shows without opening an image: copies in several parts or classes,
+    /// classes of very different sizes.
     #[must_use]
     pub(super) fn notes(&self) -> Vec<String> {
         quick_notes(self.rows.iter().map(|row| Listed {
@@ -135,7 +135,7 @@ impl DataList {
         Ok(Self { rows })
     }
 
-    /// How the pictures of `now` differ from these, a line for each picture.
+    /// How the images of `now` differ from these, a line for each image.
     #[must_use]
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let by_path = |list: &'_ Self| -> BTreeMap<String, Row> {
@@ -145,9 +145,7 @@ impl DataList {
         let mut found = Vec::new();
         for (path, row) in &before {
             match now.get(path) {
-                None => {
-                    found.push(format!("{path} is gone ({} picture of {})", row.part, row.class))
-                }
+                None => found.push(format!("{path} is gone ({} image of {})", row.part, row.class)),
                 Some(other) if other.sha256 != row.sha256 => {
                     found.push(format!("{path} has another content"))
                 }
@@ -160,7 +158,7 @@ impl DataList {
         }
         let new = now.iter().filter(|(path, _)| !before.contains_key(*path));
         found.extend(
-            new.map(|(path, row)| format!("{path} is new ({} picture of {})", row.part, row.class)),
+            new.map(|(path, row)| format!("{path} is new ({} image of {})", row.part, row.class)),
         );
         found
     }

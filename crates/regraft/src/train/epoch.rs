@@ -1,65 +1,64 @@
-//! One epoch: steps over the training pictures, and scoring between epochs.
+//! One epoch: steps over the training images, and the scoring after them.
 
 use super::average;
+use super::balance::{balanced_order, class_weights, image_weights};
 use super::curvature::BATCHES;
-use super::feed::{Batch, Feed, Part};
+use super::feed::{Batch, Feed};
 use super::mix;
+use super::observer::{Halt, Observer};
 use super::rate_test::RateTest;
 use super::state::{EpochProgress, Scores, TrainState};
 use super::{Divergence, Event, RefusedStep, StepReport, TrainError};
 use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
-use crate::evaluate::{EvaluateError, Scored};
+use crate::evaluate::Scored;
 use crate::pictures::Pictures;
+use crate::progress::Part;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::Fitted;
 use crate::transfer::head::HeadPrior;
 use crate::{schedule, transfer};
 use regraft_base::adam::AdamSettings;
 use regraft_base::random::{Draws, Purpose};
-use regraft_data::catalogue::Sample;
 use regraft_data::shown::shown;
 use regraft_nn::engine::{
     Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepOutput, StepPart, Target,
     TrainBatch, Update,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What makes the steps: the engine, and all that stays the same from epoch to epoch. What changes
-/// is the [`TrainState`].
+/// Makes the steps: the engine, and everything that stays the same from epoch to epoch. The
+/// [`TrainState`] changes.
 pub(super) struct Trainer<'a> {
     pub config: &'a TrainConfig,
-    pub engine: &'a mut dyn Engine,
+    pub engine: Box<dyn Engine>,
     pub pictures: &'a Pictures,
     pub feed: Feed<'a>,
     pub(super) multipliers: Vec<f32>,
-    optimizer: Optimizer,
+    pub(super) optimizer: Optimizer,
     pub(super) loss: LossSettings,
     /// With [`Balance::Weights`].
-    class_weights: Option<Vec<f32>>,
-    /// Side of the pictures.
-    side: usize,
-    pub stop: &'a AtomicBool,
+    pub(super) class_weights: Option<Vec<f32>>,
+    /// Side of the input images in pixels.
+    pub(super) side: usize,
     /// The rates of a range test, in place of the configuration's.
     pub rate_test: Option<RateTest>,
-    /// What the source's head knows of the classes, for a fitted head.
+    /// The prior that the source's head gives a fitted head.
     pub prior: Option<HeadPrior>,
-    /// The head that fits the training images, if it is known already.
+    /// The head that fits the training images, if the plan has found it already.
     pub fitted: Option<Fitted>,
     /// Batches whose curvature decides the learning rate.
     pub rate_batches: usize,
 }
 
-/// What is called after each step that another one of its epoch follows.
-pub(super) type AfterStep<'a> = dyn FnMut(&dyn Engine, &TrainState) -> Result<(), TrainError> + 'a;
+/// Called after each step but the last one of an epoch.
+pub(super) type AfterStep<'a> = dyn FnMut(&dyn Engine, &TrainState) -> Result<(), Halt> + 'a;
 
 impl<'a> Trainer<'a> {
     pub fn new(
         config: &'a TrainConfig,
-        engine: &'a mut dyn Engine,
+        engine: Box<dyn Engine>,
         pictures: &'a Pictures,
         feed: Feed<'a>,
-        stop: &'a AtomicBool,
     ) -> Self {
         Self {
             multipliers: transfer::rate_multipliers(
@@ -85,7 +84,6 @@ impl<'a> Trainer<'a> {
             class_weights: (config.balance == Balance::Weights)
                 .then(|| class_weights(&pictures.train, pictures.classes.len())),
             side: config.image_size.unwrap_or(0) as usize,
-            stop,
             rate_test: None,
             prior: None,
             fitted: None,
@@ -106,19 +104,18 @@ impl<'a> Trainer<'a> {
         order
     }
 
-    /// The rest of the epoch in progress, and its scoring. The state is whole after each step, also
-    /// where an error ends the epoch; one that [is a stop](TrainError::is_stop) says that the run
-    /// was asked to end there.
+    /// The rest of the epoch in progress, and its scoring. The state is consistent after each step,
+    /// also if the epoch is halted.
     pub fn run_epoch(
         &mut self,
         state: &mut TrainState,
         after_step: &mut AfterStep<'_>,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
         if state.progress.images < self.pictures.train.len() {
-            self.run_steps(state, after_step, report)?;
+            self.run_steps(state, after_step, observer)?;
         }
-        self.finish_epoch(state, report)
+        self.finish_epoch(state, observer)
     }
 
     /// The steps of the epoch in progress that have not been made yet.
@@ -126,8 +123,8 @@ impl<'a> Trainer<'a> {
         &mut self,
         state: &mut TrainState,
         after_step: &mut AfterStep<'_>,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
         let seed = self.config.seed;
         let freeze = self.config.freeze.as_ref();
         let frozen = freeze.map_or(Ok(0), |freeze| {
@@ -136,12 +133,13 @@ impl<'a> Trainer<'a> {
         self.engine.freeze(frozen);
         let rest = self.order(state.epoch).split_off(state.progress.images);
         let Self { config, engine, pictures, feed, class_weights, side, .. } = self;
+        let engine = &mut **engine;
         let classes = pictures.classes.len();
-        let mut batches = feed.batches(state.epoch, rest, self.stop, report)?;
+        let mut batches = feed.batches(state.epoch, rest, observer)?;
         let before = state.progress;
         let started = Instant::now();
-        // A step's pictures are counted when the step is made: a state between two parts of one
-        // could not go on.
+        // The images of a step count only once it is made: a run cannot resume between two parts
+        // of a step.
         let mut progress = state.progress;
         while let Some(batch) = batches.next() {
             let mut batch = batch?;
@@ -158,7 +156,7 @@ impl<'a> Trainer<'a> {
             let targets = mix.map(|mix| mix::targets(mix, &mut batch.labels, *side, classes));
             let weights = class_weights
                 .as_ref()
-                .map(|weights| picture_weights(weights, &batch.labels, targets.as_deref()));
+                .map(|weights| image_weights(weights, &batch.labels, targets.as_deref()));
             let step = TrainBatch {
                 input: Input { mix, ..batch.input() },
                 target: targets.as_deref().map_or(Target::Labels(&batch.labels), Target::Values),
@@ -195,39 +193,38 @@ impl<'a> Trainer<'a> {
             progress.waited = before.waited + batches.waited().as_secs_f64();
             state.progress = progress;
             if let Some(decay) = config.ema {
-                average::follow(state, &mut **engine, decay);
+                average::follow(state, engine, decay);
             }
             batches.recycle(batch);
-            report(Event::Step(&StepReport {
+            observer.tell(Event::Step(StepReport {
                 epoch: (epoch + 1, config.epoch_count()),
                 images: (state.progress.images, pictures.train.len()),
                 loss: state.progress.loss(),
                 accuracy: state.progress.accuracy(),
                 images_per_second: state.progress.images as f64 / state.progress.seconds,
             }));
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(EvaluateError::Stopped.into());
+            if observer.wants_stop() {
+                return Err(Halt::Stop);
             }
             if state.progress.images < pictures.train.len() {
-                after_step(*engine, state)?;
+                after_step(engine, state)?;
             }
         }
         Ok(())
     }
 
-    /// Scores the network after the last step of an epoch, and goes on to the next one. The epoch's
-    /// row is the last of the state's.
+    /// Scores the network after the last step of an epoch, and adds the epoch's row to the state.
     fn finish_epoch(
         &mut self,
         state: &mut TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
         self.check_weights(state)?;
-        state.fitted_head = self.fit_again(state, report)?;
-        self.score_epoch(state, report)?;
+        state.fitted_head = self.fit_again(state, observer)?;
+        self.score_epoch(state, observer)?;
         self.check_scores(state)?;
         let progress @ EpochProgress { images, .. } = std::mem::take(&mut state.progress);
-        // A clock may be too coarse for an epoch of a few pictures.
+        // A clock may be too coarse for an epoch of a few images.
         let seconds = progress.seconds.max(1e-9);
         state.rows.push(EpochRow {
             epoch: state.epoch + 1,
@@ -248,7 +245,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Refuses an epoch that leaves weights that are not finite. The check of each step sees the
-    /// weights only through the next step's losses, so it misses what the last step does.
+    /// weights only through the next step's losses, so it misses the effect of the last step.
     fn check_weights(&self, state: &TrainState) -> Result<(), TrainError> {
         let found = self.engine.first_not_finite();
         found.map_or(Ok(()), |(name, value)| {
@@ -270,7 +267,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The end of an epoch that cannot be kept.
+    /// The error of an epoch that cannot be kept.
     fn diverged(&self, state: &TrainState, what: String) -> TrainError {
         TrainError::Diverged(Box::new(Divergence {
             epoch: state.epoch + 1,
@@ -285,14 +282,14 @@ impl<'a> Trainer<'a> {
     pub(super) fn score_epoch(
         &mut self,
         state: &mut TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
-        let Self { feed, stop, config, engine, .. } = self;
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
+        let Self { feed, config, engine, .. } = self;
         state.last_scores =
-            average::with_kept(state, *engine, |engine| -> Result<_, TrainError> {
-                let validation = feed.score(engine, Part::Validation, stop, report)?;
+            average::with_kept(state, &mut **engine, |engine| -> Result<_, Halt> {
+                let validation = feed.score(engine, Part::Validation, observer)?;
                 let test = if config.test_each_epoch {
-                    feed.score(engine, Part::Test, stop, report)?
+                    feed.score(engine, Part::Test, observer)?
                 } else {
                     None
                 };
@@ -301,22 +298,22 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Scores a part's pictures with the weights as they are; `None` where there are none.
+    /// Scores a part's images with the weights as they are; `None` if there are none.
     pub fn score(
         &mut self,
         part: Part,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Scored>, TrainError> {
-        self.feed.score(self.engine, part, self.stop, report)
+        observer: &mut Observer<'_>,
+    ) -> Result<Option<Scored>, Halt> {
+        self.feed.score(&mut *self.engine, part, observer)
     }
 }
 
-/// The backbone's learning rate where the schedule has its maximum.
+/// The backbone's learning rate at the maximum of the schedule.
 fn peak_rate(config: &TrainConfig, state: &TrainState) -> f32 {
     state.measured_rate.unwrap_or_else(|| config.learning_rate()) * state.rate_factor
 }
 
-/// What the schedule makes of that at a step, counted from 0.
+/// The factor that the schedule applies to it at a step, counted from 0.
 fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
     let steps_per_epoch =
         pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize))
@@ -326,48 +323,7 @@ fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 
     schedule::factor(config.schedule, step, steps, warmup)
 }
 
-/// Each class's weight with [`Balance::Weights`], scikit-learn's `balanced`: 1 for all classes
-/// where they are of one size.
-pub(super) fn class_weights(samples: &[Sample], classes: usize) -> Vec<f32> {
-    let mut counts = vec![0usize; classes];
-    samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
-    counts
-        .iter()
-        .map(|&count| (samples.len() as f64 / (classes * count.max(1)) as f64) as f32)
-        .collect()
-}
-
-/// Each picture's weight: its class's, or the mean of its targets'.
-fn picture_weights(class_weights: &[f32], labels: &[u32], targets: Option<&[f32]>) -> Vec<f32> {
-    match targets {
-        None => labels.iter().map(|&label| class_weights[label as usize]).collect(),
-        Some(targets) => {
-            let rows = targets.chunks_exact(class_weights.len());
-            rows.map(|row| {
-                row.iter().zip(class_weights).map(|(target, weight)| target * weight).sum()
-            })
-            .collect()
-        }
-    }
-}
-
-/// An epoch's pictures with [`Balance::Sampling`]: as many in all as there are, of every class as
-/// many as of any other (up to one), in turn until all of the class have come and then again. Each
-/// epoch begins with others.
-fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> Vec<u32> {
-    let mut order = Vec::with_capacity(samples.len());
-    for class in 0..classes {
-        let mut members: Vec<u32> = (0..samples.len() as u32)
-            .filter(|&place| samples[place as usize].label as usize == class)
-            .collect();
-        Draws::new(seed, Purpose::Shuffle, epoch, 1 + class as u32).shuffle(&mut members);
-        let share = samples.len() / classes + usize::from(class < samples.len() % classes);
-        order.extend(members.iter().cycle().take(if members.is_empty() { 0 } else { share }));
-    }
-    order
-}
-
-/// Stops a step whose losses or gradient are not finite, before it is applied.
+/// Refuses a step whose losses or gradient are not finite, before it is applied.
 fn check_finite(
     pictures: &Pictures,
     config: &TrainConfig,
@@ -390,52 +346,10 @@ fn check_finite(
         epoch: state.epoch + 1,
         step: Some(RefusedStep {
             number: state.steps_done + 1,
-            pictures: batch.indices.iter().map(path).collect(),
+            images: batch.indices.iter().map(path).collect(),
         }),
         what,
         learning_rate: peak_rate(config, state),
         kept: None,
     })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Nine pictures of the first class, two of the second and one of the third.
-    fn unbalanced() -> Vec<Sample> {
-        let label = |place: u32| if place < 9 { 0 } else { 1 + u32::from(place == 11) };
-        (0..12)
-            .map(|place| Sample { path: place.to_string().into(), label: label(place) })
-            .collect()
-    }
-
-    #[test]
-    fn weights_make_up_for_sizes() {
-        assert_eq!(class_weights(&unbalanced(), 3), [12.0 / 27.0, 2.0, 4.0]);
-        assert_eq!(picture_weights(&[0.5, 2.0], &[1, 0], None), [2.0, 0.5]);
-        assert_eq!(
-            picture_weights(&[0.5, 2.0], &[1, 0], Some(&[0.25, 0.75, 1.0, 0.0])),
-            [1.625, 0.5]
-        );
-    }
-
-    #[test]
-    fn sampling_takes_as_many_of_each_class_and_others_in_other_epochs() {
-        let samples = unbalanced();
-        let order = balanced_order(&samples, 3, 1, 0);
-        let of = |order: &[u32], class: u32| -> Vec<u32> {
-            order.iter().copied().filter(|&place| samples[place as usize].label == class).collect()
-        };
-        assert_eq!([0, 1, 2].map(|class| of(&order, class).len()), [4, 4, 4]);
-        assert_eq!(of(&order, 2), [11; 4]);
-        let rare = of(&order, 1);
-        assert_eq!(
-            [9, 10].map(|place| rare.iter().filter(|&&found| found == place).count()),
-            [2, 2]
-        );
-        let seen: std::collections::BTreeSet<u32> =
-            (0..12).flat_map(|epoch| of(&balanced_order(&samples, 3, 1, epoch), 0)).collect();
-        assert_eq!(seen.len(), 9, "all come in time");
-    }
 }

@@ -3,16 +3,18 @@
 use super::checkpoint::CheckpointError;
 use super::data_list::DataListError;
 use crate::atomic_file;
-use crate::config::{ConfigError, Interval, TO_MAKE_STEPS};
+use crate::config::{ConfigError, Interval};
 use crate::engines::OpenError;
+use crate::error_kind::{Classified, ErrorKind};
 use crate::evaluate::EvaluateError;
 use crate::features::FeaturesError;
-use crate::logistic_regression::RegressionError;
 use crate::memory_check::TooLittleMemory;
 use crate::model::ModelError;
 use crate::pictures::PicturesError;
 use crate::predictions::PredictionsError;
-use crate::report::{curves, epochs, summary};
+#[cfg(feature = "report")]
+use crate::report::curves;
+use crate::report::{epochs, summary};
 use crate::run_folder::RunFolderError;
 use crate::transfer::fit::FitError;
 use crate::transfer::frozen::FrozenError;
@@ -66,6 +68,7 @@ pub enum TrainError {
     File(#[from] atomic_file::AtomicFileError),
     #[error(transparent)]
     Epochs(#[from] epochs::EpochsError),
+    #[cfg(feature = "report")]
     #[error(transparent)]
     Curves(#[from] curves::CurvesError),
     #[error(transparent)]
@@ -79,45 +82,35 @@ pub enum TrainError {
     /// A loss, the gradient or a weight is not finite.
     #[error(transparent)]
     Diverged(Box<Divergence>),
-    /// Something asked the run to stop, and all is saved.
-    #[error("stopped {place}; all is saved. Go on with: regraft train --resume {}", folder.display(
-        ))]
-    Stopped { folder: PathBuf, place: String },
-    /// The run that is to go on was asked for something else.
+    /// The run to resume was asked for something else.
     #[error(
-        "{} cannot go on, for it would not be the same run:{}\nput it back as it was, or start \
-         another run",
+        "{} cannot be resumed, because it would not be the same run:{}",
         folder.display(),
         list(differences)
     )]
     OtherRun { folder: PathBuf, differences: Vec<String> },
     /// A range test of a run that makes no steps.
     #[error(
-        "a head that is fitted to a frozen trunk is not trained in steps, so that there is no \
-         rate to find; {TO_MAKE_STEPS}"
+        "a head that is fitted to a frozen backbone takes no steps, so there is no rate to find"
     )]
     NoRate,
     /// A budget in which not even the head can be fitted.
     #[error(
-        "a budget of {} is too small for {pictures} pictures on this machine: with the fitted \
-         head alone the run would take about {1}; use \
-         --budget {1} or more",
+        "a budget of {} is too small for {images} images on this machine: a run that only fits \
+         the head would take about {}",
         String::from(*budget),
         String::from(*needed)
     )]
-    SmallBudget { budget: Interval, needed: Interval, pictures: usize },
+    SmallBudget { budget: Interval, needed: Interval, images: usize },
     /// A budget from scratch.
     #[error(
-        "--budget begins with a head that is fitted to a source model's features, and from \
-         scratch there are none; use --epochs"
+        "a budget begins with a head that is fitted to the features of a source model, but the run \
+         trains from scratch"
     )]
     BudgetFromScratch,
     /// No epoch has ended.
-    #[error("the run has no finished epoch; start it over")]
+    #[error("the run has no finished epoch; start it from the beginning")]
     NoEpoch,
-    /// The run's folder was not named.
-    #[error("a run that goes on needs its folder")]
-    NoFolder,
 }
 
 /// How many differences are printed. The error value itself holds all of them.
@@ -134,8 +127,7 @@ fn list(lines: &[String]) -> String {
 /// A training whose numbers are not finite.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the training diverged in {}: {what}. {}{} Lower --lr (it is {learning_rate:?}), or lengthen \
-     --warmup.{}",
+    "the training diverged in {}: {what}. {}{}{}",
     self.place(),
     if step.is_some() { "The step was not applied. " } else { "The epoch was discarded. " },
     kept.as_ref().map_or_else(
@@ -143,8 +135,8 @@ fn list(lines: &[String]) -> String {
         |(path, epoch)| format!("{} holds epoch {epoch}.", path.display())
     ),
     step.as_ref().map_or_else(String::new, |step| {
-        let paths = step.pictures.iter().map(|path| format!("\n  {}", shown(path)));
-        format!(" The pictures of the step:{}", paths.collect::<String>())
+        let paths = step.images.iter().map(|path| format!("\n  {}", shown(path)));
+        format!(" The images of the step:{}", paths.collect::<String>())
     })
 )]
 pub struct Divergence {
@@ -152,9 +144,9 @@ pub struct Divergence {
     pub epoch: u32,
     /// The step that was not applied; `None` if only the check after the epoch found it.
     pub step: Option<RefusedStep>,
-    /// What is not finite, in words.
+    /// The value that is not finite, in words.
     pub what: String,
-    /// The rate that was asked for.
+    /// The learning rate at the maximum of the schedule.
     pub learning_rate: f32,
     /// The model file and its epoch, if there is one.
     pub kept: Option<(PathBuf, u32)>,
@@ -166,7 +158,7 @@ pub struct RefusedStep {
     /// The step of the run, counted from 1.
     pub number: u64,
     /// The step's images.
-    pub pictures: Vec<PathBuf>,
+    pub images: Vec<PathBuf>,
 }
 
 impl Divergence {
@@ -180,27 +172,18 @@ impl Divergence {
     }
 }
 
-impl TrainError {
-    /// Whether it says that the run was asked to end, and no more.
-    pub(super) fn is_stop(&self) -> bool {
-        matches!(
-            self,
-            Self::Evaluate(EvaluateError::Stopped)
-                | Self::Features(FeaturesError::Evaluate(EvaluateError::Stopped))
-                | Self::Fit(FitError::Regression(RegressionError::Stopped))
-        )
-    }
-
-    /// Whether the run failed under way, rather than being asked for something impossible.
-    #[must_use]
-    pub fn is_failure_under_way(&self) -> bool {
-        matches!(
+impl Classified for TrainError {
+    fn kind(&self) -> ErrorKind {
+        #[cfg(feature = "report")]
+        if matches!(self, Self::Curves(_)) {
+            return ErrorKind::Failure;
+        }
+        ErrorKind::failure_if(matches!(
             self,
             Self::Diverged(_)
                 | Self::Engine(_)
-                // Every picture could be read before the first epoch.
+                // Every image could be read before the first epoch.
                 | Self::Loader(_)
-                | Self::Stopped { .. }
                 | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io(_))
                 | Self::DataList(_)
                 | Self::Evaluate(_)
@@ -210,9 +193,8 @@ impl TrainError {
                 | Self::File(_)
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
-                | Self::Curves(_)
                 | Self::Predictions(_)
                 | Self::Summary(_)
-        )
+        ))
     }
 }

@@ -1,107 +1,50 @@
-//! What goes into a run besides its configuration, what it tells while it goes on, and what it
-//! leaves.
+//! The events of a run, and the ways in which it ends.
 
-use crate::config::Interval;
 use crate::metrics::Evaluation;
+use crate::model::Model;
+use crate::note::Note;
+use crate::progress::Progress;
 use crate::report::{epochs, summary};
+use serde::Serialize;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-/// Where a run's files go.
-#[derive(Clone, Debug, Default)]
-pub struct Output {
-    /// The folder in which run folders are made: `runs`.
-    pub parent: PathBuf,
-    /// The run folder, where the user named it.
-    pub folder: Option<PathBuf>,
-    /// Whether a named folder that is not empty may be written to.
-    pub force: bool,
-    /// Whether the run in `folder`, which must be named, goes on.
-    pub resume: bool,
-    /// The time in which a new run is to end: how deep and how long it trains is planned to fit,
-    /// and the configuration's own `epochs` do not count. The plan stands in the run's
-    /// `config.toml` as ordinary options, which repeat it without looking at a clock.
-    pub budget: Option<Interval>,
-    /// Set, by a signal's handler or another thread, to end the run after the step that is being
-    /// made; everything is saved then.
-    pub stop: Arc<AtomicBool>,
-}
-
-/// What happens in a run, for whoever shows it.
-#[derive(Debug)]
-pub enum Event<'a> {
+/// Something that happens in a run. It serialises as an object with the field `event`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
     /// Something the user should know.
-    Note(&'a str),
-    /// Folders are being listed.
-    Listing {
-        /// Files found so far.
-        found: usize,
-    },
-    /// Files are being checked.
-    Checking {
-        /// Files done.
-        done: usize,
-        /// Files in all.
-        total: usize,
-    },
-    /// Training begins.
-    Started(&'a Start),
+    Note(Note),
+    /// A long piece of work has advanced.
+    Progress(Progress),
+    /// Everything has been checked, and training begins.
+    Started(Start),
     /// A step was made.
-    Step(&'a StepReport),
-    /// The trunk's features are being computed, or found.
-    Features {
-        /// `training`, `validation` or `test`.
-        part: &'static str,
-        /// Pictures done.
-        done: usize,
-        /// Pictures in all.
-        total: usize,
-    },
-    /// The head is being fitted.
-    Fitting {
-        /// Regressions solved.
-        done: usize,
-        /// Regressions in all, at most.
-        total: usize,
-    },
-    /// A trial trains all layers on some of the images.
-    Trial {
-        /// Images done.
-        done: usize,
-        /// Images in all.
-        total: usize,
-    },
-    /// Pictures are being scored.
-    Scoring {
-        /// `validation` or `test`.
-        part: &'static str,
-        /// Pictures done.
-        done: usize,
-        /// Pictures in all.
-        total: usize,
-    },
+    Step(StepReport),
     /// An epoch ended.
     Epoch {
         /// Its row of `metrics.csv`.
-        row: &'a epochs::EpochRow,
+        row: epochs::EpochRow,
         /// Epochs of the run.
         epochs: u32,
-        /// Whether the model file now holds this epoch's weights.
+        /// Whether it is the best epoch so far, whose weights the model file now holds.
         kept: bool,
     },
 }
 
-/// What is about to be trained.
-#[derive(Clone, Debug)]
+/// A callback that takes events. It is called from one thread at a time.
+pub type Report<'a> = dyn FnMut(Event) + Send + 'a;
+
+/// The training that is about to begin.
+#[derive(Clone, Debug, Serialize)]
 pub struct Start {
-    /// The run folder.
-    pub folder: PathBuf,
+    /// The run folder, if the run writes one.
+    pub folder: Option<PathBuf>,
     /// The source model in words.
     pub source: String,
     /// Class names.
     pub classes: Vec<String>,
-    /// Pictures of train, validation and test.
+    /// Images to train on, to choose the epoch and to test.
     pub images: [usize; 3],
     /// Parameters that learn, and all.
     pub parameters: (usize, usize),
@@ -110,29 +53,90 @@ pub struct Start {
 }
 
 /// How far an epoch is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct StepReport {
-    /// The epoch, counted from 1, and epochs in all.
+    /// The epoch, counted from 1, and the number of epochs.
     pub epoch: (u32, u32),
-    /// Pictures of the epoch done, and in all.
+    /// Images of the epoch done, and all of them.
     pub images: (usize, usize),
     /// Mean loss of the epoch so far.
     pub loss: f64,
     /// Accuracy of the epoch so far.
     pub accuracy: f64,
-    /// Training pictures a second in this epoch so far.
+    /// Training images per second in this epoch so far.
     pub images_per_second: f64,
 }
 
-/// What a run leaves.
+/// How a run ends.
 #[derive(Debug)]
-pub struct Outcome {
-    /// The run folder.
-    pub folder: PathBuf,
-    /// What `summary.json` says.
+pub enum Outcome {
+    /// It is complete.
+    Finished(Box<Finished>),
+    /// It was asked to stop, and can be resumed.
+    Stopped(Stop),
+}
+
+/// The results of a complete run.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run folder; `None` if the run wrote nothing.
+    pub folder: Option<PathBuf>,
+    /// The content of `summary.json`.
     pub summary: summary::Summary,
-    /// The test pictures' scores, where there are any and this sitting took them.
+    /// The scores of the test images, if there are any and they were scored just now.
     pub test: Option<Evaluation>,
-    /// Whether there was nothing left to do: the run that was to go on had ended before.
+    /// The model, if the run wrote nothing.
+    pub model: Option<Model>,
+    /// Whether the run was complete before, so that there was nothing to resume.
     pub had_ended: bool,
+}
+
+/// A run that was asked to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    /// The run folder, with everything that it takes to resume; `None` if there is none yet.
+    pub folder: Option<PathBuf>,
+    /// Where it stopped.
+    pub place: Place,
+}
+
+/// Where a run stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Before anything was trained or written.
+    Planning,
+    /// Before the head was fitted.
+    Head,
+    /// In an epoch.
+    Epoch {
+        /// The epoch, counted from 1.
+        epoch: u32,
+        /// Epochs of the run.
+        epochs: u32,
+        /// Images of the epoch done.
+        images: usize,
+        /// Images of an epoch.
+        of: usize,
+    },
+    /// After the last epoch.
+    End {
+        /// Epochs of the run.
+        epochs: u32,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planning => write!(formatter, "before the training began"),
+            Self::Head => write!(formatter, "before the head was fitted"),
+            Self::Epoch { epoch, epochs, images, of } => {
+                write!(formatter, "in epoch {epoch}/{epochs}, after {images} of {of} images")
+            }
+            Self::End { epochs } => {
+                write!(formatter, "after {epochs} epochs, before the final scoring")
+            }
+        }
+    }
 }

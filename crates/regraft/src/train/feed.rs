@@ -1,69 +1,44 @@
-//! What the steps learn from: pictures, or the features of a trunk that is frozen throughout.
+//! The input of the steps: images, or the features of a backbone that is frozen throughout.
 
-use super::{Event, TrainError};
+use super::TrainError;
+use super::observer::{Halt, Observer};
 use crate::config::TrainConfig;
 use crate::evaluate::{Scored, Scorer, evaluate};
 use crate::features::{
     FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint,
     trunk_output,
 };
+use crate::note::{Note, NoteKind};
 use crate::pictures::Pictures;
+use crate::progress::{Part, Stage};
 use crate::transfer;
 use regraft_data::augmentation::AugmentationKind;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{self, Loader, LoaderOptions, Transform};
 use regraft_data::source::cache_folder;
 use regraft_nn::engine::{Engine, Input, Normalisation};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A part of the data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Train,
-    Validation,
-    Test,
-}
-
-impl Part {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "training",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-
-    pub fn samples(self, pictures: &Pictures) -> &Arc<[Sample]> {
-        match self {
-            Self::Train => &pictures.train,
-            Self::Validation => &pictures.validation,
-            Self::Test => &pictures.test,
-        }
-    }
-}
-
-/// Where a run's batches come from.
+/// The source of a run's batches.
 pub(super) struct Feed<'a> {
     config: &'a TrainConfig,
     pictures: &'a Pictures,
     loading: &'a LoaderOptions,
     store: Option<FeatureStore>,
-    /// The whole network, where the engine that learns is a [`HeadEngine`].
+    /// The whole network, if the engine that learns is a [`HeadEngine`].
     trunk: Option<Box<dyn Engine>>,
-    /// Features of the pictures as in evaluation, by [`Part`].
+    /// Features of the images as in evaluation, by [`Part`].
     evaluated: [Option<Features>; 3],
     /// Features of the training views in memory, by the view's number.
     views: Vec<Option<Features>>,
 }
 
-/// Features of training views that take more bytes are computed anew in each epoch.
+/// Features of training views that take more bytes are computed again in each epoch.
 const MOST_VIEW_BYTES: u64 = 2 << 30;
 
 impl<'a> Feed<'a> {
-    /// The feed of a run, and the engine that learns from it: `engine`, or its head where the trunk
+    /// The feed of a run, and the engine that learns from it: `engine`, or its head if the backbone
     /// is frozen in all epochs.
     pub fn new(
         config: &'a TrainConfig,
@@ -77,7 +52,7 @@ impl<'a> Feed<'a> {
             .freeze
             .as_ref()
             .map_or(Ok(0), |freeze| transfer::frozen_nodes(graph, freeze, last))?;
-        // Mixed pictures have features of their own, for which the whole network is needed.
+        // Mixed images have features of their own, which take the whole network.
         let mixes = config.mixup > 0.0 || config.cutmix > 0.0;
         let is_frozen = frozen == graph.backbone() && config.feature_cache && !mixes;
         let mut feed = Self {
@@ -117,20 +92,19 @@ impl<'a> Feed<'a> {
         LoaderOptions { transform, ..self.loading.clone() }
     }
 
-    /// The batches of an epoch in this order, which names training pictures by their place.
+    /// The batches of an epoch in this order, which names training images by their place.
     pub fn batches(
         &mut self,
         epoch: u32,
         order: Vec<u32>,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Batches<'_>, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<Batches<'_>, Halt> {
         let loading = self.view_loading(epoch);
         let view = view(self.config, epoch) as usize;
         let batch_size = self.config.batch_size;
         if view < self.views.len() {
             if self.views[view].is_none() {
-                let computed = self.compute(None, Part::Train, &loading, stop, report)?;
+                let computed = self.compute(None, Part::Training, &loading, observer)?;
                 self.views[view] = Some(computed);
             }
             if let Some(features) = &self.views[view] {
@@ -153,25 +127,21 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Scores a part's pictures with an engine as it is; `None` where there are none.
+    /// Scores a part's images with an engine as it is; `None` if there are none.
     pub fn score(
         &mut self,
         engine: &mut dyn Engine,
         part: Part,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Scored>, TrainError> {
-        let samples = Arc::clone(part.samples(self.pictures));
+        observer: &mut Observer<'_>,
+    ) -> Result<Option<Scored>, Halt> {
+        let samples = Arc::clone(self.pictures.part(part));
         if samples.is_empty() {
             return Ok(None);
         }
         let classes = &self.pictures.classes;
         if self.trunk.is_none() {
             let total = samples.len();
-            let mut progress = |done| {
-                report(Event::Scoring { part: part.name(), done, total });
-                flow(stop)
-            };
+            let mut progress = |done| observer.progress(Stage::Scoring(part), done, total);
             return Ok(Some(evaluate(
                 engine,
                 &samples,
@@ -181,7 +151,7 @@ impl<'a> Feed<'a> {
             )?));
         }
         let batch = self.loading.batch_size;
-        let features = self.evaluated(None, part, stop, report)?;
+        let features = self.evaluated(None, part, observer)?;
         let mut scorer = Scorer::new(classes);
         for (rows, samples) in
             features.values.chunks(batch * features.channels).zip(samples.chunks(batch))
@@ -191,34 +161,31 @@ impl<'a> Feed<'a> {
         Ok(Some(scorer.finish()?))
     }
 
-    /// Features of a part's pictures as in evaluation. `engine` computes them where the feed has no
-    /// trunk of its own.
+    /// Features of a part's images as in evaluation. `engine` computes them if the feed has no
+    /// backbone of its own.
     pub fn evaluated(
         &mut self,
         engine: Option<&mut dyn Engine>,
         part: Part,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<&Features, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<&Features, Halt> {
         let place = part as usize;
         let features = match self.evaluated[place].take() {
             Some(features) => features,
             None => {
                 let loading = self.loading.clone();
-                self.compute(engine, part, &loading, stop, report)?
+                self.compute(engine, part, &loading, observer)?
             }
         };
         Ok(self.evaluated[place].insert(features))
     }
 
-    /// Features of the training pictures in each of the views that the configuration names beside
-    /// the plain one.
+    /// Features of the training images in each augmented view that the configuration asks for.
     pub fn augmented(
         &mut self,
         mut engine: Option<&mut dyn Engine>,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Vec<Features>, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<Features>, Halt> {
         let views = match self.config.augment {
             AugmentationKind::None => 0,
             _ => self.config.views.map_or(0, std::num::NonZeroU32::get),
@@ -227,7 +194,7 @@ impl<'a> Feed<'a> {
         for view in 0..views {
             let loading = self.view_loading(view);
             let engine = engine.as_mut().map(|engine| &mut **engine as &mut dyn Engine);
-            found.push(self.compute(engine, Part::Train, &loading, stop, report)?);
+            found.push(self.compute(engine, Part::Training, &loading, observer)?);
         }
         Ok(found)
     }
@@ -237,12 +204,11 @@ impl<'a> Feed<'a> {
     pub fn fresh(
         &mut self,
         engine: &mut dyn Engine,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Vec<Features>, TrainError> {
-        let plain = self.plain(engine, Part::Train, stop, report)?;
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<Features>, Halt> {
+        let plain = self.plain(engine, Part::Training, observer)?;
         let store = self.store.take();
-        let augmented = self.augmented(Some(engine), stop, report);
+        let augmented = self.augmented(Some(engine), observer);
         self.store = store;
         Ok(std::iter::once(plain).chain(augmented?).collect())
     }
@@ -252,12 +218,11 @@ impl<'a> Feed<'a> {
         &mut self,
         engine: &mut dyn Engine,
         part: Part,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Features, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<Features, Halt> {
         let store = self.store.take();
         let loading = self.loading.clone();
-        let found = self.compute(Some(engine), part, &loading, stop, report);
+        let found = self.compute(Some(engine), part, &loading, observer);
         self.store = store;
         found
     }
@@ -267,15 +232,11 @@ impl<'a> Feed<'a> {
         engine: Option<&mut dyn Engine>,
         part: Part,
         loading: &LoaderOptions,
-        stop: &AtomicBool,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Features, TrainError> {
-        let samples = part.samples(self.pictures);
+        observer: &mut Observer<'_>,
+    ) -> Result<Features, Halt> {
+        let samples = self.pictures.part(part);
         let total = samples.len();
-        let mut progress = |done| {
-            report(Event::Features { part: part.name(), done, total });
-            flow(stop)
-        };
+        let mut progress = |done| observer.progress(Stage::Features(part), done, total);
         let trunk: &mut dyn Engine = match (&mut self.trunk, engine) {
             (Some(trunk), _) => &mut **trunk,
             (None, Some(engine)) => engine,
@@ -285,7 +246,7 @@ impl<'a> Feed<'a> {
         };
         let found = features(trunk, samples, loading, self.store.as_mut(), &mut progress)?;
         for error in self.store.iter_mut().flat_map(FeatureStore::take_errors) {
-            report(Event::Note(&error.to_string()));
+            observer.note(Note::new(NoteKind::Other, error.to_string()));
         }
         Ok(found)
     }
@@ -304,12 +265,7 @@ pub(super) fn view(config: &TrainConfig, epoch: u32) -> u32 {
     view_count(config).map_or(epoch, |views| epoch % views)
 }
 
-/// Whether to go on.
-pub(super) fn flow(stop: &AtomicBool) -> ControlFlow<()> {
-    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-/// What steps learn from.
+/// The input of steps.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     /// Images as the loader made them.
@@ -329,7 +285,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// What the engine reads.
+    /// The input as the engine reads it.
     pub fn input(&self) -> Input<'_> {
         match &self.content {
             Content::Pixels(pixels, normalisation) => Input::pixels(pixels, *normalisation),
@@ -340,9 +296,9 @@ impl Batch {
 
 /// The batches of an epoch.
 pub(super) enum Batches<'a> {
-    /// Of pictures.
+    /// Of images.
     Pictures(Loader, Normalisation),
-    /// Of features that the trunk computes on the way.
+    /// Of features that the backbone computes on the way.
     Trunk { loader: Loader, normalisation: Normalisation, trunk: &'a mut dyn Engine, node: usize },
     /// Of features in memory.
     Kept {
@@ -404,7 +360,7 @@ impl Batches<'_> {
         }
     }
 
-    /// How long `next` has waited for pictures so far.
+    /// How long `next` has waited for images so far.
     pub fn waited(&self) -> Duration {
         match self {
             Self::Pictures(loader, _) | Self::Trunk { loader, .. } => loader.waited(),

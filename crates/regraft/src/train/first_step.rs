@@ -1,13 +1,13 @@
-//! What a fitted head needs before the backbone can learn from it: gradients that every image adds
+//! Prepares a fitted head so that the backbone can learn from it: gradients that every image adds
 //! to, and a rate that the loss bears.
 
-use super::Event;
-use super::TrainError;
 use super::curvature::largest_curvature;
 use super::epoch::Trainer;
 use super::feed::Batch;
+use super::observer::{Halt, Observer};
 use super::state::TrainState;
 use crate::config::OptimizerName;
+use crate::note::NoteKind;
 use crate::transfer;
 use regraft_nn::engine::{Engine, EngineError};
 
@@ -30,8 +30,8 @@ impl Trainer<'_> {
     pub(super) fn prepare_steps(
         &mut self,
         state: &mut TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
         let last = self.config.epoch_count().saturating_sub(1);
         let freeze = self.config.freeze.as_ref();
         let learning = freeze
@@ -39,8 +39,8 @@ impl Trainer<'_> {
         if learning == self.engine.graph().backbone() {
             return Ok(());
         }
-        let batches = self.first_batches(report)?;
-        scale_head(self.engine, &batches)?;
+        let batches = self.first_batches(observer)?;
+        scale_head(&mut *self.engine, &batches)?;
         if self.config.lr.is_some() || self.config.optimizer != OptimizerName::Sgd {
             return Ok(());
         }
@@ -50,30 +50,27 @@ impl Trainer<'_> {
         for batch in &batches {
             let classes = self.pictures.classes.len();
             let found =
-                largest_curvature(self.engine, batch, classes, self.loss, &self.multipliers)?;
+                largest_curvature(&mut *self.engine, batch, classes, self.loss, &self.multipliers)?;
             curvature += found / batches.len() as f64;
         }
         self.engine.freeze(frozen);
         let rate = (SHARE * f64::from(1.0 - self.config.momentum)
             / curvature.max(f64::MIN_POSITIVE))
         .min(HIGHEST) as f32;
-        let note =
+        let text =
             format!("the learning rate is {rate:.1e}: the curvature of the loss is {curvature:.0}");
-        report(Event::Note(&note));
-        state.notes.push(note);
+        observer.note_in(state, NoteKind::LearningRate, text);
         state.measured_rate = Some(rate);
         Ok(())
     }
 
     /// The first batches of the first epoch.
-    fn first_batches(
-        &mut self,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Vec<Batch>, TrainError> {
+    fn first_batches(&mut self, observer: &mut Observer<'_>) -> Result<Vec<Batch>, Halt> {
         let mut order = self.order(0);
         order.truncate(self.rate_batches.saturating_mul(self.config.batch_size));
-        let mut batches = self.feed.batches(0, order, self.stop, report)?;
-        std::iter::from_fn(|| batches.next()).collect()
+        let mut batches = self.feed.batches(0, order, observer)?;
+        let found: Result<Vec<Batch>, _> = std::iter::from_fn(|| batches.next()).collect();
+        Ok(found?)
     }
 }
 

@@ -1,14 +1,16 @@
 //! The fitted head as a run's start, and fitted again after each epoch that changed the backbone.
 
 use super::average;
-use super::epoch::{Trainer, class_weights};
-use super::feed::{Part, flow};
+use super::balance::class_weights;
+use super::epoch::Trainer;
+use super::observer::{Halt, Observer};
 use super::state::{BEST, TrainState};
-use super::{Event, TrainError};
 use crate::config::{Balance, HeadStart, TrainConfig};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
+use crate::note::NoteKind;
 use crate::predictions::Prediction;
+use crate::progress::{Part, Stage};
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::{FitOptions, Fitted, fit_head};
 use crate::transfer::head::HeadPrior;
@@ -17,21 +19,20 @@ use crate::transfer::out_of_fold::{OutOfFoldReport, predictions};
 use regraft_data::catalogue::Sample;
 use regraft_nn::engine::{Engine, EngineError, State};
 use regraft_nn::parameters::Role;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 impl Trainer<'_> {
     /// Fits the head to the features of the training images and puts it into the engine. The
-    /// state's rows get one of epoch 0. Returns what heads that did not see the images say of them,
-    /// if the run holds nothing out.
+    /// state's rows get one of epoch 0. Returns the predictions of heads that did not see the
+    /// images, if the run holds nothing out.
     pub fn fit_head(
         &mut self,
         state: &mut TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Vec<Prediction>>, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<Option<Vec<Prediction>>, Halt> {
         let fitted = match self.fitted.take() {
             Some(fitted) => fitted,
-            None => self.solve_head(report)?,
+            None => self.solve_head(observer)?,
         };
         let Fitted { classifier, mut fit, out_of_fold, seconds } = fitted;
         let Self { engine, pictures, .. } = self;
@@ -43,28 +44,25 @@ impl Trainer<'_> {
         });
         put_head(&mut **engine, &classifier)?;
         if let Some(chosen) = fit.chosen() {
-            let note = format!(
-                "the head is fitted to {} pictures{}: strength {:.4}, with which {}-fold \
-                 cross-validation gets {:.1} % of them right",
-                images,
-                if fit.views > 1 { format!(" in {} views each", fit.views) } else { String::new() },
+            let views =
+                if fit.views > 1 { format!(" in {} views each", fit.views) } else { String::new() };
+            let text = format!(
+                "the head is fitted to {images} images{views}: strength {:.4}, cross-validation \
+                 accuracy {:.1} % in {} folds",
                 fit.strength,
-                fit.folds,
-                chosen.accuracy * 100.0
+                chosen.accuracy * 100.0,
+                fit.folds
             );
-            report(Event::Note(&note));
-            state.notes.push(note);
+            observer.note_in(state, NoteKind::Head, text);
         }
         if !fit.prior.is_empty() {
-            let note = format!("the head stays near the source's rows for {}", listed(&fit.prior));
-            report(Event::Note(&note));
-            state.notes.push(note);
+            let text = format!("the head stays near the source's rows for {}", listed(&fit.prior));
+            observer.note_in(state, NoteKind::Head, text);
         }
         for note in fit.out_of_fold.iter().flat_map(OutOfFoldReport::notes) {
-            report(Event::Note(&note));
-            state.notes.push(note);
+            observer.note_in(state, NoteKind::Head, note);
         }
-        self.score_epoch(state, report)?;
+        self.score_epoch(state, observer)?;
         state.rows.push(EpochRow {
             epoch: 0,
             train_loss: fit.train_loss,
@@ -84,14 +82,11 @@ impl Trainer<'_> {
     }
 
     /// The head that fits the features of the training images. The engine stays as it is.
-    pub(super) fn solve_head(
-        &mut self,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Fitted, TrainError> {
+    pub(super) fn solve_head(&mut self, observer: &mut Observer<'_>) -> Result<Fitted, Halt> {
         let started = Instant::now();
-        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
-        let augmented = feed.augmented(Some(&mut **engine), stop, report)?;
-        let plain = feed.evaluated(Some(&mut **engine), Part::Train, stop, report)?;
+        let Self { config, engine, pictures, feed, prior, .. } = self;
+        let augmented = feed.augmented(Some(&mut **engine), observer)?;
+        let plain = feed.evaluated(Some(&mut **engine), Part::Training, observer)?;
         let views: Vec<&Features> = std::iter::once(plain).chain(&augmented).collect();
         let fitted = solve(
             config,
@@ -99,8 +94,7 @@ impl Trainer<'_> {
             pictures.classes.len(),
             prior.as_ref(),
             &views,
-            stop,
-            report,
+            observer,
         )?;
         Ok(Fitted { seconds: started.elapsed().as_secs_f64(), ..fitted })
     }
@@ -117,13 +111,14 @@ impl Trainer<'_> {
     pub(super) fn fit_again(
         &mut self,
         state: &TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<State>, TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<Option<State>, Halt> {
         if !self.fits_again() {
             return Ok(None);
         }
-        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
-        let views = average::with_kept(state, *engine, |engine| feed.fresh(engine, stop, report))?;
+        let Self { config, engine, pictures, feed, prior, .. } = self;
+        let views =
+            average::with_kept(state, &mut **engine, |engine| feed.fresh(engine, observer))?;
         let views: Vec<&Features> = views.iter().collect();
         let fitted = solve(
             config,
@@ -131,8 +126,7 @@ impl Trainer<'_> {
             pictures.classes.len(),
             prior.as_ref(),
             &views,
-            stop,
-            report,
+            observer,
         )?;
         Ok(Some(head_tensors(&**engine, &fitted.classifier)))
     }
@@ -144,13 +138,13 @@ impl Trainer<'_> {
     pub fn refit(
         &mut self,
         state: &mut TrainState,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<(), TrainError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(), Halt> {
         let Some(best) = state.tensors.get(BEST) else { return Ok(()) };
         self.engine.load_state(best)?;
-        let Self { config, engine, pictures, feed, stop, prior, .. } = self;
-        let mut features = feed.plain(&mut **engine, Part::Train, stop, report)?;
-        let held_out = feed.plain(&mut **engine, Part::Validation, stop, report)?;
+        let Self { config, engine, pictures, feed, prior, .. } = self;
+        let mut features = feed.plain(&mut **engine, Part::Training, observer)?;
+        let held_out = feed.plain(&mut **engine, Part::Validation, observer)?;
         features.values.extend(held_out.values);
         let samples: Vec<Sample> =
             pictures.train.iter().chain(&*pictures.validation).cloned().collect();
@@ -160,19 +154,17 @@ impl Trainer<'_> {
             pictures.classes.len(),
             prior.as_ref(),
             &[&features],
-            stop,
-            report,
+            observer,
         )?;
         let head = head_tensors(&**engine, &classifier);
         state.tensors.entry(BEST.into()).or_default().extend(head);
         state.head_fit = Some(fit);
-        let note = format!(
-            "the head is fitted again to all {} images, the {} held-out ones included",
+        let text = format!(
+            "the head is fitted again to all {} images, including the {} held-out ones",
             samples.len(),
             pictures.validation.len()
         );
-        report(Event::Note(&note));
-        state.notes.push(note);
+        observer.note_in(state, NoteKind::Head, text);
         Ok(())
     }
 }
@@ -184,16 +176,12 @@ fn solve(
     classes: usize,
     prior: Option<&HeadPrior>,
     views: &[&Features],
-    stop: &AtomicBool,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Fitted, TrainError> {
+    observer: &mut Observer<'_>,
+) -> Result<Fitted, Halt> {
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     // Weights stand in for sampling: either makes each class count the same.
     let weights = (config.balance != Balance::None).then(|| class_weights(samples, classes));
-    let mut progress = |done, total| {
-        report(Event::Fitting { done, total });
-        flow(stop)
-    };
+    let mut progress = |done, total| observer.progress(Stage::FittingHead, done, total);
     let options = FitOptions {
         classes,
         class_weights: weights.as_deref(),

@@ -1,8 +1,8 @@
-//! What makes a run that run: its options, pictures and source. A checkpoint goes on only where
-//! they are the same.
+//! The identity of a run: its options, images and source. A checkpoint is resumed only if they are
+//! the same.
 
 use super::data_list::DataList;
-use crate::config::{Difference, Schedule, TrainConfig, WITHOUT_EFFECT, differences, options};
+use crate::config::{Difference, Effect, Schedule, TrainConfig, differences, options};
 use crate::engines;
 use crate::hashing::{hash_tensors, hexadecimal};
 use regraft_nn::engine::Engine;
@@ -10,17 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// Options that a run may go on with others of, beside those [`WITHOUT_EFFECT`]: the effect of
-/// `data` and `exclude` is compared by the pictures, that of `weights` by the tensors; `on_nan`
-/// says what is to be done from now on.
-const FREE: [&str; 4] = ["data", "exclude", "weights", "on_nan"];
-
-/// What a run was asked for, and what it runs on.
+/// The options, images and source of a run, and the hardware that it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// Every resolved option, by name.
     pub config: Map<String, Value>,
-    /// SHA-256 of the list of pictures, which holds their contents' hashes.
+    /// SHA-256 of the list of images, which holds their contents' hashes.
     pub data: String,
     /// SHA-256 of the network before the first step.
     pub source: String,
@@ -28,7 +23,7 @@ pub struct Identity {
     pub version: String,
     /// The instruction set of the kernels.
     pub instruction_set: String,
-    /// What maps were stored as.
+    /// Number format of feature maps.
     pub precision: String,
 }
 
@@ -48,8 +43,8 @@ impl Identity {
         }
     }
 
-    /// What of a run that is asked for now keeps it from going on with this one, in words; nothing
-    /// where it may. Pictures that differ are not among them: [`DataList::differences`] names them.
+    /// Reasons why the run that is asked for now cannot resume this one, in words; none
+    /// where it may. Images that differ are not among them: [`DataList::differences`] names them.
     #[must_use]
     pub fn differences(&self, now: &Self, epochs_done: u32) -> Vec<String> {
         let mut found = self.option_differences(&now.config, epochs_done);
@@ -76,24 +71,19 @@ impl Identity {
         let known = serde_json::from_value::<TrainConfig>(Value::Object(self.config.clone()));
         let config = known.map_or_else(|_| self.config.clone(), |known| options(&known));
         let mut found = Vec::new();
-        for Difference { name, before, after } in differences(&config, now) {
-            if FREE.contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str()) {
+        for difference in differences(&config, now) {
+            if difference.effect() != Effect::Result {
                 continue;
             }
-            let mut line = format!(
-                "--{} was {} and is {}",
-                name.replace('_', "-"),
-                words(before.as_ref()),
-                words(after.as_ref())
-            );
+            let Difference { name, before, after } = difference;
+            let mut line =
+                format!("{name} was {} and is {}", words(before.as_ref()), words(after.as_ref()));
             if name == "epochs" {
                 let enough = after.as_ref().and_then(Value::as_u64) >= Some(u64::from(epochs_done));
                 match (constant(&self.config), enough) {
                     (true, true) => continue,
                     (true, false) => line.push_str(&format!(", but {epochs_done} are done")),
-                    (false, _) => {
-                        line.push_str(", which only a --schedule constant can change under way")
-                    }
+                    (false, _) => line.push_str(", which only a constant schedule allows"),
                 }
             }
             found.push(line);
@@ -101,14 +91,14 @@ impl Identity {
         found
     }
 
-    /// What may make the numbers of a run that goes on differ in rounding from one that was not
+    /// Reasons why the numbers of a resumed run may differ in rounding from one that was not
     /// interrupted, in words.
     #[must_use]
     pub fn remarks(&self, now: &Self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.instruction_set != now.instruction_set {
             remarks.push(format!(
-                "the run began with the instruction set {} and goes on with {}, which rounds \
+                "the run began with the instruction set {} and continues with {}, which rounds \
                  differently: the weights will not be, to the \
                  bit, those of a run on one machine (REGRAFT_ISA={0} asks for the first)",
                 self.instruction_set, now.instruction_set
@@ -116,7 +106,7 @@ impl Identity {
         }
         if self.version != now.version {
             remarks.push(format!(
-                "the run began with Regraft {} and goes on with {}",
+                "the run began with Regraft {} and continues with {}",
                 self.version, now.version
             ));
         }

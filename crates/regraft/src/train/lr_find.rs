@@ -3,12 +3,12 @@
 
 use super::epoch::Trainer;
 use super::feed::Feed;
+use super::observer::{Halt, Observer};
 pub use super::rate_test::RateTest;
 use super::setup::{Setup, set_up};
 use super::state::TrainState;
-use super::{Event, TrainError};
+use super::{Report, TrainError};
 use crate::config::{HeadStart, TrainConfig};
-use crate::evaluate::EvaluateError;
 use regraft_nn::engine::Engine;
 use serde::Serialize;
 use std::sync::atomic::AtomicBool;
@@ -16,59 +16,66 @@ use std::sync::atomic::AtomicBool;
 /// A step of the test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RatePoint {
-    /// Learning rate of the trunk.
+    /// Learning rate of the backbone.
     pub learning_rate: f64,
-    /// Mean loss of the step's pictures.
+    /// Mean loss of the step's images.
     pub loss: f64,
-    /// The losses so far, averaged with weights that fall back in time.
+    /// Running average of the losses, in which older ones count less.
     pub smoothed_loss: f64,
 }
 
-/// What the test found.
+/// The result of the test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LrFind {
-    /// The steps, up to where the loss diverged.
+    /// The steps, up to the one where the loss diverged.
     pub points: Vec<RatePoint>,
-    /// The rate at which the smoothed loss falls fastest; `None` where it never falls.
+    /// The rate at which the smoothed loss falls fastest; `None` if it never falls.
     pub suggestion: Option<f64>,
     /// The rate at the smallest smoothed loss: training there is about to fail.
     pub minimum: Option<f64>,
-    /// Whether the loss rose beyond four times its smallest value, or was no number, before the
+    /// Whether the loss rose beyond four times its smallest value, or was not a number, before the
     /// last step.
     pub ended_early: bool,
-    /// What it ran on, in words.
+    /// The device in words.
     pub device: String,
 }
 
 /// Share of itself that the average of the losses keeps in a step.
 const SMOOTHING: f64 = 0.9;
-/// A smoothed loss of so many times the smallest ends the test.
+/// The test ends when the smoothed loss exceeds its smallest value this many times.
 const LOST: f64 = 4.0;
 
 /// Makes the steps of `test` with the data, options and source of a run with this configuration.
-/// Nothing is written, and nothing of it goes into a run that comes after.
+/// Nothing is written, and later runs are not affected.
 ///
 /// # Errors
 /// As [`super::train`] before its first step.
 pub fn lr_find(
     config: &TrainConfig,
     test: RateTest,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    report: &mut Report<'_>,
 ) -> Result<LrFind, TrainError> {
     if config.epoch_count() == 0 {
         return Err(TrainError::NoRate);
     }
-    let Setup { config, pictures, notes, loading, engine, prior, .. } =
-        set_up(config, config.cache_images.cache().as_ref(), None, report)?;
-    notes.iter().for_each(|note| report(Event::Note(note)));
-    let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
     let stop = AtomicBool::new(false);
-    let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
-    trainer.prior = prior;
+    match rise(config, test, &mut Observer { report, stop: &stop }) {
+        Ok(found) => Ok(found),
+        Err(Halt::Failed(error)) => Err(error),
+        Err(Halt::Stop) => unreachable!("nobody else has the flag"),
+    }
+}
+
+fn rise(config: &TrainConfig, test: RateTest, observer: &mut Observer<'_>) -> Result<LrFind, Halt> {
+    let Setup { config, pictures, notes, loading, engine, prior, .. } =
+        set_up(config, config.cache_images.cache().as_ref(), None, observer)?;
+    notes.into_iter().for_each(|note| observer.note(note));
+    let (feed, engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    let mut trainer = Trainer { prior, ..Trainer::new(&config, engine, &pictures, feed) };
     let mut state = TrainState::new(Vec::new());
     if config.head_start() == HeadStart::Fit {
-        trainer.fit_head(&mut state, report)?;
-        trainer.prepare_steps(&mut state, report)?;
+        trainer.fit_head(&mut state, observer)?;
+        trainer.prepare_steps(&mut state, observer)?;
     }
     trainer.rate_test = Some(test);
     let mut found = LrFind {
@@ -84,18 +91,18 @@ pub fn lr_find(
         let mut after_step = |_: &dyn Engine, state: &TrainState| {
             found.add(state, &mut last);
             let ends = found.ended_early || found.points.len() as u64 == test.steps;
-            if ends { Err(EvaluateError::Stopped.into()) } else { Ok(()) }
+            if ends { Err(Halt::Stop) } else { Ok(()) }
         };
-        match trainer.run_steps(&mut state, &mut after_step, report) {
+        match trainer.run_steps(&mut state, &mut after_step, observer) {
             Ok(()) => {}
-            Err(error) if error.is_stop() => break,
-            Err(TrainError::Diverged(_)) => {
+            Err(Halt::Stop) => break,
+            Err(Halt::Failed(TrainError::Diverged(_))) => {
                 found.ended_early = true;
                 break;
             }
-            Err(error) => return Err(error),
+            Err(halt) => return Err(halt),
         }
-        // An epoch's last step is followed by no other one of it.
+        // No callback follows an epoch's last step.
         found.add(&state, &mut last);
         state.progress = Default::default();
         state.epoch += 1;
@@ -105,14 +112,14 @@ pub fn lr_find(
 }
 
 impl LrFind {
-    /// Takes the step that a state has just made; `last` is the sum of the epoch's losses, and its
-    /// pictures, before it.
+    /// Adds the step that was just made. `last` is the sum of the epoch's losses and the number of
+    /// its images before it.
     fn add(&mut self, state: &TrainState, last: &mut (f64, usize)) {
         let (sum, images) = (state.progress.loss_sum, state.progress.images);
         let loss = (sum - last.0) / (images - last.1) as f64;
         *last = (sum, images);
         let step = self.points.len() as i32;
-        // The average without the start's zero, as Adam's is corrected.
+        // The average is corrected for its start at zero, as Adam's is.
         let before = self
             .points
             .last()
@@ -137,7 +144,7 @@ impl LrFind {
             .iter()
             .min_by(|one, other| one.smoothed_loss.total_cmp(&other.smoothed_loss));
         self.minimum = minimum.map(|point| point.learning_rate);
-        // Over five steps, for single ones are noise.
+        // Over five steps, because single ones are noisy.
         let falls = self.points.windows(5).map(|window| {
             (window[4].smoothed_loss - window[0].smoothed_loss, window[2].learning_rate)
         });
@@ -188,7 +195,10 @@ mod tests {
         found.points.iter_mut().for_each(|point| point.smoothed_loss = 1.0);
         found.judge();
         assert_eq!(found.suggestion, None);
-        let picture = crate::report::rates::rates_svg("a run", &found).expect("a picture");
-        assert!(picture.starts_with("<svg") && picture.contains("no rate to suggest"));
+        #[cfg(feature = "report")]
+        {
+            let plot = crate::report::rates::rates_svg("a run", &found).expect("a plot");
+            assert!(plot.starts_with("<svg") && plot.contains("no rate to suggest"));
+        }
     }
 }

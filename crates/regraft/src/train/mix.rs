@@ -5,7 +5,7 @@ use crate::config::TrainConfig;
 use regraft_base::random::Draws;
 use regraft_nn::engine::Mix;
 
-/// Draws how a batch of pictures of so many pixels a side is mixed; `None` where the configuration
+/// Draws how a batch of images of this side in pixels is mixed; `None` if the configuration
 /// mixes nothing.
 pub(super) fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Option<Mix> {
     let (blends, pastes) = (config.mixup > 0.0, config.cutmix > 0.0);
@@ -22,7 +22,7 @@ pub(super) fn draw(config: &TrainConfig, side: usize, draws: &mut Draws) -> Opti
     Some(paste(kept, column, row, side))
 }
 
-/// A square around a pixel that leaves this share of the picture, less where it reaches beyond the
+/// A square around a pixel that leaves this share of the image, less where it reaches beyond the
 /// edge.
 fn paste(kept: f64, column: usize, row: usize, side: usize) -> Mix {
     let half = (0.5 * (1.0 - kept).sqrt() * side as f64) as usize;

@@ -2,15 +2,17 @@
 
 use super::feed::view;
 use super::setup::{loading, resolve};
-use super::{Event, TrainError};
-use crate::config::{OnBadImage, TrainConfig, Weights};
+use super::{Event, Report, TrainError};
+use crate::config::{Freeze, OnBadImage, TrainConfig, Weights};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
-use crate::pictures::{self, Preparing, ignored_note};
+use crate::pictures::{self, ignored_note};
+use crate::progress::from_any_thread;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
-use std::sync::{Arc, Mutex, PoisonError};
+use regraft_data::preprocessing::Preprocessing;
+use std::sync::Arc;
 
-/// What a run would train on.
+/// The images that a run would train on.
 #[derive(Debug)]
 pub struct Preview {
     /// The configuration with everything filled in that follows from the source model.
@@ -21,7 +23,7 @@ pub struct Preview {
     pub train: Arc<[Sample]>,
     /// How the epoch loads them.
     pub loading: LoaderOptions,
-    /// What is said to the user, a sentence each.
+    /// Notes to the user, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -36,32 +38,15 @@ pub struct Preview {
 pub fn preview(
     config: &TrainConfig,
     epoch: u32,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    report: &mut Report<'_>,
 ) -> Result<Preview, TrainError> {
     config.check()?;
-    let mut notes = Vec::new();
-    let (name, prepared) = match &config.weights {
-        Some(Weights::File(path)) => {
-            let source = Model::load(path, config.model.as_deref())?;
-            notes.extend(source.notes.iter().cloned());
-            (source.architecture().to_owned(), source.preprocessing)
-        }
-        Some(Weights::Embedded | Weights::None) | None => {
-            let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
-            (named.name.to_owned(), source_preprocessing(named))
-        }
-    };
+    let (name, prepared, mut notes) = source(config)?;
     let (config, preprocessing, augmentation) = resolve(config, &name, &prepared)?;
     let transform = Transform::Train { seed: config.seed, epoch: view(&config, epoch) };
     let loading = LoaderOptions { transform, ..loading(&config, &preprocessing, &augmentation) };
-    let report = Mutex::new(report);
-    let progress = |progress| {
-        let event = match progress {
-            Preparing::Listing { found } => Event::Listing { found },
-            Preparing::Checking { done, total } => Event::Checking { done, total },
-        };
-        report.lock().unwrap_or_else(PoisonError::into_inner)(event);
-    };
+    let tell = from_any_thread(report);
+    let progress = |progress| tell(Event::Progress(progress));
     let (classes, train) = match config.on_bad_image {
         OnBadImage::Skip => {
             let found = pictures::prepare(&config, &loading, &progress)?;
@@ -71,19 +56,47 @@ pub fn preview(
         OnBadImage::Stop => {
             let found =
                 pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
-            notes.extend(found.notes.into_iter().chain(ignored_note(&found.ignored)));
+            notes.extend(found.notes);
+            notes.extend(found.held_out.into_iter().chain(ignored_note(&found.ignored)));
             (found.classes, found.train.into())
         }
     };
     Ok(Preview { config, classes, train, loading, notes })
 }
 
-#[cfg(all(test, feature = "embedded"))]
+/// A configuration with everything filled in that follows from its source model, as a run would use
+/// it. If a trial is to decide the depth, the options that depend on it stay open.
+///
+/// # Errors
+/// If an option is wrong, or the weight file cannot be read.
+pub fn resolved(config: &TrainConfig) -> Result<TrainConfig, TrainError> {
+    config.check()?;
+    let (name, prepared, _) = source(config)?;
+    let (resolved, ..) = resolve(config, &name, &prepared)?;
+    if !config.decides_depth() {
+        return Ok(resolved);
+    }
+    let (freeze, epochs, lr) = (Some(Freeze::Auto), config.epochs, config.lr);
+    Ok(TrainConfig { freeze, epochs, lr, ..resolved })
+}
+
+/// The source model's architecture, its preprocessing, and notes on it.
+fn source(config: &TrainConfig) -> Result<(String, Preprocessing, Vec<String>), TrainError> {
+    if let Some(Weights::File(path)) = &config.weights {
+        let source = Model::load(path, config.model.as_deref())?;
+        return Ok((source.architecture().to_owned(), source.preprocessing, source.notes));
+    }
+    let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
+    Ok((named.name.to_owned(), source_preprocessing(named), Vec::new()))
+}
+
+#[cfg(all(test, feature = "embedded", feature = "show"))]
 mod tests {
     use super::*;
-    use crate::config::{Freeze, HeadStart, Recipe};
+    use crate::config::{HeadStart, Recipe};
     use crate::show::{ShowOptions, grid, write_png};
     use crate::train::feed::{Batches, Content, Feed};
+    use crate::train::observer::Observer;
     use crate::train::setup::set_up;
     use regraft_base::random::{Draws, Purpose};
     use regraft_base::resample::Rectangle;
@@ -119,17 +132,18 @@ mod tests {
         rows.flat_map(|row| row[area.left * 3..(area.left + area.width) * 3].to_vec()).collect()
     }
 
-    /// Compares every tile with what the training loop gets, bit by bit.
+    /// Compares every tile with the input of the training loop, bit by bit.
     fn check(config: &TrainConfig, epoch: u32, images: usize) {
-        let mut report = |_: Event<'_>| {};
-        let setup = set_up(config, None, None, &mut report).expect("a run");
+        let mut report = |_: Event| {};
+        let stop = AtomicBool::new(false);
+        let mut observer = Observer { report: &mut report, stop: &stop };
+        let setup = set_up(config, None, None, &mut observer).expect("a run");
         assert_eq!(setup.pictures.train.len(), images);
         let (mut feed, _engine) =
             Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading)
                 .expect("a feed");
         let order = (0..images as u32).collect();
-        let stop = AtomicBool::new(false);
-        let mut batches = feed.batches(epoch, order, &stop, &mut report).expect("batches");
+        let mut batches = feed.batches(epoch, order, &mut observer).expect("batches");
         assert!(matches!(batches, Batches::Pictures(..)));
         let trained = batches.next().expect("a batch").expect("images");
         let Content::Pixels(trained, _) = trained.content else { panic!("images") };

@@ -3,7 +3,7 @@
 /// How the rate rises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateTest {
-    /// The first step's rate of the trunk.
+    /// The first step's rate of the backbone.
     pub from: f32,
     /// The last step's.
     pub to: f32,

@@ -1,55 +1,71 @@
-//! How a run begins, anew or where an earlier one was interrupted; when its checkpoints are
-//! written; and how it goes back to one.
+//! How a run begins: new, or where an earlier one was interrupted.
 
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
+use super::error::TrainError;
+use super::events::Finished;
+use super::folder_recorder::FolderRecorder;
 use super::identity::Identity;
+use super::observer::Observer;
+use super::recorder::{Recorder, Silent};
+use super::settings::Destination;
 use super::state::TrainState;
-use super::{Divergence, Event, Outcome, Output, TrainError, is_out_of_patience};
 use crate::config::{TrainConfig, options};
 use crate::file_error::FileError;
+use crate::note::{Note, NoteKind};
 use crate::report::summary::read_summary;
-use crate::run_folder::RunFolder;
-use regraft_nn::engine::{Engine, State};
-use std::collections::HashMap;
+use crate::run_folder::{NewFolder, RunFolder, run_name};
+use regraft_nn::engine::Engine;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// How a run begins.
 pub(super) enum Beginning {
-    /// With nothing.
-    New,
-    /// In the folder of a run that was interrupted before its first checkpoint, which the note
-    /// says.
-    Over(RunFolder, String),
-    /// With a checkpoint.
+    /// New, in a new folder or without one.
+    New(Option<NewFolder>),
+    /// In the folder of a run that was interrupted before its first checkpoint.
+    Over(RunFolder),
+    /// At a checkpoint.
     Resumed(Box<Resumed>),
-    /// Not at all: the run had ended.
-    Ended(Box<Outcome>),
 }
 
-/// A run that is to go on.
+/// A run to resume.
 pub(super) struct Resumed {
     folder: RunFolder,
     checkpoint: Checkpoint,
-    /// What is wrong with newer checkpoints.
+    /// Why newer checkpoints cannot be used.
     damaged: Vec<CheckpointError>,
 }
 
-/// Looks at what is there before anything is read that takes time.
-pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, TrainError> {
+/// A run that is ready to train, as the files that it wrote say.
+pub(super) struct Begun<'a> {
+    pub config: &'a TrainConfig,
+    pub identity: &'a Identity,
+    pub images: &'a DataList,
+    pub started: Instant,
+}
+
+/// Looks at the destination before anything is read that takes time. A run that was complete
+/// already breaks off.
+pub(super) fn begin(
+    config: &TrainConfig,
+    destination: &Destination,
+) -> Result<ControlFlow<Box<Finished>, Beginning>, TrainError> {
     config.check()?;
-    if !output.resume {
-        RunFolder::check(&output.parent, output.folder.as_deref(), output.force)?;
-        return Ok(Beginning::New);
-    }
-    let folder = RunFolder::resume(output.folder.as_deref().ok_or(TrainError::NoFolder)?)?;
-    let Some((checkpoint, damaged)) = checkpoint::latest(&folder)? else {
-        let note =
-            format!("{} has no checkpoint yet: the run starts over", folder.path().display());
-        return Ok(Beginning::Over(folder, note));
+    let folder = match destination {
+        Destination::Resume(folder) => RunFolder::resume(folder)?,
+        Destination::New(place) => {
+            place.check()?;
+            return Ok(ControlFlow::Continue(Beginning::New(Some(place.clone()))));
+        }
+        Destination::Nowhere => return Ok(ControlFlow::Continue(Beginning::New(None))),
     };
-    // What is not given yet may follow from the source model, and is compared when that is known.
+    let Some((checkpoint, damaged)) = checkpoint::latest(&folder)? else {
+        return Ok(ControlFlow::Continue(Beginning::Over(folder)));
+    };
+    // Options that are not given may follow from the source model. They are compared once it is
+    // known.
     let (precision, device) = (config.precision.resolve().into(), config.device.resolve()?);
     let mut asked = options(&TrainConfig { precision, device, ..config.clone() });
     for (name, value) in asked.iter_mut().filter(|(_, value)| value.is_null()) {
@@ -59,50 +75,86 @@ pub(super) fn begin(config: &TrainConfig, output: &Output) -> Result<Beginning, 
     if !differences.is_empty() {
         return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
     }
-    // A run that is asked to train longer has not ended.
-    let is_over = checkpoint.state.epoch == config.epoch_count()
-        || is_out_of_patience(config, &checkpoint.state);
-    if is_over && folder.summary().exists() {
-        let summary = read_summary(&folder.summary())?;
-        return Ok(Beginning::Ended(Box::new(Outcome {
-            folder: folder.path().to_owned(),
-            summary,
+    // A run that is to train longer is not complete.
+    if checkpoint.state.is_over(config) && folder.summary().exists() {
+        return Ok(ControlFlow::Break(Box::new(Finished {
+            folder: Some(folder.path().to_owned()),
+            summary: read_summary(&folder.summary())?,
             test: None,
+            model: None,
             had_ended: true,
         })));
     }
-    Ok(Beginning::Resumed(Box::new(Resumed { folder, checkpoint, damaged })))
+    let resumed = Resumed { folder, checkpoint, damaged };
+    Ok(ControlFlow::Continue(Beginning::Resumed(Box::new(resumed))))
+}
+
+impl Beginning {
+    /// Whether nothing of the run was there before.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Self::New(_))
+    }
+
+    /// Makes the run's folder, or takes the engine to where the run was, and returns the recorder
+    /// of the run and its state. `notes` are those of a new run so far.
+    pub fn open(
+        self,
+        run: &Begun<'_>,
+        notes: Vec<Note>,
+        engine: &mut dyn Engine,
+        observer: &mut Observer<'_>,
+    ) -> Result<(Box<dyn Recorder>, TrainState), TrainError> {
+        let new = |note: Option<Note>| TrainState::new(notes.into_iter().chain(note).collect());
+        let (folder, state) = match self {
+            Self::New(None) => return Ok((Box::new(Silent), new(None))),
+            Self::New(Some(place)) => {
+                let (folder, note) = place.create(&run_name(&run.config.data)?)?;
+                (folder, new(note.map(|text| Note::new(NoteKind::Other, text))))
+            }
+            Self::Over(folder) => {
+                let path = folder.path().display();
+                let note =
+                    format!("{path} has no checkpoint yet, so the run starts from the beginning");
+                let state = new(Some(Note::new(NoteKind::Resume, note)));
+                (folder, state)
+            }
+            Self::Resumed(resumed) => resumed.restore(run, engine, observer)?,
+        };
+        let Begun { config, identity, images, started } = *run;
+        let recorder = FolderRecorder::new(folder, config, images, identity, engine, started)?;
+        Ok((Box::new(recorder), state))
+    }
 }
 
 impl Resumed {
-    /// Puts the engine to where the run was, if it is the same run.
-    pub fn restore(
+    /// Takes the engine to where the run was, if it is the same run.
+    fn restore(
         self,
-        config: &TrainConfig,
-        identity: &Identity,
-        pictures: &DataList,
+        run: &Begun<'_>,
         engine: &mut dyn Engine,
-        report: &mut (dyn FnMut(Event<'_>) + Send),
+        observer: &mut Observer<'_>,
     ) -> Result<(RunFolder, TrainState), TrainError> {
         let Self { folder, checkpoint, damaged } = self;
         let before = checkpoint.identity.clone();
-        let mut differences = before.differences(identity, checkpoint.state.epoch);
-        if before.data != identity.data {
-            let unknown = || vec!["the pictures are others".to_owned()];
+        let mut differences = before.differences(run.identity, checkpoint.state.epoch);
+        if before.data != run.identity.data {
+            let unknown = || vec!["the images differ".to_owned()];
             let listed =
                 DataList::read(&folder.data()).ok().filter(|list| list.hash() == before.data);
             let listed =
-                listed.map(|list| list.differences(pictures)).filter(|lines| !lines.is_empty());
+                listed.map(|list| list.differences(run.images)).filter(|lines| !lines.is_empty());
             differences.extend(listed.unwrap_or_else(unknown));
         }
         if !differences.is_empty() {
             return Err(TrainError::OtherRun { folder: folder.path().to_owned(), differences });
         }
         for error in damaged {
-            report(Event::Note(&format!("{error}; the one before it is used")));
+            let text = format!("{error}; the one before it is used");
+            observer.note(Note::new(NoteKind::Resume, text));
         }
         let mut state = checkpoint.restore(engine)?;
-        state.notes.extend(before.remarks(identity));
+        let remarks = before.remarks(run.identity).into_iter();
+        state.notes.extend(remarks.map(|text| Note::new(NoteKind::Resume, text)));
         checkpoint::remove_later(&folder, &state)?;
         if folder.summary().exists() {
             let path = folder.summary();
@@ -110,87 +162,13 @@ impl Resumed {
                 .map_err(FileError::when("remove", &path))
                 .map_err(CheckpointError::from)?;
         }
+        let epochs = run.config.epoch_count();
         let place = match state.progress.images {
-            0 => format!("after {} of {} epochs", state.epoch, config.epoch_count()),
-            images => format!(
-                "in epoch {}/{}, after {images} pictures",
-                state.epoch + 1,
-                config.epoch_count()
-            ),
+            0 => format!("after {} of {epochs} epochs", state.epoch),
+            images => format!("in epoch {}/{epochs}, after {images} images", state.epoch + 1),
         };
-        report(Event::Note(&format!("{} goes on {place}", folder.path().display())));
+        let text = format!("{} resumes {place}", folder.path().display());
+        observer.note(Note::new(NoteKind::Resume, text));
         Ok((folder, state))
     }
-}
-
-/// Writes a run's checkpoints.
-pub(super) struct Saver<'a> {
-    folder: &'a RunFolder,
-    identity: &'a Identity,
-    /// Shapes of the network's tensors.
-    shapes: HashMap<String, Vec<usize>>,
-    every: Duration,
-    last: Instant,
-    started: Instant,
-}
-
-impl<'a> Saver<'a> {
-    pub fn new(
-        folder: &'a RunFolder,
-        identity: &'a Identity,
-        engine: &dyn Engine,
-        every: Duration,
-        started: Instant,
-    ) -> Result<Self, TrainError> {
-        // Here and never again: a folder that is removed under a run is an error.
-        folder.create_checkpoints()?;
-        let parameters = engine.parameters().iter();
-        let shapes =
-            parameters.map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
-        Ok(Self { folder, identity, shapes, every, last: Instant::now(), started })
-    }
-
-    pub fn save(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), TrainError> {
-        let mut checkpoint = Checkpoint::of(self.identity, state, engine);
-        checkpoint.state.earlier_seconds += self.started.elapsed().as_secs_f64();
-        checkpoint.write(self.folder, &self.shapes)?;
-        self.last = Instant::now();
-        Ok(())
-    }
-
-    /// Saves where the last time is long enough ago.
-    pub fn save_where_due(
-        &mut self,
-        engine: &dyn Engine,
-        state: &TrainState,
-    ) -> Result<(), TrainError> {
-        if self.last.elapsed() >= self.every { self.save(engine, state) } else { Ok(()) }
-    }
-}
-
-/// Goes back to the last checkpoint between two epochs, and on with half the rate. Those alone are
-/// at places that no clock decides, so that the same run goes back to the same place each time.
-/// `start` is the network before the first step.
-pub(super) fn go_back(
-    folder: &RunFolder,
-    divergence: Divergence,
-    start: &State,
-    engine: &mut dyn Engine,
-) -> Result<TrainState, TrainError> {
-    let Some((checkpoint, _)) = checkpoint::latest_between_epochs(folder)? else {
-        return Err(TrainError::Diverged(Box::new(divergence)));
-    };
-    engine.load_state(start)?;
-    let mut state = checkpoint.restore(engine)?;
-    state.retries += 1;
-    state.rate_factor /= 2.0;
-    state.notes.push(format!(
-        "the training diverged in {}: {}; it goes on from the end of epoch {} with half the \
-         learning rate",
-        divergence.place(),
-        divergence.what,
-        state.epoch
-    ));
-    checkpoint::remove_later(folder, &state)?;
-    Ok(state)
 }

@@ -1,8 +1,9 @@
-//! What is checked and made before a run writes anything: options, source model, pictures, the
-//! engine with the grafted network.
+//! Checks and prepares everything that a run needs before it writes anything: options, source
+//! model, images, and the engine with the grafted network.
 
 use super::data_list::DataList;
 use super::identity::Identity;
+use super::observer::Observer;
 use super::{Event, TrainError};
 use crate::config::{BatchNormMode, Freeze, HeadStart, Resize, TrainConfig, Weights, cores_or};
 use crate::engines;
@@ -10,7 +11,9 @@ use crate::evaluate::EVALUATION_BATCH;
 use crate::features::trunk_output;
 use crate::memory_check::{self, Purpose, check_batch};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
-use crate::pictures::{self, Pictures, Preparing};
+use crate::note::{Note, NoteKind};
+use crate::pictures::{self, Pictures};
+use crate::progress::from_any_thread;
 use crate::transfer;
 use crate::transfer::head::{Graft, HeadPrior, graft};
 use crate::transfer::labels::LabelMatch;
@@ -20,51 +23,51 @@ use regraft_data::loader::LoaderOptions;
 use regraft_data::preprocessing::Preprocessing;
 use regraft_nn::engine::{Engine, State};
 use regraft_nn::ops::NormStatistics;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How far running statistics move from scratch, unless asked otherwise: PyTorch's default. With
 /// EfficientNet's 0.01 they would still be near their start after the few hundred steps of such a
 /// run, and the network useless in evaluation.
 const SCRATCH_MOMENTUM: f32 = 0.1;
 
-/// A run that could begin, or go on.
+/// A run that could begin or be resumed.
 pub(super) struct Setup {
-    /// The configuration with everything filled in that follows from the source model.
+    /// The configuration, with everything filled in that follows from the source model.
     pub config: TrainConfig,
     /// The source model in words.
     pub source: String,
     pub pictures: Pictures,
     pub data_list: DataList,
-    /// What is to be said about the pictures and the new head.
-    pub notes: Vec<String>,
+    /// Notes on the source, the images and the new head.
+    pub notes: Vec<Note>,
     pub identity: Identity,
     pub loading: LoaderOptions,
     /// The grafted network, ready for its first step.
     pub engine: Box<dyn Engine>,
-    /// What the run's model file will say beside the tensors.
+    /// The model as its file describes it, without tensors.
     pub model: Model,
     /// Parameters that learn, and all.
     pub parameters: (usize, usize),
-    /// What each class's row of the head starts from, where rows of the source's are used again.
+    /// The source rows that each class's row of the head starts from, if rows are reused.
     pub matches: Vec<LabelMatch>,
-    /// What the source's head knows of the classes, for a fitted head.
+    /// The prior that the source's head gives a fitted head.
     pub prior: Option<HeadPrior>,
 }
 
-/// The pictures of a run, all of which can be read, and their list.
+/// The images of a run, all of which can be read, and their list.
 pub(super) struct CheckedPictures {
     pub pictures: Pictures,
     pub data_list: DataList,
 }
 
-/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded pictures
-/// are kept in `cache`; those of a configuration with the same data and augmentation need not be
-/// checked again.
+/// Checks everything that can be wrong with a run, and changes nothing on disk. Decoded images are
+/// kept in `cache`. Images that are `checked` already, for a configuration with the same data and
+/// augmentation, are not checked again.
 pub(super) fn set_up(
     config: &TrainConfig,
     cache: Option<&Arc<DecodedCache>>,
     checked: Option<CheckedPictures>,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    observer: &mut Observer<'_>,
 ) -> Result<Setup, TrainError> {
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
@@ -79,7 +82,7 @@ pub(super) fn set_up(
         LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
     let CheckedPictures { pictures, data_list } = match checked {
         Some(checked) => checked,
-        None => check_pictures(&config, &loading, report)?,
+        None => check_pictures(&config, &loading, observer)?,
     };
 
     let (origin, mut source_notes) = (source.origin.clone(), source.notes.clone());
@@ -97,11 +100,11 @@ pub(super) fn set_up(
         config.head_map.as_ref(),
     )?;
     let of_head = note.into_iter().chain(matches.iter().map(ToString::to_string));
-    let notes = source_notes
-        .into_iter()
-        .chain(pictures.notes.iter().cloned())
-        .chain(of_head)
-        .chain(data_list.notes())
+    let typed = |kind| move |text| Note::new(kind, text);
+    let notes = (source_notes.into_iter().map(typed(NoteKind::Source)))
+        .chain(pictures.notes.iter().cloned().map(typed(NoteKind::Data)))
+        .chain(of_head.map(typed(NoteKind::Head)))
+        .chain(data_list.notes().into_iter().map(typed(NoteKind::Data)))
         .collect();
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
@@ -167,7 +170,7 @@ fn check_memory(
             size,
             config.batch_size.min(images),
             Purpose::Train { frozen },
-            "--batch-size",
+            "batch size",
         )?;
     }
     check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
@@ -176,7 +179,7 @@ fn check_memory(
         // The plain view and the augmented ones, and a copy of all of them for the regression.
         let numbers = (u64::from(views.get()) + 1) * 2 * images as u64 * channels as u64;
         let what = format!("the features of {images} images in {views} views each");
-        memory_check::check(what, numbers.saturating_mul(4), "choose fewer --views".into())?;
+        memory_check::check(what, numbers.saturating_mul(4), "choose fewer views".into())?;
     }
     Ok(())
 }
@@ -196,7 +199,7 @@ pub(super) fn loading(
     }
 }
 
-/// Fills in what follows from the source model, by its architecture and how it prepares images.
+/// Fills in the options that follow from the source model: from its architecture and preprocessing.
 pub(super) fn resolve(
     config: &TrainConfig,
     architecture: &str,
@@ -248,15 +251,10 @@ pub(super) fn resolve(
 fn check_pictures(
     config: &TrainConfig,
     loading: &LoaderOptions,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
+    observer: &mut Observer<'_>,
 ) -> Result<CheckedPictures, TrainError> {
-    let report = Mutex::new(report);
-    let pictures = pictures::prepare(config, loading, &|progress| {
-        report.lock().unwrap_or_else(PoisonError::into_inner)(match progress {
-            Preparing::Listing { found } => Event::Listing { found },
-            Preparing::Checking { done, total } => Event::Checking { done, total },
-        });
-    })?;
+    let tell = from_any_thread(observer.report);
+    let pictures = pictures::prepare(config, loading, &|progress| tell(Event::Progress(progress)))?;
     let data_list = DataList::of(&pictures, loading.workers)?;
     Ok(CheckedPictures { pictures, data_list })
 }

@@ -2,8 +2,9 @@
 
 use super::data_list::DataList;
 use super::epoch::Trainer;
-use super::feed::{Feed, Part};
+use super::feed::Feed;
 use super::fit::put_head;
+use super::observer::{Halt, Observer};
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::state::TrainState;
 use super::{Event, TrainError};
@@ -13,16 +14,16 @@ use crate::evaluate::{Scored, Scorer};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
 use crate::pictures::Pictures;
+use crate::progress::{Part, Progress, Stage};
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Most held-out images.
 const HELD_OUT: usize = 300;
-/// One image of so many is held out, if the run has no validation set.
+/// One image in this many is held out if the run has no validation set.
 const HELD_OUT_OF: usize = 4;
 /// Fewest images of a trial, if there are as many: eight steps.
 const FEWEST: usize = 256;
@@ -38,7 +39,7 @@ const FEWEST_ERRORS: f64 = 5.0;
 /// vain only loses its time: it keeps the fitted head if no epoch is better.
 const DECISIVE: f64 = 1.0;
 
-/// What a trial found.
+/// The result of a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TrialResult {
     /// Images that it trained on.
@@ -91,14 +92,19 @@ pub(super) fn try_all_layers(
     config: &TrainConfig,
     part: Pictures,
     cache: Option<&Arc<DecodedCache>>,
-    report: &mut (dyn FnMut(Event<'_>) + Send),
-) -> Result<Option<TrialResult>, TrainError> {
-    let mut report = |event: Event<'_>| match event {
-        Event::Step(step) => report(Event::Trial { done: step.images.0, total: step.images.1 }),
-        // What they say is about a run.
+    observer: &mut Observer<'_>,
+) -> Result<Option<TrialResult>, Halt> {
+    let Observer { report, stop } = observer;
+    let mut report = |event: Event| match event {
+        Event::Step(step) => {
+            let (done, total) = step.images;
+            report(Event::Progress(Progress::of(Stage::Trial, done, total)));
+        }
+        // These are about a run.
         Event::Note(_) | Event::Epoch { .. } => {}
         other => report(other),
     };
+    let mut observer = Observer { report: &mut report, stop };
     let config = TrainConfig {
         freeze: Some(Freeze::None),
         head: Some(HeadStart::Fit),
@@ -114,23 +120,22 @@ pub(super) fn try_all_layers(
     let data_list = DataList::of(&part, cores_or(config.workers))?;
     let checked = CheckedPictures { pictures: part, data_list };
     let Setup { config, pictures, loading, engine, prior, .. } =
-        set_up(&config, cache, Some(checked), &mut report)?;
-    let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
-    let stop = AtomicBool::new(false);
-    let mut trainer = Trainer::new(&config, &mut *engine, &pictures, feed, &stop);
-    trainer.prior = prior;
-    // A second batch would take as long as a fifth of the trial.
-    trainer.rate_batches = 1;
+        set_up(&config, cache, Some(checked), &mut observer)?;
+    let (feed, engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    // A second batch for the rate would take as long as a fifth of the trial.
+    let rate_batches = 1;
+    let mut trainer =
+        Trainer { prior, rate_batches, ..Trainer::new(&config, engine, &pictures, feed) };
     let mut state = TrainState::new(Vec::new());
-    let classifier = trainer.solve_head(&mut report)?.classifier;
+    let classifier = trainer.solve_head(&mut observer)?.classifier;
     // By features, which the run's own head was fitted to a moment ago and which are kept.
     let features =
-        trainer.feed.evaluated(Some(&mut *trainer.engine), Part::Validation, &stop, &mut report)?;
+        trainer.feed.evaluated(Some(&mut *trainer.engine), Part::Validation, &mut observer)?;
     let before = scores(&classifier, features, &pictures)?;
-    put_head(trainer.engine, &classifier)?;
-    trainer.prepare_steps(&mut state, &mut report)?;
+    put_head(&mut *trainer.engine, &classifier)?;
+    trainer.prepare_steps(&mut state, &mut observer)?;
     let started = Instant::now();
-    trainer.run_epoch(&mut state, &mut |_, _| Ok(()), &mut report)?;
+    trainer.run_epoch(&mut state, &mut |_, _| Ok(()), &mut observer)?;
     let seconds = started.elapsed().as_secs_f64();
     let steps = state.rows.last().map_or(0.0, |row| row.seconds);
     let trained = pictures.train.len();

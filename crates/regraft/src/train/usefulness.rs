@@ -1,4 +1,4 @@
-//! Whether what a run leaves is of any use. Numbers that are not finite stop a run; weights that
+//! Whether the model of a run is of any use. Numbers that are not finite stop a run; weights that
 //! are finite may be as useless.
 
 use crate::report::epochs::EpochRow;
@@ -22,7 +22,7 @@ pub(super) fn warning(kept: &EpochRow, classes: usize) -> Option<String> {
     Some(format!(
         "WARNING: this model is of no use: the training loss of epoch {} is {loss}, and guessing \
          among {classes} classes has \
-         {guessing:.2}. Train again with a lower --lr",
+         {guessing:.2}. Train again with a lower learning rate",
         kept.epoch
     ))
 }

@@ -1,4 +1,4 @@
-//! The fitted head: logistic regression on the trunk's features in place of training.
+//! The fitted head: logistic regression on the backbone's features in place of training.
 
 use crate::algebra::linear;
 use crate::config::cores_or;
@@ -21,18 +21,18 @@ use std::time::Instant;
 pub struct HeadFit {
     /// The chosen strength: scikit-learn's `C` (with two classes, twice this).
     pub strength: f64,
-    /// Views of each training picture that it was fitted to: the plain one, and augmented ones.
+    /// Views of each training image that it was fitted to: the plain one, and augmented ones.
     #[serde(default = "plain_view")]
     pub views: usize,
-    /// Parts of the training pictures that were held out in turn to choose it.
+    /// Parts of the training images that were held out in turn to choose it.
     pub folds: usize,
     /// Each strength that was tried on all folds, with its score on held-out images. Those that
     /// some of the folds ruled out are missing.
     pub trials: Vec<Trial>,
-    /// Mean cross-entropy of the training pictures under the fitted head, in nats, weighted as in
+    /// Mean cross-entropy of the training images under the fitted head, in nats, weighted as in
     /// [`Examples::class_weights`].
     pub train_loss: f64,
-    /// Share of the training pictures that it gets right.
+    /// Share of the training images that it gets right.
     pub train_accuracy: f64,
     /// How well the training images are predicted by heads that did not see them, for a run that
     /// holds nothing out.
@@ -62,28 +62,25 @@ pub enum FitError {
     /// The regression makes no sense.
     #[error("the head cannot be fitted: {0}")]
     Regression(#[from] RegressionError),
-    /// Too few pictures to hold any out.
+    /// Too few images to hold any out.
     #[error(
-        "--head fit holds out parts of the training pictures in turn and needs at least 2 of \
-         them, but there is {0}; add pictures, or choose --head new"
+        "fitting the head holds out parts of the training images in turn and needs at least 2 of \
+         them, but there is {0}"
     )]
     TooFew(usize),
     /// The operating system gave no threads.
-    #[error(
-        "cannot start the threads that fit the head: {0}; the system limits processes or memory: \
-         raise the limit or choose a smaller --threads"
-    )]
+    #[error("cannot start the threads that fit the head: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// What a head is fitted by, beside features and labels.
+/// Options of fitting a head.
 #[derive(Clone, Copy, Debug)]
 pub struct FitOptions<'a> {
     /// Number of classes.
     pub classes: usize,
-    /// What a class's images count, if they do not count the same.
+    /// The weight of each class's images, if they do not weigh the same.
     pub class_weights: Option<&'a [f32]>,
-    /// What the source knows of the classes. Cross-validation tries it and decides whether it is
+    /// The source's knowledge of the classes. Cross-validation tries it and decides whether it is
     /// used.
     pub prior: Option<&'a HeadPrior>,
     /// Seed of the folds.
@@ -99,7 +96,7 @@ pub struct Fitted {
     pub classifier: LinearClassifier,
     /// How it was fitted.
     pub fit: HeadFit,
-    /// What cross-validation's heads say of the images that they did not see.
+    /// The predictions of cross-validation's heads for the images that they did not see.
     pub out_of_fold: OutOfFold,
     /// Wall time in seconds, with that of the features if the caller counts it.
     pub seconds: f64,
@@ -125,7 +122,7 @@ pub fn expected_seconds(
 /// `progress` as in [`cross_validate`](crate::logistic_regression::cross_validate).
 ///
 /// # Errors
-/// When there are fewer than two pictures, or features that are not finite, or `progress` ends it.
+/// If there are fewer than two images, or features that are not finite, or `progress` ends it.
 pub fn fit_head(
     features: &[&Features],
     labels: &[u32],

@@ -1,4 +1,4 @@
-//! The proof that what was frozen is what it was.
+//! The proof that frozen layers are unchanged.
 
 use crate::config::Weights;
 use crate::model::{Model, ModelError, model_path};
@@ -7,7 +7,7 @@ use regraft_nn::parameters::parameters;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What was compared, and found equal to the bit.
+/// The tensors that were compared and found equal to the bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenProof {
     /// Tensors of frozen layers, and statistics that were to stay.
@@ -68,8 +68,8 @@ impl SourceName<'_> {
     }
 }
 
-/// Reads source and model file anew and compares, to the bit, every tensor of the first `frozen`
-/// nodes, and with `statistics` every running statistic of the trunk.
+/// Reads source and model file again and compares, to the bit, every tensor of the first `frozen`
+/// nodes, and with `statistics` every running statistic of the backbone.
 ///
 /// # Errors
 /// When any differs.

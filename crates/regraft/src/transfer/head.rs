@@ -1,4 +1,4 @@
-//! The new head: what the output layer of the target model starts from.
+//! The new head: the start of the output layer of the target model.
 
 use super::labels::{HeadMapError, LabelMatch, Vocabulary};
 use crate::config::HeadStart;
@@ -16,9 +16,9 @@ pub struct Graft {
     pub graph: Graph,
     /// All its tensors.
     pub state: State,
-    /// What each class's row of the head starts from, where rows of the source's are used again.
+    /// The source rows that each class's row of the head starts from, if rows are reused.
     pub matches: Vec<LabelMatch>,
-    /// What the user should know of the source's classes.
+    /// A note on the source's classes.
     pub note: Option<String>,
     /// With [`HeadStart::Fit`] and a source of ImageNet's classes: what its rows say of the new
     /// classes, if any match by name.
@@ -31,7 +31,7 @@ pub struct HeadPrior {
     /// `[classes, channels]`: for a class that matches classes of the source, the mean of their
     /// rows; for another, the mean of all rows of the source.
     pub weights: Vec<f32>,
-    /// The classes that match, and what.
+    /// The classes that match, and the source's classes that they match.
     pub matches: Vec<LabelMatch>,
 }
 
@@ -39,14 +39,11 @@ pub struct HeadPrior {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraftError {
     /// The source has no head, or no names for its classes.
-    #[error(
-        "--head reuse starts from the source's head, but {origin} {lack}; choose --head new or \
-         --head fit"
-    )]
+    #[error("the head is to start from the source's, but {origin} {lack}")]
     NothingToReuse {
         /// The source.
         origin: String,
-        /// What it lacks.
+        /// The thing that it lacks.
         lack: &'static str,
     },
     /// The map names something that is not there.
@@ -54,14 +51,14 @@ pub enum GraftError {
     Map(#[from] HeadMapError),
 }
 
-/// Replaces the source's output layer by a new one for `classes`; the trunk keeps its weights.
+/// Replaces the source's output layer by a new one for `classes`; the backbone keeps its weights.
 ///
 /// With [`HeadStart::Reuse`], the row of a class that matches classes of the source starts as the
 /// mean of their rows, and so does its bias; `map` says what matches, or else the names do. All
 /// other rows are Xavier's (Glorot and Bengio 2010).
 ///
 /// # Errors
-/// When there is no head to use again, or the map names what is not there.
+/// If there is no head to reuse, or the map names unknown classes.
 pub fn graft(
     source: Model,
     classes: &[String],
@@ -97,7 +94,7 @@ pub fn graft(
     Ok(Graft { graph, state, matches, note, prior })
 }
 
-/// What the source's head says of the classes, if it knows any of them. Only ImageNet's classes are
+/// The source's rows for the classes, if it knows any of them. Only ImageNet's classes are
 /// asked: a head that was trained on the run's own images has seen the labels that cross-validation
 /// holds out.
 fn prior(source: &Model, graph: &Graph, classes: &[String]) -> Option<HeadPrior> {
@@ -133,7 +130,7 @@ fn mean_row(values: &[f32], length: usize, rows: &[usize]) -> Vec<f32> {
 }
 
 /// Replaces rows of `head` by means of the source's rows. Weight and bias are the same case: a row
-/// of so many values for each class.
+/// with this many values for each class.
 fn reuse_rows(source: &Model, matches: &[LabelMatch], head: &mut State) {
     for (name, values) in head {
         let Some(source_values) = source.state.get(name) else { continue };

@@ -24,12 +24,12 @@ pub enum Reason {
 pub struct LabelMatch {
     /// The new class.
     pub class: String,
-    /// Places of the source's classes, ascending. Empty where none matches.
+    /// Places of the source's classes, ascending. Empty if none matches.
     #[serde(skip)]
     pub sources: Vec<usize>,
     /// Their names.
     pub source_names: Vec<String>,
-    /// Why, where there are any.
+    /// Why, if there are any.
     pub reason: Option<Reason>,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for LabelMatch {
             Reason::Name => "its name",
             Reason::Synonym => "called so too",
             Reason::Kind => "of this kind",
-            Reason::Map => "by --head-map",
+            Reason::Map => "by the head map",
         };
         write!(formatter, "the head's row of {class:?} starts from {mean}{names}{more} ({reason})")
     }
@@ -67,13 +67,13 @@ impl fmt::Display for LabelMatch {
 /// A name in a head map that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadMapError {
-    /// The map names a class that the pictures do not have.
-    #[error("the head map names {class:?}, which is no class of the pictures; their classes are \
+    /// The map names a class that the images do not have.
+    #[error("the head map names {class:?}, which is no class of the images; their classes are \
         {}", .classes.join(", "))]
     Class {
         /// The name in the map.
         class: String,
-        /// The pictures' classes.
+        /// The images' classes.
         classes: Vec<String>,
     },
     /// The map names a class that the source does not have.
@@ -89,7 +89,7 @@ pub enum HeadMapError {
     },
 }
 
-/// What a source model's classes are called.
+/// The names of a source model's classes.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     names: Vec<String>,
@@ -126,7 +126,7 @@ fn key(name: &str) -> String {
 impl Vocabulary {
     /// The vocabulary of a source's classes. Where the file does not name a thousand classes, they
     /// are ImageNet's, as with torchvision's and timm's files; the second value says so. `None`
-    /// where nothing is known of the classes.
+    /// if nothing is known of the classes.
     #[must_use]
     pub fn of(source: &Model) -> Option<(Self, Option<String>)> {
         if !source.has_head {
@@ -219,7 +219,7 @@ impl Vocabulary {
     /// Finds the classes that a map names by hand; those that it does not name match nothing.
     ///
     /// # Errors
-    /// When the map names a class that is not there.
+    /// If the map names a class that is not there.
     pub fn match_by_map(
         &self,
         classes: &[String],

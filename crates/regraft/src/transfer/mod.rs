@@ -13,7 +13,7 @@ use regraft_nn::graph::{Graph, GraphError, Layer};
 use regraft_nn::parameters::parameters;
 
 /// The source model's preprocessing with another size of the network's input in pixels and another
-/// way of resizing, where they are given.
+/// way of resizing, if they are given.
 ///
 /// The short side of [`Resize::Crop`] keeps its ratio to the part that is cut out; where the source
 /// model crops nothing, it is 256 to 224.
@@ -41,7 +41,7 @@ pub fn target_preprocessing(
 /// How many nodes of the graph, from the start, are frozen in an epoch, counted from 0.
 ///
 /// # Errors
-/// When the graph has no such layer.
+/// If the graph has no such layer.
 pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize, GraphError> {
     match freeze {
         Freeze::None => Ok(0),
@@ -54,7 +54,8 @@ pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize,
             let learning = (epoch / epochs.get()) as usize;
             match stages.len().checked_sub(learning) {
                 None | Some(0) => Ok(0),
-                // What has no parameters between the stage and the head is frozen with the trunk.
+                // Layers without parameters between the stage and the head is frozen with the
+                // backbone.
                 Some(all) if all == stages.len() => Ok(graph.backbone()),
                 Some(frozen) => graph.nodes_through(&stages[frozen - 1]),
             }
@@ -62,7 +63,7 @@ pub fn frozen_nodes(graph: &Graph, freeze: &Freeze, epoch: u32) -> Result<usize,
     }
 }
 
-/// The stages of the trunk that have parameters, from the picture to the head.
+/// The stages of the backbone that have parameters, from the image to the head.
 #[must_use]
 pub fn trunk_stages(graph: &Graph) -> Vec<String> {
     let mut stages: Vec<String> = Vec::new();
@@ -83,7 +84,7 @@ pub fn trunk_stages(graph: &Graph) -> Vec<String> {
     stages
 }
 
-/// The lower half of the trunk's stages, the one in the middle with them.
+/// The lower half of the backbone's stages, the one in the middle with them.
 #[must_use]
 pub fn lower_half(graph: &Graph) -> Freeze {
     let stages = trunk_stages(graph);
@@ -93,9 +94,9 @@ pub fn lower_half(graph: &Graph) -> Freeze {
     }
 }
 
-/// Each node's learning rate as a multiple of the trunk's: the head's by its own, and with
+/// Each node's learning rate as a multiple of the backbone's: the head's by its own, and with
 /// `layer_decay` each stage's that many times that of the stage above it (layer-wise decay by
-/// stages; Howard and Ruder 2018). The uppermost stage of the trunk has 1.
+/// stages; Howard and Ruder 2018). The uppermost stage of the backbone has 1.
 #[must_use]
 pub fn rate_multipliers(graph: &Graph, head_multiplier: f32, layer_decay: f32) -> Vec<f32> {
     let stages = trunk_stages(graph);

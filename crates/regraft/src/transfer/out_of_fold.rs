@@ -1,11 +1,10 @@
 //! How well the training images are predicted by heads that did not see them: an estimate of the
 //! test accuracy for a run that holds nothing out.
 
-use crate::audit::SuspectLabel;
-use crate::audit::labels::suspects;
 use crate::logistic_regression::OutOfFold;
 use crate::metrics::{calibration_error, wilson_interval_95};
 use crate::predictions::Prediction;
+use crate::suspect_labels::{SuspectLabel, suspects};
 use regraft_data::catalogue::Sample;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,15 +18,15 @@ const NAMED: usize = 20;
 pub struct Confused {
     /// Their class.
     pub class: String,
-    /// What they are taken for.
+    /// The class that they are taken for.
     pub predicted: String,
     /// How many.
     pub images: u64,
 }
 
-/// What cross-validation's heads say of the training images that they did not see. The strength was
-/// chosen on the same images, so the accuracy is slightly optimistic; each head saw four fifths of
-/// the images, which makes it slightly pessimistic.
+/// Predictions of cross-validation's heads for the training images that they did not see. The
+/// strength was chosen on the same images, so the accuracy is slightly optimistic; each head saw
+/// four fifths of the images, which makes it slightly pessimistic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutOfFoldReport {
     /// Training images.
@@ -94,7 +93,7 @@ impl OutOfFoldReport {
         }
     }
 
-    /// The report in words, a note each for what there is to say.
+    /// The report in words, as notes.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let [low, high] = self.accuracy_interval_95.map(|share| 100.0 * share);

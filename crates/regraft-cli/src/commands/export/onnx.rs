@@ -7,7 +7,7 @@ use crate::output;
 use crate::progress::Bars;
 use regraft::atomic_file;
 use regraft::model::Model;
-use regraft_export::check::{Agreement, CheckError, check};
+use regraft_export::check::{Agreement, check};
 use regraft_export::images;
 use regraft_export::onnx::{
     self, Input, LOGITS, OnnxOptions, PIXELS, PROBABILITIES, StorageType, TENSOR,
@@ -15,7 +15,7 @@ use regraft_export::onnx::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report<'a> {
     format: &'static str,
@@ -42,9 +42,10 @@ pub fn run(arguments: &ExportArguments, model: &Model) -> Result<(), Failure> {
     let file = onnx::to_bytes(model, options).map_err(Failure::input)?;
     let mut notes = model.notes.clone();
     let (agreement, unchecked) = match images {
-        Ok(images) => {
-            (Some(checked(&file, model, options, &images, arguments.threads.unwrap_or(0))?), None)
-        }
+        Ok(images) => (
+            Some(checked(&file, model, options, &images, arguments.flags.on_defaults()?.threads)?),
+            None,
+        ),
         Err(reason) => (None, Some(reason)),
     };
     notes.extend(agreement.iter().flat_map(notes_on));
@@ -112,11 +113,7 @@ fn checked(
         bars.show("checking", done, images.len(), String::new())
     });
     bars.clear();
-    outcome.map_err(|error| match &error {
-        CheckError::NoImages { .. } => Failure::input(error),
-        CheckError::Inference(inference) => Failure::of(inference.is_failure_under_way(), error),
-        _ => Failure::under_way(error),
-    })
+    outcome.map_err(Failure::of)
 }
 
 fn notes_on(agreement: &Agreement) -> Vec<String> {

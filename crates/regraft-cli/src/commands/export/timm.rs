@@ -7,7 +7,7 @@ use regraft::model::Model;
 use regraft_export::timm::{FILES, Facts, write};
 use serde::Serialize;
 
-/// What `--json` prints; described in docs/json.md.
+/// The output of `--json`; described in docs/json.md.
 #[derive(Serialize)]
 struct Report<'a> {
     format: &'static str,

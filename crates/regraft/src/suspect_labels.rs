@@ -1,7 +1,18 @@
-//! Likely mislabelled pictures, by confident learning (Northcutt, Jiang and Chuang 2021, "Confident
+//! Likely mislabelled images, by confident learning (Northcutt, Jiang and Chuang 2021, "Confident
 //! Learning: Estimating Uncertainty in Dataset Labels", JAIR 70).
 
 use crate::logistic_regression::OutOfFold;
+use serde::{Deserialize, Serialize};
+
+/// An image that is likely of another class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SuspectLabel {
+    pub path: String,
+    pub given: String,
+    pub likely: String,
+    pub score: f64,
+}
 
 /// An example that is likely of another class.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,10 @@
-//! The quick pass of a training run: what hashes and counts already tell.
+//! Quick checks of a run's images: copies in several splits or classes by their hashes, and the
+//! sizes of classes.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Training pictures of the largest class for each of the smallest from which on a run says so.
-pub(super) const IMBALANCED: f64 = 5.0;
+/// A run notes it if the largest class has this many times the training images of the smallest.
+pub(crate) const IMBALANCED: f64 = 5.0;
 
 /// One file that a run uses.
 pub(crate) struct Listed<'a> {
@@ -61,7 +62,7 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
         && most as f64 >= least as f64 * IMBALANCED
     {
         notes.push(format!(
-            "the classes are imbalanced: {large} has {most} training pictures, {small} has {least}"
+            "the classes are imbalanced: {large} has {most} training images, {small} has {least}"
         ));
     }
     notes
@@ -106,6 +107,6 @@ mod tests {
             "{notes:?}"
         );
         assert!(notes[1].starts_with("1 file stands in two classes"), "{notes:?}");
-        assert!(notes[2].contains("a has 5 training pictures, b has 1"), "{notes:?}");
+        assert!(notes[2].contains("a has 5 training images, b has 1"), "{notes:?}");
     }
 }
