@@ -108,6 +108,7 @@ impl Hint for Contradiction {
             Self::RefitOfViews => "leave --refit or --views out",
             Self::LongWarmup { .. } => "use a shorter --warmup or more --epochs",
             Self::PatienceWithoutBest => "leave --patience out, or use --recipe default",
+            Self::SyncOfRunning => "leave --sync-batch-norm out, or add --batch-norm batch",
         })
     }
 }

@@ -70,3 +70,27 @@ fn two_engines_train_one_network_and_score_as_one_does() {
     let error = workspace.regraft("train --resume one --device cpu").failed(2);
     assert_says(&error, &["device was cpu*2 and is cpu"]);
 }
+
+#[test]
+fn batch_norms_of_several_devices_can_share_their_statistics() {
+    let workspace = Workspace::with_photos();
+    let flags = "--image-size 32 --head new --freeze none --batch-norm batch --epochs 2 \
+                 --batch-size 5 --lr 1e-3 --augment none";
+    let loss = |run: &str, more: &str| {
+        workspace.regraft(&format!("train photos {flags} {more} --output {run}")).succeeded();
+        let row = workspace.text(&format!("{run}/metrics.csv"));
+        let loss = row.lines().last().and_then(|row| row.split(',').nth(1)).expect("a loss");
+        loss.parse::<f64>().expect("a number")
+    };
+    let one = loss("one", "--device cpu");
+    let shared = loss("shared", "--device cpu*2 --sync-batch-norm");
+    let apart = loss("apart", "--device cpu*2");
+    assert!((one - shared).abs() < 1e-3, "{one} and {shared}");
+    assert!((one - apart).abs() > 1e-2, "{one} and {apart}");
+    assert_says(&workspace.text("shared/config.toml"), &["sync_batch_norm = true"]);
+    let error = workspace.regraft("train photos --head new --sync-batch-norm").failed(2);
+    assert_says(
+        &error,
+        &["batch norms use running statistics; leave --sync-batch-norm out, or add --batch-norm"],
+    );
+}

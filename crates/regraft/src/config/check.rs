@@ -1,6 +1,7 @@
 //! Checks of a configuration.
 
 use super::spec::Needs;
+use super::words::BatchNormMode;
 use super::{
     ConfigError, Contradiction, Freeze, HeadStart, Keep, MOST_IN_TOML, OPTIONS, TrainConfig, option,
 };
@@ -43,11 +44,21 @@ impl TrainConfig {
             Contradiction::LongWarmup { warmup: self.warmup, epochs }
         } else if self.patience.is_some() && self.keep == Keep::Last {
             Contradiction::PatienceWithoutBest
+        } else if self.sync_batch_norm && !self.follows_batches() {
+            Contradiction::SyncOfRunning
         } else {
             self.device.resolve()?;
             return Ok(());
         };
         Err(ConfigError::Contradiction(contradiction))
+    }
+
+    /// Whether batch norms normalise with a batch's statistics in training.
+    fn follows_batches(&self) -> bool {
+        match self.batch_norm {
+            Some(mode) => mode == BatchNormMode::Batch,
+            None => self.is_from_scratch(),
+        }
     }
 
     /// Checks that none of the options that somebody gave, by their keys in `config.toml`, is about
@@ -109,6 +120,8 @@ mod tests {
             error(&|config| config.warmup = 99.0),
             "a warm-up of 99 epochs does not end within the 5 epochs of the run"
         );
+        let sync = error(&|config| config.sync_batch_norm = true);
+        assert!(sync.contains("running statistics"), "{sync}");
         assert!(error(&|config| config.label_smoothing = f32::NAN).contains("is NaN"));
         assert!(error(&|config| config.epochs = Some(0)).contains("nothing to train"));
         let gpu = error(&|config| config.device = DeviceChoice::Listed(vec![Device::Gpu(1)]));

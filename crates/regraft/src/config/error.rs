@@ -101,6 +101,9 @@ pub enum Contradiction {
     /// Early stopping if the best epoch does not count.
     #[error("patience counts epochs since the best one, but the run keeps its last epoch")]
     PatienceWithoutBest,
+    /// Shared statistics of batch norms that use none of a batch.
+    #[error("sync_batch_norm shares a batch's statistics, but batch norms use running statistics")]
+    SyncOfRunning,
 }
 
 impl From<OpenError> for ConfigError {

@@ -263,6 +263,11 @@ options! {
     batch_norm: Option<BatchNormMode> = None, Some(BatchNormMode::Batch) =>
         about(Heading::Training).needs_steps().default_is("running; batch from scratch");
 
+    /// Whether batch norms on several devices normalise with the statistics of the whole batch
+    /// instead of those of each device's share.
+    sync_batch_norm: bool = false =>
+        about(Heading::Training).needs_steps();
+
     /// Weight of a new batch in the running statistics of batch norms, as in PyTorch.
     batch_norm_momentum: Option<f32> = None =>
         about(Heading::Training).value("SHARE").needs_steps()

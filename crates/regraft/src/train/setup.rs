@@ -108,6 +108,7 @@ pub(super) fn set_up(
         .collect();
     graph.set_norm_statistics(match config.batch_norm {
         Some(BatchNormMode::Running) => NormStatistics::Running,
+        Some(BatchNormMode::Batch) | None if config.sync_batch_norm => NormStatistics::WholeBatch,
         Some(BatchNormMode::Batch) | None => NormStatistics::Batch,
     });
     if let Some(momentum) = config.batch_norm_momentum {
