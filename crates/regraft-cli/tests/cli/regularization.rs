@@ -163,7 +163,7 @@ fn mixed_pictures_erased_parts_and_dropped_features_change_what_is_learned() {
     assert!(trained(&workspace, &format!("{flags} {off}"), "off") == plain);
     for (wrong, says) in [
         ("--mixup=-1", "it has to be a number from 0"),
-        ("--random-erasing 1.5", "1.5"),
+        ("--random-erasing 1.5", "it has to be from 0 to 1"),
         ("--head-dropout 1", "it has to be from 0 to below 1"),
         ("--ema 1", "it has to be from 0 to below 1"),
         ("--clip-gradient 0", "it has to be a number above 0"),

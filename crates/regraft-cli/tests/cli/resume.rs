@@ -235,7 +235,7 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
             "val/blue/0.jpg has another content",
             "train/striped/new.png is new (train image of striped)",
             "train/blue/0b.jpg is new (train image of blue)",
-            "put it back as it was, or start another run",
+            "hint: undo these changes, or start another run",
         ],
     );
     assert!(state() == before, "nothing was touched");
