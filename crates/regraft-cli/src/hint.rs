@@ -14,6 +14,8 @@ use regraft::run_folder::RunFolderError;
 use regraft::train::TrainError;
 use regraft::transfer::fit::FitError;
 use regraft::transfer::head::GraftError;
+#[cfg(feature = "export")]
+use regraft_export::classifier::ClassifierError;
 
 /// An error that may come with advice.
 pub trait Hint {
@@ -38,6 +40,8 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
         ModelError,
         RunFolderError,
     ];
+    #[cfg(feature = "export")]
+    let found = found.or_else(|| error.downcast_ref::<ClassifierError>().and_then(Hint::hint));
     #[cfg(feature = "fetch")]
     let found = found.or_else(|| error.downcast_ref::<FetchError>().and_then(Hint::hint));
     found
@@ -117,9 +121,9 @@ impl Hint for ModelError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoWeights { files, .. } => some(format!(
-                "name a file with --weights: torchvision's ({files}, from \
-                 https://download.pytorch.org/models/) or timm's (model.safetensors, from \
-                 https://huggingface.co/timm); or train from scratch with --weights none"
+                "name a file with --weights, such as {files}, from \
+                 https://download.pytorch.org/models/ or https://huggingface.co/timm; or train \
+                 from scratch with --weights none"
             )),
             Self::NotEmbedded => some("use --weights FILE or --weights none"),
             Self::NoArchitecture { origin } => {
@@ -235,6 +239,16 @@ impl Hint for AuditError {
             Self::Model(error) => error.hint(),
             Self::Inference(error) => error.hint(),
             Self::Threads(_) => some(FEWER_THREADS),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(feature = "export")]
+impl Hint for ClassifierError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Inference(error) => error.hint(),
             _ => None,
         }
     }

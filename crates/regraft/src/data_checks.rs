@@ -16,7 +16,7 @@ pub(crate) struct Listed<'a> {
     pub path: &'a str,
 }
 
-/// Notes on files that stand in several parts or classes, and on classes of very different sizes.
+/// Notes on files that are in several parts or classes, and on classes of very different sizes.
 pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<String> {
     let mut by_hash: HashMap<&str, Vec<Listed<'a>>> = HashMap::new();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -42,10 +42,9 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
     let leaks = across(|first, other| first.part != other.part);
     if let Some((first, other)) = leaks.first() {
         notes.push(format!(
-            "{} in two parts of the data, such as {first} and {other}: what is learned by heart \
-             is scored as if it were known; see \
-             `regraft audit`",
-            files_stand(leaks.len())
+            "{} in two parts of the data, such as {first} and {other}, so the scores are too high; \
+             see `regraft audit`",
+            files_are(leaks.len())
         ));
     }
     let conflicts = across(|first, other| first.class != other.class);
@@ -53,7 +52,7 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
         notes.push(format!(
             "{} in two classes, such as {first} and {other}: one of the labels is wrong; see \
              `regraft audit`",
-            files_stand(conflicts.len())
+            files_are(conflicts.len())
         ));
     }
     let most = counts.iter().max_by_key(|(_, count)| **count);
@@ -68,8 +67,8 @@ pub(crate) fn quick_notes<'a>(files: impl Iterator<Item = Listed<'a>>) -> Vec<St
     notes
 }
 
-fn files_stand(count: usize) -> String {
-    if count == 1 { "1 file stands".to_owned() } else { format!("{count} files stand") }
+fn files_are(count: usize) -> String {
+    if count == 1 { "1 file is".to_owned() } else { format!("{count} files are") }
 }
 
 #[cfg(test)]
@@ -102,11 +101,10 @@ mod tests {
         let notes = notes(&[&bad[..], &more].concat());
         assert_eq!(notes.len(), 3, "{notes:?}");
         assert!(
-            notes[0].starts_with("1 file stands in two parts")
-                && notes[0].contains("t/a/1 and e/b/3"),
+            notes[0].starts_with("1 file is in two parts") && notes[0].contains("t/a/1 and e/b/3"),
             "{notes:?}"
         );
-        assert!(notes[1].starts_with("1 file stands in two classes"), "{notes:?}");
+        assert!(notes[1].starts_with("1 file is in two classes"), "{notes:?}");
         assert!(notes[2].contains("a has 5 training images, b has 1"), "{notes:?}");
     }
 }

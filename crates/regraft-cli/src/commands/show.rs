@@ -46,9 +46,10 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     }
     let config = arguments.options.resolve(arguments.data.as_deref(), None, Use::Other)?;
     let mut bars = Bars::default();
-    let found = preview(&config, arguments.epoch - 1, &mut |event| match event {
-        Event::Progress(progress) => bars.progress(progress),
-        _ => {}
+    let found = preview(&config, arguments.epoch - 1, &mut |event| {
+        if let Event::Progress(progress) = event {
+            bars.progress(progress);
+        }
     });
     bars.clear();
     let found = found.map_err(Failure::input)?;

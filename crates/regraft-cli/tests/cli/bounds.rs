@@ -121,7 +121,7 @@ fn rates_and_shares_out_of_range_are_refused_by_name() {
             refused(
                 &workspace,
                 &format!("{command} --max-pixels {pixels}"),
-                "is not in 1..=4294967296",
+                "it has to be from 1 to 4294967296",
             );
         }
     }
@@ -205,9 +205,9 @@ fn a_number_out_of_range_is_named_as_it_was_given() {
         ("--lr 1e-300", "invalid value '1e-300'"),
         ("--ema 0.99999999", "invalid value '0.99999999'"),
         ("--lr 1e39", "it is too large for a 32-bit number"),
-        ("--accumulate=-1", "-1 is not in 1..=65536"),
-        ("--patience 0", "0 is not in 1..=4294967295"),
-        ("--views 0", "0 is not in 1..=4294967295"),
+        ("--accumulate=-1", "it is not in 0..=4294967295"),
+        ("--patience 0", "it is not in 1..=4294967295"),
+        ("--views 0", "it is not in 1..=4294967295"),
         ("--val-fraction 1e308", "the validation fraction is 1e308:"),
     ] {
         refused(&workspace, &format!("train photos --image-size 32 {options}"), says);

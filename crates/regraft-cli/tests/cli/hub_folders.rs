@@ -103,7 +103,7 @@ fn a_configuration_that_contradicts_the_weights_is_an_error() {
     )
     .expect("renamed");
     let error = workspace.regraft("predict hub/mine.safetensors photos/test").failed(2);
-    assert_says(&error, &["does not say of which architecture it is"]);
+    assert_says(&error, &["does not name its architecture", "--model NAME"]);
     let error = workspace.regraft("predict hub photos/test").failed(2);
     assert_says(&error, &["hub holds no model.safetensors"]);
 }

@@ -219,7 +219,7 @@ fn rows_of_the_sources_head_are_used_again() {
         &run.stdout,
         &[
             "the head's row of \"not-hotdog\" starts from the mean of 2 rows of the source's: ",
-            "(by --head-map)",
+            "(by the head map)",
         ],
     );
     std::fs::remove_file(workspace.path("map.toml")).expect("removed");

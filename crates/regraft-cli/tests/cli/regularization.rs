@@ -161,10 +161,14 @@ fn mixed_pictures_erased_parts_and_dropped_features_change_what_is_learned() {
     let off =
         "--mixup 0 --cutmix 0 --random-erasing 0 --head-dropout 0.2 --accumulate 1 --balance none";
     assert!(trained(&workspace, &format!("{flags} {off}"), "off") == plain);
-    for wrong in
-        ["--mixup=-1", "--random-erasing 1.5", "--head-dropout 1", "--ema 1", "--clip-gradient 0"]
-    {
-        assert_says(&workspace.regraft(&format!("train photos {wrong}")).failed(2), &["is"]);
+    for (wrong, says) in [
+        ("--mixup=-1", "it has to be a number from 0"),
+        ("--random-erasing 1.5", "it has to be from 0 to 1"),
+        ("--head-dropout 1", "it has to be from 0 to below 1"),
+        ("--ema 1", "it has to be from 0 to below 1"),
+        ("--clip-gradient 0", "it has to be a number above 0"),
+    ] {
+        assert_says(&workspace.regraft(&format!("train photos {wrong}")).failed(2), &[says]);
     }
 }
 

@@ -205,10 +205,10 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
         &error,
         &[
             "run cannot be resumed, because it would not be the same run:",
-            "--lr was 0.001 and is 0.01",
-            "--batch-size was 32 and is 8",
-            "--epochs was 2 and is 3, which only a --schedule constant can change under way",
-            "--optimizer was sgd and is adamw",
+            "lr was 0.001 and is 0.01",
+            "batch_size was 32 and is 8",
+            "epochs was 2 and is 3, which only a constant schedule allows",
+            "optimizer was sgd and is adamw",
         ],
     );
     assert!(state() == before, "nothing was touched");
@@ -235,7 +235,7 @@ fn other_options_and_other_pictures_are_refused_and_listed() {
             "val/blue/0.jpg has another content",
             "train/striped/new.png is new (train image of striped)",
             "train/blue/0b.jpg is new (train image of blue)",
-            "put it back as it was, or start another run",
+            "hint: undo these changes, or start another run",
         ],
     );
     assert!(state() == before, "nothing was touched");

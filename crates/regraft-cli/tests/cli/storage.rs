@@ -47,7 +47,7 @@ fn a_file_that_cannot_grow_is_an_error_and_the_run_goes_on_later() {
             .shell(&format!("ulimit -f {blocks}; exec \"$REGRAFT\" train --resume run --epochs 4"));
         let error = outcome.failed(1);
         assert_says(&error, &["cannot write the weight file run/", file, "File too large"]);
-        assert_eq!(error.contains(GO_ON), file.starts_with("checkpoints"), "it had begun: {error}");
+        assert_says(&error, &[GO_ON]);
         assert_intact(&workspace, "run");
     }
     workspace.regraft("train --resume run --epochs 4").succeeded();

@@ -78,7 +78,7 @@ pub struct Audit {
     pub unreadable: Vec<Unreadable>,
     /// Files that show the same image.
     pub duplicates: Vec<Duplicates>,
-    /// Images of a later part that stand in an earlier one too.
+    /// Images of a later part that are also in an earlier one.
     pub leakage: Vec<Leak>,
     /// Duplicates of different classes.
     pub label_conflicts: Vec<LabelConflict>,

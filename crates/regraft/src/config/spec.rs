@@ -183,7 +183,7 @@ impl About {
         Self { is_common: true, ..self }
     }
 
-    /// It stands in configurations only.
+    /// It has a key in configurations but no flag.
     pub const fn without_flag(self) -> Self {
         Self { has_flag: false, ..self }
     }
@@ -215,7 +215,7 @@ pub struct OptionSpec {
 
 impl OptionSpec {
     /// Its flag, without the hyphens in front: `batch-size`, or `no-feature-cache` for a switch
-    /// that is on by default. `None` if it stands in configurations only.
+    /// that is on by default. `None` if it has no flag.
     #[must_use]
     pub fn flag(&self) -> Option<String> {
         let name = self.name.replace('_', "-");

@@ -326,7 +326,11 @@ options! {
 
     /// Probability that a rectangle of a training image is erased.
     random_erasing: f32 = 0.0 =>
-        about(Heading::Regularisation).value("SHARE").needs_views();
+        about(Heading::Regularisation)
+            .value("SHARE")
+            .needs_views()
+            .range(Between(0.0, 1.0))
+            .such_as("0.25");
 
     /// Probability that the head drops a feature in training.
     head_dropout: Option<f32> = None =>

@@ -145,7 +145,7 @@ impl Layout {
             if footing.is_empty() { 0 } else { ABOVE_LINE + footing.len() as u32 * LINE_STEP };
         let mut image = RgbImage::filled(width as u32, height as u32 + foot, PAPER);
         let size = settings.preprocessing.image_size;
-        let title = format!("What the network sees: {size} × {size} pixels");
+        let title = format!("Seen by the network: {size} × {size} pixels");
         draw_title(&mut image, (MARGIN, MARGIN), &title, &self.title_note);
         draw_lines(&mut image, heading_top(), &self.heading);
         let mut cells = cells.iter();
