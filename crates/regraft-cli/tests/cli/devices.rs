@@ -74,8 +74,9 @@ fn two_engines_train_one_network_and_score_as_one_does() {
 #[test]
 fn batch_norms_of_several_devices_can_share_their_statistics() {
     let workspace = Workspace::with_photos();
-    let flags = "--image-size 32 --head new --freeze none --batch-norm batch --epochs 2 \
-                 --batch-size 5 --lr 1e-3 --augment none";
+    // Small steps: large ones amplify the rounding of the sums.
+    let flags = "--image-size 64 --head new --freeze none --batch-norm batch --epochs 1 \
+                 --batch-size 5 --lr 1e-6 --augment none";
     let loss = |run: &str, more: &str| {
         workspace.regraft(&format!("train photos {flags} {more} --output {run}")).succeeded();
         let row = workspace.text(&format!("{run}/metrics.csv"));
@@ -89,8 +90,5 @@ fn batch_norms_of_several_devices_can_share_their_statistics() {
     assert!((one - apart).abs() > 1e-2, "{one} and {apart}");
     assert_says(&workspace.text("shared/config.toml"), &["sync_batch_norm = true"]);
     let error = workspace.regraft("train photos --head new --sync-batch-norm").failed(2);
-    assert_says(
-        &error,
-        &["batch norms use running statistics; leave --sync-batch-norm out, or add --batch-norm"],
-    );
+    assert_says(&error, &["batch norms use running statistics", "leave --sync-batch-norm out"]);
 }
