@@ -1,8 +1,7 @@
 //! The only place that knows which engines there are.
 //!
-//! Everything else opens an engine with [`open`] and uses it through the trait [`Engine`]. To add
-//! an engine, write a crate that implements the trait, and add an arm to [`open`] and lines to
-//! [`devices`].
+//! Everything else opens one with [`open`] and sees the trait [`Engine`]. Another engine is a crate
+//! that implements the trait, an arm of [`open`], and lines in [`devices`].
 
 mod device;
 mod team;
@@ -19,10 +18,10 @@ use team::Team;
 /// An engine that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The CPU engine cannot be created.
+    /// The CPU engine cannot be made.
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    /// The requested instruction set is not available.
+    /// The instruction set that was asked for is not there.
     #[error(transparent)]
     InstructionSet(#[from] IsaError),
     /// No engine of this build runs on the device.
@@ -30,20 +29,20 @@ pub enum OpenError {
     Unusable {
         /// The device.
         device: Device,
-        /// The reason.
+        /// What stands against it.
         why: &'static str,
     },
-    /// An engine refused its tensors, or to become one of several ranks.
+    /// An engine refused its tensors, or to be one of several.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// The reason why no graphics processor is used.
+/// Why no graphics processor is used.
 const NO_GPU: &str = "this build has no engine for graphics processors";
 
 impl DeviceChoice {
-    /// The devices of this machine that the choice means. A run writes them to `config.toml`, so
-    /// that it is resumed on the same devices.
+    /// The devices of this machine that are meant. A run writes them to `config.toml`, so that it
+    /// goes on with the same.
     ///
     /// # Errors
     /// If a device cannot be used.
@@ -59,13 +58,13 @@ impl DeviceChoice {
     }
 }
 
-/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, with
-/// all tensors zero. Feature maps are stored as `precision` says. On the processor, `threads`
-/// threads compute (0: one for each core), which several engines share.
+/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all
+/// tensors zero. Maps are stored as `precision` says. On the processor, `threads` threads compute
+/// (0: one for each core), which several engines share.
 ///
 /// # Errors
-/// If the device cannot be used, the images are too small for the graph, or the machine lacks
-/// something that was requested.
+/// If the device cannot be used, the images are too small for the graph, or the machine lacks what
+/// was asked for.
 pub fn open(
     device: &DeviceChoice,
     graph: Graph,
@@ -99,7 +98,7 @@ pub fn fastest_precision() -> Precision {
     if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
 }
 
-/// Refuses an instruction set that the environment requests and this machine lacks. A program calls
+/// Refuses an instruction set that the environment asks for and this machine lacks. A program calls
 /// this before anything computes.
 ///
 /// # Errors
@@ -116,20 +115,20 @@ pub fn instruction_set() -> &'static str {
     isa::in_use().map_or("unknown", InstructionSet::name)
 }
 
-/// The processor's capabilities for the CPU engine.
+/// What the processor can do for the CPU engine.
 #[derive(Clone, Debug)]
 pub struct Processor {
     /// The names of the instruction sets that can be used, least capable first.
     pub instruction_sets: Vec<&'static str>,
     /// The one in use.
     pub in_use: &'static str,
-    /// The environment variable that requested it, if there is one.
+    /// The environment variable that asked for it, if one did.
     pub forced_by: Option<&'static str>,
-    /// `usable`, or the reason against AMX.
+    /// `usable`, or what stands against AMX.
     pub amx: String,
 }
 
-/// Detects the processor's capabilities.
+/// Asks the processor.
 #[must_use]
 pub fn processor() -> Processor {
     let available = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
@@ -143,16 +142,16 @@ pub fn processor() -> Processor {
     }
 }
 
-/// A device that was looked for, by its word in `--device`.
+/// A device that was looked for, by the word that `--device` takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The word.
     pub device: &'static str,
-    /// The reason why it cannot be used, if there is one.
+    /// What stands against its use, if anything does.
     pub unusable: Option<&'static str>,
 }
 
-/// Every kind of device that Regraft supports.
+/// Every kind of device that Regraft knows.
 #[must_use]
 pub fn devices() -> Vec<Listed> {
     vec![Listed { device: "cpu", unusable: None }, Listed { device: "gpu", unusable: Some(NO_GPU) }]
