@@ -48,7 +48,7 @@ pub struct CpuEngine {
     threads: rayon::ThreadPool,
     /// The connection to the other ranks, if there are any.
     collective: Box<dyn Collective>,
-    /// Whether the result of a step that is not finite was not fetched yet.
+    /// Whether a step had a value that is not finite, and its result has not been fetched yet.
     is_refused: bool,
 }
 

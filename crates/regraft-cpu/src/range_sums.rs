@@ -5,12 +5,12 @@ use regraft_nn::collective::{Collective, Ticket};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Elements that are summed at a time at least. Each sum is a few messages between ranks, and small
-/// layers are computed faster than those travel.
+/// Least number of elements in a sum. Each sum is a few messages between ranks, and small layers
+/// are computed faster than messages travel.
 const LEAST: usize = 1 << 18;
 
-/// Sums that may be on their way at a time: a rank that is slower in one layer and faster in the
-/// next keeps no other waiting, and the memory for the ranks' values stays small.
+/// The most sums in progress: if a rank is slower in one layer and faster in the next, it keeps no
+/// other waiting, and the memory for the ranks' values stays small.
 const MOST_PENDING: usize = 4;
 
 /// Gathers ranges from the end of the arena to its start.
@@ -18,9 +18,9 @@ pub(crate) struct RangeSums<'a> {
     collective: &'a mut dyn Collective,
     /// Whether this pass's gradients are final, and there are ranks to sum them over.
     is_final: bool,
-    /// Final, and not given to the other ranks yet.
+    /// The range that is final but not given to the other ranks yet.
     waiting: Range<usize>,
-    /// On their way, oldest first.
+    /// The sums in progress, oldest first.
     pending: VecDeque<(Ticket, Range<usize>)>,
 }
 
@@ -35,8 +35,7 @@ impl<'a> RangeSums<'a> {
         self.collective
     }
 
-    /// Takes a range that is final, and begins the sum of those that are waiting if they are long
-    /// enough.
+    /// Adds a final range, and begins the sum of the waiting ones if they are long enough.
     pub fn add(&mut self, gradients: &mut Memory, range: &Range<usize>) {
         if !self.is_final || range.is_empty() {
             return;
@@ -51,7 +50,7 @@ impl<'a> RangeSums<'a> {
         }
     }
 
-    /// Begins the sum of what is waiting, and ends the oldest if too many are on their way.
+    /// Begins the sum of the waiting range, and ends the oldest sum if too many are in progress.
     fn begin(&mut self, gradients: &mut Memory) {
         if !self.waiting.is_empty() {
             let range = std::mem::take(&mut self.waiting);

@@ -130,11 +130,11 @@ pub(crate) trait Compute: Send {
         None
     }
 
-    /// Takes part in what the other ranks exchange in their forward passes, as a rank without an
-    /// image, given the shape of its output.
+    /// Takes part in the exchanges of the other ranks' forward passes, as a rank without images,
+    /// given the shape of the step's output.
     fn attend(&mut self, _: &mut Tensors, _: MapShape, _: &mut dyn Collective) {}
 
-    /// As [`Self::attend`], in the backward pass.
+    /// Like [`Self::attend`], in the backward pass.
     fn attend_backward(&self, _: &mut dyn Collective) {}
 
     /// The order in which it keeps a tensor's elements.

@@ -39,8 +39,8 @@ impl Statistics {
         sums.write(self);
     }
 
-    /// Makes them those of several parts of a batch together: the pixels, means and variances of
-    /// each. Returns the pixels of all.
+    /// Combines the statistics of several parts of a batch, given the pixels, means and variances
+    /// of each. Returns the number of pixels of all parts.
     pub fn combine_parts<'a>(
         &mut self,
         channels: usize,
@@ -87,7 +87,7 @@ impl Sums {
         Self { mean: vec![0.0; channels], squares: vec![0.0; channels], pixels: 0 }
     }
 
-    /// Adds a block, of which there is at least one pixel.
+    /// Adds a block of at least one pixel.
     fn add(&mut self, pixels: usize, means: &[f32], squares: impl Iterator<Item = f64>) {
         let before = self.pixels as f64;
         self.pixels += pixels;

@@ -15,12 +15,12 @@ use std::sync::{
 pub struct Ticket(usize);
 
 impl Ticket {
-    /// The sum that an implementation calls by this number.
+    /// A ticket for the sum with this number, which an implementation chooses.
     pub fn new(number: usize) -> Self {
         Self(number)
     }
 
-    /// The number that it was made with.
+    /// The number that the implementation chose.
     #[must_use]
     pub fn number(&self) -> usize {
         self.0
@@ -38,14 +38,14 @@ pub trait Collective: Send {
     /// The number of ranks.
     fn size(&self) -> usize;
 
-    /// Gives the other ranks this rank's values, and does not wait for theirs. A rank can begin
+    /// Gives this rank's values to the other ranks without waiting for theirs. A rank can begin
     /// several sums before it ends the first.
     fn begin_sum(&mut self, values: &[f32]) -> Ticket;
 
     /// Replaces values by the sum over the ranks, in the order of the ranks.
     ///
     /// # Panics
-    /// If the sum was not begun with as many values.
+    /// If the sum was begun with another number of values.
     fn end_sum(&mut self, ticket: Ticket, values: &mut [f32]);
 
     /// Replaces the values of every rank by their sum, taken in the order of the ranks.
@@ -54,7 +54,8 @@ pub trait Collective: Send {
         self.end_sum(ticket, values);
     }
 
-    /// The values of all ranks, one rank after the other. Each rank gives as many.
+    /// The values of all ranks, one rank after the other. All ranks must give the same number of
+    /// values.
     fn gather(&mut self, values: &[f32]) -> Vec<f32>;
 
     /// Replaces the values of every rank by those of rank 0.
@@ -106,7 +107,7 @@ pub struct Threads {
     /// The slots that no pending exchange uses. All ranks make the same calls, so all choose the
     /// same slot.
     free: VecDeque<usize>,
-    /// The slots of sums of which this rank has not added up its part, oldest first.
+    /// The slots of sums to which this rank has not added its part, oldest first.
     pending: VecDeque<usize>,
 }
 
@@ -175,7 +176,7 @@ impl Threads {
         Watch(Arc::clone(&self.shared))
     }
 
-    /// Waits until a slot has come so far.
+    /// Waits until a slot has reached a stage.
     fn wait(&self, slot: usize, has_come: impl Fn(&Slot) -> bool) -> Arc<Values> {
         let mut meeting = lock(&self.shared.meeting);
         while !meeting.is_over && !has_come(&meeting.slots[slot]) {
@@ -185,7 +186,7 @@ impl Threads {
         Arc::clone(&meeting.slots[slot].values)
     }
 
-    /// Tells the others that this rank has come further.
+    /// Tells the others that this rank has reached a stage.
     fn tell(&self, slot: usize, change: impl FnOnce(&mut Slot)) {
         change(&mut lock(&self.shared.meeting).slots[slot]);
         self.shared.news.notify_all();
@@ -203,7 +204,7 @@ impl Threads {
                 meeting.slots.push(Slot::new(self.shared.size));
             }
         }
-        // The others may still read what the slot held before.
+        // The others may still read the slot's earlier content.
         let before = self.begun[slot];
         let memory = self.wait(slot, |slot| slot.ended == before);
         self.begun[slot] += 1;
@@ -221,7 +222,7 @@ impl Threads {
         self.wait(slot, |slot| slot.given == self.shared.size)
     }
 
-    /// Lets the slot go, once this rank has read it.
+    /// Releases the slot once this rank has read it.
     fn end(&mut self, slot: usize) {
         let size = self.shared.size;
         self.tell(slot, |slot| {
@@ -239,7 +240,7 @@ impl Threads {
         self.free.push_back(slot);
     }
 
-    /// Adds up this rank's part of a sum to which all have given their values.
+    /// Adds up this rank's part of a sum, once all ranks have given their values.
     fn add_part(&self, slot: usize, values: &Values) {
         {
             let first = read(&values.given[0]);
@@ -262,8 +263,8 @@ impl Threads {
     }
 }
 
-/// Tells the other ranks if it is dropped by a panic. A thread that makes a rank's calls holds one
-/// meanwhile.
+/// Tells the other ranks if it is dropped by a panic. The thread that makes a rank's calls holds
+/// one.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
 
@@ -304,8 +305,8 @@ impl Collective for Threads {
     }
 
     fn end_sum(&mut self, Ticket(slot): Ticket, values: &mut [f32]) {
-        // The other ranks will need this rank's part of later sums too. Computing the parts that
-        // are ready now saves waiting for each other at every sum.
+        // The other ranks will need this rank's part of later sums too. Adding up the parts that
+        // are ready saves a wait at every sum.
         let mut is_added = !self.pending.contains(&slot);
         while let Some(&next) = self.pending.front() {
             if is_added && lock(&self.shared.meeting).slots[next].given < self.shared.size {

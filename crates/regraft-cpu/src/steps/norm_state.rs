@@ -16,11 +16,11 @@ pub(super) struct NormState {
     running_variance: Parameter,
     /// Statistics that the training pass uses.
     pub statistics: Statistics,
-    /// Whether a training pass takes statistics of this engine's share of the batch.
+    /// Whether a training pass computes statistics of this engine's share of the batch.
     pub takes_statistics: bool,
     /// Whether it normalises with statistics of the batch, so that gradients flow through them.
     normalizes_batch: bool,
-    /// Pixels that those are of.
+    /// Number of pixels of those statistics.
     pixels: usize,
     pub inverse_deviation: Vec<f32>,
     /// Weight x inverse standard deviation.
@@ -133,7 +133,7 @@ impl NormState {
     ) {
         let channels = self.operation.channels;
         let mut own = vec![0.0; 1 + 2 * channels];
-        // Images, not pixels: f32 holds whole numbers to 2^24 only.
+        // Images, not pixels, because f32 holds integers exactly only up to 2^24.
         own[0] = images as f32;
         if images > 0 {
             own[1..=channels].copy_from_slice(&self.statistics.mean);
@@ -159,7 +159,7 @@ impl NormState {
         }
     }
 
-    /// As [`Self::attend`], in the backward pass.
+    /// Like [`Self::attend`], in the backward pass.
     pub fn attend_backward(&self, ranks: &mut dyn Collective) {
         if self.is_shared(ranks) {
             ranks.sum(&mut vec![0.0; 2 * self.operation.channels]);

@@ -1,11 +1,11 @@
-//! Steps that are asked for, and fetched later.
+//! Tests steps that are requested first and fetched later.
 
 use super::bench::*;
 use crate::engine::{Engine, Input, Optimizer, StepPart, TrainBatch, Update};
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 
-/// Steps whose results are fetched later are the same, to the bit, as gradients and updates one by
+/// Steps whose results are fetched later give the same, to the bit, as gradients and updates one by
 /// one.
 pub fn steps_can_be_fetched_later(bench: &Bench<'_>) {
     let [mut one, mut queue] = [0, 1].map(|_| bench.engine(graph("efficientnet_b0"), SIDE));
@@ -33,7 +33,8 @@ pub fn steps_can_be_fetched_later(bench: &Bench<'_>) {
     assert!(same(&one.optimizer_state(), &queue.optimizer_state()));
 }
 
-/// Gradients of several parts are updated by the last; a part's result tells no norm.
+/// The last part of a step requests the update with the gradients of all parts; the results of
+/// earlier parts have no norm.
 pub fn the_last_part_of_a_step_asks_for_the_update(bench: &Bench<'_>) {
     let [mut one, mut queue] = [0, 1].map(|_| bench.engine(graph("resnet18"), SIDE));
     let rates = vec![1e-2; one.graph().nodes.len()];
@@ -61,7 +62,7 @@ pub fn the_last_part_of_a_step_asks_for_the_update(bench: &Bench<'_>) {
     assert!(same(&one.state(), &queue.state()));
 }
 
-/// A gradient that is too long is scaled, and no other: as PyTorch's `clip_grad_norm_` does it.
+/// If a gradient is too long, it is scaled, and otherwise not, as in PyTorch's `clip_grad_norm_`.
 pub fn only_a_long_gradient_is_clipped(bench: &Bench<'_>) {
     let moved = |clip: Option<f32>| {
         let mut engine = bench.engine(graph("resnet18"), SIDE);
@@ -80,8 +81,8 @@ pub fn only_a_long_gradient_is_clipped(bench: &Bench<'_>) {
     assert!(!same(&plain, &clipped));
 }
 
-/// Something that is not finite stops its update, and those of the steps behind it on the queue;
-/// once that is known, steps are made again.
+/// If a value is not finite, the engine skips the update and those of the steps behind it in the
+/// queue. Once the result has been fetched, steps update again.
 pub fn no_update_is_made_of_what_is_not_finite(bench: &Bench<'_>) {
     let mut engine = bench.engine(graph("resnet18"), SIDE);
     let before = engine.state();

@@ -42,7 +42,8 @@ impl Update<'_> {
 /// The part of a step that a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
-    /// Number of images in the whole step, over which [`Reduction::Mean`] takes its mean.
+    /// Number of images in the whole step, over which [`Reduction::Mean`](super::Reduction::Mean)
+    /// takes its mean.
     pub step_images: usize,
     /// Whether the gradients are added to those of the step's earlier parts instead of replacing
     /// them.

@@ -23,10 +23,10 @@ pub struct BatchNorm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormStatistics {
     /// The batch's own mean and variance; the running statistics follow them. If several engines
-    /// train together, each normalises with those of its own share.
+    /// train together, each uses those of its own share.
     Batch,
-    /// As [`Self::Batch`], but if several engines train together, all normalise with the statistics
-    /// of the whole batch, as PyTorch's `SyncBatchNorm` does.
+    /// Like [`Self::Batch`], but if several engines train together, all use the statistics of the
+    /// whole batch, as PyTorch's `SyncBatchNorm` does.
     WholeBatch,
     /// The running statistics, which do not change; weight and bias learn.
     Running,

@@ -1,9 +1,9 @@
-//! What `--device` takes.
+//! The values of `--device`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The most devices that one run takes.
+/// The most devices of one run.
 const MOST_DEVICES: usize = 64;
 
 /// A device that an engine can run on.
@@ -24,8 +24,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// The devices that are asked for. The word `gpu` is the first graphics processor, and `cpu*2` is
-/// `cpu,cpu`: the cores are shared out among so many engines.
+/// The requested devices. The word `gpu` means the first graphics processor, and `cpu*2` means
+/// `cpu,cpu`: two engines share the cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
@@ -34,11 +34,11 @@ pub enum DeviceChoice {
     Auto,
     /// All devices of the best kind.
     All,
-    /// These, of which there is at least one.
+    /// These devices, at least one.
     Listed(Vec<Device>),
 }
 
-/// A value of `--device` that is none.
+/// An invalid value of `--device`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "device {0} is not known; use auto, cpu, gpu, gpu:N, all, or a list such as gpu:0,gpu:1 or \
@@ -66,7 +66,7 @@ impl TryFrom<String> for DeviceChoice {
     }
 }
 
-/// A device, or several as `cpu*2`.
+/// A device, or several such as `cpu*2`.
 fn repeated(text: &str) -> Option<Vec<Device>> {
     let (name, times) = match text.split_once('*') {
         Some((name, times)) => (name, times.parse().ok()?),

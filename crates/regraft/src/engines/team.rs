@@ -1,4 +1,4 @@
-//! Several engines that train one network together: each takes its share of every batch.
+//! Several engines that train one network together; each takes its share of every batch.
 
 use regraft_nn::collective::{Collective, Threads, Watch};
 use regraft_nn::engine::{
@@ -12,19 +12,19 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
 
-/// Engines that hold the same network, one rank each.
+/// Engines that hold the same network, one for each rank.
 ///
 /// A batch is cut over the ranks by position, so nothing is repeated or dropped, and random draws
-/// are those of one engine. What is not shared out is the first rank's.
+/// are those of one engine. The first rank does everything that is not shared out.
 pub(super) struct Team {
     ranks: Vec<Box<dyn Engine>>,
     watch: Watch,
-    /// Elements of an image.
+    /// Number of elements of an image.
     length: usize,
 }
 
 impl Team {
-    /// Makes engines of one network, of which there is at least one, the ranks of a team.
+    /// Makes at least one engine of the same network the ranks of a team.
     pub fn new(mut ranks: Vec<Box<dyn Engine>>) -> Result<Self, EngineError> {
         let collectives = Threads::new(ranks.len());
         let watch = collectives[0].watch();
@@ -44,7 +44,7 @@ impl Team {
         &mut *self.ranks[0]
     }
 
-    /// Has every rank work in a thread of its own, and returns what each says.
+    /// Lets every rank work in a thread of its own, and returns the results.
     fn each<R: Send>(
         &mut self,
         shares: &[Range<usize>],
@@ -55,7 +55,7 @@ impl Team {
         let outcomes: Vec<Result<R, EngineError>> = thread::scope(|scope| {
             let mut ranks = self.ranks.iter_mut().zip(shares.iter().cloned());
             let Some((first, share)) = ranks.next() else { return Ok(Vec::new()) };
-            // Ranks wait for each other, so none begins before all are there.
+            // Ranks wait for each other, so none begins before all exist.
             let others: Result<Vec<_>, std::io::Error> = ranks
                 .map(|(engine, share)| {
                     let run = move || {
@@ -76,7 +76,7 @@ impl Team {
             }
             Ok::<_, EngineError>(outcomes)
         })?;
-        // Of several failures, the one that says why.
+        // Of several failures, the one that states the reason.
         if let Some(at) = outcomes
             .iter()
             .position(|outcome| matches!(outcome, Err(error) if *error != EngineError::Peer))
@@ -90,7 +90,7 @@ impl Team {
         outcomes.into_iter().collect()
     }
 
-    /// Has every rank work on its share of a batch.
+    /// Lets every rank work on its share of a batch.
     fn each_batch<R: Send>(
         &mut self,
         batch: &TrainBatch<'_>,
@@ -125,14 +125,14 @@ impl Team {
         })
     }
 
-    /// The images of each rank's share of so many.
+    /// The range of images of each rank's share.
     fn shares(&self, images: usize) -> Vec<Range<usize>> {
         let size = self.ranks.len();
         (0..size).map(|rank| images * rank / size..images * (rank + 1) / size).collect()
     }
 }
 
-/// The results of the ranks' shares as that of the whole batch.
+/// Joins the results of the ranks' shares to that of the whole batch.
 fn joined(ranks: Vec<StepOutput>) -> StepOutput {
     let mut all = StepOutput::default();
     for StepOutput { losses, logits, gradient_norm, is_refused } in ranks {
