@@ -20,11 +20,12 @@ pub trait Selection: Clone + Debug + Send + Sync + 'static {
 
 /// Declares selections: by the options that are in them, or by those that are not.
 macro_rules! selections {
-    ($($(#[$doc:meta])+ $name:ident = $is:expr, [$($option:literal),* $(,)?];)+) => {$(
-        $(#[$doc])+
+    ($($(#[$attribute:meta])+ $name:ident = $is:expr, [$($option:literal),* $(,)?];)+) => {$(
+        $(#[$attribute])+
         #[derive(Clone, Debug)]
         pub struct $name;
 
+        $(#[$attribute])+
         impl Selection for $name {
             fn has(option: &OptionSpec) -> bool {
                 [$($option),*].contains(&option.name) == $is
@@ -59,6 +60,7 @@ selections! {
     /// `regraft bench load`.
     LoadBench = true, ["max_pixels", "allow_truncated", "full_decode", "workers"];
     /// The check of `regraft export`.
+    #[cfg(feature = "export")]
     ExportCheck = true, ["threads"];
 }
 

@@ -44,6 +44,7 @@ impl TrainConfig {
     }
 
     /// The same with the depth that a run that has begun with this configuration has decided on.
+    #[cfg(feature = "report")]
     pub(crate) fn with_depth_of(&self, begun: &Self) -> Self {
         let Self { freeze, epochs, val_fraction, refit, .. } = begun.clone();
         Self { freeze, epochs, val_fraction, refit, ..self.clone() }

@@ -15,6 +15,7 @@ mod value;
 mod words;
 
 pub(crate) use derived::EPOCHS;
+#[cfg(feature = "report")]
 pub(crate) use difference::shown;
 pub use difference::{Difference, differences, options};
 pub use error::{ConfigError, Contradiction};
