@@ -3,7 +3,6 @@
 use crate::losses;
 use crate::parameters::Parameters;
 use crate::pass::Pass;
-use crate::plan::{self, Plan};
 use crate::program::Program;
 use crate::range_sums::RangeSums;
 use crate::slot::disjoint;
@@ -20,12 +19,16 @@ use regraft_nn::engine::{
 use regraft_nn::graph::{Graph, GraphError, MapShape};
 use regraft_nn::ops::{NormStatistics, Operation};
 use regraft_nn::parameters::{ParameterInfo, parameters};
+use regraft_nn::plan::{self, Plan};
 use regraft_nn::precision::Precision;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a [`CacheLine`].
 const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
+
+/// Memory in cache lines, all of it in one piece.
+const MEMORY: plan::Memory = plan::Memory { unit_bytes: size_of::<CacheLine>(), allocation: None };
 
 /// A network on the CPU.
 pub struct CpuEngine {
@@ -141,7 +144,8 @@ impl CpuEngine {
     }
 
     fn new_plan(&self, mode: plan::Mode, batch: usize) -> Plan {
-        Plan::new(&self.program.steps, &self.shapes, self.image, mode, batch, self.precision)
+        let pass = plan::Pass { mode, batch, precision: self.precision };
+        Plan::new(&self.program.steps, &self.shapes, self.image, pass, MEMORY, &[])
     }
 
     fn plan(&mut self, mode: plan::Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {

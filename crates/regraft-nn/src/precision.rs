@@ -20,4 +20,13 @@ impl Precision {
             Self::Bf16 => "bf16",
         }
     }
+
+    /// Bytes of an element.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
 }
