@@ -10,7 +10,7 @@ use crate::memory::{Memory, Reading};
 use crate::parameters::Parameters;
 use crate::pass::{self, Common, Key, Recorded};
 use crate::program::Program;
-use crate::record::{Buffer, Recorder, Slice};
+use crate::record::{Buffer, Recorder};
 use crate::run::Prepared;
 use crate::shader::Storage;
 use crate::step::UNIT;

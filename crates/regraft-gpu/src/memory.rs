@@ -4,6 +4,8 @@ use crate::device::{Device, Fault};
 use crate::record::{Buffer, Slice};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 use wgpu::BufferUsages;
 
 /// The allocations of an engine.
@@ -110,6 +112,9 @@ impl Memory {
     }
 }
 
+/// How long a call that was to come is waited for before the device is asked again.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// Values on their way to the host.
 pub(crate) struct Reading {
     slices: Vec<Slice>,
@@ -140,16 +145,22 @@ impl Reading {
 
     /// Waits for the values.
     pub fn finish(self, device: &Device) -> Result<Vec<Vec<u32>>, Fault> {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = channel();
         self.staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
             // Nobody waits any more if the device stopped meanwhile.
             let _ = sender.send(outcome);
         });
-        device.wait()?;
-        match receiver.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Fault(error.to_string())),
-            Err(_) => return Err(Fault("the device gives no values back".to_owned())),
+        // Another engine of this process may be what calls back, a moment after this one has waited.
+        loop {
+            device.wait()?;
+            match receiver.recv_timeout(PATIENCE) {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => return Err(Fault(error.to_string())),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Fault("the device gives no values back".to_owned()));
+                }
+            }
         }
         let view = self.staging.get_mapped_range(..).map_err(|error| Fault(error.to_string()))?;
         let words: Vec<u32> = view

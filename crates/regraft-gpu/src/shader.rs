@@ -73,13 +73,6 @@ pub(crate) struct Shader {
     pub params: Vec<&'static str>,
 }
 
-impl Shader {
-    /// Whether it needs 16-bit floats.
-    pub fn uses_f16(&self) -> bool {
-        self.binds.iter().any(|bind| bind.storage == Storage::F16)
-    }
-}
-
 /// Puts a shader together.
 pub(crate) struct Builder {
     name: String,

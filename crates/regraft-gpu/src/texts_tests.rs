@@ -101,7 +101,7 @@ fn of_parameters(shaders: &mut HashSet<Arc<Shader>>) {
 
 /// Validates a shader and translates it to SPIR-V, MSL and HLSL.
 fn translate(shader: &Shader) {
-    let fail = |what: &str, error: &dyn std::fmt::Debug| {
+    let fail = |what: &str, error: &dyn std::fmt::Debug| -> ! {
         panic!("{}: {what}: {error:?}\n{}", shader.name, shader.text)
     };
     let module = naga::front::wgsl::parse_str(&shader.text)
