@@ -64,6 +64,9 @@ pub enum CpuError {
     /// The requested instruction set is not available.
     #[error(transparent)]
     Isa(#[from] isa::IsaError),
+    /// The engine does not compute in f16.
+    #[error("the processor does not compute in f16; use --precision f32 or bf16, or --device gpu")]
+    F16,
     /// The operating system started no threads.
     #[error(
         "cannot start {threads} threads ({source}): the system limits processes or memory \
@@ -100,6 +103,9 @@ impl CpuEngine {
     ) -> Result<Self, CpuError> {
         let node_shapes = graph.shapes(image_size)?;
         isa::in_use()?;
+        if precision == Precision::F16 {
+            return Err(CpuError::F16);
+        }
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             asked => asked,

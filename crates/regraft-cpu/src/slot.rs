@@ -17,6 +17,9 @@ macro_rules! with_element {
                 type $element = regraft_kernels::element::Bf16;
                 $work
             }
+            regraft_nn::precision::Precision::F16 => {
+                unreachable!("the CPU engine is not created in f16")
+            }
         }
     };
 }

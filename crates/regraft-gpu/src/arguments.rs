@@ -21,6 +21,8 @@ const TOP = 10u;
 const LEFT = 11u;
 const BOTTOM = 12u;
 const RIGHT = 13u;
+const SCALE = 14u;
+const INVERSE_SCALE = 15u;
 ";
 
 /// The arguments of a run.
@@ -31,9 +33,11 @@ pub(crate) struct Arguments {
     pub position: u32,
     /// Whether gradients are added to those that are there.
     pub accumulate: bool,
-    /// What each image's loss counts in the batch's.
+    /// The weight of each image's loss in the batch's.
     pub loss_weight: f32,
     pub smoothing: f32,
+    /// The factor of gradients of feature maps, a power of two.
+    pub scale: f32,
     pub mix: Option<Mix>,
 }
 
@@ -68,6 +72,7 @@ impl Arguments {
             0,
         ]);
         words[8..14].copy_from_slice(&mix);
+        words[14..].copy_from_slice(&[self.scale.to_bits(), (1.0 / self.scale).to_bits()]);
         words
     }
 }

@@ -1,4 +1,4 @@
-//! An opened GPU: its queue, its compiled shaders, and what went wrong with it.
+//! An opened GPU: its queue, its compiled shaders, and its first fault.
 
 use crate::adapter::{self, Gpu};
 use crate::error::GpuError;
@@ -82,7 +82,7 @@ impl Device {
         Ok(Self { device, queue, gpu, pipelines, fault, checks })
     }
 
-    /// Refuses to go on after something went wrong.
+    /// Refuses to continue after a fault.
     pub fn check(&self) -> Result<(), Fault> {
         lock(&self.fault).clone().map_or(Ok(()), |why| Err(Fault(why)))
     }
@@ -112,7 +112,7 @@ impl Device {
         refused.map_or(Ok(buffer), |error| Err(Fault(error.to_string())))
     }
 
-    /// The compiled shaders, in the order of those given. What is not compiled yet is compiled by
+    /// The compiled shaders, in the order of those given. Missing shaders are compiled by
     /// as many threads as there are cores.
     pub fn pipelines(
         &self,

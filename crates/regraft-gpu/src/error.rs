@@ -1,4 +1,4 @@
-//! What can go wrong with a GPU.
+//! Errors of the GPU engine.
 
 use regraft_nn::graph::GraphError;
 
@@ -27,10 +27,10 @@ pub enum GpuError {
     Device {
         /// The GPU.
         adapter: String,
-        /// What the driver said.
+        /// The driver's message.
         why: String,
     },
-    /// The GPU lacks what the precision takes.
+    /// The GPU does not support the precision.
     #[error("{adapter} cannot compute with {precision}; use --precision f32")]
     Precision {
         /// The GPU.

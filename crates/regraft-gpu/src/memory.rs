@@ -1,4 +1,4 @@
-//! The allocations of an engine, and what is read and written from the host.
+//! The allocations of an engine, and transfers from and to the host.
 
 use crate::device::{Device, Fault};
 use crate::record::{Buffer, Slice};
@@ -12,7 +12,7 @@ use wgpu::BufferUsages;
 pub(crate) struct Memory {
     pub device: Arc<Device>,
     buffers: BTreeMap<Buffer, wgpu::Buffer>,
-    /// Counts every change of an allocation: what was bound before is out of date.
+    /// Counts every change of an allocation: earlier bindings are out of date.
     pub version: u64,
 }
 
@@ -44,7 +44,7 @@ impl Memory {
         self.renew(buffer, bytes)
     }
 
-    /// Makes an allocation of zeros in place of what there was.
+    /// Replaces an allocation by one of zeros.
     pub fn renew(&mut self, buffer: Buffer, bytes: u64) -> Result<(), Fault> {
         self.free(buffer);
         let made = self.device.buffer(bytes, USAGE)?;
@@ -133,7 +133,7 @@ impl Reading {
         Ok(Self { slices, staging: memory.device.buffer(bytes, usage)? })
     }
 
-    /// Has the device copy the values once what was encoded before is done.
+    /// Has the device copy the values after the work that was encoded before.
     pub fn copy(&mut self, memory: &Memory, encoder: &mut wgpu::CommandEncoder) {
         let mut at = 0;
         for slice in &self.slices {
@@ -150,7 +150,7 @@ impl Reading {
             // Nobody waits any more if the device stopped meanwhile.
             let _ = sender.send(outcome);
         });
-        // Another engine of this process may be what calls back, a moment after this one has waited.
+        // Another engine's wait may be the one that calls back, shortly after this one returns.
         loop {
             device.wait()?;
             match receiver.recv_timeout(PATIENCE) {

@@ -11,7 +11,7 @@ use regraft_nn::layout::Layout;
 use regraft_nn::parameters::{ParameterInfo, Role};
 use std::ops::Range;
 
-/// What is known on the host of a network's tensors.
+/// The host's view of a network's tensors.
 pub(crate) struct Parameters {
     pub infos: Vec<ParameterInfo>,
     pub arena: Arena,
@@ -133,7 +133,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Makes a moment reach from `start` or earlier to the end; what is added is zero.
+    /// Makes a moment reach from `start` or earlier to the end; the new part is zero.
     fn reach(&mut self, memory: &mut Memory, which: usize, start: usize) -> Result<(), Fault> {
         if self.moments[which].is_some_and(|there| there <= start) {
             return Ok(());

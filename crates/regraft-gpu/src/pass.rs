@@ -1,4 +1,4 @@
-//! A pass over a batch: its plan, and what the device has to do for it.
+//! A pass over a batch: its plan, and its list of dispatches.
 
 use crate::arguments;
 use crate::kernels::loss::{self, Kind};
@@ -10,7 +10,7 @@ use crate::step::{Context, UNIT};
 use regraft_nn::plan::{self, Memory, Mode, Plan};
 use regraft_nn::precision::Precision;
 
-/// What a pass depends on.
+/// The properties that tell passes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub mode: Mode,
@@ -21,7 +21,7 @@ pub(crate) struct Key {
     pub loss: Option<Kind>,
 }
 
-/// What passes of an engine have in common.
+/// Properties that all passes of an engine share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Common {
     pub precision: Precision,

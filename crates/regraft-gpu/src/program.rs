@@ -85,7 +85,7 @@ impl Program {
         self.compute.push(compute);
     }
 
-    /// What a step's buffers depend on, for a batch.
+    /// The sizes of a step's inputs and output, for a batch.
     pub fn sizes(&self, step: usize, batch: usize) -> Sizes {
         let shape = |source: &StepSource| match source {
             StepSource::Image => self.image,
@@ -95,7 +95,7 @@ impl Program {
         Sizes { batch, inputs, output: self.shapes[step] }
     }
 
-    /// What computes a node.
+    /// The step that computes a node.
     pub fn of(&self, node: usize) -> &dyn Compute {
         &*self.compute[self.step_of[node]]
     }

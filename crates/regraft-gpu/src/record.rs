@@ -1,4 +1,4 @@
-//! What the device is to do, as data: made without a device, so that tests can look at it.
+//! The device's work as data. It is recorded without a device, so that tests can examine it.
 
 use crate::shader::{Shader, Storage, THREADS};
 use std::sync::Arc;
@@ -33,9 +33,9 @@ pub(crate) enum Buffer {
     Arguments,
     /// Images as they were uploaded.
     Images,
-    /// What levels become.
+    /// The table of levels.
     Levels,
-    /// What a batch's outputs are to be.
+    /// The targets of a batch.
     Targets,
     /// The weights of images.
     Weights,
@@ -76,7 +76,7 @@ pub(crate) struct Command {
     /// The buffers, in the order of the shader's bindings; each begins at a multiple of
     /// [`ALIGNMENT`].
     pub slices: Vec<Slice>,
-    /// What the shader's parameters are: the places of the buffers, then its own.
+    /// The values of the shader's parameters: the offsets of the buffers, then its own.
     pub params: Vec<u32>,
     pub groups: [u32; 3],
 }
@@ -151,7 +151,7 @@ impl Recorder {
     }
 }
 
-/// So many workgroups in two dimensions.
+/// Spreads workgroups over two dimensions.
 pub(crate) fn flat(groups: usize) -> [usize; 3] {
     let rows = groups.div_ceil(MOST_GROUPS).max(1);
     [groups.div_ceil(rows), rows, 1]
@@ -160,7 +160,7 @@ pub(crate) fn flat(groups: usize) -> [usize; 3] {
 /// A size as a shader's parameter.
 ///
 /// # Panics
-/// If it takes more than 32 bits: no buffer of a device has so many elements.
+/// If it takes more than 32 bits: no device's buffer has that many elements.
 pub(crate) fn number(value: usize) -> u32 {
     u32::try_from(value).expect("sizes on a device fit 32 bits")
 }

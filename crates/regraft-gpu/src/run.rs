@@ -74,7 +74,7 @@ impl Prepared {
         self.version == memory.version
     }
 
-    /// Adds the dispatches to what a device is about to do.
+    /// Adds the dispatches to an encoder.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for Dispatch { pipeline, group, groups: [x, y, z] } in &self.dispatches {

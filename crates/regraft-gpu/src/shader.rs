@@ -1,8 +1,8 @@
-//! The text of a shader, put together from its bindings, its parameters and its code.
+//! Composes the text of a shader from its bindings, its parameters and its code.
 //!
-//! Sizes are parameters, so that one compiled shader serves layers of all shapes. What the text
-//! depends on is what a compiler can use: the type of elements, how many a thread moves at a time,
-//! the side of a filter, the shape of a tile.
+//! Sizes are parameters, so that one compiled shader serves layers of all shapes. The text
+//! depends only on properties that a compiler can use: the type of elements, the number that a
+//! thread moves at a time, the side of a filter, the shape of a tile.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Threads of a workgroup, but for the kernels that say otherwise.
 pub(crate) const THREADS: usize = 256;
 
-/// What a buffer's elements are stored as.
+/// The type of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Storage {
     F32,
@@ -63,7 +63,7 @@ pub(crate) struct Bind {
     pub access: Access,
 }
 
-/// A shader: its text, and what a dispatch has to give it.
+/// A shader: its text, and the buffers and parameters of its dispatches.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
     pub name: String,
@@ -91,7 +91,7 @@ impl Builder {
         Self::with_output(name, width, width)
     }
 
-    /// As [`Self::new`], with vectors of another width, `O`, for what it writes.
+    /// As [`Self::new`], with vectors of another width, `O`, for its output.
     pub fn with_output(name: impl Into<String>, width: usize, output: usize) -> Self {
         let mut code = String::new();
         for (value, bits, bounded, width) in
@@ -138,7 +138,8 @@ impl Builder {
         if access == Access::Write {
             writeln!(
                 self.code,
-                "fn store_{name}(i: u32, v: {loaded}) {{ b_{name}[P.at_{name} + i] = {stored}(v); }}"
+                "fn store_{name}(i: u32, v: {loaded}) {{\n\
+                 b_{name}[P.at_{name} + i] = {stored}(v);\n}}"
             )
             .expect("a string takes all");
         }
@@ -173,7 +174,7 @@ impl Builder {
         self
     }
 
-    /// The shader, whose `main` has so many threads.
+    /// The shader, whose `main` has `threads` threads.
     pub fn main(self, threads: usize, body: &str) -> Arc<Shader> {
         let Self { name, binds, params, code } = self;
         let mut text = String::new();
@@ -191,7 +192,8 @@ impl Builder {
             text,
             "}}\n@group(0) @binding(0) var<uniform> P: Params;\n{code}\
              @compute @workgroup_size({threads})\n\
-             fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) nw: vec3<u32>,\n\
+             fn main(@builtin(workgroup_id) wg: vec3<u32>,\n\
+             @builtin(num_workgroups) nw: vec3<u32>,\n\
              @builtin(local_invocation_index) tid: u32) {{\n{body}\n}}"
         )
         .expect("a string takes all");
@@ -201,13 +203,14 @@ impl Builder {
     /// The shader, of which a thread computes the value of each number `i` below `P.count`.
     pub fn each(self, body: &str) -> Arc<Shader> {
         let body = format!(
-            "let i = (wg.y * nw.x + wg.x) * {THREADS}u + tid;\nif (i >= P.count) {{ return; }}\n{body}"
+            "let i = (wg.y * nw.x + wg.x) * {THREADS}u + tid;\n\
+             if (i >= P.count) {{ return; }}\n{body}"
         );
         self.params(&["count"]).main(THREADS, &body)
     }
 }
 
-/// How many elements threads move together where rows have so many.
+/// The number of elements that a thread moves at a time if rows have `channels` elements.
 pub(crate) fn width_of(channels: usize) -> usize {
     if channels.is_multiple_of(4) { 4 } else { 1 }
 }

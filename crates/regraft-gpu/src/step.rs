@@ -36,7 +36,7 @@ impl Parameter {
 /// Bytes of a unit of the memory of passes.
 pub(crate) const UNIT: usize = 256;
 
-/// What a step's buffers depend on.
+/// The sizes of a step's inputs and output.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizes {
     pub batch: usize,
@@ -81,7 +81,7 @@ pub(crate) struct Context<'a> {
     pub recorder: &'a mut Recorder,
     pub plan: &'a Plan,
     pub steps: &'a [Step],
-    /// What makes the output of each step of its values before a normalisation, if it is made so.
+    /// The clamp of each step whose output follows from its values before batch norm.
     pub clamps: &'a [Option<Option<Function>>],
     pub index: usize,
     pub sizes: Sizes,
@@ -102,7 +102,7 @@ impl Context<'_> {
     fn place(&self, place: &Place) -> Values {
         let storage = match place.precision {
             Precision::F32 => Storage::F32,
-            Precision::Bf16 => Storage::F16,
+            Precision::Bf16 | Precision::F16 => Storage::F16,
         };
         let allocation = place.units.start / self.allocation;
         let start = (place.units.start % self.allocation) * UNIT;
@@ -124,7 +124,7 @@ impl Context<'_> {
         self.needed(Some(self.plan.images))
     }
 
-    /// An input as it lies in memory.
+    /// An input, without normalisation.
     pub fn input(&self, place: usize) -> Values {
         self.needed(self.plan.read(self.steps[self.index].inputs[place]))
     }
@@ -147,7 +147,7 @@ impl Context<'_> {
         Normalization { statistics, clamp: self.clamps[step].flatten() }
     }
 
-    /// What the forward pass saves.
+    /// The buffer that the forward pass saves.
     pub fn saved(&self) -> Slice {
         self.needed(self.plan.steps[self.index].saved).slice
     }
@@ -177,7 +177,7 @@ impl Context<'_> {
         self.needed(self.plan.steps[self.index].gradient)
     }
 
-    /// Where the gradient of an input goes, and whether it is added to what is there.
+    /// Where the gradient of an input goes, and whether it is added to the buffer.
     pub fn target(&self, place: usize) -> Option<(Values, bool)> {
         let (place, accumulate) = self.plan.target(self.steps, self.index, place)?;
         Some((self.place(&place), accumulate))
@@ -192,7 +192,7 @@ impl Context<'_> {
 
 /// A step. It records the same dispatches for every run of a plan.
 pub(crate) trait Compute: Send {
-    /// What the planner has to know.
+    /// The facts for the planner.
     fn facts(&self) -> Facts;
 
     /// The buffers that it needs beside its values.

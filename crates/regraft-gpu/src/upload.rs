@@ -1,4 +1,4 @@
-//! What a run of a pass reads from the host: images, targets, weights, arguments.
+//! Uploads the input of a pass: images, targets, weights, arguments.
 
 use crate::arguments::Arguments;
 use crate::device::Fault;
@@ -72,7 +72,7 @@ pub(crate) fn images(
     Ok(())
 }
 
-/// Uploads what a training pass compares with.
+/// Uploads the targets and the weights of images.
 pub(crate) fn targets(
     memory: &mut Memory,
     target: &Target<'_>,

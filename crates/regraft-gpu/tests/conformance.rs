@@ -1,4 +1,4 @@
-//! The GPU engine against what every engine has to do.
+//! The conformance suite on the GPU engine.
 
 mod common;
 
@@ -13,4 +13,4 @@ fn open(graph: Graph, image_size: usize, precision: Precision) -> Box<dyn Engine
     Box::new(GpuEngine::new(graph, image_size, options).expect("images large enough"))
 }
 
-regraft_nn::conformance_tests!(open, [in_f32 F32], has_gpu);
+regraft_nn::conformance_tests!(open, [in_f32 F32, in_f16 F16], has_gpu);

@@ -11,7 +11,7 @@ use crate::ops::{
     Linear, MaxPool, Operation, Padding,
 };
 
-/// What a step computes.
+/// The operation of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fused {
     /// A convolution, also a linear layer of the pixels of a map.
@@ -66,9 +66,9 @@ pub enum Fused {
 pub struct Lowered {
     /// The nodes that it computes, the last of which gives its output.
     pub nodes: Vec<usize>,
-    /// What it reads.
+    /// Its inputs.
     pub inputs: Vec<Source>,
-    /// What it computes.
+    /// The operation that it computes.
     pub fused: Fused,
 }
 

@@ -83,7 +83,8 @@ impl Gpu {
             ""
         };
         format!(
-            "{:<16} {} ({}, {}, {}): buffers up to {} MiB, {} KiB of shared memory, {abilities}{note}",
+            "{:<16} {} ({}, {}, {}): buffers up to {} MiB, {} KiB of shared memory, \
+             {abilities}{note}",
             self.device,
             self.name,
             self.kind,

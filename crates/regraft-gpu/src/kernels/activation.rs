@@ -5,8 +5,8 @@ use crate::record::{Recorder, Values, number};
 use crate::shader::{Builder, width_of};
 use regraft_nn::ops::Function;
 
-/// What functions are made of. The normal distribution is Abramowitz and Stegun's formula 26.2.17:
-/// off by 7.5e-8 at most, which is f32's rounding of a value near 1.
+/// Building blocks of the functions. The normal distribution is Abramowitz and Stegun's formula
+/// 26.2.17: off by 7.5e-8 at most, which is f32's rounding of a value near 1.
 const PARTS: &str = "
 fn sigmoid(x: V) -> V { return 1.0 / (1.0 + exp(-x)); }
 fn hard_sigmoid(x: V) -> V { return bounded(x + 3.0, 0.0, 6.0) * (1.0 / 6.0); }
@@ -64,7 +64,7 @@ fn bind(name: &str, input: &Input, width: usize) -> Builder {
     input::bind(builder, input, width)
 }
 
-/// `output = function(input)`, of so many pixels.
+/// `output = function(input)`, over `pixels` pixels.
 pub(crate) fn forward(
     recorder: &mut Recorder,
     function: Function,

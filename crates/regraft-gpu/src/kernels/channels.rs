@@ -34,7 +34,7 @@ impl Size {
     }
 }
 
-/// `target = map x scale` channel by channel, or added to what is there.
+/// `target = map x scale` channel by channel, or added to `target`.
 pub(crate) fn scale(
     recorder: &mut Recorder,
     size: Size,
@@ -88,7 +88,7 @@ pub(crate) fn scale_gradient(
     columns::total(recorder, scratch, blocks.count(), stride, arguments, target);
 }
 
-/// `target = map x vectors`, the same vector for all pixels of an image, or added to what is there.
+/// `target = map x vectors`, the same vector for all pixels of an image, or added to `target`.
 pub(crate) fn multiply(
     recorder: &mut Recorder,
     size: Size,

@@ -23,7 +23,7 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Blocks of a map of so many pixels.
+    /// Blocks of a map of `pixels` pixels.
     pub fn of(pixels: usize) -> Self {
         Self { pixels, length: pixels.div_ceil(MOST_BLOCKS).max(LEAST_PIXELS) }
     }
@@ -38,7 +38,7 @@ fn lanes(vectors: usize) -> usize {
     vectors.next_power_of_two().min(16)
 }
 
-/// What [`sums`] does with each block's sums.
+/// The destination of each block's sums in [`sums`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Into {
     /// Writes them to `[blocks, sums, channels]`.
@@ -138,7 +138,7 @@ fn shares(blocks: usize) -> (usize, usize) {
 }
 
 /// Adds the sums of blocks `[blocks, stride]` from `offset` on into a gradient, which is added to
-/// what is there if the arguments say so.
+/// the earlier one if the arguments say so.
 pub(crate) fn total(
     recorder: &mut Recorder,
     partial: Slice,
@@ -156,6 +156,7 @@ pub(crate) fn total(
          shared_sums[tid] = sum;\nworkgroupBarrier();\n\
          if (row == 0u && c < P.count) {{\n\
          for (var r = 1u; r < {rows}u; r++) {{ sum += shared_sums[r * {columns}u + column]; }}\n\
+         sum *= bitcast<f32>(load_args(INVERSE_SCALE));\n\
          if (load_args(ACCUMULATE) != 0u) {{ sum += load_gradient(c); }}\n\
          store_gradient(c, sum);\n}}"
     );

@@ -3,14 +3,14 @@
 use crate::record::{Recorder, Slice, Values, number};
 use crate::shader::{Builder, width_of};
 
-/// A factor for each image, of so many elements.
+/// A factor for each image of `length` elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
     pub factors: Slice,
     pub length: usize,
 }
 
-/// `output = keep * branch + residual`, of so many elements.
+/// `output = keep * branch + residual`.
 pub(crate) fn sum(
     recorder: &mut Recorder,
     branch: Values,
@@ -38,7 +38,7 @@ pub(crate) fn sum(
     recorder.each(shader, &slices, &params, elements / width);
 }
 
-/// `target = keep * source`, or added to what is there.
+/// `target = keep * source`, or added to `target`.
 pub(crate) fn give(
     recorder: &mut Recorder,
     source: Values,

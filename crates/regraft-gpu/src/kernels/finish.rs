@@ -1,4 +1,4 @@
-//! What is done to a convolution's output before it is written.
+//! The operations that a convolution applies to its output before it writes it.
 
 use super::input::{Normalization, bound_params};
 use crate::record::{Slice, Values};
@@ -13,7 +13,7 @@ pub(crate) enum Finish {
     Bias(Slice),
     /// Batch norm, the residual, and the clamp: in evaluation.
     Norm(Normalization, Option<Values>),
-    /// The sums are added to what is there.
+    /// The sums are added to the output buffer.
     Accumulate,
 }
 

@@ -6,7 +6,7 @@ use crate::shader::Builder;
 use regraft_nn::graph::MapShape;
 
 /// Writes `images` to `output`. The upload begins with the image before the first, and has levels,
-/// a byte each, of which `table` tells what they become; or numbers.
+/// a byte each, which `table` maps to numbers, or numbers.
 pub(crate) fn load(
     recorder: &mut Recorder,
     has_levels: bool,

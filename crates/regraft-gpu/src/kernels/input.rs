@@ -4,10 +4,10 @@ use crate::record::{Slice, Values, number};
 use crate::shader::{Builder, Storage};
 use regraft_nn::ops::Function;
 
-/// Tensors of f32 for each channel that stand side by side in what a batch norm saves.
+/// The number of vectors of one f32 per channel that a batch norm saves.
 pub(crate) const STATISTICS: usize = 4;
 
-/// What makes a convolution's output of its values before batch norm.
+/// The function from a convolution's values before batch norm to its output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normalization {
     /// Mean, inverse deviation, scale and shift, each of every channel.
@@ -15,7 +15,7 @@ pub(crate) struct Normalization {
     pub clamp: Option<Function>,
 }
 
-/// What a kernel reads.
+/// A feature map that a kernel reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input {
     pub values: Values,

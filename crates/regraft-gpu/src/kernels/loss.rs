@@ -8,7 +8,7 @@ use regraft_nn::engine::{Loss, Target};
 /// Threads of a workgroup.
 const LANES: usize = 64;
 
-/// Which loss a batch has; what depends on numbers alone is in the arguments.
+/// The kind of a batch's loss. Its numbers are in the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     loss: Of,
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// What the loss reads and writes: losses `[images]`, and after them the logits.
+/// The buffers of the loss. `losses` holds `[images]`, and after them the logits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub images: usize,
@@ -67,7 +67,7 @@ fn reduction(name: &str, combine: &str) -> String {
     )
 }
 
-/// Each image's loss, and the gradient of what it counts of it.
+/// Each image's loss, and the gradient of the weighted loss.
 pub(crate) fn record(recorder: &mut Recorder, kind: Kind, work: &Work) {
     let target = if kind.has_labels {
         "fn target_of(image: u32, output: u32) -> f32 {
@@ -92,13 +92,13 @@ pub(crate) fn record(recorder: &mut Recorder, kind: Kind, work: &Work) {
             {over} {{
                 let logit = load_logits(first + c);
                 let share = (1.0 - smoothing) * target_of(image, c) + smoothing / f32(P.classes);
-                // A class that is no part of the target adds nothing, even where its logit is -inf.
+                // A class outside the target adds nothing, even where its logit is -inf.
                 if (share > 0.0) {{ total += share * (log_sum - logit); }}
                 store_gradient(first + c, weight * (exp(logit - log_sum) - share));
             }}
             total = sum_of_all(tid, total);"
         ),
-        // ln(1 + exp(-|x|)) neither overflows nor loses what is near zero: a small exponential is
+        // ln(1 + exp(-|x|)) neither overflows nor loses small values: a small exponential is
         // the sum of its series.
         Of::Sigmoid => format!(
             "var total = 0.0; let part = 1.0 / f32(P.classes);
@@ -127,7 +127,8 @@ pub(crate) fn record(recorder: &mut Recorder, kind: Kind, work: &Work) {
     let body = format!(
         "let image = wg.y * nw.x + wg.x; let first = image * P.classes;
         if (image >= P.images) {{ return; }}
-        let weight = bitcast<f32>(load_args(LOSS_WEIGHT)){own_weight};
+        let weight = bitcast<f32>(load_args(SCALE)) * bitcast<f32>(load_args(LOSS_WEIGHT))
+            {own_weight};
         // The memory of the logits is another's in the backward pass.
         {over} {{ store_losses(P.images + first + c, load_logits(first + c)); }}
         {of_image}

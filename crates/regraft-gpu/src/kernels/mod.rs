@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
+pub(crate) mod batch_norm_backward;
 pub(crate) mod channels;
 pub(crate) mod columns;
 pub(crate) mod depthwise;

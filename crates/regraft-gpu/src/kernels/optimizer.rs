@@ -1,4 +1,4 @@
-//! What is done to all parameters alike, over whole arenas: updates, the running average, and the
+//! Kernels that run over whole arenas of parameters: updates, the running average, and the
 //! norm of gradients.
 
 use crate::record::{Buffer, Recorder, Slice, number};

@@ -154,7 +154,7 @@ fn share(row: i32, column: i32) -> f32 {
     return 1.0 / f32(max(pixels, 1));
 }";
 
-/// Average pooling. What lies outside the image does not count, nor is it counted.
+/// Average pooling. Pixels outside the image count neither in the sum nor in the divisor.
 pub(crate) fn average_forward(
     recorder: &mut Recorder,
     window: &Window,

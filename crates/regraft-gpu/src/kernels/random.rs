@@ -44,8 +44,8 @@ fn kept(rate: f32) -> f32 {
     1.0 / (1.0 - rate)
 }
 
-/// The factors `[branches, images]` of branches, of which each has a stream, a rate and what it is
-/// multiplied by if it is kept.
+/// The factors `[branches, images]` of branches, each with a stream, a rate, and a factor
+/// for branches that are kept.
 pub(crate) fn branches(
     recorder: &mut Recorder,
     streams: Slice,
@@ -77,12 +77,12 @@ pub(crate) fn branches(
     );
 }
 
-/// What [`branches`] reads of a branch.
+/// A branch's words in the buffer that [`branches`] reads.
 pub(crate) fn stream(stream: u32, rate: f32) -> [u32; 3] {
     [stream, rate.to_bits(), kept(rate).to_bits()]
 }
 
-/// `target = source x dropout's factors`, or added to what is there, for `images` of `length`
+/// `target = source x dropout's factors`, or added to `target`, for `images` of `length`
 /// values.
 pub(crate) fn dropout(
     recorder: &mut Recorder,

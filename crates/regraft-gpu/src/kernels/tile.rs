@@ -47,11 +47,11 @@ pub(crate) struct Operand<'a> {
     pub width: usize,
     /// The type and the value that a thread makes of a `row` once.
     pub prepared: (&'a str, &'a str),
-    /// Code that returns the vector at `depth`, given what was prepared as `own`, and `group`.
+    /// Code that returns the vector at `depth`, given the prepared value as `own`, and `group`.
     pub load: &'a str,
 }
 
-/// The type of a vector of so many elements.
+/// The type of a vector of `width` elements.
 pub(crate) fn vector(width: usize) -> &'static str {
     if width == 1 { "f32" } else { "vec4<f32>" }
 }
@@ -97,7 +97,7 @@ impl Side<'_> {
         )
     }
 
-    /// What a thread knows of its vectors before the first load.
+    /// The values that a thread computes once, before the first load.
     fn setup(&self) -> String {
         let Self { name, operand, limit, .. } = self;
         let (across, width) = (self.across(), operand.width);
@@ -274,8 +274,8 @@ pub(crate) fn shader(
         .main(THREADS, &body)
 }
 
-/// Adds a dispatch of a product of so many rows, columns and depth; the depth is cut into parts of
-/// so many terms. The groups are among the parameters.
+/// Adds a dispatch of a product of the given rows, columns and depth. The depth is cut into `parts`
+/// of `length` terms. The groups are among the parameters.
 pub(crate) fn record(
     recorder: &mut Recorder,
     shader: Arc<Shader>,

@@ -40,7 +40,7 @@ impl LinearStep {
         sizes.batch * sizes.inputs[0].pixels() * self.inputs
     }
 
-    /// What the product reads: the vectors after dropout.
+    /// The product's input: the vectors after dropout.
     fn input(&self, context: &Context<'_>) -> Input {
         let values = if self.dropout.is_some() && context.is_training {
             Values { slice: context.saved(), storage: Storage::F32 }

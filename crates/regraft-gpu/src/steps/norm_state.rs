@@ -1,6 +1,7 @@
 //! A batch norm's tensors, and which statistics it normalises with.
 
-use crate::kernels::batch_norm::{self, Backward, Map, Norm};
+use crate::kernels::batch_norm::{self, Map, Norm};
+use crate::kernels::batch_norm_backward::{self, Backward};
 use crate::record::{Slice, Values};
 use crate::step::{Context, Parameter, Sizes};
 use regraft_nn::ops::{BatchNorm, Function, NormStatistics};
@@ -15,14 +16,14 @@ pub(super) struct NormState {
     running_variance: Parameter,
 }
 
-/// What lies between a step's output and its batch norm's.
+/// The operations between a batch norm and its step's output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct After {
     pub clamp: Option<Function>,
     /// The output, if it tells where the clamp was constant.
     pub output: Option<Values>,
     pub keep: Option<Slice>,
-    /// The gradient of the residual, and whether it is added to what is there.
+    /// The gradient of the residual, and whether it is added to the buffer.
     pub residual: Option<(Values, bool)>,
 }
 
@@ -58,7 +59,7 @@ impl NormState {
         self.operation.statistics == NormStatistics::Batch && sizes.output_pixels() > 1
     }
 
-    /// Saves what `map` is normalised with.
+    /// Saves the statistics that normalise `map`.
     pub fn prepare(&self, context: &mut Context<'_>, map: Values) {
         let (norm, pixels) = (self.norm(context), context.sizes.output_pixels());
         if context.is_training && self.is_batch(&context.sizes) {
@@ -95,7 +96,7 @@ impl NormState {
             scratch: context.backward_scratch(),
             arguments: context.arguments,
         };
-        batch_norm::backward(context.recorder, &norm, &work);
+        batch_norm_backward::backward(context.recorder, &norm, &work);
     }
 
     pub fn parameter(&mut self, role: Role) -> Option<&mut Parameter> {

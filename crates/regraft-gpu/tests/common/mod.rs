@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 /// The environment variable that makes a missing GPU a failure.
 const REQUIRED: &str = "REGRAFT_TEST_GPU";

@@ -26,8 +26,8 @@ pub use steps::*;
 /// -> Box<dyn Engine>`, with the graph, the side of its images in pixels, and the type of the
 /// feature maps' elements.
 ///
-/// A list of precisions may follow in brackets, each with the name of its tests, and then a function
-/// that says whether this machine has the device that the engine needs:
+/// A list of precisions may follow in brackets, each with the name of its tests, and then a
+/// function that says whether this machine has the device that the engine needs:
 /// `conformance_tests!(open, [in_f32 F32], has_device)`. Without a device, the tests pass.
 #[macro_export]
 macro_rules! conformance_tests {

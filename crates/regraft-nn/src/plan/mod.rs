@@ -246,7 +246,7 @@ impl Plan {
     /// Gives each buffer the lowest place at which it overlaps no other that lives at the same
     /// time, the largest buffers first.
     fn place(&mut self, allocation: Option<usize>) {
-        // Where a buffer of so many units can begin, from `start` on.
+        // The first place from `start` on at which a buffer of `length` units fits.
         let fits = |start: usize, length: usize| match allocation {
             Some(most) if length <= most && start % most + length > most => {
                 start.next_multiple_of(most)

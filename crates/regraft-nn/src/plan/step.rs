@@ -1,5 +1,5 @@
-//! What the planner has to know of an engine's steps, each an operation of the graph or several
-//! that one kernel computes together.
+//! The planner's view of an engine's steps. A step is an operation of the graph, or several that
+//! one kernel computes together.
 
 /// The origin of a step's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Step {
     pub output: usize,
     /// Its inputs.
     pub inputs: Vec<StepSource>,
-    /// What it does with its buffers.
+    /// Its use of buffers.
     pub facts: Facts,
 }
 
@@ -59,10 +59,10 @@ pub enum Reading {
 /// Other buffers of a step, in elements of f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extra {
-    /// What the forward pass saves for the backward pass, such as statistics.
+    /// Values that the forward pass saves for the backward pass, such as statistics.
     pub saved: usize,
-    /// What the forward pass alone needs.
+    /// Memory for the forward pass only.
     pub forward_scratch: usize,
-    /// What the backward pass alone needs.
+    /// Memory for the backward pass only.
     pub backward_scratch: usize,
 }
