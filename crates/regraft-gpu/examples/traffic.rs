@@ -30,19 +30,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("| {} | {} | {bytes:.3} | {time:.2} |", kernel.kernel, kernel.dispatches);
     }
     let is_product = |name: &str| name.starts_with("convolution_");
-    let other: u64 = kernels
-        .iter()
-        .filter(|kernel| !is_product(&kernel.kernel))
-        .map(|kernel| kernel.bytes)
-        .sum();
+    let others = kernels.iter().filter(|kernel| !is_product(&kernel.kernel));
+    let other: u64 = others.map(|kernel| kernel.bytes).sum();
     let dispatches: u64 = kernels.iter().map(|kernel| kernel.dispatches).sum();
     let products = 2.0 * counted.multiply_adds as f64 / teraflops / 1e9;
     let launches = dispatches as f64 * 2.1e-3;
     let all = products + milliseconds(other) + launches;
     println!(
         "\n{name}, {size} pixels, batch {batch}, {}: {:.2} GiB of feature maps; products \
-         {products:.1} ms at {teraflops} TFLOP/s, other kernels {:.1} ms, {dispatches} launches {launches:.1} ms: \
-         {:.0} images/s",
+         {products:.1} ms at {teraflops} TFLOP/s, other kernels {:.1} ms, \
+         {dispatches} launches {launches:.1} ms: {:.0} images/s",
         precision.name(),
         counted.memory as f64 / (1u64 << 30) as f64,
         milliseconds(other),

@@ -49,6 +49,29 @@ fn devices_that_cannot_be_used_are_refused_with_the_reason() {
     }
 }
 
+/// Every layer learns on the first GPU, or the software that stands for one, as on the processor.
+#[test]
+fn a_gpu_trains_as_the_processor_does() {
+    let workspace = Workspace::with_photos();
+    let report = workspace.regraft("doctor --json").succeeded().json();
+    if report["gpus"].as_array().is_none_or(Vec::is_empty) {
+        eprintln!("SKIPPED: no adapter");
+        return;
+    }
+    let flags =
+        "--image-size 32 --head new --freeze none --epochs 2 --batch-size 5 --lr 1e-4 --seed 3";
+    let [processor, gpu] = ["cpu", "gpu"].map(|device| {
+        let command = format!("train photos {flags} --device {device} --output {device}");
+        workspace.regraft(&command).succeeded();
+        workspace.json(&format!("{device}/summary.json"))
+    });
+    let loss = |summary: &serde_json::Value| summary["train_loss"].as_f64().expect("a loss");
+    let difference = (loss(&processor) - loss(&gpu)).abs();
+    assert!(difference < 1e-3, "{} and {}", loss(&processor), loss(&gpu));
+    assert_says(&workspace.text("gpu/config.toml"), &["device = \"gpu:0\""]);
+    workspace.regraft("predict gpu photos/test --device gpu").succeeded();
+}
+
 #[test]
 fn two_engines_train_one_network_and_score_as_one_does() {
     let workspace = Workspace::with_photos();

@@ -112,7 +112,7 @@ impl GpuEngine {
             frozen: 0,
             passes: Vec::new(),
             normalisation: None,
-            tile: Tile::ALL[1],
+            tile: Tile::within(device.gpu.shared_memory as usize),
             collective: Box::new(Alone),
         })
     }
@@ -167,10 +167,12 @@ impl GpuEngine {
         engine.features(input, batch, node)
     }
 
-    /// The value of a request that cannot fail for those who ask: a device that stopped says so at
-    /// the next request that can.
-    fn or<T>(found: Result<T, Fault>, otherwise: T) -> T {
-        found.unwrap_or(otherwise)
+    /// Tensors for a request that has no error.
+    ///
+    /// # Panics
+    /// If the device stopped: a caller must not save tensors that could not be read.
+    fn read(&self, found: Result<State, Fault>) -> State {
+        found.unwrap_or_else(|fault| panic!("{}", self.failed(fault)))
     }
 }
 
@@ -283,7 +285,7 @@ impl Engine for GpuEngine {
 
     fn average(&self) -> Option<State> {
         let buffers = [Buffer::AverageLearned, Buffer::AverageRunning];
-        let named = || Self::or(self.parameters.named(&self.memory, buffers), State::new());
+        let named = || self.read(self.parameters.named(&self.memory, buffers));
         self.parameters.has_average.then(named)
     }
 
@@ -334,7 +336,7 @@ impl Engine for GpuEngine {
 
     fn state(&self) -> State {
         let buffers = [Buffer::Learned, Buffer::Running];
-        Self::or(self.parameters.named(&self.memory, buffers), State::new())
+        self.read(self.parameters.named(&self.memory, buffers))
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), EngineError> {
@@ -345,7 +347,7 @@ impl Engine for GpuEngine {
     }
 
     fn optimizer_state(&self) -> State {
-        Self::or(self.parameters.optimizer_state(&self.memory), State::new())
+        self.read(self.parameters.optimizer_state(&self.memory))
     }
 
     fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {

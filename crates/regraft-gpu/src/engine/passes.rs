@@ -26,7 +26,7 @@ use std::ops::Range;
 const LOSS_SCALE: f32 = 1024.0;
 
 /// The output of a training pass that the device has not finished yet.
-struct Queued {
+pub(super) struct Queued {
     reading: Reading,
     images: usize,
 }

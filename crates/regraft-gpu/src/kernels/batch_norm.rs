@@ -1,11 +1,9 @@
 //! Batch normalisation: statistics, normalisation, and the backward pass.
 
-use super::columns::{self, Blocks, Into};
+use super::columns::Blocks;
 use super::input::{Normalization, STATISTICS, bound_params};
-use crate::arguments;
 use crate::record::{Recorder, Slice, Values, number};
 use crate::shader::{Access, Builder, Storage, THREADS, width_of};
-use regraft_nn::ops::Function;
 
 /// A batch norm's tensors and saved statistics.
 #[derive(Clone, Copy, Debug)]

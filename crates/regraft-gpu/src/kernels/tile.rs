@@ -24,6 +24,12 @@ impl Tile {
         Self { rows: 128, columns: 64, depth: 16 },
     ];
 
+    /// The tile for a device with that much memory for a workgroup: the second, if it fits. There
+    /// is no choice by measurement yet.
+    pub fn within(bytes: usize) -> Self {
+        if Self::ALL[1].bytes() <= bytes { Self::ALL[1] } else { Self::ALL[0] }
+    }
+
     /// Bytes of workgroup memory.
     pub fn bytes(self) -> usize {
         4 * self.depth * (self.rows + self.columns + 2 * PADDING)
