@@ -118,6 +118,7 @@ impl Parameters {
         memory: &mut Memory,
         recorder: &mut Recorder,
         update: &Update<'_>,
+        scale: f32,
         frozen: usize,
     ) -> Result<(), Fault> {
         let count = match update.optimizer {
@@ -129,7 +130,7 @@ impl Parameters {
             self.reach(memory, which, self.arena.from_node(frozen))?;
         }
         memory.write_f32(Buffer::Rates, update.learning_rates)?;
-        optimizer::update(recorder, self.part(frozen), update, self.nodes);
+        optimizer::update(recorder, self.part(frozen), update, scale, self.nodes);
         Ok(())
     }
 

@@ -90,9 +90,9 @@ fn of_parameters(shaders: &mut HashSet<Arc<Shader>>) {
             weight_decay: 0.1,
             decay_bias_norm: false,
             step: 1,
-            gradient_scale: 1.0,
+            clip: None,
         };
-        optimizer::update(&mut recorder, part, &update, 1);
+        optimizer::update(&mut recorder, part, &update, 1.0, 1);
     }
     optimizer::average(&mut recorder, Buffer::AverageLearned, Buffer::Learned, 64, 0.1);
     optimizer::norm(&mut recorder, 0, 64);

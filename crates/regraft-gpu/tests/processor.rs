@@ -104,7 +104,7 @@ fn gradients_of(engine: &mut dyn Engine) -> State {
         weight_decay: 0.0,
         decay_bias_norm: false,
         step: 1,
-        gradient_scale: 1.0,
+        clip: None,
     };
     engine.update(&update).expect("gradients are there");
     let mut moved = engine.state();
@@ -322,7 +322,7 @@ fn twenty_steps_of_a_resnet_agree() {
             weight_decay: 0.01,
             decay_bias_norm: false,
             step,
-            gradient_scale: 1.0,
+            clip: None,
         };
         let [expected, found] = [&mut cpu, &mut gpu].map(|engine| {
             let output = engine.train_step(&images.batch(0), MEAN, &update);

@@ -20,8 +20,8 @@ use crate::step::UNIT;
 use regraft_nn::arena::Arena;
 use regraft_nn::collective::{Alone, Collective};
 use regraft_nn::engine::{
-    Content, Engine, EngineError, Input, LossSettings, Mode, Normalisation, State, StepOutput,
-    StepPart, TrainBatch, Update,
+    Content, Engine, EngineError, Input, LossSettings, Mode, Normalisation, Pending, State,
+    StepOutput, StepPart, TrainBatch, Update, step_at_once,
 };
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::{ParameterInfo, parameters};
@@ -55,6 +55,8 @@ pub struct GpuEngine {
     tile: Tile,
     /// The other ranks, if there are any.
     collective: Box<dyn Collective>,
+    /// Whether the result of a step that is not finite was not fetched yet.
+    is_refused: bool,
 }
 
 /// A pass that was recorded and prepared.
@@ -114,6 +116,7 @@ impl GpuEngine {
             normalisation: None,
             tile: Tile::within(device.gpu.shared_memory as usize),
             collective: Box::new(Alone),
+            is_refused: false,
         })
     }
 
@@ -230,7 +233,7 @@ impl Engine for GpuEngine {
         loss: LossSettings,
         part: StepPart,
     ) -> Result<StepOutput, EngineError> {
-        self.step(batch, loss, part, None)
+        self.compute(batch, loss, part)
     }
 
     fn gradient_norm(&mut self) -> f64 {
@@ -251,24 +254,35 @@ impl Engine for GpuEngine {
         self.parameters.check_gradients(self.frozen)?;
         let mut recorder = Recorder::default();
         let frozen = self.frozen;
-        let recorded = self.parameters.update(&mut self.memory, &mut recorder, update, frozen);
+        let scale = match update.clip {
+            Some(_) => update.gradient_scale(self.gradient_norm()),
+            None => 1.0,
+        };
+        let memory = &mut self.memory;
+        let recorded = self.parameters.update(memory, &mut recorder, update, scale, frozen);
         recorded.and_then(|()| self.run(&recorder)).map_err(|fault| self.failed(fault))
     }
 
-    fn train_step(
+    fn any_rank(&mut self, flag: bool) -> bool {
+        self.collective.any(flag)
+    }
+
+    fn step(
         &mut self,
         batch: &TrainBatch<'_>,
         loss: LossSettings,
-        update: &Update<'_>,
-    ) -> Result<StepOutput, EngineError> {
-        let rates = update.learning_rates.len();
-        EngineError::check_length("the list of learning rates", rates, self.graph.nodes.len())?;
-        let part = StepPart::whole(batch.target.images(self.graph.classes()));
-        if self.collective.size() == 1 {
-            return self.step(batch, loss, part, Some(update));
-        }
-        let output = self.step(batch, loss, part, None)?;
-        self.update(update)?;
+        part: StepPart,
+        update: Option<&Update<'_>>,
+    ) -> Result<Pending, EngineError> {
+        let is_refused = self.is_refused;
+        let output = step_at_once(self, batch, loss, part, update, is_refused)?;
+        self.is_refused |= output.is_refused;
+        Ok(Pending::Ready(output))
+    }
+
+    fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
+        let Pending::Ready(output) = pending else { return Err(EngineError::NotAsked) };
+        self.is_refused &= !output.is_refused;
         Ok(output)
     }
 

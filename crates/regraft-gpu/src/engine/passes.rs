@@ -6,14 +6,13 @@ use crate::device::Fault;
 use crate::kernels::loss::Kind;
 use crate::memory::Reading;
 use crate::pass::{self, Key};
-use crate::record::{Buffer, Recorder};
+use crate::record::Buffer;
 use crate::run::Prepared;
 use crate::shader::Storage;
 use crate::step::UNIT;
 use crate::upload;
 use regraft_nn::engine::{
     Content, EngineError, Input, Loss, LossSettings, Reduction, StepOutput, StepPart, TrainBatch,
-    Update,
 };
 use regraft_nn::plan;
 use regraft_nn::precision::Precision;
@@ -121,7 +120,7 @@ impl GpuEngine {
         upload::images(&mut self.memory, input, images, length, &mut self.normalisation)
     }
 
-    /// Has the device compute gradients and make the update, if there is one, in one submission.
+    /// Has the device compute gradients.
     pub(super) fn queue(
         &mut self,
         pass: usize,
@@ -129,7 +128,6 @@ impl GpuEngine {
         images: &Range<usize>,
         loss: LossSettings,
         part: StepPart,
-        update: Option<&Update<'_>>,
     ) -> Result<Queued, Fault> {
         let smoothing = match loss.loss {
             Loss::SoftmaxCrossEntropy { label_smoothing } => label_smoothing,
@@ -150,15 +148,6 @@ impl GpuEngine {
         };
         self.upload(&batch.input, images, &arguments)?;
         upload::targets(&mut self.memory, &batch.target, batch.weights)?;
-        let then = match update {
-            None => None,
-            Some(update) => {
-                let mut recorder = Recorder::default();
-                let frozen = self.frozen;
-                self.parameters.update(&mut self.memory, &mut recorder, update, frozen)?;
-                Some(Prepared::new(&self.memory, &recorder.commands)?)
-            }
-        };
         if !self.passes[pass].prepared.is_current(&self.memory) {
             let commands = &self.passes[pass].recorded.commands;
             self.passes[pass].prepared = Prepared::new(&self.memory, commands)?;
@@ -171,9 +160,6 @@ impl GpuEngine {
         let mut encoder = device.device.create_command_encoder(&Default::default());
         prepared.encode(&mut encoder);
         reading.copy(&self.memory, &mut encoder);
-        if let Some(then) = &then {
-            then.encode(&mut encoder);
-        }
         device.queue.submit([encoder.finish()]);
         device.check()?;
         Ok(Queued { reading, images: count })
@@ -185,17 +171,21 @@ impl GpuEngine {
         let found = reading.finish(&self.memory.device)?.into_iter().next().unwrap_or_default();
         let mut losses: Vec<f32> = bytemuck::cast_vec(found);
         let logits = losses.split_off(images.min(losses.len()));
-        Ok(StepOutput { losses, logits })
+        Ok(StepOutput { losses, logits, ..StepOutput::default() })
     }
 
-    /// A step's gradients, and the update after them if there is one.
-    pub(super) fn step(
+    /// The gradients of a step or a part of one.
+    pub(super) fn compute(
         &mut self,
         batch: &TrainBatch<'_>,
         loss: LossSettings,
         part: StepPart,
-        update: Option<&Update<'_>>,
     ) -> Result<StepOutput, EngineError> {
+        if self.collective.size() > 1 && self.shares_statistics() {
+            let what = "cannot share a batch norm's statistics with other devices; use one device";
+            let device = self.memory.device.gpu.name.clone();
+            return Err(EngineError::Unsupported { device, what });
+        }
         // Bad requests are refused before ranks wait for each other.
         let prepared = self.prepare(batch, loss);
         let has_failed = self.collective.any(prepared.is_err());
@@ -216,7 +206,7 @@ impl GpuEngine {
             self.share(0, part.is_last).map_err(|fault| self.failed(fault))?;
             return Ok(StepOutput::default());
         };
-        let queued = self.queue(pass, batch, &images, loss, part, update);
+        let queued = self.queue(pass, batch, &images, loss, part);
         let queued = queued.map_err(|fault| self.failed(fault))?;
         self.share(images.len(), part.is_last).map_err(|fault| self.failed(fault))?;
         self.finish(queued).map_err(|fault| self.failed(fault))

@@ -7,6 +7,15 @@ use regraft_nn::ops::{NormStatistics, Operation};
 use std::ops::Range;
 
 impl GpuEngine {
+    /// Whether a batch norm that learns needs the statistics of the whole batch of all ranks, which
+    /// would have to be exchanged during the pass.
+    pub(super) fn shares_statistics(&self) -> bool {
+        self.graph.nodes[self.frozen..].iter().any(|node| match &node.operation {
+            Operation::BatchNorm(norm) => norm.statistics == NormStatistics::WholeBatch,
+            _ => false,
+        })
+    }
+
     /// Sums over the ranks the gradients, and running statistics that follow batches,
     /// weighted by the images of each rank.
     pub(super) fn share(&mut self, images: usize, is_last: bool) -> Result<(), Fault> {

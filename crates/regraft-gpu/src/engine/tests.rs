@@ -40,7 +40,7 @@ fn trained(architecture: &str, checks: bool, tile: Tile) -> (Vec<StepOutput>, St
             weight_decay: 0.01,
             decay_bias_norm: false,
             step,
-            gradient_scale: 1.0,
+            clip: None,
         };
         engine.train_step(&batch, loss, &update).expect("a batch that fits")
     });

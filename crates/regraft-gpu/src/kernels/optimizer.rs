@@ -27,9 +27,15 @@ fn of(buffer: Buffer, start: usize, length: usize) -> Slice {
     Slice::words(buffer, start, length)
 }
 
-/// Moves all parameters by their gradients. Every segment of the arena has its node, and each node
+/// Moves all parameters by their gradients, which are multiplied by `scale` first. Every segment of the arena has its node, and each node
 /// a rate.
-pub(crate) fn update(recorder: &mut Recorder, part: Part, update: &Update<'_>, nodes: usize) {
+pub(crate) fn update(
+    recorder: &mut Recorder,
+    part: Part,
+    update: &Update<'_>,
+    scale: f32,
+    nodes: usize,
+) {
     let Part { start, length, places: [gradient, first, second] } = part;
     let (name, moments, code) = match update.optimizer {
         Optimizer::Sgd { momentum: 0.0 } => {
@@ -101,7 +107,7 @@ pub(crate) fn update(recorder: &mut Recorder, part: Part, update: &Update<'_>, n
     };
     let bias_decay = if update.decay_bias_norm { update.weight_decay } else { 0.0 };
     let numbers = [
-        ("scale", update.gradient_scale),
+        ("scale", scale),
         ("decay", update.weight_decay),
         ("bias_decay", bias_decay),
         ("a", a),

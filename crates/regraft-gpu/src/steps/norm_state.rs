@@ -56,7 +56,7 @@ impl NormState {
     /// through them. One value has no variance: a last batch of one image must not end a training,
     /// so the layer then normalises with its running statistics, as in evaluation.
     fn is_batch(&self, sizes: &Sizes) -> bool {
-        self.operation.statistics == NormStatistics::Batch && sizes.output_pixels() > 1
+        self.operation.statistics != NormStatistics::Running && sizes.output_pixels() > 1
     }
 
     /// Saves the statistics that normalise `map`.

@@ -45,7 +45,7 @@ pub enum EngineError {
     Unsupported {
         /// The device.
         device: String,
-        /// What it cannot do, and an alternative, as the rest of a sentence.
+        /// The missing ability and an alternative, as the rest of a sentence.
         what: &'static str,
     },
     /// The state lacks a tensor.
