@@ -27,8 +27,8 @@ fn of(buffer: Buffer, start: usize, length: usize) -> Slice {
     Slice::words(buffer, start, length)
 }
 
-/// Moves all parameters by their gradients, which are multiplied by `scale` first. Every segment of the arena has its node, and each node
-/// a rate.
+/// Moves all parameters by their gradients, which are multiplied by `scale` first. Every segment of
+/// the arena has its node, and each node a rate.
 pub(crate) fn update(
     recorder: &mut Recorder,
     part: Part,

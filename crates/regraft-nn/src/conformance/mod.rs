@@ -28,8 +28,8 @@ pub use steps::*;
 ///
 /// A list of precisions may follow in brackets, each with the name of its tests, and then a
 /// function that says whether this machine has the device that the engine needs:
-/// `conformance_tests!(open, [in_f32 F32], has_device)`. Without a device, the tests pass. This form
-/// leaves out the case of several ranks with the statistics of the whole batch.
+/// `conformance_tests!(open, [in_f32 F32], has_device)`. Without a device, the tests pass. This
+/// form leaves out the case of several ranks with the statistics of the whole batch.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:ident) => {
