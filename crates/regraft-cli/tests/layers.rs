@@ -149,8 +149,9 @@ fn a_circle_is_found() {
 /// Where engines, kernels and instruction sets may be named: in the engine's crates, in the one
 /// module that opens engines, in the solver's linear algebra, which runs on the processor whatever
 /// the device is, and in the arithmetic of JPEG.
-const ENGINES: [&str; 6] = [
+const ENGINES: [&str; 7] = [
     "regraft-cpu/src",
+    "regraft-gpu/src",
     "regraft-kernels/src",
     "regraft-amx-emulator/src",
     "regraft/src/engines",
@@ -159,10 +160,13 @@ const ENGINES: [&str; 6] = [
 ];
 
 /// The names that only they may use.
-const OF_ENGINES: [&str; 8] = [
+const OF_ENGINES: [&str; 11] = [
     "CpuEngine",
     "CpuError",
     "regraft_cpu",
+    "GpuEngine",
+    "GpuError",
+    "regraft_gpu",
     "regraft_kernels",
     "InstructionSet",
     "avx512",
@@ -188,9 +192,11 @@ fn only_the_engines_crates_and_what_opens_them_name_an_engine() {
         }
     }
     assert!(checked > 150, "{checked} files");
-    let opens = code(&crates().join("regraft/src/engines/mod.rs"));
+    let opens: String = ["mod.rs", "gpu.rs"]
+        .map(|file| code(&crates().join("regraft/src/engines").join(file)))
+        .concat();
     assert!(
-        OF_ENGINES[..3].iter().all(|word| opens.contains(word)),
+        OF_ENGINES[..6].iter().all(|word| opens.contains(word)),
         "the words are those that the engine's users use"
     );
 }

@@ -3,7 +3,6 @@
 use crate::losses;
 use crate::parameters::Parameters;
 use crate::pass::Pass;
-use crate::plan::{self, Plan};
 use crate::program::Program;
 use crate::range_sums::RangeSums;
 use crate::slot::disjoint;
@@ -20,12 +19,16 @@ use regraft_nn::engine::{
 use regraft_nn::graph::{Graph, GraphError, MapShape};
 use regraft_nn::ops::{NormStatistics, Operation};
 use regraft_nn::parameters::{ParameterInfo, parameters};
+use regraft_nn::plan::{self, Plan};
 use regraft_nn::precision::Precision;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a [`CacheLine`].
 const CACHE_LINE_BYTES: u64 = size_of::<CacheLine>() as u64;
+
+/// Memory in cache lines, all of it in one piece.
+const MEMORY: plan::Memory = plan::Memory { unit_bytes: size_of::<CacheLine>(), allocation: None };
 
 /// A network on the CPU.
 pub struct CpuEngine {
@@ -61,6 +64,9 @@ pub enum CpuError {
     /// The requested instruction set is not available.
     #[error(transparent)]
     Isa(#[from] isa::IsaError),
+    /// The engine does not compute in f16.
+    #[error("the processor does not compute in f16; use --precision f32 or bf16, or --device gpu")]
+    F16,
     /// The operating system started no threads.
     #[error(
         "cannot start {threads} threads ({source}): the system limits processes or memory \
@@ -97,6 +103,9 @@ impl CpuEngine {
     ) -> Result<Self, CpuError> {
         let node_shapes = graph.shapes(image_size)?;
         isa::in_use()?;
+        if precision == Precision::F16 {
+            return Err(CpuError::F16);
+        }
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             asked => asked,
@@ -141,7 +150,8 @@ impl CpuEngine {
     }
 
     fn new_plan(&self, mode: plan::Mode, batch: usize) -> Plan {
-        Plan::new(&self.program.steps, &self.shapes, self.image, mode, batch, self.precision)
+        let pass = plan::Pass { mode, batch, precision: self.precision };
+        Plan::new(&self.program.steps, &self.shapes, self.image, pass, MEMORY, &[])
     }
 
     fn plan(&mut self, mode: plan::Mode, batch: usize) -> Result<Arc<Plan>, EngineError> {

@@ -8,8 +8,6 @@ mod losses;
 mod parameter;
 mod parameters;
 mod pass;
-mod place;
-mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod program;

@@ -1,7 +1,5 @@
 //! A running pass: the plan, the steps, and the planned memory.
 
-use crate::place::Place;
-use crate::plan::Plan;
 use crate::program::Program;
 use crate::slot::{disjoint, with_element};
 use crate::step::{Backward, Compute, Forward, StepSource};
@@ -14,6 +12,8 @@ use regraft_kernels::memory::CacheLine;
 use regraft_nn::collective::Collective;
 use regraft_nn::engine::{Content, Input, TrainBatch};
 use regraft_nn::graph::MapShape;
+use regraft_nn::plan::Place;
+use regraft_nn::plan::Plan;
 use std::ops::Range;
 
 pub(crate) struct Pass<'a> {

@@ -1,10 +1,10 @@
 //! Tests of the planner on the programs of real networks.
 
-use crate::plan::{Mode, Plan};
 use crate::program::Program;
 use crate::step::StepSource;
 use regraft_nn::architectures;
 use regraft_nn::graph::{Graph, MapShape};
+use regraft_nn::plan::{Memory, Mode, Pass, Plan};
 use regraft_nn::precision::Precision;
 
 /// A network lowered for images of one size.
@@ -25,7 +25,9 @@ impl Lowered {
     }
 
     fn plan(&self, mode: Mode, batch: usize, precision: Precision) -> Plan {
-        Plan::new(&self.program.steps, &self.shapes, self.image, mode, batch, precision)
+        let pass = Pass { mode, batch, precision };
+        let memory = Memory { unit_bytes: 64, allocation: None };
+        Plan::new(&self.program.steps, &self.shapes, self.image, pass, memory, &[])
     }
 
     fn last(&self) -> usize {
@@ -58,10 +60,10 @@ fn living_buffers_never_overlap() {
         {
             let plan = network.plan(mode, 3, precision);
             for (index, first) in plan.buffers.iter().enumerate() {
-                assert!(first.place.lines.end <= plan.memory);
+                assert!(first.place.units.end <= plan.memory);
                 for second in &plan.buffers[..index] {
                     let together = first.life.0 <= second.life.1 && second.life.0 <= first.life.1;
-                    let (first_lines, second_lines) = (&first.place.lines, &second.place.lines);
+                    let (first_lines, second_lines) = (&first.place.units, &second.place.units);
                     let apart = first_lines.end <= second_lines.start
                         || second_lines.end <= first_lines.start;
                     assert!(!together || apart, "{name} {mode:?}: {first:?} and {second:?}");

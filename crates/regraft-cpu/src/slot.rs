@@ -1,8 +1,8 @@
 //! The buffers of a pass, borrowed from its memory.
 
-use crate::place::Place;
 use regraft_kernels::element::{Element, copy, with_sums, with_values};
 use regraft_kernels::memory::{CacheLine, elements_mut};
+use regraft_nn::plan::Place;
 use regraft_nn::precision::Precision;
 
 /// Evaluates an expression with the element type of a precision.
@@ -16,6 +16,9 @@ macro_rules! with_element {
             regraft_nn::precision::Precision::Bf16 => {
                 type $element = regraft_kernels::element::Bf16;
                 $work
+            }
+            regraft_nn::precision::Precision::F16 => {
+                unreachable!("the CPU engine is not created in f16")
             }
         }
     };
@@ -67,7 +70,7 @@ pub(crate) fn disjoint<const COUNT: usize>(
     places: [Place; COUNT],
 ) -> [Slot<'_>; COUNT] {
     let kinds = places.each_ref().map(|place| (place.elements, place.precision));
-    let lines = memory.get_disjoint_mut(places.map(|place| place.lines)).unwrap_or_else(|error| {
+    let lines = memory.get_disjoint_mut(places.map(|place| place.units)).unwrap_or_else(|error| {
         panic!("the planner laid two living buffers over each other: {error}")
     });
     let mut kinds = kinds.into_iter();

@@ -9,6 +9,9 @@ pub enum Precision {
     /// 16 bits with f32's range. The kernels round their operands to it; the weights that learn are
     /// f32 copies.
     Bf16,
+    /// 16 bits with a smaller range and finer steps, on GPUs. Operands are widened to f32; the
+    /// gradients of feature maps are scaled up meanwhile, because small ones would vanish.
+    F16,
 }
 
 impl Precision {
@@ -18,6 +21,16 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Bytes of an element.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! An addition that is not part of a convolution's step.
 
 use super::drop::branch_factors;
-use crate::place::Place;
 use crate::slot::{disjoint, with_element};
 use crate::step::{Backward, Compute, Facts, Forward};
 use regraft_kernels::elementwise::{give, scaled_sum, sum};
 use regraft_nn::ops::Add;
+use regraft_nn::plan::Place;
 
 /// `branch + residual`.
 pub(crate) struct AddStep {

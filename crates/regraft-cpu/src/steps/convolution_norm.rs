@@ -4,7 +4,6 @@ use super::drop::branch_factors;
 use super::filter::{Filter, Prepared};
 use super::norm_state::NormState;
 use crate::parameter::{Layout, Parameter};
-use crate::place::Place;
 use crate::slot::{disjoint, with_element};
 use crate::step::{Backward, Compute, Facts, Forward};
 use crate::tensors::{Memory, Tensors};
@@ -19,6 +18,7 @@ use regraft_nn::collective::Collective;
 use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Add, BatchNorm, Convolution};
 use regraft_nn::parameters::Role;
+use regraft_nn::plan::Place;
 
 /// The operations that follow a convolution and its batch norm in the same step.
 pub(crate) struct Tail {

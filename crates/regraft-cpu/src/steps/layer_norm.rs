@@ -1,12 +1,12 @@
 //! Layer normalisation of feature maps and of vectors.
 
 use crate::parameter::Parameter;
-use crate::place::Place;
 use crate::slot::{disjoint, with_element};
 use crate::step::{Backward, Compute, Facts, Forward};
 use regraft_kernels::layer_norm;
 use regraft_nn::ops::LayerNorm;
 use regraft_nn::parameters::Role;
+use regraft_nn::plan::Place;
 
 pub(crate) struct LayerNormStep {
     epsilon: f32,

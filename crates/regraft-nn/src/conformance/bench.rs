@@ -150,11 +150,11 @@ impl<'a> Bench<'a> {
         engine
     }
 
-    /// The tolerance in f32, or the wider one for rounding feature maps to bf16.
+    /// The tolerance in f32, or the wider one for rounding feature maps to 16 bits.
     pub(super) fn tolerance(&self, wide: f64, narrow: f64) -> f64 {
         match self.precision {
             Precision::F32 => wide,
-            Precision::Bf16 => narrow,
+            Precision::Bf16 | Precision::F16 => narrow,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::precision::Precision;
 use regraft_base::adam::AdamSettings;
 
 /// Along the gradient's direction, the loss rises by the gradient's length: with running statistics
-/// and with the batch's, for all families of operations. In bf16, where rounding outweighs the
+/// and with the batch's, for all families of operations. In 16 bits, where rounding outweighs the
 /// effect of a small step, gradients are close to those in f32.
 pub fn gradients_are_the_slopes_of_the_loss(bench: &Bench<'_>) {
     for architecture in ARCHITECTURES {
@@ -18,7 +18,7 @@ pub fn gradients_are_the_slopes_of_the_loss(bench: &Bench<'_>) {
                 check_slope(bench, architecture, NormStatistics::Running);
                 check_slope(bench, architecture, NormStatistics::Batch);
             }
-            Precision::Bf16 => check_near_f32(bench, architecture),
+            Precision::Bf16 | Precision::F16 => check_near_f32(bench, architecture),
         }
     }
 }

@@ -25,11 +25,27 @@ pub use steps::*;
 /// Makes a test of each case. Takes a function that opens an engine: `fn(Graph, usize, Precision)
 /// -> Box<dyn Engine>`, with the graph, the side of its images in pixels, and the type of the
 /// feature maps' elements.
+///
+/// A list of precisions may follow in brackets, each with the name of its tests, and then a
+/// function that says whether this machine has the device that the engine needs:
+/// `conformance_tests!(open, [in_f32 F32], has_device)`. Without a device, the tests pass. This
+/// form leaves out the case of several ranks with the statistics of the whole batch.
 #[macro_export]
 macro_rules! conformance_tests {
     ($open:ident) => {
+        $crate::conformance_tests!($open, [in_f32 F32, in_bf16 Bf16], always);
         $crate::conformance_tests! {
-            $open:
+            @cases $open [in_f32 F32, in_bf16 Bf16] always
+            ranks_with_statistics_of_the_whole_batch_agree_with_one_engine
+        }
+
+        fn always() -> bool {
+            true
+        }
+    };
+    ($open:ident, $precisions:tt, $has_device:ident) => {
+        $crate::conformance_tests! {
+            @cases $open $precisions $has_device
             gradients_are_the_slopes_of_the_loss
             losses_are_those_of_their_formulas
             weights_of_images_scale_their_gradients
@@ -55,23 +71,23 @@ macro_rules! conformance_tests {
             an_update_without_gradients_is_refused
             ranks_agree_with_one_engine
             ranks_share_their_running_statistics
-            ranks_with_statistics_of_the_whole_batch_agree_with_one_engine
             ranks_end_together_if_one_refuses
         }
     };
-    ($open:ident: $($case:ident)+) => {
+    (@cases $open:ident $precisions:tt $has_device:ident $($case:ident)+) => {
         $(
             mod $case {
-                #[test]
-                fn in_f32() {
+                $crate::conformance_tests! { @case $open $precisions $has_device $case }
+            }
+        )+
+    };
+    (@case $open:ident [$($test:ident $precision:ident),+] $has_device:ident $case:ident) => {
+        $(
+            #[test]
+            fn $test() {
+                if super::$has_device() {
                     $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open,
-                        $crate::precision::Precision::F32));
-                }
-
-                #[test]
-                fn in_bf16() {
-                    $crate::conformance::$case(&$crate::conformance::Bench::new(&super::$open,
-                        $crate::precision::Precision::Bf16));
+                        $crate::precision::Precision::$precision));
                 }
             }
         )+

@@ -32,6 +32,22 @@ pub enum EngineError {
         /// Bytes that the batch takes.
         bytes: u64,
     },
+    /// A device failed.
+    #[error("{device} failed: {why}")]
+    Device {
+        /// The device.
+        device: String,
+        /// The driver's message.
+        why: String,
+    },
+    /// The engine cannot compute this.
+    #[error("{device} {what}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// The missing ability and an alternative, as the rest of a sentence.
+        what: &'static str,
+    },
     /// The state lacks a tensor.
     #[error("the state lacks {0}")]
     Missing(String),

@@ -364,8 +364,8 @@ options! {
     seed: u64 = 0 =>
         about(Heading::Training).value("N").common().range(From(0.0));
 
-    /// Number format of feature maps and matrix products: f32, bf16 (half the memory), or auto
-    /// (bf16 if the processor multiplies it, or else f32).
+    /// Number format of feature maps and matrix products: f32, bf16 (half the memory), f16 (the
+    /// same, on a GPU), or auto (bf16 if the processor multiplies it, or else f32).
     precision: PrecisionChoice = PrecisionChoice::F32 =>
         about(Heading::Machine);
 
@@ -379,7 +379,7 @@ options! {
         about(Heading::Machine).value("N").effect(Effect::Speed)
             .range(Between(0.0, MOST_THREADS as f64)).default_is("one per core");
 
-    /// Device that runs the network: auto (the best one), cpu, gpu, gpu:N, all, or a list such as
+    /// Device that runs the network: auto (the processor), cpu, gpu, gpu:N, all, or a list such as
     /// gpu:0,gpu:1 or cpu*2. `regraft doctor` lists the devices.
     device: DeviceChoice = DeviceChoice::Auto =>
         about(Heading::Machine).value("DEVICE");

@@ -264,7 +264,7 @@ words! {
     OnBadImage: "stop" "skip";
     OnNan: "stop" "retry";
     OptimizerName: "sgd" "adamw";
-    PrecisionChoice: "f32" "bf16" "auto";
+    PrecisionChoice: "f32" "bf16" "f16" "auto";
     Recipe: "default" "d2l";
     Resize: "crop" "squash" "letterbox";
     Schedule: "constant" "cosine";

@@ -188,6 +188,8 @@ pub enum PrecisionChoice {
     F32,
     /// 16 bits with f32's range; sums, statistics, losses and the weights that learn stay f32.
     Bf16,
+    /// 16 bits with a smaller range and finer steps, on GPUs.
+    F16,
     /// `Bf16` if the instruction set in use multiplies it, or else `F32`.
     Auto,
 }
@@ -199,6 +201,7 @@ impl PrecisionChoice {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
             Self::Auto => engines::fastest_precision(),
         }
     }
@@ -209,6 +212,7 @@ impl From<Precision> for PrecisionChoice {
         match precision {
             Precision::F32 => Self::F32,
             Precision::Bf16 => Self::Bf16,
+            Precision::F16 => Self::F16,
         }
     }
 }

@@ -29,7 +29,7 @@ impl fmt::Display for Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The best device of this machine.
+    /// The processor, until a measured second chooses.
     #[default]
     Auto,
     /// All devices of the best kind.

@@ -4,9 +4,11 @@
 //! that implements the trait, an arm of [`open`], and lines in [`devices`].
 
 mod device;
+mod gpu;
 mod team;
 
 pub use device::{Device, DeviceChoice, UnknownDevice};
+pub use gpu::Graphics;
 
 use regraft_cpu::isa::{self, InstructionSet, IsaError};
 use regraft_cpu::{CpuEngine, CpuError, amx};
@@ -30,15 +32,16 @@ pub enum OpenError {
         /// The device.
         device: Device,
         /// What stands against it.
-        why: &'static str,
+        why: String,
     },
+    /// The engine of a graphics processor cannot be made.
+    #[cfg(feature = "gpu")]
+    #[error(transparent)]
+    Gpu(#[from] regraft_gpu::GpuError),
     /// An engine refused its tensors, or to be one of several.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
-
-/// Why no graphics processor is used.
-const NO_GPU: &str = "this build has no engine for graphics processors";
 
 impl DeviceChoice {
     /// The devices of this machine that are meant. A run writes them to `config.toml`, so that it
@@ -48,14 +51,29 @@ impl DeviceChoice {
     /// If a device cannot be used.
     pub fn resolve(&self) -> Result<Self, OpenError> {
         let devices = match self {
-            Self::Auto | Self::All => return Ok(Self::Listed(vec![Device::Cpu])),
+            // The processor, until a measured second decides.
+            Self::Auto => return Ok(Self::Listed(vec![Device::Cpu])),
+            Self::All => return Ok(Self::Listed(all_of_the_best_kind())),
             Self::Listed(devices) => devices,
         };
-        if let Some(&device) = devices.iter().find(|device| matches!(device, Device::Gpu(_))) {
-            return Err(OpenError::Unusable { device, why: NO_GPU });
+        for &device in devices {
+            if let Device::Gpu(number) = device {
+                gpu::check(number).map_err(|why| OpenError::Unusable { device, why })?;
+            }
         }
         Ok(self.clone())
     }
+}
+
+/// All graphics processors, or else the processor. Software that stands for a graphics processor
+/// computes on the processor's cores, and counts only if `--device gpu` asks for it.
+fn all_of_the_best_kind() -> Vec<Device> {
+    let numbered = gpu::all().into_iter().enumerate();
+    let found: Vec<Device> = numbered
+        .filter(|(_, graphics)| graphics.kind != "software")
+        .map(|(number, _)| Device::Gpu(number))
+        .collect();
+    if found.is_empty() { vec![Device::Cpu] } else { found }
 }
 
 /// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all
@@ -75,19 +93,28 @@ pub fn open(
     let DeviceChoice::Listed(devices) = device.resolve()? else {
         unreachable!("a choice is resolved to a list")
     };
-    let open = |threads: usize| -> Result<Box<dyn Engine>, OpenError> {
-        Ok(Box::new(CpuEngine::with_precision(graph.clone(), image_size, threads, precision)?))
+    let open = |device: Device, threads: usize| -> Result<Box<dyn Engine>, OpenError> {
+        let graph = graph.clone();
+        match device {
+            Device::Cpu => {
+                let engine = CpuEngine::with_precision(graph, image_size, threads, precision)?;
+                Ok(Box::new(engine))
+            }
+            Device::Gpu(number) => Ok(gpu::open(number, graph, image_size, precision)?),
+        }
     };
-    if devices.len() == 1 {
-        return open(threads);
+    if let [device] = devices[..] {
+        return open(device, threads);
     }
     let cores = if threads > 0 {
         threads
     } else {
         std::thread::available_parallelism().map_or(1, usize::from)
     };
-    let share = (cores / devices.len()).max(1);
-    let ranks = devices.iter().map(|_| open(share)).collect::<Result<Vec<_>, _>>()?;
+    let on_processor = devices.iter().filter(|device| **device == Device::Cpu).count();
+    let share = (cores / on_processor.max(1)).max(1);
+    let ranks =
+        devices.into_iter().map(|device| open(device, share)).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(Team::new(ranks)?))
 }
 
@@ -146,15 +173,29 @@ pub fn processor() -> Processor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The word.
-    pub device: &'static str,
+    pub device: String,
+    /// What the driver says of a graphics processor.
+    pub graphics: Option<Graphics>,
     /// What stands against its use, if anything does.
-    pub unusable: Option<&'static str>,
+    pub unusable: Option<String>,
 }
 
-/// Every kind of device that Regraft knows.
+/// Every device of this machine, and every kind that it lacks. Loads the drivers of graphics
+/// processors.
 #[must_use]
 pub fn devices() -> Vec<Listed> {
-    vec![Listed { device: "cpu", unusable: None }, Listed { device: "gpu", unusable: Some(NO_GPU) }]
+    let mut devices = vec![Listed { device: "cpu".to_owned(), graphics: None, unusable: None }];
+    let numbered = gpu::all().into_iter().enumerate();
+    devices.extend(numbered.map(|(number, graphics)| Listed {
+        device: Device::Gpu(number).to_string(),
+        graphics: Some(graphics),
+        unusable: None,
+    }));
+    if let Err(why) = gpu::check(0) {
+        let device = "gpu".to_owned();
+        devices.push(Listed { device, graphics: None, unusable: Some(why) });
+    }
+    devices
 }
 
 #[cfg(test)]
@@ -167,15 +208,12 @@ mod tests {
 
     #[test]
     fn a_choice_is_resolved_to_devices_that_can_be_used() {
-        for text in ["auto", "all", "cpu"] {
+        for text in ["auto", "cpu"] {
             assert_eq!(choice(text).resolve().expect(text), choice("cpu"));
         }
+        choice("all").resolve().expect("there is always a processor");
         assert_eq!(choice("cpu,cpu").resolve().expect("two engines"), choice("cpu*2"));
-        let error = |text: &str| choice(text).resolve().expect_err(text).to_string();
-        assert_eq!(
-            error("gpu"),
-            "--device gpu:0 cannot be used: this build has no engine for graphics processors; use \
-             --device cpu"
-        );
+        let error = choice("gpu:99").resolve().expect_err("no machine has so many").to_string();
+        assert!(error.starts_with("--device gpu:99 cannot be used: "), "{error}");
     }
 }

@@ -1,32 +1,60 @@
-//! The planner decides which buffers a pass needs, how long each lives, and its place in one block
-//! of memory.
+//! The planner that engines share: it decides which buffers a pass needs, how long each lives, and
+//! its place in memory.
 //!
 //! Time runs through the forward pass, one tick a step, then the loss, then the backward pass in
 //! reverse. A buffer lives from the tick that writes it to the last tick that reads it; buffers
 //! that never live at the same time may share memory. Nothing is kept for the backward pass before
 //! the first trained step, because there is none.
 
-use crate::place::{Place, Target};
-use crate::step::{Reading, Step, StepSource};
-use regraft_kernels::element::Bf16;
-use regraft_kernels::memory::lines_for;
-use regraft_nn::graph::MapShape;
-use regraft_nn::precision::Precision;
+mod place;
+mod step;
+
+pub use place::{Place, Target};
+pub use step::{Extra, Facts, Reading, Step, StepSource};
+
+use crate::precision::Precision;
+use crate::shape::MapShape;
 use std::ops::Range;
 
 /// The kind of a pass, in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Forward, loss, backward. The first `frozen` steps run as in evaluation and have no backward
     /// pass.
-    Train { frozen: usize },
+    Train {
+        /// How many steps are frozen.
+        frozen: usize,
+    },
     /// Forward to the output of one step, with running statistics.
-    Evaluate { last: usize },
+    Evaluate {
+        /// The step.
+        last: usize,
+    },
+}
+
+/// The memory that a pass is laid out in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of a unit; every buffer begins at a unit.
+    pub unit_bytes: usize,
+    /// Units of one allocation, if a device limits them: no buffer crosses a multiple.
+    pub allocation: Option<usize>,
+}
+
+/// A pass to be planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The kind of pass.
+    pub mode: Mode,
+    /// Images in the batch.
+    pub batch: usize,
+    /// Type of the feature maps' elements.
+    pub precision: Precision,
 }
 
 /// A buffer of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     /// Place in the pass's memory.
     pub place: Place,
     /// First and last tick at which its content is needed.
@@ -35,7 +63,7 @@ pub(crate) struct Buffer {
 
 /// The buffers of one step; each exists only if it is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StepBuffers {
+pub struct StepBuffers {
     /// The values before a normalisation. Only a trained step keeps them.
     pub convolved: Option<usize>,
     /// The step's output; `None` if its only reader normalises [`Self::convolved`] as it reads.
@@ -44,11 +72,15 @@ pub(crate) struct StepBuffers {
     pub recomputed: Option<usize>,
     /// The gradient of the step's output.
     pub gradient: Option<usize>,
+    /// See [`Extra::saved`].
+    pub saved: Option<usize>,
+    /// See [`Extra::forward_scratch`] and [`Extra::backward_scratch`].
+    pub scratch: [Option<usize>; 2],
 }
 
 /// A pass over a program at one batch size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The kind of pass.
     pub mode: Mode,
     /// Images in the batch.
@@ -61,8 +93,10 @@ pub(crate) struct Plan {
     pub buffers: Vec<Buffer>,
     /// The buffers of each step.
     pub steps: Vec<StepBuffers>,
-    /// Cache lines of memory for all buffers together.
+    /// Units of memory for all buffers together.
     pub memory: usize,
+    /// Bytes of a unit.
+    unit_bytes: usize,
     /// For each step and each of its inputs: `None` if the input needs no gradient, otherwise
     /// whether the step adds to the existing gradient (`true`) or is the first to write it.
     pub targets: Vec<Vec<Option<bool>>>,
@@ -70,15 +104,17 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Plans a pass of `steps`, which have these output shapes for one image, on images of the
-    /// shape `image`.
+    /// shape `image`. `extras` are the other buffers of each step; none if it is empty.
+    #[must_use]
     pub fn new(
         steps: &[Step],
         shapes: &[MapShape],
         image: MapShape,
-        mode: Mode,
-        batch: usize,
-        precision: Precision,
+        pass: Pass,
+        memory: Memory,
+        extras: &[Extra],
     ) -> Self {
+        let Pass { mode, batch, precision } = pass;
         let count = steps.len();
         let (first_trained, computed) = match mode {
             Mode::Train { frozen } => (frozen, count),
@@ -94,6 +130,7 @@ impl Plan {
             buffers: Vec::new(),
             steps: vec![StepBuffers::default(); count],
             memory: 0,
+            unit_bytes: memory.unit_bytes,
             targets: steps.iter().map(|step| vec![None; step.inputs.len()]).collect(),
         };
         let stored = stored_as(steps, StepSource::Image, precision);
@@ -133,20 +170,28 @@ impl Plan {
             if trained && step.facts.reads_output_again {
                 plan.extend_read(StepSource::Step(index), backward_tick(index));
             }
+            let Some(extra) = extras.get(index) else { continue };
+            let mut add = |elements: usize, first: usize, last: usize| {
+                (elements > 0).then(|| plan.add(elements, Precision::F32, (first, last)))
+            };
+            let backward = backward_tick(index);
+            let saved = add(extra.saved, index, if trained { backward } else { index });
+            let forward_scratch = add(extra.forward_scratch, index, index);
+            let backward_scratch =
+                if trained { add(extra.backward_scratch, backward, backward) } else { None };
+            plan.steps[index].saved = saved;
+            plan.steps[index].scratch = [forward_scratch, backward_scratch];
         }
         if trains {
             plan.add_gradients(steps, shapes, first_trained, &backward_tick);
         }
-        plan.place();
+        plan.place(memory.allocation);
         plan
     }
 
     fn add(&mut self, elements: usize, precision: Precision, life: (usize, usize)) -> usize {
-        let lines = match precision {
-            Precision::F32 => lines_for::<f32>(elements),
-            Precision::Bf16 => lines_for::<Bf16>(elements),
-        };
-        self.buffers.push(Buffer { place: Place { lines: 0..lines, elements, precision }, life });
+        let units = (elements * precision.bytes()).div_ceil(self.unit_bytes);
+        self.buffers.push(Buffer { place: Place { units: 0..units, elements, precision }, life });
         self.buffers.len() - 1
     }
 
@@ -200,36 +245,44 @@ impl Plan {
 
     /// Gives each buffer the lowest place at which it overlaps no other that lives at the same
     /// time, the largest buffers first.
-    fn place(&mut self) {
+    fn place(&mut self, allocation: Option<usize>) {
+        // The first place from `start` on at which a buffer of `length` units fits.
+        let fits = |start: usize, length: usize| match allocation {
+            Some(most) if length <= most && start % most + length > most => {
+                start.next_multiple_of(most)
+            }
+            _ => start,
+        };
         let mut order: Vec<usize> = (0..self.buffers.len()).collect();
         order.sort_by_key(|&index| {
-            (std::cmp::Reverse(self.buffers[index].place.lines.len()), index)
+            (std::cmp::Reverse(self.buffers[index].place.units.len()), index)
         });
         let mut placed: Vec<usize> = Vec::new();
         for index in order {
             let life = self.buffers[index].life;
-            let length = self.buffers[index].place.lines.len();
+            let length = self.buffers[index].place.units.len();
             let mut taken: Vec<Range<usize>> = placed
                 .iter()
                 .map(|&other| &self.buffers[other])
                 .filter(|other| other.life.0 <= life.1 && life.0 <= other.life.1)
-                .map(|other| other.place.lines.clone())
+                .map(|other| other.place.units.clone())
                 .collect();
-            taken.sort_by_key(|lines| lines.start);
+            taken.sort_by_key(|units| units.start);
             let mut start = 0;
-            for lines in taken {
-                if start + length <= lines.start {
+            for units in taken {
+                if start + length <= units.start {
                     break;
                 }
-                start = start.max(lines.end);
+                start = fits(start.max(units.end), length);
             }
-            self.buffers[index].place.lines = start..start + length;
+            self.buffers[index].place.units = start..start + length;
             self.memory = self.memory.max(start + length);
             placed.push(index);
         }
     }
 
     /// The buffer that a step reads `source` from.
+    #[must_use]
     pub fn read(&self, source: StepSource) -> Option<usize> {
         match source {
             StepSource::Image => Some(self.images),
@@ -238,6 +291,7 @@ impl Plan {
     }
 
     /// The buffer from which the backward pass of a step reads `source`.
+    #[must_use]
     pub fn read_again(&self, source: StepSource) -> Option<usize> {
         let recomputed = match source {
             StepSource::Image => None,
@@ -247,6 +301,7 @@ impl Plan {
     }
 
     /// Whether a step normalises the values it reads from `source`.
+    #[must_use]
     pub fn normalizes(&self, source: StepSource) -> bool {
         let is_computed = |index: usize| {
             self.steps[index].output.is_none() && self.steps[index].convolved.is_some()
@@ -255,11 +310,13 @@ impl Plan {
     }
 
     /// The place in memory of a buffer.
+    #[must_use]
     pub fn place_of(&self, buffer: Option<usize>) -> Place {
         buffer.map_or(Place::NOWHERE, |buffer| self.buffers[buffer].place.clone())
     }
 
     /// The place for the gradient of a step's input.
+    #[must_use]
     pub fn target(&self, steps: &[Step], index: usize, place: usize) -> Target {
         match (steps[index].inputs[place], self.targets[index][place]) {
             (StepSource::Step(source), Some(accumulate)) => {

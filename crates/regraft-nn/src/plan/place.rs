@@ -1,13 +1,13 @@
 //! The places of a pass's buffers.
 
-use regraft_nn::precision::Precision;
+use crate::precision::Precision;
 use std::ops::Range;
 
 /// The place and the type of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Its cache lines in the pass's memory.
-    pub lines: Range<usize>,
+pub struct Place {
+    /// Its units of the pass's memory ([`super::Memory::unit_bytes`]).
+    pub units: Range<usize>,
     /// Number of elements.
     pub elements: usize,
     /// Their type.
@@ -16,9 +16,9 @@ pub(crate) struct Place {
 
 impl Place {
     /// The place of a buffer that does not exist.
-    pub const NOWHERE: Self = Self { lines: 0..0, elements: 0, precision: Precision::F32 };
+    pub const NOWHERE: Self = Self { units: 0..0, elements: 0, precision: Precision::F32 };
 }
 
 /// The place for the gradient of a step's input, and whether the gradient is added to the current
 /// content. `None` if the gradient is not needed.
-pub(crate) type Target = Option<(Place, bool)>;
+pub type Target = Option<(Place, bool)>;

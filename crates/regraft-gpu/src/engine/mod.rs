@@ -1,0 +1,371 @@
+//! The network on a GPU.
+
+mod passes;
+mod ranks;
+#[cfg(test)]
+mod tests;
+
+use crate::arguments::Arguments;
+use crate::device::{Checks, Device, Fault};
+use crate::error::GpuError;
+use crate::kernels::random;
+use crate::kernels::tile::Tile;
+use crate::memory::Memory;
+use crate::parameters::Parameters;
+use crate::pass::{self, Common, Key, Recorded};
+use crate::program::Program;
+use crate::record::{Buffer, Recorder};
+use crate::run::Prepared;
+use crate::step::UNIT;
+use regraft_nn::arena::Arena;
+use regraft_nn::collective::{Alone, Collective};
+use regraft_nn::engine::{
+    Content, Engine, EngineError, Input, LossSettings, Mode, Normalisation, Pending, State,
+    StepOutput, StepPart, TrainBatch, Update, step_at_once,
+};
+use regraft_nn::graph::Graph;
+use regraft_nn::parameters::{ParameterInfo, parameters};
+use regraft_nn::plan;
+use regraft_nn::precision::Precision;
+use std::sync::Arc;
+
+/// How a GPU engine is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The number of the GPU.
+    pub gpu: usize,
+    /// The type of the feature maps' elements.
+    pub precision: Precision,
+    /// Whether shaders check the places that they read and write.
+    pub checks: bool,
+}
+
+/// A network on a GPU.
+pub struct GpuEngine {
+    graph: Graph,
+    program: Program,
+    parameters: Parameters,
+    memory: Memory,
+    options: Options,
+    /// Nodes that are frozen, which are whole layers.
+    frozen: usize,
+    passes: Vec<Ready>,
+    /// The normalisation of the table of levels on the device.
+    normalisation: Option<Normalisation>,
+    tile: Tile,
+    /// The other ranks, if there are any.
+    collective: Box<dyn Collective>,
+    /// Whether the result of a step that is not finite was not fetched yet.
+    is_refused: bool,
+}
+
+/// A pass that was recorded and prepared.
+struct Ready {
+    key: Key,
+    recorded: Recorded,
+    prepared: Prepared,
+}
+
+impl GpuEngine {
+    /// An engine for square images of `image_size` pixels, all tensors zero but running variances,
+    /// which are 1.
+    ///
+    /// # Errors
+    /// If the images are too small for the graph, there is no such GPU, its driver refuses, or it
+    /// does not support the precision.
+    pub fn new(mut graph: Graph, image_size: usize, options: Options) -> Result<Self, GpuError> {
+        graph.image_size = image_size;
+        graph.shapes(image_size)?;
+        let checks = if options.checks { Checks::All } else { Checks::None };
+        let device = Device::open(options.gpu, checks)?;
+        let computes = match options.precision {
+            Precision::F32 => true,
+            Precision::F16 => device.gpu.has_f16,
+            Precision::Bf16 => false,
+        };
+        if !computes {
+            let adapter = device.gpu.name.clone();
+            return Err(GpuError::Precision { adapter, precision: options.precision.name() });
+        }
+        let infos = parameters(&graph);
+        let arena = Arena::new(&infos, graph.nodes.len());
+        let program = Program::new(&graph, &infos, &arena)?;
+        let layouts = infos.iter().map(|info| program.of(info.node).layout(info.role)).collect();
+        let bytes = 4 * (arena.learned() + arena.running()) as u64;
+        let refused = |_| GpuError::Memory { adapter: device.gpu.name.clone(), bytes };
+        let mut memory = Memory::new(Arc::clone(&device));
+        let nodes = graph.nodes.len();
+        let parameters = Parameters::new(infos, arena, layouts, nodes, &mut memory);
+        let parameters = parameters.map_err(refused)?;
+        let streams: Vec<u32> = program
+            .streams
+            .iter()
+            .flat_map(|&(stream, rate)| random::stream(stream, rate))
+            .collect();
+        memory.write(Buffer::Streams, &streams).map_err(refused)?;
+        memory.reserve(Buffer::Levels, 4 * 3 * 256).map_err(refused)?;
+        memory.write(Buffer::Arguments, &Arguments::default().words()).map_err(refused)?;
+        Ok(Self {
+            graph,
+            program,
+            parameters,
+            memory,
+            options,
+            frozen: 0,
+            passes: Vec::new(),
+            normalisation: None,
+            tile: Tile::within(device.gpu.shared_memory as usize),
+            collective: Box::new(Alone),
+            is_refused: false,
+        })
+    }
+
+    fn common(&self) -> Common {
+        let limits = self.memory.device.device.limits();
+        let most = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        Common {
+            precision: self.options.precision,
+            allocation: most / UNIT as u64 * UNIT as u64,
+            gradients_start: self.parameters.gradients_start.unwrap_or(0),
+            classes: self.graph.classes(),
+            tile: self.tile,
+        }
+    }
+
+    /// The error that callers see if the device fails.
+    fn failed(&self, fault: Fault) -> EngineError {
+        EngineError::Device { device: self.memory.device.gpu.name.clone(), why: fault.0 }
+    }
+
+    fn refuse(&self, key: &Key, bytes: u64) -> EngineError {
+        let image_size = self.program.image.height;
+        EngineError::Memory { batch: key.batch, image_size, bytes }
+    }
+
+    /// Runs recorded dispatches.
+    fn run(&self, recorder: &Recorder) -> Result<(), Fault> {
+        if recorder.commands.is_empty() {
+            return Ok(());
+        }
+        let prepared = Prepared::new(&self.memory, &recorder.commands)?;
+        let device = &self.memory.device;
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        prepared.encode(&mut encoder);
+        device.queue.submit([encoder.finish()]);
+        device.check()
+    }
+
+    /// The output of a node that the program never has in memory: computed by an engine for the
+    /// network up to there.
+    fn inner_features(
+        &self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        let size = self.program.image.height;
+        let engine = Self::new(self.graph.through(node), size, self.options);
+        let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
+        engine.load_state(&self.state())?;
+        engine.features(input, batch, node)
+    }
+
+    /// Tensors for a request that has no error.
+    ///
+    /// # Panics
+    /// If the device stopped: a caller must not save tensors that could not be read.
+    fn read(&self, found: Result<State, Fault>) -> State {
+        found.unwrap_or_else(|fault| panic!("{}", self.failed(fault)))
+    }
+}
+
+impl Engine for GpuEngine {
+    fn device(&self) -> String {
+        let gpu = &self.memory.device.gpu;
+        format!("{} ({}, {})", gpu.name, gpu.interface, self.options.precision.name())
+    }
+
+    fn precision(&self) -> Precision {
+        self.options.precision
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn parameters(&self) -> &[ParameterInfo] {
+        &self.parameters.infos
+    }
+
+    fn planned_bytes(&self, mode: Mode, batch: usize) -> u64 {
+        let mode = match mode {
+            Mode::Train { frozen } => {
+                plan::Mode::Train { frozen: self.program.steps_before(frozen) }
+            }
+            Mode::Evaluate => plan::Mode::Evaluate { last: self.program.steps.len() - 1 },
+        };
+        let plan = pass::plan(&self.program, &self.common(), mode, batch);
+        plan.memory as u64 * UNIT as u64
+    }
+
+    fn freeze(&mut self, nodes: usize) {
+        let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
+        let limit = nodes.min(self.graph.backbone());
+        let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
+        if frozen != self.frozen {
+            self.frozen = frozen;
+            self.passes.retain(|pass| pass.key.loss.is_none());
+        }
+    }
+
+    fn frozen(&self) -> usize {
+        self.frozen
+    }
+
+    fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError> {
+        self.collective = collective;
+        Ok(())
+    }
+
+    fn gradients(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+    ) -> Result<StepOutput, EngineError> {
+        self.compute(batch, loss, part)
+    }
+
+    fn gradient_norm(&mut self) -> f64 {
+        let mut recorder = Recorder::default();
+        let recorded = self.parameters.norm(&mut self.memory, &mut recorder, self.frozen);
+        let Ok(slice) = recorded else { return f64::NAN };
+        let Some(slice) = slice else { return 0.0 };
+        let found = self.run(&recorder).and_then(|()| self.memory.read(&[slice]));
+        let Ok(found) = found else { return f64::NAN };
+        let blocks: Vec<f32> = bytemuck::cast_vec(found.into_iter().next().unwrap_or_default());
+        let squares = |block: &[f32]| f64::from(block[0]).powi(2) * f64::from(block[1]);
+        blocks.chunks_exact(2).map(squares).sum::<f64>().sqrt()
+    }
+
+    fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
+        let rates = update.learning_rates.len();
+        EngineError::check_length("the list of learning rates", rates, self.graph.nodes.len())?;
+        self.parameters.check_gradients(self.frozen)?;
+        let mut recorder = Recorder::default();
+        let frozen = self.frozen;
+        let scale = match update.clip {
+            Some(_) => update.gradient_scale(self.gradient_norm()),
+            None => 1.0,
+        };
+        let memory = &mut self.memory;
+        let recorded = self.parameters.update(memory, &mut recorder, update, scale, frozen);
+        recorded.and_then(|()| self.run(&recorder)).map_err(|fault| self.failed(fault))
+    }
+
+    fn any_rank(&mut self, flag: bool) -> bool {
+        self.collective.any(flag)
+    }
+
+    fn step(
+        &mut self,
+        batch: &TrainBatch<'_>,
+        loss: LossSettings,
+        part: StepPart,
+        update: Option<&Update<'_>>,
+    ) -> Result<Pending, EngineError> {
+        let is_refused = self.is_refused;
+        let output = step_at_once(self, batch, loss, part, update, is_refused)?;
+        self.is_refused |= output.is_refused;
+        Ok(Pending::Ready(output))
+    }
+
+    fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
+        let Pending::Ready(output) = pending else { return Err(EngineError::NotAsked) };
+        self.is_refused &= !output.is_refused;
+        Ok(output)
+    }
+
+    fn follow_average(&mut self, decay: f32) {
+        let mut recorder = Recorder::default();
+        let recorded = self.parameters.follow_average(&mut self.memory, &mut recorder, decay);
+        // A device that stopped says so at the next request that can fail.
+        let _ = recorded.and_then(|()| self.run(&recorder));
+    }
+
+    fn has_average(&self) -> bool {
+        self.parameters.has_average
+    }
+
+    fn average(&self) -> Option<State> {
+        let buffers = [Buffer::AverageLearned, Buffer::AverageRunning];
+        let named = || self.read(self.parameters.named(&self.memory, buffers));
+        self.parameters.has_average.then(named)
+    }
+
+    fn load_average(&mut self, average: Option<&State>) -> Result<(), EngineError> {
+        let Some(average) = average else {
+            self.parameters.has_average = false;
+            return Ok(());
+        };
+        self.parameters.check(average)?;
+        let buffers = [Buffer::AverageLearned, Buffer::AverageRunning];
+        let loaded = self.parameters.load(&mut self.memory, average, buffers);
+        loaded.map_err(|fault| self.failed(fault))?;
+        self.parameters.has_average = true;
+        Ok(())
+    }
+
+    fn first_not_finite(&self) -> Option<(String, f32)> {
+        let states = self.average().into_iter().chain([self.state()]);
+        states.flatten().find_map(|(name, values)| {
+            let value = values.into_iter().find(|value| !value.is_finite())?;
+            Some((name, value))
+        })
+    }
+
+    fn features(
+        &mut self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        let images = input.images(self.program.image.length(), batch)?;
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let node = node.min(self.graph.output());
+        let Some(last) = self.program.step_with_output(node) else {
+            return self.inner_features(input, batch, node);
+        };
+        let key = Key {
+            mode: plan::Mode::Evaluate { last },
+            batch,
+            has_levels: matches!(input.content, Content::Pixels(..)),
+            loss: None,
+        };
+        let pass = self.ready(key)?;
+        self.evaluate_to(&input, &images, pass).map_err(|fault| self.failed(fault))
+    }
+
+    fn state(&self) -> State {
+        let buffers = [Buffer::Learned, Buffer::Running];
+        self.read(self.parameters.named(&self.memory, buffers))
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), EngineError> {
+        self.parameters.check(state)?;
+        let buffers = [Buffer::Learned, Buffer::Running];
+        let loaded = self.parameters.load(&mut self.memory, state, buffers);
+        loaded.map_err(|fault| self.failed(fault))
+    }
+
+    fn optimizer_state(&self) -> State {
+        self.read(self.parameters.optimizer_state(&self.memory))
+    }
+
+    fn load_optimizer_state(&mut self, state: &State) -> Result<(), EngineError> {
+        let loaded = self.parameters.load_optimizer_state(&mut self.memory, state)?;
+        loaded.map_err(|fault| self.failed(fault))
+    }
+}

@@ -1,0 +1,53 @@
+//! The geometry of a window that slides over a map.
+
+use crate::record::number;
+use regraft_nn::graph::MapShape;
+use regraft_nn::ops::Padding;
+
+/// Sizes of a window that slides over a batch of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub images: usize,
+    pub input: MapShape,
+    pub output: MapShape,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: Padding,
+    pub groups: usize,
+}
+
+impl Window {
+    pub fn input_pixels(&self) -> usize {
+        self.images * self.input.pixels()
+    }
+
+    pub fn output_pixels(&self) -> usize {
+        self.images * self.output.pixels()
+    }
+
+    /// Places of the window.
+    pub fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// The parameters [`NAMES`].
+    pub fn params(&self) -> [(&'static str, u32); 8] {
+        let before = |length| {
+            self.padding.resolve(length, self.kernel, self.stride).map_or(0, |(_, before)| before)
+        };
+        [
+            ("in_height", number(self.input.height)),
+            ("in_width", number(self.input.width)),
+            ("out_height", number(self.output.height)),
+            ("out_width", number(self.output.width)),
+            ("kernel", number(self.kernel)),
+            ("stride", number(self.stride)),
+            ("top", number(before(self.input.height))),
+            ("left", number(before(self.input.width))),
+        ]
+    }
+}
+
+/// The parameters of a window.
+pub(crate) const NAMES: [&str; 8] =
+    ["in_height", "in_width", "out_height", "out_width", "kernel", "stride", "top", "left"];
