@@ -57,7 +57,7 @@ mod present {
         }
     }
 
-    /// What stands against the use of the one of a number.
+    /// Checks that the GPU of this number can be used; the error is the reason if it cannot.
     pub fn check(number: usize) -> Result<(), String> {
         let count = gpus().len();
         let error = match count {

@@ -1,7 +1,7 @@
-//! The only place that knows which engines there are.
+//! The only module that knows which engines exist.
 //!
-//! Everything else opens one with [`open`] and sees the trait [`Engine`]. Another engine is a crate
-//! that implements the trait, an arm of [`open`], and lines in [`devices`].
+//! All other code opens an engine with [`open`] and sees only the trait [`Engine`]. To add an
+//! engine, write a crate that implements the trait, an arm of [`open`] and a line of [`devices`].
 
 mod device;
 mod gpu;
@@ -17,13 +17,13 @@ use regraft_nn::graph::Graph;
 use regraft_nn::precision::Precision;
 use team::Team;
 
-/// An engine that cannot be opened.
+/// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The CPU engine cannot be made.
+    /// The CPU engine cannot be created.
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    /// The instruction set that was asked for is not there.
+    /// The processor lacks the requested instruction set.
     #[error(transparent)]
     InstructionSet(#[from] IsaError),
     /// No engine of this build runs on the device.
@@ -31,27 +31,27 @@ pub enum OpenError {
     Unusable {
         /// The device.
         device: Device,
-        /// What stands against it.
+        /// The reason.
         why: String,
     },
-    /// The engine of a graphics processor cannot be made.
+    /// The GPU engine cannot be created.
     #[cfg(feature = "gpu")]
     #[error(transparent)]
     Gpu(#[from] regraft_gpu::GpuError),
-    /// An engine refused its tensors, or to be one of several.
+    /// An engine refused its tensors, or to become one of several ranks.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
 impl DeviceChoice {
-    /// The devices of this machine that are meant. A run writes them to `config.toml`, so that it
-    /// goes on with the same.
+    /// The devices of this machine that the choice means. A run writes them to `config.toml` and
+    /// keeps them when it resumes.
     ///
     /// # Errors
     /// If a device cannot be used.
     pub fn resolve(&self) -> Result<Self, OpenError> {
         let devices = match self {
-            // The processor, until a measured second decides.
+            // A GPU is not chosen before its speed for the network is measured.
             Self::Auto => return Ok(Self::Listed(vec![Device::Cpu])),
             Self::All => return Ok(Self::Listed(all_of_the_best_kind())),
             Self::Listed(devices) => devices,
@@ -65,8 +65,8 @@ impl DeviceChoice {
     }
 }
 
-/// All graphics processors, or else the processor. Software that stands for a graphics processor
-/// computes on the processor's cores, and counts only if `--device gpu` asks for it.
+/// All GPUs, or the CPU if there is none. Software that acts as a GPU, such as lavapipe, computes on
+/// the CPU's cores and is used only if `--device gpu` asks for it.
 fn all_of_the_best_kind() -> Vec<Device> {
     let numbered = gpu::all().into_iter().enumerate();
     let found: Vec<Device> = numbered
@@ -76,13 +76,13 @@ fn all_of_the_best_kind() -> Vec<Device> {
     if found.is_empty() { vec![Device::Cpu] } else { found }
 }
 
-/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels, all
-/// tensors zero. Maps are stored as `precision` says. On the processor, `threads` threads compute
-/// (0: one for each core), which several engines share.
+/// Opens an engine that runs `graph` on the device, for square images of `image_size` pixels. All
+/// tensors are zero, and feature maps have the type `precision`. The CPU engines share `threads`
+/// threads (0: one for each core).
 ///
 /// # Errors
-/// If the device cannot be used, the images are too small for the graph, or the machine lacks what
-/// was asked for.
+/// If the device cannot be used, the images are too small for the graph, or the machine lacks the
+/// memory or the instruction set.
 pub fn open(
     device: &DeviceChoice,
     graph: Graph,
@@ -118,15 +118,15 @@ pub fn open(
     Ok(Box::new(Team::new(ranks)?))
 }
 
-/// The precision that is fastest on this machine: bf16 if its instruction set multiplies it.
+/// The fastest precision on this machine: bf16 if the processor has instructions for it.
 #[must_use]
 pub fn fastest_precision() -> Precision {
     let multiplies_bf16 = isa::in_use().is_ok_and(InstructionSet::multiplies_bf16);
     if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
 }
 
-/// Refuses an instruction set that the environment asks for and this machine lacks. A program calls
-/// this before anything computes.
+/// Refuses an instruction set that the environment requests and this machine lacks. A program calls
+/// this before it computes anything.
 ///
 /// # Errors
 /// [`OpenError::InstructionSet`].
@@ -135,23 +135,22 @@ pub fn check_machine() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The name of the instruction set that the processor computes with in this process, or `unknown`
-/// if it cannot be used.
+/// The name of the instruction set that this process uses, or `unknown` if it cannot be used.
 #[must_use]
 pub fn instruction_set() -> &'static str {
     isa::in_use().map_or("unknown", InstructionSet::name)
 }
 
-/// What the processor can do for the CPU engine.
+/// The abilities of the processor that matter to the CPU engine.
 #[derive(Clone, Debug)]
 pub struct Processor {
-    /// The names of the instruction sets that can be used, least capable first.
+    /// The names of the usable instruction sets, the least capable first.
     pub instruction_sets: Vec<&'static str>,
-    /// The one in use.
+    /// The instruction set in use.
     pub in_use: &'static str,
-    /// The environment variable that asked for it, if one did.
+    /// The environment variable that requested it, if one did.
     pub forced_by: Option<&'static str>,
-    /// `usable`, or what stands against AMX.
+    /// `usable`, or the reason why AMX cannot be used.
     pub amx: String,
 }
 
@@ -169,19 +168,18 @@ pub fn processor() -> Processor {
     }
 }
 
-/// A device that was looked for, by the word that `--device` takes.
+/// A device that [`devices`] looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The word.
+    /// The value of `--device` that selects it.
     pub device: String,
-    /// What the driver says of a graphics processor.
+    /// The driver's description of a GPU.
     pub graphics: Option<Graphics>,
-    /// What stands against its use, if anything does.
+    /// The reason why it cannot be used, if it cannot.
     pub unusable: Option<String>,
 }
 
-/// Every device of this machine, and every kind that it lacks. Loads the drivers of graphics
-/// processors.
+/// Every device of this machine, and every kind of device that it lacks. Loads the GPU drivers.
 #[must_use]
 pub fn devices() -> Vec<Listed> {
     let mut devices = vec![Listed { device: "cpu".to_owned(), graphics: None, unusable: None }];
@@ -211,9 +209,9 @@ mod tests {
         for text in ["auto", "cpu"] {
             assert_eq!(choice(text).resolve().expect(text), choice("cpu"));
         }
-        choice("all").resolve().expect("there is always a processor");
+        choice("all").resolve().expect("there is always a CPU");
         assert_eq!(choice("cpu,cpu").resolve().expect("two engines"), choice("cpu*2"));
-        let error = choice("gpu:99").resolve().expect_err("no machine has so many").to_string();
+        let error = choice("gpu:99").resolve().expect_err("no machine has a hundred").to_string();
         assert!(error.starts_with("--device gpu:99 cannot be used: "), "{error}");
     }
 }
