@@ -65,8 +65,8 @@ impl DeviceChoice {
     }
 }
 
-/// All GPUs, or the CPU if there is none. Software that acts as a GPU, such as lavapipe, computes on
-/// the CPU's cores and is used only if `--device gpu` asks for it.
+/// All GPUs, or the CPU if there is none. Software that acts as a GPU, such as lavapipe, computes
+/// on the CPU's cores and is used only if `--device gpu` asks for it.
 fn all_of_the_best_kind() -> Vec<Device> {
     let numbered = gpu::all().into_iter().enumerate();
     let found: Vec<Device> = numbered
