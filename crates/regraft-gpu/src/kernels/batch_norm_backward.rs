@@ -184,10 +184,9 @@ fn apply(recorder: &mut Recorder, norm: &Norm, work: &Backward, factors: Slice) 
     if work.is_batch {
         builder = builder.map("factors", Storage::F32, width);
         slices.push(("factors", factors));
-        value = format!(
-            "fma(kept, load_statistics(2u * P.vectors + c), fma(x - load_statistics(c), \
-             load_factors(c), load_factors(P.vectors + c)))"
-        );
+        value = "fma(kept, load_statistics(2u * P.vectors + c), fma(x - load_statistics(c), \
+                 load_factors(c), load_factors(P.vectors + c)))"
+            .to_owned();
     }
     if let Some((residual, accumulate)) = work.residual {
         builder = builder.map("residual", residual.storage, width);
