@@ -369,8 +369,8 @@ impl Engine for CpuEngine {
         let steps = program.steps.len();
         let Some(plan) = plan else {
             // Without images, this rank only takes part in the others' statistics and sums.
-            for index in frozen..steps {
-                program.compute[index].attend(tensors, shapes[index], sums.collective());
+            for (step, &shape) in program.compute.iter_mut().zip(shapes.iter()).skip(frozen) {
+                step.attend(tensors, shape, sums.collective());
             }
             for index in (frozen..steps).rev() {
                 program.compute[index].attend_backward(sums.collective());

@@ -50,6 +50,16 @@ pub(crate) struct ConvolutionNorm {
     keep: Vec<f32>,
 }
 
+/// The feature maps of a training pass.
+struct Maps<'a, E> {
+    input: Input<'a, E>,
+    residual: Option<&'a [E]>,
+    /// The convolution's output.
+    convolved: &'a mut [E],
+    /// Empty if the step that reads it normalises.
+    output: &'a mut [E],
+}
+
 /// The buffers of the backward pass up to the convolution.
 struct Places {
     gradient: Place,
@@ -113,13 +123,11 @@ impl ConvolutionNorm {
         &mut self,
         tensors: &mut Tensors,
         shape: &ConvolutionShape,
-        input: Input<'_, E>,
-        residual: Option<&[E]>,
-        convolved: &mut [E],
-        output: &mut [E],
+        maps: Maps<'_, E>,
         ranks: &mut dyn Collective,
     ) {
         let Self { filter, norm, tail, keep, .. } = self;
+        let Maps { input, residual, convolved, output } = maps;
         let pixels_per_image = shape.out_height * shape.out_width;
         norm.begin(shape.batch * pixels_per_image);
         let finish = if norm.takes_statistics {
@@ -209,8 +217,8 @@ impl Compute for ConvolutionNorm {
                 None => self.infer(run.tensors, &shape, input, residual, output),
                 Some(_) => {
                     let input = Input { values: input, normalization: run.normalization };
-                    self.train(run.tensors, &shape, input, residual, convolved, output,
-                        run.ranks);
+                    let maps = Maps { input, residual, convolved, output };
+                    self.train(run.tensors, &shape, maps, run.ranks);
                 }
             }
         });
