@@ -128,7 +128,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let state = from_scratch(&graph, 0, HeadInitialization::Xavier);
     let rates = vec![1e-3; graph.nodes.len()];
     let size = source_preprocessing(named).image_size as usize;
-    let precision = options.precision.resolve();
+    let precision = options.precision.resolve(&options.device);
     let mut engine = engines::open(&options.device, graph, size, precision, options.threads)?;
     let purpose = match options.mode {
         StepMode::Train => Purpose::Train { frozen },

@@ -113,7 +113,7 @@ pub fn engine(
         device,
         model.graph.clone(),
         image_size as usize,
-        precision.resolve(),
+        precision.resolve(device),
         threads,
     )?;
     check_batch(&*engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;

@@ -4,7 +4,7 @@ use crate::arguments::DoctorArguments;
 use crate::failure::Failure;
 use crate::output;
 use regraft::config::PrecisionChoice;
-use regraft::engines::{self, Graphics, Listed, Processor};
+use regraft::engines::{self, DeviceChoice, Graphics, Listed, Processor};
 use regraft::model::{HAS_EMBEDDED, Model};
 use serde::Serialize;
 
@@ -115,7 +115,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
         instruction_set_in_use: in_use,
         instruction_set_forced: forced_by.is_some(),
         amx,
-        precision_auto: PrecisionChoice::Auto.resolve().name(),
+        precision_auto: PrecisionChoice::Auto.resolve(&DeviceChoice::Auto).name(),
         gpus: gpus.collect(),
         devices: usable.iter().map(|found| found.device.clone()).collect(),
         unusable_devices: unusable.collect(),

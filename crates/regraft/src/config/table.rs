@@ -365,7 +365,7 @@ options! {
         about(Heading::Training).value("N").common().range(From(0.0));
 
     /// Number format of feature maps and matrix products: f32, bf16 (half the memory), f16 (the
-    /// same, on a GPU), or auto (bf16 if the processor multiplies it, or else f32).
+    /// same, on a GPU), or auto (bf16 if the CPU computes and multiplies it, or else f32).
     precision: PrecisionChoice = PrecisionChoice::F32 =>
         about(Heading::Machine);
 

@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use super::stored_path::StoredPath;
-use crate::engines;
+use crate::engines::{self, DeviceChoice};
 use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
@@ -190,19 +190,19 @@ pub enum PrecisionChoice {
     Bf16,
     /// 16 bits with a smaller range and finer steps, on GPUs.
     F16,
-    /// `Bf16` if the instruction set in use multiplies it, or else `F32`.
+    /// `Bf16` if the CPU computes and its instruction set multiplies it, or else `F32`.
     Auto,
 }
 
 impl PrecisionChoice {
-    /// The precision on this machine.
+    /// The precision on a device of this machine.
     #[must_use]
-    pub fn resolve(self) -> Precision {
+    pub fn resolve(self, device: &DeviceChoice) -> Precision {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
             Self::F16 => Precision::F16,
-            Self::Auto => engines::fastest_precision(),
+            Self::Auto => engines::fastest_precision(device),
         }
     }
 }

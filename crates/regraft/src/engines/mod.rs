@@ -118,11 +118,16 @@ pub fn open(
     Ok(Box::new(Team::new(ranks)?))
 }
 
-/// The fastest precision on this machine: bf16 if the processor has instructions for it.
+/// The precision that `auto` means on a device: bf16 if the CPU computes and has instructions for
+/// it. A GPU computes in f32 unless f16 is asked for, whose smaller range can overflow.
 #[must_use]
-pub fn fastest_precision() -> Precision {
+pub fn fastest_precision(device: &DeviceChoice) -> Precision {
+    let is_cpu = match device.resolve() {
+        Ok(DeviceChoice::Listed(devices)) => devices.iter().all(|device| *device == Device::Cpu),
+        _ => false,
+    };
     let multiplies_bf16 = isa::in_use().is_ok_and(InstructionSet::multiplies_bf16);
-    if multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
+    if is_cpu && multiplies_bf16 { Precision::Bf16 } else { Precision::F32 }
 }
 
 /// Refuses an instruction set that the environment requests and this machine lacks. A program calls

@@ -121,7 +121,7 @@ pub(super) fn set_up(
         // The head was fitted to features without noise.
         graph.scale_stochastic_depth(0.0);
     }
-    let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve());
+    let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve(&config.device));
     let mut engine = engines::open(&config.device, graph.clone(), size, precision, config.threads)?;
     check_memory(&config, &*engine, &pictures, learning)?;
     engine.load_state(&state)?;
@@ -235,7 +235,7 @@ pub(super) fn resolve(
     }
     let preprocessing = transfer::target_preprocessing(source, config.image_size, config.resize);
     config.device = config.device.resolve()?;
-    config.precision = config.precision.resolve().into();
+    config.precision = config.precision.resolve(&config.device).into();
     config.image_size = Some(preprocessing.image_size);
     config.resize = Some(Resize::of(preprocessing.resize));
     preprocessing.check()?;
