@@ -66,7 +66,8 @@ pub(super) fn begin(
     };
     // Options that are not given may follow from the source model. They are compared once it is
     // known.
-    let (precision, device) = (config.precision.resolve(&config.device).into(), config.device.resolve()?);
+    let (precision, device) =
+        (config.precision.resolve(&config.device).into(), config.device.resolve()?);
     let mut asked = options(&TrainConfig { precision, device, ..config.clone() });
     for (name, value) in asked.iter_mut().filter(|(_, value)| value.is_null()) {
         *value = checkpoint.identity.config.get(name).cloned().unwrap_or_default();

@@ -121,7 +121,8 @@ pub(super) fn set_up(
         // The head was fitted to features without noise.
         graph.scale_stochastic_depth(0.0);
     }
-    let (size, precision) = (preprocessing.image_size as usize, config.precision.resolve(&config.device));
+    let (size, precision) =
+        (preprocessing.image_size as usize, config.precision.resolve(&config.device));
     let mut engine = engines::open(&config.device, graph.clone(), size, precision, config.threads)?;
     check_memory(&config, &*engine, &pictures, learning)?;
     engine.load_state(&state)?;
