@@ -12,7 +12,7 @@
 use crate::columns::{gather, scatter_add};
 use crate::element::{CopyFrom, with_sums};
 use crate::finish::Finish;
-use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::input::Input;
 use crate::packing::{MapElement, PackedOperand, PackedWeights, Packing, rounded};
 use crate::scratch::with_scratch;
@@ -330,20 +330,11 @@ fn backward_weights_with<E: MapElement, O: Operand + CopyFrom<E>>(
                 let left = &gradient[group * group_channels..];
                 let width = columns.len();
                 let mut product = |right: &[O], right_stride: usize| {
-                    let (stride, rows) = (shape.out_channels, group_channels);
-                    O::multiply_transposed(
-                        left,
-                        stride,
-                        rows,
-                        right,
-                        right_stride,
-                        width,
-                        count,
-                        result,
-                        width,
-                        start > first,
-                        &mut packed,
-                    );
+                    let left =
+                        Rows { data: left, stride: shape.out_channels, columns: group_channels };
+                    let right = Rows { data: right, stride: right_stride, columns: width };
+                    let sums = Sums { data: result, stride: width, accumulate: start > first };
+                    O::multiply_transposed(left, right, count, sums, &mut packed);
                 };
                 if let Some(values) = in_place(shape, &input) {
                     product(

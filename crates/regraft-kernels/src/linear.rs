@@ -1,6 +1,6 @@
 //! Fully connected layers: `output [N, O] = input [N, I] x weights [O, I] transposed + bias [O]`.
 
-use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use rayon::prelude::*;
 
 /// Rows of the batch in one task.
@@ -35,20 +35,10 @@ pub fn backward_parameters(
     let rows = output_gradient.len() / outputs;
     assert_eq!(weight_gradient.len(), inputs * outputs);
     let mut packed = Packed::default();
-    let (result, stride) = (weight_gradient, inputs);
-    f32::multiply_transposed(
-        output_gradient,
-        outputs,
-        outputs,
-        input,
-        inputs,
-        inputs,
-        rows,
-        result,
-        stride,
-        false,
-        &mut packed,
-    );
+    let left = Rows { data: output_gradient, stride: outputs, columns: outputs };
+    let right = Rows { data: input, stride: inputs, columns: inputs };
+    let sums = Sums { data: weight_gradient, stride: inputs, accumulate: false };
+    f32::multiply_transposed(left, right, rows, sums, &mut packed);
     bias_gradient.fill(0.0);
     for row in output_gradient.chunks_exact(outputs) {
         bias_gradient.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);

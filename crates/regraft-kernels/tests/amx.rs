@@ -10,7 +10,7 @@ use common::{draw, on_instruction_sets, to};
 use guarded::{Guarded, Side};
 use regraft_kernels::amx;
 use regraft_kernels::element::{Bf16, Element};
-use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, multiply};
+use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use regraft_kernels::isa::InstructionSet;
 
 /// `(rows, depth, columns)`: below, at and above the sides of one tile and of two, several blocks
@@ -113,19 +113,10 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
         let mut same = Guarded::new(&start, side);
         let (map, sums) = (transposed.get(), same.get_mut());
         let mut scratch = Packed::default();
-        Bf16::multiply_transposed(
-            map,
-            stride,
-            rows,
-            narrow.get(),
-            columns,
-            columns,
-            depth,
-            sums,
-            result_stride,
-            accumulate,
-            &mut scratch,
-        );
+        let map = Rows { data: map, stride, columns: rows };
+        let right = Rows { data: narrow.get(), stride: columns, columns };
+        let sums = Sums { data: sums, stride: result_stride, accumulate };
+        Bf16::multiply_transposed(map, right, depth, sums, &mut scratch);
         assert_eq!(same.get(), result.get(), "{what}, transposed");
 
         // A row's sums do not depend on the other rows of the product.

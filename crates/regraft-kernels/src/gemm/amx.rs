@@ -14,7 +14,7 @@
 //! configured again.
 
 use super::packed::Packed;
-use super::{Left, Operand, check_result};
+use super::{Left, Operand, Rows, Sums, check_result};
 use crate::amx::Amx;
 use crate::amx::tiles::{Block, BlockSize, TILE_DEPTH, TILE_SIDE, Tiles};
 use crate::element::Bf16;
@@ -40,21 +40,18 @@ pub(super) fn multiply(
     multiply_to(amx, left, rows, right.shape().0, right, result, result_stride, accumulate);
 }
 
-/// `result = left transposed * right`, or `result += ...` if `accumulate`; `left` is `[depth,
-/// rows]`.
+/// `result = left transposed * right`; `left` is `[depth, rows]`.
 ///
 /// # Panics
 /// If a slice is shorter than its shape says.
 pub(super) fn multiply_transposed(
     amx: Amx,
-    left: &[Bf16],
-    left_stride: usize,
-    rows: usize,
+    left: Rows<'_, Bf16>,
     right: &Packed<Bf16>,
-    result: &mut [f32],
-    result_stride: usize,
-    accumulate: bool,
+    result: Sums<'_>,
 ) {
+    let Rows { data: left, stride: left_stride, columns: rows } = left;
+    let Sums { data: result, stride: result_stride, accumulate } = result;
     let length = right.padded_depth();
     with_scratch(rows * length, |transposed: &mut [Bf16]| {
         transpose(left, left_stride, rows, right.shape().0, transposed);

@@ -74,25 +74,40 @@ pub trait Operand: Element {
     #[doc(hidden)]
     fn kernel() -> Kernel<Self>;
 
-    /// `result = left transposed * right`, or `result += ...` if `accumulate`: `left` is `[depth,
-    /// rows]`, `right` is `[depth, columns]`, and `result` has rows of `result_stride` elements, of
-    /// which the first `columns` are written.
+    /// `result = left transposed * right`: `left` is `[depth, rows]`, `right` is `[depth, columns]`,
+    /// and the result is `[rows, columns]`. `packed` is memory that the function may use.
     ///
     /// # Panics
     /// If a slice is shorter than its shape says.
     fn multiply_transposed(
-        left: &[Self],
-        left_stride: usize,
-        rows: usize,
-        right: &[Self],
-        right_stride: usize,
-        columns: usize,
+        left: Rows<'_, Self>,
+        right: Rows<'_, Self>,
         depth: usize,
-        result: &mut [f32],
-        result_stride: usize,
-        accumulate: bool,
+        result: Sums<'_>,
         packed: &mut Packed<Self>,
     );
+}
+
+/// A matrix of rows, with any gaps between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    /// The elements.
+    pub data: &'a [T],
+    /// Distance from one row to the next, in elements.
+    pub stride: usize,
+    /// Elements of a row.
+    pub columns: usize,
+}
+
+/// The matrix that a product is written to.
+#[derive(Debug)]
+pub struct Sums<'a> {
+    /// The elements.
+    pub data: &'a mut [f32],
+    /// Distance from one row to the next, in elements.
+    pub stride: usize,
+    /// Whether the product is added to the elements instead of replacing them.
+    pub accumulate: bool,
 }
 
 /// The left matrix of a product, `[rows, depth]`: the values of a step are adjacent.
@@ -202,19 +217,16 @@ impl Operand for f32 {
     }
 
     fn multiply_transposed(
-        left: &[Self],
-        left_stride: usize,
-        rows: usize,
-        right: &[Self],
-        right_stride: usize,
-        columns: usize,
+        left: Rows<'_, Self>,
+        right: Rows<'_, Self>,
         depth: usize,
-        result: &mut [f32],
-        result_stride: usize,
-        accumulate: bool,
+        result: Sums<'_>,
         packed: &mut Packed<Self>,
     ) {
-        let left = Left { data: left, row_stride: 1, step_stride: left_stride };
+        let (rows, columns) = (left.columns, right.columns);
+        let left = Left { data: left.data, row_stride: 1, step_stride: left.stride };
+        let Rows { data: right, stride: right_stride, .. } = right;
+        let Sums { data: result, stride: result_stride, accumulate } = result;
         left.check(rows, depth);
         Matrix::Rows { data: right, stride: right_stride }.check(depth, columns);
         check_result(result, result_stride, rows, columns);
@@ -259,40 +271,28 @@ impl Operand for Bf16 {
     }
 
     fn multiply_transposed(
-        left: &[Self],
-        left_stride: usize,
-        rows: usize,
-        right: &[Self],
-        right_stride: usize,
-        columns: usize,
+        left: Rows<'_, Self>,
+        right: Rows<'_, Self>,
         depth: usize,
-        result: &mut [f32],
-        result_stride: usize,
-        accumulate: bool,
+        result: Sums<'_>,
         packed: &mut Packed<Self>,
     ) {
+        let (rows, columns) = (left.columns, right.columns);
+        let Sums { data: result, stride: result_stride, accumulate } = result;
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
         }
         // Both matrices have the values of a step in two rows, so they are copied with these values
         // side by side.
-        packed.pack_rows(right, right_stride, depth, columns);
+        packed.pack_rows(right.data, right.stride, depth, columns);
         #[cfg(target_arch = "x86_64")]
         if let Some((amx, _)) = Self::kernel().tiles() {
-            return amx::multiply_transposed(
-                amx,
-                left,
-                left_stride,
-                rows,
-                packed,
-                result,
-                result_stride,
-                accumulate,
-            );
+            let result = Sums { data: result, stride: result_stride, accumulate };
+            return amx::multiply_transposed(amx, left, packed, result);
         }
         let row_stride = 2 * rows;
         with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
-            interleave(left, left_stride, rows, depth, pairs, row_stride);
+            interleave(left.data, left.stride, rows, depth, pairs, row_stride);
             let left = Left { data: pairs, row_stride: 2, step_stride: row_stride };
             multiply(left, rows, packed, result, result_stride, accumulate);
         });
@@ -419,20 +419,10 @@ mod tests {
             multiply(Left::rows(&left, depth), rows, &packed, &mut result, columns, accumulate);
             let mut other = start.clone();
             let mut scratch = Packed::default();
-            let (left_stride, right_stride) = (rows, columns);
-            T::multiply_transposed(
-                &transposed,
-                left_stride,
-                rows,
-                &right,
-                right_stride,
-                columns,
-                depth,
-                &mut other,
-                columns,
-                accumulate,
-                &mut scratch,
-            );
+            let map = Rows { data: &transposed, stride: rows, columns: rows };
+            let right = Rows { data: &right, stride: columns, columns };
+            let sums = Sums { data: &mut other, stride: columns, accumulate };
+            T::multiply_transposed(map, right, depth, sums, &mut scratch);
             assert_eq!(result, other, "{rows}x{depth}x{columns}");
             for (at, result) in result.iter().enumerate() {
                 let (row, column) = (at / columns, at % columns);

@@ -12,7 +12,7 @@ mod transforms;
 
 use crate::element::{CopyFrom, Element};
 use crate::finish::Finish;
-use crate::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
@@ -232,20 +232,10 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
                 let maps =
                     inputs.chunks_exact(tiles * ins).zip(gradients.chunks_exact(tiles * outs));
                 for ((inputs, gradients), sums) in maps.zip(sums.chunks_exact_mut(length)) {
-                    let accumulate = start > first;
-                    O::multiply_transposed(
-                        gradients,
-                        outs,
-                        outs,
-                        inputs,
-                        ins,
-                        ins,
-                        tiles,
-                        sums,
-                        ins,
-                        accumulate,
-                        &mut packed,
-                    );
+                    let gradients = Rows { data: gradients, stride: outs, columns: outs };
+                    let inputs = Rows { data: inputs, stride: ins, columns: ins };
+                    let sums = Sums { data: sums, stride: ins, accumulate: start > first };
+                    O::multiply_transposed(gradients, inputs, tiles, sums, &mut packed);
                 }
             });
         }

@@ -6,7 +6,7 @@
 //! directions in which nothing varies; they are left out.
 
 use super::Examples;
-use crate::algebra::gemm::{Left, Matrix, Operand, Packed, multiply};
+use crate::algebra::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::algebra::symmetric::{add_scaled, dot, eigenvectors};
 use rayon::prelude::*;
 
@@ -113,19 +113,10 @@ fn many(examples: &Examples<'_>, mean: &[f64]) -> Vec<f32> {
             |(task, covariance)| {
                 let (first, rows) = (task * ROWS_PER_TASK, covariance.len() / channels);
                 let packed = &mut Packed::default();
-                f32::multiply_transposed(
-                    &centred[first..],
-                    channels,
-                    rows,
-                    &centred,
-                    channels,
-                    channels,
-                    count,
-                    covariance,
-                    channels,
-                    true,
-                    packed,
-                );
+                let left = Rows { data: &centred[first..], stride: channels, columns: rows };
+                let right = Rows { data: &centred, stride: channels, columns: channels };
+                let sums = Sums { data: covariance, stride: channels, accumulate: true };
+                f32::multiply_transposed(left, right, count, sums, packed);
             },
         );
     }
