@@ -2,7 +2,7 @@
 
 use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn models_are_listed_with_their_sizes() {
@@ -153,10 +153,12 @@ fn the_doctor_says_what_is_used() {
     let workspace = Workspace::new();
     let report = workspace.regraft("doctor --json").succeeded().json();
     assert_eq!(report["regraft_version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        (&report["devices"], &report["embedded_model"]),
-        (&json!(["cpu"]), &json!("efficientnet_lite0"))
-    );
+    assert_eq!(report["embedded_model"], "efficientnet_lite0");
+    let devices = report["devices"].as_array().expect("a list");
+    assert_eq!(devices[0], "cpu");
+    // The machine may have GPUs.
+    let is_gpu = |device: &Value| device.as_str().is_some_and(|name| name.starts_with("gpu:"));
+    assert!(devices[1..].iter().all(is_gpu), "{devices:?}");
     let sets = report["instruction_sets"].as_array().expect("a list");
     assert_eq!(sets[0], "portable");
     assert_eq!(

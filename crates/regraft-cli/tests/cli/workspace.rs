@@ -137,6 +137,8 @@ fn command(folder: &Path, arguments: &str) -> Command {
         .args(arguments.split_whitespace())
         .env_remove("REGRAFT_ISA")
         .env("REGRAFT_CACHE", folder.join("cache"))
+        // Without it, Mesa's Vulkan drivers complain to standard error.
+        .env("XDG_RUNTIME_DIR", folder)
         .stdin(Stdio::null());
     command
 }
