@@ -74,8 +74,9 @@ pub trait Operand: Element {
     #[doc(hidden)]
     fn kernel() -> Kernel<Self>;
 
-    /// `result = left transposed * right`: `left` is `[depth, rows]`, `right` is `[depth, columns]`,
-    /// and the result is `[rows, columns]`. `packed` is memory that the function may use.
+    /// `result = left transposed * right`: `left` is `[depth, rows]`, `right` is `[depth,
+    /// columns]`, and the result is `[rows, columns]`. `packed` is memory that the function may
+    /// use.
     ///
     /// # Panics
     /// If a slice is shorter than its shape says.
