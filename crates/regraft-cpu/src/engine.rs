@@ -180,7 +180,7 @@ impl CpuEngine {
         let classes = self.graph.classes();
         let count = batch.target.images(classes);
         let images = batch.input.images(self.image.length(), count)?;
-        losses::check(&batch.target, loss.loss, count, classes)?;
+        batch.target.check(loss.loss, count, classes)?;
         if let Some(weights) = batch.weights {
             EngineError::check_length("the list of weights", weights.len(), count)?;
         }
@@ -316,9 +316,7 @@ impl Engine for CpuEngine {
     }
 
     fn freeze(&mut self, nodes: usize) {
-        let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
-        let limit = nodes.min(self.graph.backbone());
-        let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
+        let frozen = self.graph.frozen(nodes);
         if frozen != self.frozen {
             self.frozen = frozen;
             self.plans.retain(|plan| matches!(plan.mode, plan::Mode::Evaluate { .. }));

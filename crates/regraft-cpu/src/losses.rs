@@ -1,28 +1,7 @@
 //! The losses of a batch.
 
 use regraft_kernels::loss;
-use regraft_nn::engine::{EngineError, Loss, Target};
-
-/// Refuses a target that does not fit the loss, the batch or the network.
-pub(crate) fn check(
-    target: &Target<'_>,
-    loss: Loss,
-    count: usize,
-    classes: usize,
-) -> Result<(), EngineError> {
-    match (target, loss) {
-        (Target::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
-        (Target::Labels(labels), _) => {
-            match labels.iter().find(|&&label| label as usize >= classes) {
-                Some(&label) => Err(EngineError::Label { label, classes }),
-                None => Ok(()),
-            }
-        }
-        (Target::Values(values), _) => {
-            EngineError::check_length("the list of targets", values.len(), count * classes)
-        }
-    }
-}
+use regraft_nn::engine::{Loss, Target};
 
 /// Each image's loss, and the gradient of the loss times `weight`.
 pub(crate) fn compute(

@@ -214,3 +214,24 @@ impl Builder {
 pub(crate) fn width_of(channels: usize) -> usize {
     if channels.is_multiple_of(4) { 4 } else { 1 }
 }
+
+/// A function that combines a value of each of a workgroup's threads, whose number is a power of
+/// two, in `shared_values`. All threads call it.
+pub(crate) fn reduction(name: &str, combine: &str, threads: usize) -> String {
+    format!(
+        "fn {name}(tid: u32, value: f32) -> f32 {{
+            workgroupBarrier();
+            shared_values[tid] = value;
+            workgroupBarrier();
+            for (var half = {}u; half > 0u; half /= 2u) {{
+                if (tid < half) {{
+                    let a = shared_values[tid]; let b = shared_values[tid + half];
+                    shared_values[tid] = {combine};
+                }}
+                workgroupBarrier();
+            }}
+            return shared_values[0];
+        }}\n",
+        threads / 2
+    )
+}

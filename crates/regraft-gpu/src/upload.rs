@@ -4,29 +4,8 @@ use crate::arguments::Arguments;
 use crate::device::Fault;
 use crate::memory::Memory;
 use crate::record::Buffer;
-use regraft_nn::engine::{Content, EngineError, Input, Loss, Normalisation, Target};
+use regraft_nn::engine::{Content, Input, Normalisation, Target};
 use std::ops::Range;
-
-/// Refuses a target that does not fit the loss, the batch or the network.
-pub(crate) fn check_target(
-    target: &Target<'_>,
-    loss: Loss,
-    count: usize,
-    classes: usize,
-) -> Result<(), EngineError> {
-    match (target, loss) {
-        (Target::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
-        (Target::Labels(labels), _) => {
-            match labels.iter().find(|&&label| label as usize >= classes) {
-                Some(&label) => Err(EngineError::Label { label, classes }),
-                None => Ok(()),
-            }
-        }
-        (Target::Values(values), _) => {
-            EngineError::check_length("the list of targets", values.len(), count * classes)
-        }
-    }
-}
 
 /// Uploads some images of a batch, of `length` elements each. Before them lies the image before the
 /// first, with which it is mixed: of the batch's first, the last.

@@ -270,6 +270,15 @@ impl Graph {
         Ok(self.multiply_adds_by_node(size)?.into_iter().sum())
     }
 
+    /// The number of nodes that an engine freezes if asked for `nodes`: rounded down to whole
+    /// layers, and never the head.
+    #[must_use]
+    pub fn frozen(&self, nodes: usize) -> usize {
+        let limit = nodes.min(self.backbone());
+        let ends = self.layers().into_iter().map(|layer| layer.nodes.end);
+        ends.filter(|&end| end <= limit).max().unwrap_or(0)
+    }
+
     /// The layers in order; each node belongs to one.
     #[must_use]
     pub fn layers(&self) -> Vec<Layer> {

@@ -209,9 +209,7 @@ impl Engine for GpuEngine {
     }
 
     fn freeze(&mut self, nodes: usize) {
-        let ends = self.graph.layers().into_iter().map(|layer| layer.nodes.end);
-        let limit = nodes.min(self.graph.backbone());
-        let frozen = ends.filter(|&end| end <= limit).max().unwrap_or(0);
+        let frozen = self.graph.frozen(nodes);
         if frozen != self.frozen {
             self.frozen = frozen;
             self.passes.retain(|pass| pass.key.loss.is_none());

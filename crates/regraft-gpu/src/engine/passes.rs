@@ -84,7 +84,7 @@ impl GpuEngine {
         let classes = self.graph.classes();
         let count = batch.target.images(classes);
         let images = batch.input.images(self.program.image.length(), count)?;
-        upload::check_target(&batch.target, loss.loss, count, classes)?;
+        batch.target.check(loss.loss, count, classes)?;
         if let Some(weights) = batch.weights {
             EngineError::check_length("the list of weights", weights.len(), count)?;
         }

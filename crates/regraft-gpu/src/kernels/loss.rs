@@ -2,7 +2,7 @@
 
 use crate::arguments;
 use crate::record::{Recorder, Slice, number};
-use crate::shader::{Access, Builder, Storage};
+use crate::shader::{Access, Builder, Storage, reduction};
 use regraft_nn::engine::{Loss, Target};
 
 /// Threads of a workgroup.
@@ -46,25 +46,6 @@ pub(crate) struct Work {
     pub arguments: Slice,
     pub losses: Slice,
     pub gradient: Slice,
-}
-
-fn reduction(name: &str, combine: &str) -> String {
-    format!(
-        "fn {name}(tid: u32, value: f32) -> f32 {{
-            workgroupBarrier();
-            shared_values[tid] = value;
-            workgroupBarrier();
-            for (var half = {}u; half > 0u; half /= 2u) {{
-                if (tid < half) {{
-                    let a = shared_values[tid]; let b = shared_values[tid + half];
-                    shared_values[tid] = {combine};
-                }}
-                workgroupBarrier();
-            }}
-            return shared_values[0];
-        }}\n",
-        LANES / 2
-    )
 }
 
 /// Each image's loss, and the gradient of the weighted loss.
@@ -143,8 +124,8 @@ pub(crate) fn record(recorder: &mut Recorder, kind: Kind, work: &Work) {
         .params(&["images", "classes"])
         .code(arguments::NAMES)
         .code(&format!("var<workgroup> shared_values: array<f32, {LANES}>;"))
-        .code(&reduction("sum_of_all", "a + b"))
-        .code(&reduction("greatest_of", "max(a, b)"))
+        .code(&reduction("sum_of_all", "a + b", LANES))
+        .code(&reduction("greatest_of", "max(a, b)", LANES))
         .code(target);
     let mut slices = vec![
         ("logits", work.logits),

@@ -2,7 +2,7 @@
 //! norm of gradients.
 
 use crate::record::{Buffer, Recorder, Slice, number};
-use crate::shader::{Access, Builder, Storage, THREADS};
+use crate::shader::{Access, Builder, Storage, THREADS, reduction};
 use regraft_nn::arena::ALIGNMENT;
 use regraft_nn::engine::{Optimizer, Update};
 
@@ -184,31 +184,13 @@ pub(crate) fn norm(recorder: &mut Recorder, start: usize, length: usize) {
         NORM_BLOCK / 4,
         NORM_BLOCK / 4
     );
-    let fold = |name: &str, combine: &str| {
-        format!(
-            "fn {name}(tid: u32, value: f32) -> f32 {{
-                workgroupBarrier();
-                shared_values[tid] = value;
-                workgroupBarrier();
-                for (var half = {}u; half > 0u; half /= 2u) {{
-                    if (tid < half) {{
-                        let a = shared_values[tid]; let b = shared_values[tid + half];
-                        shared_values[tid] = {combine};
-                    }}
-                    workgroupBarrier();
-                }}
-                return shared_values[0];
-            }}\n",
-            THREADS / 2
-        )
-    };
     let shader = Builder::new("gradient_norm", 4)
         .read("gradient", 4)
         .bind("norms", Storage::F32, 1, Access::Write)
         .params(&["count", "zero"])
         .code(&format!("var<workgroup> shared_values: array<f32, {THREADS}>;"))
-        .code(&fold("sum_of_all", "a + b"))
-        .code(&fold("greatest_of", "max(a, b)"))
+        .code(&reduction("sum_of_all", "a + b", THREADS))
+        .code(&reduction("greatest_of", "max(a, b)", THREADS))
         .main(THREADS, &body);
     let blocks = norm_blocks(length);
     recorder.dispatch(

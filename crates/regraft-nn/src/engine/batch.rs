@@ -56,6 +56,25 @@ impl Target<'_> {
             Self::Values(values) => values.len() / outputs.max(1),
         }
     }
+
+    /// Refuses a target that does not fit the loss, `count` images or the network's outputs.
+    ///
+    /// # Errors
+    /// [`EngineError::LabelsForNumbers`], [`EngineError::Label`] or [`EngineError::Length`].
+    pub fn check(&self, loss: Loss, count: usize, outputs: usize) -> Result<(), EngineError> {
+        match (self, loss) {
+            (Self::Labels(_), Loss::SquaredError) => Err(EngineError::LabelsForNumbers),
+            (Self::Labels(labels), _) => {
+                match labels.iter().find(|&&label| label as usize >= outputs) {
+                    Some(&label) => Err(EngineError::Label { label, classes: outputs }),
+                    None => Ok(()),
+                }
+            }
+            (Self::Values(values), _) => {
+                EngineError::check_length("the list of targets", values.len(), count * outputs)
+            }
+        }
+    }
 }
 
 /// The elements of a batch's images, `[N, H, W, C]`.
