@@ -4,7 +4,9 @@ use crate::adapter::{self, Gpu};
 use crate::error::GpuError;
 use crate::shader::{Access, Shader};
 use std::collections::HashMap;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use wgpu::{ErrorFilter, Features, ShaderRuntimeChecks};
 
 /// A GPU that is open. All engines of a process that use it share it with its compiled shaders.
@@ -17,6 +19,9 @@ pub(crate) struct Device {
     fault: Arc<Mutex<Option<String>>>,
     checks: Checks,
 }
+
+/// How long a call that was to come is waited for before the device is asked again.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Whether shaders check the places that they read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +65,8 @@ impl Device {
         let (adapter, gpu) = adapter::find(number)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("regraft"),
-            required_features: adapter.features() & Features::SHADER_F16,
+            required_features: adapter.features()
+                & (Features::SHADER_F16 | Features::TIMESTAMP_QUERY),
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..wgpu::DeviceDescriptor::default()
@@ -92,6 +98,35 @@ impl Device {
         let done = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.check()?;
         done.map(drop).map_err(|error| Fault(error.to_string()))
+    }
+
+    /// Waits for the words of a buffer that the host can read.
+    pub fn map(&self, staging: &wgpu::Buffer) -> Result<Vec<u32>, Fault> {
+        let (sender, receiver) = channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
+            // Nobody waits any more if the device stopped meanwhile.
+            let _ = sender.send(outcome);
+        });
+        // Another engine's wait may be the one that calls back, shortly after this one returns.
+        loop {
+            self.wait()?;
+            match receiver.recv_timeout(PATIENCE) {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => return Err(Fault(error.to_string())),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Fault("the device gives no values back".to_owned()));
+                }
+            }
+        }
+        let view = staging.get_mapped_range(..).map_err(|error| Fault(error.to_string()))?;
+        let words = view
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect();
+        drop(view);
+        staging.unmap();
+        Ok(words)
     }
 
     /// A buffer of zeros.

@@ -26,6 +26,6 @@ mod traffic;
 mod upload;
 
 pub use adapter::{Gpu, gpus};
-pub use engine::{GpuEngine, Options};
+pub use engine::{DispatchTime, GpuEngine, Options};
 pub use error::GpuError;
 pub use traffic::{Traffic, Work, work};

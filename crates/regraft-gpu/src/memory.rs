@@ -4,8 +4,6 @@ use crate::device::{Device, Fault};
 use crate::record::{Buffer, Slice};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 use wgpu::BufferUsages;
 
 /// The allocations of an engine.
@@ -112,9 +110,6 @@ impl Memory {
     }
 }
 
-/// How long a call that was to come is waited for before the device is asked again.
-const PATIENCE: Duration = Duration::from_millis(10);
-
 /// Values on their way to the host.
 pub(crate) struct Reading {
     slices: Vec<Slice>,
@@ -145,30 +140,7 @@ impl Reading {
 
     /// Waits for the values.
     pub fn finish(self, device: &Device) -> Result<Vec<Vec<u32>>, Fault> {
-        let (sender, receiver) = channel();
-        self.staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
-            // Nobody waits any more if the device stopped meanwhile.
-            let _ = sender.send(outcome);
-        });
-        // Another engine's wait may be the one that calls back, shortly after this one returns.
-        loop {
-            device.wait()?;
-            match receiver.recv_timeout(PATIENCE) {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => return Err(Fault(error.to_string())),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Fault("the device gives no values back".to_owned()));
-                }
-            }
-        }
-        let view = self.staging.get_mapped_range(..).map_err(|error| Fault(error.to_string()))?;
-        let words: Vec<u32> = view
-            .chunks_exact(4)
-            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-            .collect();
-        drop(view);
-        self.staging.unmap();
+        let words = device.map(&self.staging)?;
         let mut rest = words.as_slice();
         Ok(self
             .slices

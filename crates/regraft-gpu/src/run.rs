@@ -3,6 +3,7 @@
 use crate::device::Fault;
 use crate::memory::Memory;
 use crate::record::{ALIGNMENT, Command};
+use std::ops::Range;
 use std::sync::Arc;
 use wgpu::BufferUsages;
 
@@ -72,6 +73,35 @@ impl Prepared {
     /// Whether the buffers are still those that were bound.
     pub fn is_current(&self, memory: &Memory) -> bool {
         self.version == memory.version
+    }
+
+    pub fn len(&self) -> usize {
+        self.dispatches.len()
+    }
+
+    /// Adds some of the dispatches to an encoder, each with a time stamp before and after it.
+    pub fn encode_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        stamps: &wgpu::QuerySet,
+        range: Range<usize>,
+    ) {
+        for (place, Dispatch { pipeline, group, groups: [x, y, z] }) in
+            self.dispatches[range].iter().enumerate()
+        {
+            let place = 2 * place as u32;
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: stamps,
+                    beginning_of_pass_write_index: Some(place),
+                    end_of_pass_write_index: Some(place + 1),
+                }),
+            });
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
     }
 
     /// Adds the dispatches to an encoder.

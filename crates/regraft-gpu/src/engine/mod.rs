@@ -2,9 +2,11 @@
 
 mod passes;
 mod ranks;
+mod times;
 #[cfg(test)]
 mod tests;
 
+pub use times::DispatchTime;
 use crate::arguments::Arguments;
 use crate::device::{Checks, Device, Fault};
 use crate::error::GpuError;
