@@ -75,7 +75,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let part = StepPart { accumulate: false, is_last: true, step_images: count };
     let output = engine.gradients(&batch, loss, part)?;
     println!("{name} {side} px, batch {count}, {} on {}", precision.name(), engine.device());
-    println!("first pass after {:.2} s, loss {:?}", begin.elapsed().as_secs_f64(), output.losses[0]);
+    println!(
+        "first pass after {:.2} s, loss {:?}",
+        begin.elapsed().as_secs_f64(),
+        output.losses[0]
+    );
     let begin = Instant::now();
     for _ in 0..10 {
         engine.gradients(&batch, loss, part)?;

@@ -22,6 +22,8 @@ pub struct Gpu {
     pub has_f16: bool,
     /// Whether threads of a subgroup exchange values.
     pub has_subgroups: bool,
+    /// Threads of a subgroup, if it is always the same number.
+    pub subgroup: Option<u32>,
     /// Sizes of the matrices of 16-bit floats that it multiplies at once with sums in f32, `[rows,
     /// columns, depth]`; none if it has no matrix units, or its driver offers none.
     pub matrices: Vec<[u32; 3]>,
@@ -29,8 +31,16 @@ pub struct Gpu {
 
 impl Gpu {
     fn of(adapter: &wgpu::Adapter) -> Self {
-        let AdapterInfo { name, driver, driver_info, backend, device_type, .. } =
-            adapter.get_info();
+        let AdapterInfo {
+            name,
+            driver,
+            driver_info,
+            backend,
+            device_type,
+            subgroup_min_size,
+            subgroup_max_size,
+            ..
+        } = adapter.get_info();
         let (features, limits) = (adapter.features(), adapter.limits());
         let interface = match backend {
             wgpu::Backend::Vulkan => "Vulkan",
@@ -54,6 +64,7 @@ impl Gpu {
             shared_memory: limits.max_compute_workgroup_storage_size,
             has_f16: features.contains(Features::SHADER_F16),
             has_subgroups: features.contains(Features::SUBGROUP),
+            subgroup: (subgroup_min_size == subgroup_max_size).then_some(subgroup_max_size),
             matrices: matrices(adapter),
         }
     }

@@ -20,6 +20,11 @@ pub(crate) struct Device {
     checks: Checks,
 }
 
+/// The features that are used if an adapter has them.
+const FEATURES: Features = Features::SHADER_F16
+    .union(Features::TIMESTAMP_QUERY)
+    .union(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
 /// How long a call that was to come is waited for before the device is asked again.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -65,8 +70,10 @@ impl Device {
         let (adapter, gpu) = adapter::find(number)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("regraft"),
-            required_features: adapter.features()
-                & (Features::SHADER_F16 | Features::TIMESTAMP_QUERY),
+            required_features: adapter.features() & FEATURES,
+            // SAFETY: the experiment is the matrix units; shaders give them fragments inside arrays
+            // of workgroup memory alone, at places that the tests check with emulated units.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..wgpu::DeviceDescriptor::default()

@@ -2,8 +2,8 @@
 
 use crate::arguments;
 use crate::kernels::loss::{self, Kind};
-use crate::kernels::tile::Tile;
-use crate::kernels::{images, random};
+use crate::kernels::matrix::Products;
+use crate::kernels::{halves, images, random};
 use crate::program::Program;
 use crate::record::{Buffer, Command, Recorder, Slice, Values};
 use crate::step::{Context, UNIT};
@@ -30,7 +30,9 @@ pub(crate) struct Common {
     /// First element of the gradients in the arena of learned tensors.
     pub gradients_start: usize,
     pub classes: usize,
-    pub tile: Tile,
+    pub products: Products,
+    /// Elements of the arena of learned tensors.
+    pub learned: usize,
 }
 
 impl Common {
@@ -84,6 +86,9 @@ pub(crate) fn record(program: &Program, common: &Common, key: &Key, plan: &Plan)
     };
     let batch = key.batch;
     load(&mut recorder, program, common, key, plan);
+    if common.products.units.is_some() {
+        halves::copy(&mut recorder, common.learned);
+    }
     if frozen < count && !program.streams.is_empty() {
         let streams = Slice::words(Buffer::Streams, 0, 3 * program.streams.len());
         let keep = Slice::words(Buffer::Keep, 0, batch * program.streams.len());
@@ -156,7 +161,7 @@ fn context<'a>(
         gradients_start: common.gradients_start,
         keep,
         arguments: arguments(),
-        tile: common.tile,
+        products: common.products,
         is_training,
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Buffer {
     Pass(usize),
     /// Tensors that learn.
     Learned,
+    /// Tensors that learn, as halves.
+    Halves,
     /// Running statistics.
     Running,
     /// Gradients, from the first layer that learns.

@@ -58,7 +58,8 @@ pub(crate) enum Access {
 pub(crate) struct Bind {
     pub name: &'static str,
     pub storage: Storage,
-    /// Elements that are loaded and stored together: 1, 2 or 4.
+    /// Elements that are loaded and stored together: 1, 2 or 4; or 8 of 16 bits, which the code
+    /// sees as four words.
     pub width: usize,
     pub access: Access,
 }
@@ -79,6 +80,8 @@ pub(crate) struct Builder {
     binds: Vec<Bind>,
     params: Vec<&'static str>,
     code: String,
+    /// Whether it multiplies with matrix units.
+    has_matrices: bool,
 }
 
 fn vector(scalar: &str, width: usize) -> String {
@@ -94,25 +97,23 @@ impl Builder {
     /// As [`Self::new`], with vectors of another width, `O`, for its output.
     pub fn with_output(name: impl Into<String>, width: usize, output: usize) -> Self {
         let mut code = String::new();
-        for (value, bits, bounded, width) in
-            [("V", "U", "bounded", width), ("O", "OU", "bounded_out", output)]
-        {
+        for (value, bounded, width) in [("V", "bounded", width), ("O", "bounded_out", output)] {
             write!(
                 code,
-                "alias {value} = {};\nalias {bits} = {};\n\
-                 // NaN stays NaN, so that a training that diverges shows.\n\
+                "alias {value} = {};\n\
+                 // NaN is neither below nor above, and so shows that a training diverges.\n\
                  fn {bounded}(v: {value}, low: f32, high: f32) -> {value} {{\n\
-                 let is_nan = (bitcast<{bits}>(v) & {bits}(0x7fffffffu)) > {bits}(0x7f800000u);\n\
-                 return select(min(max(v, {value}(low)), {value}(high)), v, is_nan);\n}}\n",
-                vector("f32", width),
-                vector("u32", width)
+                 let l = {value}(low); let h = {value}(high);\n\
+                 return select(select(v, l, v < l), h, v > h);\n}}\n",
+                vector("f32", width)
             )
             .expect("a string takes all");
         }
+        writeln!(code, "alias U = {};", vector("u32", width)).expect("a string takes all");
         let sum = if width == 1 { "v" } else { "v.x + v.y + v.z + v.w" };
         writeln!(code, "const WIDTH = {width}u;\nfn sum_of(v: V) -> f32 {{ return {sum}; }}")
             .expect("a string takes all");
-        Self { name: name.into(), binds: Vec::new(), params: Vec::new(), code }
+        Self { name: name.into(), binds: Vec::new(), params: Vec::new(), code, has_matrices: false }
     }
 
     /// A buffer, with its functions `load_NAME(index)` and, unless it is read alone,
@@ -125,8 +126,12 @@ impl Builder {
         access: Access,
     ) -> Self {
         self.binds.push(Bind { name, storage, width, access });
-        let stored = vector(storage.scalar(), width);
-        let loaded = vector(storage.loaded(), width);
+        let (stored, loaded) = if width == 8 {
+            assert!(storage == Storage::F16, "{name}: eight elements fill 16 bytes");
+            (vector("u32", 4), vector("u32", 4))
+        } else {
+            (vector(storage.scalar(), width), vector(storage.loaded(), width))
+        };
         let number = self.binds.len();
         let mode = if access == Access::Read { "read" } else { "read_write" };
         writeln!(
@@ -167,6 +172,12 @@ impl Builder {
         self
     }
 
+    /// The shader multiplies with matrix units.
+    pub fn matrices(mut self) -> Self {
+        self.has_matrices = true;
+        self
+    }
+
     /// Functions, constants and workgroup memory.
     pub fn code(mut self, code: &str) -> Self {
         self.code.push_str(code);
@@ -176,9 +187,12 @@ impl Builder {
 
     /// The shader, whose `main` has `threads` threads.
     pub fn main(self, threads: usize, body: &str) -> Arc<Shader> {
-        let Self { name, binds, params, code } = self;
+        let Self { name, binds, params, code, has_matrices } = self;
         let mut text = String::new();
-        if binds.iter().any(|bind| bind.storage == Storage::F16) {
+        if has_matrices {
+            text.push_str("enable wgpu_cooperative_matrix;\n");
+        }
+        if has_matrices || binds.iter().any(|bind| bind.storage == Storage::F16) {
             text.push_str("enable f16;\n");
         }
         text.push_str("struct Params {\n");

@@ -2,7 +2,7 @@
 
 use crate::kernels::channels::Size;
 use crate::kernels::input::{Input, Normalization};
-use crate::kernels::tile::Tile;
+use crate::kernels::matrix::Products;
 use crate::kernels::window::Window;
 use crate::record::{Buffer, Recorder, Slice, Values};
 use crate::shader::Storage;
@@ -92,7 +92,7 @@ pub(crate) struct Context<'a> {
     /// The factors of this step's branch, if it drops any.
     pub keep: Option<Slice>,
     pub arguments: Slice,
-    pub tile: Tile,
+    pub products: Products,
     /// Whether it is a training pass through this step.
     pub is_training: bool,
 }

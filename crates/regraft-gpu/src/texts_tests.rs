@@ -1,8 +1,10 @@
 //! Translates every shader of the known networks to SPIR-V, MSL and HLSL, without a GPU.
 
 use crate::kernels::loss::Kind;
+use crate::kernels::matrix::Products;
 use crate::kernels::optimizer::{self, Part};
 use crate::kernels::tile::Tile;
+use crate::kernels::units::{self, Units};
 use crate::pass::{self, Common, Key};
 use crate::program::Program;
 use crate::record::{Buffer, Recorder};
@@ -43,16 +45,21 @@ fn graph(name: &str, classes: usize) -> Graph {
     graph
 }
 
-fn common(precision: Precision, tile: Tile) -> Common {
-    Common { precision, allocation: 1 << 27, gradients_start: 0, classes: 5, tile }
+fn common(precision: Precision, products: Products) -> Common {
+    Common { precision, allocation: 1 << 27, gradients_start: 0, classes: 5, products, learned: 64 }
 }
 
 /// The shaders of a network's passes.
-fn of_network(graph: &Graph, precision: Precision, tile: Tile, shaders: &mut HashSet<Arc<Shader>>) {
+fn of_network(
+    graph: &Graph,
+    precision: Precision,
+    products: Products,
+    shaders: &mut HashSet<Arc<Shader>>,
+) {
     let infos = parameters(graph);
     let arena = Arena::new(&infos, graph.nodes.len());
     let program = Program::new(graph, &infos, &arena).expect("large enough");
-    let common = Common { classes: graph.classes(), ..common(precision, tile) };
+    let common = Common { classes: graph.classes(), ..common(precision, products) };
     let numbers = vec![0.0; 2 * graph.classes()];
     let softmax = Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 };
     let losses = [
@@ -106,11 +113,20 @@ fn translate(shader: &Shader) {
     };
     let module = naga::front::wgsl::parse_str(&shader.text)
         .unwrap_or_else(|error| fail(&error.emit_to_string(&shader.text), &()));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16)
-        .validate(&module)
-        .unwrap_or_else(|error| fail("validation", &error));
+    let info = Validator::new(
+        ValidationFlags::all(),
+        Capabilities::SHADER_FLOAT16
+            | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | Capabilities::COOPERATIVE_MATRIX,
+    )
+    .validate(&module)
+    .unwrap_or_else(|error| fail("validation", &error));
     spv::write_vec(&module, &info, &spv::Options::default(), None)
         .unwrap_or_else(|error| fail("SPIR-V", &error));
+    // Matrix units are used through Vulkan alone.
+    if shader.text.contains("coop_mat") {
+        return;
+    }
     let options = msl::Options { lang_version: (2, 4), ..msl::Options::default() };
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
         .unwrap_or_else(|error| fail("MSL", &error));
@@ -131,12 +147,31 @@ fn every_shader_is_translated_for_every_interface() {
             for statistics in [NormStatistics::Batch, NormStatistics::Running] {
                 let mut graph = graph(name, 5);
                 graph.set_norm_statistics(statistics);
-                of_network(&graph, precision, Tile::ALL[1], &mut shaders);
+                of_network(&graph, precision, Products::plain(), &mut shaders);
             }
         }
     }
     for tile in Tile::ALL {
-        of_network(&graph("resnet18", 8), Precision::F32, tile, &mut shaders);
+        let products = Products { tile: Some(tile), ..Products::plain() };
+        of_network(&graph("resnet18", 8), Precision::F32, products, &mut shaders);
+    }
+    let constants = Products { has_constants: true, ..Products::plain() };
+    of_network(&graph("resnet50", 8), Precision::F32, constants, &mut shaders);
+    for is_emulated in [false, true] {
+        for fragment in [8, 16] {
+            let units = Units { fragment, is_emulated, memory: 49_152, tile: None };
+            let products = Products { units: Some(units), ..constants };
+            for name in ["resnet50", "efficientnet_lite0", "resnext50_32x4d"] {
+                if architectures::find(name).is_some() {
+                    of_network(&graph(name, 8), Precision::F16, products, &mut shaders);
+                }
+            }
+            for tile in units::Tile::ALL {
+                let units = Some(Units { tile: Some(tile), ..units });
+                let products = Products { units, ..constants };
+                of_network(&graph("resnet18", 8), Precision::F16, products, &mut shaders);
+            }
+        }
     }
     of_parameters(&mut shaders);
     assert!(shaders.len() > 100, "{} shaders", shaders.len());
@@ -149,7 +184,7 @@ fn every_shader_is_translated_for_every_interface() {
 fn shaders_keep_to_the_limits_of_common_adapters() {
     let mut shaders = HashSet::new();
     for name in NETWORKS {
-        of_network(&graph(name, 5), Precision::F32, Tile::ALL[1], &mut shaders);
+        of_network(&graph(name, 5), Precision::F32, Products::plain(), &mut shaders);
     }
     for shader in shaders {
         assert!(shader.binds.len() <= 8, "{}: {:?}", shader.name, shader.binds);

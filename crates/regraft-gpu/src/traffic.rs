@@ -2,7 +2,7 @@
 
 use crate::error::GpuError;
 use crate::kernels::loss::Kind;
-use crate::kernels::tile::Tile;
+use crate::kernels::matrix::Products;
 use crate::pass::{self, Common, Key};
 use crate::program::Program;
 use crate::step::UNIT;
@@ -56,7 +56,8 @@ pub fn work(
         allocation: 1 << 31,
         gradients_start: 0,
         classes: graph.classes(),
-        tile: Tile::ALL[1],
+        products: Products::plain(),
+        learned: arena.learned(),
     };
     let loss = Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 };
     let key = Key {

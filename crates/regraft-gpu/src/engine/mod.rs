@@ -2,16 +2,18 @@
 
 mod passes;
 mod ranks;
-mod times;
 #[cfg(test)]
 mod tests;
+mod times;
 
-pub use times::DispatchTime;
+use crate::adapter::Gpu;
 use crate::arguments::Arguments;
 use crate::device::{Checks, Device, Fault};
 use crate::error::GpuError;
+use crate::kernels::matrix::Products;
 use crate::kernels::random;
 use crate::kernels::tile::Tile;
+use crate::kernels::units::{SUBGROUP, Units};
 use crate::memory::Memory;
 use crate::parameters::Parameters;
 use crate::pass::{self, Common, Key, Recorded};
@@ -30,6 +32,7 @@ use regraft_nn::parameters::{ParameterInfo, parameters};
 use regraft_nn::plan;
 use regraft_nn::precision::Precision;
 use std::sync::Arc;
+pub use times::DispatchTime;
 
 /// How a GPU engine is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub struct GpuEngine {
     passes: Vec<Ready>,
     /// The normalisation of the table of levels on the device.
     normalisation: Option<Normalisation>,
-    tile: Tile,
+    products: Products,
     /// The other ranks, if there are any.
     collective: Box<dyn Collective>,
     /// Whether the result of a step that is not finite was not fetched yet.
@@ -66,6 +69,24 @@ struct Ready {
     key: Key,
     recorded: Recorded,
     prepared: Prepared,
+}
+
+/// How a GPU computes products of maps of that precision.
+fn products(gpu: &Gpu, precision: Precision) -> Products {
+    let memory = gpu.shared_memory as usize;
+    let has_matrices = |side: u32| gpu.matrices.contains(&[side; 3]);
+    let fragment = [16, 8].into_iter().find(|&side| has_matrices(side));
+    // naga writes matrix units for Vulkan as the kernels use them.
+    let fits = gpu.interface == "Vulkan" && gpu.subgroup == Some(SUBGROUP as u32);
+    let units = fragment.filter(|_| fits && precision == Precision::F16).map(|fragment| Units {
+        fragment: fragment as usize,
+        is_emulated: false,
+        memory,
+        tile: None,
+    });
+    // Software compiles slowly: it gets few shaders.
+    let tile = gpu.is_software().then_some(Tile::ALL[1]);
+    Products { tile, memory, units, has_constants: !gpu.is_software() }
 }
 
 impl GpuEngine {
@@ -116,7 +137,7 @@ impl GpuEngine {
             frozen: 0,
             passes: Vec::new(),
             normalisation: None,
-            tile: Tile::within(device.gpu.shared_memory as usize),
+            products: products(&device.gpu, options.precision),
             collective: Box::new(Alone),
             is_refused: false,
         })
@@ -130,7 +151,8 @@ impl GpuEngine {
             allocation: most / UNIT as u64 * UNIT as u64,
             gradients_start: self.parameters.gradients_start.unwrap_or(0),
             classes: self.graph.classes(),
-            tile: self.tile,
+            products: self.products,
+            learned: self.parameters.arena.learned(),
         }
     }
 

@@ -63,6 +63,7 @@ impl GpuEngine {
             (Buffer::Weights, 4 * key.batch),
             (Buffer::Losses, 4 * key.batch * (1 + classes)),
             (Buffer::Keep, 4 * key.batch * self.program.streams.len()),
+            (Buffer::Halves, 2 * common.products.units.map_or(0, |_| common.learned)),
         ] {
             let reserved = self.memory.reserve(buffer, bytes as u64);
             reserved.map_err(|fault| self.failed(fault))?;

@@ -12,6 +12,7 @@ pub struct DispatchTime {
     pub kernel: String,
     /// The parameters of the kernel, by name.
     pub params: Vec<(&'static str, u32)>,
+    /// Workgroups along each dimension.
     pub groups: [u32; 3],
     /// Bytes of the buffers that it binds.
     pub bytes: u64,

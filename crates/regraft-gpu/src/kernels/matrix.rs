@@ -5,17 +5,61 @@
 
 use super::columns;
 use super::finish::{self, Finish};
+use super::gather::Gather;
 use super::input::{self, Input};
-use super::tile::{self, Major, Operand, Tile};
-use super::window::{NAMES, Window};
-use crate::record::{Recorder, Slice, Values, number};
-use crate::shader::{Builder, Storage, width_of};
+use super::side::{Major, Operand};
+use super::tile::{self, PARTS, Size, Tile};
+use super::units::{self, Units};
+use super::window::Window;
+use crate::record::{Buffer, Recorder, Slice, Values};
+use crate::shader::{Access, Builder, Shader, Storage, width_of};
+use std::sync::Arc;
+
+/// How a device computes products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Products {
+    /// The tile of products by ordinary arithmetic; without one it follows from the size.
+    pub tile: Option<Tile>,
+    /// Bytes of workgroup memory.
+    pub memory: usize,
+    /// Units that multiply halves, if the device has any and maps are halves.
+    pub units: Option<Units>,
+    /// Whether the sizes of windows are constants of the shaders, which makes them faster, and
+    /// more of them to compile.
+    pub has_constants: bool,
+}
+
+impl Products {
+    /// Those of every device.
+    pub fn plain() -> Self {
+        Self { tile: Some(Tile::ALL[1]), memory: 16_384, units: None, has_constants: false }
+    }
+}
 
 /// Weights `[out, kernel, kernel, in / groups]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
     pub window: Window,
-    pub tile: Tile,
+    pub products: Products,
+}
+
+/// The weights of a product: in f32, and as halves in the copy of the arena.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    slice: Slice,
+    storage: Storage,
+}
+
+impl Weights {
+    fn new(weight: Slice, is_packed: bool) -> Self {
+        let Slice { start, bytes, .. } = weight;
+        if is_packed {
+            let slice = Slice { buffer: Buffer::Halves, start: start / 2, bytes: bytes / 2 };
+            Self { slice, storage: Storage::F16 }
+        } else {
+            Self { slice: weight, storage: Storage::F32 }
+        }
+    }
 }
 
 impl Convolution {
@@ -25,58 +69,21 @@ impl Convolution {
         [input.channels / groups, output.channels / groups]
     }
 
-    fn widths(&self) -> [usize; 2] {
-        self.channels().map(width_of)
+    /// The matrix units for a product of maps of that type, if neighbouring channels of all
+    /// operands fill 16 bytes. The images' channels need not: their vectors are put together.
+    fn units(&self, storage: Storage, channels: &[usize]) -> Option<Units> {
+        let fits = channels.iter().all(|channels| channels.is_multiple_of(8));
+        self.products.units.filter(|_| storage == Storage::F16 && fits)
     }
 
-    fn params(&self) -> Vec<(&'static str, u32)> {
-        let [inputs, outputs] = self.channels();
-        let mut params = self.window.params().to_vec();
-        params.extend([
-            ("groups", number(self.window.groups)),
-            ("inputs", number(inputs)),
-            ("outputs", number(outputs)),
-        ]);
-        params
-    }
-
-    /// Adds the parameters, and the places of a pixel and of a tap.
-    fn bind(builder: Builder) -> Builder {
-        builder.params(&NAMES).params(&["groups", "inputs", "outputs"]).code(
-            "struct Pixel { image: u32, y: i32, x: i32 }
-            fn pixel_of(at: u32, height: u32, width: u32) -> Pixel {
-                let image = at / (height * width);
-                let rest = at - image * (height * width);
-                let y = rest / width;
-                return Pixel(image, i32(y), i32(rest - y * width));
-            }
-            struct Tap { y: i32, x: i32, channel: u32 }
-            fn tap_of(at: u32, channels: u32) -> Tap {
-                let tap = at / channels;
-                let y = tap / P.kernel;
-                return Tap(i32(y), i32(tap - y * P.kernel), at - tap * channels);
-            }
-            // Where a tap of an output pixel lies in the input, in elements; less than 0 outside.
-            fn input_at(out: Pixel, tap: Tap, group: u32) -> i32 {
-                let y = out.y * i32(P.stride) + tap.y - i32(P.top);
-                let x = out.x * i32(P.stride) + tap.x - i32(P.left);
-                if (y < 0 || x < 0 || y >= i32(P.in_height) || x >= i32(P.in_width)) { return -1; }
-                let pixel = (out.image * P.in_height + u32(y)) * P.in_width + u32(x);
-                return i32(pixel * (P.groups * P.inputs) + group * P.inputs + tap.channel);
-            }
-            // Where the output pixel lies that read an input pixel by a tap.
-            fn output_at(own: Pixel, tap: Tap, group: u32) -> i32 {
-                let stride = i32(P.stride);
-                let y = own.y + i32(P.top) - tap.y;
-                let x = own.x + i32(P.left) - tap.x;
-                let row = y / stride;
-                let column = x / stride;
-                if (y < 0 || x < 0 || row >= i32(P.out_height) || column >= i32(P.out_width)
-                    || row * stride != y || column * stride != x) { return -1; }
-                let pixel = (own.image * P.out_height + u32(row)) * P.out_width + u32(column);
-                return i32(pixel * (P.groups * P.outputs) + group * P.outputs + tap.channel);
-            }",
-        )
+    fn gather(&self, has_units: bool) -> Gather {
+        let [inputs, _] = self.channels();
+        Gather {
+            window: self.window,
+            is_constant: self.products.has_constants && !self.window.is_point(),
+            is_packed: has_units,
+            is_single: has_units && !inputs.is_multiple_of(8),
+        }
     }
 
     /// The convolution of `input`.
@@ -88,47 +95,57 @@ impl Convolution {
         output: Values,
         finish: &Finish,
     ) {
-        let [inner, outer] = self.widths();
         let [inputs, outputs] = self.channels();
-        let builder = Self::bind(Builder::with_output("convolution_forward", inner, outer));
-        let builder = input::bind(builder, input, inner).read("weight", inner);
+        let units = self.units(input.values.storage, &[]);
+        let gather = self.gather(units.is_some());
+        let outer = width_of(outputs);
+        let (inner, weights) = (gather.width(inputs), Weights::new(weight, units.is_some()));
+        let stored = if gather.is_single { 1 } else { inner };
+        let builder = Builder::with_output("convolution_forward", stored.min(4), outer);
+        let builder = gather.bind_input(gather.bind(builder), input, inner);
+        let builder = builder.bind("weight", weights.storage, stored, Access::Read);
         let builder = finish::bind(builder, finish, output.storage, outer);
-        let vector = tile::vector(inner);
+        let (from_input, from_weight) = (gather.input(inner), gather.weight(inner));
         let left = Operand {
             major: Major::Depth,
             width: inner,
-            prepared: ("Pixel", "pixel_of(row, P.out_height, P.out_width)"),
-            // A tap's channel is a multiple of the width.
-            load: &format!(
-                "let at = input_at(own, tap_of(depth, P.inputs), group);\n\
-                 var v = {vector}(0.0);\n\
-                 if (at >= 0) {{ v = value_x(u32(at) / {inner}u, \
-                 (u32(at) % (P.groups * P.inputs)) / {inner}u); }}\nreturn v;"
-            ),
+            prepared: gather.output_pixel(),
+            load: &from_input,
         };
         let right = Operand {
             major: Major::Depth,
             width: inner,
             prepared: ("u32", "row"),
-            load: &format!(
-                "return load_weight(((group * P.outputs + own) * P.depth + depth) / {inner}u);"
-            ),
+            load: &from_weight,
         };
         let store = format!(
-            "let channel = (group * P.outputs + column) / {outer}u;\n\
-             finish(value, channel, row * (P.groups * P.outputs / {outer}u) + channel);"
+            "let channel = (group * {} + column) / {outer}u;\n\
+             finish(value, channel, row * ({} / {outer}u) + channel);",
+            gather.size("outputs"),
+            gather.size("all_outputs")
         );
-        let shader = tile::shader(builder, self.tile, &left, &right, outer, &store);
-        let (mut slices, mut params) = (vec![("weight", weight)], self.params());
-        input::give(input, inner, &mut slices, &mut params);
-        let vectors = number(self.window.output.channels / outer);
-        finish::give(finish, output, vectors, &mut slices, &mut params);
         let depth = self.window.taps() * inputs;
-        let sizes = [self.window.output_pixels(), outputs, depth];
-        tile::record(recorder, shader, self.tile, sizes, [1, sizes[2]], &slices, params);
+        let size = Size {
+            rows: self.window.output_pixels(),
+            columns: outputs,
+            depth,
+            parts: 1,
+            length: depth,
+            groups: self.window.groups,
+        };
+        let (shader, tile) =
+            self.shader(builder, units, size, [&left, &right], outer, PARTS, &store);
+        let (mut slices, mut params) = (vec![("weight", weights.slice)], gather.params());
+        input::give(input, stored, &mut slices, &mut params);
+        let vectors = crate::record::number(self.window.output.channels / outer);
+        finish::give(finish, output, vectors, &mut slices, &mut params);
+        tile::record(recorder, shader, tile, size, &slices, params);
     }
 
     /// The gradient of the input, written or added to `target`.
+    ///
+    /// With a stride, input pixels whose places differ by multiples of it are read by the same
+    /// taps. Each such set of pixels is a product of its own.
     pub fn backward_input(
         &self,
         recorder: &mut Recorder,
@@ -137,43 +154,57 @@ impl Convolution {
         target: Values,
         accumulate: bool,
     ) {
-        let [inner, outer] = self.widths();
         let [inputs, outputs] = self.channels();
+        let units = self.units(gradient.storage, &[inputs, outputs]);
+        let gather = self.gather(units.is_some());
+        let (inner, outer) = (gather.width(inputs), gather.width(outputs));
+        let weights = Weights::new(weight, units.is_some());
+        let stored = width_of(inputs);
         let finish = if accumulate { Finish::Accumulate } else { Finish::Nothing };
-        let builder = Self::bind(Builder::new("convolution_backward_input", inner));
-        let builder = builder.map("g", gradient.storage, outer).read("weight", inner);
-        let builder = finish::bind(builder, &finish, target.storage, inner);
-        let vector = tile::vector(outer);
+        let builder = Builder::with_output("convolution_backward_input", stored, stored);
+        let builder = gather.bind_phases(gather.bind(builder));
+        let builder = builder.map("g", gradient.storage, outer);
+        let builder = builder.bind("weight", weights.storage, inner, Access::Read);
+        let builder = finish::bind(builder, &finish, target.storage, stored);
+        let (from_gradient, from_weight) = (gather.gradient(outer), gather.turned_weight(inner));
         let left = Operand {
             major: Major::Depth,
             width: outer,
-            prepared: ("Pixel", "pixel_of(row, P.in_height, P.in_width)"),
-            load: &format!(
-                "let at = output_at(own, tap_of(depth, P.outputs), group);\n\
-                 var v = {vector}(0.0);\n\
-                 if (at >= 0) {{ v = load_g(u32(at) / {outer}u); }}\nreturn v;"
-            ),
+            prepared: gather.input_pixel(),
+            load: &from_gradient,
         };
         let right = Operand {
             major: Major::Row,
             width: inner,
             prepared: ("u32", "row"),
-            load: &format!(
-                "let tap = depth / P.outputs;\nlet out = group * P.outputs + depth % P.outputs;\n\
-                 return load_weight(((out * P.kernel * P.kernel + tap) * P.inputs + own) \
-                 / {inner}u);"
-            ),
+            load: &from_weight,
         };
         let store = format!(
-            "let channel = (group * P.inputs + column) / {inner}u;\n\
-             finish(value, channel, row * (P.groups * P.inputs / {inner}u) + channel);"
+            "let channel = (group * {} + column) / {stored}u;\n\
+             finish(value, channel, {} * ({} / {stored}u) + channel);",
+            gather.size("inputs"),
+            gather.input_place(),
+            gather.size("all_inputs")
         );
-        let shader = tile::shader(builder, self.tile, &left, &right, inner, &store);
+        let (stride, input) = (self.window.stride, self.window.input);
+        let rows =
+            self.window.images * input.height.div_ceil(stride) * input.width.div_ceil(stride);
+        let depth = self.window.kernel.div_ceil(stride).pow(2) * outputs;
+        let size = Size {
+            rows,
+            columns: inputs,
+            depth,
+            parts: stride * stride,
+            length: depth,
+            groups: self.window.groups,
+        };
+        let extent = gather.phases();
+        let (shader, tile) =
+            self.shader(builder, units, size, [&left, &right], stored, &extent, &store);
         let (mut slices, mut params) =
-            (vec![("g", gradient.slice), ("weight", weight)], self.params());
+            (vec![("g", gradient.slice), ("weight", weights.slice)], gather.params());
         finish::give(&finish, target, 0, &mut slices, &mut params);
-        let sizes = [self.window.input_pixels(), inputs, self.window.taps() * outputs];
-        tile::record(recorder, shader, self.tile, sizes, [1, sizes[2]], &slices, params);
+        tile::record(recorder, shader, tile, size, &slices, params);
     }
 
     /// How many pieces the sum over the pixels is cut into, and the pixels of each: enough pieces
@@ -193,8 +224,9 @@ impl Convolution {
     }
 
     /// Elements of f32 that [`Self::backward_weight`] takes meanwhile.
-    pub fn scratch(&self) -> usize {
-        self.splits().0 * self.weights()
+    pub fn scratch(window: Window) -> usize {
+        let convolution = Self { window, products: Products::plain() };
+        convolution.splits().0 * convolution.weights()
     }
 
     fn weights(&self) -> usize {
@@ -212,43 +244,75 @@ impl Convolution {
         arguments: Slice,
         target: Slice,
     ) {
-        let [inner, outer] = self.widths();
         let [inputs, outputs] = self.channels();
+        let units = match (input.values.storage, gradient.storage) {
+            (Storage::F16, Storage::F16) => self.units(Storage::F16, &[outputs]),
+            _ => None,
+        };
+        let gather = self.gather(units.is_some());
+        let (inner, outer) = (gather.width(inputs), gather.width(outputs));
+        let (stored, sums) = (if gather.is_single { 1 } else { inner }, width_of(inputs));
         let (splits, length) = self.splits();
-        let builder = Self::bind(Builder::new("convolution_backward_weight", inner));
-        let builder = input::bind(builder, input, inner).map("g", gradient.storage, outer);
-        let builder = builder.map("y", Storage::F32, inner);
+        let builder = Builder::with_output("convolution_backward_weight", stored.min(4), sums);
+        let builder = gather.bind_input(gather.bind(builder), input, inner);
+        let builder = builder.map("g", gradient.storage, outer).map("y", Storage::F32, sums);
+        let from_gradient = format!(
+            "return load_g((depth * {} + group * {} + own) / {outer}u);",
+            gather.size("all_outputs"),
+            gather.size("outputs")
+        );
         let left = Operand {
             major: Major::Row,
             width: outer,
             prepared: ("u32", "row"),
-            load: &format!(
-                "return load_g((depth * (P.groups * P.outputs) + group * P.outputs + own) \
-                 / {outer}u);"
-            ),
+            load: &from_gradient,
         };
-        let vector = tile::vector(inner);
-        let right = Operand {
-            major: Major::Row,
-            width: inner,
-            prepared: ("Tap", "tap_of(row, P.inputs)"),
-            load: &format!(
-                "let at = input_at(pixel_of(depth, P.out_height, P.out_width), own, group);\n\
-                 var v = {vector}(0.0);\n\
-                 if (at >= 0) {{ v = value_x(u32(at) / {inner}u, \
-                 (u32(at) % (P.groups * P.inputs)) / {inner}u); }}\nreturn v;"
-            ),
-        };
+        let from_input = gather.turned_input(inner);
+        let right =
+            Operand { major: Major::Row, width: inner, prepared: gather.tap(), load: &from_input };
         let store = format!(
             "let at = ((part * P.groups + group) * P.rows + row) * P.columns + column;\n\
-             store_y(at / {inner}u, value);"
+             store_y(at / {sums}u, value);"
         );
-        let shader = tile::shader(builder, self.tile, &left, &right, inner, &store);
-        let (mut slices, mut params) = (vec![("g", gradient.slice), ("y", scratch)], self.params());
-        input::give(input, inner, &mut slices, &mut params);
-        let sizes = [outputs, self.window.taps() * inputs, self.window.output_pixels()];
-        tile::record(recorder, shader, self.tile, sizes, [splits, length], &slices, params);
+        let size = Size {
+            rows: outputs,
+            columns: self.window.taps() * inputs,
+            depth: self.window.output_pixels(),
+            parts: splits,
+            length,
+            groups: self.window.groups,
+        };
+        let (shader, tile) =
+            self.shader(builder, units, size, [&left, &right], sums, PARTS, &store);
+        let (mut slices, mut params) =
+            (vec![("g", gradient.slice), ("y", scratch)], gather.params());
+        input::give(input, stored, &mut slices, &mut params);
+        tile::record(recorder, shader, tile, size, &slices, params);
         let weights = self.weights();
         columns::total(recorder, scratch, splits, [weights, 0], arguments, target);
+    }
+
+    /// The shader of a product, and the rows and columns of its tile.
+    fn shader(
+        &self,
+        builder: Builder,
+        units: Option<Units>,
+        size: Size,
+        operands: [&Operand<'_>; 2],
+        width: usize,
+        extent: &str,
+        store: &str,
+    ) -> (Arc<Shader>, [usize; 2]) {
+        let Size { rows, columns, parts, length, groups, .. } = size;
+        if let Some(units) = units {
+            let tile = units.tile(rows, columns, length, parts * groups);
+            let shader = units::shader(builder, units, tile, operands, width, extent, store);
+            return (shader, [tile.rows, tile.columns]);
+        }
+        let chosen = || Tile::of(rows, columns, parts * groups, self.products.memory);
+        let tile = self.products.tile.unwrap_or_else(chosen);
+        let [left, right] = operands;
+        let shader = tile::shader(builder, tile, left, right, width, extent, store);
+        (shader, [tile.rows, tile.columns])
     }
 }

@@ -1,6 +1,7 @@
 //! A tile of a matrix product: `C[rows, columns] = sum over depth of A[row, depth] x B[column,
 //! depth]`.
 
+use super::side::{Operand, Side, stride, vector};
 use crate::record::{Recorder, Slice, flat, number};
 use crate::shader::{Builder, Shader, THREADS};
 use std::fmt::Write;
@@ -17,194 +18,93 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// The tiles that there are: the last is for large products.
-    pub const ALL: [Self; 3] = [
+    /// The tiles that there are.
+    pub const ALL: [Self; 4] = [
         Self { rows: 32, columns: 64, depth: 32 },
         Self { rows: 64, columns: 64, depth: 16 },
         Self { rows: 128, columns: 64, depth: 16 },
+        Self { rows: 128, columns: 128, depth: 8 },
     ];
 
-    /// The tile for a device with that much memory for a workgroup: the second, if it fits. There
-    /// is no choice by measurement yet.
-    pub fn within(bytes: usize) -> Self {
-        if Self::ALL[1].bytes() <= bytes { Self::ALL[1] } else { Self::ALL[0] }
+    /// The tile for a product of `parts` parts, given the bytes of workgroup memory: the largest of
+    /// which there are enough for a large device, but for those that are mostly padding.
+    pub fn of(rows: usize, columns: usize, parts: usize, memory: usize) -> Self {
+        /// Workgroups that a large device runs at once.
+        const BUSY: usize = 264;
+        let fits = |tile: &&Self| tile.bytes() <= memory;
+        let cost = |tile: &Self| {
+            let tiles = rows.div_ceil(tile.rows) * columns.div_ceil(tile.columns) * parts;
+            // A thread's loads from workgroup memory delay its products.
+            tiles.div_ceil(BUSY) * (tile.rows * tile.columns + 32 * (tile.rows + tile.columns))
+        };
+        *Self::ALL.iter().filter(fits).min_by_key(|tile| cost(tile)).unwrap_or(&Self::ALL[0])
     }
 
     /// Bytes of workgroup memory.
     pub fn bytes(self) -> usize {
-        4 * self.depth * (self.rows + self.columns + 2 * PADDING)
-    }
-}
-
-/// Elements between two rows of a tile in workgroup memory, so that they lie in different banks.
-const PADDING: usize = 4;
-
-/// Along which side of an operand neighbouring elements lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Major {
-    Depth,
-    Row,
-}
-
-/// How an operand is loaded.
-pub(crate) struct Operand<'a> {
-    pub major: Major,
-    /// Elements that are loaded together.
-    pub width: usize,
-    /// The type and the value that a thread makes of a `row` once.
-    pub prepared: (&'a str, &'a str),
-    /// Code that returns the vector at `depth`, given the prepared value as `own`, and `group`.
-    pub load: &'a str,
-}
-
-/// The type of a vector of `width` elements.
-pub(crate) fn vector(width: usize) -> &'static str {
-    if width == 1 { "f32" } else { "vec4<f32>" }
-}
-
-/// One operand's part of a shader.
-struct Side<'a> {
-    name: &'static str,
-    operand: &'a Operand<'a>,
-    /// Rows of the tile, and the parameter that tells how many there are in all.
-    rows: usize,
-    limit: &'static str,
-    depth: usize,
-}
-
-impl Side<'_> {
-    fn stride(&self) -> usize {
-        self.rows + PADDING
-    }
-
-    /// Vectors that a thread loads.
-    fn slots(&self) -> usize {
-        let vectors = self.rows * self.depth / self.operand.width;
-        assert!(vectors.is_multiple_of(THREADS), "all threads load alike");
-        vectors / THREADS
-    }
-
-    /// Vectors side by side.
-    fn across(&self) -> usize {
-        let length = if self.operand.major == Major::Depth { self.depth } else { self.rows };
-        length / self.operand.width
-    }
-
-    fn functions(&self) -> String {
-        let Self { name, operand, .. } = self;
-        let (kind, value) = operand.prepared;
-        let vector = vector(operand.width);
-        format!(
-            "var<workgroup> {name}_tile: array<f32, {}>;\n\
-             fn {name}_own(row: u32) -> {kind} {{ return {value}; }}\n\
-             fn {name}_load(own: {kind}, depth: u32, group: u32) -> {vector} {{\n{}\n}}\n",
-            self.depth * self.stride(),
-            operand.load
-        )
-    }
-
-    /// The values that a thread computes once, before the first load.
-    fn setup(&self) -> String {
-        let Self { name, operand, limit, .. } = self;
-        let (across, width) = (self.across(), operand.width);
-        let down = THREADS / across;
-        let mut text = format!(
-            "let {name}_across = (tid % {across}u) * {width}u; let {name}_down = tid / {across}u;\n"
-        );
-        for slot in 0..self.slots() {
-            let row = match operand.major {
-                Major::Depth => format!("{name}_down + {}u", slot * down),
-                Major::Row if slot == 0 => format!("{name}_across"),
-                Major::Row => continue,
-            };
-            writeln!(
-                text,
-                "let {name}_row{slot} = {name}_first + {row};\n\
-                 let {name}_in{slot} = {name}_row{slot} < P.{limit};\n\
-                 let {name}_own{slot} = {name}_own({name}_row{slot});"
-            )
-            .expect("a string takes all");
-        }
-        for slot in 0..self.slots() {
-            writeln!(text, "var {name}_v{slot} = {}(0.0);", vector(width))
-                .expect("a string takes all");
-        }
-        text
-    }
-
-    /// Loads the vectors of the depths from `{depth}` on.
-    fn load(&self, depth: &str) -> String {
-        let Self { name, operand, .. } = self;
-        let down = THREADS / self.across();
-        let mut text = String::new();
-        for slot in 0..self.slots() {
-            let (row, offset) = match operand.major {
-                Major::Depth => (slot, format!("{name}_across")),
-                Major::Row => (0, format!("{name}_down + {}u", slot * down)),
-            };
-            writeln!(
-                text,
-                "{name}_v{slot} = {vector}(0.0);\n\
-                 if ({name}_in{row} && {depth} + {offset} < end) {{ \
-                 {name}_v{slot} = {name}_load({name}_own{row}, {depth} + {offset}, group); }}",
-                vector = vector(operand.width)
-            )
-            .expect("a string takes all");
-        }
-        text
-    }
-
-    /// Puts the loaded vectors into workgroup memory, `[depth, row]`.
-    fn store(&self) -> String {
-        let Self { name, operand, .. } = self;
-        let (down, stride) = (THREADS / self.across(), self.stride());
-        let mut text = String::new();
-        for slot in 0..self.slots() {
-            let far = slot * down;
-            for element in 0..operand.width {
-                let at = match operand.major {
-                    Major::Depth => {
-                        format!("({name}_across + {element}u) * {stride}u + {name}_down + {far}u")
-                    }
-                    Major::Row => {
-                        format!("({name}_down + {far}u) * {stride}u + {name}_across + {element}u")
-                    }
-                };
-                let part = if operand.width == 1 { String::new() } else { format!("[{element}]") };
-                writeln!(text, "{name}_tile[{at}] = {name}_v{slot}{part};")
-                    .expect("a string takes all");
-            }
-        }
-        text
+        16 * self.depth * (stride(self.rows, 4) + stride(self.columns, 4))
     }
 }
 
 /// Columns of a tile that a row of 16 threads takes at once, four each.
 const ACROSS: usize = 64;
 
+/// The part of a product that a workgroup computes, as code: the numbers `rows`, `start` and `end`,
+/// the last two of the depth, given the `part`.
+pub(crate) const PARTS: &str =
+    "let rows = P.rows; let start = part * P.length; let end = min(start + P.length, P.depth);";
+
+/// The beginning of a product's shader.
+pub(super) fn beginning(rows: usize, columns: usize, extent: &str) -> String {
+    format!(
+        "let tile = wg.y * nw.x + wg.x; let group = wg.z % P.groups; let part = wg.z / P.groups;\n\
+         let left_first = (tile / P.across) * {rows}u;\n\
+         let right_first = (tile % P.across) * {columns}u;\n{extent}\n\
+         if (left_first >= rows) {{ return; }}\n"
+    )
+}
+
+/// The function that stores a `value`, of `width` elements, at `row` and `column`, and the call
+/// that gives it four elements of a row which begin at `column`.
+pub(super) fn put(width: usize, store: &str, value: &str) -> (String, String) {
+    let function = format!(
+        "fn put(row: u32, column: u32, value: {}, group: u32, part: u32) {{\n{store}\n}}\n",
+        vector(width)
+    );
+    let call = |offset: usize, value: &str| {
+        format!(
+            "if (column + {offset}u < P.columns) {{ \
+             put(row, column + {offset}u, {value}, group, part); }}\n"
+        )
+    };
+    let calls = match width {
+        4 => call(0, value),
+        _ => (0..4).map(|element| call(element, &format!("{value}[{element}]"))).collect(),
+    };
+    (function, calls)
+}
+
 /// A shader of a product. `store` writes `value`, of `width` elements, at `row` and `column`, given
-/// `group` and the `part` of the sum.
+/// `group` and the `part` of the sum; `extent` is as [`PARTS`].
 pub(crate) fn shader(
     builder: Builder,
     tile: Tile,
     left: &Operand<'_>,
     right: &Operand<'_>,
     width: usize,
+    extent: &str,
     store: &str,
 ) -> Arc<Shader> {
     let Tile { rows, columns, depth } = tile;
-    let left = Side { name: "left", operand: left, rows, limit: "rows", depth };
-    let right = Side { name: "right", operand: right, rows: columns, limit: "columns", depth };
+    let threads = THREADS;
+    let left = Side { name: "left", operand: left, rows, depth, threads };
+    let right = Side { name: "right", operand: right, rows: columns, depth, threads };
     let (own_rows, own_columns) = (rows / 16, columns / ACROSS);
     let mut body = format!(
-        "let tile = wg.y * nw.x + wg.x; let group = wg.z % P.groups; let part = wg.z / P.groups;\n\
-         let left_first = (tile / P.across) * {rows}u;\n\
-         let right_first = (tile % P.across) * {columns}u;\n\
-         if (left_first >= P.rows) {{ return; }}\n\
-         let start = part * P.length; let end = min(start + P.length, P.depth);\n\
-         let tx = tid % 16u; let ty = tid / 16u;\n{}{}",
-        left.setup(),
-        right.setup()
+        "{}let tx = tid % 16u; let ty = tid / 16u;\n{}{}",
+        beginning(rows, columns, extent),
+        left.setup("rows"),
+        right.setup("P.columns")
     );
     for row in 0..own_rows {
         for column in 0..own_columns {
@@ -216,7 +116,7 @@ pub(crate) fn shader(
         "{}{}for (var at = start; at < end; at += {depth}u) {{\n{}{}workgroupBarrier();\n\
          if (at + {depth}u < end) {{\nlet next = at + {depth}u;\n{}{}}}\n\
          for (var k = 0u; k < {depth}u; k++) {{\n\
-         let from_left = k * {}u + ty * {own_rows}u; let from_right = k * {}u + tx * 4u;\n",
+         let from_left = k * {}u + ty * {own_rows}u / 4u; let from_right = k * {}u + tx;\n",
         left.load("start"),
         right.load("start"),
         left.store(),
@@ -228,13 +128,19 @@ pub(crate) fn shader(
     )
     .expect("a string takes all");
     for column in 0..own_columns {
-        let at =
-            |element: usize| format!("right_tile[from_right + {}u]", column * ACROSS + element);
-        writeln!(body, "let b{column} = vec4<f32>({}, {}, {}, {});", at(0), at(1), at(2), at(3))
+        writeln!(body, "let b{column} = right_tile[from_right + {}u];", column * ACROSS / 4)
+            .expect("a string takes all");
+    }
+    for vector in 0..own_rows.div_ceil(4) {
+        writeln!(body, "let l{vector} = left_tile[from_left + {vector}u];")
             .expect("a string takes all");
     }
     for row in 0..own_rows {
-        writeln!(body, "let a{row} = vec4<f32>(left_tile[from_left + {row}u]);")
+        let element = match own_rows {
+            2 => format!("(ty % 2u) * 2u + {row}u"),
+            _ => format!("{}", row % 4),
+        };
+        writeln!(body, "let a{row} = vec4<f32>(l{}[{element}]);", row / 4)
             .expect("a string takes all");
         for column in 0..own_columns {
             writeln!(body, "sum{row}_{column} = fma(a{row}, b{column}, sum{row}_{column});")
@@ -247,51 +153,45 @@ pub(crate) fn shader(
             writeln!(
                 body,
                 "{{ let row = left_first + ty * {own_rows}u + {row}u;\n\
-                 let column = right_first + {}u + tx * 4u;\nif (row < P.rows) {{",
-                column * ACROSS
+                 let column = right_first + {}u + tx * 4u;\n\
+                 if (row < rows) {{\n{}}} }}",
+                column * ACROSS,
+                put(width, store, &format!("sum{row}_{column}")).1
             )
             .expect("a string takes all");
-            let call = |offset: usize, value: &str| {
-                format!(
-                    "if (column + {offset}u < P.columns) {{ \
-                     put(row, column + {offset}u, {value}, group, part); }}\n"
-                )
-            };
-            let sum = format!("sum{row}_{column}");
-            if width == 4 {
-                body.push_str(&call(0, &sum));
-            } else {
-                (0..4).for_each(|element| {
-                    body.push_str(&call(element, &format!("{sum}[{element}]")))
-                });
-            }
-            body.push_str("} }\n");
         }
     }
-    let functions = format!(
-        "{}{}fn put(row: u32, column: u32, value: {}, group: u32, part: u32) {{\n{store}\n}}\n",
-        left.functions(),
-        right.functions(),
-        vector(width)
-    );
+    let functions = format!("{}{}{}", left.functions(), right.functions(), put(width, store, "").0);
     builder
         .params(&["rows", "columns", "depth", "length", "across"])
         .code(&functions)
-        .main(THREADS, &body)
+        .main(threads, &body)
 }
 
-/// Adds a dispatch of a product of the given rows, columns and depth. The depth is cut into `parts`
-/// of `length` terms. The groups are among the parameters.
+/// The size of a product, and how it is dispatched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+    /// Pieces of the depth, or of the rows.
+    pub parts: usize,
+    /// Terms of each piece of the depth.
+    pub length: usize,
+    pub groups: usize,
+}
+
+/// Adds a dispatch of a product. The groups are among the parameters.
 pub(crate) fn record(
     recorder: &mut Recorder,
     shader: Arc<Shader>,
-    tile: Tile,
-    [rows, columns, depth]: [usize; 3],
-    [parts, length]: [usize; 2],
+    [tile_rows, tile_columns]: [usize; 2],
+    size: Size,
     slices: &[(&str, Slice)],
     mut params: Vec<(&str, u32)>,
 ) {
-    let across = columns.div_ceil(tile.columns);
+    let Size { rows, columns, depth, parts, length, groups } = size;
+    let across = columns.div_ceil(tile_columns);
     params.extend([
         ("rows", number(rows)),
         ("columns", number(columns)),
@@ -299,7 +199,6 @@ pub(crate) fn record(
         ("length", number(length)),
         ("across", number(across)),
     ]);
-    let groups = params.iter().find(|(name, _)| *name == "groups").map_or(1, |(_, groups)| *groups);
-    let [x, y, _] = flat(rows.div_ceil(tile.rows) * across);
-    recorder.dispatch(shader, slices, &params, [x, y, parts * groups as usize]);
+    let [x, y, _] = flat(rows.div_ceil(tile_rows) * across);
+    recorder.dispatch(shader, slices, &params, [x, y, parts * groups]);
 }

@@ -25,6 +25,11 @@ impl Window {
         self.images * self.output.pixels()
     }
 
+    /// Whether every output pixel reads the input pixel of the same place.
+    pub fn is_point(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.input.pixels() == self.output.pixels()
+    }
+
     /// Places of the window.
     pub fn taps(&self) -> usize {
         self.kernel * self.kernel

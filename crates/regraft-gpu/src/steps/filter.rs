@@ -3,7 +3,6 @@
 use crate::kernels::depthwise;
 use crate::kernels::finish::Finish;
 use crate::kernels::matrix::Convolution as Matrix;
-use crate::kernels::tile::Tile;
 use crate::kernels::window::Window;
 use crate::record::Values;
 use crate::step::{Context, Parameter, Sizes};
@@ -37,7 +36,7 @@ impl Filter {
         if self.operation.is_depthwise() {
             depthwise::scratch(&window)
         } else {
-            Matrix { window, tile: Tile::ALL[0] }.scratch()
+            Matrix::scratch(window)
         }
     }
 
@@ -48,7 +47,7 @@ impl Filter {
             let recorder = &mut *context.recorder;
             depthwise::forward(recorder, &window, &input, weight, output, finish);
         } else {
-            let matrix = Matrix { window, tile: context.tile };
+            let matrix = Matrix { window, products: context.products };
             matrix.forward(context.recorder, &input, weight, output, finish);
         }
     }
@@ -59,7 +58,7 @@ impl Filter {
         let (gradient, scratch) = (context.gradient(), context.backward_scratch());
         let (arguments, own) = (context.arguments, context.gradient_of(&self.weight));
         let (weight, target) = (self.weight.value(), context.target(0));
-        let matrix = Matrix { window, tile: context.tile };
+        let matrix = Matrix { window, products: context.products };
         let recorder = &mut *context.recorder;
         if self.operation.is_depthwise() {
             depthwise::backward_weight(

@@ -3,9 +3,8 @@
 use crate::kernels::columns::{self, Blocks};
 use crate::kernels::finish::Finish;
 use crate::kernels::input::Input;
-use crate::kernels::matrix::Convolution as Matrix;
+use crate::kernels::matrix::{Convolution as Matrix, Products};
 use crate::kernels::random;
-use crate::kernels::tile::Tile;
 use crate::record::{Slice, Values};
 use crate::shader::Storage;
 use crate::step::{Compute, Context, Parameter, Sizes};
@@ -31,8 +30,8 @@ impl LinearStep {
         }
     }
 
-    fn matrix(sizes: &Sizes, tile: Tile) -> Matrix {
-        Matrix { window: sizes.window(1, 1, Padding::Each(0), 1), tile }
+    fn matrix(sizes: &Sizes, products: Products) -> Matrix {
+        Matrix { window: sizes.window(1, 1, Padding::Each(0), 1), products }
     }
 
     /// Elements of all the vectors that come in.
@@ -59,7 +58,7 @@ impl Compute for LinearStep {
     fn extra(&self, sizes: &Sizes) -> Extra {
         let dropped = if self.dropout.is_some() { self.elements(sizes) } else { 0 };
         let bias = Blocks::of(sizes.output_pixels()).count() * sizes.output.channels;
-        let weights = Self::matrix(sizes, Tile::ALL[0]).scratch();
+        let weights = Matrix::scratch(sizes.window(1, 1, Padding::Each(0), 1));
         let backward_scratch = dropped.max(bias).max(weights);
         Extra { saved: dropped, backward_scratch, ..Extra::default() }
     }
@@ -77,7 +76,7 @@ impl Compute for LinearStep {
             Some(bias) => Finish::Bias(bias.value()),
             None => Finish::Nothing,
         };
-        let matrix = Self::matrix(&context.sizes, context.tile);
+        let matrix = Self::matrix(&context.sizes, context.products);
         matrix.forward(context.recorder, &input, self.weight.value(), output, &finish);
     }
 
@@ -85,7 +84,7 @@ impl Compute for LinearStep {
         let (gradient, scratch) = (context.gradient(), context.backward_scratch());
         let (arguments, weight) = (context.arguments, context.gradient_of(&self.weight));
         let (input, target) = (self.input(context), context.target(0));
-        let matrix = Self::matrix(&context.sizes, context.tile);
+        let matrix = Self::matrix(&context.sizes, context.products);
         if let Some(bias) = &self.bias {
             let size = [context.sizes.output_pixels(), context.sizes.output.channels];
             let own = context.gradient_of(bias);

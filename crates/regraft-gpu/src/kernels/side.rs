@@ -1,0 +1,193 @@
+//! One operand of a tiled product: which vectors each thread loads, and where it puts them in
+//! workgroup memory.
+
+use std::fmt::Write;
+
+/// Along which side of an operand neighbouring elements lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Major {
+    Depth,
+    Row,
+}
+
+/// How an operand is loaded.
+pub(crate) struct Operand<'a> {
+    pub major: Major,
+    /// Elements that are loaded together: 1 or 4 in f32, or 8 halves.
+    pub width: usize,
+    /// The type and the value that a thread makes of a `row` once.
+    pub prepared: (&'a str, &'a str),
+    /// Code that returns the vector at `depth`, given the prepared value as `own`, and `group`.
+    pub load: &'a str,
+}
+
+/// The type of a vector of `width` elements: numbers of f32, or eight halves in four words.
+pub(crate) fn vector(width: usize) -> &'static str {
+    match width {
+        1 => "f32",
+        8 => "vec4<u32>",
+        _ => "vec4<f32>",
+    }
+}
+
+/// Bytes between two lines of a tile, so that they lie in different banks.
+const PADDING: usize = 16;
+
+/// One operand's part of a shader.
+pub(super) struct Side<'a> {
+    pub name: &'static str,
+    pub operand: &'a Operand<'a>,
+    /// Rows of the tile.
+    pub rows: usize,
+    pub depth: usize,
+    /// Threads of the workgroup.
+    pub threads: usize,
+}
+
+/// Vectors of a line of `length` elements of `bytes` bytes in workgroup memory.
+pub(super) fn stride(length: usize, bytes: usize) -> usize {
+    (length * bytes + PADDING) / 16
+}
+
+impl Side<'_> {
+    /// Whether elements are halves, which lie in workgroup memory in the order in which they are
+    /// loaded. Numbers of f32 lie there as `[depth, row]`.
+    fn is_packed(&self) -> bool {
+        self.operand.width == 8
+    }
+
+    /// Vectors of 16 bytes of a line in workgroup memory.
+    pub fn stride(&self) -> usize {
+        match (self.is_packed(), self.operand.major) {
+            (false, _) => stride(self.rows, 4),
+            (true, Major::Depth) => stride(self.depth, 2),
+            (true, Major::Row) => stride(self.rows, 2),
+        }
+    }
+
+    /// Vectors of 16 bytes in workgroup memory.
+    pub fn length(&self) -> usize {
+        let lines = match (self.is_packed(), self.operand.major) {
+            (true, Major::Depth) => self.rows,
+            _ => self.depth,
+        };
+        lines * self.stride()
+    }
+
+    /// Vectors that a thread loads.
+    fn slots(&self) -> usize {
+        let vectors = self.rows * self.depth / self.operand.width;
+        assert!(vectors.is_multiple_of(self.threads), "all threads load alike");
+        vectors / self.threads
+    }
+
+    /// Vectors side by side.
+    fn across(&self) -> usize {
+        let length = if self.operand.major == Major::Depth { self.depth } else { self.rows };
+        length / self.operand.width
+    }
+
+    fn down(&self) -> usize {
+        self.threads / self.across()
+    }
+
+    /// The tile in workgroup memory, and the functions that load it.
+    pub fn functions(&self) -> String {
+        let Self { name, operand, .. } = self;
+        let (kind, value) = operand.prepared;
+        let element = if self.is_packed() { "u32" } else { "f32" };
+        format!(
+            "var<workgroup> {name}_tile: array<vec4<{element}>, {}>;\n\
+             fn {name}_own(row: u32) -> {kind} {{ return {value}; }}\n\
+             fn {name}_load(own: {kind}, depth: u32, group: u32) -> {} {{\n{}\n}}\n",
+            self.length(),
+            vector(operand.width),
+            operand.load
+        )
+    }
+
+    /// The values that a thread computes once, before the first load. `limit` is the number of rows
+    /// of the whole operand.
+    pub fn setup(&self, limit: &str) -> String {
+        let Self { name, operand, .. } = self;
+        let (across, down, width) = (self.across(), self.down(), operand.width);
+        let mut text = format!(
+            "let {name}_across = (tid % {across}u) * {width}u; let {name}_down = tid / {across}u;\n"
+        );
+        for slot in 0..self.slots() {
+            let row = match operand.major {
+                Major::Depth => format!("{name}_down + {}u", slot * down),
+                Major::Row if slot == 0 => format!("{name}_across"),
+                Major::Row => continue,
+            };
+            writeln!(
+                text,
+                "let {name}_row{slot} = {name}_first + {row};\n\
+                 let {name}_in{slot} = {name}_row{slot} < {limit};\n\
+                 let {name}_own{slot} = {name}_own({name}_row{slot});"
+            )
+            .expect("a string takes all");
+        }
+        for slot in 0..self.slots() {
+            writeln!(text, "var {name}_v{slot} = {}();", vector(width))
+                .expect("a string takes all");
+        }
+        text
+    }
+
+    /// Loads the vectors of the depths from `{depth}` on.
+    pub fn load(&self, depth: &str) -> String {
+        let Self { name, operand, .. } = self;
+        let down = self.down();
+        let mut text = String::new();
+        for slot in 0..self.slots() {
+            let (row, offset) = match operand.major {
+                Major::Depth => (slot, format!("{name}_across")),
+                Major::Row => (0, format!("{name}_down + {}u", slot * down)),
+            };
+            writeln!(
+                text,
+                "{name}_v{slot} = {vector}();\n\
+                 if ({name}_in{row} && {depth} + {offset} < end) {{ \
+                 {name}_v{slot} = {name}_load({name}_own{row}, {depth} + {offset}, group); }}",
+                vector = vector(operand.width)
+            )
+            .expect("a string takes all");
+        }
+        text
+    }
+
+    /// Puts the loaded vectors into workgroup memory.
+    pub fn store(&self) -> String {
+        let Self { name, operand, .. } = self;
+        let (down, stride) = (self.down(), self.stride());
+        let mut text = String::new();
+        for slot in 0..self.slots() {
+            let line = format!("({name}_down + {}u)", slot * down);
+            if operand.width == 1 || (operand.width == 4 && operand.major == Major::Depth) {
+                for element in 0..operand.width {
+                    let (depth, row) = match operand.major {
+                        Major::Depth => (format!("({name}_across + {element}u)"), line.clone()),
+                        Major::Row => (line.clone(), format!("{name}_across")),
+                    };
+                    let part =
+                        if operand.width == 1 { String::new() } else { format!("[{element}]") };
+                    writeln!(
+                        text,
+                        "{name}_tile[{depth} * {stride}u + {row} / 4u][{row} % 4u] = \
+                         {name}_v{slot}{part};"
+                    )
+                    .expect("a string takes all");
+                }
+            } else {
+                writeln!(
+                    text,
+                    "{name}_tile[{line} * {stride}u + {name}_across / {}u] = {name}_v{slot};",
+                    operand.width
+                )
+                .expect("a string takes all");
+            }
+        }
+        text
+    }
+}
