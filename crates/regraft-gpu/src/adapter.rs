@@ -1,6 +1,7 @@
 //! The GPUs of this machine.
 
 use crate::error::GpuError;
+use std::sync::LazyLock;
 use wgpu::{AdapterInfo, Backends, DeviceType, Features, Instance, InstanceDescriptor};
 
 /// A GPU as its driver describes it.
@@ -96,10 +97,13 @@ fn matrices(adapter: &wgpu::Adapter) -> Vec<[u32; 3]> {
 
 /// The adapters in the order of their numbers: GPUs first, then software that stands for one.
 fn adapters() -> Vec<wgpu::Adapter> {
-    let mut descriptor = InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = Backends::VULKAN | Backends::METAL | Backends::DX12;
-    let instance = Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(Backends::all()));
+    // One for the process: NVIDIA's driver crashes if threads make and drop instances at once.
+    static INSTANCE: LazyLock<Instance> = LazyLock::new(|| {
+        let mut descriptor = InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = Backends::VULKAN | Backends::METAL | Backends::DX12;
+        Instance::new(descriptor)
+    });
+    let mut adapters = pollster::block_on(INSTANCE.enumerate_adapters(Backends::all()));
     let order = |kind: DeviceType| match kind {
         DeviceType::DiscreteGpu => 0,
         DeviceType::IntegratedGpu => 1,

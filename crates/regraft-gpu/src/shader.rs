@@ -43,6 +43,9 @@ impl Storage {
     }
 }
 
+/// Eight halves, which are loaded at once.
+const EIGHT: &str = "struct Eight { lo: vec4<f16>, hi: vec4<f16> }\n";
+
 /// Whether a shader writes a buffer. The buffers of a pass lie in one allocation, which wgpu takes
 /// for written as a whole, so that those which a shader only reads are declared as written too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +61,7 @@ pub(crate) enum Access {
 pub(crate) struct Bind {
     pub name: &'static str,
     pub storage: Storage,
-    /// Elements that are loaded and stored together: 1, 2 or 4; or 8 of 16 bits, which the code
-    /// sees as four words.
+    /// Elements that are loaded and stored together: 1, 2 or 4; or 8 of 16 bits, an [`EIGHT`].
     pub width: usize,
     pub access: Access,
 }
@@ -128,7 +130,7 @@ impl Builder {
         self.binds.push(Bind { name, storage, width, access });
         let (stored, loaded) = if width == 8 {
             assert!(storage == Storage::F16, "{name}: eight elements fill 16 bytes");
-            (vector("u32", 4), vector("u32", 4))
+            ("Eight".to_owned(), "Eight".to_owned())
         } else {
             (vector(storage.scalar(), width), vector(storage.loaded(), width))
         };
@@ -137,10 +139,15 @@ impl Builder {
         writeln!(
             self.code,
             "@group(0) @binding({number}) var<storage, {mode}> b_{name}: array<{stored}>;\n\
-             fn load_{name}(i: u32) -> {loaded} {{ return {loaded}(b_{name}[P.at_{name} + i]); }}"
+             fn load_{name}(i: u32) -> {loaded} {{ return {}; }}",
+            if width == 8 {
+                format!("b_{name}[P.at_{name} + i]")
+            } else {
+                format!("{loaded}(b_{name}[P.at_{name} + i])")
+            }
         )
         .expect("a string takes all");
-        if access == Access::Write {
+        if access == Access::Write && width < 8 {
             writeln!(
                 self.code,
                 "fn store_{name}(i: u32, v: {loaded}) {{\n\
@@ -192,8 +199,12 @@ impl Builder {
         if has_matrices {
             text.push_str("enable wgpu_cooperative_matrix;\n");
         }
-        if has_matrices || binds.iter().any(|bind| bind.storage == Storage::F16) {
+        let has_eights = code.contains("Eight");
+        if has_eights || binds.iter().any(|bind| bind.storage == Storage::F16) {
             text.push_str("enable f16;\n");
+        }
+        if has_eights {
+            text.push_str(EIGHT);
         }
         text.push_str("struct Params {\n");
         for bind in &binds {

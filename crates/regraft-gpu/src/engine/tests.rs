@@ -119,7 +119,8 @@ fn tiles_constants_and_checks_change_no_bit() {
 }
 
 /// A network with the products that differ in how their operands are gathered: images, 3x3 and 1x1
-/// filters with strides and without, groups, and channels that do not fill a tile.
+/// filters with strides and without, groups, channels that do not fill a tile; and depthwise
+/// filters.
 fn chain() -> Graph {
     let mut nodes: Vec<Node> = Vec::new();
     let mut channels = 3;
@@ -128,10 +129,18 @@ fn chain() -> Graph {
         let name = format!("node{}", nodes.len());
         nodes.push(Node { name, inputs: vec![last], operation });
     };
-    for (place, (out_channels, kernel, stride, groups)) in
-        [(16, 3, 2, 1), (72, 3, 1, 1), (40, 1, 1, 1), (64, 3, 2, 1), (32, 5, 1, 4), (24, 1, 2, 1)]
-            .into_iter()
-            .enumerate()
+    for (place, (out_channels, kernel, stride, groups)) in [
+        (16, 3, 2, 1),
+        (72, 3, 1, 1),
+        (40, 1, 1, 1),
+        (64, 3, 2, 1),
+        (32, 5, 1, 4),
+        (24, 1, 2, 1),
+        (24, 5, 1, 24),
+        (24, 3, 2, 24),
+    ]
+    .into_iter()
+    .enumerate()
     {
         push(Operation::Convolution(Convolution {
             in_channels: channels,
@@ -175,16 +184,16 @@ fn matrix_units_compute_what_ordinary_arithmetic_does() {
     }
     let emulated = |fragment: usize, tile: usize, has_constants: bool| {
         let tile = Some(units::Tile::ALL[tile]);
-        let units = Units { fragment, is_emulated: true, memory: 32_768, tile };
+        let units = Units { fragment, is_emulated: true, memory: 49_152, tile };
         let products = Products { units: Some(units), has_constants, ..Products::plain() };
         trained(chain(), Precision::F16, true, Some(products))
     };
     let [exact, plain] = [Precision::F32, Precision::F16]
         .map(|precision| trained(chain(), precision, true, Some(Products::plain())));
-    let one = emulated(16, 7, true);
+    let one = emulated(16, 13, true);
     check(&one, &exact, &plain);
-    assert_same(&one, &emulated(16, 2, false), "another tile");
-    assert_same(&one, &emulated(8, 5, true), "another fragment");
+    assert_same(&one, &emulated(16, 4, false), "another tile");
+    assert_same(&one, &emulated(8, 11, true), "another fragment");
     // The device's own units, if it has any.
     check(&trained(chain(), Precision::F16, false, None), &exact, &plain);
 }

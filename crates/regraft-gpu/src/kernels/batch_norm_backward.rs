@@ -1,7 +1,7 @@
 //! The backward pass of batch normalisation.
 
 use super::batch_norm::{Map, Norm, partial_length};
-use super::columns::{self, Blocks, Into};
+use super::columns::{self, Blocks, Into, Planes};
 use super::input::bound_params;
 use crate::arguments;
 use crate::record::{Recorder, Slice, Values, number};
@@ -91,9 +91,10 @@ pub(crate) fn backward(recorder: &mut Recorder, norm: &Norm, work: &Backward) {
     let (mut slices, mut params) = (Vec::new(), Vec::new());
     let (builder, mut terms) = work.bind("batch_norm_sums", norm, &mut slices, &mut params);
     terms.push_str("s0 = kept; s1 = kept * (x - load_statistics(c));");
-    let shader = columns::sums(builder, vectors, 2, Storage::F32, width, &terms, Into::Partial);
+    let shader =
+        columns::sums(builder, vectors, Planes::one(2), Storage::F32, width, &terms, Into::Partial);
     slices.push(("y", work.scratch));
-    columns::record(recorder, shader, &slices, &params, blocks, vectors);
+    columns::record(recorder, shader, Planes::one(2), &slices, &params, blocks, vectors);
     let factors = Slice {
         start: work.scratch.start + 4 * partial_length(channels, all) as u64,
         bytes: 8 * channels as u64,

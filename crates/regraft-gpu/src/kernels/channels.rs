@@ -1,7 +1,7 @@
 //! Products with a value for each channel: layer scale, and multiplication by a vector for each
 //! image.
 
-use super::columns::{self, Blocks, Into};
+use super::columns::{self, Blocks, Into, Planes};
 use crate::record::{Recorder, Slice, Values, number};
 use crate::shader::{Builder, Storage, width_of};
 
@@ -81,9 +81,10 @@ pub(crate) fn scale_gradient(
         width,
     );
     let terms = "s0 = load_x(i) * load_g(i);";
-    let shader = columns::sums(builder, vectors, 1, Storage::F32, width, terms, Into::Partial);
+    let shader =
+        columns::sums(builder, vectors, Planes::one(1), Storage::F32, width, terms, Into::Partial);
     let slices = [("x", map.slice), ("g", gradient.slice), ("y", scratch)];
-    columns::record(recorder, shader, &slices, &[], blocks, vectors);
+    columns::record(recorder, shader, Planes::one(1), &slices, &[], blocks, vectors);
     let stride = [size.channels, 0];
     columns::total(recorder, scratch, blocks.count(), stride, arguments, target);
 }
@@ -132,10 +133,11 @@ pub(crate) fn multiply_vectors(
     let into = Into::Scaled { accumulate };
     let terms = "s0 = load_x(i) * load_g(i);";
     let vectors = size.vectors();
-    let shader = columns::sums(builder, vectors, 1, target.storage, width, terms, into);
+    let shader =
+        columns::sums(builder, vectors, Planes::one(1), target.storage, width, terms, into);
     let slices = [("x", map.slice), ("g", gradient.slice), ("y", target.slice)];
     let params = [("factor", 1.0_f32.to_bits())];
-    columns::record(recorder, shader, &slices, &params, size.by_image(), vectors);
+    columns::record(recorder, shader, Planes::one(1), &slices, &params, size.by_image(), vectors);
 }
 
 /// The mean over an image's pixels.
@@ -143,10 +145,18 @@ pub(crate) fn mean(recorder: &mut Recorder, size: Size, map: Values, output: Val
     let width = size.width();
     let builder = Builder::new("mean", width).map("x", map.storage, width);
     let (vectors, into) = (size.vectors(), Into::Scaled { accumulate: false });
-    let shader = columns::sums(builder, vectors, 1, output.storage, width, "s0 = load_x(i);", into);
+    let shader = columns::sums(
+        builder,
+        vectors,
+        Planes::one(1),
+        output.storage,
+        width,
+        "s0 = load_x(i);",
+        into,
+    );
     let params = [("factor", (1.0 / size.pixels as f32).to_bits())];
     let slices = [("x", map.slice), ("y", output.slice)];
-    columns::record(recorder, shader, &slices, &params, size.by_image(), vectors);
+    columns::record(recorder, shader, Planes::one(1), &slices, &params, size.by_image(), vectors);
 }
 
 /// The gradient of [`mean`]'s input.

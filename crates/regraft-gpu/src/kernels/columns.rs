@@ -38,6 +38,20 @@ fn lanes(vectors: usize) -> usize {
     vectors.next_power_of_two().min(16)
 }
 
+/// The sums of a channel: `sums` in each of `count` workgroups, which know themselves by `plane`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Planes {
+    pub count: usize,
+    pub sums: usize,
+}
+
+impl Planes {
+    /// All sums in one workgroup.
+    pub fn one(sums: usize) -> Self {
+        Self { count: 1, sums }
+    }
+}
+
 /// The destination of each block's sums in [`sums`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Into {
@@ -48,12 +62,12 @@ pub(crate) enum Into {
     Scaled { accumulate: bool },
 }
 
-/// A shader that computes `count` sums of each block and channel. `terms` assigns `s0`, `s1`, ...
+/// A shader that computes sums of each block and channel. `terms` assigns `s0`, `s1`, ...
 /// for the pixel `p`, its vector `c` of channels, and the vector's place `i` in the map.
 pub(crate) fn sums(
     builder: Builder,
     vectors: usize,
-    count: usize,
+    planes: Planes,
     output: Storage,
     width: usize,
     terms: &str,
@@ -61,8 +75,10 @@ pub(crate) fn sums(
 ) -> Arc<Shader> {
     let columns = lanes(vectors);
     let rows = THREADS / columns;
+    let (count, all) = (planes.sums, planes.count * planes.sums);
     let mut body = format!(
-        "let column = tid % {columns}u; let row = tid / {columns}u; let block = wg.y;\n\
+        "let column = tid % {columns}u; let row = tid / {columns}u;\n\
+         let block = wg.y; let plane = wg.z;\n\
          let c = wg.x * {columns}u + column;\nlet end = min((block + 1u) * P.length, P.pixels);\n"
     );
     for sum in 0..count {
@@ -85,7 +101,8 @@ pub(crate) fn sums(
     for sum in 0..count {
         let store = match into {
             Into::Partial => {
-                format!("store_y((block * {count}u + {sum}u) * P.vectors + c, shared_sums[tid]);")
+                let own = format!("block * {all}u + plane * {count}u + {sum}u");
+                format!("store_y(({own}) * P.vectors + c, shared_sums[tid]);")
             }
             Into::Scaled { accumulate } => {
                 let earlier = if accumulate { "load_y(block * P.vectors + c) + " } else { "" };
@@ -119,6 +136,7 @@ pub(crate) fn sums(
 pub(crate) fn record(
     recorder: &mut Recorder,
     shader: Arc<Shader>,
+    planes: Planes,
     slices: &[(&str, Slice)],
     params: &[(&str, u32)],
     blocks: Blocks,
@@ -128,7 +146,7 @@ pub(crate) fn record(
     params.push(("length", number(blocks.length)));
     params.push(("pixels", number(blocks.pixels)));
     params.push(("vectors", number(vectors)));
-    let groups = [vectors.div_ceil(lanes(vectors)), blocks.count(), 1];
+    let groups = [vectors.div_ceil(lanes(vectors)), blocks.count(), planes.count];
     recorder.dispatch(shader, slices, &params, groups);
 }
 
@@ -195,7 +213,23 @@ pub(crate) fn bias(
     let blocks = Blocks::of(pixels);
     let builder = Builder::new("bias_sums", width).map("g", gradient.storage, width);
     let vectors = channels / width;
-    let shader = sums(builder, vectors, 1, Storage::F32, width, "s0 = load_g(i);", Into::Partial);
-    record(recorder, shader, &[("g", gradient.slice), ("y", partial)], &[], blocks, vectors);
+    let shader = sums(
+        builder,
+        vectors,
+        Planes::one(1),
+        Storage::F32,
+        width,
+        "s0 = load_g(i);",
+        Into::Partial,
+    );
+    record(
+        recorder,
+        shader,
+        Planes::one(1),
+        &[("g", gradient.slice), ("y", partial)],
+        &[],
+        blocks,
+        vectors,
+    );
     total(recorder, partial, blocks.count(), [channels, 0], arguments, target);
 }

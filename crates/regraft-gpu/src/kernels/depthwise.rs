@@ -1,160 +1,301 @@
-//! Depthwise convolution: a thread computes a pixel's vector of channels. Weights are `[kernel,
-//! kernel, channels]`.
+//! Depthwise convolution: a thread computes a few neighbouring pixels of a vector of channels, so
+//! that it loads what their windows share once. Weights are `[kernel, kernel, channels]`.
 
-use super::columns::{self, Blocks, Into};
+use super::columns::{self, Blocks, Into, Planes};
 use super::finish::{self, Finish};
+use super::gather::Gather;
 use super::input::{self, Input};
-use super::window::{NAMES, Window};
+use super::window::Window;
 use crate::record::{Recorder, Slice, Values, number};
 use crate::shader::{Builder, Storage, width_of};
 use std::fmt::Write;
 
-/// Side of the largest filter whose sums over pixels a thread keeps as vectors: those of larger
-/// ones would not fit its registers.
-const MOST_VECTORS: usize = 5;
+/// Neighbouring pixels of a thread.
+const OWN: usize = 4;
 
-fn width(window: &Window) -> usize {
-    width_of(window.input.channels)
+/// A depthwise convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Depthwise {
+    pub window: Window,
+    /// As [`super::matrix::Products::has_constants`].
+    pub has_constants: bool,
 }
 
-fn vectors(window: &Window) -> usize {
-    window.input.channels / width(window)
-}
-
-/// The filter's side as a constant, so that compilers unroll its loops.
-fn constant(window: &Window) -> String {
-    format!("const KERNEL = {};", window.kernel)
-}
-
-/// The convolution of `input`.
-pub(crate) fn forward(
-    recorder: &mut Recorder,
-    window: &Window,
-    input: &Input,
-    weight: Slice,
-    output: Values,
-    finish: &Finish,
-) {
-    let (width, vectors) = (width(window), number(vectors(window)));
-    let builder = Builder::new(format!("depthwise_forward_{}", window.kernel), width)
-        .code(&constant(window))
-        .params(&NAMES)
-        .params(&["vectors"]);
-    let builder = input::bind(builder, input, width).read("weight", width);
-    let builder = finish::bind(builder, finish, output.storage, width);
-    let body = "let c = i % P.vectors; let pixel = i / P.vectors;
-        let column = i32(pixel % P.out_width * P.stride) - i32(P.left);
-        let line = pixel / P.out_width;
-        let row = i32(line % P.out_height * P.stride) - i32(P.top);
-        let image = line / P.out_height;
-        var sum = V(0.0);
-        for (var y = 0; y < KERNEL; y++) {
-            if (row + y < 0 || row + y >= i32(P.in_height)) { continue; }
-            let line_at = (image * P.in_height + u32(row + y)) * P.in_width;
-            for (var x = 0; x < KERNEL; x++) {
-                if (column + x < 0 || column + x >= i32(P.in_width)) { continue; }
-                let value = value_x((line_at + u32(column + x)) * P.vectors + c, c);
-                sum = fma(value, load_weight(u32(y * KERNEL + x) * P.vectors + c), sum);
-            }
+impl Depthwise {
+    fn gather(&self) -> Gather {
+        Gather {
+            window: self.window,
+            is_constant: self.has_constants,
+            is_packed: false,
+            is_single: false,
         }
-        finish(sum, c, i);";
-    let (mut slices, mut params) = (vec![("weight", weight)], window.params().to_vec());
-    params.push(("vectors", vectors));
-    input::give(input, width, &mut slices, &mut params);
-    finish::give(finish, output, vectors, &mut slices, &mut params);
-    let count = window.output_pixels() * vectors as usize;
-    recorder.each(builder.each(body), &slices, &params, count);
-}
-
-/// The gradient of the input, written or added to `target`.
-pub(crate) fn backward_input(
-    recorder: &mut Recorder,
-    window: &Window,
-    gradient: Values,
-    weight: Slice,
-    target: Values,
-    accumulate: bool,
-) {
-    let (width, vectors) = (width(window), number(vectors(window)));
-    let finish = if accumulate { Finish::Accumulate } else { Finish::Nothing };
-    let builder = Builder::new(format!("depthwise_backward_input_{}", window.kernel), width)
-        .code(&constant(window))
-        .params(&NAMES)
-        .params(&["vectors"])
-        .map("g", gradient.storage, width)
-        .read("weight", width);
-    let builder = finish::bind(builder, &finish, target.storage, width);
-    let body = "let c = i % P.vectors; let pixel = i / P.vectors; let stride = i32(P.stride);
-        let column = i32(pixel % P.in_width + P.left);
-        let line = pixel / P.in_width;
-        let row = i32(line % P.in_height + P.top);
-        let image = line / P.in_height;
-        var sum = V(0.0);
-        for (var y = 0; y < KERNEL; y++) {
-            let from_row = (row - y) / stride;
-            if (row < y || from_row >= i32(P.out_height) || from_row * stride != row - y) {
-                continue;
-            }
-            let line_at = (image * P.out_height + u32(from_row)) * P.out_width;
-            for (var x = 0; x < KERNEL; x++) {
-                let from_column = (column - x) / stride;
-                if (column < x || from_column >= i32(P.out_width)
-                    || from_column * stride != column - x) { continue; }
-                let value = load_g((line_at + u32(from_column)) * P.vectors + c);
-                sum = fma(value, load_weight(u32(y * KERNEL + x) * P.vectors + c), sum);
-            }
-        }
-        finish(sum, c, i);";
-    let (mut slices, mut params) =
-        (vec![("g", gradient.slice), ("weight", weight)], window.params().to_vec());
-    params.push(("vectors", vectors));
-    finish::give(&finish, target, vectors, &mut slices, &mut params);
-    let count = window.input_pixels() * vectors as usize;
-    recorder.each(builder.each(body), &slices, &params, count);
-}
-
-/// Elements of f32 that [`backward_weight`] takes meanwhile.
-pub(crate) fn scratch(window: &Window) -> usize {
-    Blocks::of(window.output_pixels()).count() * window.taps() * window.input.channels
-}
-
-/// The gradient of the weights.
-pub(crate) fn backward_weight(
-    recorder: &mut Recorder,
-    window: &Window,
-    input: &Input,
-    gradient: Values,
-    scratch: Slice,
-    arguments: Slice,
-    target: Slice,
-) {
-    let width = if window.kernel > MOST_VECTORS { 1 } else { width(window) };
-    let (channels, vectors) = (window.input.channels, window.input.channels / width);
-    let builder =
-        Builder::new(format!("depthwise_backward_weight_{}", window.kernel), width).params(&NAMES);
-    let builder = input::bind(builder, input, width).map("g", gradient.storage, width);
-    let mut terms = "let g = load_g(i);
-        let column = i32(p % P.out_width * P.stride) - i32(P.left);
-        let line = p / P.out_width;
-        let row = i32(line % P.out_height * P.stride) - i32(P.top);
-        let image = line / P.out_height;\n"
-        .to_owned();
-    for tap in 0..window.taps() {
-        let (y, x) = (tap / window.kernel, tap % window.kernel);
-        writeln!(
-            terms,
-            "if (row + {y} >= 0 && row + {y} < i32(P.in_height) && column + {x} >= 0 \
-             && column + {x} < i32(P.in_width)) {{ s{tap} = g * value_x((((image * P.in_height \
-             + u32(row + {y})) * P.in_width) + u32(column + {x})) * P.vectors + c, c); }}"
-        )
-        .expect("a string takes all");
     }
-    let taps = window.taps();
-    let blocks = Blocks::of(window.output_pixels());
-    let shader = columns::sums(builder, vectors, taps, Storage::F32, width, &terms, Into::Partial);
-    let (mut slices, mut params) =
-        (vec![("g", gradient.slice), ("y", scratch)], window.params().to_vec());
-    input::give(input, width, &mut slices, &mut params);
-    columns::record(recorder, shader, &slices, &params, blocks, vectors);
-    columns::total(recorder, scratch, blocks.count(), [taps * channels, 0], arguments, target);
+
+    fn width(&self) -> usize {
+        width_of(self.window.input.channels)
+    }
+
+    fn vectors(&self) -> usize {
+        self.window.input.channels / self.width()
+    }
+
+    /// Input pixels of a row that a thread's windows read.
+    fn reach(&self) -> usize {
+        (OWN - 1) * self.window.stride + self.window.kernel
+    }
+
+    /// Groups of a thread's pixels in a row of `width` pixels.
+    fn groups(width: usize) -> usize {
+        width.div_ceil(OWN)
+    }
+
+    fn code(&self, text: &str) -> String {
+        self.gather().code(text)
+    }
+
+    /// The vector `c`, and from the number `rest` of a thread's group the column `x0` of its first
+    /// pixel, the number `line` of its row, `y` and `image`.
+    fn place(&self, height: &str, width: &str) -> String {
+        self.code(&format!(
+            "let groups = (G.{width} + {}u) / {OWN}u;\n\
+             let line = rest / groups; let x0 = (rest - line * groups) * {OWN}u;\n\
+             let image = line / G.{height}; let y = line - image * G.{height};\n",
+            OWN - 1
+        ))
+    }
+
+    /// The convolution of `input`.
+    pub fn forward(
+        &self,
+        recorder: &mut Recorder,
+        input: &Input,
+        weight: Slice,
+        output: Values,
+        finish: &Finish,
+    ) {
+        let (gather, width, vectors) = (self.gather(), self.width(), self.vectors());
+        let Window { kernel, stride, output: size, images, .. } = self.window;
+        let builder = gather.bind(Builder::new(format!("depthwise_forward_{kernel}"), width));
+        let builder = input::bind(builder, input, width).read("weight", width).params(&["vectors"]);
+        let builder = finish::bind(builder, finish, output.storage, width);
+        let mut body = format!(
+            "let c = i % P.vectors; let rest = i / P.vectors;\n{}\
+             let column = i32(x0 * {stride}u) - i32(G.left);\n",
+            self.place("out_height", "out_width")
+        );
+        for own in 0..OWN {
+            writeln!(body, "var sum{own} = V(0.0);").expect("a string takes all");
+        }
+        for y in 0..kernel {
+            write!(
+                body,
+                "{{ let row = i32(y * {stride}u + {y}u) - i32(G.top);\n\
+                 if (row >= 0 && row < i32(G.in_height)) {{\n\
+                 let line_at = (image * G.in_height + u32(row)) * G.in_width;\n"
+            )
+            .expect("a string takes all");
+            self.weights(&mut body, y);
+            for x in 0..self.reach() {
+                write!(
+                    body,
+                    "{{ let x = column + {x}; if (x >= 0 && x < i32(G.in_width)) {{\n\
+                     let v = value_x((line_at + u32(x)) * P.vectors + c, c);\n"
+                )
+                .expect("a string takes all");
+                for own in (0..OWN).filter(|own| (own * stride..own * stride + kernel).contains(&x))
+                {
+                    let tap = x - own * stride;
+                    writeln!(body, "sum{own} = fma(v, w{tap}, sum{own});")
+                        .expect("a string takes all");
+                }
+                body.push_str("} }\n");
+            }
+            body.push_str("} }\n");
+        }
+        self.finish(&mut body, "out_width");
+        let (mut slices, mut params) = (vec![("weight", weight)], gather.params());
+        params.push(("vectors", number(vectors)));
+        input::give(input, width, &mut slices, &mut params);
+        finish::give(finish, output, number(vectors), &mut slices, &mut params);
+        let count = images * size.height * Self::groups(size.width) * vectors;
+        recorder.each(builder.each(&self.code(&body)), &slices, &params, count);
+    }
+
+    /// Loads a row of the filter.
+    fn weights(&self, body: &mut String, y: usize) {
+        for x in 0..self.window.kernel {
+            let tap = y * self.window.kernel + x;
+            writeln!(body, "let w{x} = load_weight({tap}u * P.vectors + c);")
+                .expect("a string takes all");
+        }
+    }
+
+    /// Stores a thread's sums.
+    fn finish(&self, body: &mut String, width: &str) {
+        for own in 0..OWN {
+            writeln!(
+                body,
+                "if (x0 + {own}u < G.{width}) {{ \
+                 finish(sum{own}, c, (line * G.{width} + x0 + {own}u) * P.vectors + c); }}"
+            )
+            .expect("a string takes all");
+        }
+    }
+
+    /// The gradient of the input, written or added to `target`.
+    pub fn backward_input(
+        &self,
+        recorder: &mut Recorder,
+        gradient: Values,
+        weight: Slice,
+        target: Values,
+        accumulate: bool,
+    ) {
+        let (gather, width, vectors) = (self.gather(), self.width(), self.vectors());
+        let Window { kernel, stride, input: size, images, .. } = self.window;
+        let finish = if accumulate { Finish::Accumulate } else { Finish::Nothing };
+        // Which taps fall on output pixels depends on the first pixel's place, modulo the stride.
+        let left = self.window.before(size.width) % stride;
+        let name = format!("depthwise_backward_input_{kernel}");
+        let builder = gather.bind(Builder::new(name, width)).params(&["vectors"]);
+        let builder = builder.map("g", gradient.storage, width).read("weight", width);
+        let builder = finish::bind(builder, &finish, target.storage, width);
+        let mut body = format!(
+            "let c = i % P.vectors; let rest = i / P.vectors;\n{}",
+            self.place("in_height", "in_width")
+        );
+        for own in 0..OWN {
+            writeln!(body, "var sum{own} = V(0.0);").expect("a string takes all");
+        }
+        // A thread's first pixel is a multiple of the stride, or the phase of its pixels varies.
+        let aligned = OWN.is_multiple_of(stride);
+        for y in 0..kernel {
+            write!(
+                body,
+                "{{ let row = i32(y + G.top) - {y};\n\
+                 if (row >= 0 && row % {stride} == 0 && row / {stride} < i32(G.out_height)) {{\n\
+                 let line_at = (image * G.out_height + u32(row / {stride})) * G.out_width;\n"
+            )
+            .expect("a string takes all");
+            self.weights(&mut body, y);
+            if aligned {
+                let (own, kernel, s) = (OWN as isize, kernel as isize, stride as isize);
+                let left = left as isize;
+                // Output pixels relative to that of the thread's first, taps in ascending order.
+                let (low, high) = ((left - kernel + 1).div_euclid(s), (own - 1 + left) / s);
+                writeln!(body, "let first = i32((x0 + G.left) / {s}u);")
+                    .expect("a string takes all");
+                for place in (low..=high).rev() {
+                    let pairs: Vec<(isize, isize)> = (0..own)
+                        .map(|own| (own, own + left - place * s))
+                        .filter(|(_, tap)| (0..kernel).contains(tap))
+                        .collect();
+                    if pairs.is_empty() {
+                        continue;
+                    }
+                    write!(
+                        body,
+                        "{{ let x = first + ({place}); if (x >= 0 && x < i32(G.out_width)) {{\n\
+                         let v = load_g((line_at + u32(x)) * P.vectors + c);\n"
+                    )
+                    .expect("a string takes all");
+                    for (own, tap) in pairs {
+                        writeln!(body, "sum{own} = fma(v, w{tap}, sum{own});")
+                            .expect("a string takes all");
+                    }
+                    body.push_str("} }\n");
+                }
+            } else {
+                for own in 0..OWN {
+                    for tap in 0..kernel {
+                        writeln!(
+                            body,
+                            "{{ let x = i32(x0 + {own}u + G.left) - {tap}; \
+                             if (x >= 0 && x % {stride} == 0 && x / {stride} < i32(G.out_width)) {{\n\
+                             sum{own} = fma(load_g((line_at + u32(x / {stride})) * P.vectors + c), \
+                             w{tap}, sum{own}); }} }}"
+                        )
+                        .expect("a string takes all");
+                    }
+                }
+            }
+            body.push_str("} }\n");
+        }
+        self.finish(&mut body, "in_width");
+        let (mut slices, mut params) =
+            (vec![("g", gradient.slice), ("weight", weight)], gather.params());
+        params.push(("vectors", number(vectors)));
+        finish::give(&finish, target, number(vectors), &mut slices, &mut params);
+        let count = images * size.height * Self::groups(size.width) * vectors;
+        recorder.each(builder.each(&self.code(&body)), &slices, &params, count);
+    }
+
+    /// Groups of output pixels over which the gradient of the weights is summed up.
+    fn blocks(&self) -> Blocks {
+        let Window { images, output, .. } = self.window;
+        Blocks::of(images * output.height * Self::groups(output.width))
+    }
+
+    /// Elements of f32 that [`Self::backward_weight`] takes meanwhile.
+    pub fn scratch(window: Window) -> usize {
+        let depthwise = Self { window, has_constants: false };
+        depthwise.blocks().count() * window.taps() * window.input.channels
+    }
+
+    /// The gradient of the weights. A workgroup computes a row of the filter.
+    pub fn backward_weight(
+        &self,
+        recorder: &mut Recorder,
+        input: &Input,
+        gradient: Values,
+        scratch: Slice,
+        arguments: Slice,
+        target: Slice,
+    ) {
+        let (gather, width, vectors) = (self.gather(), self.width(), self.vectors());
+        let Window { kernel, stride, .. } = self.window;
+        let builder =
+            gather.bind(Builder::new(format!("depthwise_backward_weight_{kernel}"), width));
+        let builder = input::bind(builder, input, width).map("g", gradient.storage, width);
+        let mut terms = format!(
+            "let rest = p;\n{}let row = i32(y * {stride}u + plane) - i32(G.top);\n\
+             let column = i32(x0 * {stride}u) - i32(G.left);\n\
+             if (row >= 0 && row < i32(G.in_height)) {{\n\
+             let line_at = (image * G.in_height + u32(row)) * G.in_width;\n",
+            self.place("out_height", "out_width")
+        );
+        for own in 0..OWN {
+            writeln!(
+                terms,
+                "var g{own} = V(0.0); if (x0 + {own}u < G.out_width) {{ \
+                 g{own} = load_g((line * G.out_width + x0 + {own}u) * P.vectors + c); }}"
+            )
+            .expect("a string takes all");
+        }
+        for x in 0..self.reach() {
+            write!(
+                terms,
+                "{{ let x = column + {x}; if (x >= 0 && x < i32(G.in_width)) {{\n\
+                 let v = value_x((line_at + u32(x)) * P.vectors + c, c);\n"
+            )
+            .expect("a string takes all");
+            for own in (0..OWN).filter(|own| (own * stride..own * stride + kernel).contains(&x)) {
+                let tap = x - own * stride;
+                writeln!(terms, "s{tap} = fma(v, g{own}, s{tap});").expect("a string takes all");
+            }
+            terms.push_str("} }\n");
+        }
+        terms.push_str("}\n");
+        let (blocks, channels) = (self.blocks(), self.window.input.channels);
+        let planes = Planes { count: kernel, sums: kernel };
+        let terms = self.code(&terms);
+        let storage = Storage::F32;
+        let shader = columns::sums(builder, vectors, planes, storage, width, &terms, Into::Partial);
+        let (mut slices, mut params) =
+            (vec![("g", gradient.slice), ("y", scratch)], gather.params());
+        input::give(input, width, &mut slices, &mut params);
+        columns::record(recorder, shader, planes, &slices, &params, blocks, vectors);
+        let stride = [self.window.taps() * channels, 0];
+        columns::total(recorder, scratch, blocks.count(), stride, arguments, target);
+    }
 }

@@ -97,7 +97,8 @@ impl Gather {
         format!("{}.{name}", if self.is_constant { "G" } else { "P" })
     }
 
-    fn code(&self, text: &str) -> String {
+    /// Code with the sizes, which it names as members of `G`.
+    pub fn code(&self, text: &str) -> String {
         if self.is_constant { text.to_owned() } else { text.replace("G.", "P.") }
     }
 
@@ -140,7 +141,18 @@ impl Gather {
         if self.is_packed && !self.is_single {
             return input::bind_halves(builder, input);
         }
-        input::bind(builder, input, if self.is_single { 1 } else { width })
+        if !self.is_single {
+            return input::bind(builder, input, width);
+        }
+        input::bind(builder, input, 1).code(&self.code(
+            "fn number(e: u32) -> u32 { return e; }
+            fn tap_at(e: u32) -> Tap { return tap_of(e, G.inputs); }
+            fn single_x(out: Pixel, tap: Tap, group: u32) -> f32 {
+                let at = input_at(out, tap, group);
+                let value = value_x(u32(max(at, 0)), u32(max(at, 0)) % G.all_inputs);
+                return select(value, 0.0, at < 0);
+            }",
+        ))
     }
 
     /// A thread's row of the forward product: an output pixel.
@@ -162,30 +174,30 @@ impl Gather {
         ))
     }
 
-    /// Eight halves, each with its own place, of which `at` names the number `e`.
-    fn singles(&self, limit: &str, from: &str, at: &str) -> String {
-        let mut text = "var v = vec4<u32>();\n".to_owned();
-        for pair in 0..4 {
-            writeln!(text, "{{ var two = vec2<f32>();").expect("a string takes all");
-            for part in 0..2 {
-                writeln!(
-                    text,
-                    "{{ let e = {from} + {}u; if (e < {limit}) {{ let at = {at};\n\
-                     if (at >= 0) {{ two[{part}] = value_x(u32(at), u32(at) % G.all_inputs); }} }} }}",
-                    2 * pair + part
-                )
+    /// Eight halves, each of which `value` gives at the place `e` if it is below the limit. All are
+    /// loaded before the first is used, without branches between them.
+    fn singles(&self, limit: &str, from: &str, value: &str) -> String {
+        let mut text = String::new();
+        for element in 0..8 {
+            let e = format!("min({from} + {element}u, {limit} - 1u)");
+            writeln!(text, "let e{element} = {};", value.replace("(e)", &format!("({e})")))
                 .expect("a string takes all");
-            }
-            writeln!(text, "v[{pair}] = pack2x16float(two); }}").expect("a string takes all");
         }
-        text.push_str("return v;");
+        let value =
+            |element: usize| format!("select(0.0, e{element}, {from} + {element}u < {limit})");
+        let four = |first: usize| {
+            let values: Vec<String> = (first..first + 4).map(value).collect();
+            format!("vec4<f16>(vec4<f32>({}))", values.join(", "))
+        };
+        write!(text, "return Eight({}, {});", four(0), four(4)).expect("a string takes all");
         self.code(&text)
     }
 
     /// The input's vector at a row and a depth of the forward product.
     pub fn input(&self, width: usize) -> String {
         if self.is_single {
-            return self.singles("P.depth", "depth", "input_at(own, tap_of(e, G.inputs), group)");
+            let value = "single_x(own, tap_at(e), group)";
+            return self.singles("P.depth", "depth", value);
         }
         if self.window.is_point() {
             return self.code(&format!(
@@ -202,23 +214,8 @@ impl Gather {
         if !self.is_single {
             return self.code(&format!("return load_weight({at} / {width}u);"));
         }
-        let mut text = "var v = vec4<u32>();\n".to_owned();
-        for element in 0..8 {
-            let (pair, part) = (element / 2, element % 2);
-            if part == 0 {
-                text.push_str("{ var two = vec2<f32>();\n");
-            }
-            writeln!(
-                text,
-                "if (depth + {element}u < P.depth) {{ two[{part}] = load_weight({at} + {element}u); }}"
-            )
-            .expect("a string takes all");
-            if part == 1 {
-                writeln!(text, "v[{pair}] = pack2x16float(two); }}").expect("a string takes all");
-            }
-        }
-        text.push_str("return v;");
-        self.code(&text)
+        let value = "load_weight((group * G.outputs + own) * P.depth + number(e))";
+        self.singles("P.depth", "depth", value)
     }
 
     /// Adds what the gradient of the input needs.
@@ -303,8 +300,8 @@ impl Gather {
     pub fn turned_input(&self, width: usize) -> String {
         let pixel = "pixel_of(depth, G.out_height, G.out_width)";
         if self.is_single {
-            let at = format!("input_at({pixel}, tap_of(e, G.inputs), group)");
-            return self.singles("P.columns", "own", &at);
+            let value = format!("single_x({pixel}, tap_at(e), group)");
+            return self.singles("P.columns", "own", &value);
         }
         if self.window.is_point() {
             return self.code(&format!(

@@ -53,30 +53,28 @@ pub(crate) fn bind(builder: Builder, input: &Input, width: usize) -> Builder {
     )
 }
 
-/// As [`bind`] for a map of halves, of which `value_x` gives eight in four words. `index` and
-/// `channel` are in vectors of eight.
+/// As [`bind`] for a map of halves, of which `value_x` gives eight. `index` and `channel` are in
+/// vectors of eight.
 pub(crate) fn bind_halves(builder: Builder, input: &Input) -> Builder {
     let builder = builder.map("x", input.values.storage, 8);
     let Some(normalization) = &input.normalization else {
-        return builder.code("fn value_x(i: u32, channel: u32) -> vec4<u32> { return load_x(i); }");
+        return builder.code("fn value_x(i: u32, channel: u32) -> Eight { return load_x(i); }");
     };
     // As `bounded`: NaN is neither below nor above.
     let clamp = match normalization.clamp {
-        Some(Function::Relu) => "select(v, vec2<f32>(), v < vec2<f32>())",
+        Some(Function::Relu) => "select(v, vec4<f32>(), v < vec4<f32>())",
         Some(Function::Relu6) => {
-            "select(select(v, vec2<f32>(), v < vec2<f32>()), vec2<f32>(6.0), v > vec2<f32>(6.0))"
+            "select(select(v, vec4<f32>(), v < vec4<f32>()), vec4<f32>(6.0), v > vec4<f32>(6.0))"
         }
         _ => "v",
     };
     builder.map("x_statistics", Storage::F32, 4).params(&["x_vectors"]).code(&format!(
-        "fn two_of(x: u32, scale: vec2<f32>, shift: vec2<f32>) -> u32 {{\n\
-         let v = fma(unpack2x16float(x), scale, shift);\nreturn pack2x16float({clamp});\n}}\n\
-         fn value_x(i: u32, channel: u32) -> vec4<u32> {{\n\
-         let v = load_x(i); let at = 2u * (P.x_vectors + channel);\n\
-         let s = load_x_statistics(at); let t = load_x_statistics(at + P.x_vectors);\n\
-         let s1 = load_x_statistics(at + 1u); let t1 = load_x_statistics(at + P.x_vectors + 1u);\n\
-         return vec4<u32>(two_of(v.x, s.xy, t.xy), two_of(v.y, s.zw, t.zw), \
-         two_of(v.z, s1.xy, t1.xy), two_of(v.w, s1.zw, t1.zw));\n}}"
+        "fn four_of(x: vec4<f16>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f16> {{\n\
+         let v = fma(vec4<f32>(x), scale, shift);\nreturn vec4<f16>({clamp});\n}}\n\
+         fn value_x(i: u32, channel: u32) -> Eight {{\n\
+         let v = load_x(i); let at = 2u * (P.x_vectors + channel); let next = at + P.x_vectors;\n\
+         return Eight(four_of(v.lo, load_x_statistics(at), load_x_statistics(next)),\n\
+         four_of(v.hi, load_x_statistics(at + 1u), load_x_statistics(next + 1u)));\n}}"
     ))
 }
 

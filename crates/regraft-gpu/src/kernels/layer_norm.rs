@@ -1,7 +1,7 @@
 //! Layer normalisation: rows of threads share a pixel's channels.
 
 use super::channels::Size;
-use super::columns::{self, Blocks, Into};
+use super::columns::{self, Blocks, Into, Planes};
 use crate::record::{Recorder, Slice, Values, flat, number};
 use crate::shader::{Builder, Storage, THREADS};
 
@@ -176,9 +176,10 @@ pub(crate) fn backward_tensors(
         .map("saved", Storage::F32, 1);
     let terms = "let g = load_g(i);
         s0 = g * ((load_x(i) - load_saved(2u * p)) * load_saved(2u * p + 1u)); s1 = g;";
-    let shader = columns::sums(builder, vectors, 2, Storage::F32, width, terms, Into::Partial);
+    let shader =
+        columns::sums(builder, vectors, Planes::one(2), Storage::F32, width, terms, Into::Partial);
     let slices = [("x", input.slice), ("g", gradient.slice), ("saved", norm.saved), ("y", scratch)];
-    columns::record(recorder, shader, &slices, &[], blocks, vectors);
+    columns::record(recorder, shader, Planes::one(2), &slices, &[], blocks, vectors);
     let (count, channels) = (blocks.count(), norm.size.channels);
     columns::total(recorder, scratch, count, [2 * channels, 0], arguments, weight);
     columns::total(recorder, scratch, count, [2 * channels, channels], arguments, bias);

@@ -21,11 +21,11 @@ pub(crate) struct Operand<'a> {
     pub load: &'a str,
 }
 
-/// The type of a vector of `width` elements: numbers of f32, or eight halves in four words.
+/// The type of a vector of `width` elements: numbers of f32, or eight halves.
 pub(crate) fn vector(width: usize) -> &'static str {
     match width {
         1 => "f32",
-        8 => "vec4<u32>",
+        8 => "Eight",
         _ => "vec4<f32>",
     }
 }
@@ -44,9 +44,9 @@ pub(super) struct Side<'a> {
     pub threads: usize,
 }
 
-/// Vectors of a line of `length` elements of `bytes` bytes in workgroup memory.
+/// Vectors of four elements in a line of `length` elements of `bytes` bytes in workgroup memory.
 pub(super) fn stride(length: usize, bytes: usize) -> usize {
-    (length * bytes + PADDING) / 16
+    (length + PADDING / bytes) / 4
 }
 
 impl Side<'_> {
@@ -56,7 +56,7 @@ impl Side<'_> {
         self.operand.width == 8
     }
 
-    /// Vectors of 16 bytes of a line in workgroup memory.
+    /// Vectors of four elements of a line in workgroup memory.
     pub fn stride(&self) -> usize {
         match (self.is_packed(), self.operand.major) {
             (false, _) => stride(self.rows, 4),
@@ -65,7 +65,7 @@ impl Side<'_> {
         }
     }
 
-    /// Vectors of 16 bytes in workgroup memory.
+    /// Vectors of four elements in workgroup memory.
     pub fn length(&self) -> usize {
         let lines = match (self.is_packed(), self.operand.major) {
             (true, Major::Depth) => self.rows,
@@ -95,7 +95,7 @@ impl Side<'_> {
     pub fn functions(&self) -> String {
         let Self { name, operand, .. } = self;
         let (kind, value) = operand.prepared;
-        let element = if self.is_packed() { "u32" } else { "f32" };
+        let element = if self.is_packed() { "f16" } else { "f32" };
         format!(
             "var<workgroup> {name}_tile: array<vec4<{element}>, {}>;\n\
              fn {name}_own(row: u32) -> {kind} {{ return {value}; }}\n\
@@ -180,11 +180,16 @@ impl Side<'_> {
                     .expect("a string takes all");
                 }
             } else {
-                writeln!(
-                    text,
-                    "{name}_tile[{line} * {stride}u + {name}_across / {}u] = {name}_v{slot};",
-                    operand.width
-                )
+                let at = format!("{line} * {stride}u + {name}_across / 4u");
+                if operand.width == 8 {
+                    writeln!(
+                        text,
+                        "{name}_tile[{at}] = {name}_v{slot}.lo; \
+                         {name}_tile[{at} + 1u] = {name}_v{slot}.hi;"
+                    )
+                } else {
+                    writeln!(text, "{name}_tile[{at}] = {name}_v{slot};")
+                }
                 .expect("a string takes all");
             }
         }

@@ -44,16 +44,23 @@ const fn tile(rows: usize, columns: usize, depth: usize, subgroups: [usize; 2]) 
 
 impl Tile {
     /// The tiles that there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         tile(128, 128, 64, [2, 4]),
         tile(128, 128, 32, [2, 4]),
+        tile(128, 128, 32, [2, 2]),
         tile(128, 64, 64, [4, 2]),
-        tile(128, 64, 32, [4, 2]),
+        tile(128, 64, 64, [2, 2]),
+        tile(128, 64, 32, [2, 2]),
+        tile(256, 64, 32, [4, 2]),
+        tile(256, 64, 32, [4, 1]),
         tile(64, 128, 64, [2, 4]),
-        tile(64, 128, 32, [2, 4]),
+        tile(64, 128, 64, [2, 2]),
+        tile(64, 128, 32, [2, 2]),
+        tile(64, 128, 64, [1, 4]),
         tile(64, 64, 64, [2, 2]),
         tile(64, 64, 32, [2, 2]),
         tile(128, 32, 32, [4, 1]),
+        tile(64, 32, 32, [2, 1]),
     ];
 
     pub fn threads(self) -> usize {
@@ -65,7 +72,7 @@ impl Tile {
         [self.rows / self.subgroups[0], self.columns / self.subgroups[1]]
     }
 
-    /// Vectors of 16 bytes between two rows of the sums in workgroup memory.
+    /// Vectors of four between two rows of the sums in workgroup memory.
     fn sums_stride(self) -> usize {
         stride(self.own()[1], 4)
     }
@@ -73,7 +80,7 @@ impl Tile {
     /// Bytes of workgroup memory, whatever the operands' major sides.
     fn bytes(self, fragment: usize) -> usize {
         let operand =
-            |rows: usize| (rows * stride(self.depth, 2)).max(self.depth * stride(rows, 2)) * 16;
+            |rows: usize| (rows * stride(self.depth, 2)).max(self.depth * stride(rows, 2)) * 8;
         let sums = self.subgroups[0] * self.subgroups[1] * fragment * self.sums_stride() * 16;
         operand(self.rows) + operand(self.columns) + sums
     }
@@ -100,7 +107,7 @@ impl Units {
         };
         let fits = |tile: &&Tile| tile.bytes(self.fragment) <= self.memory;
         let best = Tile::ALL.iter().filter(fits).min_by_key(|tile| cost(tile));
-        *best.unwrap_or(&Tile::ALL[7])
+        *best.unwrap_or(&Tile::ALL[12])
     }
 }
 
@@ -168,11 +175,10 @@ pub(crate) fn shader(
     }
     let sums = threads / SUBGROUP * fragment * stride;
     let functions = format!(
-        "{}{}var<workgroup> sums_tile: array<vec4<f32>, {sums}>;\n{}{}",
+        "{}{}var<workgroup> sums_tile: array<vec4<f32>, {sums}>;\n{}",
         left.functions(),
         right.functions(),
-        put(width, store, "").0,
-        inner.functions()
+        put(width, store, "").0
     );
     let builder = if units.is_emulated { builder } else { builder.matrices() };
     builder
@@ -190,16 +196,6 @@ enum Inner {
 }
 
 impl Inner {
-    fn functions(self) -> &'static str {
-        match self {
-            Self::Units => "",
-            Self::Plain => {
-                "fn half_of(word: u32, place: u32) -> f32 {\n\
-                 return unpack2x16float(word)[place];\n}\n"
-            }
-        }
-    }
-
     /// The sums of a subgroup, which begin as zero.
     fn sums(self, fragment: usize, [rows, columns]: [usize; 2]) -> String {
         if self == Self::Plain {
@@ -231,10 +227,7 @@ impl Inner {
             let element = |side: usize, name: &str, row: &str| {
                 let stride = strides[side];
                 let (line, place) = if is_row[side] { ("k", row) } else { (row, "k") };
-                format!(
-                    "half_of({name}_tile[{line} * {stride}u + {place} / 8u]\
-                     [{place} % 8u / 2u], {place} % 2u)"
-                )
+                format!("f32({name}_tile[{line} * {stride}u + {place} / 4u][{place} % 4u])")
             };
             let own = fragment * fragment / SUBGROUP;
             write!(
@@ -256,9 +249,9 @@ impl Inner {
         let load = |side: usize, name: &str, role: &str, first: &str, far: usize, step: usize| {
             let stride = strides[side];
             let at = if is_row[side] {
-                format!("{}u + ({first} + {far}u) / 8u", step * stride)
+                format!("{}u + ({first} + {far}u) / 4u", step * stride)
             } else {
-                format!("({first} + {far}u) * {stride}u + {}u", step / 8)
+                format!("({first} + {far}u) * {stride}u + {}u", step / 4)
             };
             // Neighbours in memory are neighbours in depth, or not.
             let turned = if is_row[side] == (role == "B") { "T" } else { "" };

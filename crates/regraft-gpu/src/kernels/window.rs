@@ -35,11 +35,13 @@ impl Window {
         self.kernel * self.kernel
     }
 
+    /// Zeros before a line of `length` pixels.
+    pub fn before(&self, length: usize) -> usize {
+        self.padding.resolve(length, self.kernel, self.stride).map_or(0, |(_, before)| before)
+    }
+
     /// The parameters [`NAMES`].
     pub fn params(&self) -> [(&'static str, u32); 8] {
-        let before = |length| {
-            self.padding.resolve(length, self.kernel, self.stride).map_or(0, |(_, before)| before)
-        };
         [
             ("in_height", number(self.input.height)),
             ("in_width", number(self.input.width)),
@@ -47,8 +49,8 @@ impl Window {
             ("out_width", number(self.output.width)),
             ("kernel", number(self.kernel)),
             ("stride", number(self.stride)),
-            ("top", number(before(self.input.height))),
-            ("left", number(before(self.input.width))),
+            ("top", number(self.before(self.input.height))),
+            ("left", number(self.before(self.input.width))),
         ]
     }
 }

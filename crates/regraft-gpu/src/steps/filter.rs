@@ -1,6 +1,6 @@
 //! The weights of a convolution, and which kernels run it.
 
-use crate::kernels::depthwise;
+use crate::kernels::depthwise::Depthwise;
 use crate::kernels::finish::Finish;
 use crate::kernels::matrix::Convolution as Matrix;
 use crate::kernels::window::Window;
@@ -30,11 +30,15 @@ impl Filter {
         sizes.window(kernel, stride, padding, groups)
     }
 
+    fn depthwise(context: &Context<'_>, window: Window) -> Depthwise {
+        Depthwise { window, has_constants: context.products.has_constants }
+    }
+
     /// Elements of f32 that the gradient of the weights takes meanwhile.
     pub fn scratch(&self, sizes: &Sizes) -> usize {
         let window = self.window(sizes);
         if self.operation.is_depthwise() {
-            depthwise::scratch(&window)
+            Depthwise::scratch(window)
         } else {
             Matrix::scratch(window)
         }
@@ -44,8 +48,8 @@ impl Filter {
         let (window, input) = (self.window(&context.sizes), context.reading());
         let weight = self.weight.value();
         if self.operation.is_depthwise() {
-            let recorder = &mut *context.recorder;
-            depthwise::forward(recorder, &window, &input, weight, output, finish);
+            let depthwise = Self::depthwise(context, window);
+            depthwise.forward(context.recorder, &input, weight, output, finish);
         } else {
             let matrix = Matrix { window, products: context.products };
             matrix.forward(context.recorder, &input, weight, output, finish);
@@ -59,17 +63,16 @@ impl Filter {
         let (arguments, own) = (context.arguments, context.gradient_of(&self.weight));
         let (weight, target) = (self.weight.value(), context.target(0));
         let matrix = Matrix { window, products: context.products };
+        let depthwise = Self::depthwise(context, window);
         let recorder = &mut *context.recorder;
         if self.operation.is_depthwise() {
-            depthwise::backward_weight(
-                recorder, &window, &input, gradient, scratch, arguments, own,
-            );
+            depthwise.backward_weight(recorder, &input, gradient, scratch, arguments, own);
         } else {
             matrix.backward_weight(recorder, &input, gradient, scratch, arguments, own);
         }
         let Some((target, accumulate)) = target else { return };
         if self.operation.is_depthwise() {
-            depthwise::backward_input(recorder, &window, gradient, weight, target, accumulate);
+            depthwise.backward_input(recorder, gradient, weight, target, accumulate);
         } else {
             matrix.backward_input(recorder, gradient, weight, target, accumulate);
         }
