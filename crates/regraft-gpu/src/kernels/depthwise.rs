@@ -95,20 +95,14 @@ impl Depthwise {
             )
             .expect("a string takes all");
             self.weights(&mut body, y);
+            self.inputs(&mut body);
             for x in 0..self.reach() {
-                write!(
-                    body,
-                    "{{ let x = column + {x}; if (x >= 0 && x < i32(G.in_width)) {{\n\
-                     let v = value_x((line_at + u32(x)) * P.vectors + c, c);\n"
-                )
-                .expect("a string takes all");
                 for own in (0..OWN).filter(|own| (own * stride..own * stride + kernel).contains(&x))
                 {
                     let tap = x - own * stride;
-                    writeln!(body, "sum{own} = fma(v, w{tap}, sum{own});")
+                    writeln!(body, "sum{own} = fma(v{x}, w{tap}, sum{own});")
                         .expect("a string takes all");
                 }
-                body.push_str("} }\n");
             }
             body.push_str("} }\n");
         }
@@ -119,6 +113,27 @@ impl Depthwise {
         finish::give(finish, output, number(vectors), &mut slices, &mut params);
         let count = images * size.height * Self::groups(size.width) * vectors;
         recorder.each(builder.each(&self.code(&body)), &slices, &params, count);
+    }
+
+    /// Loads the inputs `v0`, `v1`, ... of a row that a thread's windows read: all of them before
+    /// the first is normalised, and zeros outside.
+    fn inputs(&self, body: &mut String) {
+        for x in 0..self.reach() {
+            writeln!(
+                body,
+                "let r{x} = load_x((line_at + \
+                 u32(clamp(column + {x}, 0, i32(G.in_width) - 1))) * P.vectors + c);"
+            )
+            .expect("a string takes all");
+        }
+        for x in 0..self.reach() {
+            writeln!(
+                body,
+                "let v{x} = select(V(0.0), normal_x(r{x}, c), \
+                 column + {x} >= 0 && column + {x} < i32(G.in_width));"
+            )
+            .expect("a string takes all");
+        }
     }
 
     /// Loads a row of the filter.
@@ -185,25 +200,35 @@ impl Depthwise {
                 let (low, high) = ((left - kernel + 1).div_euclid(s), (own - 1 + left) / s);
                 writeln!(body, "let first = i32((x0 + G.left) / {s}u);")
                     .expect("a string takes all");
-                for place in (low..=high).rev() {
-                    let pairs: Vec<(isize, isize)> = (0..own)
-                        .map(|own| (own, own + left - place * s))
-                        .filter(|(_, tap)| (0..kernel).contains(tap))
-                        .collect();
-                    if pairs.is_empty() {
-                        continue;
-                    }
+                // Places with the pixels and taps that they belong to.
+                let places: Vec<(isize, Vec<(isize, isize)>)> = (low..=high)
+                    .rev()
+                    .map(|place| {
+                        let pairs = (0..own).map(|own| (own, own + left - place * s));
+                        (place, pairs.filter(|(_, tap)| (0..kernel).contains(tap)).collect())
+                    })
+                    .filter(|(_, pairs): &(_, Vec<_>)| !pairs.is_empty())
+                    .collect();
+                for (number, (place, _)) in places.iter().enumerate() {
                     write!(
                         body,
-                        "{{ let x = first + ({place}); if (x >= 0 && x < i32(G.out_width)) {{\n\
-                         let v = load_g((line_at + u32(x)) * P.vectors + c);\n"
+                        "let x{number} = first + ({place});\n\
+                         let r{number} = load_g((line_at + \
+                         u32(clamp(x{number}, 0, i32(G.out_width) - 1))) * P.vectors + c);\n"
+                    )
+                    .expect("a string takes all");
+                }
+                for (number, (_, pairs)) in places.iter().enumerate() {
+                    writeln!(
+                        body,
+                        "let v{number} = select(V(0.0), r{number}, \
+                         x{number} >= 0 && x{number} < i32(G.out_width));"
                     )
                     .expect("a string takes all");
                     for (own, tap) in pairs {
-                        writeln!(body, "sum{own} = fma(v, w{tap}, sum{own});")
+                        writeln!(body, "sum{own} = fma(v{number}, w{tap}, sum{own});")
                             .expect("a string takes all");
                     }
-                    body.push_str("} }\n");
                 }
             } else {
                 for own in 0..OWN {
@@ -267,23 +292,19 @@ impl Depthwise {
         for own in 0..OWN {
             writeln!(
                 terms,
-                "var g{own} = V(0.0); if (x0 + {own}u < G.out_width) {{ \
-                 g{own} = load_g((line * G.out_width + x0 + {own}u) * P.vectors + c); }}"
+                "let h{own} = load_g((line * G.out_width + min(x0 + {own}u, G.out_width - 1u)) \
+                 * P.vectors + c);"
             )
             .expect("a string takes all");
         }
-        for x in 0..self.reach() {
-            write!(
-                terms,
-                "{{ let x = column + {x}; if (x >= 0 && x < i32(G.in_width)) {{\n\
-                 let v = value_x((line_at + u32(x)) * P.vectors + c, c);\n"
-            )
-            .expect("a string takes all");
-            for own in (0..OWN).filter(|own| (own * stride..own * stride + kernel).contains(&x)) {
-                let tap = x - own * stride;
-                writeln!(terms, "s{tap} = fma(v, g{own}, s{tap});").expect("a string takes all");
+        self.inputs(&mut terms);
+        for own in 0..OWN {
+            writeln!(terms, "let g{own} = select(V(0.0), h{own}, x0 + {own}u < G.out_width);")
+                .expect("a string takes all");
+            for tap in 0..kernel {
+                writeln!(terms, "s{tap} = fma(v{}, g{own}, s{tap});", own * stride + tap)
+                    .expect("a string takes all");
             }
-            terms.push_str("} }\n");
         }
         terms.push_str("}\n");
         let (blocks, channels) = (self.blocks(), self.window.input.channels);

@@ -70,8 +70,13 @@ const ONE_PHASE: &str = "
 fn own_pixel(row: u32) -> Pixel { return pixel_of(row, G.in_height, G.in_width); }
 fn own_tap(at: u32) -> Tap { return tap_of(at, G.outputs); }";
 
-/// Where the output pixel lies that reads an input pixel by a tap, in elements; less than 0 outside.
+/// Where the weights of a tap begin, and where the output pixel lies that reads an input pixel by a tap, in elements; less than 0 outside.
 const OUTPUT: &str = "
+fn turned_at(tap: Tap, group: u32) -> i32 {
+    let place = u32(tap.y) * G.kernel + u32(tap.x);
+    let out = group * G.outputs + tap.channel;
+    return i32((out * G.kernel * G.kernel + place) * G.inputs);
+}
 fn output_at(own: Pixel, tap: Tap, group: u32) -> i32 {
     let stride = i32(G.stride);
     let y = own.y + i32(G.top) - tap.y;
@@ -82,14 +87,22 @@ fn output_at(own: Pixel, tap: Tap, group: u32) -> i32 {
     return i32(pixel * G.all_outputs + group * G.outputs + tap.channel);
 }";
 
+/// The codes of an [`super::side::Operand`].
+pub(super) struct Loading {
+    pub at: String,
+    pub load: String,
+    pub value: String,
+}
+
 impl Gather {
+    /// Whether a row of pixels is a row of a matrix as it is.
+    fn is_point(&self) -> bool {
+        self.window.is_point() && !self.is_single
+    }
+
     /// Elements that are loaded together along `channels`.
     pub fn width(&self, channels: usize) -> usize {
         if self.is_packed { 8 } else { width_of(channels) }
-    }
-
-    fn vector(&self, width: usize) -> &'static str {
-        super::side::vector(width)
     }
 
     /// A size of the convolution as code.
@@ -136,91 +149,89 @@ impl Gather {
             .code(PLACES)
     }
 
-    /// Adds the input as `value_x`.
+    /// Adds the input.
     pub fn bind_input(&self, builder: Builder, input: &Input, width: usize) -> Builder {
         if self.is_packed && !self.is_single {
             return input::bind_halves(builder, input);
         }
-        if !self.is_single {
-            return input::bind(builder, input, width);
-        }
-        input::bind(builder, input, 1).code(&self.code(
-            "fn number(e: u32) -> u32 { return e; }
-            fn tap_at(e: u32) -> Tap { return tap_of(e, G.inputs); }
-            fn single_x(out: Pixel, tap: Tap, group: u32) -> f32 {
-                let at = input_at(out, tap, group);
-                let value = value_x(u32(max(at, 0)), u32(max(at, 0)) % G.all_inputs);
-                return select(value, 0.0, at < 0);
-            }",
-        ))
+        input::bind(builder, input, if self.is_single { 1 } else { width })
     }
 
     /// A thread's row of the forward product: an output pixel.
     pub fn output_pixel(&self) -> (&'static str, &'static str) {
-        match (self.window.is_point(), self.is_constant) {
+        match (self.is_point(), self.is_constant) {
             (true, _) => ("u32", "row"),
             (false, true) => ("Pixel", "pixel_of(row, G.out_height, G.out_width)"),
             (false, false) => ("Pixel", "pixel_of(row, P.out_height, P.out_width)"),
         }
     }
 
-    /// A vector of the input at a tap and its channels.
-    fn vector_at(&self, at: &str, width: usize) -> String {
-        self.code(&format!(
-            "let at = {at};\nvar v = {}();\n\
-             if (at >= 0) {{ v = value_x(u32(at) / {width}u, u32(at) % G.all_inputs / {width}u); }}\n\
-             return v;",
-            self.vector(width)
-        ))
+    /// Eight halves, of which `element` gives the place of the number `e`, and `name` is the
+    /// buffer. All are loaded without branches, and those outside become zero afterwards.
+    fn singles(&self, limit: &str, from: &str, name: &str, element: &str) -> Loading {
+        let each = |code: &dyn Fn(usize) -> String| -> String {
+            (0..8)
+                .map(|number| format!("{{ let e = {from} + {number}u; {} }}\n", code(number)))
+                .collect()
+        };
+        let part = |number: usize| format!("v.{}[{}]", ["lo", "hi"][number / 4], number % 4);
+        let load = each(&|number| {
+            format!(
+                "let at = select(-1, {element}, e < {limit}); \
+                 {} = f16(load_{name}(u32(max(at, 0))));",
+                part(number)
+            )
+        });
+        let value = each(&|number| {
+            format!(
+                "if (select(-1, {element}, e < {limit}) < 0) {{ w.{} = 0.0h; }}",
+                &part(number)[2..]
+            )
+        });
+        Loading {
+            at: "return 0;".to_owned(),
+            load: self.code(&format!("var v = Eight();\n{load}return v;")),
+            value: self.code(&format!("var w = v;\n{value}return w;")),
+        }
     }
 
-    /// Eight halves, each of which `value` gives at the place `e` if it is below the limit. All are
-    /// loaded before the first is used, without branches between them.
-    fn singles(&self, limit: &str, from: &str, value: &str) -> String {
-        let mut text = String::new();
-        for element in 0..8 {
-            let e = format!("min({from} + {element}u, {limit} - 1u)");
-            writeln!(text, "let e{element} = {};", value.replace("(e)", &format!("({e})")))
-                .expect("a string takes all");
+    /// A vector of a buffer at an element, and its value.
+    fn vector_at(&self, width: usize, name: &str, at: &str, value: &str) -> Loading {
+        Loading {
+            at: self.code(&format!("let element = {at};\nreturn element >> {}u;", width.ilog2())),
+            load: format!("return load_{name}(at);"),
+            value: self.code(&format!("return {value};")),
         }
-        let value =
-            |element: usize| format!("select(0.0, e{element}, {from} + {element}u < {limit})");
-        let four = |first: usize| {
-            let values: Vec<String> = (first..first + 4).map(value).collect();
-            format!("vec4<f16>(vec4<f32>({}))", values.join(", "))
-        };
-        write!(text, "return Eight({}, {});", four(0), four(4)).expect("a string takes all");
-        self.code(&text)
     }
 
     /// The input's vector at a row and a depth of the forward product.
-    pub fn input(&self, width: usize) -> String {
+    pub fn input(&self, width: usize) -> Loading {
         if self.is_single {
-            let value = "single_x(own, tap_at(e), group)";
-            return self.singles("P.depth", "depth", value);
+            let element = "input_at(own, tap_of(e, G.inputs), group)";
+            return self.singles("P.depth", "depth", "x", element);
         }
-        if self.window.is_point() {
-            return self.code(&format!(
-                "let channel = group * G.inputs + depth;\n\
-                 return value_x((own * G.all_inputs + channel) / {width}u, channel / {width}u);"
-            ));
-        }
-        self.vector_at("input_at(own, tap_of(depth, G.inputs), group)", width)
+        let (at, channel) = if self.is_point() {
+            ("i32(own * G.all_inputs + group * G.inputs + depth)", "depth")
+        } else {
+            ("input_at(own, tap_of(depth, G.inputs), group)", "tap_of(depth, G.inputs).channel")
+        };
+        let value = format!("normal_x(v, (group * G.inputs + {channel}) / {width}u)");
+        self.vector_at(width, "x", at, &value)
     }
 
     /// The weights' vector at a row and a depth of the forward product.
-    pub fn weight(&self, width: usize) -> String {
-        let at = "((group * G.outputs + own) * P.depth + depth)";
-        if !self.is_single {
-            return self.code(&format!("return load_weight({at} / {width}u);"));
+    pub fn weight(&self, width: usize) -> Loading {
+        if self.is_single {
+            let element = "i32((group * G.outputs + own) * P.depth + e)";
+            return self.singles("P.depth", "depth", "weight", element);
         }
-        let value = "load_weight((group * G.outputs + own) * P.depth + number(e))";
-        self.singles("P.depth", "depth", value)
+        let at = "i32((group * G.outputs + own) * P.depth + depth)";
+        self.vector_at(width, "weight", at, "v")
     }
 
     /// Adds what the gradient of the input needs.
     pub fn bind_phases(&self, builder: Builder) -> Builder {
-        if self.window.is_point() {
+        if self.is_point() {
             return builder;
         }
         let phases = if self.window.stride == 1 { ONE_PHASE } else { PHASES };
@@ -248,7 +259,7 @@ impl Gather {
 
     /// A thread's row of the input's gradient: an input pixel.
     pub fn input_pixel(&self) -> (&'static str, &'static str) {
-        if self.window.is_point() { ("u32", "row") } else { ("Pixel", "own_pixel(row)") }
+        if self.is_point() { ("u32", "row") } else { ("Pixel", "own_pixel(row)") }
     }
 
     /// The number of the input pixel of a `row`.
@@ -260,36 +271,34 @@ impl Gather {
     }
 
     /// The vector of the output's gradient at a row and a depth of the input's.
-    pub fn gradient(&self, width: usize) -> String {
-        if self.window.is_point() {
-            return self.code(&format!(
-                "return load_g((own * G.all_outputs + group * G.outputs + depth) / {width}u);"
-            ));
-        }
-        self.code(&format!(
-            "let at = output_at(own, own_tap(depth), group);\nvar v = {}();\n\
-             if (at >= 0) {{ v = load_g(u32(at) / {width}u); }}\nreturn v;",
-            self.vector(width)
-        ))
+    pub fn gradient(&self, width: usize) -> Loading {
+        let at = if self.is_point() {
+            "i32(own * G.all_outputs + group * G.outputs + depth)"
+        } else {
+            "output_at(own, own_tap(depth), group)"
+        };
+        self.vector_at(width, "g", at, "v")
+    }
+
+    /// The vector of the output's gradient at a row, which is a channel, and a depth, a pixel.
+    pub fn turned_gradient(&self, width: usize) -> Loading {
+        let at = "i32(depth * G.all_outputs + group * G.outputs + own)";
+        self.vector_at(width, "g", at, "v")
     }
 
     /// The weights' vector at a row, which is an input channel, and a depth.
-    pub fn turned_weight(&self, width: usize) -> String {
-        if self.window.is_point() {
-            return self.code(&format!(
-                "return load_weight(((group * G.outputs + depth) * G.inputs + own) / {width}u);"
-            ));
-        }
-        self.code(&format!(
-            "let tap = own_tap(depth); let out = group * G.outputs + tap.channel;\n\
-             let place = u32(tap.y) * G.kernel + u32(tap.x);\n\
-             return load_weight(((out * G.kernel * G.kernel + place) * G.inputs + own) / {width}u);"
-        ))
+    pub fn turned_weight(&self, width: usize) -> Loading {
+        let at = if self.is_point() {
+            "i32((group * G.outputs + depth) * G.inputs + own)"
+        } else {
+            "turned_at(own_tap(depth), group) + i32(own)"
+        };
+        self.vector_at(width, "weight", at, "v")
     }
 
     /// A thread's row of the weights' gradient: a tap and an input channel.
     pub fn tap(&self) -> (&'static str, &'static str) {
-        match (self.window.is_point() || self.is_single, self.is_constant) {
+        match (self.is_point() || self.is_single, self.is_constant) {
             (true, _) => ("u32", "row"),
             (false, true) => ("Tap", "tap_of(row, G.inputs)"),
             (false, false) => ("Tap", "tap_of(row, P.inputs)"),
@@ -297,18 +306,18 @@ impl Gather {
     }
 
     /// The input's vector at a row and a depth of the weights' gradient.
-    pub fn turned_input(&self, width: usize) -> String {
+    pub fn turned_input(&self, width: usize) -> Loading {
         let pixel = "pixel_of(depth, G.out_height, G.out_width)";
         if self.is_single {
-            let value = format!("single_x({pixel}, tap_at(e), group)");
-            return self.singles("P.columns", "own", &value);
+            let element = format!("input_at({pixel}, tap_of(e, G.inputs), group)");
+            return self.singles("P.columns", "own", "x", &element);
         }
-        if self.window.is_point() {
-            return self.code(&format!(
-                "let channel = group * G.inputs + own;\n\
-                 return value_x((depth * G.all_inputs + channel) / {width}u, channel / {width}u);"
-            ));
-        }
-        self.vector_at(&format!("input_at({pixel}, own, group)"), width)
+        let (at, channel) = if self.is_point() {
+            ("i32(depth * G.all_inputs + group * G.inputs + own)".to_owned(), "own")
+        } else {
+            (format!("input_at({pixel}, own, group)"), "own.channel")
+        };
+        let value = format!("normal_x(v, (group * G.inputs + {channel}) / {width}u)");
+        self.vector_at(width, "x", &at, &value)
     }
 }

@@ -38,27 +38,32 @@ pub(crate) fn bound_params(clamp: Option<Function>) -> [(&'static str, u32); 2] 
     [("low", low.to_bits()), ("high", high.to_bits())]
 }
 
-/// Adds the map `x` with `value_x(index, channel)`, both in vectors of the width.
+/// Adds the map `x` with `normal_x(v, channel)`, the value of a vector `v` of it, and
+/// `value_x(index, channel)`, both in vectors of the width.
 pub(crate) fn bind(builder: Builder, input: &Input, width: usize) -> Builder {
     let builder = builder.map("x", input.values.storage, width);
-    if input.normalization.is_none() {
-        return builder.code("fn value_x(i: u32, channel: u32) -> V { return load_x(i); }");
-    }
-    builder.map("x_statistics", Storage::F32, width).params(&["x_vectors", "x_low", "x_high"]).code(
-        "fn value_x(i: u32, channel: u32) -> V {\n\
-             let scale = load_x_statistics(2u * P.x_vectors + channel);\n\
-             let shift = load_x_statistics(3u * P.x_vectors + channel);\n\
-             return bounded(fma(load_x(i), scale, shift), bitcast<f32>(P.x_low), \
-             bitcast<f32>(P.x_high));\n}",
-    )
+    let builder = if input.normalization.is_none() {
+        builder.code("fn normal_x(v: V, channel: u32) -> V { return v; }")
+    } else {
+        builder
+            .map("x_statistics", Storage::F32, width)
+            .params(&["x_vectors", "x_low", "x_high"])
+            .code(
+                "fn normal_x(v: V, channel: u32) -> V {\n\
+                 let scale = load_x_statistics(2u * P.x_vectors + channel);\n\
+                 let shift = load_x_statistics(3u * P.x_vectors + channel);\n\
+                 return bounded(fma(v, scale, shift), bitcast<f32>(P.x_low), \
+                 bitcast<f32>(P.x_high));\n}",
+            )
+    };
+    builder.code("fn value_x(i: u32, channel: u32) -> V { return normal_x(load_x(i), channel); }")
 }
 
-/// As [`bind`] for a map of halves, of which `value_x` gives eight. `index` and `channel` are in
-/// vectors of eight.
+/// As [`bind`] for a map of halves in vectors of eight.
 pub(crate) fn bind_halves(builder: Builder, input: &Input) -> Builder {
     let builder = builder.map("x", input.values.storage, 8);
     let Some(normalization) = &input.normalization else {
-        return builder.code("fn value_x(i: u32, channel: u32) -> Eight { return load_x(i); }");
+        return builder.code("fn normal_x(v: Eight, channel: u32) -> Eight { return v; }");
     };
     // As `bounded`: NaN is neither below nor above.
     let clamp = match normalization.clamp {
@@ -71,8 +76,8 @@ pub(crate) fn bind_halves(builder: Builder, input: &Input) -> Builder {
     builder.map("x_statistics", Storage::F32, 4).params(&["x_vectors"]).code(&format!(
         "fn four_of(x: vec4<f16>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f16> {{\n\
          let v = fma(vec4<f32>(x), scale, shift);\nreturn vec4<f16>({clamp});\n}}\n\
-         fn value_x(i: u32, channel: u32) -> Eight {{\n\
-         let v = load_x(i); let at = 2u * (P.x_vectors + channel); let next = at + P.x_vectors;\n\
+         fn normal_x(v: Eight, channel: u32) -> Eight {{\n\
+         let at = 2u * (P.x_vectors + channel); let next = at + P.x_vectors;\n\
          return Eight(four_of(v.lo, load_x_statistics(at), load_x_statistics(next)),\n\
          four_of(v.hi, load_x_statistics(at + 1u), load_x_statistics(next + 1u)));\n}}"
     ))

@@ -110,13 +110,17 @@ impl Convolution {
             major: Major::Depth,
             width: inner,
             prepared: gather.output_pixel(),
-            load: &from_input,
+            at: &from_input.at,
+            load: &from_input.load,
+            value: &from_input.value,
         };
         let right = Operand {
             major: Major::Depth,
             width: inner,
             prepared: ("u32", "row"),
-            load: &from_weight,
+            at: &from_weight.at,
+            load: &from_weight.load,
+            value: &from_weight.value,
         };
         let store = format!(
             "let channel = (group * {} + column) / {outer}u;\n\
@@ -171,13 +175,17 @@ impl Convolution {
             major: Major::Depth,
             width: outer,
             prepared: gather.input_pixel(),
-            load: &from_gradient,
+            at: &from_gradient.at,
+            load: &from_gradient.load,
+            value: &from_gradient.value,
         };
         let right = Operand {
             major: Major::Row,
             width: inner,
             prepared: ("u32", "row"),
-            load: &from_weight,
+            at: &from_weight.at,
+            load: &from_weight.load,
+            value: &from_weight.value,
         };
         let store = format!(
             "let channel = (group * {} + column) / {stored}u;\n\
@@ -256,20 +264,24 @@ impl Convolution {
         let builder = Builder::with_output("convolution_backward_weight", stored.min(4), sums);
         let builder = gather.bind_input(gather.bind(builder), input, inner);
         let builder = builder.map("g", gradient.storage, outer).map("y", Storage::F32, sums);
-        let from_gradient = format!(
-            "return load_g((depth * {} + group * {} + own) / {outer}u);",
-            gather.size("all_outputs"),
-            gather.size("outputs")
-        );
+        let from_gradient = gather.turned_gradient(outer);
         let left = Operand {
             major: Major::Row,
             width: outer,
             prepared: ("u32", "row"),
-            load: &from_gradient,
+            at: &from_gradient.at,
+            load: &from_gradient.load,
+            value: &from_gradient.value,
         };
         let from_input = gather.turned_input(inner);
-        let right =
-            Operand { major: Major::Row, width: inner, prepared: gather.tap(), load: &from_input };
+        let right = Operand {
+            major: Major::Row,
+            width: inner,
+            prepared: gather.tap(),
+            at: &from_input.at,
+            load: &from_input.load,
+            value: &from_input.value,
+        };
         let store = format!(
             "let at = ((part * P.groups + group) * P.rows + row) * P.columns + column;\n\
              store_y(at / {sums}u, value);"
@@ -305,7 +317,7 @@ impl Convolution {
     ) -> (Arc<Shader>, [usize; 2]) {
         let Size { rows, columns, parts, length, groups, .. } = size;
         if let Some(units) = units {
-            let tile = units.tile(rows, columns, length, parts * groups);
+            let tile = units.tile(rows, columns, length);
             let shader = units::shader(builder, units, tile, operands, width, extent, store);
             return (shader, [tile.rows, tile.columns]);
         }

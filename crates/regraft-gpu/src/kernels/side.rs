@@ -10,15 +10,20 @@ pub(crate) enum Major {
     Row,
 }
 
-/// How an operand is loaded.
+/// How an operand is loaded. The codes below are given `group`, and the prepared value as `own`.
 pub(crate) struct Operand<'a> {
     pub major: Major,
     /// Elements that are loaded together: 1 or 4 in f32, or 8 halves.
     pub width: usize,
     /// The type and the value that a thread makes of a `row` once.
     pub prepared: (&'a str, &'a str),
-    /// Code that returns the vector at `depth`, given the prepared value as `own`, and `group`.
+    /// Code that returns the place of the vector at `depth`, or a number below 0 for zeros.
+    pub at: &'a str,
+    /// Code that returns the vector at the place `at`, as it is in memory. Its loads are not waited
+    /// for before the products of the vectors before have been added.
     pub load: &'a str,
+    /// Code that returns the operand's value of a vector `v` at `depth`.
+    pub value: &'a str,
 }
 
 /// The type of a vector of `width` elements: numbers of f32, or eight halves.
@@ -99,10 +104,15 @@ impl Side<'_> {
         format!(
             "var<workgroup> {name}_tile: array<vec4<{element}>, {}>;\n\
              fn {name}_own(row: u32) -> {kind} {{ return {value}; }}\n\
-             fn {name}_load(own: {kind}, depth: u32, group: u32) -> {} {{\n{}\n}}\n",
+             fn {name}_at(own: {kind}, depth: u32, group: u32) -> i32 {{\n{}\n}}\n\
+             fn {name}_load(own: {kind}, depth: u32, group: u32, at: u32) -> {vector} {{\n{}\n}}\n\
+             fn {name}_value(v: {vector}, own: {kind}, depth: u32, group: u32) -> {vector} \
+             {{\n{}\n}}\n",
             self.length(),
-            vector(operand.width),
-            operand.load
+            operand.at,
+            operand.load,
+            operand.value,
+            vector = vector(operand.width)
         )
     }
 
@@ -124,46 +134,64 @@ impl Side<'_> {
                 text,
                 "let {name}_row{slot} = {name}_first + {row};\n\
                  let {name}_in{slot} = {name}_row{slot} < {limit};\n\
-                 let {name}_own{slot} = {name}_own({name}_row{slot});"
+                 let {name}_own{slot} = {name}_own(min({name}_row{slot}, {limit} - 1u));"
             )
             .expect("a string takes all");
         }
         for slot in 0..self.slots() {
-            writeln!(text, "var {name}_v{slot} = {}();", vector(width))
-                .expect("a string takes all");
+            writeln!(
+                text,
+                "var {name}_v{slot} = {}(); var {name}_has{slot} = false;",
+                vector(width)
+            )
+            .expect("a string takes all");
         }
         text
+    }
+
+    /// The row that a thread's vector belongs to, and its distance in depth.
+    fn slot(&self, slot: usize) -> (usize, String) {
+        let name = self.name;
+        match self.operand.major {
+            Major::Depth => (slot, format!("{name}_across")),
+            Major::Row => (0, format!("{name}_down + {}u", slot * self.down())),
+        }
     }
 
     /// Loads the vectors of the depths from `{depth}` on.
     pub fn load(&self, depth: &str) -> String {
-        let Self { name, operand, .. } = self;
-        let down = self.down();
+        let name = self.name;
         let mut text = String::new();
         for slot in 0..self.slots() {
-            let (row, offset) = match operand.major {
-                Major::Depth => (slot, format!("{name}_across")),
-                Major::Row => (0, format!("{name}_down + {}u", slot * down)),
-            };
+            let (row, offset) = self.slot(slot);
             writeln!(
                 text,
-                "{name}_v{slot} = {vector}();\n\
-                 if ({name}_in{row} && {depth} + {offset} < end) {{ \
-                 {name}_v{slot} = {name}_load({name}_own{row}, {depth} + {offset}, group); }}",
-                vector = vector(operand.width)
+                "{{ let here = {depth} + {offset}; let depth = min(here, P.depth - 1u);\n\
+                 let at = select(-1, {name}_at({name}_own{row}, depth, group), \
+                 {name}_in{row} && here < end);\n\
+                 {name}_v{slot} = {name}_load({name}_own{row}, depth, group, u32(max(at, 0)));\n\
+                 {name}_has{slot} = at >= 0; }}"
             )
             .expect("a string takes all");
         }
         text
     }
 
-    /// Puts the loaded vectors into workgroup memory.
-    pub fn store(&self) -> String {
+    /// Puts the vectors that were loaded for the depths from `{depth}` on into workgroup memory.
+    pub fn store(&self, depth: &str) -> String {
         let Self { name, operand, .. } = self;
         let (down, stride) = (self.down(), self.stride());
         let mut text = String::new();
         for slot in 0..self.slots() {
             let line = format!("({name}_down + {}u)", slot * down);
+            let (row, offset) = self.slot(slot);
+            write!(
+                text,
+                "{{ let depth = min({depth} + {offset}, P.depth - 1u);\n\
+                 let value = {name}_value({name}_v{slot}, {name}_own{row}, depth, group);\n\
+                 let has = {name}_has{slot};\n"
+            )
+            .expect("a string takes all");
             if operand.width == 1 || (operand.width == 4 && operand.major == Major::Depth) {
                 for element in 0..operand.width {
                     let (depth, row) = match operand.major {
@@ -175,7 +203,7 @@ impl Side<'_> {
                     writeln!(
                         text,
                         "{name}_tile[{depth} * {stride}u + {row} / 4u][{row} % 4u] = \
-                         {name}_v{slot}{part};"
+                         select(0.0, value{part}, has);"
                     )
                     .expect("a string takes all");
                 }
@@ -184,14 +212,15 @@ impl Side<'_> {
                 if operand.width == 8 {
                     writeln!(
                         text,
-                        "{name}_tile[{at}] = {name}_v{slot}.lo; \
-                         {name}_tile[{at} + 1u] = {name}_v{slot}.hi;"
+                        "{name}_tile[{at}] = select(vec4<f16>(), value.lo, has); \
+                         {name}_tile[{at} + 1u] = select(vec4<f16>(), value.hi, has);"
                     )
                 } else {
-                    writeln!(text, "{name}_tile[{at}] = {name}_v{slot};")
+                    writeln!(text, "{name}_tile[{at}] = select(vec4<f32>(), value, has);")
                 }
                 .expect("a string takes all");
             }
+            text.push_str("}\n");
         }
         text
     }

@@ -113,14 +113,14 @@ pub(crate) fn shader(
     }
     write!(
         body,
-        "{}{}for (var at = start; at < end; at += {depth}u) {{\n{}{}workgroupBarrier();\n\
-         if (at + {depth}u < end) {{\nlet next = at + {depth}u;\n{}{}}}\n\
+        "{}{}for (var now = start; now < end; now += {depth}u) {{\n{}{}workgroupBarrier();\n\
+         if (now + {depth}u < end) {{\nlet next = now + {depth}u;\n{}{}}}\n\
          for (var k = 0u; k < {depth}u; k++) {{\n\
          let from_left = k * {}u + ty * {own_rows}u / 4u; let from_right = k * {}u + tx;\n",
         left.load("start"),
         right.load("start"),
-        left.store(),
-        right.store(),
+        left.store("now"),
+        right.store("now"),
         left.load("next"),
         right.load("next"),
         left.stride(),
