@@ -1,6 +1,6 @@
-//! Parity with another library proves a tensor right only if the logits depend on it: with the
-//! generator's weights, changing any tensor by a tenth changes the logits by more than ten
-//! tolerances of `networks.rs`.
+//! Parity with another library proves a tensor right only if the logits depend on it.
+//! `every_network.rs` checks that for every tensor by a gradient. For three networks, this changes
+//! each tensor by a tenth with the generator's weights and measures how the logits move.
 
 mod common;
 
@@ -8,8 +8,8 @@ use common::{engine, generated_state, graph, pictures, relative_difference};
 use regraft_base::random::{Draws, Purpose};
 use regraft_nn::engine::{Engine, Input};
 
-/// Ten times the tolerance of logits in `networks.rs`.
-const LEAST_CHANGE: f64 = 10.0 * 2e-5;
+/// Forty times the tolerance of logits in `every_network.rs`, relative to the largest.
+const LEAST_CHANGE: f64 = 40.0 * 5e-6;
 
 fn check(architecture: &str, image_size: usize) {
     let graph = graph(architecture);

@@ -227,6 +227,31 @@ fn mobilenet_v3_large_with_sgd() {
 }
 
 #[test]
+fn mobilenet_v2_with_running_statistics() {
+    check("mobilenetv2_100_running");
+}
+
+#[test]
+fn mobilenet_v4_with_sgd() {
+    check("mobilenetv4_conv_small_sgd");
+}
+
+#[test]
+fn resnext50_with_sgd() {
+    check("resnext50_32x4d_sgd");
+}
+
+#[test]
+fn resnet50d_with_sgd() {
+    check("resnet50d_sgd");
+}
+
+#[test]
+fn regnety_with_sgd() {
+    check("regnety_004_sgd");
+}
+
+#[test]
 fn convnext_tiny_with_adamw() {
     check("convnext_tiny_adamw");
 }

@@ -217,7 +217,7 @@ fn torchvisions_names_are_translated_to_timms() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/torchvision_names.json");
     let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let networks = record.as_object().unwrap();
-    assert_eq!(networks.len(), 3);
+    assert_eq!(networks.len(), 7);
     for (architecture, pairs) in networks {
         let pairs: Vec<(String, Vec<usize>, String)> =
             serde_json::from_value(pairs.clone()).unwrap();
@@ -249,10 +249,10 @@ fn torchvisions_names_are_translated_to_timms() {
     }
 }
 
-/// VGG, DenseNet and MobileNetV2 have names that begin like these.
+/// VGG and DenseNet have names that begin like these.
 #[test]
 fn other_networks_names_are_left_alone() {
-    let names = ["features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"];
+    let names = ["features.0.0.weight", "features.1.conv.0.weight", "classifier.1.weight"];
     let expectation = names.map(|name| expected(name, &[1]));
     let matched =
         match_to(file_of(&names.map(|name| (name, &[1usize][..]))), &expectation).unwrap();

@@ -162,15 +162,14 @@ fn given<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 /// The architecture that timm calls `name`, which may have the tag of its weights after a dot.
 fn architecture_of(name: &str) -> Result<&'static Architecture, String> {
     match name.split('.').next().unwrap_or(name) {
-        "tf_efficientnet_lite0" => architectures::find("efficientnet_lite0"),
+        lite if lite.starts_with("tf_efficientnet_lite") => {
+            architectures::find(lite.trim_start_matches("tf_"))
+        }
         // Its maps are padded alike on all sides, those of TensorFlow's network are not.
-        "efficientnet_lite0" => {
-            return Err(
-                "timm's efficientnet_lite0 is another network than the efficientnet_lite0 \
-                here, which timm calls \
-                        tf_efficientnet_lite0"
-                    .to_owned(),
-            );
+        lite if lite.starts_with("efficientnet_lite") => {
+            return Err(format!(
+                "timm's {lite} is another network than the {lite} here, which timm calls tf_{lite}"
+            ));
         }
         plain => architectures::find(plain),
     }

@@ -158,7 +158,8 @@ pub enum ModelError {
 }
 
 fn architecture_names() -> String {
-    architectures::ALL.map(|architecture| architecture.name).join(", ")
+    let names: Vec<&str> = architectures::all().map(|architecture| architecture.name).collect();
+    names.join(", ")
 }
 
 /// The architecture of that name.

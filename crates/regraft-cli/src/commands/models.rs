@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use regraft::inspect::describe;
 use regraft::model::HAS_EMBEDDED;
-use regraft::nn::architectures::{ALL, Architecture};
+use regraft::nn::architectures::{Architecture, all};
 use regraft::report::table::aligned;
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 pub fn run(arguments: &ModelsArguments) -> Result<(), Failure> {
-    let entries = ALL.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    let entries = all().map(entry).collect::<Result<Vec<_>, _>>()?;
     if arguments.json {
         return output::json(&entries);
     }

@@ -8,6 +8,9 @@ fn every_family_trains_from_scratch_and_is_grafted() {
     for (model, stage) in [
         ("efficientnet_b0", "blocks.5"),
         ("mobilenet_v3_large", "blocks.4"),
+        ("mobilenetv4_conv_small", "blocks.2"),
+        ("resnet50d", "layer3"),
+        ("regnety_004", "s3"),
         ("convnext_tiny", "stages.2"),
     ] {
         let workspace = Workspace::with_photos();

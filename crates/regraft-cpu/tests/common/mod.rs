@@ -58,14 +58,14 @@ pub fn generated_state(graph: &Graph) -> State {
     (0..).zip(&tensors).map(generate).collect()
 }
 
+/// The networks of the generator's first rule.
+const SMALL_BRANCHES: [&str; 2] = ["efficientnet_lite0", "resnet18"];
+
 fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32> {
     let (name, shape) = (tensor.name.as_str(), &tensor.shape);
     let lite = graph.architecture == "efficientnet_lite0";
     let convnext = graph.architecture.starts_with("convnext");
-    let timm = convnext
-        || ["efficientnet_b", "tf_efficientnet_b", "mobilenet"]
-            .iter()
-            .any(|name| graph.architecture.starts_with(name));
+    let timm = !SMALL_BRANCHES.contains(&graph.architecture.as_str());
     let mut values = |change: &dyn Fn(f32) -> f32| {
         (0..tensor.length()).map(|_| change(draws.uniform())).collect()
     };
@@ -81,10 +81,11 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
     } else if name.ends_with("running_var") {
         values(&|u| 0.5 + u)
     } else if timm && !name.ends_with("weight") && !name.ends_with("gamma") {
-        values(&|u| 2.0 * u - 1.0)
+        let shift = if name.ends_with(".se.fc1.bias") { 0.0 } else { 1.0 };
+        values(&|u| 2.0 * u - shift)
     } else if name.ends_with("weight") || name.ends_with("gamma") {
-        let scale = if ends_residual_branch(&graph.architecture, name) { 0.125 } else { 1.0 };
-        values(&|u| (0.5 + u) * scale)
+        let factor = norm_factor(&graph.architecture, name);
+        values(&|u| (0.5 + u) * factor)
     } else {
         let in_block = lite && name.starts_with("blocks.");
         let shift = if in_block && (name.ends_with("bn1.bias") || name.ends_with("bn2.bias")) {
@@ -96,15 +97,32 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
     }
 }
 
-/// Whether the batch norm's weight ends a residual branch by the generator's rule, which uses only
-/// the name.
-fn ends_residual_branch(architecture: &str, name: &str) -> bool {
-    match architecture {
-        "efficientnet_lite0" => name.ends_with(".bn3.weight") && !name.ends_with(".0.bn3.weight"),
-        "resnet18" | "resnet34" => name.starts_with("layer") && name.ends_with(".bn2.weight"),
-        architecture if !architecture.starts_with("resnet") => false,
-        _ => name.starts_with("layer") && name.ends_with(".bn3.weight"),
-    }
+/// The factor of a normalisation's weights by the generator's rule, which uses only names: less
+/// than 1 at the end of a residual branch.
+fn norm_factor(architecture: &str, name: &str) -> f32 {
+    let in_block = |group: &str, end: &str| name.starts_with(group) && name.ends_with(end);
+    let starts = |starts: &[&str]| starts.iter().any(|start| architecture.starts_with(start));
+    let (is_reduced, factor) = match architecture {
+        "efficientnet_lite0" => (later_blocks(name, ".bn3.weight"), 0.125),
+        "resnet18" => (in_block("layer", ".bn2.weight"), 0.125),
+        "resnet34" => (in_block("layer", ".bn2.weight"), 0.25),
+        "efficientnet_b0" | "tf_efficientnet_b0" => (false, 1.0),
+        "efficientnet_b4" | "tf_efficientnet_b4" => (later_blocks(name, ".bn3.weight"), 0.25),
+        _ if starts(&["efficientnet", "tf_efficientnet"]) => {
+            (later_blocks(name, ".bn3.weight"), 0.5)
+        }
+        _ if starts(&["resne", "wide_resnet"]) => (in_block("layer", ".bn3.weight"), 0.25),
+        _ if starts(&["mobilenetv4"]) => (later_blocks(name, ".pw_proj.bn.weight"), 0.25),
+        _ if starts(&["regnet"]) => (in_block("s", ".conv3.bn.weight"), 0.5),
+        _ => (false, 1.0),
+    };
+    if is_reduced { factor } else { 1.0 }
+}
+
+/// Whether the name is that of a tensor in a block of a stage after the first, with this end.
+fn later_blocks(name: &str, end: &str) -> bool {
+    let block = name.strip_suffix(end).and_then(|block| block.strip_prefix("blocks."));
+    block.is_some_and(|block| !block.ends_with(".0"))
 }
 
 /// Values drawn as `[image, channel, row, column]` and changed by `change(u, image, row)`, as

@@ -59,13 +59,14 @@ pub fn write(model: &Model, facts: &Facts, folder: &Path) -> Result<(), TimmErro
 }
 
 /// timm's name for an architecture, and the arguments with which its network equals ours.
-fn network(architecture: &str) -> (&str, Value) {
+fn network(architecture: &str) -> (String, Value) {
     match architecture {
         // timm's network without "tf_" has the same padding on all sides.
-        "efficientnet_lite0" => ("tf_efficientnet_lite0", json!({})),
-        // torchvision's network, whose batch norm has another epsilon.
-        "mobilenet_v3_large" => ("mobilenetv3_large_100", json!({ "bn_eps": 1e-3 })),
-        name => (name, json!({})),
+        lite if lite.starts_with("efficientnet_lite") => (format!("tf_{lite}"), json!({})),
+        // torchvision's networks, whose batch norm has another epsilon.
+        "mobilenet_v3_small" => ("mobilenetv3_small_100".to_owned(), json!({ "bn_eps": 1e-3 })),
+        "mobilenet_v3_large" => ("mobilenetv3_large_100".to_owned(), json!({ "bn_eps": 1e-3 })),
+        name => (name.to_owned(), json!({})),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::graph::{Graph, Node, Source};
 use crate::ops::{
-    Activation, Add, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool, InitialWeights,
-    LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation, Padding, Part,
+    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool,
+    InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation,
+    Padding, Part,
 };
 
 /// A graph under construction, with settings that all operations of the family share.
@@ -179,6 +180,19 @@ impl Builder {
     ) -> Source {
         let input = self.last();
         self.push(name, vec![input], Operation::MaxPool(MaxPool { kernel, stride, padding }))
+    }
+
+    /// The mean over windows of the last node's output.
+    pub fn average_pool(
+        &mut self,
+        name: impl Into<String>,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Source {
+        let input = self.last();
+        let pool = AveragePool { kernel, stride, padding };
+        self.push(name, vec![input], Operation::AveragePool(pool))
     }
 
     /// The mean over the last node's pixels.

@@ -1,21 +1,40 @@
 //! ConvNeXt (Liu et al. 2022) with timm's names.
 
+use super::architecture::Architecture;
 use super::builder::{Builder, Geometry};
 use crate::graph::{Graph, Source};
 use crate::ops::{Function, InitialWeights, Padding};
+
+pub(super) const MEMBERS: &[Architecture] = &[
+    Architecture::new(
+        "convnext_tiny",
+        "82.52",
+        "--weights convnext_tiny-983f1562.pth (torchvision) or timm/convnext_tiny.fb_in1k",
+        |name| convnext(name, [3, 3, 9, 3], [96, 192, 384, 768], 0.1),
+    )
+    .sized(224, 236),
+    Architecture::new(
+        "convnext_small",
+        "83.616",
+        "--weights convnext_small-0c510722.pth (torchvision) or timm/convnext_small.fb_in1k",
+        |name| convnext(name, [3, 3, 27, 3], [96, 192, 384, 768], 0.4),
+    )
+    .sized(224, 230),
+    Architecture::new(
+        "convnext_base",
+        "84.062",
+        "--weights convnext_base-6075fbad.pth (torchvision) or timm/convnext_base.fb_in1k",
+        |name| convnext(name, [3, 3, 27, 3], [128, 256, 512, 1024], 0.5),
+    )
+    .sized(224, 232),
+];
 
 /// Initial value of layer scale's factors.
 const LAYER_SCALE: f32 = 1e-6;
 
 /// A ConvNeXt with `depths` blocks of `widths` channels in its four stages. The drop rate of
 /// branches grows from zero at the first block to `drop_rate` at the last.
-#[must_use]
-pub fn convnext(
-    architecture: &str,
-    depths: [usize; 4],
-    widths: [usize; 4],
-    drop_rate: f32,
-) -> Graph {
+fn convnext(architecture: &str, depths: [usize; 4], widths: [usize; 4], drop_rate: f32) -> Graph {
     // There is no batch norm; epsilon is for layer norms.
     let mut builder =
         Builder::new(architecture, 1e-6, 0.0).with_initial(InitialWeights::Normal(0.02));

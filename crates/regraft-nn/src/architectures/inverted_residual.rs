@@ -2,7 +2,7 @@
 //! names.
 
 use super::builder::{Builder, Geometry};
-use super::squeeze_excite::squeeze_excite;
+use super::squeeze_excite::{Names, squeeze_excite};
 use crate::ops::{Function, Padding};
 
 /// Settings of a block's squeeze-and-excitation.
@@ -74,8 +74,9 @@ impl InvertedResidual {
         builder.convolution_norm(format!("{name}.conv_dw"), filter_norm, input, filter);
         let mut filtered = builder.activation(format!("{name}.act{number}"), activation);
         if let Some(Squeeze { channels, activation, gate }) = squeeze {
-            filtered =
-                squeeze_excite(builder, &format!("{name}.se"), width, channels, activation, gate);
+            let names = Names { reduce: "conv_reduce", expand: "conv_expand" };
+            let (channels, functions) = ([width, channels], [activation, gate]);
+            filtered = squeeze_excite(builder, &format!("{name}.se"), names, channels, functions);
         }
         builder.convolution_norm(
             format!("{name}.{projection}"),
@@ -87,4 +88,11 @@ impl InvertedResidual {
             builder.add(format!("{name}.add"), start, drop_rate);
         }
     }
+}
+
+/// The multiple of eight that is nearest to a number of channels, or the next one if rounding down
+/// would lose more than a tenth (the rule of the MobileNet papers). The number is in tenths.
+pub(super) fn multiple_of_eight(tenths: usize) -> usize {
+    let nearest = ((tenths + 40) / 80 * 8).max(8);
+    if nearest * 100 < tenths * 9 { nearest + 8 } else { nearest }
 }

@@ -4,15 +4,24 @@ use super::builder::{Builder, Geometry};
 use crate::graph::Source;
 use crate::ops::{Function, Padding};
 
+/// The names of the two small layers.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    /// The first, which has fewer channels.
+    pub reduce: &'static str,
+    /// The second.
+    pub expand: &'static str,
+}
+
 /// Multiplies each channel of the last node's output by a factor, which two small layers compute
-/// from the channels' means. timm's names: `NAME.conv_reduce` and `NAME.conv_expand`.
+/// from the channels' means: `channels` are the map's and those between the layers, `functions`
+/// those after each layer. timm's names: `NAME.REDUCE` and `NAME.EXPAND`.
 pub(super) fn squeeze_excite(
     builder: &mut Builder,
     name: &str,
-    channels: usize,
-    reduced: usize,
-    activation: Function,
-    gate: Function,
+    names: Names,
+    [channels, reduced]: [usize; 2],
+    [activation, gate]: [Function; 2],
 ) -> Source {
     let map = builder.last();
     let pointwise = |channels| Geometry {
@@ -23,17 +32,11 @@ pub(super) fn squeeze_excite(
         groups: 1,
     };
     let pooled = builder.global_average_pool(format!("{name}.pool"));
-    builder.biased_convolution(
-        format!("{name}.conv_reduce"),
-        pooled,
-        pointwise([channels, reduced]),
-    );
+    let reduce = format!("{name}.{}", names.reduce);
+    builder.biased_convolution(reduce, pooled, pointwise([channels, reduced]));
     let squeezed = builder.activation(format!("{name}.act1"), activation);
-    builder.biased_convolution(
-        format!("{name}.conv_expand"),
-        squeezed,
-        pointwise([reduced, channels]),
-    );
+    let expand = format!("{name}.{}", names.expand);
+    builder.biased_convolution(expand, squeezed, pointwise([reduced, channels]));
     builder.activation(format!("{name}.gate"), gate);
     builder.multiply(format!("{name}.multiply"), map)
 }

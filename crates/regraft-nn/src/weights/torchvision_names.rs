@@ -1,5 +1,5 @@
-//! torchvision's names of EfficientNet, MobileNetV3 and ConvNeXt, which number modules by their
-//! positions.
+//! torchvision's names of EfficientNet, MobileNet, ConvNeXt and RegNet, which number modules by
+//! their positions.
 
 use super::NamedTensor;
 use std::collections::BTreeMap;
@@ -8,9 +8,16 @@ use std::collections::BTreeMap;
 /// (`blocks.1.0.conv_dw.weight`), and the shapes that differ with them. Returns whether the tensors
 /// had such names; others are left unchanged.
 ///
-/// torchvision numbers MobileNetV3's blocks from first to last, and timm by stage. A stage begins
+/// torchvision numbers MobileNet's blocks from first to last, and timm by stage. A stage begins
 /// where the output width of the blocks changes, which holds for EfficientNet too.
 pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
+    if tensors.iter().any(|tensor| tensor.name.starts_with("trunk_output.block1.")) {
+        rename(tensors, regnet);
+        return true;
+    }
+    if tensors.iter().any(|tensor| tensor.name == "features.1.conv.0.0.weight") {
+        tensors.iter_mut().for_each(name_mobilenet_v2_blocks);
+    }
     let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
     if !has("features.0.0.weight") || !tensors.iter().any(|tensor| tensor.name.contains(".block."))
     {
@@ -39,6 +46,65 @@ pub fn translate_torchvision_names(tensors: &mut [NamedTensor]) -> bool {
         }
     }
     true
+}
+
+/// Renames the tensors for which there is a name.
+fn rename(tensors: &mut [NamedTensor], name: fn(&str) -> Option<String>) {
+    for tensor in tensors {
+        if let Some(name) = name(&tensor.name) {
+            tensor.name = name;
+        }
+    }
+}
+
+/// timm's name for a RegNet's tensor.
+fn regnet(name: &str) -> Option<String> {
+    if let Some(rest) = name.strip_prefix("stem.") {
+        return layer("stem", rest);
+    }
+    if let Some(parameter) = name.strip_prefix("fc.") {
+        return Some(format!("head.fc.{parameter}"));
+    }
+    // block2.block2-0.f.a.0.weight
+    let (stage, rest) = name.strip_prefix("trunk_output.block")?.split_once('.')?;
+    let (block, rest) = rest.split_once('.')?;
+    let block: usize = block.strip_prefix(&format!("block{stage}-"))?.parse().ok()?;
+    let block = format!("s{stage}.b{}", block + 1);
+    if let Some(rest) = rest.strip_prefix("proj.") {
+        return layer(&format!("{block}.downsample"), rest);
+    }
+    let (part, rest) = rest.strip_prefix("f.")?.split_once('.')?;
+    match part {
+        "a" => layer(&format!("{block}.conv1"), rest),
+        "b" => layer(&format!("{block}.conv2"), rest),
+        "c" => layer(&format!("{block}.conv3"), rest),
+        "se" => Some(format!("{block}.se.{rest}")),
+        _ => None,
+    }
+}
+
+/// timm's name for a tensor of a convolution with batch norm, which torchvision numbers 0 and 1.
+fn layer(name: &str, rest: &str) -> Option<String> {
+    match rest.split_once('.')? {
+        ("0", parameter) => Some(format!("{name}.conv.{parameter}")),
+        ("1", parameter) => Some(format!("{name}.bn.{parameter}")),
+        _ => None,
+    }
+}
+
+/// Gives a tensor of MobileNetV2's blocks the name that it would have in MobileNetV3, where the
+/// last convolution and its batch norm are also two parts of one module.
+fn name_mobilenet_v2_blocks(tensor: &mut NamedTensor) {
+    let Some((block, rest)) = tensor.name.split_once(".conv.") else { return };
+    let Some((place, rest)) = rest.split_once('.') else { return };
+    let Ok(place) = place.parse::<usize>() else { return };
+    tensor.name = if rest.contains('.') {
+        format!("{block}.block.{place}.{rest}")
+    } else if tensor.shape.len() == 4 {
+        format!("{block}.block.{place}.0.{rest}")
+    } else {
+        format!("{block}.block.{}.1.{rest}", place.saturating_sub(1))
+    };
 }
 
 /// timm's name for a ConvNeXt's tensor.
