@@ -100,15 +100,20 @@ impl Device {
         lock(&self.fault).clone().map_or(Ok(()), |why| Err(Fault(why)))
     }
 
-    /// Waits until the device has done all that was submitted.
-    pub fn wait(&self) -> Result<(), Fault> {
-        let done = self.device.poll(wgpu::PollType::wait_indefinitely());
+    /// Waits until the device has done a submission, or all of them.
+    fn wait(&self, submission: Option<&wgpu::SubmissionIndex>) -> Result<(), Fault> {
+        let submission_index = submission.cloned();
+        let done = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
         self.check()?;
         done.map(drop).map_err(|error| Fault(error.to_string()))
     }
 
     /// Waits for the words of a buffer that the host can read.
-    pub fn map(&self, staging: &wgpu::Buffer) -> Result<Vec<u32>, Fault> {
+    pub fn map(
+        &self,
+        staging: &wgpu::Buffer,
+        submission: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Vec<u32>, Fault> {
         let (sender, receiver) = channel();
         staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
             // Nobody waits any more if the device stopped meanwhile.
@@ -116,7 +121,7 @@ impl Device {
         });
         // Another engine's wait may be the one that calls back, shortly after this one returns.
         loop {
-            self.wait()?;
+            self.wait(submission.as_ref())?;
             match receiver.recv_timeout(PATIENCE) {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => return Err(Fault(error.to_string())),

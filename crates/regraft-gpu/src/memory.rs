@@ -111,9 +111,12 @@ impl Memory {
 }
 
 /// Values on their way to the host.
+#[derive(Debug)]
 pub(crate) struct Reading {
     slices: Vec<Slice>,
     staging: wgpu::Buffer,
+    /// The work that copies them; without it, all work is waited for.
+    pub submission: Option<wgpu::SubmissionIndex>,
 }
 
 impl Reading {
@@ -125,7 +128,8 @@ impl Reading {
             .collect();
         let bytes = slices.iter().map(|slice| slice.bytes).sum();
         let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        Ok(Self { slices, staging: memory.device.buffer(bytes, usage)? })
+        let staging = memory.device.buffer(bytes, usage)?;
+        Ok(Self { slices, staging, submission: None })
     }
 
     /// Has the device copy the values after the work that was encoded before.
@@ -140,7 +144,7 @@ impl Reading {
 
     /// Waits for the values.
     pub fn finish(self, device: &Device) -> Result<Vec<Vec<u32>>, Fault> {
-        let words = device.map(&self.staging)?;
+        let words = device.map(&self.staging, self.submission)?;
         let mut rest = words.as_slice();
         Ok(self
             .slices

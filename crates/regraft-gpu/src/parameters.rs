@@ -2,6 +2,7 @@
 //! and a running average.
 
 use crate::device::Fault;
+use crate::kernels::decide;
 use crate::kernels::optimizer::{self, DECAYS, Part};
 use crate::memory::Memory;
 use crate::record::{Buffer, Recorder, Slice};
@@ -23,6 +24,8 @@ pub(crate) struct Parameters {
     pub gradients_from: Option<usize>,
     /// Where the first and the second moment begin.
     moments: [Option<usize>; 2],
+    /// Whether the moments came from a state.
+    has_loaded_moments: bool,
     pub has_average: bool,
 }
 
@@ -57,6 +60,8 @@ impl Parameters {
         }
         memory.write(Buffer::Segments, &segments)?;
         memory.write_f32(Buffer::Rates, &vec![0.0; nodes])?;
+        memory.write(Buffer::Control, &[0; decide::COUNT])?;
+        memory.reserve(Buffer::Losses, 4)?;
         let moments = [None; 2];
         let (gradients_start, gradients_from) = (None, None);
         Ok(Self {
@@ -67,6 +72,7 @@ impl Parameters {
             gradients_start,
             gradients_from,
             moments,
+            has_loaded_moments: false,
             has_average: false,
         })
     }
@@ -112,15 +118,17 @@ impl Parameters {
         }
     }
 
-    /// Records the update of the nodes after the first `frozen`.
+    /// Records the update of the nodes after the first `frozen`: the norm of their gradients, the
+    /// decision, and the moves. If there are losses, they and the norm have to be finite. Says where
+    /// the norm's blocks will lie.
     pub fn update(
         &mut self,
         memory: &mut Memory,
         recorder: &mut Recorder,
         update: &Update<'_>,
-        scale: f32,
+        losses: Option<(Slice, usize)>,
         frozen: usize,
-    ) -> Result<(), Fault> {
+    ) -> Result<Slice, Fault> {
         let count = match update.optimizer {
             Optimizer::Sgd { momentum: 0.0 } => 0,
             Optimizer::Sgd { .. } => 1,
@@ -130,8 +138,13 @@ impl Parameters {
             self.reach(memory, which, self.arena.from_node(frozen))?;
         }
         memory.write_f32(Buffer::Rates, update.learning_rates)?;
-        optimizer::update(recorder, self.part(frozen), update, scale, self.nodes);
-        Ok(())
+        memory.reserve(Buffer::Norms, 8)?;
+        let norm = self.norm(memory, recorder, frozen)?;
+        let part = self.part(frozen);
+        let work = decide::Work { gradients: part.length, losses, clip: update.clip };
+        decide::record(recorder, &work);
+        optimizer::update(recorder, part, update, self.nodes);
+        Ok(norm.unwrap_or(Slice::words(Buffer::Norms, 0, 0)))
     }
 
     /// Makes a moment reach from `start` or earlier to the end; the new part is zero.
@@ -225,6 +238,13 @@ impl Parameters {
     pub fn optimizer_state(&self, memory: &Memory) -> Result<State, Fault> {
         let mut state = State::new();
         let mut values = [Vec::new(), Vec::new()];
+        let control = memory.read(&[decide::control()])?;
+        // An update that was skipped leaves zeros.
+        let is_applied =
+            control.iter().flatten().nth(decide::APPLIED).is_some_and(|&count| count > 0);
+        if !is_applied && !self.has_loaded_moments {
+            return Ok(state);
+        }
         for which in 0..2 {
             if self.moments[which].is_some() {
                 values[which] = memory.read_all(MOMENTS[which])?;
@@ -252,6 +272,7 @@ impl Parameters {
     ) -> Result<Result<(), Fault>, EngineError> {
         let first = self.moment(state, &["momentum", "first"])?;
         let second = self.moment(state, &["second"])?;
+        self.has_loaded_moments = first.is_some();
         for (which, moment) in [first, second].into_iter().enumerate() {
             self.moments[which] = moment.as_ref().map(|(start, _)| *start);
             memory.free(MOMENTS[which]);

@@ -31,7 +31,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Lowers a graph, and gives its tensors their places.
+    /// Lowers a graph, and gives its tensors their places. `has_units` tells whether matrix units
+    /// multiply.
     ///
     /// # Errors
     /// If the images are too small for the graph.
@@ -39,6 +40,7 @@ impl Program {
         graph: &Graph,
         parameters: &[ParameterInfo],
         arena: &Arena,
+        has_units: bool,
     ) -> Result<Self, GraphError> {
         let size = graph.image_size;
         let shapes = graph.shapes(size)?;
@@ -52,7 +54,7 @@ impl Program {
             streams: Vec::new(),
             step_of: vec![usize::MAX; graph.nodes.len()],
         };
-        lower(graph).into_iter().for_each(|lowered| program.add(lowered, &shapes));
+        lower(graph).into_iter().for_each(|lowered| program.add(lowered, &shapes, has_units));
         for (index, info) in parameters.iter().enumerate() {
             let step = program.step_of[info.node];
             match program.compute[step].parameter(info.role) {
@@ -65,10 +67,10 @@ impl Program {
         Ok(program)
     }
 
-    fn add(&mut self, lowered: Lowered, shapes: &[MapShape]) {
+    fn add(&mut self, lowered: Lowered, shapes: &[MapShape], has_units: bool) {
         let output = lowered.output();
         let Lowered { nodes, inputs, fused } = lowered;
-        let compute = compute(fused);
+        let compute = compute(fused, has_units);
         let source = |input: &Source| match input {
             Source::Image => StepSource::Image,
             Source::Node(node) => StepSource::Step(self.step_of[*node]),
@@ -112,11 +114,11 @@ impl Program {
     }
 }
 
-fn compute(fused: Fused) -> Box<dyn Compute> {
+fn compute(fused: Fused, has_units: bool) -> Box<dyn Compute> {
     match fused {
-        Fused::Convolution(convolution) => Box::new(ConvolutionStep::new(convolution)),
+        Fused::Convolution(convolution) => Box::new(ConvolutionStep::new(convolution, has_units)),
         Fused::ConvolutionNorm { convolution, norm, add, clamp } => {
-            Box::new(ConvolutionNorm::new(convolution, norm, add, clamp))
+            Box::new(ConvolutionNorm::new(convolution, norm, add, clamp, has_units))
         }
         Fused::BatchNorm(norm) => Box::new(BatchNormStep::new(norm)),
         Fused::Activation(function) => Box::new(ActivationStep(function)),

@@ -53,6 +53,8 @@ pub(crate) enum Buffer {
     Rates,
     /// Sums of squares of gradients.
     Norms,
+    /// Whether and how the next update is made: see [`crate::kernels::decide`].
+    Control,
 }
 
 /// Part of an allocation.

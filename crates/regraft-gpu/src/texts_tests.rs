@@ -1,5 +1,6 @@
 //! Translates every shader of the known networks to SPIR-V, MSL and HLSL, without a GPU.
 
+use crate::kernels::decide;
 use crate::kernels::loss::Kind;
 use crate::kernels::matrix::Products;
 use crate::kernels::optimizer::{self, Part};
@@ -7,7 +8,7 @@ use crate::kernels::tile::Tile;
 use crate::kernels::units::{self, Units};
 use crate::pass::{self, Common, Key};
 use crate::program::Program;
-use crate::record::{Buffer, Recorder};
+use crate::record::{Buffer, Recorder, Slice};
 use crate::shader::Shader;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -58,7 +59,8 @@ fn of_network(
 ) {
     let infos = parameters(graph);
     let arena = Arena::new(&infos, graph.nodes.len());
-    let program = Program::new(graph, &infos, &arena).expect("large enough");
+    let program =
+        Program::new(graph, &infos, &arena, products.units.is_some()).expect("large enough");
     let common = Common { classes: graph.classes(), ..common(precision, products) };
     let numbers = vec![0.0; 2 * graph.classes()];
     let softmax = Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 };
@@ -99,8 +101,10 @@ fn of_parameters(shaders: &mut HashSet<Arc<Shader>>) {
             step: 1,
             clip: None,
         };
-        optimizer::update(&mut recorder, part, &update, 1.0, 1);
+        optimizer::update(&mut recorder, part, &update, 1);
     }
+    let losses = Some((Slice::words(Buffer::Losses, 0, 4), 4));
+    decide::record(&mut recorder, &decide::Work { gradients: 64, losses, clip: None });
     optimizer::average(&mut recorder, Buffer::AverageLearned, Buffer::Learned, 64, 0.1);
     optimizer::norm(&mut recorder, 0, 64);
     shaders.extend(recorder.commands.into_iter().map(|command| command.shader));

@@ -50,7 +50,7 @@ pub fn work(
     graph.image_size = image_size;
     let infos = parameters(&graph);
     let arena = Arena::new(&infos, graph.nodes.len());
-    let program = Program::new(&graph, &infos, &arena)?;
+    let program = Program::new(&graph, &infos, &arena, false)?;
     let common = Common {
         precision,
         allocation: 1 << 31,

@@ -9,7 +9,8 @@ use crate::model::{ModelError, architecture, source_preprocessing};
 use crate::transfer;
 use regraft_base::random::{Draws, Purpose as DrawPurpose};
 use regraft_nn::engine::{
-    EngineError, Input, Loss, LossSettings, Optimizer, Reduction, Target, TrainBatch, Update,
+    EngineError, Input, Loss, LossSettings, Optimizer, Pending, Reduction, StepPart, Target,
+    TrainBatch, Update,
 };
 use regraft_nn::graph::GraphError;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
@@ -149,6 +150,7 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
         reduction: Reduction::Mean,
     };
     let mut seconds = Vec::with_capacity(options.steps);
+    let mut queued: Option<Pending> = None;
     for step in 0..options.steps + 2 {
         let start = Instant::now();
         match options.mode {
@@ -170,13 +172,21 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
                     epoch: step as u32,
                     position: 0,
                 };
-                engine.train_step(&batch, loss, &update)?;
+                // A device with a queue runs a step while the next one is prepared.
+                let whole = StepPart::whole(options.batch);
+                let pending = engine.step(&batch, loss, whole, Some(&update))?;
+                if let Some(earlier) = queued.replace(pending) {
+                    engine.outcome(earlier)?;
+                }
             }
             StepMode::Eval => drop(engine.evaluate(input, options.batch)?),
         }
         if step >= 2 {
             seconds.push(start.elapsed().as_secs_f64());
         }
+    }
+    if let Some(last) = queued {
+        engine.outcome(last)?;
     }
     seconds.sort_by(f64::total_cmp);
     let rate = |seconds: f64| options.batch as f64 / seconds;

@@ -21,6 +21,7 @@ use crate::program::Program;
 use crate::record::{Buffer, Recorder};
 use crate::run::Prepared;
 use crate::step::UNIT;
+use passes::Queued;
 use regraft_nn::arena::Arena;
 use regraft_nn::collective::{Alone, Collective};
 use regraft_nn::engine::{
@@ -31,6 +32,7 @@ use regraft_nn::graph::Graph;
 use regraft_nn::parameters::{ParameterInfo, parameters};
 use regraft_nn::plan;
 use regraft_nn::precision::Precision;
+use std::collections::VecDeque;
 use std::sync::Arc;
 pub use times::DispatchTime;
 
@@ -60,8 +62,12 @@ pub struct GpuEngine {
     products: Products,
     /// The other ranks, if there are any.
     collective: Box<dyn Collective>,
-    /// Whether the result of a step that is not finite was not fetched yet.
+    /// Whether the result of a step of several ranks that is not finite was not fetched yet.
     is_refused: bool,
+    /// Steps whose results were not fetched yet, the earliest first.
+    queue: VecDeque<Queued>,
+    /// How many steps were queued.
+    requested: u64,
 }
 
 /// A pass that was recorded and prepared.
@@ -96,7 +102,17 @@ impl GpuEngine {
     /// # Errors
     /// If the images are too small for the graph, there is no such GPU, its driver refuses, or it
     /// does not support the precision.
-    pub fn new(mut graph: Graph, image_size: usize, options: Options) -> Result<Self, GpuError> {
+    pub fn new(graph: Graph, image_size: usize, options: Options) -> Result<Self, GpuError> {
+        Self::open(graph, image_size, options, None)
+    }
+
+    /// As [`Self::new`], with products computed in another way than the GPU's.
+    fn open(
+        mut graph: Graph,
+        image_size: usize,
+        options: Options,
+        products: Option<Products>,
+    ) -> Result<Self, GpuError> {
         graph.image_size = image_size;
         graph.shapes(image_size)?;
         let checks = if options.checks { Checks::All } else { Checks::None };
@@ -112,7 +128,8 @@ impl GpuEngine {
         }
         let infos = parameters(&graph);
         let arena = Arena::new(&infos, graph.nodes.len());
-        let program = Program::new(&graph, &infos, &arena)?;
+        let products = products.unwrap_or_else(|| self::products(&device.gpu, options.precision));
+        let program = Program::new(&graph, &infos, &arena, products.units.is_some())?;
         let layouts = infos.iter().map(|info| program.of(info.node).layout(info.role)).collect();
         let bytes = 4 * (arena.learned() + arena.running()) as u64;
         let refused = |_| GpuError::Memory { adapter: device.gpu.name.clone(), bytes };
@@ -137,9 +154,11 @@ impl GpuEngine {
             frozen: 0,
             passes: Vec::new(),
             normalisation: None,
-            products: products(&device.gpu, options.precision),
+            products,
             collective: Box::new(Alone),
             is_refused: false,
+            queue: VecDeque::new(),
+            requested: 0,
         })
     }
 
@@ -265,9 +284,7 @@ impl Engine for GpuEngine {
         let Some(slice) = slice else { return 0.0 };
         let found = self.run(&recorder).and_then(|()| self.memory.read(&[slice]));
         let Ok(found) = found else { return f64::NAN };
-        let blocks: Vec<f32> = bytemuck::cast_vec(found.into_iter().next().unwrap_or_default());
-        let squares = |block: &[f32]| f64::from(block[0]).powi(2) * f64::from(block[1]);
-        blocks.chunks_exact(2).map(squares).sum::<f64>().sqrt()
+        passes::norm_of(found.into_iter().next().unwrap_or_default())
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), EngineError> {
@@ -275,14 +292,9 @@ impl Engine for GpuEngine {
         EngineError::check_length("the list of learning rates", rates, self.graph.nodes.len())?;
         self.parameters.check_gradients(self.frozen)?;
         let mut recorder = Recorder::default();
-        let frozen = self.frozen;
-        let scale = match update.clip {
-            Some(_) => update.gradient_scale(self.gradient_norm()),
-            None => 1.0,
-        };
-        let memory = &mut self.memory;
-        let recorded = self.parameters.update(memory, &mut recorder, update, scale, frozen);
-        recorded.and_then(|()| self.run(&recorder)).map_err(|fault| self.failed(fault))
+        let (memory, frozen) = (&mut self.memory, self.frozen);
+        let recorded = self.parameters.update(memory, &mut recorder, update, None, frozen);
+        recorded.and_then(|_| self.run(&recorder)).map_err(|fault| self.failed(fault))
     }
 
     fn any_rank(&mut self, flag: bool) -> bool {
@@ -296,16 +308,42 @@ impl Engine for GpuEngine {
         part: StepPart,
         update: Option<&Update<'_>>,
     ) -> Result<Pending, EngineError> {
-        let is_refused = self.is_refused;
-        let output = step_at_once(self, batch, loss, part, update, is_refused)?;
-        self.is_refused |= output.is_refused;
-        Ok(Pending::Ready(output))
+        if self.collective.size() > 1 {
+            // The host sums the gradients of all ranks.
+            let is_refused = self.is_refused;
+            let output = step_at_once(self, batch, loss, part, update, is_refused)?;
+            self.is_refused |= output.is_refused;
+            return Ok(Pending::Ready(output));
+        }
+        if let Some(update) = update {
+            let rates = update.learning_rates.len();
+            let nodes = self.graph.nodes.len();
+            EngineError::check_length("the list of learning rates", rates, nodes)?;
+        }
+        let (images, pass) = self.prepare(batch, loss)?;
+        let Some(pass) = pass else {
+            return step_at_once(self, batch, loss, part, update, false).map(Pending::Ready);
+        };
+        self.parameters.gradients_from = Some(self.frozen);
+        let queued = self.queue(pass, batch, &images, loss, part, update);
+        self.queue.push_back(queued.map_err(|fault| self.failed(fault))?);
+        self.requested += 1;
+        Ok(Pending::Queued(self.requested))
     }
 
     fn outcome(&mut self, pending: Pending) -> Result<StepOutput, EngineError> {
-        let Pending::Ready(output) = pending else { return Err(EngineError::NotAsked) };
-        self.is_refused &= !output.is_refused;
-        Ok(output)
+        match pending {
+            Pending::Ready(output) => {
+                self.is_refused &= !output.is_refused;
+                Ok(output)
+            }
+            // Results are fetched in the order of the steps.
+            Pending::Queued(number) if number + self.queue.len() as u64 == self.requested + 1 => {
+                let queued = self.queue.pop_front().ok_or(EngineError::NotAsked)?;
+                self.finish(queued).map_err(|fault| self.failed(fault))
+            }
+            Pending::Queued(_) | Pending::Ranks(_) => Err(EngineError::NotAsked),
+        }
     }
 
     fn follow_average(&mut self, decay: f32) {

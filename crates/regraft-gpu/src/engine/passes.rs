@@ -3,16 +3,18 @@
 use super::{GpuEngine, Ready};
 use crate::arguments::Arguments;
 use crate::device::Fault;
+use crate::kernels::decide;
 use crate::kernels::loss::Kind;
 use crate::memory::Reading;
 use crate::pass::{self, Key};
-use crate::record::Buffer;
+use crate::record::{Buffer, Recorder};
 use crate::run::Prepared;
 use crate::shader::Storage;
 use crate::step::UNIT;
 use crate::upload;
 use regraft_nn::engine::{
     Content, EngineError, Input, Loss, LossSettings, Reduction, StepOutput, StepPart, TrainBatch,
+    Update,
 };
 use regraft_nn::plan;
 use regraft_nn::precision::Precision;
@@ -25,9 +27,12 @@ use std::ops::Range;
 const LOSS_SCALE: f32 = 1024.0;
 
 /// The output of a training pass that the device has not finished yet.
+#[derive(Debug)]
 pub(super) struct Queued {
     reading: Reading,
     images: usize,
+    /// Whether an update was requested: the norm of the gradient and the decision are read too.
+    has_update: bool,
 }
 
 impl GpuEngine {
@@ -121,7 +126,7 @@ impl GpuEngine {
         upload::images(&mut self.memory, input, images, length, &mut self.normalisation)
     }
 
-    /// Has the device compute gradients.
+    /// Has the device compute gradients, and update the network if they and the losses are finite.
     pub(super) fn queue(
         &mut self,
         pass: usize,
@@ -129,6 +134,7 @@ impl GpuEngine {
         images: &Range<usize>,
         loss: LossSettings,
         part: StepPart,
+        update: Option<&Update<'_>>,
     ) -> Result<Queued, Fault> {
         let smoothing = match loss.loss {
             Loss::SoftmaxCrossEntropy { label_smoothing } => label_smoothing,
@@ -149,30 +155,55 @@ impl GpuEngine {
         };
         self.upload(&batch.input, images, &arguments)?;
         upload::targets(&mut self.memory, &batch.target, batch.weights)?;
+        let count = images.len();
+        let losses = pass::losses(count, self.graph.classes());
+        let mut slices = vec![losses];
+        let moves = match update {
+            Some(update) => {
+                let mut recorder = Recorder::default();
+                let (memory, own) = (&mut self.memory, Some((losses, count)));
+                let norm =
+                    self.parameters.update(memory, &mut recorder, update, own, self.frozen)?;
+                slices.extend([decide::control(), norm]);
+                Some(recorder.commands)
+            }
+            None => None,
+        };
         if !self.passes[pass].prepared.is_current(&self.memory) {
             let commands = &self.passes[pass].recorded.commands;
             self.passes[pass].prepared = Prepared::new(&self.memory, commands)?;
         }
+        let moves = moves.map(|moves| Prepared::new(&self.memory, &moves)).transpose()?;
         let prepared = &self.passes[pass].prepared;
-        let count = images.len();
-        let classes = self.graph.classes();
-        let mut reading = Reading::new(&self.memory, &[pass::losses(count, classes)])?;
+        let mut reading = Reading::new(&self.memory, &slices)?;
         let device = &self.memory.device;
         let mut encoder = device.device.create_command_encoder(&Default::default());
         prepared.encode(&mut encoder);
+        if let Some(moves) = &moves {
+            moves.encode(&mut encoder);
+        }
         reading.copy(&self.memory, &mut encoder);
-        device.queue.submit([encoder.finish()]);
+        reading.submission = Some(device.queue.submit([encoder.finish()]));
         device.check()?;
-        Ok(Queued { reading, images: count })
+        Ok(Queued { reading, images: count, has_update: update.is_some() })
     }
 
     /// Waits for a queued pass.
     pub(super) fn finish(&self, queued: Queued) -> Result<StepOutput, Fault> {
-        let Queued { reading, images } = queued;
-        let found = reading.finish(&self.memory.device)?.into_iter().next().unwrap_or_default();
-        let mut losses: Vec<f32> = bytemuck::cast_vec(found);
+        let Queued { reading, images, has_update } = queued;
+        let mut found = reading.finish(&self.memory.device)?.into_iter();
+        let mut losses: Vec<f32> = bytemuck::cast_vec(found.next().unwrap_or_default());
         let logits = losses.split_off(images.min(losses.len()));
-        Ok(StepOutput { losses, logits, ..StepOutput::default() })
+        let output = StepOutput { losses, logits, ..StepOutput::default() };
+        let (Some(control), Some(norm)) = (found.next(), found.next()) else { return Ok(output) };
+        let skips = control.get(decide::SKIPS).is_none_or(|&skips| skips != 0);
+        let is_refused = has_update && skips;
+        if is_refused {
+            let place = 4 * decide::REFUSED as u64;
+            let control = self.memory.of(Buffer::Control);
+            self.memory.device.queue.write_buffer(control, place, &[0; 4]);
+        }
+        Ok(StepOutput { gradient_norm: Some(norm_of(norm)), is_refused, ..output })
     }
 
     /// The gradients of a step or a part of one.
@@ -207,7 +238,7 @@ impl GpuEngine {
             self.share(0, part.is_last).map_err(|fault| self.failed(fault))?;
             return Ok(StepOutput::default());
         };
-        let queued = self.queue(pass, batch, &images, loss, part);
+        let queued = self.queue(pass, batch, &images, loss, part, None);
         let queued = queued.map_err(|fault| self.failed(fault))?;
         self.share(images.len(), part.is_last).map_err(|fault| self.failed(fault))?;
         self.finish(queued).map_err(|fault| self.failed(fault))
@@ -237,6 +268,13 @@ impl GpuEngine {
         values.truncate(recorded.elements);
         Ok(values)
     }
+}
+
+/// The norm of a gradient, from the words of its blocks.
+pub(super) fn norm_of(blocks: Vec<u32>) -> f64 {
+    let blocks: Vec<f32> = bytemuck::cast_vec(blocks);
+    let squares = |block: &[f32]| f64::from(block[0]).powi(2) * f64::from(block[1]);
+    blocks.chunks_exact(2).map(squares).sum::<f64>().sqrt()
 }
 
 /// The numbers of 16 bits in words.

@@ -34,8 +34,7 @@ fn trained(
     products: Option<Products>,
 ) -> Trained {
     let options = Options { gpu: 0, precision, checks };
-    let mut engine = GpuEngine::new(graph, SIDE, options).expect("a GPU");
-    engine.products = products.unwrap_or(engine.products);
+    let mut engine = GpuEngine::open(graph, SIDE, options, products).expect("a GPU");
     let state = from_scratch(engine.graph(), 5, HeadInitialization::Xavier);
     engine.load_state(&state).expect("every tensor");
     let pixel = |at: usize| ((at * 7919 + 13) % 997) as f32 / 500.0 - 1.0;

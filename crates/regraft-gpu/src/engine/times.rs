@@ -39,7 +39,7 @@ impl GpuEngine {
         }
         let (images, pass) = self.prepare(batch, loss)?;
         let Some(pass) = pass else { return Ok(Vec::new()) };
-        let queued = self.queue(pass, batch, &images, loss, part);
+        let queued = self.queue(pass, batch, &images, loss, part, None);
         queued.and_then(|queued| self.finish(queued)).map_err(|fault| self.failed(fault))?;
         let mut rounds = Vec::with_capacity(repeats);
         for _ in 0..repeats {
@@ -85,7 +85,7 @@ impl GpuEngine {
             encoder.resolve_query_set(&set, 0..2 * count as u32, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
             device.queue.submit([encoder.finish()]);
-            let words = device.map(&staging)?;
+            let words = device.map(&staging, None)?;
             let stamps: Vec<u64> = words
                 .chunks_exact(2)
                 .map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32)

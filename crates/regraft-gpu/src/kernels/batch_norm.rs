@@ -137,10 +137,11 @@ pub(crate) fn statistics(
         ],
         [vectors.div_ceil(columns), blocks.count(), 1],
     );
-    let body = "let column = tid % 32u; let row = tid / 32u; let c = wg.x * 32u + column;
+    // Few channels share a workgroup, because a thread's merges follow one another.
+    let body = "let column = tid % 8u; let row = tid / 8u; let c = wg.x * 8u + column;
         var all = Moments(0.0, 0.0, 0.0);
         if (c < P.channels) {
-            for (var b = row; b < P.blocks; b += 8u) {
+            for (var b = row; b < P.blocks; b += 32u) {
                 let count = f32(min(P.length, P.pixels - b * P.length));
                 let mean = load_partial(b * 2u * P.channels + c);
                 let squares = load_partial((b * 2u + 1u) * P.channels + c);
@@ -149,8 +150,14 @@ pub(crate) fn statistics(
         }
         shared_moments[tid] = all;
         workgroupBarrier();
+        for (var half = 16u; half > 0u; half /= 2u) {
+            if (row < half) {
+                shared_moments[tid] = merge(shared_moments[tid], shared_moments[tid + half * 8u]);
+            }
+            workgroupBarrier();
+        }
         if (row == 0u && c < P.channels) {
-            for (var r = 1u; r < 8u; r++) { all = merge(all, shared_moments[r * 32u + column]); }
+            all = shared_moments[tid];
             let count = f32(P.pixels);
             let variance = max(all.squares / count, 0.0);
             store(c, all.mean, select(variance, all.squares, all.squares != all.squares));
@@ -191,7 +198,7 @@ pub(crate) fn statistics(
             ("length", number(blocks.length)),
             ("pixels", number(pixels)),
         ],
-        [channels.div_ceil(32), 1, 1],
+        [channels.div_ceil(8), 1, 1],
     );
 }
 

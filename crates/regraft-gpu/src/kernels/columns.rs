@@ -161,16 +161,30 @@ pub(crate) fn total(
     recorder: &mut Recorder,
     partial: Slice,
     blocks: usize,
-    [stride, offset]: [usize; 2],
+    places: [usize; 2],
     arguments: Slice,
     gradient: Slice,
 ) {
+    total_of(recorder, partial, blocks, places, false, arguments, gradient);
+}
+
+/// As [`total`]. If the sums are padded, every fourth is left out.
+pub(crate) fn total_of(
+    recorder: &mut Recorder,
+    partial: Slice,
+    blocks: usize,
+    [stride, offset]: [usize; 2],
+    is_padded: bool,
+    arguments: Slice,
+    gradient: Slice,
+) {
+    let place = if is_padded { "c / 3u * 4u + c % 3u" } else { "c" };
     let (columns, rows) = shares(blocks);
     let body = format!(
         "let column = tid % {columns}u; let row = tid / {columns}u;\n\
          let c = wg.x * {columns}u + column;\nvar sum = 0.0;\n\
          if (c < P.count) {{\nfor (var b = row; b < P.blocks; b += {rows}u) {{\n\
-         sum += load_partial(b * P.stride + P.offset + c);\n}}\n}}\n\
+         sum += load_partial(b * P.stride + P.offset + {place});\n}}\n}}\n\
          shared_sums[tid] = sum;\nworkgroupBarrier();\n\
          if (row == 0u && c < P.count) {{\n\
          for (var r = 1u; r < {rows}u; r++) {{ sum += shared_sums[r * {columns}u + column]; }}\n\

@@ -27,7 +27,7 @@ impl Depthwise {
             window: self.window,
             is_constant: self.has_constants,
             is_packed: false,
-            is_single: false,
+            piece: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sums and copies of whole maps.
 
-use crate::record::{Recorder, Slice, Values, number};
-use crate::shader::{Builder, width_of};
+use crate::record::{Buffer, Recorder, Slice, Values, number};
+use crate::shader::{Access, Builder, width_of};
 
 /// A factor for each image of `length` elements.
 #[derive(Clone, Copy, Debug)]
@@ -60,4 +60,17 @@ pub(crate) fn give(
     }
     let shader = builder.each(&format!("store_y(i, {value});"));
     recorder.each(shader, &slices, &params, elements / width);
+}
+
+/// Copies `count` vectors of three elements as four, the last one zero.
+pub(crate) fn pad(recorder: &mut Recorder, source: Values, count: usize, target: Values) {
+    let is_pass = matches!(source.slice.buffer, Buffer::Pass(_));
+    let access = if is_pass { Access::Write } else { Access::Read };
+    let shader = Builder::new("pad", 1)
+        .bind("x", source.storage, 1, access)
+        .map("y", target.storage, 4)
+        .each(
+            "store_y(i, vec4<f32>(load_x(3u * i), load_x(3u * i + 1u), load_x(3u * i + 2u), 0.0));",
+        );
+    recorder.each(shader, &[("x", source.slice), ("y", target.slice)], &[], count);
 }

@@ -14,8 +14,9 @@ pub(super) struct Gather {
     pub is_constant: bool,
     /// Whether operands are loaded as eight halves.
     pub is_packed: bool,
-    /// Whether input channels do not fill a vector of halves, which is put together then.
-    pub is_single: bool,
+    /// Elements of the pieces that vectors of halves are put together of, if input channels do not
+    /// fill them.
+    pub piece: Option<usize>,
 }
 
 /// The sizes beside those of the window.
@@ -97,7 +98,7 @@ pub(super) struct Loading {
 impl Gather {
     /// Whether a row of pixels is a row of a matrix as it is.
     fn is_point(&self) -> bool {
-        self.window.is_point() && !self.is_single
+        self.window.is_point() && self.piece.is_none()
     }
 
     /// Elements that are loaded together along `channels`.
@@ -151,10 +152,10 @@ impl Gather {
 
     /// Adds the input.
     pub fn bind_input(&self, builder: Builder, input: &Input, width: usize) -> Builder {
-        if self.is_packed && !self.is_single {
+        if self.is_packed && self.piece.is_none() {
             return input::bind_halves(builder, input);
         }
-        input::bind(builder, input, if self.is_single { 1 } else { width })
+        input::bind(builder, input, self.piece.unwrap_or(width))
     }
 
     /// A thread's row of the forward product: an output pixel.
@@ -166,27 +167,41 @@ impl Gather {
         }
     }
 
-    /// Eight halves, of which `element` gives the place of the number `e`, and `name` is the
-    /// buffer. All are loaded without branches, and those outside become zero afterwards.
-    fn singles(&self, limit: &str, from: &str, name: &str, element: &str) -> Loading {
-        let each = |code: &dyn Fn(usize) -> String| -> String {
-            (0..8)
-                .map(|number| format!("{{ let e = {from} + {number}u; {} }}\n", code(number)))
-                .collect()
+    /// Eight halves in pieces: `element` and `channel` give the place and the channel of the piece
+    /// that begins at the number `e`. All are loaded without branches, and pieces outside become
+    /// zero afterwards.
+    fn pieces(
+        &self,
+        length: usize,
+        [limit, first]: [&str; 2],
+        name: &str,
+        element: &str,
+        channel: Option<&str>,
+    ) -> Loading {
+        let each = |code: &dyn Fn(&str) -> String| -> String {
+            let piece = |number: usize| {
+                let half = ["lo", "hi"][number * length / 4];
+                let part =
+                    if length == 4 { half.to_owned() } else { format!("{half}[{}]", number % 4) };
+                format!(
+                    "{{ let e = {first} + {}u; let at = select(-1, {element}, e < {limit}); {} }}\n",
+                    number * length,
+                    code(&part)
+                )
+            };
+            (0..8 / length).map(piece).collect()
         };
-        let part = |number: usize| format!("v.{}[{}]", ["lo", "hi"][number / 4], number % 4);
-        let load = each(&|number| {
-            format!(
-                "let at = select(-1, {element}, e < {limit}); \
-                 {} = f16(load_{name}(u32(max(at, 0))));",
-                part(number)
-            )
-        });
-        let value = each(&|number| {
-            format!(
-                "if (select(-1, {element}, e < {limit}) < 0) {{ w.{} = 0.0h; }}",
-                &part(number)[2..]
-            )
+        let [half, float] = if length == 4 { ["vec4<f16>", "vec4<f32>"] } else { ["f16", "f32"] };
+        let load =
+            each(&|part| format!("v.{part} = {half}(load_{name}(u32(max(at, 0)) / {length}u));"));
+        let value = each(&|part| {
+            let value = match channel {
+                Some(channel) => {
+                    format!("{half}(normal_x({float}(v.{part}), ({channel}) / {length}u))")
+                }
+                None => format!("v.{part}"),
+            };
+            format!("w.{part} = select({half}(), {value}, at >= 0);")
         });
         Loading {
             at: "return 0;".to_owned(),
@@ -206,9 +221,10 @@ impl Gather {
 
     /// The input's vector at a row and a depth of the forward product.
     pub fn input(&self, width: usize) -> Loading {
-        if self.is_single {
+        if let Some(piece) = self.piece {
             let element = "input_at(own, tap_of(e, G.inputs), group)";
-            return self.singles("P.depth", "depth", "x", element);
+            let channel = Some("group * G.inputs + tap_of(e, G.inputs).channel");
+            return self.pieces(piece, ["P.depth", "depth"], "x", element, channel);
         }
         let (at, channel) = if self.is_point() {
             ("i32(own * G.all_inputs + group * G.inputs + depth)", "depth")
@@ -221,9 +237,9 @@ impl Gather {
 
     /// The weights' vector at a row and a depth of the forward product.
     pub fn weight(&self, width: usize) -> Loading {
-        if self.is_single {
+        if let Some(piece) = self.piece {
             let element = "i32((group * G.outputs + own) * P.depth + e)";
-            return self.singles("P.depth", "depth", "weight", element);
+            return self.pieces(piece, ["P.depth", "depth"], "weight", element, None);
         }
         let at = "i32((group * G.outputs + own) * P.depth + depth)";
         self.vector_at(width, "weight", at, "v")
@@ -298,7 +314,7 @@ impl Gather {
 
     /// A thread's row of the weights' gradient: a tap and an input channel.
     pub fn tap(&self) -> (&'static str, &'static str) {
-        match (self.is_point() || self.is_single, self.is_constant) {
+        match (self.is_point() || self.piece.is_some(), self.is_constant) {
             (true, _) => ("u32", "row"),
             (false, true) => ("Tap", "tap_of(row, G.inputs)"),
             (false, false) => ("Tap", "tap_of(row, P.inputs)"),
@@ -308,9 +324,10 @@ impl Gather {
     /// The input's vector at a row and a depth of the weights' gradient.
     pub fn turned_input(&self, width: usize) -> Loading {
         let pixel = "pixel_of(depth, G.out_height, G.out_width)";
-        if self.is_single {
+        if let Some(piece) = self.piece {
             let element = format!("input_at({pixel}, tap_of(e, G.inputs), group)");
-            return self.singles("P.columns", "own", "x", &element);
+            let channel = Some("group * G.inputs + tap_of(e, G.inputs).channel");
+            return self.pieces(piece, ["P.columns", "own"], "x", &element, channel);
         }
         let (at, channel) = if self.is_point() {
             ("i32(depth * G.all_inputs + group * G.inputs + own)".to_owned(), "own")

@@ -52,8 +52,11 @@ struct Weights {
 
 impl Weights {
     fn new(weight: Slice, is_packed: bool) -> Self {
-        let Slice { start, bytes, .. } = weight;
-        if is_packed {
+        let Slice { start, bytes, buffer } = weight;
+        if buffer != Buffer::Learned {
+            // Weights of the images' channels, padded to four.
+            Self { slice: weight, storage: Storage::F16 }
+        } else if is_packed {
             let slice = Slice { buffer: Buffer::Halves, start: start / 2, bytes: bytes / 2 };
             Self { slice, storage: Storage::F16 }
         } else {
@@ -82,7 +85,7 @@ impl Convolution {
             window: self.window,
             is_constant: self.products.has_constants && !self.window.is_point(),
             is_packed: has_units,
-            is_single: has_units && !inputs.is_multiple_of(8),
+            piece: (has_units && !inputs.is_multiple_of(8)).then(|| width_of(inputs)),
         }
     }
 
@@ -100,10 +103,11 @@ impl Convolution {
         let gather = self.gather(units.is_some());
         let outer = width_of(outputs);
         let (inner, weights) = (gather.width(inputs), Weights::new(weight, units.is_some()));
-        let stored = if gather.is_single { 1 } else { inner };
+        let stored = gather.piece.unwrap_or(inner);
         let builder = Builder::with_output("convolution_forward", stored.min(4), outer);
         let builder = gather.bind_input(gather.bind(builder), input, inner);
-        let builder = builder.bind("weight", weights.storage, stored, Access::Read);
+        let access = if weight.buffer == Buffer::Learned { Access::Read } else { Access::Write };
+        let builder = builder.bind("weight", weights.storage, stored, access);
         let builder = finish::bind(builder, finish, output.storage, outer);
         let (from_input, from_weight) = (gather.input(inner), gather.weight(inner));
         let left = Operand {
@@ -259,7 +263,7 @@ impl Convolution {
         };
         let gather = self.gather(units.is_some());
         let (inner, outer) = (gather.width(inputs), gather.width(outputs));
-        let (stored, sums) = (if gather.is_single { 1 } else { inner }, width_of(inputs));
+        let (stored, sums) = (gather.piece.unwrap_or(inner), width_of(inputs));
         let (splits, length) = self.splits();
         let builder = Builder::with_output("convolution_backward_weight", stored.min(4), sums);
         let builder = gather.bind_input(gather.bind(builder), input, inner);
@@ -300,8 +304,9 @@ impl Convolution {
             (vec![("g", gradient.slice), ("y", scratch)], gather.params());
         input::give(input, stored, &mut slices, &mut params);
         tile::record(recorder, shader, tile, size, &slices, params);
-        let weights = self.weights();
-        columns::total(recorder, scratch, splits, [weights, 0], arguments, target);
+        let stride = [self.weights(), 0];
+        let is_padded = target.bytes < 4 * self.weights() as u64;
+        columns::total_of(recorder, scratch, splits, stride, is_padded, arguments, target);
     }
 
     /// The shader of a product, and the rows and columns of its tile.

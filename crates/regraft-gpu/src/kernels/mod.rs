@@ -5,6 +5,7 @@ pub(crate) mod batch_norm;
 pub(crate) mod batch_norm_backward;
 pub(crate) mod channels;
 pub(crate) mod columns;
+pub(crate) mod decide;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
 pub(crate) mod finish;

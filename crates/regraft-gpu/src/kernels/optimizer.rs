@@ -1,6 +1,7 @@
 //! Kernels that run over whole arenas of parameters: updates, the running average, and the
 //! norm of gradients.
 
+use super::decide;
 use crate::record::{Buffer, Recorder, Slice, number};
 use crate::shader::{Access, Builder, Storage, THREADS, reduction};
 use regraft_nn::arena::ALIGNMENT;
@@ -27,15 +28,9 @@ fn of(buffer: Buffer, start: usize, length: usize) -> Slice {
     Slice::words(buffer, start, length)
 }
 
-/// Moves all parameters by their gradients, which are multiplied by `scale` first. Every segment of
-/// the arena has its node, and each node a rate.
-pub(crate) fn update(
-    recorder: &mut Recorder,
-    part: Part,
-    update: &Update<'_>,
-    scale: f32,
-    nodes: usize,
-) {
+/// Moves all parameters by their gradients, as [`decide`] decided. Every segment of the arena has its
+/// node, and each node a rate.
+pub(crate) fn update(recorder: &mut Recorder, part: Part, update: &Update<'_>, nodes: usize) {
     let Part { start, length, places: [gradient, first, second] } = part;
     let (name, moments, code) = match update.optimizer {
         Optimizer::Sgd { momentum: 0.0 } => {
@@ -62,10 +57,11 @@ pub(crate) fn update(
         ),
     };
     let body = format!(
-        "let segment = load_segments(i / {SEGMENT}u);
+        "if (load_control(SKIPS) != 0u) {{ return; }}
+        let segment = load_segments(i / {SEGMENT}u);
         let rate = load_rates(segment & {}u);
         let decay = select(bitcast<f32>(P.bias_decay), bitcast<f32>(P.decay), segment >= {DECAYS}u);
-        let value = load_value(i); let g = load_gradient(i) * bitcast<f32>(P.scale);
+        let value = load_value(i); let g = load_gradient(i) * bitcast<f32>(load_control(SCALE));
         {code}",
         !DECAYS
     );
@@ -74,12 +70,15 @@ pub(crate) fn update(
         .bind("value", Storage::F32, 4, Access::Write)
         .read("gradient", 4)
         .words("segments")
+        .words("control")
+        .code(decide::NAMES)
         .read("rates", 1)
-        .params(&["scale", "decay", "bias_decay", "a", "b", "c", "d", "e", "epsilon"]);
+        .params(&["decay", "bias_decay", "a", "b", "c", "d", "e", "epsilon"]);
     let mut slices = vec![
         ("value", of(Buffer::Learned, start, length)),
         ("gradient", of(Buffer::Gradients, gradient, length)),
         ("segments", of(Buffer::Segments, start / ALIGNMENT, length / ALIGNMENT)),
+        ("control", decide::control()),
         ("rates", of(Buffer::Rates, 0, nodes)),
     ];
     if moments > 0 {
@@ -107,7 +106,6 @@ pub(crate) fn update(
     };
     let bias_decay = if update.decay_bias_norm { update.weight_decay } else { 0.0 };
     let numbers = [
-        ("scale", scale),
         ("decay", update.weight_decay),
         ("bias_decay", bias_decay),
         ("a", a),

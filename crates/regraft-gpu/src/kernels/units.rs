@@ -86,6 +86,8 @@ impl Units {
         }
         let [square, tall, wide, narrow, small, _, least] = Tile::ALL;
         let choice = match (rows > 64, columns > 64) {
+            // Small products wait for memory, so that padding costs more than it saves.
+            (true, true) if depth < 64 && columns.next_multiple_of(64) % 128 != 0 => narrow,
             (true, true) => square,
             (true, false) if depth >= 256 && rows >= 1 << 15 => tall,
             (true, false) => narrow,

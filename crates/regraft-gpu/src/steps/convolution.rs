@@ -7,7 +7,7 @@ use crate::step::{Compute, Context, Parameter, Sizes};
 use regraft_nn::layout::Layout;
 use regraft_nn::ops::Convolution;
 use regraft_nn::parameters::Role;
-use regraft_nn::plan::{Extra, Facts, Reading};
+use regraft_nn::plan::{Extra, Facts};
 
 pub(crate) struct ConvolutionStep {
     filter: Filter,
@@ -15,15 +15,15 @@ pub(crate) struct ConvolutionStep {
 }
 
 impl ConvolutionStep {
-    pub fn new(convolution: Convolution) -> Self {
+    pub fn new(convolution: Convolution, has_units: bool) -> Self {
         let bias = convolution.bias.then(Parameter::default);
-        Self { filter: Filter::new(convolution), bias }
+        Self { filter: Filter::new(convolution, has_units), bias }
     }
 }
 
 impl Compute for ConvolutionStep {
     fn facts(&self) -> Facts {
-        Facts { reading: Reading::Normalizes, inputs_read_again: 1, ..Facts::default() }
+        Facts { reading: self.filter.reading(), inputs_read_again: 1, ..Facts::default() }
     }
 
     fn extra(&self, sizes: &Sizes) -> Extra {
@@ -32,7 +32,11 @@ impl Compute for ConvolutionStep {
         } else {
             0
         };
-        Extra { backward_scratch: self.filter.scratch(sizes).max(bias), ..Extra::default() }
+        Extra {
+            forward_scratch: self.filter.forward_scratch(sizes),
+            backward_scratch: self.filter.scratch(sizes).max(bias),
+            ..Extra::default()
+        }
     }
 
     fn forward(&self, context: &mut Context<'_>) {

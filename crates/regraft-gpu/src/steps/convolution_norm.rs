@@ -10,7 +10,7 @@ use crate::step::{Compute, Context, Parameter, Sizes};
 use regraft_nn::layout::Layout;
 use regraft_nn::ops::{Add, BatchNorm, Convolution, Function};
 use regraft_nn::parameters::Role;
-use regraft_nn::plan::{Extra, Facts, Reading};
+use regraft_nn::plan::{Extra, Facts};
 
 /// `clamp(batch_norm(convolution(input)) + residual)`. Reads the input, then the residual.
 pub(crate) struct ConvolutionNorm {
@@ -26,8 +26,9 @@ impl ConvolutionNorm {
         norm: BatchNorm,
         add: Option<Add>,
         clamp: Option<Function>,
+        has_units: bool,
     ) -> Self {
-        Self { filter: Filter::new(convolution), norm: NormState::new(norm), add, clamp }
+        Self { filter: Filter::new(convolution, has_units), norm: NormState::new(norm), add, clamp }
     }
 
     /// Whether the output tells where the clamp was constant, because something was added to it.
@@ -41,7 +42,7 @@ impl Compute for ConvolutionNorm {
         Facts {
             keeps_convolved: true,
             is_normalized_convolved: self.add.is_none(),
-            reading: Reading::Normalizes,
+            reading: self.filter.reading(),
             inputs_read_again: 1,
             reads_output_again: self.is_masked_by_output(),
             ..Facts::default()
@@ -51,7 +52,8 @@ impl Compute for ConvolutionNorm {
     fn extra(&self, sizes: &Sizes) -> Extra {
         let extra = self.norm.extra(sizes);
         let backward_scratch = extra.backward_scratch.max(self.filter.scratch(sizes));
-        Extra { backward_scratch, ..extra }
+        let forward_scratch = extra.forward_scratch.max(self.filter.forward_scratch(sizes));
+        Extra { forward_scratch, backward_scratch, ..extra }
     }
 
     fn forward(&self, context: &mut Context<'_>) {

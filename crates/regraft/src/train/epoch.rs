@@ -1,14 +1,14 @@
 //! One epoch: steps over the training images, and the scoring after them.
 
 use super::average;
-use super::balance::{balanced_order, class_weights, image_weights};
+use super::balance::{balanced_order, class_weights};
 use super::curvature::BATCHES;
-use super::feed::{Batch, Feed};
-use super::mix;
+use super::feed::Feed;
 use super::observer::{Halt, Observer};
 use super::rate_test::RateTest;
 use super::state::{EpochProgress, Scores, TrainState};
-use super::{Divergence, Event, RefusedStep, StepReport, TrainError};
+use super::steps::AfterStep;
+use super::{Divergence, TrainError};
 use crate::config::{Balance, LossReduction, OptimizerName, TrainConfig};
 use crate::evaluate::Scored;
 use crate::pictures::Pictures;
@@ -19,12 +19,7 @@ use crate::transfer::head::HeadPrior;
 use crate::{schedule, transfer};
 use regraft_base::adam::AdamSettings;
 use regraft_base::random::{Draws, Purpose};
-use regraft_data::shown::shown;
-use regraft_nn::engine::{
-    Engine, Input, Loss, LossSettings, Optimizer, Reduction, StepOutput, StepPart, Target,
-    TrainBatch, Update,
-};
-use std::time::Instant;
+use regraft_nn::engine::{Engine, Loss, LossSettings, Optimizer, Reduction};
 
 /// Makes the steps: the engine, and everything that stays the same from epoch to epoch. The
 /// [`TrainState`] changes.
@@ -49,9 +44,6 @@ pub(super) struct Trainer<'a> {
     /// Batches whose curvature decides the learning rate.
     pub rate_batches: usize,
 }
-
-/// Called after each step but the last one of an epoch.
-pub(super) type AfterStep<'a> = dyn FnMut(&dyn Engine, &TrainState) -> Result<(), Halt> + 'a;
 
 impl<'a> Trainer<'a> {
     pub fn new(
@@ -109,108 +101,13 @@ impl<'a> Trainer<'a> {
     pub fn run_epoch(
         &mut self,
         state: &mut TrainState,
-        after_step: &mut AfterStep<'_>,
+        after_step: &mut dyn AfterStep,
         observer: &mut Observer<'_>,
     ) -> Result<(), Halt> {
         if state.progress.images < self.pictures.train.len() {
             self.run_steps(state, after_step, observer)?;
         }
         self.finish_epoch(state, observer)
-    }
-
-    /// The steps of the epoch in progress that have not been made yet.
-    pub fn run_steps(
-        &mut self,
-        state: &mut TrainState,
-        after_step: &mut AfterStep<'_>,
-        observer: &mut Observer<'_>,
-    ) -> Result<(), Halt> {
-        let seed = self.config.seed;
-        let freeze = self.config.freeze.as_ref();
-        let frozen = freeze.map_or(Ok(0), |freeze| {
-            transfer::frozen_nodes(self.engine.graph(), freeze, state.epoch)
-        })?;
-        self.engine.freeze(frozen);
-        let rest = self.order(state.epoch).split_off(state.progress.images);
-        let Self { config, engine, pictures, feed, class_weights, side, .. } = self;
-        let engine = &mut **engine;
-        let classes = pictures.classes.len();
-        let mut batches = feed.batches(state.epoch, rest, observer)?;
-        let before = state.progress;
-        let started = Instant::now();
-        // The images of a step count only once it is made: a run cannot resume between two parts
-        // of a step.
-        let mut progress = state.progress;
-        while let Some(batch) = batches.next() {
-            let mut batch = batch?;
-            let TrainState { steps_done, epoch, .. } = *state;
-            let position = progress.images as u32;
-            let rest = pictures.train.len() - state.progress.images;
-            let step_images =
-                rest.min(config.batch_size.saturating_mul(config.accumulate as usize));
-            let done = progress.images - state.progress.images;
-            let is_last = done + batch.labels.len() >= step_images;
-            let part = StepPart { step_images, accumulate: done > 0, is_last };
-            let mix =
-                mix::draw(config, *side, &mut Draws::new(seed, Purpose::Mix, epoch, position));
-            let targets = mix.map(|mix| mix::targets(mix, &mut batch.labels, *side, classes));
-            let weights = class_weights
-                .as_ref()
-                .map(|weights| image_weights(weights, &batch.labels, targets.as_deref()));
-            let step = TrainBatch {
-                input: Input { mix, ..batch.input() },
-                target: targets.as_deref().map_or(Target::Labels(&batch.labels), Target::Values),
-                weights: weights.as_deref(),
-                seed,
-                epoch,
-                position,
-            };
-            let learning_rate = match self.rate_test {
-                Some(test) => test.rate(steps_done),
-                None => peak_rate(config, state) * schedule_factor(config, pictures, steps_done),
-            };
-            let rates: Vec<f32> =
-                self.multipliers.iter().map(|multiplier| learning_rate * multiplier).collect();
-            let update = Update {
-                optimizer: self.optimizer,
-                learning_rates: &rates,
-                weight_decay: config.weight_decay,
-                decay_bias_norm: config.decay_bias_norm,
-                step: steps_done + 1,
-                clip: config.clip_gradient,
-            };
-            let pending = engine.step(&step, self.loss, part, is_last.then_some(&update))?;
-            let output = engine.outcome(pending)?;
-            check_finite(pictures, config, &output, &batch, state)?;
-            progress.count(&output.losses, &output.logits, &batch.labels);
-            if !is_last {
-                batches.recycle(batch);
-                continue;
-            }
-            state.steps_done += 1;
-            progress.learning_rate = f64::from(learning_rate);
-            progress.seconds = before.seconds + started.elapsed().as_secs_f64();
-            progress.waited = before.waited + batches.waited().as_secs_f64();
-            state.progress = progress;
-            if let Some(decay) = config.ema {
-                average::follow(state, engine, decay);
-            }
-            batches.recycle(batch);
-            observer.tell(Event::Step(StepReport {
-                epoch: (epoch + 1, config.epoch_count()),
-                images: (state.progress.images, pictures.train.len()),
-                loss: state.progress.loss(),
-                accuracy: state.progress.accuracy(),
-                images_per_second: state.progress.images as f64 / state.progress.seconds,
-            }));
-            if observer.wants_stop() {
-                return Err(Halt::Stop);
-            }
-            if state.progress.images < pictures.train.len() {
-                after_step(engine, state)?;
-            }
-        }
-        Ok(())
     }
 
     /// Scores the network after the last step of an epoch, and adds the epoch's row to the state.
@@ -309,47 +206,16 @@ impl<'a> Trainer<'a> {
 }
 
 /// The backbone's learning rate at the maximum of the schedule.
-fn peak_rate(config: &TrainConfig, state: &TrainState) -> f32 {
+pub(super) fn peak_rate(config: &TrainConfig, state: &TrainState) -> f32 {
     state.measured_rate.unwrap_or_else(|| config.learning_rate()) * state.rate_factor
 }
 
 /// The factor that the schedule applies to it at a step, counted from 0.
-fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
+pub(super) fn schedule_factor(config: &TrainConfig, pictures: &Pictures, step: u64) -> f32 {
     let steps_per_epoch =
         pictures.train.len().div_ceil(config.batch_size.saturating_mul(config.accumulate as usize))
             as u64;
     let steps = steps_per_epoch * u64::from(config.epoch_count());
     let warmup = (f64::from(config.warmup) * steps_per_epoch as f64).round() as u64;
     schedule::factor(config.schedule, step, steps, warmup)
-}
-
-/// Refuses a step whose losses or gradient are not finite, before it is applied.
-fn check_finite(
-    pictures: &Pictures,
-    config: &TrainConfig,
-    output: &StepOutput,
-    batch: &Batch,
-    state: &TrainState,
-) -> Result<(), TrainError> {
-    let path = |&index: &u32| pictures.train[index as usize].path.clone();
-    let StepOutput { losses, gradient_norm, .. } = output;
-    let what = match losses.iter().position(|loss| !loss.is_finite()) {
-        Some(place) => {
-            format!("the loss of {} is {}", shown(&path(&batch.indices[place])), losses[place])
-        }
-        None => match gradient_norm {
-            Some(norm) if !norm.is_finite() => format!("the norm of the gradient is {norm}"),
-            _ => return Ok(()),
-        },
-    };
-    Err(TrainError::Diverged(Box::new(Divergence {
-        epoch: state.epoch + 1,
-        step: Some(RefusedStep {
-            number: state.steps_done + 1,
-            images: batch.indices.iter().map(path).collect(),
-        }),
-        what,
-        learning_rate: peak_rate(config, state),
-        kept: None,
-    })))
 }

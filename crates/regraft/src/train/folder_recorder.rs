@@ -109,11 +109,12 @@ impl Recorder for FolderRecorder {
         Ok(())
     }
 
+    fn is_checkpoint_due(&self) -> bool {
+        self.last_checkpoint.elapsed() >= self.config.checkpoint_every.0
+    }
+
     fn step(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), TrainError> {
-        if self.last_checkpoint.elapsed() < self.config.checkpoint_every.0 {
-            return Ok(());
-        }
-        self.checkpoint(engine, state)
+        if self.is_checkpoint_due() { self.checkpoint(engine, state) } else { Ok(()) }
     }
 
     /// Only checkpoints between two epochs are at places that no clock decides, so that the same

@@ -28,6 +28,7 @@ mod resume;
 mod settings;
 mod setup;
 pub mod state;
+mod steps;
 mod trial;
 mod usefulness;
 
@@ -47,12 +48,13 @@ use feed::Feed;
 use identity::Identity;
 use observer::{Halt, Observer};
 use plan::{Plan, plan};
-use regraft_nn::engine::{Engine, State};
+use regraft_nn::engine::State;
 use resume::{Beginning, Begun, begin};
 use setup::{Setup, set_up};
 use state::{BEST, Best, TrainState};
 use std::ops::ControlFlow;
 use std::time::Instant;
+use steps::Record;
 
 /// Fine-tunes a source model on a folder of images, or resumes a run that was interrupted.
 ///
@@ -213,9 +215,7 @@ impl Run<'_, '_> {
 
     /// The rest of the epoch in progress.
     fn run_epoch(&mut self) -> Result<(), Halt> {
-        let recorder = &mut self.recorder;
-        let mut after_step =
-            |engine: &dyn Engine, state: &TrainState| Ok(recorder.step(engine, state)?);
+        let mut after_step = Record(&mut *self.recorder);
         self.trainer.run_epoch(&mut self.state, &mut after_step, self.observer)
     }
 

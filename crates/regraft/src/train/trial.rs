@@ -7,7 +7,8 @@ use super::fit::put_head;
 use super::observer::{Halt, Observer};
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::state::TrainState;
-use super::{Event, TrainError};
+use super::steps::Record;
+use super::{Event, Silent, TrainError};
 use crate::algebra::linear;
 use crate::config::{Freeze, HeadStart, Keep, OnNan, TrainConfig, cores_or};
 use crate::evaluate::{Scored, Scorer};
@@ -135,7 +136,7 @@ pub(super) fn try_all_layers(
     put_head(&mut *trainer.engine, &classifier)?;
     trainer.prepare_steps(&mut state, &mut observer)?;
     let started = Instant::now();
-    trainer.run_epoch(&mut state, &mut |_, _| Ok(()), &mut observer)?;
+    trainer.run_epoch(&mut state, &mut Record(&mut Silent), &mut observer)?;
     let seconds = started.elapsed().as_secs_f64();
     let steps = state.rows.last().map_or(0.0, |row| row.seconds);
     let trained = pictures.train.len();
