@@ -39,15 +39,12 @@ fn over_outputs(body: &str) -> String {
     format!(
         "{INPUT}
         var sum = V(0.0);
-        for (var y = 0; y < kernel; y++) {{
+        for (var y = row % stride; y < kernel; y += stride) {{
             let from_row = (row - y) / stride;
-            if (row < y || from_row >= i32(P.out_height) || from_row * stride != row - y) {{
-                continue;
-            }}
-            for (var x = 0; x < kernel; x++) {{
+            if (row < y || from_row >= i32(P.out_height)) {{ continue; }}
+            for (var x = column % stride; x < kernel; x += stride) {{
                 let from_column = (column - x) / stride;
-                if (column < x || from_column >= i32(P.out_width)
-                    || from_column * stride != column - x) {{ continue; }}
+                if (column < x || from_column >= i32(P.out_width)) {{ continue; }}
                 let at = ((image * P.out_height + u32(from_row)) * P.out_width
                     + u32(from_column)) * P.vectors + c;
                 {body}
