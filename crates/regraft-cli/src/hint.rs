@@ -132,6 +132,10 @@ impl Hint for ModelError {
             Self::OtherArchitecture { .. } => {
                 some("leave --model out, or name another file with --weights")
             }
+            Self::NoTemperature { .. } => some(
+                "leave --temperature out, or train with a validation set, such as --val-fraction \
+                 0.1",
+            ),
             _ => None,
         }
     }

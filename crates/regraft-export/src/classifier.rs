@@ -82,6 +82,8 @@ pub struct Classifier {
     pub preprocessing: Preprocessing,
     /// Name of the architecture.
     pub architecture: String,
+    /// Whether its logits are divided by the temperature of its run.
+    pub is_calibrated: bool,
 }
 
 impl Classifier {
@@ -114,7 +116,16 @@ impl Classifier {
             .map_err(|error| parsed(keys::PREPROCESSING, error))?;
         preprocessing.check().map_err(|error| not_ours(error.to_string()))?;
         let architecture = entry(keys::ARCHITECTURE)?;
-        Ok(Self { runtime, path: path.to_owned(), input, classes, preprocessing, architecture })
+        let is_calibrated = runtime.metadata(keys::CALIBRATED).is_some();
+        Ok(Self {
+            runtime,
+            path: path.to_owned(),
+            input,
+            classes,
+            preprocessing,
+            architecture,
+            is_calibrated,
+        })
     }
 
     /// A description of the engine.
@@ -195,7 +206,7 @@ impl Classifier {
             self.check(&paths, options, report)?;
         let kept: HashSet<&PathBuf> = readable.iter().collect();
         listed.samples.retain(|sample| kept.contains(&sample.path));
-        let mut scorer = Scorer::new(&self.classes);
+        let mut scorer = Scorer::new(&self.classes, readable.len());
         let mut samples = listed.samples.iter();
         self.each(&readable, options, report, &mut |_, logits| {
             scorer.add(&logits, samples.by_ref().take(1))

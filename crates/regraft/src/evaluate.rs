@@ -1,6 +1,6 @@
 //! Scores a network on labelled images.
 
-use crate::metrics::{Evaluation, Evaluator, cross_entropy};
+use crate::metrics::{Evaluation, Evaluator, LogitSample};
 use crate::predictions::Prediction;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
@@ -51,8 +51,8 @@ pub struct Scored {
     pub evaluation: Evaluation,
     /// The prediction for each image, in their order.
     pub predictions: Vec<Prediction>,
-    /// Each image's cross-entropy in nats, in the same order; NaN if it is not finite.
-    pub losses: Vec<f64>,
+    /// Their logits, as far as they are kept.
+    pub logits: LogitSample,
 }
 
 /// Gathers a [`Scored`] batch by batch.
@@ -60,18 +60,18 @@ pub struct Scorer<'a> {
     classes: &'a [String],
     evaluator: Evaluator,
     predictions: Vec<Prediction>,
-    losses: Vec<f64>,
+    logits: LogitSample,
 }
 
 impl<'a> Scorer<'a> {
-    /// One that has seen no image, for a network with these classes.
+    /// One that has seen no image, for a network with these classes and up to `images` images.
     #[must_use]
-    pub fn new(classes: &'a [String]) -> Self {
+    pub fn new(classes: &'a [String], images: usize) -> Self {
         Self {
             classes,
             evaluator: Evaluator::new(classes.to_vec()),
             predictions: Vec::new(),
-            losses: Vec::new(),
+            logits: LogitSample::new(images, classes.len()),
         }
     }
 
@@ -79,6 +79,7 @@ impl<'a> Scorer<'a> {
     pub fn add<'b>(&mut self, logits: &[f32], samples: impl Iterator<Item = &'b Sample>) {
         let mut labels = Vec::new();
         for (row, sample) in logits.chunks_exact(self.classes.len()).zip(samples) {
+            self.logits.set(self.predictions.len(), sample.label, row.iter().copied());
             self.predictions.push(Prediction::new(
                 &sample.path,
                 sample.label as usize,
@@ -86,7 +87,6 @@ impl<'a> Scorer<'a> {
                 self.classes,
             ));
             labels.push(sample.label);
-            self.losses.push(cross_entropy(row, sample.label as usize).unwrap_or(f64::NAN));
         }
         self.evaluator.add(logits, &labels);
     }
@@ -97,7 +97,7 @@ impl<'a> Scorer<'a> {
     /// If there was no image.
     pub fn finish(self) -> Result<Scored, EvaluateError> {
         let evaluation = self.evaluator.finish().map_err(|_| EvaluateError::NoImages)?;
-        Ok(Scored { evaluation, predictions: self.predictions, losses: self.losses })
+        Ok(Scored { evaluation, predictions: self.predictions, logits: self.logits })
     }
 }
 
@@ -135,7 +135,7 @@ pub fn evaluate(
     options: LoaderOptions,
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Scored, EvaluateError> {
-    let mut scorer = Scorer::new(classes);
+    let mut scorer = Scorer::new(classes, samples.len());
     let mut done = 0;
     for_each_batch(engine, samples, options, &mut |logits, _, places| {
         scorer.add(logits, places.iter().map(|&place| &samples[place as usize]));

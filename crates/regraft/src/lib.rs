@@ -55,6 +55,7 @@ pub mod run_folder;
 pub mod schedule;
 #[cfg(feature = "show")]
 pub mod show;
+pub mod sort_into;
 mod suspect_labels;
 pub mod train;
 pub mod transfer;

@@ -4,6 +4,7 @@
 use crate::class_names::ClassNames;
 use crate::config::Weights;
 use crate::hub_config::{HubConfig, HubConfigError, WEIGHT_NAMES};
+use crate::metrics::Temperature;
 use crate::run_folder;
 use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
 use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
@@ -35,6 +36,10 @@ pub mod keys {
     pub const AUGMENTATION: &str = "regraft.augmentation";
     /// JSON of [`crate::model::Metrics`].
     pub const METRICS: &str = "regraft.metrics";
+    /// JSON of the [`crate::metrics::Temperature`] that calibrates the model's probabilities.
+    pub const TEMPERATURE: &str = "regraft.temperature";
+    /// The same, if the head's weights are already divided by it.
+    pub const CALIBRATED: &str = "regraft.calibrated";
     /// Version of Regraft that wrote the file.
     pub const VERSION: &str = "regraft.version";
 }
@@ -141,6 +146,15 @@ pub enum ModelError {
     /// The file has no head that could classify.
     #[error("{origin} has no head: it can be a source of training, but classifies nothing itself")]
     NoHead {
+        /// The file.
+        origin: String,
+    },
+    /// The file has no temperature.
+    #[error(
+        "{origin} has no temperature: its run held out no images after the network had learned \
+         from the others, or an earlier version wrote it"
+    )]
+    NoTemperature {
         /// The file.
         origin: String,
     },
@@ -359,6 +373,47 @@ impl Model {
                 (0..self.graph.classes()).map(|class| format!("class {class}")).collect();
         }
         Ok(self)
+    }
+
+    /// The temperature that its run has fitted, if it could.
+    ///
+    /// # Errors
+    /// If the metadata is damaged.
+    pub fn temperature(&self) -> Result<Option<Temperature>, ModelError> {
+        let found: Option<Temperature> =
+            from_metadata(&self.metadata, keys::TEMPERATURE, &self.origin)?;
+        if found.is_some_and(|found| !found.is_possible()) {
+            return Err(ModelError::Metadata {
+                origin: self.origin.clone(),
+                key: keys::TEMPERATURE,
+                reason: "is not a positive number".to_owned(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The classifier whose logits are divided by the temperature, so that its probabilities are
+    /// calibrated: the weights and biases of the head are divided. Returns the temperature too. A
+    /// classifier that is calibrated already stays as it is.
+    ///
+    /// # Errors
+    /// If the model has no temperature.
+    pub fn into_calibrated(mut self) -> Result<(Self, Temperature), ModelError> {
+        if let Some(done) = from_metadata(&self.metadata, keys::CALIBRATED, &self.origin)? {
+            return Ok((self, done));
+        }
+        let Some(found) = self.temperature()? else {
+            return Err(ModelError::NoTemperature { origin: self.origin });
+        };
+        let head = self.graph.backbone();
+        for parameter in parameters(&self.graph).iter().filter(|tensor| tensor.node >= head) {
+            let tensor = self.state.get_mut(&parameter.name).into_iter().flatten();
+            tensor.for_each(|value| *value = (f64::from(*value) / found.temperature) as f32);
+        }
+        if let Some(entry) = self.metadata.remove(keys::TEMPERATURE) {
+            self.metadata.insert(keys::CALIBRATED.into(), entry);
+        }
+        Ok((self, found))
     }
 
     /// Writes the model file: safetensors in f32 under PyTorch's names, the rest in its metadata.

@@ -23,6 +23,8 @@ pub enum NoteKind {
     Source,
     /// How the head was fitted, or the rows that it starts from.
     Head,
+    /// The temperature that calibrates the model.
+    Temperature,
     /// The depth and the length of the training.
     Plan,
     /// The learning rate that was measured.

@@ -1,13 +1,13 @@
 //! `predictions.csv`: a model's prediction for each scored image.
 
 use crate::atomic_file::{self, AtomicFileError};
-use crate::metrics::{predicted_class, softmax};
+use crate::metrics::{brier, cross_entropy, predicted_class, rank, softmax};
 use regraft_data::named_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// A row of `predictions.csv`; the columns are the field names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// The image's file.
     pub path: String,
@@ -17,18 +17,36 @@ pub struct Prediction {
     pub predicted: Option<String>,
     /// The probability that the model gives to it; empty likewise.
     pub probability: Option<f32>,
+    /// The probability that the model gives to the true class; empty likewise, and in files of
+    /// version 0.1.0, as are the next columns.
+    #[serde(default)]
+    pub class_probability: Option<f32>,
+    /// The place of the true class among all classes, by probability: 1 for the predicted class.
+    /// Out of fold it is empty after the sixteenth.
+    #[serde(default)]
+    pub rank: Option<u32>,
+    /// The image's cross-entropy in nats; empty if it is not finite.
+    #[serde(default)]
+    pub loss: Option<f64>,
+    /// The image's Brier score, from 0 to 2.
+    #[serde(default)]
+    pub brier: Option<f64>,
 }
 
 impl Prediction {
     /// The prediction of a row of logits `[C]` for an image.
     #[must_use]
     pub fn new(path: &Path, label: usize, logits: &[f32], classes: &[String]) -> Self {
-        let predicted = predicted_class(logits);
+        let found = predicted_class(logits).map(|class| (class, softmax(logits)));
         Self {
             path: path.display().to_string(),
             class: classes[label].clone(),
-            predicted: predicted.map(|class| classes[class].clone()),
-            probability: predicted.map(|class| softmax(logits)[class]),
+            predicted: found.as_ref().map(|(class, _)| classes[*class].clone()),
+            probability: found.as_ref().map(|(class, row)| row[*class]),
+            class_probability: found.as_ref().map(|(_, row)| row[label]),
+            rank: found.as_ref().map(|_| rank(logits, label) as u32 + 1),
+            loss: cross_entropy(logits, label),
+            brier: found.as_ref().map(|(_, row)| brier(row, label)),
         }
     }
 
@@ -107,11 +125,17 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(
             text.starts_with(
-                "path,class,predicted,probability\n\"test/a,b.jpg\",\"hot, \"\"dog\"\"\","
+                "path,class,predicted,probability,class_probability,rank,loss,brier\n\
+                 \"test/a,b.jpg\",\"hot, \"\"dog\"\"\","
             ),
             "{text}"
         );
         assert_eq!(read_predictions(&path).expect("read"), rows);
+        // Version 0.1.0 wrote four columns.
+        std::fs::write(&path, "path,class,predicted,probability\na.jpg,cat,dog,0.75\n")
+            .expect("written");
+        let old = read_predictions(&path).expect("read");
+        assert_eq!((old[0].probability, old[0].loss, old[0].rank), (Some(0.75), None, None));
         std::fs::write(&path, "a,b\n1,2\n").expect("written");
         let error = read_predictions(&path).expect_err("other columns").to_string();
         assert!(

@@ -1,6 +1,8 @@
-//! The metrics against scikit-learn's and statsmodels' (`fixtures/metrics.py`).
+//! The metrics against those of scikit-learn, statsmodels and scipy (`fixtures/metrics.py`).
 
-use regraft::metrics::{Evaluator, softmax, wilson_interval_95};
+use regraft::metrics::{
+    Evaluator, FittedOn, LogitSample, Temperature, softmax, wilson_interval_95,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -27,6 +29,8 @@ struct Case {
     f1: Vec<Option<f64>>,
     confusion: Vec<Vec<u64>>,
     first_probabilities: Vec<f64>,
+    brier_score: f64,
+    temperature: Option<(f64, f64)>,
 }
 
 fn fixture() -> Fixture {
@@ -75,6 +79,15 @@ fn evaluations_are_those_of_scikit_learn() {
         );
         assert_close_where_defined(&what("top-5"), evaluation.top5_accuracy, case.top5_accuracy);
         assert_close_where_defined(&what("loss"), evaluation.loss, Some(case.loss));
+        // Probabilities are rounded to f32.
+        let error = (evaluation.brier_score - case.brier_score).abs();
+        assert!(
+            error < 1e-6,
+            "{}: {} is not {}",
+            case.name,
+            evaluation.brier_score,
+            case.brier_score
+        );
         for (class, report) in evaluation.per_class.iter().enumerate() {
             let what = |metric: &str| format!("{}: {metric} of class {class}", case.name);
             assert_eq!(report.images, case.support[class], "{}", what("images"));
@@ -83,6 +96,32 @@ fn evaluations_are_those_of_scikit_learn() {
             assert_close_where_defined(&what("F1"), report.f1, case.f1[class]);
         }
     }
+}
+
+#[test]
+fn temperatures_are_those_of_scipy() {
+    let mut fitted = 0;
+    for case in fixture().cases {
+        let mut sample = LogitSample::new(case.labels.len(), case.class_count);
+        let rows = case.logits.chunks(case.class_count).zip(&case.labels).enumerate();
+        rows.for_each(|(image, (row, &label))| sample.set(image, label, row.iter().copied()));
+        let found = Temperature::fit(&sample, FittedOn::Validation).expect("a temperature");
+        assert_eq!(found.images, case.labels.len() as u64, "{}", case.name);
+        assert_close(&format!("{}: loss before", case.name), found.loss_before, case.loss);
+        let Some((temperature, loss)) = case.temperature else {
+            assert_eq!(found.temperature, 1.0, "{}", case.name);
+            continue;
+        };
+        // At a minimum, a bracketing search knows the place to the root of the precision.
+        let error = (found.temperature / temperature - 1.0).abs();
+        assert!(error < 1e-6, "{}: {} is not {temperature}", case.name, found.temperature);
+        // The divided logits are rounded to f32.
+        let error = (found.loss_after - loss).abs();
+        assert!(error < 1e-7, "{}: {} is not {loss}", case.name, found.loss_after);
+        assert!(found.loss_after <= found.loss_before, "{}", case.name);
+        fitted += 1;
+    }
+    assert!(fitted > 2);
 }
 
 #[test]

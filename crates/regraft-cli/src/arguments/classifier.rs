@@ -22,7 +22,8 @@ Examples:
   regraft predict runs/photos new/ 'more/*.jpg' --top 1
   regraft predict runs/photos list.txt  (a path on each line)
   regraft predict --model efficientnet_lite0 a.jpg
-  regraft predict runs/photos new/ --csv > new.csv";
+  regraft predict runs/photos new/ --csv > new.csv
+  regraft predict runs/photos new/ --temperature --sort-into sorted --min-probability 0.9";
 
 /// Flags of `regraft evaluate`.
 #[derive(Debug, Args)]
@@ -45,7 +46,8 @@ pub struct EvaluateArguments {
     /// Print the scores as JSON on standard output, and everything else on standard error
     #[arg(long)]
     pub json: bool,
-    /// Write the prediction for each image as CSV: path,class,predicted,probability
+    /// Write the prediction for each image as CSV:
+    /// path,class,predicted,probability,class_probability,rank,loss,brier
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
     #[command(flatten)]
@@ -78,10 +80,25 @@ pub struct PredictArguments {
     /// standard error
     #[arg(long)]
     pub csv: bool,
+    /// Copy each image into a folder of its class in DIR, or into DIR/uncertain; no file is
+    /// replaced, moved or removed
+    #[arg(long, value_name = "DIR", help_heading = "Sorting")]
+    pub sort_into: Option<PathBuf>,
+    /// Probability from which --sort-into files an image under its class; those below go into
+    /// DIR/uncertain [default: 0.8]
+    #[arg(long, value_name = "P", value_parser = probability, requires = "sort_into",
+        help_heading = "Sorting")]
+    pub min_probability: Option<f32>,
     #[command(flatten)]
     pub named: NamedModelArguments,
     #[command(flatten)]
     pub inference: InferenceArguments,
+}
+
+/// A parser for a probability.
+fn probability(text: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| "choose a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("choose from 0 to 1".to_owned()) }
 }
 
 /// A model that is named rather than given as a run folder or file.
@@ -93,6 +110,10 @@ pub struct NamedModelArguments {
     /// Weight file (.safetensors, or .pth from torchvision or timm), in place of MODEL
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub weights: Option<PathBuf>,
+    /// Calibrate the probabilities: divide the logits by the temperature that the model's run has
+    /// fitted out of fold, or on its validation set; the predicted class stays the same
+    #[arg(long, help_heading = "Model")]
+    pub temperature: bool,
 }
 
 impl NamedModelArguments {
@@ -108,7 +129,11 @@ impl NamedModelArguments {
             // The seed draws initial weights, which classify nothing.
             None => Model::source(self.model.as_deref(), weights.as_ref(), 0),
         };
-        model.and_then(Model::into_classifier).map_err(Failure::input)
+        let model = model.and_then(Model::into_classifier);
+        if !self.temperature {
+            return model.map_err(Failure::input);
+        }
+        model.and_then(Model::into_calibrated).map(|(model, _)| model).map_err(Failure::input)
     }
 }
 

@@ -12,6 +12,7 @@ Examples:
   regraft export runs/photos -o photos.onnx --weights f16       (half as large)
   regraft export runs/photos -o photos.onnx --check new-photos  (the run's images are gone)
   regraft export runs/photos -o photos.onnx --input tensor      (without preprocessing)
+  regraft export runs/photos -o photos.onnx --temperature       (calibrated probabilities)
   regraft export runs/photos -o photos --format timm --license apache-2.0
   regraft export efficientnet_lite0 -o lite0.onnx --check photos
 
@@ -58,6 +59,10 @@ pub struct ExportArguments {
     /// [default: f32]
     #[arg(long, value_parser = one_of::<StoredType>(&["f32", "f16"]))]
     pub weights: Option<StoredType>,
+    /// Export calibrated probabilities: logits are divided by the temperature that the run has
+    /// fitted out of fold, or on its validation set
+    #[arg(long)]
+    pub temperature: bool,
     /// Check the ONNX file on these images: a file, a folder, a pattern, a list or an archive
     /// [default: the run's images]
     #[arg(long, value_name = "IMAGES")]

@@ -17,8 +17,8 @@ pub trait Answering {
     fn architecture(&self) -> &str;
     /// Side of the network's input in pixels.
     fn image_size(&self) -> u32;
-    /// How many classes it has.
-    fn classes(&self) -> usize;
+    /// Its classes, in the order of the logits.
+    fn classes(&self) -> &[String];
     /// Notes on it.
     fn notes(&self) -> &[String];
 
@@ -50,7 +50,7 @@ pub fn open(
     if let Some(path) =
         saved.filter(|path| path.extension().is_some_and(|name| name.eq_ignore_ascii_case("onnx")))
     {
-        return exported::open(path, inference);
+        return exported::open(path, named.temperature, inference);
     }
     Ok(Box::new(named.classifier(saved)?))
 }
@@ -68,8 +68,8 @@ impl Answering for Model {
         self.preprocessing.image_size
     }
 
-    fn classes(&self) -> usize {
-        self.classes.len()
+    fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     fn notes(&self) -> &[String] {
@@ -115,6 +115,7 @@ mod exported {
 
     pub fn open(
         path: &Path,
+        temperature: bool,
         inference: &InferenceArguments,
     ) -> Result<Box<dyn Answering>, Failure> {
         let options = inference.options()?;
@@ -132,6 +133,13 @@ mod exported {
             )));
         }
         let classifier = Classifier::open(path, options.threads).map_err(failure)?;
+        if temperature && !classifier.is_calibrated {
+            let path = path.display();
+            return Err(Failure::input(anyhow::anyhow!(
+                "{path} is not calibrated: export its run again with --temperature, or leave \
+                 --temperature out"
+            )));
+        }
         let notes = vec![format!("{} runs in rten, with images decoded whole", path.display())];
         Ok(Box::new(Exported { path: path.to_owned(), classifier, notes }))
     }
@@ -153,8 +161,8 @@ mod exported {
             self.classifier.preprocessing.image_size
         }
 
-        fn classes(&self) -> usize {
-            self.classifier.classes.len()
+        fn classes(&self) -> &[String] {
+            &self.classifier.classes
         }
 
         fn notes(&self) -> &[String] {

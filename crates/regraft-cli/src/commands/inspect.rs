@@ -7,6 +7,7 @@ use crate::output;
 use regraft::data::augmentation::Augmentation;
 use regraft::data::preprocessing::{Preprocessing, ResizeMode};
 use regraft::inspect::{Description, describe};
+use regraft::metrics::Temperature;
 use regraft::model::{
     DEFAULT_ARCHITECTURE, HAS_EMBEDDED, Metrics, Model, ModelError, architecture, keys,
     source_preprocessing,
@@ -30,6 +31,7 @@ struct Report {
     preprocessing: Preprocessing,
     augmentation: Option<Augmentation>,
     metrics: Option<Metrics>,
+    temperature: Option<Temperature>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -142,6 +144,7 @@ impl Subject {
 fn report(mut subject: Subject, image_size: Option<u32>) -> Result<Report, Failure> {
     let size = image_size.unwrap_or(subject.preprocessing.image_size);
     let (augmentation, metrics) = (subject.take(keys::AUGMENTATION)?, subject.take(keys::METRICS)?);
+    let temperature = subject.take(keys::TEMPERATURE)?;
     for key in [keys::ARCHITECTURE, keys::CLASSES, keys::PREPROCESSING] {
         subject.metadata.remove(key);
     }
@@ -159,6 +162,7 @@ fn report(mut subject: Subject, image_size: Option<u32>) -> Result<Report, Failu
         preprocessing: subject.preprocessing,
         augmentation,
         metrics,
+        temperature,
         metadata: subject.metadata,
     })
 }
@@ -240,6 +244,10 @@ fn about(report: &Report) -> Vec<String> {
         let accuracies =
             shown("val acc", metrics.val_accuracy) + &shown("test acc", metrics.test_accuracy);
         lines.push(format!("metrics        epoch {}{accuracies}", metrics.epoch));
+    }
+    if let Some(found) = &report.temperature {
+        let words = found.fitted_on.words();
+        lines.push(format!("temperature    {:.3}, {words}", found.temperature));
     }
     lines.extend(report.file.iter().map(|file| format!("file           {}", printable(file))));
     lines.extend(

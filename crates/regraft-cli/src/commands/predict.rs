@@ -1,6 +1,6 @@
 //! `regraft predict`.
 
-use super::answering;
+use super::{answering, shortened};
 use crate::arguments::PredictArguments;
 use crate::failure::Failure;
 use crate::output;
@@ -11,7 +11,17 @@ use regraft::data::source::unpack_folder;
 use regraft::pictures::{ignored_note, left_out_notes, reduced_note, truncated_note};
 use regraft::predict::Prediction;
 use regraft::report::table::printable;
-use std::path::PathBuf;
+use regraft::sort_into::{CERTAIN_FROM, SortFolders, Sorted};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// An entry of the output of `--json`; described in docs/json.md.
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    prediction: &'a Prediction,
+    copied_to: Option<String>,
+}
 
 /// Classes that are listed unless --top says otherwise.
 const TOP: usize = 5;
@@ -34,7 +44,13 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let model =
         answering::open(saved.map(PathBuf::as_path), &arguments.named, &arguments.inference)?;
     let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
-    let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes());
+    let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes().len());
+    let certain_from = arguments.min_probability.unwrap_or(CERTAIN_FROM);
+    let folders = arguments.sort_into.as_deref();
+    let folders = folders.map(|folder| SortFolders::new(folder, model.classes(), certain_from));
+    if let Some(folders) = &folders {
+        folders.check(&inputs.paths).map_err(Failure::input)?;
+    }
     let mut bars = Bars::default();
     let options = arguments.inference.options()?;
     let outcome =
@@ -48,13 +64,46 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         .chain(truncated_note(&outcome.truncated))
         .chain(reduced_note(outcome.reduced));
     notes.for_each(|note| output::aside(format!("note: {note}")));
+    let sorted = folders.map(|folders| {
+        folders.renamed().iter().for_each(|(class, name)| {
+            output::aside(format!("note: the folder of class {class:?} is called {name:?}"));
+        });
+        folders.copy(&outcome.predictions).map_err(Failure::under_way)
+    });
+    let sorted = sorted.transpose()?;
+    if let (Some(sorted), Some(folder)) = (&sorted, &arguments.sort_into) {
+        output::aside(describe(sorted, folder, certain_from));
+    }
     if arguments.json {
-        return output::json(&outcome.predictions);
+        let copy = |place: usize| Some(sorted.as_ref()?.copies.get(place)?.display().to_string());
+        let entries = outcome.predictions.iter().enumerate();
+        return output::json(
+            &entries
+                .map(|(place, prediction)| Entry { prediction, copied_to: copy(place) })
+                .collect::<Vec<_>>(),
+        );
     }
     if arguments.csv {
         return output::line(csv_table(&outcome.predictions)?.trim_end());
     }
     outcome.predictions.iter().try_for_each(|prediction| output::line(lines(prediction)))
+}
+
+/// Where the copies are, in words.
+fn describe(sorted: &Sorted, folder: &Path, certain_from: f32) -> String {
+    let counts =
+        sorted.counts.iter().map(|(name, count)| format!("{count} in {}", printable(name)));
+    let already = match sorted.already {
+        0 => String::new(),
+        count => format!(" ({count} were there already)"),
+    };
+    format!(
+        "copied {} images into {}{already}: {}; those whose class is less probable than \
+         {certain_from} are uncertain",
+        sorted.copies.len() - sorted.already,
+        folder.display(),
+        shortened(counts.collect::<Vec<_>>().into_iter())
+    )
 }
 
 /// The file's name, and a line for each class below it.

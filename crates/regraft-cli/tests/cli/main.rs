@@ -39,8 +39,11 @@ mod resume;
 mod run_folder;
 #[cfg(all(feature = "embedded", feature = "export", feature = "fetch"))]
 mod snapshots;
+mod sorting;
 mod splits;
 mod storage;
+#[cfg(all(feature = "embedded", feature = "export"))]
+mod temperature;
 mod tools;
 mod transfer;
 mod workspace;

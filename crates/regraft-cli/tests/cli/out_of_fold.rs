@@ -24,13 +24,28 @@ fn a_run_that_holds_nothing_out_lists_each_training_image_as_heads_that_did_not_
     let mut reader = csv::Reader::from_path(workspace.path(FILE)).expect("a file");
     assert_eq!(
         reader.headers().expect("a header"),
-        &["path", "class", "predicted", "probability"][..]
+        &[
+            "path",
+            "class",
+            "predicted",
+            "probability",
+            "class_probability",
+            "rank",
+            "loss",
+            "brier"
+        ][..]
     );
     let mut rows = BTreeMap::new();
     for row in reader.records() {
         let row = row.expect("a row");
         let probability: f64 = row[3].parse().expect("a number");
         assert!((0.5..=1.0).contains(&probability), "{row:?}");
+        let [of_class, rank, loss, brier] =
+            [4, 5, 6, 7].map(|column| row[column].parse::<f64>().expect("a number"));
+        assert_eq!(rank, if row[1] == row[2] { 1.0 } else { 2.0 }, "{row:?}");
+        // Of two classes; probabilities are rounded to f32.
+        assert!((loss + of_class.ln()).abs() < 1e-5, "{row:?}");
+        assert!((brier - 2.0 * (1.0 - of_class).powi(2)).abs() < 1e-5, "{row:?}");
         rows.insert(row[0].replace('\\', "/"), (row[1].to_owned(), row[2].to_owned()));
     }
     assert_eq!(rows.len(), 24, "each image once: {rows:?}");

@@ -4,7 +4,7 @@ use regraft::config::{ConfigError, TrainConfig, Weights};
 use regraft::metrics::wilson_interval_95;
 use regraft::model::Model;
 use regraft::predictions::{Prediction, PredictionsError, read_predictions};
-use regraft::report::summary::{Summary, SummaryError, read_summary};
+use regraft::report::summary::{Estimate, Headline, Summary, SummaryError, read_summary};
 use regraft::report::table::printable;
 use regraft::run_folder::{CONFIG, PREDICTIONS, SUMMARY};
 use serde_json::{Value, json};
@@ -111,7 +111,8 @@ fn base_model(facts: &Facts) -> Option<&'static str> {
 
 /// The accuracy in the form of the Hub's `model-index`.
 fn model_index(summary: &Summary, name: &str) -> Option<Value> {
-    let (part, images, accuracy, [low, high]) = headline(summary)?;
+    let (part, Headline { images, accuracy, accuracy_interval_95, .. }) = headline(summary)?;
+    let [low, high] = accuracy_interval_95;
     Some(json!([{
         "name": name,
         "results": [{
@@ -123,21 +124,15 @@ fn model_index(summary: &Summary, name: &str) -> Option<Value> {
     }]))
 }
 
-/// The best estimate of the accuracy: the set, its number of images, the share that is right, and
-/// its 95 % interval.
-fn headline(summary: &Summary) -> Option<(&'static str, u64, f64, [f64; 2])> {
-    let scored = |part, images: u64, accuracy: Option<f64>| {
-        let accuracy = accuracy.filter(|_| images > 0)?;
-        let right = (accuracy * images as f64).round() as u64;
-        Some((part, images, accuracy, wilson_interval_95(right, images)))
+/// The best estimate of the accuracy, and the name of the images that it is from.
+fn headline(summary: &Summary) -> Option<(&'static str, Headline)> {
+    let found = Headline::of(summary)?;
+    let part = match found.scored_on {
+        Estimate::Test => "test set",
+        Estimate::OutOfFold => "cross-validation",
+        Estimate::Validation => "validation set",
     };
-    let cross_validated = || {
-        let found = summary.head_fit.as_ref()?.out_of_fold.as_ref()?;
-        Some(("cross-validation", found.images, found.accuracy, found.accuracy_interval_95))
-    };
-    scored("test set", summary.test_images, summary.test_accuracy)
-        .or_else(cross_validated)
-        .or_else(|| scored("validation set", summary.val_images, summary.val_accuracy))
+    Some((part, found))
 }
 
 fn usage(facts: &Facts) -> String {
@@ -365,7 +360,7 @@ mod tests {
     #[test]
     fn the_headline_uses_images_that_chose_nothing_if_there_are_any() {
         let headline =
-            |summary: &Summary| headline(summary).map(|(part, images, ..)| (part, images));
+            |summary: &Summary| headline(summary).map(|(part, found)| (part, found.images));
         assert_eq!(headline(&summary((5, Some(0.8)), (8, Some(0.75)))), Some(("test set", 8)));
         assert_eq!(headline(&summary((5, Some(0.8)), (0, None))), Some(("validation set", 5)));
         assert_eq!(headline(&summary((0, None), (0, None))), None);
@@ -378,6 +373,7 @@ mod tests {
             class: class.into(),
             predicted: Some(predicted.into()),
             probability: Some(0.9),
+            ..Prediction::default()
         };
         let summary = summary((0, None), (4, Some(0.75)));
         let predictions = ["b", "a", "a", "a"].map(|predicted| prediction("a", predicted));

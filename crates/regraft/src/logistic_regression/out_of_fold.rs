@@ -1,5 +1,7 @@
 //! Predictions for each example by regressions that did not see it.
 
+use crate::metrics::{LogitSample, brier};
+
 /// Classes of an example whose probabilities are kept. What is less probable than all of these has
 /// at most a seventeenth.
 const KEPT: usize = 16;
@@ -14,13 +16,23 @@ pub struct OutOfFold {
     ranked: Vec<(u32, f32)>,
     /// `[N]`: the probability of the example's own label.
     of_label: Vec<f32>,
+    /// `[N]`: the Brier score.
+    brier: Vec<f64>,
+    /// Logarithms of all classes' probabilities, which are logits too, as far as they are kept.
+    logits: LogitSample,
 }
 
 impl OutOfFold {
     /// Room for `examples` with `classes` each.
     pub(super) fn new(examples: usize, classes: usize) -> Self {
         let kept = classes.min(KEPT);
-        Self { kept, ranked: vec![(0, 0.0); examples * kept], of_label: vec![0.0; examples] }
+        Self {
+            kept,
+            ranked: vec![(0, 0.0); examples * kept],
+            of_label: vec![0.0; examples],
+            brier: vec![0.0; examples],
+            logits: LogitSample::new(examples, classes),
+        }
     }
 
     /// From whole rows `[N, classes]`.
@@ -35,6 +47,9 @@ impl OutOfFold {
     /// Keeps the largest of an example's probabilities `[classes]`.
     pub(super) fn set(&mut self, example: usize, label: u32, probabilities: &[f32]) {
         self.of_label[example] = probabilities[label as usize];
+        self.brier[example] = brier(probabilities, label as usize);
+        let logits = probabilities.iter().map(|&probability| log(probability));
+        self.logits.set(example, label, logits);
         let best = &mut self.ranked[example * self.kept..(example + 1) * self.kept];
         let mut count = 0;
         for (class, &probability) in probabilities.iter().enumerate() {
@@ -61,6 +76,32 @@ impl OutOfFold {
         self.of_label[example]
     }
 
+    /// The cross-entropy of the example's own label, in nats.
+    #[must_use]
+    pub fn loss(&self, example: usize) -> f64 {
+        -f64::from(self.of_label[example].max(f32::MIN_POSITIVE)).ln()
+    }
+
+    /// The example's Brier score, from 0 to 2.
+    #[must_use]
+    pub fn brier(&self, example: usize) -> f64 {
+        self.brier[example]
+    }
+
+    /// The place of the example's own label by probability, counted from 1; `None` if it is not
+    /// among those that are kept.
+    #[must_use]
+    pub fn rank(&self, example: usize, label: u32) -> Option<u32> {
+        let place = self.ranked(example).iter().position(|&(class, _)| class == label)?;
+        Some(place as u32 + 1)
+    }
+
+    /// Logits of the examples, as far as they are kept.
+    #[must_use]
+    pub fn logits(&self) -> &LogitSample {
+        &self.logits
+    }
+
     /// The example's most probable classes with their probabilities, the most probable first: all
     /// classes of up to 16, else 16.
     #[must_use]
@@ -73,6 +114,12 @@ impl OutOfFold {
     pub fn predicted(&self, example: usize) -> (u32, f32) {
         self.ranked(example)[0]
     }
+}
+
+/// The logarithm of a probability. A probability that f32 rounds to 0 counts as the smallest
+/// positive number.
+fn log(probability: f32) -> f32 {
+    probability.max(f32::MIN_POSITIVE).ln()
 }
 
 #[cfg(test)]

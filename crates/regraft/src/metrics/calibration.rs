@@ -3,22 +3,44 @@
 /// Bins of equal width, as most papers have.
 const BINS: usize = 15;
 
-/// The expected calibration error, from 0 to 1: predictions are binned by their probability, and
-/// the bins' differences between mean probability and share of right predictions are averaged,
-/// weighted by size (C. Guo et al., "On Calibration of Modern Neural Networks", 2017).
-/// `predictions` are the probability of the predicted class and whether it is the true one. Without
-/// any prediction it is 0.
-pub fn calibration_error(predictions: impl Iterator<Item = (f32, bool)>) -> f64 {
-    let mut bins = [(0.0f64, 0.0f64); BINS];
-    let mut count = 0.0f64;
+/// Predictions whose probabilities lie in one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Bin {
+    /// How many.
+    pub images: u64,
+    /// Their mean probability; 0 without any.
+    pub probability: f64,
+    /// The share of them that are right; 0 without any.
+    pub accuracy: f64,
+}
+
+/// Predictions by their probability, in 15 intervals of equal width from 0 to 1. `predictions` are
+/// the probability of the predicted class and whether it is the true one.
+pub fn reliability(predictions: impl Iterator<Item = (f32, bool)>) -> Vec<Bin> {
+    let mut bins = vec![Bin::default(); BINS];
     for (probability, is_right) in predictions {
-        let bin = ((probability * BINS as f32).ceil() as usize).clamp(1, BINS) - 1;
-        bins[bin].0 += f64::from(probability);
-        bins[bin].1 += f64::from(u8::from(is_right));
-        count += 1.0;
+        let place = ((probability * BINS as f32).ceil() as usize).clamp(1, BINS) - 1;
+        let bin = &mut bins[place];
+        bin.images += 1;
+        bin.probability += f64::from(probability);
+        bin.accuracy += f64::from(u8::from(is_right));
     }
-    bins.iter().map(|(probability, right)| (probability - right).abs()).sum::<f64>()
-        / count.max(1.0)
+    for bin in &mut bins {
+        let count = bin.images.max(1) as f64;
+        bin.probability /= count;
+        bin.accuracy /= count;
+    }
+    bins
+}
+
+/// The expected calibration error, from 0 to 1: the differences between mean probability and share
+/// of right predictions of each [`Bin`], averaged by size (C. Guo et al., "On Calibration of Modern
+/// Neural Networks", 2017). `predictions` as in [`reliability`]. Without any prediction it is 0.
+pub fn calibration_error(predictions: impl Iterator<Item = (f32, bool)>) -> f64 {
+    let bins = reliability(predictions);
+    let count: u64 = bins.iter().map(|bin| bin.images).sum();
+    let gap = |bin: &Bin| bin.images as f64 * (bin.probability - bin.accuracy).abs();
+    bins.iter().map(gap).sum::<f64>() / count.max(1) as f64
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confusion, cross_entropy, predicted_class};
+use super::{Confusion, brier, calibration_error, cross_entropy, predicted_class, rank, softmax};
 
 /// A model's scores on a labelled set. The JSON names are the field names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,13 @@ pub struct Evaluation {
     /// The mean cross entropy over the images, in nats; `None` where an image's is not a finite
     /// number.
     pub loss: Option<f64>,
+    /// The expected calibration error, from 0 to 1 (see [`calibration_error`]).
+    #[serde(default)]
+    pub calibration_error: f64,
+    /// The mean Brier score, from 0 to 2: the squared differences between the probabilities and 1
+    /// for the true class, 0 for the others, summed over the classes.
+    #[serde(default)]
+    pub brier_score: f64,
     /// Images whose logits name no class because they hold NaN or no finite maximum. They count as
     /// wrong and are missing from `confusion`.
     pub images_without_prediction: u64,
@@ -56,6 +63,32 @@ pub struct ClassReport {
 #[error("no images to evaluate: give a folder that holds at least one labelled image")]
 pub struct NoImages;
 
+/// The values of an image that the metrics need.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageScore {
+    /// The predicted class and its probability; `None` if the network gave no finite numbers.
+    pub predicted: Option<(usize, f32)>,
+    /// The place of the true class by probability, counted from 1, as far as it is known.
+    pub rank: Option<u32>,
+    /// The cross-entropy in nats; `None` if it is not finite.
+    pub loss: Option<f64>,
+    /// The Brier score, from 0 to 2; 0 without a prediction.
+    pub brier: f64,
+}
+
+impl ImageScore {
+    /// That of a row of logits `[C]`.
+    fn of(row: &[f32], label: usize) -> Self {
+        let predicted = predicted_class(row).map(|class| (class, softmax(row)));
+        Self {
+            rank: predicted.as_ref().map(|_| rank(row, label) as u32 + 1),
+            loss: cross_entropy(row, label),
+            brier: predicted.as_ref().map_or(0.0, |(_, row)| brier(row, label)),
+            predicted: predicted.map(|(class, row)| (class, row[class])),
+        }
+    }
+}
+
 /// Gathers an [`Evaluation`] batch by batch. The result does not depend on how the images are cut
 /// into batches.
 #[derive(Debug, Clone)]
@@ -66,6 +99,9 @@ pub struct Evaluator {
     in_top5: u64,
     /// Summed in f64, an image at a time; NaN once any image's cross entropy was not finite.
     loss_sum: f64,
+    brier_sum: f64,
+    /// The probability of the predicted class, and whether it is the true one.
+    guesses: Vec<(f32, bool)>,
 }
 
 impl Evaluator {
@@ -82,6 +118,8 @@ impl Evaluator {
             images_by_class: vec![0; count],
             in_top5: 0,
             loss_sum: 0.0,
+            brier_sum: 0.0,
+            guesses: Vec::new(),
         }
     }
 
@@ -99,12 +137,19 @@ impl Evaluator {
         );
         for (row, &label) in logits.chunks_exact(classes).zip(labels) {
             let label = label as usize;
-            self.images_by_class[label] += 1;
-            self.loss_sum += cross_entropy(row, label).unwrap_or(f64::NAN);
-            if let Some(predicted) = predicted_class(row) {
-                self.confusion.add(label, predicted);
-                self.in_top5 += u64::from(rank(row, label) < 5);
-            }
+            self.count(label, &ImageScore::of(row, label));
+        }
+    }
+
+    /// Adds an image of the class `label`.
+    pub fn count(&mut self, label: usize, score: &ImageScore) {
+        self.images_by_class[label] += 1;
+        self.loss_sum += score.loss.unwrap_or(f64::NAN);
+        if let Some((predicted, probability)) = score.predicted {
+            self.confusion.add(label, predicted);
+            self.in_top5 += u64::from(score.rank.is_some_and(|rank| rank <= 5));
+            self.brier_sum += score.brier;
+            self.guesses.push((probability, predicted == label));
         }
     }
 
@@ -136,6 +181,8 @@ impl Evaluator {
             top5_accuracy: (self.classes.len() > 5).then(|| self.in_top5 as f64 / images as f64),
             balanced_accuracy: recalls.iter().sum::<f64>() / recalls.len() as f64,
             loss: loss.is_finite().then_some(loss),
+            calibration_error: calibration_error(self.guesses.into_iter()),
+            brier_score: self.brier_sum / predictions.max(1) as f64,
             images_without_prediction: images - predictions,
             per_class,
             confusion,
@@ -155,17 +202,6 @@ impl Evaluator {
             f1: ratio(2 * right, images + predicted),
         }
     }
-}
-
-/// How many classes are ranked before `class`: those with a larger logit, or the same one and a
-/// lower index.
-fn rank(logits: &[f32], class: usize) -> usize {
-    let own = logits[class];
-    logits
-        .iter()
-        .enumerate()
-        .filter(|&(other, &logit)| logit > own || (logit == own && other < class))
-        .count()
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
@@ -279,6 +315,8 @@ mod tests {
             "top5_accuracy": null,
             "balanced_accuracy": 1.0,
             "loss": std::f64::consts::LN_2,
+            "calibration_error": 0.5,
+            "brier_score": 0.5,
             "images_without_prediction": 0,
             "per_class": [
                 {"class": "a", "images": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0},

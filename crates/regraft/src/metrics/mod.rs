@@ -8,10 +8,14 @@
 mod calibration;
 mod confusion;
 mod evaluation;
+mod temperature;
 
-pub use calibration::calibration_error;
+pub use calibration::{Bin, calibration_error, reliability};
 pub use confusion::Confusion;
-pub use evaluation::{ClassReport, Evaluation, Evaluator, NoImages, wilson_interval_95};
+pub use evaluation::{
+    ClassReport, Evaluation, Evaluator, ImageScore, NoImages, wilson_interval_95,
+};
+pub use temperature::{FittedOn, LogitSample, Temperature};
 
 /// The largest logit of a row, or `None` where the row predicts nothing (see the [module](self)).
 fn largest_logit(logits: &[f32]) -> Option<f32> {
@@ -70,6 +74,25 @@ pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> Option<f64> {
     let largest = f64::from(largest_logit(logits)?);
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
     Some(largest - f64::from(logits[label]) + sum.ln()).filter(|loss| loss.is_finite())
+}
+
+/// How many classes are ranked before `class`: those with a larger logit, or the same one and a
+/// lower index.
+pub(crate) fn rank(logits: &[f32], class: usize) -> usize {
+    let own = logits[class];
+    logits
+        .iter()
+        .enumerate()
+        .filter(|&(other, &logit)| logit > own || (logit == own && other < class))
+        .count()
+}
+
+/// The Brier score of one image, from 0 to 2: the squared differences between its probabilities
+/// `[C]` and 1 for the label, 0 for the others, summed. (G. W. Brier, "Verification of forecasts
+/// expressed in terms of probability", 1950.)
+pub(crate) fn brier(probabilities: &[f32], label: usize) -> f64 {
+    let squares: f64 = probabilities.iter().map(|&p| f64::from(p) * f64::from(p)).sum();
+    squares + 1.0 - 2.0 * f64::from(probabilities[label])
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ mod tests {
             train_loss: 0.1,
             train_accuracy: 0.99,
             out_of_fold: None,
+            temperature: None,
             prior: vec![],
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::{self, AtomicFileError};
+use crate::metrics::{Temperature, wilson_interval_95};
 use crate::transfer::fit::HeadFit;
 use crate::transfer::frozen::FrozenProof;
 use crate::transfer::labels::LabelMatch;
@@ -63,6 +64,10 @@ pub struct Summary {
     pub total_parameters: u64,
     /// How the head was fitted; null if it was not.
     pub head_fit: Option<HeadFit>,
+    /// The temperature that calibrates the model's probabilities; null if no images were left to
+    /// fit it to.
+    #[serde(default)]
+    pub temperature: Option<Temperature>,
     /// The source rows that each class's row of the head started from, if rows were reused.
     pub head_reuse: Vec<LabelMatch>,
     /// The frozen tensors that were proved equal to the source's; null if none were frozen.
@@ -73,6 +78,66 @@ pub struct Summary {
     pub regraft_version: String,
     /// The notes of the run.
     pub notes: Vec<String>,
+}
+
+/// The images that an accuracy was estimated on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimate {
+    /// The test images.
+    Test,
+    /// The training images, each predicted by a head that did not see it.
+    OutOfFold,
+    /// The validation images, which may have chosen the epoch.
+    Validation,
+}
+
+impl Estimate {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::OutOfFold => "out of fold",
+            Self::Validation => "validation",
+        }
+    }
+}
+
+/// A run's best estimate of its accuracy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Headline {
+    /// The images that it is from.
+    pub scored_on: Estimate,
+    /// How many these are.
+    pub images: u64,
+    /// How many of them are right.
+    pub correct: u64,
+    /// The accuracy, from 0 to 1.
+    pub accuracy: f64,
+    /// Its 95 % Wilson interval, `[low, high]`.
+    pub accuracy_interval_95: [f64; 2],
+}
+
+impl Headline {
+    /// That of a complete run: on the test images; without any, out of fold; otherwise on the
+    /// validation images.
+    #[must_use]
+    pub fn of(summary: &Summary) -> Option<Self> {
+        let scored = |scored_on, images: u64, accuracy: Option<f64>| {
+            let accuracy = accuracy.filter(|_| images > 0)?;
+            let right = (accuracy * images as f64).round() as u64;
+            let accuracy_interval_95 = wilson_interval_95(right, images);
+            Some(Self { scored_on, images, correct: right, accuracy, accuracy_interval_95 })
+        };
+        let out_of_fold = || {
+            let found = summary.head_fit.as_ref()?.out_of_fold.as_ref()?;
+            scored(Estimate::OutOfFold, found.images, Some(found.accuracy))
+        };
+        scored(Estimate::Test, summary.test_images, summary.test_accuracy)
+            .or_else(out_of_fold)
+            .or_else(|| scored(Estimate::Validation, summary.val_images, summary.val_accuracy))
+    }
 }
 
 /// A `summary.json` that could not be written or read.
@@ -159,6 +224,7 @@ mod tests {
             trained_parameters: 1026,
             total_parameters: 11_177_538,
             head_fit: None,
+            temperature: None,
             head_reuse: vec![],
             frozen: Some(FrozenProof { tensors: 100, values: 11_176_512 }),
             skipped_images: vec!["train/dog/broken.jpg".to_owned()],
@@ -199,6 +265,7 @@ mod tests {
   "trained_parameters": 1026,
   "total_parameters": 11177538,
   "head_fit": null,
+  "temperature": null,
   "head_reuse": [],
   "frozen": {
     "tensors": 100,

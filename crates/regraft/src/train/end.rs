@@ -72,6 +72,10 @@ impl Run<'_, '_> {
             }
         };
         self.recorder.predictions(&predictions)?;
+        // A temperature of 1 changes nothing.
+        if let Some(found) = self.state.temperature.filter(|found| found.temperature != 1.0) {
+            self.observer.note_in(&mut self.state, NoteKind::Temperature, found.note());
+        }
         Ok(FinalScores { kept, test })
     }
 
@@ -142,6 +146,7 @@ impl Run<'_, '_> {
             skipped_images: skipped.collect(),
             regraft_version: env!("CARGO_PKG_VERSION").into(),
             notes: state.notes.iter().map(ToString::to_string).collect(),
+            temperature: state.temperature,
             head_fit: state.head_fit,
         };
         recorder.summary(&summary)?;

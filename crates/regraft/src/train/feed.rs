@@ -152,7 +152,7 @@ impl<'a> Feed<'a> {
         }
         let batch = self.loading.batch_size;
         let features = self.evaluated(None, part, observer)?;
-        let mut scorer = Scorer::new(classes);
+        let mut scorer = Scorer::new(classes, samples.len());
         for (rows, samples) in
             features.values.chunks(batch * features.channels).zip(samples.chunks(batch))
         {

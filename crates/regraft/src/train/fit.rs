@@ -158,6 +158,10 @@ impl Trainer<'_> {
         )?;
         let head = head_tensors(&**engine, &classifier);
         state.tensors.entry(BEST.into()).or_default().extend(head);
+        if state.best.is_some_and(|best| best.epoch == 0) {
+            // The backbone has not learned from these images either.
+            state.temperature = fit.temperature;
+        }
         state.head_fit = Some(fit);
         let text = format!(
             "the head is fitted again to all {} images, including the {} held-out ones",

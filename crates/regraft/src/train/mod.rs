@@ -227,6 +227,7 @@ impl Run<'_, '_> {
             config.keep == Keep::Last || state.best.is_none_or(|best| best.is_beaten_by(&row));
         if kept {
             state.best = Some(Best::of(&row));
+            state.temperature = state.fitted_temperature(row.epoch);
             let network = average::kept_network(state, &*trainer.engine);
             state.tensors.insert(BEST.into(), network);
             self.record_model(row.test_accuracy)?;
@@ -251,6 +252,10 @@ impl Run<'_, '_> {
         let metrics =
             Metrics { epoch: row.epoch, val_accuracy: row.validation_accuracy, test_accuracy };
         model.metadata.insert(keys::METRICS.into(), json(&metrics));
+        match &state.temperature {
+            Some(found) => model.metadata.insert(keys::TEMPERATURE.into(), json(found)),
+            None => model.metadata.remove(keys::TEMPERATURE),
+        };
         recorder.model(model, network)
     }
 

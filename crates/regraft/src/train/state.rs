@@ -3,7 +3,7 @@
 
 use crate::config::TrainConfig;
 use crate::evaluate::Scored;
-use crate::metrics::count_right;
+use crate::metrics::{FittedOn, Temperature, count_right};
 use crate::note::Note;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::HeadFit;
@@ -45,6 +45,10 @@ pub struct TrainState {
     /// How the head was fitted, if it was.
     #[serde(default)]
     pub head_fit: Option<HeadFit>,
+    /// The temperature of the network that the run would leave, if images that it has not learned
+    /// from could determine one.
+    #[serde(default)]
+    pub temperature: Option<Temperature>,
     /// Notes to the user so far.
     pub notes: Vec<Note>,
     /// The scores after the last epoch, so that the end of the run need not score these images
@@ -78,6 +82,7 @@ impl TrainState {
             measured_rate: None,
             retries: 0,
             head_fit: None,
+            temperature: None,
             notes,
             last_scores: Scores::default(),
             fitted_head: None,
@@ -99,6 +104,17 @@ impl TrainState {
         let is_out_of_patience =
             config.patience.is_some_and(|patience| without_gain >= patience.get());
         self.epoch >= config.epoch_count() || is_out_of_patience
+    }
+
+    /// The temperature of the network as it is after an epoch. The images of the cross-validation
+    /// determine that of a fitted head on the source's backbone. If the backbone or the head has
+    /// learned in steps, only the validation images are left for it.
+    #[must_use]
+    pub fn fitted_temperature(&self, epoch: u32) -> Option<Temperature> {
+        if epoch == 0 {
+            return self.head_fit.as_ref()?.temperature;
+        }
+        Temperature::fit(&self.last_scores.validation.as_ref()?.logits, FittedOn::Validation)
     }
 
     /// The row of the epoch whose weights the run would leave.

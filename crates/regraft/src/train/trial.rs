@@ -67,17 +67,17 @@ impl TrialResult {
     }
 
     fn new([before, after]: [&Scored; 2], trained: usize) -> Option<Self> {
-        let count = before.losses.len() as f64;
+        let count = before.predictions.len() as f64;
         let differences =
-            || before.losses.iter().zip(&after.losses).map(|(before, after)| before - after);
+            || losses(before).zip(losses(after)).map(|(before, after)| before - after);
         let mean = differences().sum::<f64>() / count;
         let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f64>()
             / (count - 1.0);
-        let loss = [before, after].map(|scored| scored.losses.iter().sum::<f64>() / count);
+        let loss = [before, after].map(|scored| losses(scored).sum::<f64>() / count);
         let is_finite = loss.iter().all(|loss| loss.is_finite()) && variance.is_finite();
         is_finite.then(|| Self {
             trained,
-            held_out: before.losses.len(),
+            held_out: before.predictions.len(),
             loss,
             accuracy: [before, after].map(|scored| scored.evaluation.accuracy),
             standard_error: (variance / count).sqrt(),
@@ -149,6 +149,11 @@ pub(super) fn try_all_layers(
     }))
 }
 
+/// Each image's cross-entropy; NaN if it is not finite.
+fn losses(scored: &Scored) -> impl Iterator<Item = f64> {
+    scored.predictions.iter().map(|prediction| prediction.loss.unwrap_or(f64::NAN))
+}
+
 /// How a classifier of features does on the held-out images.
 fn scores(
     classifier: &LinearClassifier,
@@ -163,7 +168,7 @@ fn scores(
         features.channels,
         &mut logits,
     );
-    let mut scorer = Scorer::new(&pictures.classes);
+    let mut scorer = Scorer::new(&pictures.classes, pictures.validation.len());
     scorer.add(&logits, pictures.validation.iter());
     Ok(scorer.finish()?)
 }
@@ -217,6 +222,8 @@ fn shuffled(samples: &[Sample], class: usize, seed: u64) -> Vec<Sample> {
 mod tests {
     use super::*;
     use crate::metrics::Evaluator;
+    use crate::metrics::LogitSample;
+    use crate::predictions::Prediction;
 
     fn pictures(train: [usize; 3], validation: usize) -> Pictures {
         let sample = |part: &str, label: usize, place: usize| Sample {
@@ -260,10 +267,14 @@ mod tests {
         let scored = |losses: Vec<f64>| {
             let mut evaluator = Evaluator::new(vec!["a".into(), "b".into()]);
             evaluator.add(&[1.0, 0.0], &[0]);
+            let row = |loss: f64| Prediction {
+                loss: Some(loss).filter(|loss| loss.is_finite()),
+                ..Prediction::default()
+            };
             Scored {
                 evaluation: evaluator.finish().expect("an image"),
-                predictions: Vec::new(),
-                losses,
+                predictions: losses.into_iter().map(row).collect(),
+                logits: LogitSample::new(0, 2),
             }
         };
         let noise = |place: i32| if place % 2 == 0 { 0.5 } else { -0.5 };

@@ -8,7 +8,7 @@ use crate::logistic_regression::{
     CrossValidationOptions, Examples, LinearClassifier, OutOfFold, RegressionError, Trial,
     cross_validate_and_solve,
 };
-use crate::metrics::count_right;
+use crate::metrics::{FittedOn, Temperature, count_right};
 use crate::transfer::head::HeadPrior;
 use crate::transfer::labels::LabelMatch;
 use crate::transfer::out_of_fold::OutOfFoldReport;
@@ -38,6 +38,10 @@ pub struct HeadFit {
     /// holds nothing out.
     #[serde(default)]
     pub out_of_fold: Option<OutOfFoldReport>,
+    /// The temperature that calibrates the head, fitted to the predictions of cross-validation's
+    /// heads for the training images that they did not see.
+    #[serde(default)]
+    pub temperature: Option<Temperature>,
     /// The classes whose weights are penalised for their distance from rows of the source's head,
     /// because that predicts held-out images better.
     #[serde(default)]
@@ -175,6 +179,7 @@ pub fn fit_head(
             train_loss: solution.loss,
             train_accuracy: right as f64 / labels.len() as f64,
             out_of_fold: None,
+            temperature: Temperature::fit(found.out_of_fold.logits(), FittedOn::OutOfFold),
             prior: prior
                 .filter(|_| found.uses_prior)
                 .map_or_else(Vec::new, |prior| prior.matches.clone()),

@@ -144,6 +144,10 @@ pub fn predictions(
             class: classes[sample.label as usize].clone(),
             predicted: Some(classes[predicted as usize].clone()),
             probability: Some(probability),
+            class_probability: Some(out_of_fold.of_label(example)),
+            rank: out_of_fold.rank(example, sample.label),
+            loss: Some(out_of_fold.loss(example)),
+            brier: Some(out_of_fold.brier(example)),
         }
     };
     samples.iter().enumerate().map(row).collect()

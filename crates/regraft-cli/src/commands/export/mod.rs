@@ -21,7 +21,16 @@ pub fn run(arguments: &ExportArguments) -> Result<(), Failure> {
             "{target} is there already: name another, or replace it with --force"
         )));
     }
-    let model = model(arguments).and_then(Model::into_classifier).map_err(Failure::input)?;
+    let mut model = model(arguments).and_then(Model::into_classifier).map_err(Failure::input)?;
+    if arguments.temperature {
+        let (calibrated, temperature) = model.into_calibrated().map_err(Failure::input)?;
+        model = calibrated;
+        model.notes.push(format!(
+            "logits are divided by the temperature {:.3}, {}",
+            temperature.temperature,
+            temperature.fitted_on.words()
+        ));
+    }
     match arguments.format {
         ExportFormat::Onnx => onnx::run(arguments, &model),
         ExportFormat::Timm => timm::run(arguments, &model),
