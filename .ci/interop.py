@@ -4,6 +4,10 @@
     python .ci/interop.py onnx FOLDER        needs onnx, onnxruntime, pillow
     python .ci/interop.py openvino FOLDER    needs openvino, pillow
     python .ci/interop.py timm FOLDER        needs timm, torch, torchvision, pillow, pyyaml
+
+and the event file of a run, in FOLDER/run, in TensorBoard:
+
+    python .ci/interop.py tensorboard FOLDER needs tensorboard
 """
 
 import json
@@ -124,5 +128,57 @@ def timm_checks(folder):
         print(f"timm {timm.__version__}: {network.name}: {differing} of {inputs.size} pixel values differ; logits: {found:.1e}")
 
 
+def tensorboard_checks(folder):
+    import csv
+    import tempfile
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    def read(run):
+        events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+        events.Reload()
+        return events
+
+    run = folder / "run"
+    events = read(run)
+    with open(run / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 2
+    columns = {name for row in rows for name, value in row.items() if value} - {"epoch"}
+    tags = set(events.Tags()["scalars"])
+    assert tags == {f"epoch/{name}" for name in columns} | {"step/loss", "step/accuracy", "step/learning_rate"}, tags
+    for name in columns:
+        promised = [(int(row["epoch"]), numpy.float32(row[name])) for row in rows if row[name]]
+        found = [(event.step, numpy.float32(event.value)) for event in events.Scalars(f"epoch/{name}")]
+        assert found == promised, f"{name}: {found} is not {promised}"
+    steps = [event.step for event in events.Scalars("step/loss")]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) > 10, steps
+
+    def hparams(tag):
+        plugins = events.SummaryMetadata(tag).plugin_data
+        assert plugins.plugin_name == "hparams"
+        return plugin_data_pb2.HParamsPluginData.FromString(plugins.content)
+
+    options = hparams("_hparams_/session_start_info").session_start_info.hparams
+    assert options["batch_size"].number_value == 16 and options["recipe"].string_value == "default", options
+    assert hparams("_hparams_/session_end_info").session_end_info.status == 1
+
+    # A file that a kill has cut anywhere is readable up to its last whole record.
+    [file] = run.glob("events.out.tfevents.*")
+    content = file.read_bytes()
+    most = 0
+    for length in range(0, len(content), max(1, len(content) // 23)):
+        with tempfile.TemporaryDirectory() as cut:
+            (Path(cut) / file.name).write_bytes(content[:length])
+            found = read(cut)
+            count = len(found.Scalars("step/loss")) if "step/loss" in found.Tags()["scalars"] else 0
+            assert most <= count <= len(steps), (length, count)
+            most = count
+    assert most > 10
+    print(f"tensorboard: {len(columns)} columns in {len(rows)} epochs, {len(steps)} steps, {len(options)} options")
+
+
 if __name__ == "__main__":
-    {"onnx": onnx_checks, "openvino": openvino_checks, "timm": timm_checks}[sys.argv[1]](Path(sys.argv[2]))
+    programs = {"onnx": onnx_checks, "openvino": openvino_checks, "timm": timm_checks, "tensorboard": tensorboard_checks}
+    programs[sys.argv[1]](Path(sys.argv[2]))

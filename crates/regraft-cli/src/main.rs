@@ -36,6 +36,9 @@ fn run() -> Result<(), Failure> {
         Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Report(arguments) => commands::report::run(&arguments),
+        Command::Runs(arguments) => commands::runs::run(&arguments),
+        Command::Diff(arguments) => commands::runs::compare(&arguments),
         #[cfg(feature = "export")]
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),

@@ -10,7 +10,6 @@ pub mod classifier;
 pub mod error;
 pub mod images;
 pub mod onnx;
-mod protobuf;
 pub mod runtime;
 pub mod timm;
 mod well_formed;

@@ -1,7 +1,7 @@
 //! Checks whether a file has the form of exported files. rten 0.24 never returns on some damaged
 //! files: on messages whose last field is truncated, and on nodes that read each other.
 
-use crate::protobuf::{Field, fields};
+use regraft::protobuf::{Field, fields};
 use std::collections::HashSet;
 
 /// The type of a field.

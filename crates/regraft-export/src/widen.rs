@@ -2,8 +2,8 @@
 //!
 //! Everything else stays as it is in the file, so the file that runs is the file that was written.
 
-use crate::protobuf::{Field, Message, fields};
 use half::f16;
+use regraft::protobuf::{Field, Message, fields};
 
 // Field numbers of `onnx.proto`, and its element types.
 const MODEL_GRAPH: u32 = 7;

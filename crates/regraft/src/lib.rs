@@ -3,7 +3,7 @@
 //!
 //! - [`train()`] is a whole run, with the options of a [`TrainConfig`].
 //! - [`Classifier`] loads the result and classifies images.
-//! - [`compare`], [`audit`] and [`show`] do the work of the commands of these names.
+//! - [`compare`], [`audit`], [`show`], [`runs`] and [`run_report`] do the work of the commands.
 //!
 //! # Features
 //!
@@ -22,6 +22,7 @@ pub mod atomic_file;
 #[cfg(feature = "audit")]
 pub mod audit;
 pub mod bench;
+mod calibrated;
 pub mod class_names;
 pub mod classifier;
 #[cfg(feature = "report")]
@@ -50,13 +51,20 @@ pub mod pictures;
 pub mod predict;
 pub mod predictions;
 pub mod progress;
+#[doc(hidden)]
+pub mod protobuf;
 pub mod report;
 pub mod run_folder;
+#[cfg(feature = "report")]
+pub mod run_report;
+#[cfg(feature = "report")]
+pub mod runs;
 pub mod schedule;
 #[cfg(feature = "show")]
 pub mod show;
 pub mod sort_into;
 mod suspect_labels;
+pub mod tensorboard;
 pub mod train;
 pub mod transfer;
 

@@ -4,7 +4,6 @@
 use crate::class_names::ClassNames;
 use crate::config::Weights;
 use crate::hub_config::{HubConfig, HubConfigError, WEIGHT_NAMES};
-use crate::metrics::Temperature;
 use crate::run_folder;
 use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
 use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
@@ -375,47 +374,6 @@ impl Model {
         Ok(self)
     }
 
-    /// The temperature that its run has fitted, if it could.
-    ///
-    /// # Errors
-    /// If the metadata is damaged.
-    pub fn temperature(&self) -> Result<Option<Temperature>, ModelError> {
-        let found: Option<Temperature> =
-            from_metadata(&self.metadata, keys::TEMPERATURE, &self.origin)?;
-        if found.is_some_and(|found| !found.is_possible()) {
-            return Err(ModelError::Metadata {
-                origin: self.origin.clone(),
-                key: keys::TEMPERATURE,
-                reason: "is not a positive number".to_owned(),
-            });
-        }
-        Ok(found)
-    }
-
-    /// The classifier whose logits are divided by the temperature, so that its probabilities are
-    /// calibrated: the weights and biases of the head are divided. Returns the temperature too. A
-    /// classifier that is calibrated already stays as it is.
-    ///
-    /// # Errors
-    /// If the model has no temperature.
-    pub fn into_calibrated(mut self) -> Result<(Self, Temperature), ModelError> {
-        if let Some(done) = from_metadata(&self.metadata, keys::CALIBRATED, &self.origin)? {
-            return Ok((self, done));
-        }
-        let Some(found) = self.temperature()? else {
-            return Err(ModelError::NoTemperature { origin: self.origin });
-        };
-        let head = self.graph.backbone();
-        for parameter in parameters(&self.graph).iter().filter(|tensor| tensor.node >= head) {
-            let tensor = self.state.get_mut(&parameter.name).into_iter().flatten();
-            tensor.for_each(|value| *value = (f64::from(*value) / found.temperature) as f32);
-        }
-        if let Some(entry) = self.metadata.remove(keys::TEMPERATURE) {
-            self.metadata.insert(keys::CALIBRATED.into(), entry);
-        }
-        Ok((self, found))
-    }
-
     /// Writes the model file: safetensors in f32 under PyTorch's names, the rest in its metadata.
     ///
     /// # Errors
@@ -480,7 +438,8 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
         .unwrap_or_else(|error| unreachable!("plain data has a form in JSON: {error}"))
 }
 
-fn from_metadata<T: serde::de::DeserializeOwned>(
+/// An entry of a file's metadata that is JSON.
+pub(crate) fn from_metadata<T: serde::de::DeserializeOwned>(
     metadata: &BTreeMap<String, String>,
     key: &'static str,
     origin: &str,

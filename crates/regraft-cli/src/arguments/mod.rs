@@ -11,7 +11,9 @@ mod export;
 mod fetch;
 mod lr_find;
 mod option_flags;
+mod report;
 mod run_options;
+mod runs;
 mod show;
 mod tools;
 mod train;
@@ -27,7 +29,9 @@ pub use export::{ExportArguments, ExportFormat, ExportInput};
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
 pub use lr_find::LrFindArguments;
+pub use report::ReportArguments;
 pub use run_options::Use;
+pub use runs::{DiffArguments, RunsArguments};
 pub use show::ShowArguments;
 pub use tools::{
     CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments,
@@ -70,6 +74,12 @@ pub enum Command {
     Evaluate(EvaluateArguments),
     /// Classify images
     Predict(PredictArguments),
+    /// Write a page about a run: confusion, calibration, mistakes with activation maps
+    Report(ReportArguments),
+    /// List runs with their accuracies
+    Runs(RunsArguments),
+    /// Show how two runs differ: options, images and answers
+    Diff(DiffArguments),
     /// Export a model to ONNX or timm, and check that it predicts the same
     #[cfg(feature = "export")]
     Export(ExportArguments),

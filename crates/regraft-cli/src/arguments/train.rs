@@ -58,6 +58,9 @@ pub struct TrainArguments {
     /// Print the configuration that the command resolves to, as config.toml, and exit
     #[arg(long, hide_short_help = true)]
     pub print_config: bool,
+    /// Write no report.html at the end of the run
+    #[arg(long, hide_short_help = true)]
+    pub no_report: bool,
     /// Print the summary as JSON on standard output, and everything else on standard error
     #[arg(long, hide_short_help = true)]
     pub json: bool,

@@ -73,5 +73,13 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
             regraft_version: env!("CARGO_PKG_VERSION"),
         });
     }
-    output::line(evaluation_table(&outcome.scored.evaluation).trim_end())
+    let evaluation = &outcome.scored.evaluation;
+    output::line(evaluation_table(evaluation).trim_end())?;
+    if !arguments.named.temperature {
+        return Ok(());
+    }
+    output::line(format!(
+        "\nwith the temperature: calibration error {:.4}, Brier score {:.4}",
+        evaluation.calibration_error, evaluation.brier_score
+    ))
 }

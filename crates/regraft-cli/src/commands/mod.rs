@@ -15,6 +15,8 @@ pub mod inspect;
 pub mod lr_find;
 pub mod models;
 pub mod predict;
+pub mod report;
+pub mod runs;
 pub mod show;
 pub mod train;
 pub mod weights;

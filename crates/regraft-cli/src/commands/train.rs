@@ -10,12 +10,13 @@ use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
 use regraft::report::table::{evaluation_table, printable};
-use regraft::run_folder::{NewFolder, RunFolder, checkpoint_files};
+use regraft::run_folder::{NewFolder, REPORT, RunFolder, checkpoint_files};
+use regraft::run_report::{ReportError, ReportOptions, report, write};
 use regraft::train::preview::resolved;
 use regraft::train::{
     Destination, Event, Finished, Outcome, Settings, Start, Stop, TrainError, train,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
@@ -71,6 +72,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     };
     let Finished { folder, summary, test, had_ended, .. } = *finished;
     let folder = folder.unwrap_or_default();
+    let page = if arguments.no_report || had_ended { None } else { write_report(&folder) };
     let folder = folder.display();
     if had_ended {
         let epochs = summary.epochs;
@@ -108,7 +110,34 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         summary.images_per_second,
         summary.device
     ))?;
-    output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} IMAGE"))
+    output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} IMAGE"))?;
+    page.map_or(Ok(()), |page| output::line(format!("{} shows what it does", page.display())))
+}
+
+/// Writes the page about a complete run, and returns its path. The run is complete without it, so a
+/// page that cannot be written is only a warning.
+fn write_report(folder: &Path) -> Option<PathBuf> {
+    let path = folder.join(REPORT);
+    let options = ReportOptions::default();
+    let found = report(folder, None, &options, &mut |_| {}).and_then(|found| {
+        write(&path, &found)?;
+        Ok(found.notes)
+    });
+    match found {
+        Ok(notes) => {
+            notes.iter().for_each(|note| output::aside(format!("note: {note}")));
+            Some(path)
+        }
+        // Without images to score there is nothing to show.
+        Err(ReportError::NoPredictions { .. }) => None,
+        Err(error) => {
+            let folder = folder.display();
+            output::aside(format!(
+                "warning: no report was written: {error}; `regraft report {folder}` writes it"
+            ));
+            None
+        }
+    }
 }
 
 fn destination(arguments: &TrainArguments) -> Destination {

@@ -4,11 +4,14 @@ use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 use regraft::config::OPTIONS;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "train",
     "compare",
     "evaluate",
     "predict",
+    "report",
+    "runs",
+    "diff",
     "export",
     "lr-find",
     "audit",

@@ -19,7 +19,7 @@ fn memory_does_not_grow_over_two_hundred_epochs() {
     let workspace = Workspace::with_photos();
     let mut child = workspace.start(
         "train photos --image-size 32 --head new --epochs 200 --batch-size 4 \
-            --schedule constant --output run",
+            --schedule constant --no-report --output run",
     );
     let epochs = || {
         let text = std::fs::read_to_string(workspace.path("run/metrics.csv")).unwrap_or_default();

@@ -34,9 +34,11 @@ mod outcome;
 mod pictures;
 mod precision;
 mod regularization;
+mod report;
 mod reproducible;
 mod resume;
 mod run_folder;
+mod runs;
 #[cfg(all(feature = "embedded", feature = "export", feature = "fetch"))]
 mod snapshots;
 mod sorting;
@@ -44,6 +46,7 @@ mod splits;
 mod storage;
 #[cfg(all(feature = "embedded", feature = "export"))]
 mod temperature;
+mod tensorboard;
 mod tools;
 mod transfer;
 mod workspace;

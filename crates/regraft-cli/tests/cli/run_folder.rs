@@ -4,15 +4,17 @@ use crate::outcome::assert_says;
 use crate::workspace::{QUICK, Workspace};
 use serde_json::json;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     ".lock",
     "checkpoints",
     "config.toml",
     "curves.svg",
     "data.csv",
+    "events.out.tfevents.regraft",
     "metrics.csv",
     "model.safetensors",
     "predictions.csv",
+    "report.html",
     "summary.json",
 ];
 

@@ -152,6 +152,9 @@ fn help() {
         "compare",
         "evaluate",
         "predict",
+        "report",
+        "runs",
+        "diff",
         "export",
         "lr-find",
         "audit",
@@ -203,7 +206,29 @@ fn a_trained_model() {
     session.run("weights convert run/model.safetensors half.safetensors --dtype f16");
     session.run("weights convert run/model.safetensors other.safetensors --json");
     session.run("inspect run");
+    session.run("report run");
+    session.run("report run photos/val -o page.html");
+    session.run("report photos");
     session.end("model.txt");
+}
+
+#[test]
+fn runs() {
+    let mut session = Session::new();
+    for train in [
+        "--image-size 32 --freeze backbone --output runs/a",
+        "--image-size 32 --weights none --head new --epochs 1 --lr 1e-9 --output runs/b/c",
+    ] {
+        let train = format!("train photos {train} --threads 1 --workers 1");
+        session.workspace.regraft_with(&train, &[("REGRAFT_ISA", "portable")]).succeeded();
+    }
+    session.run("runs");
+    session.run("runs --sort folder --reverse --data PHOTO --model lite0 --finished");
+    session.run("runs --model resnet");
+    session.run("runs missing");
+    session.run("diff runs/a runs/b/c");
+    session.run("diff runs/a photos");
+    session.end("runs.txt");
 }
 
 #[test]

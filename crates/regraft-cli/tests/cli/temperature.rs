@@ -84,6 +84,10 @@ fn a_fitted_head_gets_its_temperature_out_of_fold_and_predict_and_exports_apply_
     assert_eq!(before["confusion"], after["confusion"]);
     assert_ne!(before["loss"], after["loss"]);
     assert_ne!(before["calibration_error"], after["calibration_error"]);
+    let text =
+        workspace.regraft(&format!("evaluate run {SAMPLE} --temperature")).succeeded().stdout;
+    let error = number(&after["calibration_error"]);
+    assert_says(&text, &[&format!("with the temperature: calibration error {error:.4}, Brier")]);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! set 17).
 
 use crate::error::ExportError;
-use crate::protobuf::Message;
 use half::f16;
 use regraft::nn::weights::StorageType;
+use regraft::protobuf::Message;
 use std::collections::BTreeSet;
 
 /// IR version and operator set that onnxruntime 1.13 and newer read. A newer version would exclude

@@ -1,9 +1,7 @@
 //! Small copies of images, for a page.
 
 use crate::config::cores_or;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use image::codecs::jpeg::JpegEncoder;
+use crate::report::jpeg::jpeg;
 use regraft_base::resample::{Filter, Rectangle, resize_rgb};
 use regraft_data::decode::{DecodeOptions, decode};
 use regraft_data::parallel;
@@ -12,8 +10,6 @@ use std::path::Path;
 
 /// Longest side of a copy in pixels.
 const SIDE: u32 = 180;
-/// Quality of a copy as a JPEG, from 1 to 100.
-const QUALITY: u8 = 80;
 
 /// Small copies of images by path.
 #[derive(Default)]
@@ -46,10 +42,5 @@ fn small_copy(path: &Path, options: &DecodeOptions) -> Option<String> {
     let mut pixels = vec![0; width * height * 3];
     let to = (width, height);
     resize_rgb(&image.pixels, size, whole, to, window, Filter::Bilinear, &mut pixels);
-    let mut file = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut file, QUALITY);
-    let (width, height) = (width as u32, height as u32);
-    let colours = image::ExtendedColorType::Rgb8;
-    image::ImageEncoder::write_image(encoder, &pixels, width, height, colours).ok()?;
-    Some(STANDARD.encode(file))
+    jpeg(&pixels, width as u32, height as u32)
 }

@@ -12,7 +12,7 @@ mod picture;
 mod result;
 
 pub use document::comparison_document;
-pub use paired::{PairedTest, SIGNIFICANCE};
+pub use paired::{PairedTest, RightAnswers, SIGNIFICANCE, compare_all};
 pub use result::{ArmResult, Comparison, FinishedRun, Run, RunResult, ScoredOn};
 
 use crate::atomic_file::{self, AtomicFileError};

@@ -34,7 +34,7 @@ pub struct PairedTest {
 
 /// The images that one arm got right.
 #[derive(Clone, Debug)]
-pub struct Scores {
+pub struct RightAnswers {
     /// The arm's name.
     pub name: String,
     /// For each seed, in the same order in all arms: which images were right, in the same order
@@ -42,7 +42,7 @@ pub struct Scores {
     pub right: Vec<Vec<bool>>,
 }
 
-impl Scores {
+impl RightAnswers {
     fn accuracy(&self, seed: usize) -> f64 {
         let right = &self.right[seed];
         right.iter().filter(|&&right| right).count() as f64 / right.len() as f64
@@ -71,7 +71,7 @@ impl Scores {
 /// hold for other seeds, the images cannot tell: therefore a difference is called real only if
 /// every seed agrees.
 #[must_use]
-pub fn compare_all(arms: &[Scores]) -> Vec<PairedTest> {
+pub fn compare_all(arms: &[RightAnswers]) -> Vec<PairedTest> {
     let mut tests = Vec::new();
     for (place, first) in arms.iter().enumerate() {
         for second in &arms[place + 1..] {
@@ -252,8 +252,10 @@ mod tests {
         let right = |wrong: std::ops::Range<usize>| {
             (0..200).map(|picture| !wrong.contains(&picture)).collect::<Vec<_>>()
         };
-        let arm =
-            |name: &str, right: &[Vec<bool>]| Scores { name: name.into(), right: right.to_vec() };
+        let arm = |name: &str, right: &[Vec<bool>]| RightAnswers {
+            name: name.into(),
+            right: right.to_vec(),
+        };
         let arms = [
             arm("weak", &[right(0..40), right(0..42)]),
             arm("strong", &[right(0..10), right(0..12)]),

@@ -2,7 +2,7 @@
 
 use super::CompareConfig;
 use super::arms::Arm;
-use super::paired::{PairedTest, Scores, compare_all};
+use super::paired::{PairedTest, RightAnswers, compare_all};
 use crate::predictions::Prediction;
 use crate::report::epochs::EpochRow;
 use crate::report::summary::Summary;
@@ -278,7 +278,7 @@ fn paired_tests(arms: &[ArmRuns<'_>], seeds: usize) -> Option<Vec<PairedTest>> {
             .finished()
             .map(|run| run.predictions.iter().map(Prediction::is_right).collect())
             .collect();
-        scores.push(Scores { name: arm.arm.name.clone(), right });
+        scores.push(RightAnswers { name: arm.arm.name.clone(), right });
     }
     Some(compare_all(&scores))
 }

@@ -9,8 +9,12 @@ pub mod document;
 pub(crate) mod drawing;
 pub mod epochs;
 pub(crate) mod escape;
+#[cfg(any(feature = "audit", feature = "report"))]
+pub(crate) mod jpeg;
 #[cfg(feature = "report")]
 pub mod rates;
+#[cfg(feature = "report")]
+pub mod reliability;
 #[cfg(feature = "report")]
 pub mod strengths;
 pub mod summary;

@@ -37,9 +37,13 @@ pub const PREDICTIONS: &str = "predictions.csv";
 /// For each training image, the prediction of a head that did not see it. Written for a fitted head
 /// of a run that holds nothing out.
 pub const OUT_OF_FOLD: &str = "predictions_out_of_fold.csv";
+/// The run for TensorBoard.
+pub const EVENTS: &str = "events.out.tfevents.regraft";
+/// The page about a complete run, which `regraft report` writes.
+pub const REPORT: &str = "report.html";
 /// Every file that a run writes, and so every file that `--force` may replace.
-pub const WRITTEN_FILES: [&str; 8] =
-    [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS, OUT_OF_FOLD];
+pub const WRITTEN_FILES: [&str; 10] =
+    [MODEL, CONFIG, METRICS, CURVES, SUMMARY, DATA, PREDICTIONS, OUT_OF_FOLD, EVENTS, REPORT];
 /// The folder of checkpoints, from which an interrupted run is resumed.
 pub const CHECKPOINTS: &str = "checkpoints";
 /// The file that a run locks while it trains. It stays, empty, so that no other process can lock a

@@ -16,6 +16,7 @@ use crate::predictions::PredictionsError;
 use crate::report::curves;
 use crate::report::{epochs, summary};
 use crate::run_folder::RunFolderError;
+use crate::tensorboard::EventsError;
 use crate::transfer::fit::FitError;
 use crate::transfer::frozen::FrozenError;
 use crate::transfer::head::GraftError;
@@ -68,6 +69,8 @@ pub enum TrainError {
     File(#[from] atomic_file::AtomicFileError),
     #[error(transparent)]
     Epochs(#[from] epochs::EpochsError),
+    #[error(transparent)]
+    Events(#[from] EventsError),
     #[cfg(feature = "report")]
     #[error(transparent)]
     Curves(#[from] curves::CurvesError),
@@ -193,6 +196,7 @@ impl Classified for TrainError {
                 | Self::File(_)
                 | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
+                | Self::Events(_)
                 | Self::Predictions(_)
                 | Self::Summary(_)
         ))

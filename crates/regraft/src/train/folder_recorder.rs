@@ -9,7 +9,7 @@ use super::state::TrainState;
 use crate::atomic_file;
 #[cfg(feature = "report")]
 use crate::config::Keep;
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, options};
 use crate::model::Model;
 use crate::predictions::{Prediction, write_predictions};
 use crate::report::epochs;
@@ -17,6 +17,7 @@ use crate::report::summary::{Summary, write_summary};
 #[cfg(feature = "report")]
 use crate::report::{curves, strengths};
 use crate::run_folder::RunFolder;
+use crate::tensorboard::{EventWriter, EventsError};
 use regraft_nn::engine::{Engine, State};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,11 +33,12 @@ pub struct FolderRecorder {
     shapes: HashMap<String, Vec<usize>>,
     started: Instant,
     last_checkpoint: Instant,
+    events: EventWriter,
 }
 
 impl FolderRecorder {
-    /// Writes the files that are known before the first step. The time of earlier sittings aside,
-    /// the run began at `started`.
+    /// Writes the files that are known before the next step of a run that is at `state`. The time
+    /// of earlier sittings aside, the run began at `started`.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -46,6 +48,7 @@ impl FolderRecorder {
         images: &DataList,
         identity: &Identity,
         engine: &dyn Engine,
+        state: &TrainState,
         started: Instant,
     ) -> Result<Self, TrainError> {
         atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())?;
@@ -56,6 +59,7 @@ impl FolderRecorder {
         let shapes =
             parameters.map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
         Ok(Self {
+            events: event_writer(&folder, config, state)?,
             folder,
             config: config.clone(),
             identity: identity.clone(),
@@ -64,6 +68,15 @@ impl FolderRecorder {
             last_checkpoint: Instant::now(),
         })
     }
+}
+
+/// The event file of a run that is at `state`.
+fn event_writer(
+    folder: &RunFolder,
+    config: &TrainConfig,
+    state: &TrainState,
+) -> Result<EventWriter, EventsError> {
+    EventWriter::open(folder.path(), options(config), &state.rows, state.steps_done)
 }
 
 #[cfg(feature = "report")]
@@ -92,6 +105,8 @@ impl Recorder for FolderRecorder {
 
     fn epochs(&mut self, state: &TrainState) -> Result<(), TrainError> {
         epochs::write_epochs(&self.folder.metrics(), &state.rows)?;
+        self.events.steps(&state.steps)?;
+        self.events.epochs(&state.rows)?;
         #[cfg(feature = "report")]
         self.draw(state)?;
         Ok(())
@@ -102,11 +117,16 @@ impl Recorder for FolderRecorder {
     }
 
     fn checkpoint(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), TrainError> {
+        self.events.steps(&state.steps)?;
         let mut checkpoint = Checkpoint::of(&self.identity, state, engine);
         checkpoint.state.earlier_seconds += self.started.elapsed().as_secs_f64();
         checkpoint.write(&self.folder, &self.shapes)?;
         self.last_checkpoint = Instant::now();
         Ok(())
+    }
+
+    fn made(&mut self, state: &TrainState) -> Result<(), TrainError> {
+        Ok(self.events.steps(&state.steps)?)
     }
 
     fn is_checkpoint_due(&self) -> bool {
@@ -125,6 +145,7 @@ impl Recorder for FolderRecorder {
         };
         let state = checkpoint.restore(engine)?;
         checkpoint::remove_later(&self.folder, &state)?;
+        self.events = event_writer(&self.folder, &self.config, &state)?;
         Ok(Some(state))
     }
 
@@ -137,6 +158,7 @@ impl Recorder for FolderRecorder {
     }
 
     fn summary(&mut self, summary: &Summary) -> Result<(), TrainError> {
+        self.events.end()?;
         Ok(write_summary(&self.folder.summary(), summary)?)
     }
 }

@@ -233,6 +233,7 @@ impl Run<'_, '_> {
             self.record_model(row.test_accuracy)?;
         }
         self.recorder.epochs(&self.state)?;
+        self.state.steps.clear();
         self.observer.tell(Event::Epoch { row, epochs: self.config.epoch_count(), kept });
         Ok(())
     }

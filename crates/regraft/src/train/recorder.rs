@@ -35,6 +35,12 @@ pub trait Recorder {
         Ok(())
     }
 
+    /// A step was made. The engine may have begun the next one, and the last steps of an epoch are
+    /// told by [`Self::epochs`].
+    fn made(&mut self, _state: &TrainState) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// Whether [`Self::step`] would write a checkpoint now. It then finds the engine as the step left
     /// it; otherwise the engine may have begun the next step.
     fn is_checkpoint_due(&self) -> bool {

@@ -122,7 +122,8 @@ impl Beginning {
             Self::Resumed(resumed) => resumed.restore(run, engine, observer)?,
         };
         let Begun { config, identity, images, started } = *run;
-        let recorder = FolderRecorder::new(folder, config, images, identity, engine, started)?;
+        let recorder =
+            FolderRecorder::new(folder, config, images, identity, engine, &state, started)?;
         Ok((Box::new(recorder), state))
     }
 }

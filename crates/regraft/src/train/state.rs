@@ -6,6 +6,7 @@ use crate::evaluate::Scored;
 use crate::metrics::{FittedOn, Temperature, count_right};
 use crate::note::Note;
 use crate::report::epochs::EpochRow;
+use crate::tensorboard::StepValues;
 use crate::transfer::fit::HeadFit;
 use regraft_nn::engine::State;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,9 @@ pub struct TrainState {
     /// It is part of the network that is scored and kept; the next steps use the engine's own.
     #[serde(skip)]
     pub fitted_head: Option<State>,
+    /// The steps of the epoch in progress that this process has made.
+    #[serde(skip)]
+    pub steps: Vec<StepValues>,
     /// Whole networks beside the one that the engine holds, by name: [`BEST`]. A
     /// checkpoint keeps each as a group of tensors of that name.
     #[serde(skip)]
@@ -86,6 +90,7 @@ impl TrainState {
             notes,
             last_scores: Scores::default(),
             fitted_head: None,
+            steps: Vec::new(),
             tensors: BTreeMap::new(),
         }
     }
@@ -104,6 +109,18 @@ impl TrainState {
         let is_out_of_patience =
             config.patience.is_some_and(|patience| without_gain >= patience.get());
         self.epoch >= config.epoch_count() || is_out_of_patience
+    }
+
+    /// Counts the step that was just made: the epoch is as far as `progress`.
+    pub fn advance(&mut self, progress: EpochProgress) {
+        let before = std::mem::replace(&mut self.progress, progress);
+        let images = (progress.images - before.images) as f64;
+        self.steps.push(StepValues {
+            step: self.steps_done,
+            loss: (progress.loss_sum - before.loss_sum) / images,
+            accuracy: (progress.right - before.right) as f64 / images,
+            learning_rate: progress.learning_rate,
+        });
     }
 
     /// The temperature of the network as it is after an epoch. The images of the cross-validation

@@ -22,6 +22,11 @@ use std::time::Instant;
 
 /// Called after each step but the last one of an epoch.
 pub(super) trait AfterStep {
+    /// The state has counted another step. The engine may have begun the next one.
+    fn counted(&mut self, _state: &TrainState) -> Result<(), Halt> {
+        Ok(())
+    }
+
     /// Whether [`Self::step`] needs the engine as the step leaves it: the next step is then requested
     /// afterwards. Asked after a step was requested.
     fn needs_engine(&mut self) -> bool;
@@ -45,6 +50,10 @@ impl<F: FnMut(&dyn Engine, &TrainState) -> Result<(), Halt>> AfterStep for F {
 pub(super) struct Record<'a>(pub &'a mut dyn Recorder);
 
 impl AfterStep for Record<'_> {
+    fn counted(&mut self, state: &TrainState) -> Result<(), Halt> {
+        Ok(self.0.made(state)?)
+    }
+
     fn needs_engine(&mut self) -> bool {
         self.0.is_checkpoint_due()
     }
@@ -105,7 +114,7 @@ impl Account<'_> {
         progress.learning_rate = f64::from(learning_rate);
         progress.seconds = self.before.seconds + self.started.elapsed().as_secs_f64();
         progress.waited = self.before.waited + batches.waited().as_secs_f64();
-        state.progress = *progress;
+        state.advance(*progress);
         if let Some(decay) = self.config.ema {
             average::follow(state, engine, decay);
         }
@@ -240,6 +249,7 @@ impl Trainer<'_> {
                 let completes = requested.completes.is_some();
                 if let Some(earlier) = waiting.replace(requested) {
                     account.settle(earlier, engine, batches, state, observer)?;
+                    after_step.counted(state)?;
                 }
                 let stops = observer.wants_stop();
                 if !completes || !(is_in_turn || stops || after_step.needs_engine()) {
@@ -247,6 +257,7 @@ impl Trainer<'_> {
                 }
                 if let Some(last) = waiting.take() {
                     account.settle(last, engine, batches, state, observer)?;
+                    after_step.counted(state)?;
                 }
                 if stops {
                     return Err(Halt::Stop);

@@ -24,7 +24,10 @@ fn escaped(text: &str) -> String {
 fn block(block: &Block) -> String {
     match block {
         Block::Heading { text } => format!("## {}\n", escaped(text)),
+        Block::Headline { value, text } => format!("**{}** {}\n", escaped(value), escaped(text)),
         Block::Prose { text } => format!("{}\n", escaped(text)),
+        Block::Matrix(found) => table(&found.table()),
+        Block::Data { .. } => String::new(),
         Block::Table(found) => table(found),
         Block::Figure { file, caption, .. } => {
             format!("![{}](<{}>)\n", escaped(caption), file.replace(['<', '>'], ""))

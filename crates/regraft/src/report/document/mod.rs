@@ -27,6 +27,13 @@ pub enum Block {
         /// The title.
         text: String,
     },
+    /// The most important number, set large.
+    Headline {
+        /// The number.
+        value: String,
+        /// Its meaning.
+        text: String,
+    },
     /// A paragraph.
     Prose {
         /// The text, without line breaks.
@@ -34,6 +41,8 @@ pub enum Block {
     },
     /// A table.
     Table(Table),
+    /// Counts of classes by classes, shaded by each row's shares.
+    Matrix(Matrix),
     /// A drawing. The terminal shows its caption only.
     Figure {
         /// The drawing as SVG.
@@ -45,6 +54,35 @@ pub enum Block {
     },
     /// Findings that are shown by images.
     Gallery(Gallery),
+    /// The document's numbers for programs. Only HTML has a place for them.
+    Data {
+        /// The numbers.
+        value: serde_json::Value,
+    },
+}
+
+/// Counts of classes by classes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Matrix {
+    /// Names of the rows, which are numbered from 1; the columns have the same numbers.
+    pub names: Vec<String>,
+    /// The counts, row by row.
+    pub counts: Vec<Vec<u64>>,
+}
+
+impl Matrix {
+    /// The same as a table, with a dot for 0.
+    fn table(&self) -> Table {
+        let numbers = (1..=self.names.len()).map(|number| number.to_string());
+        let mut table = Table::new([String::new(), String::new()].into_iter().chain(numbers), 1);
+        for (number, (name, counts)) in (1..).zip(self.names.iter().zip(&self.counts)) {
+            let mut cells = vec![name.clone(), number.to_string()];
+            let shown = |&count: &u64| if count == 0 { "·".to_owned() } else { count.to_string() };
+            cells.extend(counts.iter().map(shown));
+            table.push(cells);
+        }
+        table
+    }
 }
 
 /// A table.
@@ -136,6 +174,14 @@ impl Document {
     /// Adds a table.
     pub fn table(&mut self, table: Table) {
         self.blocks.push(Block::Table(table));
+    }
+
+    /// Adds numbers for programs, as serde writes them: an f32 with the digits that it has.
+    pub fn data(&mut self, value: &impl Serialize) {
+        let value = serde_json::to_string(value)
+            .and_then(|text| serde_json::from_str(&text))
+            .unwrap_or_else(|error| unreachable!("plain data has a form in JSON: {error}"));
+        self.blocks.push(Block::Data { value });
     }
 
     /// Plain text for a terminal, without the title. Control characters are replaced, because they

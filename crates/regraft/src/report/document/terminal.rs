@@ -11,7 +11,10 @@ pub(super) fn render(document: &Document) -> String {
 fn block(block: &Block) -> String {
     match block {
         Block::Heading { text } => format!("{}\n", printable(text)),
+        Block::Headline { value, text } => format!("{} {}\n", printable(value), printable(text)),
         Block::Prose { text } => format!("{}\n", printable(text)),
+        Block::Matrix(found) => table(&found.table()),
+        Block::Data { .. } => String::new(),
         Block::Table(found) => table(found),
         Block::Figure { file, caption, .. } => {
             format!("{} ({})\n", printable(caption), printable(file))

@@ -100,3 +100,28 @@ fn json_names_the_kinds_of_blocks() {
     assert_eq!(kinds, ["prose", "table", "heading", "figure", "gallery"]);
     assert_eq!(json["blocks"][1]["rows"][1]["marked"], true);
 }
+
+#[test]
+fn a_headline_a_matrix_and_numbers_have_their_form_in_each_rendering() {
+    let mut document = Document::new("Report");
+    document.blocks.push(Block::Headline { value: "90 %".to_owned(), text: "of <10>".to_owned() });
+    document.blocks.push(Block::Matrix(Matrix {
+        names: vec!["a<b".to_owned(), "c".to_owned()],
+        counts: vec![vec![3, 1], vec![0, 6]],
+    }));
+    document.data(&("</script>", 0.1f32, f64::NAN));
+    assert_eq!(document.terminal(), "90 % of <10>\n\n        1  2\na<b  1  3  1\nc    2  ·  6\n");
+    let markdown = document.markdown();
+    assert!(markdown.starts_with("# Report\n\n**90 %** of \\<10\\>\n"), "{markdown}");
+    assert!(markdown.contains("| a\\<b | 1 | 3 | 1 |\n| c | 2 | · | 6 |\n"), "{markdown}");
+    let html = document.html();
+    for part in [
+        "<p class=\"headline\"><strong>90 %</strong> of &lt;10&gt;</p>",
+        "<th class=\"text\">a&lt;b</th><th>1</th><td class=\"right\" style=\"--share:75%\">3</td>\
+         <td class=\"wrong\" style=\"--share:25%\">1</td>",
+        "<td>·</td><td class=\"right\" style=\"--share:100%\">6</td>",
+        "id=\"data\">[\"\\u003c/script>\",0.1,null]</script>",
+    ] {
+        assert!(html.contains(part), "{part} is not in {html}");
+    }
+}

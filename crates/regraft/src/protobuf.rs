@@ -1,12 +1,13 @@
-//! Protocol Buffers' wire format, as far as ONNX needs it: numbers, text, and nested messages.
+//! Protocol Buffers' wire format, as far as ONNX and TensorBoard need it: numbers, text, and nested
+//! messages.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>. An ONNX file needs a dozen message
-//! types of two or three fields each. Derived types for them (with the crate `prost`) would take
-//! more lines than this module, and would copy every weight again.
+//! types of two or three fields each, an event file fewer. Derived types for them (with the crate
+//! `prost`) would take more lines than this module, and would copy every weight again.
 
 /// A message under construction.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Message {
+pub struct Message {
     bytes: Vec<u8>,
 }
 
@@ -17,6 +18,8 @@ const LENGTH_DELIMITED: u64 = 2;
 const FIXED_32: u64 = 5;
 
 impl Message {
+    /// An empty one.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -34,6 +37,7 @@ impl Message {
     }
 
     /// A field of type `int32`, `int64`, or an enumeration.
+    #[must_use]
     pub fn integer(mut self, field: u32, value: i64) -> Self {
         self.key(field, VARINT);
         // Negative numbers are written as 64 bits in two's complement.
@@ -42,13 +46,23 @@ impl Message {
     }
 
     /// A field of type `float`.
+    #[must_use]
     pub fn float(mut self, field: u32, value: f32) -> Self {
         self.key(field, FIXED_32);
         self.bytes.extend(value.to_le_bytes());
         self
     }
 
+    /// A field of type `double`.
+    #[must_use]
+    pub fn double(mut self, field: u32, value: f64) -> Self {
+        self.key(field, FIXED_64);
+        self.bytes.extend(value.to_le_bytes());
+        self
+    }
+
     /// A field of type `bytes`.
+    #[must_use]
     pub fn bytes(mut self, field: u32, value: &[u8]) -> Self {
         self.key(field, LENGTH_DELIMITED);
         self.varint(value.len() as u64);
@@ -57,26 +71,31 @@ impl Message {
     }
 
     /// A field of type `string`.
+    #[must_use]
     pub fn text(self, field: u32, value: &str) -> Self {
         self.bytes(field, value.as_bytes())
     }
 
     /// A field that is a message.
+    #[must_use]
     pub fn message(self, field: u32, value: &Message) -> Self {
         self.bytes(field, &value.bytes)
     }
 
     /// A repeated field of messages.
+    #[must_use]
     pub fn messages<'a>(self, field: u32, values: impl IntoIterator<Item = &'a Message>) -> Self {
         values.into_iter().fold(self, |message, value| message.message(field, value))
     }
 
     /// A repeated field of integers, with a key for each, as in ONNX's schema.
+    #[must_use]
     pub fn integers(self, field: u32, values: &[i64]) -> Self {
         values.iter().fold(self, |message, &value| message.integer(field, value))
     }
 
     /// A field as it was read. `Fixed` has four or eight bytes.
+    #[must_use]
     pub fn field(mut self, number: u32, value: Field<'_>) -> Self {
         match value {
             Field::Integer(value) => self.integer(number, value as i64),
@@ -90,6 +109,7 @@ impl Message {
     }
 
     /// The whole message.
+    #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -97,8 +117,10 @@ impl Message {
 
 /// A field of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Field<'a> {
+pub enum Field<'a> {
+    /// A number.
     Integer(u64),
+    /// Bytes, text or a message.
     Bytes(&'a [u8]),
     /// Four or eight bytes.
     Fixed(&'a [u8]),
@@ -106,7 +128,7 @@ pub(crate) enum Field<'a> {
 
 /// The fields of a message with their numbers, in the file's order. A damaged field is `None`, and
 /// nothing follows it.
-pub(crate) fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u32, Field<'_>)>> {
+pub fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u32, Field<'_>)>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
