@@ -100,6 +100,17 @@ fn without_held_out_images_the_page_is_about_predictions_out_of_fold() {
 }
 
 #[test]
+fn a_network_with_layers_between_mean_and_head_has_no_maps_and_the_page_says_so() {
+    let workspace = Workspace::with_photos();
+    let train = "train photos --model mobilenet_v3_large --weights none --head new --epochs 1";
+    workspace.regraft(&format!("{train} --image-size 32 --lr 1e-9 --output run")).succeeded();
+    let page = workspace.text("run/report.html");
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 6);
+    assert_says(&page, &["There are no activation maps: this network has other layers"]);
+    assert!(!page.contains("class activation maps: they are bright"));
+}
+
+#[test]
 fn hostile_names_and_a_thousand_classes_survive() {
     let workspace = Workspace::with_photos();
     let long = "x".repeat(200);

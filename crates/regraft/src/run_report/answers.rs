@@ -81,6 +81,11 @@ impl Drawn {
         self.shaded.get(&(path.to_owned(), class.to_owned()))
     }
 
+    /// Whether there are images.
+    pub fn has_images(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
     /// Whether there are activation maps.
     pub fn has_maps(&self) -> bool {
         !self.shaded.is_empty()

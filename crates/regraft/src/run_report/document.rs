@@ -272,6 +272,11 @@ fn gallery(
             "The shaded copies are class activation maps: they are bright where the image speaks \
              for the class. The maps are coarse, a few cells a side.",
         );
+    } else if images.has_images() {
+        document.prose(
+            "There are no activation maps: this network has other layers between the mean of its \
+             last feature map and its head, so no map gives a class's logit.",
+        );
     }
     let findings = answers.iter().map(|answer| {
         let ShownAnswer { path, class, predicted, probability, class_probability } = answer;

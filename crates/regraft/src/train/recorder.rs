@@ -41,8 +41,8 @@ pub trait Recorder {
         Ok(())
     }
 
-    /// Whether [`Self::step`] would write a checkpoint now. It then finds the engine as the step left
-    /// it; otherwise the engine may have begun the next step.
+    /// Whether [`Self::step`] would write a checkpoint now. It then finds the engine as the step
+    /// left it; otherwise the engine may have begun the next step.
     fn is_checkpoint_due(&self) -> bool {
         false
     }

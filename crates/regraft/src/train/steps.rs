@@ -27,8 +27,8 @@ pub(super) trait AfterStep {
         Ok(())
     }
 
-    /// Whether [`Self::step`] needs the engine as the step leaves it: the next step is then requested
-    /// afterwards. Asked after a step was requested.
+    /// Whether [`Self::step`] needs the engine as the step leaves it: the next step is then
+    /// requested afterwards. Asked after a step was requested.
     fn needs_engine(&mut self) -> bool;
 
     /// A step was made.
