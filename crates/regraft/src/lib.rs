@@ -10,7 +10,7 @@
 //! All are on by default.
 //!
 //! - `embedded`: EfficientNet-Lite0 with its ImageNet weights (9.5 MB), the default source model.
-//! - `report`: plots of runs, and comparisons.
+//! - `report`: plots of runs, pages about them, and comparisons.
 //! - `show`: drawings of images as the network sees them.
 //! - `audit`: finding problems in a data set.
 //! - `fetch`: downloading data sets.
