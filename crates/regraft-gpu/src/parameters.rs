@@ -119,8 +119,8 @@ impl Parameters {
     }
 
     /// Records the update of the nodes after the first `frozen`: the norm of their gradients, the
-    /// decision, and the moves. If there are losses, they and the norm have to be finite. Says where
-    /// the norm's blocks will lie.
+    /// decision, and the moves. If there are losses, they and the norm have to be finite. Returns
+    /// the place of the norm's blocks.
     pub fn update(
         &mut self,
         memory: &mut Memory,

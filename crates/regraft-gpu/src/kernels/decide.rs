@@ -38,9 +38,9 @@ pub(crate) struct Work {
     pub clip: Option<f32>,
 }
 
-/// Adds the blocks' squares to the norm of the gradient. Without losses, the update is made
-/// whatever the values are; with them, it is skipped if a loss or the norm is not finite, or updates
-/// are refused since an earlier step.
+/// Decides whether an update is made, and by which factor its gradients are scaled. Without losses
+/// it is made in any case; with them, it is skipped if a loss or the norm of the gradient is not
+/// finite, or updates are refused since an earlier step.
 pub(crate) fn record(recorder: &mut Recorder, work: &Work) {
     let blocks = norm_blocks(work.gradients);
     let (losses, images) = work.losses.unwrap_or((Slice::words(Buffer::Losses, 0, 1), 0));

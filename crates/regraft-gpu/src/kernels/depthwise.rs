@@ -236,7 +236,8 @@ impl Depthwise {
                         writeln!(
                             body,
                             "{{ let x = i32(x0 + {own}u + G.left) - {tap}; \
-                             if (x >= 0 && x % {stride} == 0 && x / {stride} < i32(G.out_width)) {{\n\
+                             if (x >= 0 && x % {stride} == 0 \
+                             && x / {stride} < i32(G.out_width)) {{\n\
                              sum{own} = fma(load_g((line_at + u32(x / {stride})) * P.vectors + c), \
                              w{tap}, sum{own}); }} }}"
                         )

@@ -14,7 +14,7 @@ pub(super) struct Gather {
     pub is_constant: bool,
     /// Whether operands are loaded as eight halves.
     pub is_packed: bool,
-    /// Elements of the pieces that vectors of halves are put together of, if input channels do not
+    /// Elements of the pieces that vectors of halves are made of, if input channels do not
     /// fill them.
     pub piece: Option<usize>,
 }
@@ -71,7 +71,8 @@ const ONE_PHASE: &str = "
 fn own_pixel(row: u32) -> Pixel { return pixel_of(row, G.in_height, G.in_width); }
 fn own_tap(at: u32) -> Tap { return tap_of(at, G.outputs); }";
 
-/// Where the weights of a tap begin, and where the output pixel lies that reads an input pixel by a tap, in elements; less than 0 outside.
+/// Where the weights of a tap begin, and where the output pixel lies that reads an input pixel by a
+/// tap, in elements; less than 0 outside.
 const OUTPUT: &str = "
 fn turned_at(tap: Tap, group: u32) -> i32 {
     let place = u32(tap.y) * G.kernel + u32(tap.x);
@@ -184,7 +185,8 @@ impl Gather {
                 let part =
                     if length == 4 { half.to_owned() } else { format!("{half}[{}]", number % 4) };
                 format!(
-                    "{{ let e = {first} + {}u; let at = select(-1, {element}, e < {limit}); {} }}\n",
+                    "{{ let e = {first} + {}u;\n\
+                     let at = select(-1, {element}, e < {limit}); {} }}\n",
                     number * length,
                     code(&part)
                 )

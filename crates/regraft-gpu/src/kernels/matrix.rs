@@ -7,7 +7,7 @@ use super::columns;
 use super::finish::{self, Finish};
 use super::gather::Gather;
 use super::input::{self, Input};
-use super::side::{Major, Operand};
+use super::side::{Major, Operand, Product};
 use super::tile::{self, PARTS, Size, Tile};
 use super::units::{self, Units};
 use super::window::Window;
@@ -73,7 +73,7 @@ impl Convolution {
     }
 
     /// The matrix units for a product of maps of that type, if neighbouring channels of all
-    /// operands fill 16 bytes. The images' channels need not: their vectors are put together.
+    /// operands fill 16 bytes. The images' channels need not: their vectors are assembled.
     fn units(&self, storage: Storage, channels: &[usize]) -> Option<Units> {
         let fits = channels.iter().all(|channels| channels.is_multiple_of(8));
         self.products.units.filter(|_| storage == Storage::F16 && fits)
@@ -141,8 +141,12 @@ impl Convolution {
             length: depth,
             groups: self.window.groups,
         };
-        let (shader, tile) =
-            self.shader(builder, units, size, [&left, &right], outer, PARTS, &store);
+        let (shader, tile) = self.shader(
+            builder,
+            units,
+            size,
+            &Product { left, right, width: outer, extent: PARTS, store: &store },
+        );
         let (mut slices, mut params) = (vec![("weight", weights.slice)], gather.params());
         input::give(input, stored, &mut slices, &mut params);
         let vectors = crate::record::number(self.window.output.channels / outer);
@@ -211,8 +215,12 @@ impl Convolution {
             groups: self.window.groups,
         };
         let extent = gather.phases();
-        let (shader, tile) =
-            self.shader(builder, units, size, [&left, &right], stored, &extent, &store);
+        let (shader, tile) = self.shader(
+            builder,
+            units,
+            size,
+            &Product { left, right, width: stored, extent: &extent, store: &store },
+        );
         let (mut slices, mut params) =
             (vec![("g", gradient.slice), ("weight", weights.slice)], gather.params());
         finish::give(&finish, target, 0, &mut slices, &mut params);
@@ -298,8 +306,12 @@ impl Convolution {
             length,
             groups: self.window.groups,
         };
-        let (shader, tile) =
-            self.shader(builder, units, size, [&left, &right], sums, PARTS, &store);
+        let (shader, tile) = self.shader(
+            builder,
+            units,
+            size,
+            &Product { left, right, width: sums, extent: PARTS, store: &store },
+        );
         let (mut slices, mut params) =
             (vec![("g", gradient.slice), ("y", scratch)], gather.params());
         input::give(input, stored, &mut slices, &mut params);
@@ -315,21 +327,16 @@ impl Convolution {
         builder: Builder,
         units: Option<Units>,
         size: Size,
-        operands: [&Operand<'_>; 2],
-        width: usize,
-        extent: &str,
-        store: &str,
+        product: &Product<'_>,
     ) -> (Arc<Shader>, [usize; 2]) {
         let Size { rows, columns, parts, length, groups, .. } = size;
         if let Some(units) = units {
             let tile = units.tile(rows, columns, length);
-            let shader = units::shader(builder, units, tile, operands, width, extent, store);
+            let shader = units::shader(builder, units, tile, product);
             return (shader, [tile.rows, tile.columns]);
         }
         let chosen = || Tile::of(rows, columns, parts * groups, self.products.memory);
         let tile = self.products.tile.unwrap_or_else(chosen);
-        let [left, right] = operands;
-        let shader = tile::shader(builder, tile, left, right, width, extent, store);
-        (shader, [tile.rows, tile.columns])
+        (tile::shader(builder, tile, product), [tile.rows, tile.columns])
     }
 }

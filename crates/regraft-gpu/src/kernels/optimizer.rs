@@ -28,8 +28,8 @@ fn of(buffer: Buffer, start: usize, length: usize) -> Slice {
     Slice::words(buffer, start, length)
 }
 
-/// Moves all parameters by their gradients, as [`decide`] decided. Every segment of the arena has its
-/// node, and each node a rate.
+/// Moves all parameters by their gradients, as [`decide`] decided. Every segment of the arena has
+/// its node, and each node a rate.
 pub(crate) fn update(recorder: &mut Recorder, part: Part, update: &Update<'_>, nodes: usize) {
     let Part { start, length, places: [gradient, first, second] } = part;
     let (name, moments, code) = match update.optimizer {

@@ -26,6 +26,19 @@ pub(crate) struct Operand<'a> {
     pub value: &'a str,
 }
 
+/// A product of two operands, as code.
+pub(crate) struct Product<'a> {
+    pub left: Operand<'a>,
+    pub right: Operand<'a>,
+    /// Elements of a row that are stored together.
+    pub width: usize,
+    /// The part of the product that a workgroup computes: see [`super::tile::PARTS`].
+    pub extent: &'a str,
+    /// Code that writes `value`, of `width` elements, at `row` and `column`, given `group` and the
+    /// `part` of the sum.
+    pub store: &'a str,
+}
+
 /// The type of a vector of `width` elements: numbers of f32, or eight halves.
 pub(crate) fn vector(width: usize) -> &'static str {
     match width {

@@ -1,7 +1,7 @@
 //! A tile of a matrix product: `C[rows, columns] = sum over depth of A[row, depth] x B[column,
 //! depth]`.
 
-use super::side::{Operand, Side, stride, vector};
+use super::side::{Product, Side, stride, vector};
 use crate::record::{Recorder, Slice, flat, number};
 use crate::shader::{Builder, Shader, THREADS};
 use std::fmt::Write;
@@ -84,17 +84,10 @@ pub(super) fn put(width: usize, store: &str, value: &str) -> (String, String) {
     (function, calls)
 }
 
-/// A shader of a product. `store` writes `value`, of `width` elements, at `row` and `column`, given
-/// `group` and the `part` of the sum; `extent` is as [`PARTS`].
-pub(crate) fn shader(
-    builder: Builder,
-    tile: Tile,
-    left: &Operand<'_>,
-    right: &Operand<'_>,
-    width: usize,
-    extent: &str,
-    store: &str,
-) -> Arc<Shader> {
+/// A shader of a product.
+pub(crate) fn shader(builder: Builder, tile: Tile, product: &Product<'_>) -> Arc<Shader> {
+    let Product { left, right, width, extent, store } = product;
+    let width = *width;
     let Tile { rows, columns, depth } = tile;
     let threads = THREADS;
     let left = Side { name: "left", operand: left, rows, depth, threads };

@@ -4,7 +4,7 @@
 //! part of the tile as square fragments. The sums of a product are added up in the order of the
 //! depth, whatever the tile.
 
-use super::side::{Major, Operand, Side, stride};
+use super::side::{Major, Product, Side, stride};
 use super::tile::{beginning, put};
 use crate::shader::{Builder, Shader};
 use std::fmt::Write;
@@ -87,7 +87,9 @@ impl Units {
         let [square, tall, wide, narrow, small, _, least] = Tile::ALL;
         let choice = match (rows > 64, columns > 64) {
             // Small products wait for memory, so that padding costs more than it saves.
-            (true, true) if depth < 64 && columns.next_multiple_of(64) % 128 != 0 => narrow,
+            (true, true) if depth < 64 && !columns.next_multiple_of(64).is_multiple_of(128) => {
+                narrow
+            }
             (true, true) => square,
             (true, false) if depth >= 256 && rows >= 1 << 15 => tall,
             (true, false) => narrow,
@@ -99,17 +101,15 @@ impl Units {
     }
 }
 
-/// A shader of a product; the arguments are those of [`super::tile::shader`], with operands of
-/// halves.
+/// A shader of a product with operands of halves.
 pub(crate) fn shader(
     builder: Builder,
     units: Units,
     tile: Tile,
-    [left, right]: [&Operand<'_>; 2],
-    width: usize,
-    extent: &str,
-    store: &str,
+    product: &Product<'_>,
 ) -> Arc<Shader> {
+    let Product { left, right, width, extent, store } = product;
+    let width = *width;
     let Tile { rows, columns, depth, subgroups: [_, across] } = tile;
     let threads = tile.threads();
     let left = Side { name: "left", operand: left, rows, depth, threads };
@@ -130,7 +130,8 @@ pub(crate) fn shader(
     write!(
         body,
         "{}{}for (var now = start; now < end; now += {depth}u) {{\n{}{}workgroupBarrier();\n\
-         if (now + {depth}u < end) {{\nlet next = now + {depth}u;\n{}{}}}\n{}workgroupBarrier();\n}}\n",
+         if (now + {depth}u < end) {{\nlet next = now + {depth}u;\n{}{}}}\n{}\
+         workgroupBarrier();\n}}\n",
         left.load("start"),
         right.load("start"),
         left.store("now"),
