@@ -162,7 +162,8 @@ impl CpuEngine {
         let plan = Arc::new(self.new_plan(mode, batch));
         if let Some(more) = plan.memory.checked_sub(self.memory.len()) {
             let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
-            let failed = |_| EngineError::Memory { batch, image_size: self.image.height, bytes };
+            let image_size = self.image.height;
+            let failed = |_| EngineError::Memory { batch, image_size, bytes, fits: None };
             self.memory.try_reserve_exact(more).map_err(failed)?;
             self.memory.resize(plan.memory, CacheLine::ZERO);
         }

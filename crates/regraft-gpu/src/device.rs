@@ -159,6 +159,16 @@ impl Device {
         refused.map_or(Ok(buffer), |error| Err(Fault(error.to_string())))
     }
 
+    /// Whether there is memory for that many bytes, in allocations of `most` bytes.
+    pub fn has_room(&self, bytes: u64, most: u64) -> bool {
+        let pieces = (0..bytes.div_ceil(most)).map(|piece| (bytes - piece * most).min(most));
+        let tried: Result<Vec<_>, Fault> =
+            pieces.map(|bytes| self.buffer(bytes, wgpu::BufferUsages::STORAGE)).collect();
+        let has_room = tried.is_ok();
+        tried.into_iter().flatten().for_each(|buffer| buffer.destroy());
+        has_room
+    }
+
     /// The compiled shaders, in the order of those given. Missing shaders are compiled by
     /// as many threads as there are cores.
     pub fn pipelines(

@@ -50,7 +50,9 @@ pub(crate) fn check_batch(
     };
     let image_bytes = u64::from(image_size).pow(2) * 3;
     let loaded = (batch as u64).saturating_mul(image_bytes).saturating_mul(LOADED_BATCHES);
-    let needed = engine.planned_bytes(mode, batch).saturating_add(loaded);
+    // A GPU says itself what does not fit its memory.
+    let planned = if engine.has_own_memory() { 0 } else { engine.planned_bytes(mode, batch) };
+    let needed = planned.saturating_add(loaded);
     let what = format!("a batch of {batch} images of {image_size} x {image_size} pixels");
     check(what, needed, format!("choose a smaller {smaller} or image size"))
 }

@@ -180,9 +180,19 @@ impl GpuEngine {
         EngineError::Device { device: self.memory.device.gpu.name.clone(), why: fault.0 }
     }
 
+    /// The error of a batch without memory, with one that has it: half of it, a quarter, ...
     fn refuse(&self, key: &Key, bytes: u64) -> EngineError {
-        let image_size = self.program.image.height;
-        EngineError::Memory { batch: key.batch, image_size, bytes }
+        let (image_size, batch) = (self.program.image.height, key.batch);
+        let common = self.common();
+        let fits = |batch: &usize| {
+            let plan = pass::plan(&self.program, &common, key.mode, *batch);
+            let bytes = plan.memory as u64 * UNIT as u64;
+            pass::largest(&plan) <= common.allocation
+                && self.memory.device.has_room(bytes, common.allocation)
+        };
+        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+        let fits = halves.take_while(|&batch| batch > 0).find(fits);
+        EngineError::Memory { batch, image_size, bytes, fits }
     }
 
     /// Runs recorded dispatches.
@@ -249,6 +259,10 @@ impl Engine for GpuEngine {
         };
         let plan = pass::plan(&self.program, &self.common(), mode, batch);
         plan.memory as u64 * UNIT as u64
+    }
+
+    fn has_own_memory(&self) -> bool {
+        !self.memory.device.gpu.is_software()
     }
 
     fn freeze(&mut self, nodes: usize) {

@@ -4,7 +4,9 @@ use super::{GpuEngine, Options};
 use crate::kernels::matrix::Products;
 use crate::kernels::tile::Tile;
 use crate::kernels::units::{self, Units};
+use crate::pass::{self, Key};
 use regraft_nn::architectures;
+use regraft_nn::engine::EngineError;
 use regraft_nn::engine::{
     Engine, Input, Loss, LossSettings, Optimizer, Reduction, State, StepOutput, Target, TrainBatch,
     Update,
@@ -15,6 +17,7 @@ use regraft_nn::ops::{
     Activation, BatchNorm, Convolution, Function, GlobalAveragePool, InitialWeights, Linear,
     NormStatistics, Operation, Padding,
 };
+use regraft_nn::plan;
 use regraft_nn::precision::Precision;
 
 const SIDE: usize = 33;
@@ -215,4 +218,26 @@ fn check(one: &Trained, exact: &Trained, plain: &Trained) {
         println!("{name} differs by {far}, {usual}");
         assert!(far < 2.0 * usual + 0.02, "{name} differs by {far}, not {usual}");
     }
+}
+
+#[test]
+fn a_batch_without_memory_names_one_that_fits() {
+    if !has_gpu() {
+        return;
+    }
+    let options = Options { gpu: 0, precision: Precision::F32, checks: true };
+    let engine = GpuEngine::new(chain(), SIDE, options).expect("a GPU");
+    let key = Key {
+        mode: plan::Mode::Evaluate { last: engine.program.steps.len() - 1 },
+        batch: 1 << 24,
+        has_levels: true,
+        loss: None,
+    };
+    let EngineError::Memory { fits: Some(fits), .. } = engine.refuse(&key, 0) else {
+        panic!("a smaller batch fits")
+    };
+    let common = engine.common();
+    let largest = |batch| pass::largest(&pass::plan(&engine.program, &common, key.mode, batch));
+    assert!(largest(fits) <= common.allocation, "{fits}");
+    assert!(fits < key.batch / 2, "{fits}");
 }

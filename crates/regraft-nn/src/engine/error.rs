@@ -21,8 +21,8 @@ pub enum EngineError {
     /// The operating system refuses the memory for a batch.
     #[error(
         "a batch of {batch} images of {image_size} x {image_size} pixels needs {bytes} bytes, \
-            which the system refuses; choose a smaller batch \
-         or image size"
+         which the system refuses; {}",
+        smaller(*.fits)
     )]
     Memory {
         /// Images in the batch.
@@ -31,6 +31,8 @@ pub enum EngineError {
         image_size: usize,
         /// Bytes that the batch takes.
         bytes: u64,
+        /// A smaller batch that fits, if the engine knows one.
+        fits: Option<usize>,
     },
     /// A device failed.
     #[error("{device} failed: {why}")]
@@ -83,6 +85,13 @@ pub enum EngineError {
         /// The number of classes.
         classes: usize,
     },
+}
+
+fn smaller(fits: Option<usize>) -> String {
+    match fits {
+        Some(batch) => format!("a batch of {batch} fits"),
+        None => "choose a smaller batch or image size".to_owned(),
+    }
 }
 
 impl EngineError {

@@ -65,6 +65,11 @@ pub trait Engine: Send {
     /// Bytes of device memory for the feature maps of a pass over `batch` images.
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64;
 
+    /// Whether feature maps lie in memory of the device rather than in the machine's.
+    fn has_own_memory(&self) -> bool {
+        false
+    }
+
     /// Number of frozen nodes, from the start.
     fn frozen(&self) -> usize;
 

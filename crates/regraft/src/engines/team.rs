@@ -181,6 +181,10 @@ impl Engine for Team {
             .fold(0, u64::saturating_add)
     }
 
+    fn has_own_memory(&self) -> bool {
+        self.ranks.iter().all(|engine| engine.has_own_memory())
+    }
+
     fn gradients(
         &mut self,
         batch: &TrainBatch<'_>,

@@ -84,6 +84,10 @@ impl Engine for HeadEngine {
         self.head.planned_bytes(Mode::Train { frozen: 0 }, batch)
     }
 
+    fn has_own_memory(&self) -> bool {
+        self.head.has_own_memory()
+    }
+
     fn gradients(
         &mut self,
         batch: &TrainBatch<'_>,
