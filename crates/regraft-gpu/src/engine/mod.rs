@@ -1,19 +1,17 @@
 //! The network on a GPU.
 
+mod choice;
 mod passes;
 mod ranks;
 #[cfg(test)]
 mod tests;
 mod times;
 
-use crate::adapter::Gpu;
 use crate::arguments::Arguments;
 use crate::device::{Checks, Device, Fault};
 use crate::error::GpuError;
 use crate::kernels::matrix::Products;
 use crate::kernels::random;
-use crate::kernels::tile::Tile;
-use crate::kernels::units::{SUBGROUP, Units};
 use crate::memory::Memory;
 use crate::parameters::Parameters;
 use crate::pass::{self, Common, Key, Recorded};
@@ -77,24 +75,6 @@ struct Ready {
     prepared: Prepared,
 }
 
-/// How a GPU computes products of maps of that precision.
-fn products(gpu: &Gpu, precision: Precision) -> Products {
-    let memory = gpu.shared_memory as usize;
-    let has_matrices = |side: u32| gpu.matrices.contains(&[side; 3]);
-    let fragment = [16, 8].into_iter().find(|&side| has_matrices(side));
-    // naga writes matrix units for Vulkan as the kernels use them.
-    let fits = gpu.interface == "Vulkan" && gpu.subgroup == Some(SUBGROUP as u32);
-    let units = fragment.filter(|_| fits && precision == Precision::F16).map(|fragment| Units {
-        fragment: fragment as usize,
-        is_emulated: false,
-        memory,
-        tile: None,
-    });
-    // Software compiles slowly: it gets few shaders.
-    let tile = gpu.is_software().then_some(Tile::ALL[1]);
-    Products { tile, memory, units, has_constants: !gpu.is_software() }
-}
-
 impl GpuEngine {
     /// An engine for square images of `image_size` pixels, all tensors zero but running variances,
     /// which are 1.
@@ -128,7 +108,7 @@ impl GpuEngine {
         }
         let infos = parameters(&graph);
         let arena = Arena::new(&infos, graph.nodes.len());
-        let products = products.unwrap_or_else(|| self::products(&device.gpu, options.precision));
+        let products = products.unwrap_or_else(|| choice::products(&device.gpu, options.precision));
         let program = Program::new(&graph, &infos, &arena, products.units.is_some())?;
         let layouts = infos.iter().map(|info| program.of(info.node).layout(info.role)).collect();
         let bytes = 4 * (arena.learned() + arena.running()) as u64;
@@ -180,21 +160,6 @@ impl GpuEngine {
         EngineError::Device { device: self.memory.device.gpu.name.clone(), why: fault.0 }
     }
 
-    /// The error of a batch without memory, with one that has it: half of it, a quarter, ...
-    fn refuse(&self, key: &Key, bytes: u64) -> EngineError {
-        let (image_size, batch) = (self.program.image.height, key.batch);
-        let common = self.common();
-        let fits = |batch: &usize| {
-            let plan = pass::plan(&self.program, &common, key.mode, *batch);
-            let bytes = plan.memory as u64 * UNIT as u64;
-            pass::largest(&plan) <= common.allocation
-                && self.memory.device.has_room(bytes, common.allocation)
-        };
-        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
-        let fits = halves.take_while(|&batch| batch > 0).find(fits);
-        EngineError::Memory { batch, image_size, bytes, fits }
-    }
-
     /// Runs recorded dispatches.
     fn run(&self, recorder: &Recorder) -> Result<(), Fault> {
         if recorder.commands.is_empty() {
@@ -206,21 +171,6 @@ impl GpuEngine {
         prepared.encode(&mut encoder);
         device.queue.submit([encoder.finish()]);
         device.check()
-    }
-
-    /// The output of a node that the program never has in memory: computed by an engine for the
-    /// network up to there.
-    fn inner_features(
-        &self,
-        input: Input<'_>,
-        batch: usize,
-        node: usize,
-    ) -> Result<Vec<f32>, EngineError> {
-        let size = self.program.image.height;
-        let engine = Self::new(self.graph.through(node), size, self.options);
-        let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
-        engine.load_state(&self.state())?;
-        engine.features(input, batch, node)
     }
 
     /// Tensors for a request that has no error.

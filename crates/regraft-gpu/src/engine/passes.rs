@@ -13,8 +13,8 @@ use crate::shader::Storage;
 use crate::step::UNIT;
 use crate::upload;
 use regraft_nn::engine::{
-    Content, EngineError, Input, Loss, LossSettings, Reduction, StepOutput, StepPart, TrainBatch,
-    Update,
+    Content, Engine, EngineError, Input, Loss, LossSettings, Reduction, StepOutput, StepPart,
+    TrainBatch, Update,
 };
 use regraft_nn::plan;
 use regraft_nn::precision::Precision;
@@ -242,6 +242,36 @@ impl GpuEngine {
         let queued = queued.map_err(|fault| self.failed(fault))?;
         self.share(images.len(), part.is_last).map_err(|fault| self.failed(fault))?;
         self.finish(queued).map_err(|fault| self.failed(fault))
+    }
+
+    /// The error of a batch without memory, with one that has it: half of it, a quarter, ...
+    pub(super) fn refuse(&self, key: &Key, bytes: u64) -> EngineError {
+        let (image_size, batch) = (self.program.image.height, key.batch);
+        let common = self.common();
+        let fits = |batch: &usize| {
+            let plan = pass::plan(&self.program, &common, key.mode, *batch);
+            let bytes = plan.memory as u64 * UNIT as u64;
+            pass::largest(&plan) <= common.allocation
+                && self.memory.device.has_room(bytes, common.allocation)
+        };
+        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+        let fits = halves.take_while(|&batch| batch > 0).find(fits);
+        EngineError::Memory { batch, image_size, bytes, fits }
+    }
+
+    /// The output of a node that the program never has in memory: computed by an engine for the
+    /// network up to there.
+    pub(super) fn inner_features(
+        &self,
+        input: Input<'_>,
+        batch: usize,
+        node: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        let size = self.program.image.height;
+        let engine = Self::new(self.graph.through(node), size, self.options);
+        let mut engine = engine.map_err(|error| EngineError::Inner(error.to_string()))?;
+        engine.load_state(&self.state())?;
+        engine.features(input, batch, node)
     }
 
     pub(super) fn evaluate_to(
