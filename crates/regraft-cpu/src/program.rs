@@ -2,9 +2,9 @@
 
 use crate::step::{Compute, Facts, Step, StepSource};
 use crate::steps::{
-    ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep,
-    DropoutStep, GlobalAveragePoolStep, LayerNormStep, LayerScaleStep, LinearStep, MaxPoolStep,
-    MultiplyStep, Tail,
+    ActivationStep, AddStep, AttentionStep, AveragePoolStep, BatchNormStep, ClassTokenStep,
+    ConvolutionNorm, ConvolutionStep, DropoutStep, GlobalAveragePoolStep, LayerNormStep,
+    LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail, TokensStep,
 };
 use regraft_kernels::activation::Activation as Clamp;
 use regraft_nn::graph::{Graph, Source};
@@ -93,6 +93,15 @@ impl Program {
                 let step = LinearStep::new(linear, dropout);
                 (step.facts(), Box::new(step))
             }
+            Fused::Tokens(tokens) => {
+                let step = TokensStep::new(tokens);
+                (alone(step.facts()), Box::new(step))
+            }
+            Fused::Attention(attention) => {
+                let step = AttentionStep::new(attention);
+                (alone(step.facts()), Box::new(step))
+            }
+            Fused::ClassToken => (alone(ClassTokenStep.facts()), Box::new(ClassTokenStep)),
         };
         let source = |input: &Source| match input {
             Source::Image => StepSource::Image,

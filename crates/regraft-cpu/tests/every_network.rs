@@ -37,7 +37,7 @@ const STAGE_TOLERANCE: f64 = 1e-5;
 const LEAST_CHANGE: f64 = 6.0 * TOLERANCE;
 
 /// The families, as the prefixes of their members' names.
-const FAMILIES: [(&str, &[&str]); 8] = [
+const FAMILIES: [(&str, &[&str]); 9] = [
     ("EfficientNet-Lite", &["efficientnet_lite"]),
     ("EfficientNet", &["efficientnet_b", "tf_efficientnet_b"]),
     ("ResNet", &["resnet"]),
@@ -46,6 +46,7 @@ const FAMILIES: [(&str, &[&str]); 8] = [
     ("small RegNets", &["regnety_0"]),
     ("large RegNets", &["regnety_1"]),
     ("ConvNeXt", &["convnext"]),
+    ("vision transformers", &["vit_", "deit_"]),
 ];
 
 fn members(family: &str) -> Vec<&'static Architecture> {
@@ -62,12 +63,13 @@ fn check_family(family: &str) {
 
 fn check(architecture: &Architecture) {
     let record = fixture(&format!("{}.json", architecture.name));
-    let learned = parameters(&architecture.graph());
+    let size = number(&record, "image_size") as usize;
+    // Position embeddings depend on the size of the images.
+    let learned = parameters(&Graph { image_size: size, ..architecture.graph() });
     let learned = learned.iter().filter(|tensor| tensor.role.is_learned());
     let count: usize = learned.map(|tensor| tensor.length()).sum();
     assert_eq!(count as f64, number(&record, "parameters"), "{}", architecture.name);
 
-    let size = number(&record, "image_size") as usize;
     let mut graph =
         without_drops(architecture.graph()).with_classes(number(&record, "classes") as usize);
     graph.image_size = size;
@@ -314,6 +316,11 @@ fn small_regnets_match_timm() {
 #[test]
 fn large_regnets_match_timm() {
     check_family("large RegNets");
+}
+
+#[test]
+fn vision_transformers_match_timm() {
+    check_family("vision transformers");
 }
 
 #[test]

@@ -10,9 +10,9 @@ use regraft_cpu::CpuEngine;
 use regraft_nn::engine::{Engine, Input, Optimizer, State, StepPart, Target, TrainBatch, Update};
 use regraft_nn::graph::{Graph, Node, Source};
 use regraft_nn::ops::{
-    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool,
-    InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation,
-    Padding,
+    Activation, Add, Attention, AveragePool, BatchNorm, ClassToken, Convolution, Dropout, Function,
+    GlobalAveragePool, InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply,
+    NormStatistics, Operation, Padding, Tokens,
 };
 use regraft_nn::parameters::{Role, parameters};
 use regraft_nn::precision::Precision;
@@ -113,6 +113,7 @@ fn state(graph: &Graph) -> State {
             Role::Weight => draw(-bound, bound),
             Role::NormWeight | Role::Scale | Role::RunningVariance => draw(0.5, 1.5),
             Role::Bias | Role::NormBias | Role::RunningMean => draw(-0.5, 0.5),
+            Role::ClassToken | Role::Registers | Role::Positions => draw(-0.5, 0.5),
         };
         (parameter.name, values)
     });
@@ -315,6 +316,38 @@ fn layer_norm_layer_scale_linear_and_dropout_of_maps() {
         .then("drop", Operation::Dropout(Dropout { rate: 0.3, stream: 0 }))
         .then("head", linear(9, CLASSES));
     check("layers of vectors", &on_vectors.graph);
+}
+
+#[test]
+fn tokens_attention_and_the_class_token() {
+    let tokens = |registers, embeds_before| {
+        let tokens = Tokens { channels: CHANNELS, patch: 4, registers, embeds_before, stream: 0 };
+        Operation::Tokens(tokens)
+    };
+    // Few patches, so that no token's gradient is small.
+    let pool = || AveragePool { kernel: 4, stride: 4, padding: Padding::Each(0) };
+    let patches = || Network::new().then("patches", Operation::AveragePool(pool()));
+    for (registers, embeds_before) in [(0, true), (0, false), (3, false), (2, true)] {
+        check(
+            &format!("{registers} registers, all embedded: {embeds_before}"),
+            &patches().then("tokens", tokens(registers, embeds_before)).with_head(),
+        );
+    }
+    for heads in [1, 2] {
+        let network = patches()
+            .then("tokens", tokens(1, false))
+            .then("qkv", linear(CHANNELS, 3 * CHANNELS))
+            .then("attention", Operation::Attention(Attention { heads }))
+            .then("proj", linear(CHANNELS, CHANNELS));
+        check(&format!("attention of {heads} heads, all tokens"), &network.with_head());
+    }
+    let network = patches()
+        .then("tokens", tokens(0, true))
+        .then("qkv", linear(CHANNELS, 3 * CHANNELS))
+        .then("attention", Operation::Attention(Attention { heads: 3 }))
+        .then("token", Operation::ClassToken(ClassToken))
+        .then("head", linear(CHANNELS, CLASSES));
+    check("the class token after attention", &network.graph);
 }
 
 #[test]

@@ -64,6 +64,8 @@ fn check_within(name: &str, tolerance: &Tolerance) {
     let record = fixture(&format!("train_{name}.json"));
     let run = Run::of(&record);
     let mut graph = without_drops(graph(&run.architecture)).with_classes(run.classes);
+    // The generator's embeddings are for these images.
+    graph.image_size = run.image_size;
     if record["norm_statistics"] == "running" {
         graph.set_norm_statistics(NormStatistics::Running);
     }
@@ -249,6 +251,21 @@ fn resnet50d_with_sgd() {
 #[test]
 fn regnety_with_sgd() {
     check("regnety_004_sgd");
+}
+
+#[test]
+fn vit_tiny_with_adamw() {
+    check("vit_tiny_adamw");
+}
+
+#[test]
+fn dinov2_with_registers_with_adamw() {
+    check("dinov2_reg4_small_adamw");
+}
+
+#[test]
+fn vit_tiny_in_bf16() {
+    check_within("vit_tiny_adamw", &BF16);
 }
 
 #[test]

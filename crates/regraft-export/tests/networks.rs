@@ -176,9 +176,13 @@ fn every_family_is_exported() {
         "mobilenetv4_conv_small",
         "regnety_004",
         "convnext_tiny",
+        "vit_tiny_patch16_224",
+        "vit_small_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
     ] {
         let architecture = architectures::find(name).expect("a known name");
-        let model = model(architecture.graph().with_classes(10), 64);
+        let graph = Graph { image_size: 64, ..architecture.graph().with_classes(10) };
+        let model = model(graph, 64);
         let found = difference(&model, StorageType::F32);
         assert!(found < 1e-5, "{}: {found}", architecture.name);
         let halved = difference(&model, StorageType::F16);

@@ -38,6 +38,14 @@ pub enum GpuError {
         /// The precision.
         precision: &'static str,
     },
+    /// The engine lacks an operation.
+    #[error("the GPU engine cannot compute {operation} of {architecture} yet; use --device cpu")]
+    Operation {
+        /// The network.
+        architecture: String,
+        /// The operation.
+        operation: &'static str,
+    },
     /// The system gives no memory for the network's tensors.
     #[error("{adapter} has no memory for the network's {bytes} bytes of tensors")]
     Memory {

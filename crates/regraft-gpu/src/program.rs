@@ -1,5 +1,6 @@
 //! The steps that compute a graph.
 
+use crate::error::GpuError;
 use crate::step::{Compute, Sizes};
 use crate::steps::{
     ActivationStep, AddStep, AveragePoolStep, BatchNormStep, ConvolutionNorm, ConvolutionStep,
@@ -7,7 +8,7 @@ use crate::steps::{
     MultiplyStep,
 };
 use regraft_nn::arena::Arena;
-use regraft_nn::graph::{Graph, GraphError, MapShape, Source};
+use regraft_nn::graph::{Graph, MapShape, Source};
 use regraft_nn::lowering::{Fused, Lowered, lower};
 use regraft_nn::ops::Function;
 use regraft_nn::parameters::ParameterInfo;
@@ -35,13 +36,13 @@ impl Program {
     /// multiply.
     ///
     /// # Errors
-    /// If the images are too small for the graph.
+    /// If the images are too small for the graph, or it has an operation that is not implemented.
     pub fn new(
         graph: &Graph,
         parameters: &[ParameterInfo],
         arena: &Arena,
         has_units: bool,
-    ) -> Result<Self, GraphError> {
+    ) -> Result<Self, GpuError> {
         let size = graph.image_size;
         let shapes = graph.shapes(size)?;
         let mut program = Self {
@@ -54,7 +55,13 @@ impl Program {
             streams: Vec::new(),
             step_of: vec![usize::MAX; graph.nodes.len()],
         };
-        lower(graph).into_iter().for_each(|lowered| program.add(lowered, &shapes, has_units));
+        for lowered in lower(graph) {
+            let operation = graph.nodes[lowered.output()].operation.rules().kind();
+            program.add(lowered, &shapes, has_units).ok_or_else(|| GpuError::Operation {
+                architecture: graph.architecture.clone(),
+                operation,
+            })?;
+        }
         for (index, info) in parameters.iter().enumerate() {
             let step = program.step_of[info.node];
             match program.compute[step].parameter(info.role) {
@@ -67,10 +74,11 @@ impl Program {
         Ok(program)
     }
 
-    fn add(&mut self, lowered: Lowered, shapes: &[MapShape], has_units: bool) {
+    /// Adds a step; `None` if its operation is not implemented.
+    fn add(&mut self, lowered: Lowered, shapes: &[MapShape], has_units: bool) -> Option<()> {
         let output = lowered.output();
         let Lowered { nodes, inputs, fused } = lowered;
-        let compute = compute(fused, has_units);
+        let compute = compute(fused, has_units)?;
         let source = |input: &Source| match input {
             Source::Image => StepSource::Image,
             Source::Node(node) => StepSource::Step(self.step_of[*node]),
@@ -85,6 +93,7 @@ impl Program {
         self.branches.push(branch.map(|_| self.streams.len()));
         self.streams.extend(branch);
         self.compute.push(compute);
+        Some(())
     }
 
     /// The sizes of a step's inputs and output, for a batch.
@@ -114,8 +123,9 @@ impl Program {
     }
 }
 
-fn compute(fused: Fused, has_units: bool) -> Box<dyn Compute> {
-    match fused {
+/// The step of an operation; `None` if it is not implemented.
+fn compute(fused: Fused, has_units: bool) -> Option<Box<dyn Compute>> {
+    let step: Box<dyn Compute> = match fused {
         Fused::Convolution(convolution) => Box::new(ConvolutionStep::new(convolution, has_units)),
         Fused::ConvolutionNorm { convolution, norm, add, clamp } => {
             Box::new(ConvolutionNorm::new(convolution, norm, add, clamp, has_units))
@@ -131,5 +141,7 @@ fn compute(fused: Fused, has_units: bool) -> Box<dyn Compute> {
         Fused::GlobalAveragePool => Box::new(GlobalAveragePoolStep),
         Fused::Dropout(dropout) => Box::new(DropoutStep(dropout)),
         Fused::Linear { linear, dropout } => Box::new(LinearStep::new(&linear, dropout)),
-    }
+        Fused::Tokens(_) | Fused::Attention(_) | Fused::ClassToken => return None,
+    };
+    Some(step)
 }

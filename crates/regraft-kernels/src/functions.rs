@@ -218,7 +218,7 @@ fn normal_distribution<const FUSED: bool>(x: f32) -> f32 {
 /// the seventh power. Below -87 it is about 1e-38 instead of less, and above 88 it stays at
 /// `exp(88)`.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     /// Adding and subtracting this rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     // ln(2) in two parts: the first has few enough digits for its multiples to be exact.

@@ -12,6 +12,7 @@ mod shape;
 
 pub mod activation;
 pub mod amx;
+pub mod attention;
 pub mod batch_norm;
 pub mod channelwise;
 pub mod convolution;
@@ -34,5 +35,6 @@ pub mod packing;
 pub mod pooling;
 pub mod softmax_regression;
 pub mod symmetric;
+pub mod tokens;
 pub mod vectors;
 pub mod winograd;

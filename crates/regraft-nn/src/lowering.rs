@@ -7,8 +7,8 @@
 
 use crate::graph::{Graph, Source};
 use crate::ops::{
-    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, LayerNorm, LayerScale,
-    Linear, MaxPool, Operation, Padding,
+    Activation, Add, Attention, AveragePool, BatchNorm, Convolution, Dropout, Function, LayerNorm,
+    LayerScale, Linear, MaxPool, Operation, Padding, Tokens,
 };
 
 /// The operation of a step.
@@ -59,6 +59,12 @@ pub enum Fused {
         /// The dropout.
         dropout: Option<Dropout>,
     },
+    /// The tokens of a transformer.
+    Tokens(Tokens),
+    /// Self-attention.
+    Attention(Attention),
+    /// The class token.
+    ClassToken,
 }
 
 /// One step of a network.
@@ -123,7 +129,7 @@ fn layer_of(graph: &Graph) -> Vec<usize> {
 }
 
 /// Whether each node's output is a vector for each image rather than a feature map: the output of a
-/// global pooling, or of operations on vectors only.
+/// global pooling, a class token, or the output of operations on vectors only.
 fn vectors(graph: &Graph) -> Vec<bool> {
     let of_image = images_are_vectors(graph);
     let mut vectors = Vec::with_capacity(graph.nodes.len());
@@ -132,7 +138,9 @@ fn vectors(graph: &Graph) -> Vec<bool> {
             Source::Image => of_image,
             Source::Node(source) => vectors[*source],
         });
-        vectors.push(from_vectors || matches!(node.operation, Operation::GlobalAveragePool(_)));
+        let pools =
+            matches!(node.operation, Operation::GlobalAveragePool(_) | Operation::ClassToken(_));
+        vectors.push(from_vectors || pools);
     }
     vectors
 }
@@ -188,6 +196,9 @@ impl<'a> Lowering<'a> {
                 Fused::Linear { linear: linear.clone(), dropout: None }
             }
             Operation::Linear(linear) => Fused::Convolution(pointwise(linear)),
+            Operation::Tokens(tokens) => Fused::Tokens(tokens.clone()),
+            Operation::Attention(attention) => Fused::Attention(*attention),
+            Operation::ClassToken(_) => Fused::ClassToken,
         };
         self.push(vec![index], node.inputs.clone(), fused);
     }

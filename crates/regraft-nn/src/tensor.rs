@@ -13,6 +13,12 @@ pub enum Role {
     NormBias,
     /// Factors of a layer scale.
     Scale,
+    /// The class token.
+    ClassToken,
+    /// Registers.
+    Registers,
+    /// Embeddings of positions.
+    Positions,
     /// Running mean of a batch norm; not learned.
     RunningMean,
     /// Running variance of a batch norm; not learned.
@@ -21,8 +27,16 @@ pub enum Role {
 
 impl Role {
     /// The roles of learned tensors.
-    pub const LEARNED: [Self; 5] =
-        [Self::Weight, Self::Bias, Self::NormWeight, Self::NormBias, Self::Scale];
+    pub const LEARNED: [Self; 8] = [
+        Self::Weight,
+        Self::Bias,
+        Self::NormWeight,
+        Self::NormBias,
+        Self::Scale,
+        Self::ClassToken,
+        Self::Registers,
+        Self::Positions,
+    ];
 
     /// Whether gradients change it. Running statistics are not learned and do not count as
     /// parameters.

@@ -283,7 +283,8 @@ fn lies() {
     let header = r#"{"fc.bias":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
     let file = scratch.read(&safetensors(header, &values)).expect("a file");
     assert_eq!(non_finite(&file.tensors)[0].to_string(), "fc.bias: 2 of 4");
-    let expected = ExpectedTensor { name: "fc.bias".into(), shape: vec![4], head: true };
+    let expected =
+        ExpectedTensor { name: "fc.bias".into(), shape: vec![4], head: true, is_positions: false };
     let error = match_to(file, &[expected]).expect_err("NaN");
     assert!(matches!(&error, WeightError::NotFinite { tensors, .. } if tensors.len() == 1));
     assert!(error.to_string().contains("fc.bias: 2 of 4"), "{error}");

@@ -17,6 +17,7 @@ fn expected(name: &str, shape: &[usize]) -> ExpectedTensor {
         name: name.to_string(),
         shape: shape.to_vec(),
         head: name.starts_with("fc.") || name.starts_with("classifier."),
+        is_positions: false,
     }
 }
 
@@ -232,6 +233,7 @@ fn torchvisions_names_are_translated_to_timms() {
         let expected = regraft_nn::parameters::parameters(&graph).into_iter().map(|parameter| {
             ExpectedTensor {
                 head: parameter.node >= graph.backbone(),
+                is_positions: false,
                 name: parameter.name,
                 shape: parameter.shape,
             }

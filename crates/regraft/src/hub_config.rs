@@ -6,6 +6,8 @@
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use regraft_nn::architectures::{self, Architecture};
+use regraft_nn::graph::Node;
+use regraft_nn::ops::Operation;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +26,16 @@ const DEFAULT_CROP: f64 = 0.875;
 const DEFAULT_SIZE: u32 = 224;
 
 /// Arguments of timm's models that change nothing in evaluation, or that are checked elsewhere.
-const HARMLESS_ARGUMENTS: [&str; 6] =
-    ["drop_rate", "drop_path_rate", "drop_block_rate", "num_classes", "in_chans", "zero_init_last"];
+const HARMLESS_ARGUMENTS: [&str; 8] = [
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "num_classes",
+    "in_chans",
+    "zero_init_last",
+    "img_size",
+    "dynamic_img_size",
+];
 
 /// A `config.json` that contradicts the weights beside it or cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -119,9 +129,18 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
         .and_then(Value::as_str)
         .ok_or("it has no architecture, which must be text")?;
     let architecture = architecture_of(name)?;
-    check_arguments(json, name)?;
+    check_arguments(json, name, architecture)?;
     let mut notes = Vec::new();
-    let preprocessing = preprocessing(path, pretrained, &mut notes)?;
+    let mut preprocessing = preprocessing(path, pretrained, &mut notes)?;
+    let own = preprocessing.image_size;
+    if architecture.name.ends_with("dinov2") && own != architecture.image_size {
+        preprocessing = resized(&preprocessing, architecture.image_size);
+        notes.push(format!(
+            "images have {0} pixels instead of {own} for speed, which is the usual size for \
+             DINOv2's features; --image-size sets another",
+            architecture.image_size
+        ));
+    }
     let classes = either("num_classes")
         .map(|value| value.as_u64().ok_or("num_classes must be a whole number"))
         .transpose()?;
@@ -154,6 +173,18 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
     })
 }
 
+/// The same preparation for images of another size.
+fn resized(preprocessing: &Preprocessing, image_size: u32) -> Preprocessing {
+    let resize = match preprocessing.resize {
+        ResizeMode::Crop { short_side } => {
+            let ratio = f64::from(short_side) / f64::from(preprocessing.image_size);
+            ResizeMode::Crop { short_side: (ratio * f64::from(image_size)).round() as u32 }
+        }
+        other => other,
+    };
+    Preprocessing { image_size, resize, ..preprocessing.clone() }
+}
+
 /// A field that is there and not null.
 fn given<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object.get(name).filter(|value| !value.is_null())
@@ -183,13 +214,19 @@ fn architecture_of(name: &str) -> Result<&'static Architecture, String> {
 
 /// Refuses arguments that make another network of the architecture, whose tensors may have the same
 /// names and shapes.
-fn check_arguments(json: &Map<String, Value>, name: &str) -> Result<(), String> {
+fn check_arguments(
+    json: &Map<String, Value>,
+    name: &str,
+    architecture: &Architecture,
+) -> Result<(), String> {
+    let takes_token = |node: &Node| matches!(node.operation, Operation::ClassToken(_));
+    let own = if architecture.graph().nodes.iter().any(takes_token) { "token" } else { "avg" };
     let arguments = given(json, "model_args").and_then(Value::as_object);
     let changed = |(argument, value): &(&String, &Value)| match argument.as_str() {
-        "global_pool" => *value != "avg",
+        "global_pool" => *value != own,
         argument => !HARMLESS_ARGUMENTS.contains(&argument),
     };
-    let pool = given(json, "global_pool").filter(|pool| *pool != "avg");
+    let pool = given(json, "global_pool").filter(|pool| *pool != own);
     let pool = pool.map(|pool| ("global_pool".to_owned(), pool));
     let found = arguments
         .into_iter()

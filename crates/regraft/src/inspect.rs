@@ -73,6 +73,7 @@ pub struct Layer {
 /// # Errors
 /// If the images are too small for it.
 pub fn describe(graph: &Graph, image_size: usize) -> Result<Description, GraphError> {
+    let graph = &Graph { image_size, ..graph.clone() };
     let shapes = graph.shapes(image_size)?;
     let multiply_adds = graph.multiply_adds_by_node(image_size)?;
     let mut counts = vec![0; graph.nodes.len()];

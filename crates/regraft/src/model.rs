@@ -10,9 +10,9 @@ use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
 use regraft_nn::engine::State;
 use regraft_nn::graph::Graph;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
-use regraft_nn::parameters::parameters;
+use regraft_nn::parameters::{Role, parameters};
 use regraft_nn::weights::{
-    self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile,
+    self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile, positions,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -301,9 +301,17 @@ impl Model {
         architecture: &'static Architecture,
         mut hub: Option<HubConfig>,
     ) -> Result<Self, ModelError> {
-        let graph = architecture.graph();
         let (origin, metadata, mut notes) =
             (file.origin.clone(), file.metadata.clone(), file.notes.clone());
+        let preprocessing: Option<Preprocessing> =
+            from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
+        let preprocessing = preprocessing
+            .or_else(|| hub.as_ref().map(|hub| hub.preprocessing.clone()))
+            .unwrap_or_else(|| source_preprocessing(architecture));
+        preprocessing
+            .check()
+            .map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
+        let graph = Graph { image_size: preprocessing.image_size as usize, ..architecture.graph() };
         let matched = weights::match_to(file, &expected_tensors(&graph))?;
         let mut classes: Option<Vec<String>> = from_metadata(&metadata, keys::CLASSES, &origin)?;
         let head_classes = match matched.head {
@@ -317,18 +325,11 @@ impl Model {
             let reason = format!("names {} classes where the head has {count}", classes.len());
             return Err(ModelError::Metadata { origin, key: keys::CLASSES, reason });
         }
-        let preprocessing: Option<Preprocessing> =
-            from_metadata(&metadata, keys::PREPROCESSING, &origin)?;
         if let (Some(hub), Some(count), None) = (&mut hub, head_classes, &classes) {
             classes = hub.class_names(count)?;
         }
-        let preprocessing = preprocessing
-            .or_else(|| hub.as_ref().map(|hub| hub.preprocessing.clone()))
-            .unwrap_or_else(|| source_preprocessing(architecture));
         notes.extend(hub.into_iter().flat_map(|hub| hub.notes));
-        preprocessing
-            .check()
-            .map_err(|source| ModelError::Preprocessing { origin: origin.clone(), source })?;
+        notes.extend(matched.resampled.map(interpolated));
         Ok(Self {
             graph: graph.with_classes(head_classes.unwrap_or(0)),
             state: matched
@@ -344,6 +345,30 @@ impl Model {
             has_head: head_classes.is_some(),
             notes,
         })
+    }
+
+    /// The same model for square images of `size` pixels: position embeddings, if it has any, are
+    /// interpolated, and a note says so. Its preprocessing stays.
+    #[must_use]
+    pub(crate) fn for_image_size(mut self, size: usize) -> Self {
+        let before = parameters(&self.graph);
+        self.graph.image_size = size;
+        for (before, after) in before.iter().zip(parameters(&self.graph)) {
+            let [from, to] = [before.length(), after.length()];
+            let Some(values) = self.state.get_mut(&after.name).filter(|_| from != to) else {
+                continue;
+            };
+            let channels = after.shape.last().copied().unwrap_or(1);
+            // The lengths differ only for embeddings of a grid, before and after.
+            let grids = [from, to].map(|length| positions::grid(length / channels));
+            if let (Some(resampled), [Some((from, _)), Some((to, _))]) =
+                (positions::resample(values, channels, to / channels), grids)
+            {
+                *values = resampled;
+                self.notes.push(interpolated([from, to]));
+            }
+        }
+        self
     }
 
     /// The name of its architecture.
@@ -407,6 +432,11 @@ impl Model {
     }
 }
 
+/// The note about interpolated position embeddings.
+fn interpolated([from, to]: [usize; 2]) -> String {
+    format!("the position embeddings of {from} x {from} patches are interpolated to {to} x {to}")
+}
+
 /// The other names of ImageNet's classes: each of a class's words, without the part that tells it
 /// from a namesake in brackets, and its WordNet identifier.
 #[cfg(feature = "embedded")]
@@ -426,6 +456,7 @@ pub fn expected_tensors(graph: &Graph) -> Vec<ExpectedTensor> {
     let head = graph.backbone();
     let expected = |parameter: regraft_nn::parameters::ParameterInfo| ExpectedTensor {
         head: parameter.node >= head,
+        is_positions: parameter.role == Role::Positions,
         name: parameter.name,
         shape: parameter.shape,
     };

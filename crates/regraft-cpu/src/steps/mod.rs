@@ -2,8 +2,10 @@
 
 mod activation;
 mod add;
+mod attention;
 mod average_pool;
 mod batch_norm;
+mod class_token;
 mod convolution;
 mod convolution_norm;
 mod drop;
@@ -16,11 +18,14 @@ mod linear;
 mod max_pool;
 mod multiply;
 mod norm_state;
+mod tokens;
 
 pub(crate) use activation::ActivationStep;
 pub(crate) use add::AddStep;
+pub(crate) use attention::AttentionStep;
 pub(crate) use average_pool::AveragePoolStep;
 pub(crate) use batch_norm::BatchNormStep;
+pub(crate) use class_token::ClassTokenStep;
 pub(crate) use convolution::ConvolutionStep;
 pub(crate) use convolution_norm::{ConvolutionNorm, Tail};
 pub(crate) use dropout::DropoutStep;
@@ -30,3 +35,4 @@ pub(crate) use layer_scale::LayerScaleStep;
 pub(crate) use linear::LinearStep;
 pub(crate) use max_pool::MaxPoolStep;
 pub(crate) use multiply::MultiplyStep;
+pub(crate) use tokens::TokensStep;

@@ -69,8 +69,12 @@ fn generated(graph: &Graph, tensor: &ParameterInfo, mut draws: Draws) -> Vec<f32
     let mut values = |change: &dyn Fn(f32) -> f32| {
         (0..tensor.length()).map(|_| change(draws.uniform())).collect()
     };
-    if shape.len() > 1 {
+    let transformer = ["vit", "deit"].iter().any(|name| graph.architecture.starts_with(name));
+    if shape.len() == 3 {
+        values(&|u| 2.0 * u - 1.0)
+    } else if shape.len() > 1 {
         let numerator = match shape.len() {
+            _ if transformer => 3.0,
             _ if timm && !convnext => 5.0,
             _ if convnext => 6.0,
             4 => 6.0,

@@ -8,7 +8,9 @@ use super::builder::{Attribute, Builder, Value};
 use crate::error::ExportError;
 use regraft::nn::engine::State;
 use regraft::nn::graph::{Graph, MapShape, Node, Source};
-use regraft::nn::ops::{Activation, BatchNorm, Convolution, Function, Linear, Operation, Padding};
+use regraft::nn::ops::{
+    Activation, Attention, BatchNorm, Convolution, Function, Linear, Operation, Padding, Tokens,
+};
 
 /// The order of a feature map's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,6 +240,20 @@ impl Network<'_> {
                 layout = self.channels_last(place);
                 self.linear(node, linear, layout)?
             }
+            Operation::Tokens(tokens) => {
+                layout = Layout::ChannelsLast;
+                self.tokens(node, tokens, self.shapes[place])?
+            }
+            Operation::Attention(attention) => {
+                layout = Layout::ChannelsLast;
+                self.attention(input, *attention, self.shapes[place])
+            }
+            Operation::ClassToken(_) => {
+                layout = Layout::Rows;
+                let value = self.read(input, Layout::ChannelsLast);
+                let token = self.part(&value, 1, 0);
+                self.builder.op_with("Flatten", &[&token], &[Attribute::Integer("axis", 1)])
+            }
         };
         Ok(Map(vec![(layout, value)]))
     }
@@ -339,6 +355,69 @@ impl Network<'_> {
         let weight = self.builder.learned("weight", &[inputs, outputs], &transposed)?;
         let product = self.builder.op("MatMul", &[&value, &weight]);
         Ok(bias.map_or_else(|| product.clone(), |bias| self.builder.op("Add", &[&product, &bias])))
+    }
+
+    /// Adds the tokens `[N, T, 1, C]`: rows of zeros before the patches, plus learned tokens and
+    /// positions.
+    fn tokens(
+        &mut self,
+        node: &Node,
+        tokens: &Tokens,
+        output: MapShape,
+    ) -> Result<Value, ExportError> {
+        let (channels, before) = (tokens.channels, tokens.before());
+        let patches = output.height - before;
+        let positions = (output.height - tokens.first_embedded()) * channels;
+        let positions = self.tensor("pos_embed", "", positions)?;
+        let mut added = self.tensor("cls_token", "", channels)?.to_vec();
+        if tokens.registers > 0 {
+            added.extend(self.tensor("reg_token", "", tokens.registers * channels)?);
+        }
+        added.resize(output.length(), 0.0);
+        let embedded = added[tokens.first_embedded() * channels..].iter_mut().zip(positions);
+        embedded.for_each(|(value, position)| *value += position);
+        let value = self.read(node.inputs[0], Layout::ChannelsLast);
+        let rows = self.reshape(&value, &[0, patches, 1, channels]);
+        let pads = self.builder.integers("pads", &[8], &[0, before as i64, 0, 0, 0, 0, 0, 0]);
+        let padded = self.builder.op("Pad", &[&rows, &pads]);
+        let added = self.builder.learned("added", &[1, output.height, 1, channels], &added)?;
+        Ok(self.builder.op("Add", &[&padded, &added]))
+    }
+
+    /// Adds attention of queries, keys and values `[N, T, 1, 3C]`.
+    fn attention(&mut self, input: Source, attention: Attention, output: MapShape) -> Value {
+        let (tokens, heads) = (output.height, attention.heads);
+        let channels = output.channels / heads;
+        let value = self.read(input, Layout::ChannelsLast);
+        let split = self.reshape(&value, &[0, tokens, 3, heads, channels]);
+        let by_head = self.transpose(&split, &[2, 0, 3, 1, 4]);
+        let [queries, keys, values] = [0, 1, 2].map(|part| self.part(&by_head, 0, part));
+        let keys = self.transpose(&keys, &[0, 1, 3, 2]);
+        let factor = self.builder.float(1.0 / (channels as f32).sqrt());
+        let queries = self.builder.op("Mul", &[&queries, &factor]);
+        let products = self.builder.op("MatMul", &[&queries, &keys]);
+        let axis = [Attribute::Integer("axis", -1)];
+        let weights = self.builder.op_with("Softmax", &[&products], &axis);
+        let means = self.builder.op("MatMul", &[&weights, &values]);
+        let by_token = self.transpose(&means, &[0, 2, 1, 3]);
+        self.reshape(&by_token, &[0, tokens, 1, output.channels])
+    }
+
+    /// The value with another shape; 0 keeps a length.
+    fn reshape(&mut self, value: &Value, shape: &[usize]) -> Value {
+        let lengths: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
+        let shape = self.builder.integers("shape", &[shape.len()], &lengths);
+        self.builder.op("Reshape", &[value, &shape])
+    }
+
+    fn transpose(&mut self, value: &Value, order: &[i64]) -> Value {
+        self.builder.op_with("Transpose", &[value], &[Attribute::Integers("perm", order.into())])
+    }
+
+    /// The part at a place of an axis, without the axis.
+    fn part(&mut self, value: &Value, axis: i64, place: i64) -> Value {
+        let place = self.builder.integer(place);
+        self.builder.op_with("Gather", &[value, &place], &[Attribute::Integer("axis", axis)])
     }
 
     /// The attributes of a window that slides over a feature map. Padding is given in numbers,

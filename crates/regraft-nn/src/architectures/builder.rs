@@ -2,9 +2,9 @@
 
 use crate::graph::{Graph, Node, Source};
 use crate::ops::{
-    Activation, Add, AveragePool, BatchNorm, Convolution, Dropout, Function, GlobalAveragePool,
-    InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply, NormStatistics, Operation,
-    Padding, Part,
+    Activation, Add, Attention, AveragePool, BatchNorm, ClassToken, Convolution, Dropout, Function,
+    GlobalAveragePool, InitialWeights, LayerNorm, LayerScale, Linear, MaxPool, Multiply,
+    NormStatistics, Operation, Padding, Part, Tokens,
 };
 
 /// A graph under construction, with settings that all operations of the family share.
@@ -199,6 +199,24 @@ impl Builder {
     pub fn global_average_pool(&mut self, name: impl Into<String>) -> Source {
         let input = self.last();
         self.push(name, vec![input], Operation::GlobalAveragePool(GlobalAveragePool))
+    }
+
+    /// The tokens of a transformer, of the last node's output.
+    pub fn tokens(&mut self, name: impl Into<String>, tokens: Tokens) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::Tokens(tokens))
+    }
+
+    /// Attention of the last node's output, which has queries, keys and values.
+    pub fn attention(&mut self, name: impl Into<String>, heads: usize) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::Attention(Attention { heads }))
+    }
+
+    /// The first token of the last node's output.
+    pub fn class_token(&mut self, name: impl Into<String>) -> Source {
+        let input = self.last();
+        self.push(name, vec![input], Operation::ClassToken(ClassToken))
     }
 
     /// The graph with a head of 1000 classes on the last node's output: dropout, then a linear

@@ -11,12 +11,13 @@ mod mobilenet_v4;
 mod regnet;
 mod resnet;
 mod squeeze_excite;
+mod vision_transformer;
 
 pub use architecture::{Architecture, SourceInterpolation};
 
 /// The members of each family. The accuracies are those published with torchvision's
 /// `IMAGENET1K_V1` weights or, if torchvision lacks the network, timm's.
-const FAMILIES: [&[Architecture]; 7] = [
+const FAMILIES: [&[Architecture]; 8] = [
     efficientnet::MEMBERS,
     resnet::MEMBERS,
     mobilenet_v2::MEMBERS,
@@ -24,6 +25,7 @@ const FAMILIES: [&[Architecture]; 7] = [
     mobilenet_v4::MEMBERS,
     regnet::MEMBERS,
     convnext::MEMBERS,
+    vision_transformer::MEMBERS,
 ];
 
 /// All architectures, family by family.

@@ -99,12 +99,15 @@ fn narrow(graph: &mut Graph, by: usize) {
                 linear.inputs /= by;
                 linear.outputs /= by;
             }
+            Operation::Tokens(tokens) => tokens.channels /= by,
+            Operation::Attention(attention) => attention.heads = (attention.heads / by).max(1),
             Operation::Activation(_)
             | Operation::Add(_)
             | Operation::Multiply(_)
             | Operation::MaxPool(_)
             | Operation::AveragePool(_)
             | Operation::GlobalAveragePool(_)
+            | Operation::ClassToken(_)
             | Operation::Dropout(_) => {}
         }
     }
@@ -131,6 +134,7 @@ impl<'a> Bench<'a> {
                 Role::Weight => continue,
                 Role::NormWeight | Role::Scale | Role::RunningVariance => (0.5, 1.5),
                 Role::Bias | Role::NormBias | Role::RunningMean => (-0.2, 0.2),
+                Role::ClassToken | Role::Registers | Role::Positions => (-0.2, 0.2),
             };
             state
                 .entry(info.name)

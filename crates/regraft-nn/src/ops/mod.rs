@@ -5,8 +5,10 @@
 
 mod activation;
 mod add;
+mod attention;
 mod average_pool;
 mod batch_norm;
+mod class_token;
 mod convolution;
 mod dropout;
 mod global_average_pool;
@@ -17,11 +19,14 @@ mod linear;
 mod max_pool;
 mod multiply;
 mod padding;
+mod tokens;
 
 pub use activation::{Activation, Function};
 pub use add::Add;
+pub use attention::Attention;
 pub use average_pool::AveragePool;
 pub use batch_norm::{BatchNorm, NormStatistics};
+pub use class_token::ClassToken;
 pub use convolution::Convolution;
 pub use dropout::Dropout;
 pub use global_average_pool::GlobalAveragePool;
@@ -32,6 +37,7 @@ pub use linear::Linear;
 pub use max_pool::MaxPool;
 pub use multiply::Multiply;
 pub use padding::Padding;
+pub use tokens::Tokens;
 
 use crate::shape::MapShape;
 use crate::tensor::{Role, Tensor};
@@ -63,6 +69,12 @@ pub enum Operation {
     Dropout(Dropout),
     /// See [`Linear`].
     Linear(Linear),
+    /// See [`Tokens`].
+    Tokens(Tokens),
+    /// See [`Attention`].
+    Attention(Attention),
+    /// See [`ClassToken`].
+    ClassToken(ClassToken),
 }
 
 impl Operation {
@@ -82,6 +94,9 @@ impl Operation {
             Self::GlobalAveragePool(operation) => operation,
             Self::Dropout(operation) => operation,
             Self::Linear(operation) => operation,
+            Self::Tokens(operation) => operation,
+            Self::Attention(operation) => operation,
+            Self::ClassToken(operation) => operation,
         }
     }
 }
@@ -143,7 +158,13 @@ pub trait Rules {
     fn initial(&self, tensor: &Tensor, _seed: u64) -> Vec<f32> {
         let value = match tensor.role {
             Role::NormWeight | Role::Scale | Role::RunningVariance => 1.0,
-            Role::Weight | Role::Bias | Role::NormBias | Role::RunningMean => 0.0,
+            Role::Weight
+            | Role::Bias
+            | Role::NormBias
+            | Role::ClassToken
+            | Role::Registers
+            | Role::Positions
+            | Role::RunningMean => 0.0,
         };
         vec![value; tensor.length()]
     }

@@ -1,7 +1,7 @@
 //! Compares the tensors of a weight file with those that an architecture expects.
 
 use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes};
-use super::{translate_efficientnet_names, translate_torchvision_names};
+use super::{positions, translate_efficientnet_names, translate_torchvision_names};
 use std::collections::BTreeMap;
 
 /// One tensor that an architecture needs.
@@ -13,6 +13,8 @@ pub struct ExpectedTensor {
     pub shape: Vec<usize>,
     /// Whether it belongs to the head; its first dimension is then the number of classes.
     pub head: bool,
+    /// Whether it has the embeddings of positions, which may be those of another image size.
+    pub is_positions: bool,
 }
 
 /// How the head in the file compares with the expected head.
@@ -45,6 +47,9 @@ pub struct Matched {
     /// Whether the names were translated to timm's, from those of the old `efficientnet_pytorch`
     /// code or of torchvision.
     pub names_translated: bool,
+    /// If position embeddings were interpolated, the sides of the file's grid of patches and of the
+    /// expected one.
+    pub resampled: Option<[usize; 2]>,
     /// Integer tensors in the file that nothing here uses.
     pub ignored: Vec<String>,
 }
@@ -53,7 +58,8 @@ pub struct Matched {
 ///
 /// Prefixes are removed by [`strip_prefixes`], and names other than timm's are translated by
 /// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or
-/// have another number of classes; everything else must agree exactly.
+/// have another number of classes, and position embeddings are interpolated to the expected number;
+/// everything else must agree exactly.
 ///
 /// # Errors
 ///
@@ -80,13 +86,19 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
     let mut missing = Vec::new();
     let mut wrong_shape = Vec::new();
     let mut matched = BTreeMap::new();
+    let mut resampled = None;
     for tensor in expected {
-        let Some(candidate) = found.remove(&tensor.name) else {
+        let Some(mut candidate) = found.remove(&tensor.name) else {
             if !(tensor.head && head_absent) {
                 missing.push(tensor.name.clone());
             }
             continue;
         };
+        if tensor.is_positions
+            && let Some(sides) = fit_positions(&mut candidate, &tensor.shape)
+        {
+            resampled = Some(sides);
+        }
         let fits = candidate.shape == tensor.shape
             || tensor.head
                 && class_counts.is_some_and(|(classes, _)| {
@@ -118,7 +130,22 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
         }
         _ => HeadMatch::Same,
     };
-    Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, ignored })
+    Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, resampled, ignored })
+}
+
+/// Interpolates position embeddings `[1, positions, channels]` to another number; returns the sides
+/// of both grids if that was necessary and possible.
+fn fit_positions(found: &mut NamedTensor, expected: &[usize]) -> Option<[usize; 2]> {
+    let ([1, before, channels], [1, after, same]) = (&found.shape[..], expected) else {
+        return None;
+    };
+    if before == after || channels != same {
+        return None;
+    }
+    let sides = [positions::grid(*before)?.0, positions::grid(*after)?.0];
+    found.values = positions::resample(&found.values, *channels, *after)?;
+    found.shape = expected.to_vec();
+    Some(sides)
 }
 
 /// The number of classes in the file and the expected number, if every tensor of the head agrees on

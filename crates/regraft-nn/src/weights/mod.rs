@@ -12,6 +12,7 @@ mod error;
 mod matching;
 mod names;
 mod pickle_scan;
+pub mod positions;
 mod safetensors_read;
 mod safetensors_write;
 mod strangers;

@@ -78,6 +78,7 @@ pub(super) fn set_up(
     let learning =
         transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
+    let source = source.for_image_size(preprocessing.image_size as usize);
     let loading =
         LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
     let CheckedPictures { pictures, data_list } = match checked {
