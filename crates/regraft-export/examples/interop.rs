@@ -11,6 +11,7 @@ use common::{channels_first, image, logits, model};
 use regraft::data::preprocessing::{Interpolation, ResizeMode, evaluation_pixels};
 use regraft::model::Model;
 use regraft::nn::architectures;
+use regraft::nn::graph::Graph;
 use regraft_export::onnx::{Input, OnnxOptions, StorageType, to_bytes};
 use regraft_export::timm::{self, Facts};
 use serde_json::json;
@@ -24,7 +25,7 @@ const SHAPES: [(u32, u32); 8] =
     [(200, 150), (150, 200), (64, 64), (33, 45), (500, 90), (60, 400), (40, 30), (300, 900)];
 
 /// An architecture with a way to resize and a filter.
-const NETWORKS: [(&str, ResizeMode, Interpolation); 9] = [
+const NETWORKS: [(&str, ResizeMode, Interpolation); 13] = [
     ("efficientnet_lite0", ResizeMode::Crop { short_side: 73 }, Interpolation::Bicubic),
     ("efficientnet_b0", ResizeMode::Squash, Interpolation::Bicubic),
     ("tf_efficientnet_b0", ResizeMode::Letterbox, Interpolation::Bilinear),
@@ -34,6 +35,10 @@ const NETWORKS: [(&str, ResizeMode, Interpolation); 9] = [
     ("resnet34", ResizeMode::Crop { short_side: 48 }, Interpolation::Bilinear),
     ("resnet50", ResizeMode::Letterbox, Interpolation::Bicubic),
     ("convnext_tiny", ResizeMode::Crop { short_side: 67 }, Interpolation::Bicubic),
+    ("mobilenetv4_conv_small", ResizeMode::Crop { short_side: 67 }, Interpolation::Bicubic),
+    ("regnety_004", ResizeMode::Crop { short_side: 73 }, Interpolation::Bilinear),
+    ("vit_tiny_patch16_224", ResizeMode::Crop { short_side: 71 }, Interpolation::Bicubic),
+    ("vit_small_patch14_reg4_dinov2", ResizeMode::Crop { short_side: 64 }, Interpolation::Bicubic),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,8 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
     }
     for (name, resize, interpolation) in NETWORKS {
-        let graph =
-            architectures::find(name).ok_or("an unknown architecture")?.graph().with_classes(10);
+        let known = architectures::find(name).ok_or("an unknown architecture")?;
+        let graph = Graph { image_size: SIZE as usize, ..known.graph().with_classes(10) };
         let preprocessing = common::preprocessing(SIZE, resize, interpolation);
         let model = Model { preprocessing, ..model(graph, SIZE) };
         let mut inputs = Vec::new();

@@ -50,6 +50,18 @@ fn common(precision: Precision, products: Products) -> Common {
     Common { precision, allocation: 1 << 27, gradients_start: 0, classes: 5, products, learned: 64 }
 }
 
+#[test]
+fn a_network_with_an_operation_that_is_missing_is_refused() {
+    let graph = graph("vit_tiny_patch16_224", 4);
+    let infos = parameters(&graph);
+    let arena = Arena::new(&infos, graph.nodes.len());
+    let refused = Program::new(&graph, &infos, &arena).err().expect("no such program");
+    assert_eq!(
+        refused.to_string(),
+        "the GPU engine cannot compute tokens of vit_tiny_patch16_224 yet; use --device cpu"
+    );
+}
+
 /// The shaders of a network's passes.
 fn of_network(
     graph: &Graph,

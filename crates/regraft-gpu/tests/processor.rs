@@ -39,6 +39,7 @@ fn engines(graph: &Graph, side: usize) -> [Box<dyn Engine>; 2] {
             Role::Weight => continue,
             Role::NormWeight | Role::Scale | Role::RunningVariance => (0.5, 1.5),
             Role::Bias | Role::NormBias | Role::RunningMean => (-0.2, 0.2),
+            Role::ClassToken | Role::Registers | Role::Positions => (-0.2, 0.2),
         };
         let values = state.entry(info.name).or_default();
         values.iter_mut().for_each(|value| *value = draws.range(low, high));

@@ -145,6 +145,13 @@ impl Graph {
             .unwrap_or(Source::Image)
     }
 
+    /// Whether the features are those of a class token, as in transformers, rather than the mean
+    /// over all pixels.
+    #[must_use]
+    pub fn has_class_token(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.operation, Operation::ClassToken(_)))
+    }
+
     /// The same network with a head of `classes` logits.
     #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {

@@ -6,8 +6,6 @@
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use regraft_nn::architectures::{self, Architecture};
-use regraft_nn::graph::Node;
-use regraft_nn::ops::Operation;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -219,8 +217,7 @@ fn check_arguments(
     name: &str,
     architecture: &Architecture,
 ) -> Result<(), String> {
-    let takes_token = |node: &Node| matches!(node.operation, Operation::ClassToken(_));
-    let own = if architecture.graph().nodes.iter().any(takes_token) { "token" } else { "avg" };
+    let own = if architecture.graph().has_class_token() { "token" } else { "avg" };
     let arguments = given(json, "model_args").and_then(Value::as_object);
     let changed = |(argument, value): &(&String, &Value)| match argument.as_str() {
         "global_pool" => *value != own,
@@ -460,6 +457,20 @@ mod tests {
             "global_pool": "avg"}}"#,
         )
         .expect("harmless");
+        let transformer = |pool: &str| {
+            parsed(&format!(
+                r#"{{"architecture": "vit_small_patch14_dinov2.lvd142m", "global_pool": "{pool}",
+                "num_classes": 0, "pretrained_cfg": {{"input_size": [3, 518, 518],
+                "crop_pct": 1.0, "fixed_input_size": true}}}}"#
+            ))
+        };
+        let config = transformer("token").expect("possible");
+        assert_eq!(
+            (config.preprocessing.image_size, config.preprocessing.resize),
+            (224, ResizeMode::Crop { short_side: 224 })
+        );
+        assert!(config.notes[1].contains("224 pixels instead of 518"), "{:?}", config.notes);
+        assert!(transformer("avg").expect_err("other features").contains("global_pool"));
         let mut config =
             parsed(r#"{"architecture": "resnet18", "label_names": ["a"]}"#).expect("possible");
         assert_eq!(config.class_names(2).expect("no number of classes is given"), None);

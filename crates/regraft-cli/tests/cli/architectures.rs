@@ -11,6 +11,7 @@ fn every_family_trains_from_scratch_and_is_grafted() {
         ("mobilenetv4_conv_small", "blocks.2"),
         ("resnet50d", "layer3"),
         ("regnety_004", "s3"),
+        ("vit_tiny_patch16_224", "blocks.8"),
         ("convnext_tiny", "stages.2"),
     ] {
         let workspace = Workspace::with_photos();
@@ -35,4 +36,20 @@ fn every_family_trains_from_scratch_and_is_grafted() {
         assert!(proof["tensors"].as_u64() > Some(10), "{model}: {proof}");
         workspace.regraft("evaluate second photos/test --precision bf16").succeeded();
     }
+}
+
+/// A transformer's position embeddings follow the image size, and the run says so.
+#[test]
+fn position_embeddings_are_interpolated_to_another_image_size() {
+    let workspace = Workspace::with_photos();
+    let model = "--model vit_tiny_patch16_224 --weights none --image-size 64";
+    let scratch = "--epochs 1 --batch-size 10 --lr 1e-7 --output first";
+    workspace.regraft(&format!("train photos {model} {scratch}")).succeeded();
+    let output = workspace
+        .regraft("train photos --weights first --image-size 96 --freeze backbone --output second")
+        .succeeded();
+    let note = "the position embeddings of 4 x 4 patches are interpolated to 6 x 6";
+    assert!(output.stdout.contains(note), "{}", output.stdout);
+    workspace.regraft("evaluate second photos/test").succeeded();
+    assert_eq!(workspace.json("second/summary.json")["image_size"], 96);
 }

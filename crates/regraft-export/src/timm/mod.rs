@@ -72,7 +72,8 @@ fn network(architecture: &str) -> (String, Value) {
 
 /// The `config.json`.
 fn config(model: &Model) -> Result<Value, ExportError> {
-    let (architecture, arguments) = network(model.architecture());
+    let (architecture, mut arguments) = network(model.architecture());
+    let is_transformer = model.graph.has_class_token();
     let Preprocessing { image_size, resize, interpolation, mean, std } = model.preprocessing;
     let (crop_mode, crop_share) = match resize {
         ResizeMode::Crop { short_side } => ("center", crop_share(image_size, short_side)),
@@ -89,12 +90,12 @@ fn config(model: &Model) -> Result<Value, ExportError> {
         "architecture": architecture,
         "num_classes": model.graph.classes(),
         "num_features": model.graph.features(),
-        "global_pool": "avg",
+        "global_pool": if is_transformer { "token" } else { "avg" },
         "label_names": model.classes,
         "pretrained_cfg": {
             "custom_load": false,
             "input_size": [3, image_size, image_size],
-            "fixed_input_size": false,
+            "fixed_input_size": is_transformer,
             "interpolation": interpolation,
             "crop_pct": crop_share,
             "crop_mode": crop_mode,
@@ -105,6 +106,10 @@ fn config(model: &Model) -> Result<Value, ExportError> {
             "classifier": classifier,
         },
     });
+    if is_transformer {
+        // timm makes a network for its own size otherwise, and interpolates the positions to that.
+        arguments["img_size"] = json!(image_size);
+    }
     if arguments.as_object().is_some_and(|arguments| !arguments.is_empty()) {
         config["model_args"] = arguments;
     }

@@ -46,6 +46,7 @@ pub fn generated_state(graph: &Graph) -> State {
             Role::NormWeight => 0.5 + numbers.uniform(),
             Role::Scale => 0.3 + 0.4 * numbers.uniform(),
             Role::Bias | Role::NormBias | Role::RunningMean => 0.3 * numbers.signed(),
+            Role::ClassToken | Role::Registers | Role::Positions => 0.3 * numbers.signed(),
         };
         let values = (0..parameter.length()).map(|_| value()).collect();
         (parameter.name, values)
