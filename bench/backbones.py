@@ -5,8 +5,8 @@
 
 DATA has `train` and `test`. WEIGHTS are weight files as they were downloaded, each as ARCHITECTURE=FILE; the embedded
 EfficientNet-Lite0 comes first. Each file is converted by `regraft weights convert` before it is used. Prints a Markdown table:
-the accuracy on the test images, their mean loss, and the features that the head reads. `--times` adds the seconds of a run from a
-cold start, which mean something only on an idle machine.
+image size, parameters with the new head, the accuracy cross-validated on the training images, the accuracy on the test images and
+their mean loss. `--times` adds the seconds of a run from a cold start, which mean something only on an idle machine.
 """
 
 import argparse
@@ -40,6 +40,18 @@ def measure(regraft, data, architecture, file, seed):
         return json.loads((folder / "run/summary.json").read_text()), seconds
 
 
+def row(architecture, summary):
+    size, parameters = summary["image_size"], summary["total_parameters"] / 1e6
+    return [
+        f"`{architecture}`",
+        str(size),
+        f"{parameters:.1f} M",
+        f"{summary['head_fit']['out_of_fold']['accuracy']:.4f}",
+        f"{summary['test_accuracy']:.4f}",
+        f"{summary['test_loss']:.3f}",
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=pathlib.Path)
@@ -49,11 +61,10 @@ def main():
     parser.add_argument("--times", action="store_true", help="add a column with seconds")
     options = parser.parse_args()
     networks = [("efficientnet_lite0", None), *(word.split("=", 1) for word in options.weights)]
-    header = ["backbone", "image", "parameters", "test accuracy", "test loss", *(["seconds"] if options.times else [])]
+    header = ["backbone", "image", "parameters", "cross-validated accuracy", "test accuracy", "test loss", *(["seconds"] if options.times else [])]
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|", flush=True)
     for architecture, file in networks:
         summary, seconds = measure(options.regraft, options.data, architecture, file, options.seed)
-        print(json.dumps(summary)[:2000]) if os.environ.get("SHOW") else None
         cells = row(architecture, summary) + ([f"{seconds:.0f}"] if options.times else [])
         print("| " + " | ".join(cells) + " |", flush=True)
 
