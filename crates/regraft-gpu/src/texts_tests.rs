@@ -55,7 +55,7 @@ fn a_network_with_an_operation_that_is_missing_is_refused() {
     let graph = graph("vit_tiny_patch16_224", 4);
     let infos = parameters(&graph);
     let arena = Arena::new(&infos, graph.nodes.len());
-    let refused = Program::new(&graph, &infos, &arena).err().expect("no such program");
+    let refused = Program::new(&graph, &infos, &arena, false).err().expect("no such program");
     assert_eq!(
         refused.to_string(),
         "the GPU engine cannot compute tokens of vit_tiny_patch16_224 yet; use --device cpu"
