@@ -126,14 +126,17 @@ fn a_conversion_keeps_what_the_configuration_says_or_names_what_is_lost() {
     );
 
     let mut other = config();
-    other["architecture"] = json!("vit_base_patch16_224");
+    other["architecture"] = json!("swin_tiny_patch4_window7_224");
     workspace.write("hub/config.json", other.to_string());
     let converted = workspace
         .regraft("weights convert hub/model.safetensors lost.safetensors --dtype f32")
         .succeeded();
     assert_says(
         &converted.stderr,
-        &["note: the converted file lacks the architecture, image size", "vit_base_patch16_224"],
+        &[
+            "note: the converted file lacks the architecture, image size",
+            "swin_tiny_patch4_window7_224",
+        ],
     );
 }
 

@@ -82,6 +82,8 @@ pub fn prove_frozen(
 ) -> Result<FrozenProof, FrozenError> {
     let before = Model::source(source.model, source.weights, source.seed)?;
     let after = Model::load(model, Some(&graph.architecture))?;
+    // Position embeddings are interpolated to the run's image size before anything is frozen.
+    let before = before.for_image_size(after.graph.image_size);
     let mut proof = FrozenProof { tensors: 0, values: 0 };
     let kept = parameters(graph).into_iter().filter(|parameter| {
         parameter.node < frozen
