@@ -43,6 +43,8 @@ fn sizes_are_the_published_ones() {
         ("convnext_tiny", 28_589_128, 4.456),
         ("convnext_small", 50_223_688, 8.684),
         ("convnext_base", 88_591_464, 15.355),
+        ("vit_base_patch16_224", 86_567_656, 17.564),
+        ("vit_base_patch32_224", 88_224_232, 4.409),
     ];
     for (name, parameters, billions) in published {
         let architecture = find(name).expect("a known name");
@@ -80,6 +82,12 @@ fn sizes_are_timms() {
         ("regnety_064", 30.58),
         ("regnety_080", 39.18),
         ("regnety_120", 51.82),
+        ("vit_tiny_patch16_224", 5.72),
+        ("vit_small_patch16_224", 22.05),
+        ("vit_small_patch32_224", 22.88),
+        ("deit_tiny_patch16_224", 5.72),
+        ("deit_small_patch16_224", 22.05),
+        ("deit_base_patch16_224", 86.57),
     ];
     for (name, millions) in published {
         let found = count(&find(name).expect("a known name").graph()) as f64 / 1e6;
