@@ -95,3 +95,15 @@ pub enum Pending {
     /// The steps of all ranks, if the engine consists of several.
     Ranks(Vec<Self>),
 }
+
+impl Pending {
+    /// Whether the result exists already, so that fetching it takes no time.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Ready(_) => true,
+            Self::Queued(_) => false,
+            Self::Ranks(ranks) => ranks.iter().all(Self::is_ready),
+        }
+    }
+}

@@ -247,19 +247,23 @@ impl Trainer<'_> {
             while let Some(batch) = batches.next() {
                 let requested = requests.request(engine, batch?, state, &mut ahead)?;
                 let completes = requested.completes.is_some();
+                let is_ready = requested.pending.is_ready();
                 if let Some(earlier) = waiting.replace(requested) {
                     account.settle(earlier, engine, batches, state, observer)?;
                     after_step.counted(state)?;
                 }
-                let stops = observer.wants_stop();
-                if !completes || !(is_in_turn || stops || after_step.needs_engine()) {
+                let waits = is_in_turn || observer.wants_stop() || after_step.needs_engine();
+                if !is_ready && !(completes && waits) {
                     continue;
                 }
                 if let Some(last) = waiting.take() {
                     account.settle(last, engine, batches, state, observer)?;
                     after_step.counted(state)?;
                 }
-                if stops {
+                if !completes {
+                    continue;
+                }
+                if observer.wants_stop() {
                     return Err(Halt::Stop);
                 }
                 if state.progress.images < pictures.train.len() {
