@@ -253,7 +253,8 @@ impl Trainer<'_> {
                     after_step.counted(state)?;
                 }
                 let waits = is_in_turn || observer.wants_stop() || after_step.needs_engine();
-                if !is_ready && !(completes && waits) {
+                let settles = is_ready || completes && waits;
+                if !settles {
                     continue;
                 }
                 if let Some(last) = waiting.take() {
