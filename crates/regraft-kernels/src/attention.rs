@@ -9,6 +9,7 @@ use crate::element::{Element, copy};
 use crate::functions::exp;
 use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::isa::for_each_isa;
+use crate::rows::row_sum;
 use crate::scratch::with_scratch;
 use rayon::prelude::*;
 
@@ -16,9 +17,6 @@ use rayon::prelude::*;
 const QUERIES: usize = 64;
 /// Images whose heads are computed before their outputs are written.
 const IMAGES: usize = 8;
-/// Number of partial sums of a row, so that loops become vectors.
-const LANES: usize = 16;
-
 /// The sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
@@ -226,22 +224,6 @@ fn backward_head<E: Element>(
     });
     // The queries were multiplied before.
     query_gradient.iter_mut().for_each(|slope| *slope *= shape.factor());
-}
-
-/// The sum of `term` over a row's positions, in lanes that are added at the end.
-#[inline(always)]
-fn row_sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
-        }
-    }
-    for place in whole..length {
-        lanes[place - whole] += term(place);
-    }
-    lanes.iter().sum()
 }
 
 for_each_isa! {

@@ -3,13 +3,11 @@
 
 use crate::element::{Element, with_sums, with_values};
 use crate::isa::{for_each_isa, multiply_add};
+use crate::rows::row_sum;
 use rayon::prelude::*;
 
 /// Number of values in a task, rounded up to whole pixels.
 const PER_TASK: usize = 1 << 13;
-/// Number of partial sums of a row, so that loops become vectors.
-const LANES: usize = 16;
-
 fn pixels_per_block(channels: usize) -> usize {
     PER_TASK.div_ceil(channels)
 }
@@ -86,22 +84,6 @@ pub fn backward<E: Element, O: Element>(
             });
         },
     );
-}
-
-/// The sum of `term` over a row's positions, in lanes that are added at the end.
-#[inline(always)]
-fn row_sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
-        }
-    }
-    for place in whole..length {
-        lanes[place - whole] += term(place);
-    }
-    lanes.iter().sum()
 }
 
 for_each_isa! {

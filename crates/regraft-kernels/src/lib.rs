@@ -7,6 +7,7 @@
 
 mod columns;
 mod processor;
+mod rows;
 mod scratch;
 mod shape;
 
