@@ -247,7 +247,7 @@ impl Gather {
         self.vector_at(width, "weight", at, "v")
     }
 
-    /// Adds what the gradient of the input needs.
+    /// Adds the pixels and taps of the input's gradient.
     pub fn bind_phases(&self, builder: Builder) -> Builder {
         if self.is_point() {
             return builder;

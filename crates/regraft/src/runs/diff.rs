@@ -19,7 +19,7 @@ pub struct RunDiff {
     pub runs: [String; 2],
     /// The best estimate of each one's accuracy; null if it is not complete.
     pub headlines: [Option<Headline>; 2],
-    /// Options whose values differ, and what the machines differ in.
+    /// Options whose values differ, and properties of the machines that differ.
     pub options: Vec<ChangedOption>,
     /// Images that differ, one line for each.
     pub images: Vec<String>,
