@@ -31,8 +31,6 @@ const LOSS_SCALE: f32 = 1024.0;
 pub(super) struct Queued {
     reading: Reading,
     images: usize,
-    /// Whether an update was requested: the norm of the gradient and the decision are read too.
-    has_update: bool,
 }
 
 impl GpuEngine {
@@ -40,11 +38,7 @@ impl GpuEngine {
     pub(super) fn ready(&mut self, key: Key) -> Result<usize, EngineError> {
         let known = self.passes.iter().position(|pass| pass.key == key);
         if let Some(known) = known {
-            if !self.passes[known].prepared.is_current(&self.memory) {
-                let commands = &self.passes[known].recorded.commands;
-                let prepared = Prepared::new(&self.memory, commands);
-                self.passes[known].prepared = prepared.map_err(|fault| self.failed(fault))?;
-            }
+            self.renew(known).map_err(|fault| self.failed(fault))?;
             return Ok(known);
         }
         let common = self.common();
@@ -114,6 +108,15 @@ impl GpuEngine {
         Ok((images, Some(self.ready(key)?)))
     }
 
+    /// Binds a pass's buffers again if an allocation has changed.
+    fn renew(&mut self, pass: usize) -> Result<(), Fault> {
+        let Ready { prepared, recorded, .. } = &mut self.passes[pass];
+        if !prepared.is_current(&self.memory) {
+            *prepared = Prepared::new(&self.memory, &recorded.commands)?;
+        }
+        Ok(())
+    }
+
     /// Uploads the images and arguments of a run.
     pub(super) fn upload(
         &mut self,
@@ -169,10 +172,7 @@ impl GpuEngine {
             }
             None => None,
         };
-        if !self.passes[pass].prepared.is_current(&self.memory) {
-            let commands = &self.passes[pass].recorded.commands;
-            self.passes[pass].prepared = Prepared::new(&self.memory, commands)?;
-        }
+        self.renew(pass)?;
         let moves = moves.map(|moves| Prepared::new(&self.memory, &moves)).transpose()?;
         let prepared = &self.passes[pass].prepared;
         let mut reading = Reading::new(&self.memory, &slices)?;
@@ -185,19 +185,19 @@ impl GpuEngine {
         reading.copy(&self.memory, &mut encoder);
         reading.submission = Some(device.queue.submit([encoder.finish()]));
         device.check()?;
-        Ok(Queued { reading, images: count, has_update: update.is_some() })
+        Ok(Queued { reading, images: count })
     }
 
     /// Waits for a queued pass.
     pub(super) fn finish(&self, queued: Queued) -> Result<StepOutput, Fault> {
-        let Queued { reading, images, has_update } = queued;
+        let Queued { reading, images } = queued;
         let mut found = reading.finish(&self.memory.device)?.into_iter();
         let mut losses: Vec<f32> = bytemuck::cast_vec(found.next().unwrap_or_default());
         let logits = losses.split_off(images.min(losses.len()));
         let output = StepOutput { losses, logits, ..StepOutput::default() };
+        // Without an update there is nothing to decide.
         let (Some(control), Some(norm)) = (found.next(), found.next()) else { return Ok(output) };
-        let skips = control.get(decide::SKIPS).is_none_or(|&skips| skips != 0);
-        let is_refused = has_update && skips;
+        let is_refused = control.get(decide::SKIPS).is_none_or(|&skips| skips != 0);
         if is_refused {
             let place = 4 * decide::REFUSED as u64;
             let control = self.memory.of(Buffer::Control);

@@ -11,7 +11,7 @@ use crate::shader::Storage;
 use crate::step::{Context, Parameter, Sizes, UNIT};
 use regraft_nn::layout::Layout;
 use regraft_nn::ops::Convolution;
-use regraft_nn::plan::Reading;
+use regraft_nn::plan::{Reading, StepSource};
 
 /// A convolution's weights.
 pub(super) struct Filter {
@@ -74,15 +74,21 @@ impl Filter {
         Depthwise { window, has_constants: context.products.has_constants }
     }
 
-    /// Whether the images' three channels and those of the weights become four in memory of their
-    /// own, so that matrix units load whole pixels.
-    fn is_padded(&self) -> bool {
+    /// Whether three channels may have to become four: see [`Self::pads`].
+    fn may_pad(&self) -> bool {
         self.has_units && self.operation.in_channels == 3 && self.operation.groups == 1
+    }
+
+    /// Whether the images' three channels and those of the weights become four in memory of their
+    /// own, so that matrix units load whole pixels. Images have neither a normalisation nor a
+    /// gradient.
+    fn pads(&self, context: &Context<'_>) -> bool {
+        self.may_pad() && context.steps[context.index].inputs[0] == StepSource::Image
     }
 
     /// Elements of f32 that the forward pass takes meanwhile.
     pub fn forward_scratch(&self, sizes: &Sizes) -> usize {
-        if !self.is_padded() {
+        if !self.may_pad() {
             return 0;
         }
         let window = self.window(sizes);
@@ -96,35 +102,27 @@ impl Filter {
             return Depthwise::scratch(window);
         }
         let mut image = 0;
-        if self.is_padded() {
+        if self.may_pad() {
             window.input.channels = 4;
             image = padded(window.input_pixels());
         }
         image + Matrix::scratch(window)
     }
 
-    /// The input and window of a product: as they are, or with four channels at the beginning of
-    /// `scratch`, of which the rest is returned.
-    fn images(&self, context: &mut Context<'_>, mut scratch: Slice) -> (Window, Input, Slice) {
-        let (mut window, input) = (self.window(&context.sizes), context.reading());
-        if !self.is_padded() {
-            return (window, input, scratch);
-        }
+    /// The images with four channels, at the beginning of `scratch`, and the window over them.
+    fn images(&self, context: &mut Context<'_>, scratch: &mut Slice) -> (Window, Input) {
+        let (mut window, images) = (self.window(&context.sizes), context.input(0));
         window.input.channels = 4;
-        let values = pad(context, input.values, window.input_pixels(), &mut scratch);
-        (window, Input { values, normalization: None, channels: 4 }, scratch)
+        let values = pad(context, images, window.input_pixels(), scratch);
+        (window, Input { values, normalization: None, channels: 4 })
     }
 
     pub fn forward(&self, context: &mut Context<'_>, output: Values, finish: &Finish) {
+        let (mut window, mut input) = (self.window(&context.sizes), context.reading());
         let mut weight = self.weight.value();
-        let (window, input, mut scratch) = match self.is_padded() {
-            true => {
-                let scratch = context.forward_scratch();
-                self.images(context, scratch)
-            }
-            false => (self.window(&context.sizes), context.reading(), weight),
-        };
-        if self.is_padded() {
+        if self.pads(context) {
+            let mut scratch = context.forward_scratch();
+            (window, input) = self.images(context, &mut scratch);
             let values = Values { slice: weight, storage: Storage::F32 };
             let count = window.taps() * window.output.channels;
             weight = pad(context, values, count, &mut scratch).slice;
@@ -140,8 +138,11 @@ impl Filter {
 
     /// The gradients of weights and input, given that of the output.
     pub fn backward(&self, context: &mut Context<'_>) {
-        let (gradient, scratch) = (context.gradient(), context.backward_scratch());
-        let (window, input, scratch) = self.images(context, scratch);
+        let (mut window, mut input) = (self.window(&context.sizes), context.reading());
+        let (gradient, mut scratch) = (context.gradient(), context.backward_scratch());
+        if self.pads(context) {
+            (window, input) = self.images(context, &mut scratch);
+        }
         let (arguments, own) = (context.arguments, context.gradient_of(&self.weight));
         let (weight, target) = (self.weight.value(), context.target(0));
         let matrix = Matrix { window, products: context.products };
