@@ -81,54 +81,6 @@ struct Ahead {
     steps: u64,
 }
 
-/// The account of an epoch's steps.
-struct Account<'a> {
-    config: &'a TrainConfig,
-    pictures: &'a Pictures,
-    /// The epoch's progress before the first of these steps.
-    before: EpochProgress,
-    started: Instant,
-    /// The images of a step count only once it is made: a run cannot resume between two parts of a
-    /// step.
-    progress: EpochProgress,
-}
-
-impl Account<'_> {
-    /// Waits for a result and counts it.
-    fn settle(
-        &mut self,
-        requested: Requested,
-        engine: &mut dyn Engine,
-        batches: &Batches<'_>,
-        state: &mut TrainState,
-        observer: &mut Observer<'_>,
-    ) -> Result<(), Halt> {
-        let Requested { pending, batch, completes } = requested;
-        let output = engine.outcome(pending)?;
-        check_finite(self.pictures, self.config, &output, &batch, state)?;
-        let progress = &mut self.progress;
-        progress.count(&output.losses, &output.logits, &batch.labels);
-        batches.recycle(batch);
-        let Some(learning_rate) = completes else { return Ok(()) };
-        state.steps_done += 1;
-        progress.learning_rate = f64::from(learning_rate);
-        progress.seconds = self.before.seconds + self.started.elapsed().as_secs_f64();
-        progress.waited = self.before.waited + batches.waited().as_secs_f64();
-        state.advance(*progress);
-        if let Some(decay) = self.config.ema {
-            average::follow(state, engine, decay);
-        }
-        observer.tell(Event::Step(StepReport {
-            epoch: (state.epoch + 1, self.config.epoch_count()),
-            images: (state.progress.images, self.pictures.train.len()),
-            loss: state.progress.loss(),
-            accuracy: state.progress.accuracy(),
-            images_per_second: state.progress.images as f64 / state.progress.seconds,
-        }));
-        Ok(())
-    }
-}
-
 /// The parts of a trainer that decide how steps are made.
 struct Requests<'a> {
     config: &'a TrainConfig,
@@ -197,6 +149,104 @@ impl Requests<'_> {
     }
 }
 
+/// The steps of an epoch that have been requested, and the account of those that were made.
+struct Queue<'a, 'o> {
+    engine: &'a mut dyn Engine,
+    batches: Batches<'a>,
+    requests: Requests<'a>,
+    ahead: Ahead,
+    /// A requested step whose result was not fetched yet.
+    waiting: Option<Requested>,
+    state: &'a mut TrainState,
+    observer: &'a mut Observer<'o>,
+    started: Instant,
+    /// The epoch's progress before the first of these steps.
+    before: EpochProgress,
+    /// The images of a step count only once it is made: a run cannot resume between two parts of a
+    /// step.
+    progress: EpochProgress,
+}
+
+impl Queue<'_, '_> {
+    /// Makes all steps. If one fails, another one may still wait.
+    fn run(&mut self, after_step: &mut dyn AfterStep) -> Result<(), Halt> {
+        let Requests { config, pictures, rate_test, .. } = self.requests;
+        // The running average follows each step before the next one, and a test of rates ends after
+        // any step.
+        let is_in_turn = config.ema.is_some() || rate_test.is_some();
+        while let Some(batch) = self.batches.next() {
+            let requested =
+                self.requests.request(self.engine, batch?, self.state, &mut self.ahead)?;
+            let completes = requested.completes.is_some();
+            let is_ready = requested.pending.is_ready();
+            if let Some(earlier) = self.waiting.replace(requested) {
+                self.settle(earlier)?;
+                after_step.counted(self.state)?;
+            }
+            let waits = is_in_turn || self.observer.wants_stop() || after_step.needs_engine();
+            let settles = is_ready || completes && waits;
+            if !settles {
+                continue;
+            }
+            if let Some(last) = self.waiting.take() {
+                self.settle(last)?;
+                after_step.counted(self.state)?;
+            }
+            if !completes {
+                continue;
+            }
+            if self.observer.wants_stop() {
+                return Err(Halt::Stop);
+            }
+            if self.state.progress.images < pictures.train.len() {
+                after_step.step(self.engine, self.state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches the last result, also after a step that failed: the engine has made the step behind
+    /// it, except behind one that is not finite.
+    fn end(mut self, ended: Result<(), Halt>) -> Result<(), Halt> {
+        let settled = match (self.waiting.take(), &ended) {
+            (None, _) => Ok(()),
+            (Some(last), Err(Halt::Failed(TrainError::Diverged(_)))) => {
+                self.engine.outcome(last.pending).map(drop).map_err(Halt::from)
+            }
+            (Some(last), _) => self.settle(last),
+        };
+        ended.and(settled)
+    }
+
+    /// Waits for a result and counts it.
+    fn settle(&mut self, requested: Requested) -> Result<(), Halt> {
+        let Self { engine, batches, requests, state, observer, progress, .. } = self;
+        let Requests { config, pictures, .. } = *requests;
+        let Requested { pending, batch, completes } = requested;
+        let output = engine.outcome(pending)?;
+        check_finite(pictures, config, &output, &batch, state)?;
+        progress.count(&output.losses, &output.logits, &batch.labels);
+        batches.recycle(batch);
+        let Some(learning_rate) = completes else { return Ok(()) };
+        state.steps_done += 1;
+        progress.learning_rate = f64::from(learning_rate);
+        progress.seconds = self.before.seconds + self.started.elapsed().as_secs_f64();
+        progress.waited = self.before.waited + batches.waited().as_secs_f64();
+        state.advance(*progress);
+        if let Some(decay) = config.ema {
+            average::follow(state, *engine, decay);
+        }
+        observer.tell(Event::Step(StepReport {
+            epoch: (state.epoch + 1, config.epoch_count()),
+            images: (state.progress.images, pictures.train.len()),
+            loss: state.progress.loss(),
+            accuracy: state.progress.accuracy(),
+            images_per_second: state.progress.images as f64 / state.progress.seconds,
+        }));
+        Ok(())
+    }
+}
+
 impl Trainer<'_> {
     /// The steps of the epoch in progress that have not been made yet. The state counts all steps
     /// that the engine has made, also if they end early.
@@ -223,66 +273,20 @@ impl Trainer<'_> {
             side: self.side,
             rate_test: self.rate_test.as_ref(),
         };
-        let engine = &mut *self.engine;
-        let mut batches = self.feed.batches(state.epoch, rest, observer)?;
-        let mut account = Account {
-            config,
-            pictures,
+        let mut queue = Queue {
+            batches: self.feed.batches(state.epoch, rest, observer)?,
+            engine: &mut *self.engine,
+            requests,
+            ahead: Ahead { images: state.progress.images, parts: 0, steps: state.steps_done },
+            waiting: None,
             before: state.progress,
             started: Instant::now(),
             progress: state.progress,
+            state,
+            observer,
         };
-        let mut ahead = Ahead { images: state.progress.images, parts: 0, steps: state.steps_done };
-        // The running average follows each step before the next one, and a test of rates ends after
-        // any step.
-        let is_in_turn = config.ema.is_some() || requests.rate_test.is_some();
-        let mut waiting: Option<Requested> = None;
-        let mut run = |waiting: &mut Option<Requested>,
-                       state: &mut TrainState,
-                       observer: &mut Observer<'_>,
-                       account: &mut Account<'_>,
-                       batches: &mut Batches<'_>,
-                       engine: &mut dyn Engine|
-         -> Result<(), Halt> {
-            while let Some(batch) = batches.next() {
-                let requested = requests.request(engine, batch?, state, &mut ahead)?;
-                let completes = requested.completes.is_some();
-                let is_ready = requested.pending.is_ready();
-                if let Some(earlier) = waiting.replace(requested) {
-                    account.settle(earlier, engine, batches, state, observer)?;
-                    after_step.counted(state)?;
-                }
-                let waits = is_in_turn || observer.wants_stop() || after_step.needs_engine();
-                let settles = is_ready || completes && waits;
-                if !settles {
-                    continue;
-                }
-                if let Some(last) = waiting.take() {
-                    account.settle(last, engine, batches, state, observer)?;
-                    after_step.counted(state)?;
-                }
-                if !completes {
-                    continue;
-                }
-                if observer.wants_stop() {
-                    return Err(Halt::Stop);
-                }
-                if state.progress.images < pictures.train.len() {
-                    after_step.step(engine, state)?;
-                }
-            }
-            Ok(())
-        };
-        let ended = run(&mut waiting, state, observer, &mut account, &mut batches, engine);
-        let settled = match (waiting, &ended) {
-            (None, _) => Ok(()),
-            // The engine skipped the update of a step behind one that is not finite.
-            (Some(last), Err(Halt::Failed(TrainError::Diverged(_)))) => {
-                engine.outcome(last.pending).map(drop).map_err(Halt::from)
-            }
-            (Some(last), _) => account.settle(last, engine, &batches, state, observer),
-        };
-        ended.and(settled)?;
+        let ended = queue.run(after_step);
+        queue.end(ended)?;
         if observer.wants_stop() { Err(Halt::Stop) } else { Ok(()) }
     }
 }
