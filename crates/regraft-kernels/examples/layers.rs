@@ -347,6 +347,19 @@ mod peak {
                 return rounds * SUMS * 16;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if bf16 && set.multiplies_bf16() {
+                // SAFETY: the set multiplies bf16, and is available.
+                unsafe { arm::matrices(rounds) };
+                return rounds * SUMS * 32;
+            }
+            if set >= InstructionSet::Neon {
+                // SAFETY: the set has NEON, and is available.
+                unsafe { arm::fused(rounds) };
+                return rounds * SUMS * 8;
+            }
+        }
         let (factor, mut sums) = (black_box([0.999f32; 4]), black_box([[1.0f32; 4]; SUMS]));
         for _ in 0..rounds {
             for sum in &mut sums {
@@ -358,6 +371,45 @@ mod peak {
         black_box(sums);
         let _ = (set, bf16);
         rounds * SUMS * 8
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    mod arm {
+        use super::{SUMS, black_box};
+        use std::arch::aarch64::*;
+        use std::arch::asm;
+
+        #[target_feature(enable = "neon")]
+        pub fn fused(rounds: usize) {
+            let (factor, mut sums) =
+                (vdupq_n_f32(black_box(0.999)), black_box([vdupq_n_f32(1.0); SUMS]));
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = vfmaq_f32(factor, *sum, factor);
+                }
+            }
+            black_box(sums);
+        }
+
+        #[target_feature(enable = "neon,bf16")]
+        pub fn matrices(rounds: usize) {
+            let (factor, mut sums) =
+                (vdupq_n_u16(black_box(0x3f00)), black_box([vdupq_n_f32(1.0); SUMS]));
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    // SAFETY: the processor has the instruction, which touches registers only.
+                    unsafe {
+                        asm!(
+                            "bfmmla {sum:v}.4s, {factor:v}.8h, {factor:v}.8h",
+                            sum = inout(vreg) *sum,
+                            factor = in(vreg) factor,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
+                    }
+                }
+            }
+            black_box(sums);
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

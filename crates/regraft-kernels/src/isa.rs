@@ -6,11 +6,16 @@ use std::sync::OnceLock;
 /// The environment variable that forces an instruction set, by [`InstructionSet::name`].
 pub const VARIABLE: &str = "REGRAFT_ISA";
 
-/// An instruction set that the kernels support, from the least to the most capable.
+/// An instruction set that the kernels support; among those of one architecture, from the least to
+/// the most capable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstructionSet {
-    /// The instructions that the compiler's target always has.
+    /// The instructions that the compiler's target always has, without fused multiply-add.
     Portable,
+    /// NEON, which every 64-bit ARM processor has, with fused multiply-add.
+    Neon,
+    /// NEON with products of 2x4 and 4x2 matrices of bf16 (`bfmmla`).
+    NeonBf16,
     /// AVX2 with fused multiply-add.
     Avx2,
     /// AVX-512 (F, BW, DQ and VL).
@@ -22,15 +27,33 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// Every instruction set, least capable first.
-    pub const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+    /// Every instruction set.
+    pub const ALL: [Self; 7] = [
+        Self::Portable,
+        Self::Neon,
+        Self::NeonBf16,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
+
+    /// The sets of the architecture that this program was compiled for, least capable first.
+    pub const OF_ARCHITECTURE: &[Self] = if cfg!(target_arch = "x86_64") {
+        &[Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx]
+    } else if cfg!(target_arch = "aarch64") {
+        &[Self::Portable, Self::Neon, Self::NeonBf16]
+    } else {
+        &[Self::Portable]
+    };
 
     /// The name that [`VARIABLE`] takes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonBf16 => "neonbf16",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
@@ -43,6 +66,8 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            Self::NeonBf16 => processor::has_neon_bf16(),
             Self::Avx2 => processor::has_avx2(),
             Self::Avx512 => processor::has_avx512(),
             Self::Avx512Bf16 => processor::has_avx512_bf16(),
@@ -54,13 +79,14 @@ impl InstructionSet {
     /// the arithmetic is that of f32.
     #[must_use]
     pub fn multiplies_bf16(self) -> bool {
-        self >= Self::Avx512Bf16
+        matches!(self, Self::NeonBf16 | Self::Avx512Bf16 | Self::Amx)
     }
 
     /// The most capable set of this processor.
     #[must_use]
     pub fn best() -> Self {
-        Self::ALL.into_iter().rev().find(|set| set.is_available()).unwrap_or(Self::Portable)
+        let mut sets = Self::OF_ARCHITECTURE.iter().rev();
+        sets.find(|set| set.is_available()).copied().unwrap_or(Self::Portable)
     }
 }
 
@@ -168,6 +194,11 @@ macro_rules! for_each_isa {
                     // SAFETY: as above.
                     return unsafe { avx2 $(::<$($element),+>)? ($($argument),*) };
                 }
+            }
+            // The compiler's target has NEON, so this only fuses multiplications and additions.
+            #[cfg(target_arch = "aarch64")]
+            if $crate::isa::active() >= $crate::isa::InstructionSet::Neon {
+                return $body::<true $($(, $element)+)? $(, $constant)?>($($argument),*);
             }
             $body::<false $($(, $element)+)? $(, $constant)?>($($argument),*);
         }

@@ -28,3 +28,11 @@ pub(crate) fn has_avx512_bf16() -> bool {
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
+
+/// NEON's products of bf16 (`FEAT_BF16`).
+pub(crate) fn has_neon_bf16() -> bool {
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(target_arch = "aarch64"))]
+    false
+}

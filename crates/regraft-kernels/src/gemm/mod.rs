@@ -6,10 +6,10 @@
 //! first to last), so an image's values do not depend on its position in a batch.
 //!
 //! The operands are f32, or bf16 if the processor multiplies it: then a step of the depth is a pair
-//! of neighbouring values, and one instruction adds their two products. The left matrix is read in
-//! place through strides: its steps are broadcast one by one, so packing it would gain nothing. The
-//! right matrix is read a vector at a time from packed panels, or in place if it is f32 and its
-//! rows are wide enough.
+//! of neighbouring values (four on ARM), and one instruction adds all their products. The left
+//! matrix is read in place through strides: its steps are broadcast one by one, so packing it would
+//! gain nothing. The right matrix is read a vector at a time from packed panels, or in place if it
+//! is f32 and its rows are wide enough.
 //!
 //! If the processor has AMX, its tiles multiply bf16 instead, from the same panels, in blocks of
 //! half as many steps.
@@ -265,7 +265,7 @@ impl Operand for f32 {
 }
 
 impl Operand for Bf16 {
-    const STEP: usize = 2;
+    const STEP: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
 
     fn kernel() -> Kernel<Self> {
         kernels::of_bf16()
@@ -283,28 +283,28 @@ impl Operand for Bf16 {
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
         }
-        // Both matrices have the values of a step in two rows, so they are copied with these values
-        // side by side.
+        // Both matrices have the values of a step in several rows, so they are copied with these
+        // values side by side.
         packed.pack_rows(right.data, right.stride, depth, columns);
         #[cfg(target_arch = "x86_64")]
         if let Some((amx, _)) = Self::kernel().tiles() {
             let result = Sums { data: result, stride: result_stride, accumulate };
             return amx::multiply_transposed(amx, left, packed, result);
         }
-        let row_stride = 2 * rows;
-        with_scratch(depth.div_ceil(2) * row_stride, |pairs: &mut [Self]| {
-            interleave(left.data, left.stride, rows, depth, pairs, row_stride);
-            let left = Left { data: pairs, row_stride: 2, step_stride: row_stride };
+        let step_stride = Self::STEP * rows;
+        with_scratch(depth.div_ceil(Self::STEP) * step_stride, |steps: &mut [Self]| {
+            interleave(left.data, left.stride, rows, depth, steps, step_stride);
+            let left = Left { data: steps, row_stride: Self::STEP, step_stride };
             multiply(left, rows, packed, result, result_stride, accumulate);
         });
     }
 }
 
 for_each_isa! {
-    /// `pairs[row / 2][column] = (rows[row][column], rows[row + 1][column])`, with zero if there is
-    /// no second row.
-    fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, pairs: &mut [Bf16],
-        pair_stride: usize) => interleave_body
+    /// `steps[row / STEP][column] = (rows[row][column], rows[row + 1][column], ...)`, with zeros if
+    /// there are no further rows.
+    fn interleave(rows: &[Bf16], stride: usize, columns: usize, count: usize, steps: &mut [Bf16],
+        step_stride: usize) => interleave_body
 }
 #[inline(always)]
 fn interleave_body<const FUSED: bool>(
@@ -312,20 +312,28 @@ fn interleave_body<const FUSED: bool>(
     stride: usize,
     columns: usize,
     count: usize,
-    pairs: &mut [Bf16],
-    pair_stride: usize,
+    steps: &mut [Bf16],
+    step_stride: usize,
 ) {
-    for (pair, target) in pairs.chunks_mut(pair_stride).enumerate().take(count.div_ceil(2)) {
-        let first = &rows[2 * pair * stride..][..columns];
-        let (target, _) = target[..2 * columns].as_chunks_mut::<2>();
-        if 2 * pair + 1 < count {
-            let second = &rows[(2 * pair + 1) * stride..][..columns];
-            for ((target, first), second) in target.iter_mut().zip(first).zip(second) {
-                *target = [*first, *second];
+    const STEP: usize = Bf16::STEP;
+    for (step, target) in steps.chunks_mut(step_stride).enumerate().take(count.div_ceil(STEP)) {
+        let (target, _) = target[..STEP * columns].as_chunks_mut::<STEP>();
+        // Two values at a time, because the compiler makes vectors of that.
+        for value in (0..STEP).step_by(2) {
+            let row = STEP * step + value;
+            let first = if row < count { &rows[row * stride..][..columns] } else { &[] };
+            if row + 1 < count {
+                let second = &rows[(row + 1) * stride..][..columns];
+                for ((target, first), second) in target.iter_mut().zip(first).zip(second) {
+                    (target[value], target[value + 1]) = (*first, *second);
+                }
+                continue;
             }
-        } else {
             for (target, first) in target.iter_mut().zip(first) {
-                *target = [*first, Bf16::default()];
+                (target[value], target[value + 1]) = (*first, Bf16::default());
+            }
+            for target in &mut target[first.len()..] {
+                (target[value], target[value + 1]) = (Bf16::default(), Bf16::default());
             }
         }
     }

@@ -178,7 +178,7 @@ impl Packed<Bf16> {
                 panel.columns,
                 depth,
                 target,
-                2 * panel.width,
+                Bf16::STEP * panel.width,
             );
         }
     }

@@ -21,6 +21,8 @@ use std::process::Command;
 /// Set in the process that runs a test's body; its value says whether AMX is emulated there.
 const CHILD: &str = "REGRAFT_TEST_CHILD";
 const EMULATED: &str = "emulated";
+/// Cargo's variable for the emulator, with its arguments, that runs programs for ARM.
+const RUNNER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// Whether AMX is emulated in this process.
 pub fn is_emulated() -> bool {
@@ -33,7 +35,7 @@ pub fn is_emulated() -> bool {
 /// A process chooses its set once, so each run is a process of its own: this program, with this one
 /// test selected.
 pub fn on_every_instruction_set(test: &str, body: impl FnOnce()) {
-    on_instruction_sets(&InstructionSet::ALL, test, body);
+    on_instruction_sets(InstructionSet::OF_ARCHITECTURE, test, body);
 }
 
 /// Like [`on_every_instruction_set`], for some sets.
@@ -78,7 +80,16 @@ pub fn on_instruction_sets(sets: &[InstructionSet], test: &str, body: impl FnOnc
             }
         }
         let program = std::env::current_exe().expect("the path of this program");
-        let mut command = Command::new(program);
+        let runner = std::env::var(RUNNER).ok().filter(|_| cfg!(target_arch = "aarch64"));
+        let mut words = runner.iter().flat_map(|runner| runner.split_whitespace());
+        let mut command = match words.next() {
+            Some(emulator) => {
+                let mut command = Command::new(emulator);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .args([test, "--exact", "--nocapture"])
             .env(CHILD, how)
