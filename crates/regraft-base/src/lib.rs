@@ -11,3 +11,4 @@ pub mod mix;
 pub mod normalisation;
 pub mod random;
 pub mod resample;
+pub mod share;

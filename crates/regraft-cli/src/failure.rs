@@ -16,6 +16,8 @@ pub struct Failure {
 #[derive(Debug)]
 enum Reason {
     Error(ErrorKind),
+    /// Another rank failed, and says why.
+    Peer,
     /// A signal of this number told it to end, and it saved everything.
     Signal(u8),
 }
@@ -38,7 +40,19 @@ impl Failure {
 
     /// An error of the library, which knows its kind.
     pub fn of(error: impl Classified + Into<anyhow::Error>) -> Self {
-        Self::new(Reason::Error(error.kind()), error)
+        let reason = if error.is_of_peer() { Reason::Peer } else { Reason::Error(error.kind()) };
+        Self::new(reason, error)
+    }
+
+    /// Another rank failed.
+    pub fn of_peer() -> Self {
+        Self::new(Reason::Peer, anyhow::anyhow!("another rank has failed"))
+    }
+
+    /// Whether another rank failed, and says why.
+    #[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+    pub fn is_of_peer(&self) -> bool {
+        matches!(self.reason, Reason::Peer)
     }
 
     /// A signal of this number told it to end.
@@ -55,10 +69,15 @@ impl Failure {
     /// 2 for wrong usage and bad input, 1 for a failure, and 128 and the number for a signal, as
     /// shells have it.
     pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    /// The number of [`Self::exit_code`].
+    pub fn code(&self) -> u8 {
         match self.reason {
-            Reason::Error(ErrorKind::Input) => ExitCode::from(2),
-            Reason::Error(ErrorKind::Failure) => ExitCode::from(1),
-            Reason::Signal(signal) => ExitCode::from(signal.saturating_add(128)),
+            Reason::Error(ErrorKind::Input) => 2,
+            Reason::Error(ErrorKind::Failure) | Reason::Peer => 1,
+            Reason::Signal(signal) => signal.saturating_add(128),
         }
     }
 

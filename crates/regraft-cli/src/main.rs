@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod hint;
+mod job;
 mod output;
 mod progress;
 mod signals;
@@ -13,25 +14,33 @@ mod signals;
 use arguments::{Command, Regraft};
 use clap::Parser;
 use failure::Failure;
+use regraft::ranks::announced_rank;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
-        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::aside(&failure);
-            failure.exit_code()
+    let command = match Regraft::try_parse() {
+        Ok(parsed) => parsed.command,
+        // Of several processes, the first one prints.
+        Err(error) if announced_rank().is_some_and(|rank| rank > 0) => {
+            return ExitCode::from(error.exit_code() as u8);
         }
-    }
+        Err(error) => error.exit(),
+    };
+    job::run(|| run(command))
 }
 
-fn run() -> Result<(), Failure> {
+fn run(command: Command) -> Result<(), Failure> {
     signals::survive_file_size_limit();
     // A wrong REGRAFT_ISA is reported before any kernel meets it.
     regraft::engines::check_machine().map_err(Failure::input)?;
-    match Regraft::parse().command {
+    if !job::ranks().is_alone() && !command.is_shared_out() {
+        return Err(Failure::input(anyhow::anyhow!(
+            "this command does its work in one process, but {} were started; only train, \
+             evaluate, predict and audit share theirs",
+            job::ranks().size()
+        )));
+    }
+    match command {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Compare(arguments) => commands::compare::run(&arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),

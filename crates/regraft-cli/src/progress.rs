@@ -31,7 +31,7 @@ impl Bars {
     /// Shows `done` of `total` under a title, with a message after it. Another title begins another
     /// bar.
     pub fn show(&mut self, title: &str, done: usize, total: usize, message: String) {
-        if !std::io::stderr().is_terminal() {
+        if !std::io::stderr().is_terminal() || output::is_silent() {
             return;
         }
         if self.bar.as_ref().is_none_or(|(shown, _)| shown != title) {

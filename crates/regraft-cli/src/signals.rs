@@ -1,5 +1,5 @@
-//! Signals: Ctrl-C and SIGTERM end a training after its step, with everything saved; a second one
-//! ends it at once.
+//! Signals: Ctrl-C, SIGTERM and SIGUSR1 end a training after its step, with everything saved; a
+//! second Ctrl-C or SIGTERM ends it at once.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -27,6 +27,14 @@ impl Signals {
             flag::register_conditional_shutdown(signal, 128 + signal, self.stop())?;
             flag::register_usize(signal, Arc::clone(&self.received), signal as usize)?;
             flag::register(signal, self.stop())?;
+        }
+        // Slurm sends it before it takes a job's machines, perhaps both to a process and to the
+        // launcher that passes it on.
+        #[cfg(unix)]
+        {
+            use signal_hook::consts::SIGUSR1;
+            flag::register_usize(SIGUSR1, Arc::clone(&self.received), SIGUSR1 as usize)?;
+            flag::register(SIGUSR1, self.stop())?;
         }
         Ok(())
     }

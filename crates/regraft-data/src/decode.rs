@@ -103,6 +103,9 @@ pub struct DecodeError {
 /// Why a file cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeReason {
+    /// Another process could not decode the file, for the reason that these words say.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The file could not be read.
     #[error("cannot be read ({0}); check that it exists and that you may read it")]
     Unreadable(String),

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use regraft_base::random::{Draws, Purpose};
+use regraft_base::share::Share;
 
 use crate::augmentation::{Augmentation, training_pixels};
 use crate::cache::{DecodedCache, decoded};
@@ -44,6 +45,11 @@ pub struct LoaderOptions {
     pub full_decode: bool,
     /// Keeps decoded images from epoch to epoch.
     pub cache: Option<Arc<DecodedCache>>,
+    /// The share of each batch whose images are loaded.
+    pub share: Share,
+    /// Whether a share comes with the image before its first one, with which that is mixed. Before
+    /// the first image of a batch comes the last.
+    pub with_previous: bool,
 }
 
 impl LoaderOptions {
@@ -61,6 +67,8 @@ impl LoaderOptions {
             decode: DecodeOptions::default(),
             full_decode: false,
             cache: None,
+            share: Share::WHOLE,
+            with_previous: false,
         }
     }
 
@@ -75,12 +83,15 @@ impl LoaderOptions {
 /// Images ready for the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `[N, image_size, image_size, 3]`: levels, which the engine normalises.
+    /// `[images of the share, image_size, image_size, 3]`: levels, which the engine normalises.
     pub pixels: Vec<u8>,
-    /// `[N]` indices into the list of classes.
+    /// `[N]` indices into the list of classes, of the whole batch.
     pub labels: Vec<u32>,
-    /// `[N]` indices into the list of samples.
+    /// `[N]` indices into the list of samples, of the whole batch.
     pub indices: Vec<u32>,
+    /// The images of `pixels` that are the share, from the first up to the second; `None` if they
+    /// are the whole batch.
+    pub part: Option<[usize; 2]>,
 }
 
 /// Why there is no next batch.
@@ -123,6 +134,10 @@ pub struct Loader {
 struct Shared {
     samples: Arc<[Sample]>,
     order: Vec<u32>,
+    /// The positions in `order` whose images are loaded, batch by batch.
+    loaded: Vec<usize>,
+    /// Where each batch begins in `loaded`, and the end.
+    starts: Vec<usize>,
     options: LoaderOptions,
     state: Mutex<State>,
     /// Signals that a batch is complete.
@@ -135,8 +150,10 @@ struct Shared {
 struct State {
     /// Batches in order; the front one is returned next.
     pending: VecDeque<Arc<Pending>>,
-    /// Positions in `order` that workers have taken.
+    /// Entries of `loaded` that workers have taken.
     taken: usize,
+    /// The batch of the next entry.
+    batch: usize,
     /// Batches that were returned.
     delivered: usize,
     /// Memory of recycled batches.
@@ -172,12 +189,20 @@ impl Loader {
             order.iter().all(|&index| (index as usize) < samples.len()),
             "the order names samples that do not exist"
         );
-        let count = options.workers.clamp(1, order.len().max(1));
+        let (mut loaded, mut starts) = (Vec::new(), vec![0]);
+        for start in (0..order.len()).step_by(options.batch_size) {
+            let count = options.batch_size.min(order.len() - start);
+            loaded.extend(loaded_of(&options, count).map(|place| start + place));
+            starts.push(loaded.len());
+        }
+        let count = options.workers.clamp(1, loaded.len().max(1));
         let options =
             LoaderOptions { prefetch_batches: options.prefetch_batches.max(1), ..options };
         let shared = Arc::new(Shared {
             samples,
             order,
+            loaded,
+            starts,
             options,
             state: Mutex::default(),
             complete: Condvar::new(),
@@ -235,6 +260,9 @@ impl Iterator for Loader {
         }
         let started = Instant::now();
         let content = loop {
+            if shared.images(state.delivered) == 0 {
+                break Content { pixels: Vec::new(), missing: 0, failed: None };
+            }
             if let Some(content) = state.pending.front().and_then(|pending| pending.finished()) {
                 break content;
             }
@@ -252,7 +280,12 @@ impl Iterator for Loader {
         }
         let indices = shared.order[range].to_vec();
         let labels = indices.iter().map(|&index| shared.samples[index as usize].label).collect();
-        Some(Ok(Batch { pixels: content.pixels, labels, indices }))
+        let part = (shared.options.share != Share::WHOLE).then(|| {
+            let own = shared.options.share.of(indices.len()).len();
+            let images = content.pixels.len() / shared.options.preprocessing.input_length();
+            [images - own, images]
+        });
+        Some(Ok(Batch { pixels: content.pixels, labels, indices, part }))
     }
 }
 
@@ -288,6 +321,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of images that are loaded for a batch.
+    fn images(&self, batch: usize) -> usize {
+        self.starts[batch + 1] - self.starts[batch]
+    }
+
     /// The positions in `order` that a batch covers.
     fn batch_range(&self, batch: usize) -> std::ops::Range<usize> {
         let start = batch * self.options.batch_size;
@@ -295,8 +333,7 @@ impl Shared {
     }
 
     fn run_worker(&self) {
-        while let Some((place, pending)) = self.take_picture() {
-            let slot = place % self.options.batch_size;
+        while let Some((place, slot, pending)) = self.take_picture() {
             let outcome = self.pixels(place);
             let mut content = pending.lock();
             match outcome {
@@ -321,19 +358,24 @@ impl Shared {
         }
     }
 
-    /// Waits for the next image to work on; `None` if there is none left or the loader was dropped.
-    fn take_picture(&self) -> Option<(usize, Arc<Pending>)> {
+    /// Waits for the next image to work on: its position, its place in the batch, and the batch.
+    /// `None` if there is none left or the loader was dropped.
+    fn take_picture(&self) -> Option<(usize, usize, Arc<Pending>)> {
         let mut state = self.lock();
         loop {
-            if state.stopped || state.taken == self.order.len() {
+            if state.stopped || state.taken == self.loaded.len() {
                 return None;
             }
-            let batch = state.taken / self.options.batch_size;
+            while self.starts[state.batch + 1] == state.taken {
+                state.batch += 1;
+            }
+            let batch = state.batch;
             if batch < state.delivered + self.options.prefetch_batches {
-                let place = state.taken;
+                let taken = state.taken;
                 state.taken += 1;
-                if place.is_multiple_of(self.options.batch_size) {
-                    let missing = self.batch_range(batch).len();
+                // Batches without images of the share have a place in the queue too.
+                while state.delivered + state.pending.len() <= batch {
+                    let missing = self.images(state.delivered + state.pending.len());
                     let mut pixels = state.spare.pop().unwrap_or_default();
                     pixels.resize(missing * self.options.preprocessing.input_length(), 0);
                     state.pending.push_back(Arc::new(Pending {
@@ -341,7 +383,7 @@ impl Shared {
                     }));
                 }
                 let pending = Arc::clone(&state.pending[batch - state.delivered]);
-                return Some((place, pending));
+                return Some((self.loaded[taken], taken - self.starts[batch], pending));
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -369,4 +411,13 @@ impl Shared {
             }),
         }
     }
+}
+
+/// The places in a batch of `count` images that are loaded: those of the share, behind the one
+/// before it if that is needed.
+fn loaded_of(options: &LoaderOptions, count: usize) -> impl Iterator<Item = usize> + use<> {
+    let own = options.share.of(count);
+    let previous = (options.with_previous && options.share != Share::WHOLE && !own.is_empty())
+        .then(|| (own.start + count - 1) % count);
+    previous.into_iter().chain(own)
 }

@@ -13,6 +13,7 @@ use regraft::inference::{self, InferenceError};
 use regraft::metrics::softmax;
 use regraft::model::{Model, keys};
 use regraft::nn::engine::{self, Engine, EngineError};
+use regraft::ranks::Ranks;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -148,7 +149,13 @@ pub fn check(
             return Err(CheckError::Metadata { key });
         }
     }
-    let mut engine = inference::engine(model, &DeviceChoice::Auto, threads, PrecisionChoice::F32)?;
+    let mut engine = inference::engine(
+        model,
+        &DeviceChoice::Auto,
+        threads,
+        PrecisionChoice::F32,
+        &Ranks::default(),
+    )?;
     let mut found = Agreement {
         images: 0,
         classes_differ: 0,

@@ -18,6 +18,7 @@ use regraft::model::keys;
 use regraft::pictures::{check, ignored_note, left_out_notes, truncated_note};
 use regraft::predict::{Guess, Prediction, Predictions};
 use regraft::progress::{Progress, Stage, from_any_thread};
+use regraft::ranks::Ranks;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -239,9 +240,10 @@ impl Classifier {
         };
         let tell = from_any_thread(report);
         let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
-        let found = check(&all, &loading, options.on_bad_image, &|done, total| {
-            tell(Progress::of(Stage::Checking, done, total));
-        });
+        let found =
+            check(&all, &loading, options.on_bad_image, &Ranks::default(), &|done, total| {
+                tell(Progress::of(Stage::Checking, done, total));
+            });
         let found = found.map_err(InferenceError::from)?;
         let bad: HashSet<&Path> =
             found.unreadable.iter().map(|error| error.path.as_path()).collect();

@@ -3,6 +3,7 @@
 //! Each engine is a rank with a share of every batch. Sums are taken in the order of the ranks, so
 //! the same number of ranks gives the same bits.
 
+use regraft_base::share::Share;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{
@@ -258,8 +259,7 @@ impl Threads {
 
     /// The elements of a sum that a rank adds up.
     fn part(&self, length: usize, rank: usize) -> Range<usize> {
-        let size = self.shared.size;
-        length * rank / size..length * (rank + 1) / size
+        Share { rank, size: self.shared.size }.of(length)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::{Freeze, MOST_BATCH, PrecisionChoice, cores_or};
 use crate::engines::{self, DeviceChoice, OpenError};
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::{ModelError, architecture, source_preprocessing};
+use crate::ranks::Ranks;
 use crate::transfer;
 use regraft_base::random::{Draws, Purpose as DrawPurpose};
 use regraft_nn::engine::{
@@ -130,7 +131,8 @@ pub fn step(options: &StepOptions) -> Result<StepReport, BenchError> {
     let rates = vec![1e-3; graph.nodes.len()];
     let size = source_preprocessing(named).image_size as usize;
     let precision = options.precision.resolve(&options.device);
-    let mut engine = engines::open(&options.device, graph, size, precision, options.threads)?;
+    let mut engine =
+        engines::open(&options.device, graph, size, precision, options.threads, &Ranks::default())?;
     let purpose = match options.mode {
         StepMode::Train => Purpose::Train { frozen },
         StepMode::Eval => Purpose::Evaluate,

@@ -6,6 +6,7 @@ use crate::inference::{self, InferenceError, InferenceOptions};
 use crate::metrics::top_k;
 use crate::model::{Model, ModelError};
 use crate::predict::Guess;
+use crate::ranks::Ranks;
 use regraft_data::RgbImage;
 use regraft_data::decode::{DecodeError, DecodeOptions, DecodeReason, decode_bytes, decode_file};
 use regraft_data::loader::LoaderOptions;
@@ -160,8 +161,13 @@ impl Classifier {
     /// If the model has no head, or the machine cannot do as `options` say.
     pub fn new(model: Model, options: &InferenceOptions) -> Result<Self, ClassifierError> {
         let model = model.into_classifier()?;
-        let engine =
-            inference::engine(&model, &options.device, options.threads, options.precision)?;
+        let engine = inference::engine(
+            &model,
+            &options.device,
+            options.threads,
+            options.precision,
+            &Ranks::default(),
+        )?;
         // As `regraft predict` decodes, so that both predict the same.
         let decode = LoaderOptions {
             decode: options.decode,

@@ -24,4 +24,9 @@ impl ErrorKind {
 pub trait Classified: Error {
     /// Its kind.
     fn kind(&self) -> ErrorKind;
+
+    /// Whether it only says that another rank failed, which tells its reason itself.
+    fn is_of_peer(&self) -> bool {
+        false
+    }
 }

@@ -5,7 +5,7 @@ use crate::predictions::Prediction;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{Loader, LoaderError, LoaderOptions};
 use regraft_data::shown::shown;
-use regraft_nn::engine::{Engine, EngineError, Input};
+use regraft_nn::engine::{Engine, EngineError, Input, Share};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +42,14 @@ pub enum EvaluateError {
     /// There is nothing to score.
     #[error("no images to score")]
     NoImages,
+}
+
+impl EvaluateError {
+    /// Whether it only says that another rank failed.
+    #[must_use]
+    pub fn is_of_peer(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_of_peer())
+    }
 }
 
 /// A model's scores on labelled images.
@@ -150,10 +158,11 @@ pub fn evaluate(
 pub type TakeBatch<'a> = dyn FnMut(&[f32], &[u32], &[u32]) -> ControlFlow<()> + 'a;
 
 /// Runs the network over `samples` in order and hands over each batch's logits `[N, classes]`,
-/// labels and places in `samples`.
+/// labels and places in `samples`. If there are several ranks, each loads and computes its share of
+/// every batch, which has as many times more images, and all of them get all logits.
 ///
 /// # Errors
-/// If an image cannot be read, or `take` says to stop.
+/// If an image cannot be read, or `take` says to stop, in any rank.
 pub fn for_each_batch(
     engine: &mut dyn Engine,
     samples: &Arc<[Sample]>,
@@ -162,16 +171,32 @@ pub fn for_each_batch(
 ) -> Result<(), EvaluateError> {
     let order = (0..samples.len() as u32).collect();
     let normalisation = options.preprocessing.normalisation();
+    let options = shared_out(options, engine.share());
     let mut loader = Loader::start(Arc::clone(samples), order, options);
     while let Some(batch) = loader.next() {
-        let batch = batch?;
-        let logits =
-            engine.evaluate(Input::pixels(&batch.pixels, normalisation), batch.labels.len())?;
+        let batch = agreed(engine, batch)?;
+        let input = Input { part: batch.part, ..Input::pixels(&batch.pixels, normalisation) };
+        let logits = engine.evaluate(input, batch.labels.len())?;
         let flow = take(&logits, &batch.labels, &batch.indices);
         loader.recycle(batch);
-        if flow.is_break() {
+        if engine.any_rank(flow.is_break()) {
             return Err(EvaluateError::Stopped);
         }
     }
     Ok(())
+}
+
+/// How each of several ranks loads its share of batches that are as many times larger.
+pub(crate) fn shared_out(options: LoaderOptions, share: Share) -> LoaderOptions {
+    LoaderOptions { batch_size: options.batch_size.saturating_mul(share.size), share, ..options }
+}
+
+/// A rank's result, if no rank has failed. All ranks ask together.
+pub(crate) fn agreed<T>(
+    engine: &mut dyn Engine,
+    result: Result<T, LoaderError>,
+) -> Result<T, EvaluateError> {
+    let has_failed = engine.any_rank(result.is_err());
+    let value = result?;
+    if has_failed { Err(EngineError::Peer.into()) } else { Ok(value) }
 }

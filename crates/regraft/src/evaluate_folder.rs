@@ -39,7 +39,13 @@ pub fn evaluate_folder(
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<FolderEvaluation, InferenceError> {
     let mut listed = labelled_folder(folder, model.class_names())?;
-    let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
+    let mut engine = inference::engine(
+        model,
+        &options.device,
+        options.threads,
+        options.precision,
+        &options.ranks,
+    )?;
     let paths: Vec<&Path> = listed.samples.iter().map(|sample| sample.path.as_path()).collect();
     let (Verified { unreadable: skipped, truncated, reduced }, loading) =
         inference::check(model, &paths, options, report)?;

@@ -2,19 +2,22 @@
 //! checked first.
 
 use crate::class_names::LabelledFolderError;
-use crate::config::{CacheImages, OnBadImage, PrecisionChoice, Recipe, TrainConfig, cores_or};
+use crate::config::{CacheImages, OnBadImage, PrecisionChoice, Recipe, TrainConfig};
 use crate::engines::{self, DeviceChoice, OpenError};
 use crate::error_kind::{Classified, ErrorKind};
 use crate::evaluate::{EVALUATION_BATCH, EvaluateError};
+use crate::hashing::hash_tensors;
 use crate::memory_check::{Purpose, TooLittleMemory, check_batch};
 use crate::model::Model;
 use crate::pictures::{self, UnreadableFiles};
 use crate::progress::{Progress, Stage, from_any_thread};
+use crate::ranks::Ranks;
 use regraft_data::catalogue::CatalogueError;
 use regraft_data::decode::{DecodeError, DecodeOptions};
 use regraft_data::loader::LoaderOptions;
 use regraft_data::verify::Verified;
 use regraft_nn::engine::{Engine, EngineError};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -38,6 +41,8 @@ pub struct InferenceOptions {
     pub full_decode: bool,
     /// Memory for decoded images.
     pub cache_images: CacheImages,
+    /// The ranks that share the work.
+    pub ranks: Ranks,
 }
 
 /// A model that could not be run over images.
@@ -58,9 +63,21 @@ pub enum InferenceError {
     Memory(#[from] TooLittleMemory),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error("rank {rank} finds other files than rank 0: all ranks must be given the same ones")]
+    OtherFiles { rank: usize },
+    #[error("the model of rank {rank} differs from that of rank 0")]
+    OtherModel { rank: usize },
 }
 
 impl Classified for InferenceError {
+    fn is_of_peer(&self) -> bool {
+        match self {
+            Self::Engine(error) => error.is_of_peer(),
+            Self::Evaluate(error) => error.is_of_peer(),
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         ErrorKind::failure_if(matches!(
             self,
@@ -87,6 +104,7 @@ impl InferenceOptions {
             decode: config.decode_options(),
             full_decode: config.full_decode,
             cache_images: config.cache_images,
+            ranks: Ranks::default(),
         }
     }
 }
@@ -98,7 +116,7 @@ impl Default for InferenceOptions {
     }
 }
 
-/// An engine that holds a model's tensors; device and threads are as for [`engines::open`].
+/// An engine that holds a model's tensors; device, threads and ranks are as for [`engines::open`].
 ///
 /// # Errors
 /// If the machine cannot do what `device` and `precision` ask for.
@@ -107,6 +125,7 @@ pub fn engine(
     device: &DeviceChoice,
     threads: usize,
     precision: PrecisionChoice,
+    ranks: &Ranks,
 ) -> Result<Box<dyn Engine>, InferenceError> {
     let image_size = model.preprocessing.image_size;
     let mut engine = engines::open(
@@ -115,10 +134,31 @@ pub fn engine(
         image_size as usize,
         precision.resolve(device),
         threads,
+        ranks,
     )?;
-    check_batch(&*engine, image_size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
+    check_batch(&*engine, image_size, EVALUATION_BATCH * ranks.size(), Purpose::Evaluate, "model")?;
     engine.load_state(&model.state)?;
+    if !ranks.is_alone() {
+        let mut hash = Sha256::new();
+        hash_tensors(&mut hash, &model.state);
+        let rank = ranks.first_other(&hash.finalize());
+        rank.map_or(Ok(()), |rank| Err(InferenceError::OtherModel { rank }))?;
+    }
     Ok(engine)
+}
+
+/// Refuses ranks that were given other files.
+pub(crate) fn same_files<'a>(
+    ranks: &Ranks,
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), InferenceError> {
+    let mut hash = Sha256::new();
+    for path in paths {
+        hash.update(path.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+    }
+    let rank = ranks.first_other(&hash.finalize());
+    rank.map_or(Ok(()), |rank| Err(InferenceError::OtherFiles { rank }))
 }
 
 /// The files that could not be read.
@@ -133,17 +173,18 @@ pub(crate) fn check(
     paths: &[&Path],
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(Verified, LoaderOptions), UnreadableFiles> {
+) -> Result<(Verified, LoaderOptions), InferenceError> {
+    same_files(&options.ranks, paths.iter().copied())?;
     let loading = LoaderOptions {
-        workers: cores_or(options.workers),
+        workers: options.ranks.threads(options.workers),
         decode: options.decode,
         full_decode: options.full_decode,
         cache: options.cache_images.cache(),
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
     let tell = from_any_thread(report);
-    let verified = pictures::check(paths, &loading, options.on_bad_image, &|done, total| {
-        tell(Progress::of(Stage::Checking, done, total));
-    })?;
+    let progress = |done, total| tell(Progress::of(Stage::Checking, done, total));
+    let verified =
+        pictures::check(paths, &loading, options.on_bad_image, &options.ranks, &progress)?;
     Ok((verified, loading))
 }

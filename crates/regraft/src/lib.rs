@@ -7,13 +7,17 @@
 //!
 //! # Features
 //!
-//! All are on by default.
+//! On by default:
 //!
 //! - `embedded`: EfficientNet-Lite0 with its ImageNet weights (9.5 MB), the default source model.
 //! - `report`: plots of runs, pages about them, and comparisons.
 //! - `show`: drawings of images as the network sees them.
 //! - `audit`: finding problems in a data set.
 //! - `fetch`: downloading data sets.
+//!
+//! Off by default:
+//!
+//! - `mpi`: several processes that train together over MPI; see [`ranks`].
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +57,7 @@ pub mod predictions;
 pub mod progress;
 #[doc(hidden)]
 pub mod protobuf;
+pub mod ranks;
 pub mod report;
 pub mod run_folder;
 #[cfg(feature = "report")]

@@ -3,8 +3,9 @@
 
 use crate::config::{OnBadImage, TrainConfig};
 use crate::progress::{Part, Progress, Stage};
+use crate::ranks::Ranks;
 use regraft_data::catalogue::{self, Catalogue, CatalogueError, Sample, ScanOptions, SplitOptions};
-use regraft_data::decode::DecodeError;
+use regraft_data::decode::{DecodeError, DecodeReason};
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::shown::shown;
 use regraft_data::verify::{Verified, verify};
@@ -31,6 +32,12 @@ pub struct Pictures {
 }
 
 impl Pictures {
+    /// The images of training, validation and test.
+    #[must_use]
+    pub fn parts(&self) -> [&[Sample]; 3] {
+        [&self.train, &self.validation, &self.test]
+    }
+
     /// The images of a part.
     #[must_use]
     pub fn part(&self, part: Part) -> &Arc<[Sample]> {
@@ -102,19 +109,20 @@ pub fn list(
     })
 }
 
-/// Lists the images and decodes every file once, as `loading` will. `progress` is called from any
-/// thread.
+/// Decodes every listed file once, as `loading` will; of several ranks, each decodes its share.
+/// `progress` is called from any thread.
 ///
 /// # Errors
-/// If the folder is not laid out as it should be, or a file cannot be read and the configuration
-/// says to stop.
+/// If a file cannot be read and the configuration says to stop.
 pub fn prepare(
     config: &TrainConfig,
     loading: &LoaderOptions,
+    listed: Catalogue,
+    ranks: &Ranks,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Pictures, PicturesError> {
     let Catalogue { classes, mut train, mut validation, mut test, ignored, mut notes, held_out } =
-        list(config, progress)?;
+        listed;
     notes.extend(held_out);
     notes.extend(ignored_note(&ignored));
     let total = train.len() + validation.len() + test.len();
@@ -127,7 +135,7 @@ pub fn prepare(
     ] {
         let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
         let loading = LoaderOptions { transform, ..loading.clone() };
-        let found = verify_for(&paths, &loading, &|done| {
+        let found = verify_for(&paths, &loading, ranks, &|done| {
             progress(Progress::of(Stage::Checking, before + done, total))
         });
         verified.extend(found);
@@ -173,17 +181,57 @@ pub fn check(
     paths: &[&Path],
     loading: &LoaderOptions,
     on_bad_image: OnBadImage,
+    ranks: &Ranks,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Verified, UnreadableFiles> {
-    stop_or_skip(verify_for(paths, loading, &|done| progress(done, paths.len())), on_bad_image)
+    let found = verify_for(paths, loading, ranks, &|done| progress(done, paths.len()));
+    stop_or_skip(found, on_bad_image)
 }
 
 fn verify_for(
     paths: &[&Path],
     loading: &LoaderOptions,
+    ranks: &Ranks,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Verified {
-    verify(paths, loading.workers, &loading.decode_options(), loading.cache.as_deref(), progress)
+    let own = &paths[ranks.share().of(paths.len())];
+    let options = loading.decode_options();
+    let size = ranks.size();
+    let progress = |done: usize| progress((done * size).min(paths.len()));
+    let found = verify(own, loading.workers, &options, loading.cache.as_deref(), &progress);
+    if ranks.is_alone() { found } else { put_together(found, paths, ranks) }
+}
+
+/// What all ranks have found out about their shares of the same files.
+fn put_together(own: Verified, paths: &[&Path], ranks: &Ranks) -> Verified {
+    let places: HashMap<&Path, usize> = paths.iter().copied().zip(0..).collect();
+    let place = |path: &Path| places.get(path).copied().unwrap_or(0);
+    let unreadable = own.unreadable.iter();
+    let message = (
+        unreadable
+            .map(|error| (place(&error.path), error.reason.to_string()))
+            .collect::<Vec<(usize, String)>>(),
+        own.truncated.iter().map(|path| place(path)).collect::<Vec<usize>>(),
+        own.reduced,
+    );
+    let mut all = Verified::default();
+    for (rank, found) in ranks.exchange_values(&message).into_iter().enumerate() {
+        if rank == ranks.rank() {
+            all.extend(own.clone());
+            continue;
+        }
+        let (unreadable, truncated, reduced) = found;
+        let error = |(place, reason): (usize, String)| DecodeError {
+            path: paths[place].to_owned(),
+            reason: DecodeReason::Elsewhere(reason),
+        };
+        all.extend(Verified {
+            unreadable: unreadable.into_iter().map(error).collect(),
+            truncated: truncated.into_iter().map(|place| paths[place].to_owned()).collect(),
+            reduced,
+        });
+    }
+    all
 }
 
 fn stop_or_skip(verified: Verified, on_bad_image: OnBadImage) -> Result<Verified, UnreadableFiles> {

@@ -63,7 +63,13 @@ pub fn predict_files(
     options: &InferenceOptions,
     report: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Predictions, InferenceError> {
-    let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
+    let mut engine = inference::engine(
+        model,
+        &options.device,
+        options.threads,
+        options.precision,
+        &options.ranks,
+    )?;
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let (Verified { unreadable: skipped, truncated, reduced }, loading) =
         inference::check(model, &all, options, report)?;

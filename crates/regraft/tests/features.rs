@@ -12,6 +12,7 @@ use regraft::features::{
 };
 use regraft::model::Model;
 use regraft::nn::engine::{Engine, Input};
+use regraft::ranks::Ranks;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -39,9 +40,14 @@ impl Bench {
             .collect();
         let mut model = Model::embedded().expect("it is built in");
         model.preprocessing.image_size = 32;
-        let engine =
-            regraft::inference::engine(&model, &DeviceChoice::Auto, 1, PrecisionChoice::F32)
-                .expect("an engine");
+        let engine = regraft::inference::engine(
+            &model,
+            &DeviceChoice::Auto,
+            1,
+            PrecisionChoice::F32,
+            &Ranks::default(),
+        )
+        .expect("an engine");
         let loading = LoaderOptions { workers: 1, ..LoaderOptions::new(model.preprocessing, 2) };
         Self { folder, samples: samples.into(), engine, loading }
     }

@@ -2,6 +2,7 @@
 
 use super::option_flags::{Audit, OptionFlags};
 use crate::failure::Failure;
+use crate::job;
 use clap::Args;
 use regraft::audit::AuditOptions;
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ impl AuditArguments {
             device: config.device,
             workers: config.workers,
             seed: config.seed,
+            ranks: job::ranks().clone(),
         })
     }
 }

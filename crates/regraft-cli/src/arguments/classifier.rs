@@ -2,6 +2,7 @@
 
 use super::option_flags::{Inference, OptionFlags};
 use crate::failure::Failure;
+use crate::job;
 use clap::Args;
 use regraft::config::Weights;
 use regraft::inference::InferenceOptions;
@@ -146,6 +147,7 @@ pub struct InferenceArguments {
 
 impl InferenceArguments {
     pub fn options(&self) -> Result<InferenceOptions, Failure> {
-        Ok(InferenceOptions::of(&self.flags.on_defaults()?))
+        let options = InferenceOptions::of(&self.flags.on_defaults()?);
+        Ok(InferenceOptions { ranks: job::ranks().clone(), ..options })
     }
 }

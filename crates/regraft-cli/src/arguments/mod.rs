@@ -52,7 +52,7 @@ Examples:
   regraft evaluate runs/photos photos/test  score the trained model
   regraft predict runs/photos a.jpg b.png   use it
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or bad input; 130 or 143 stopped by Ctrl-C or SIGTERM, \
+Exit codes: 0 done; 1 failed; 2 wrong usage or bad input; 130, 143 or 138 stopped by Ctrl-C, SIGTERM or SIGUSR1, \
 with the run saved";
 
 /// Fine-tune a pretrained image classifier on your own images.
@@ -104,6 +104,13 @@ pub enum Command {
     Completions(CompletionsArguments),
     /// Show the hardware of this machine and how Regraft uses it
     Doctor(DoctorArguments),
+}
+
+impl Command {
+    /// Whether several processes share its work.
+    pub fn is_shared_out(&self) -> bool {
+        matches!(self, Self::Train(_) | Self::Evaluate(_) | Self::Predict(_) | Self::Audit(_))
+    }
 }
 
 /// A parser for one of `words`, which the library's type reads from its configuration file too.

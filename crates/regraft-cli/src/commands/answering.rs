@@ -119,6 +119,13 @@ mod exported {
         inference: &InferenceArguments,
     ) -> Result<Box<dyn Answering>, Failure> {
         let options = inference.options()?;
+        if !options.ranks.is_alone() {
+            let path = path.display();
+            return Err(Failure::input(anyhow::anyhow!(
+                "{path} runs in one process, but {} were started",
+                options.ranks.size()
+            )));
+        }
         let on_processor = [DeviceChoice::Auto, DeviceChoice::Listed(vec![Device::Cpu])];
         if !on_processor.contains(&options.device) {
             let path = path.display();

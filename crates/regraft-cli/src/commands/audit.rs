@@ -2,6 +2,7 @@
 
 use crate::arguments::AuditArguments;
 use crate::failure::Failure;
+use crate::job;
 use crate::output;
 use crate::progress::Bars;
 use regraft::atomic_file;
@@ -17,6 +18,9 @@ pub fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     });
     bars.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
     let found = found.map_err(Failure::of)?;
+    if !job::ranks().is_first() {
+        return Ok(());
+    }
     found.notes.iter().for_each(|note| output::aside(format!("note: {note}")));
     if let Some(path) = &arguments.html {
         let page = audit_page(&found, &arguments.data, &options.decode);

@@ -3,6 +3,7 @@
 use super::answering;
 use crate::arguments::EvaluateArguments;
 use crate::failure::Failure;
+use crate::job;
 use crate::output;
 use crate::progress::Bars;
 use regraft::metrics::Evaluation;
@@ -43,7 +44,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
         }
         (saved, _) => saved.as_deref(),
     };
-    let model = answering::open(saved, &arguments.named, &arguments.inference)?;
+    let model = job::agree(answering::open(saved, &arguments.named, &arguments.inference))?;
     let mut bars = Bars::default();
     let outcome =
         model.evaluate(&arguments.folder, &arguments.inference.options()?, &mut |progress| {
@@ -51,6 +52,9 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Failure> {
         });
     bars.clear();
     let outcome = outcome?;
+    if !job::ranks().is_first() {
+        return Ok(());
+    }
     if let Some(path) = &arguments.predictions {
         write_predictions(path, &outcome.scored.predictions).map_err(Failure::under_way)?;
     }

@@ -3,6 +3,7 @@
 use super::{answering, shortened};
 use crate::arguments::PredictArguments;
 use crate::failure::Failure;
+use crate::job;
 use crate::output;
 use crate::progress::Bars;
 use regraft::data::inputs::expand;
@@ -41,22 +42,24 @@ pub fn run(arguments: &PredictArguments) -> Result<(), Failure> {
              {saved}` says what is on {saved}"
         )));
     }
-    let model =
-        answering::open(saved.map(PathBuf::as_path), &arguments.named, &arguments.inference)?;
-    let inputs = expand(pictures, &unpack_folder()).map_err(Failure::input)?;
+    let saved = saved.map(PathBuf::as_path);
+    let model = job::agree(answering::open(saved, &arguments.named, &arguments.inference))?;
+    let inputs = job::agree(expand(pictures, &unpack_folder()).map_err(Failure::input))?;
     let top = arguments.top.map_or(TOP, |top| top as usize).min(model.classes().len());
     let certain_from = arguments.min_probability.unwrap_or(CERTAIN_FROM);
     let folders = arguments.sort_into.as_deref();
     let folders = folders.map(|folder| SortFolders::new(folder, model.classes(), certain_from));
-    if let Some(folders) = &folders {
-        folders.check(&inputs.paths).map_err(Failure::input)?;
-    }
+    let checked = folders.as_ref().map_or(Ok(()), |folders| folders.check(&inputs.paths));
+    job::agree(checked.map_err(Failure::input))?;
     let mut bars = Bars::default();
     let options = arguments.inference.options()?;
     let outcome =
         model.predict(&inputs.paths, top, &options, &mut |progress| bars.progress(progress));
     bars.clear();
     let outcome = outcome?;
+    if !job::ranks().is_first() {
+        return Ok(());
+    }
     let notes = model.notes().iter().cloned().chain(inputs.notes);
     let notes = notes
         .chain(ignored_note(&inputs.ignored))

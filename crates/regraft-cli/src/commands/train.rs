@@ -3,9 +3,11 @@
 use super::shortened;
 use crate::arguments::TrainArguments;
 use crate::failure::Failure;
+use crate::job;
 use crate::output;
 use crate::progress::{Narration, duration};
 use crate::signals::Signals;
+use regraft::config::TrainConfig;
 use regraft::error_kind::{Classified, ErrorKind};
 use regraft::evaluate::EvaluateError;
 use regraft::report::epochs::EpochRow;
@@ -19,7 +21,7 @@ use regraft::train::{
 use std::path::{Path, PathBuf};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
-    let config = arguments.resolve()?;
+    let config = resolve(arguments)?;
     if arguments.print_config {
         let resolved = resolved(&config).map_err(Failure::of)?;
         return output::line(resolved.to_toml().map_err(Failure::input)?.trim_end());
@@ -29,6 +31,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
         destination: destination(arguments),
         budget: arguments.budget,
         stop: signals.stop(),
+        ranks: job::ranks().clone(),
     };
     let mut narration = Narration::new(arguments.json);
     let mut caught = Ok(());
@@ -67,9 +70,14 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
                 format!("; resume with: regraft train --resume {}", folder.display())
             });
             let stopped = anyhow::anyhow!("stopped {place}{resume}");
-            return Err(Failure::stopped(stopped, signals.received()));
+            let received = job::ranks().exchange_values(&signals.received());
+            let received = received.into_iter().find(|&signal| signal > 0).unwrap_or(0);
+            return Err(Failure::stopped(stopped, received));
         }
     };
+    if !job::ranks().is_first() {
+        return Ok(());
+    }
     let Finished { folder, summary, test, had_ended, .. } = *finished;
     let folder = folder.unwrap_or_default();
     let page = if arguments.no_report || had_ended { None } else { write_report(&folder) };
@@ -112,6 +120,19 @@ pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     ))?;
     output::line(format!("{folder}/model.safetensors is ready: regraft predict {folder} IMAGE"))?;
     page.map_or(Ok(()), |page| output::line(format!("{} shows what it does", page.display())))
+}
+
+/// The configuration. Of several ranks, the first one reads the run to resume, whose folder the
+/// others need not see.
+fn resolve(arguments: &TrainArguments) -> Result<TrainConfig, Failure> {
+    let ranks = job::ranks();
+    if ranks.is_alone() {
+        return arguments.resolve();
+    }
+    let own = if ranks.is_first() { arguments.resolve().map(Some) } else { Ok(None) };
+    let own = job::agree(own)?;
+    let first = ranks.of_first(&own);
+    own.or(first).ok_or_else(Failure::of_peer)
 }
 
 /// Writes the page about a complete run, and returns its path. The run is complete without it, so a

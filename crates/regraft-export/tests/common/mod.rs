@@ -11,6 +11,7 @@ use regraft::model::Model;
 use regraft::nn::engine::{Input, State};
 use regraft::nn::graph::Graph;
 use regraft::nn::parameters::{Role, parameters};
+use regraft::ranks::Ranks;
 use std::collections::BTreeMap;
 
 /// Pseudorandom numbers that are the same everywhere (Steele, Lea and Flood's splitmix64).
@@ -86,9 +87,14 @@ pub fn model(graph: Graph, size: u32) -> Model {
 
 /// Logits of Regraft's own engine for normalised images `[N, S, S, 3]`.
 pub fn logits(model: &Model, images: &[f32]) -> Vec<f32> {
-    let mut engine =
-        regraft::inference::engine(model, &DeviceChoice::Auto, 1, PrecisionChoice::F32)
-            .expect("a network that fits");
+    let mut engine = regraft::inference::engine(
+        model,
+        &DeviceChoice::Auto,
+        1,
+        PrecisionChoice::F32,
+        &Ranks::default(),
+    )
+    .expect("a network that fits");
     engine
         .evaluate(Input::values(images), images.len() / model.preprocessing.input_length())
         .expect("images that fit")

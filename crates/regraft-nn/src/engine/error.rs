@@ -95,6 +95,12 @@ fn smaller(fits: Option<usize>) -> String {
 }
 
 impl EngineError {
+    /// Whether it only says that another rank failed.
+    #[must_use]
+    pub fn is_of_peer(&self) -> bool {
+        *self == Self::Peer
+    }
+
     /// Refuses a slice that does not have the required length.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub use batch::{Content, Input, Loss, LossSettings, Reduction, Target, TrainBatc
 pub use error::EngineError;
 pub use regraft_base::mix::Mix;
 pub use regraft_base::normalisation::Normalisation;
+pub use regraft_base::share::Share;
 pub use step::{Optimizer, Pending, StepOutput, StepPart, Update};
 
 use crate::collective::Collective;
@@ -61,6 +62,14 @@ pub trait Engine: Send {
     /// # Errors
     /// If it already consists of several ranks.
     fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError>;
+
+    /// The share of each batch whose images this process provides. If other processes provide the
+    /// rest, an [`Input`] has either the images of the share, which [`Input::part`] locates, or all
+    /// images and no part; targets, weights and results are always those of the whole batch, and
+    /// all processes make the same calls in the same order.
+    fn share(&self) -> Share {
+        Share::WHOLE
+    }
 
     /// Bytes of device memory for the feature maps of a pass over `batch` images.
     fn planned_bytes(&self, mode: Mode, batch: usize) -> u64;

@@ -19,6 +19,7 @@ use crate::engines::DeviceChoice;
 use crate::error_kind::{Classified, ErrorKind};
 use crate::pictures::ignored_note;
 use crate::progress::{Progress, Stage};
+use crate::ranks::Ranks;
 use regraft_data::audit::copies::CopyProgress;
 use regraft_data::audit::{CopyGroup, CopyKind, Facts, Oddity, copies, inspect};
 use regraft_data::catalogue::{self, CatalogueError, Sample, ScanOptions, SplitOptions};
@@ -45,6 +46,8 @@ pub struct AuditOptions {
     pub workers: usize,
     /// Seed of the division into parts that are held out in turn.
     pub seed: u64,
+    /// The ranks that share the computation of features.
+    pub ranks: Ranks,
 }
 
 /// An audit that could not be finished.
@@ -66,6 +69,14 @@ pub enum AuditError {
 }
 
 impl Classified for AuditError {
+    fn is_of_peer(&self) -> bool {
+        match self {
+            Self::Inference(error) => error.is_of_peer(),
+            Self::Features(error) => error.is_of_peer(),
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         ErrorKind::failure_if(matches!(self, Self::Features(_) | Self::Regression(_)))
     }

@@ -4,7 +4,7 @@ use super::{AuditError, AuditOptions, Files, Outlier, SuspectLabel, outliers};
 use crate::config::{PrecisionChoice, cores_or};
 use crate::evaluate::EVALUATION_BATCH;
 use crate::features::{FeatureStore, LIMIT_BYTES, cache_folder, features, trunk_fingerprint};
-use crate::inference;
+use crate::inference::{self, same_files};
 use crate::logistic_regression::{CrossValidationOptions, Examples, cross_validate};
 use crate::model::Model;
 use crate::progress::{Progress, Stage};
@@ -29,17 +29,24 @@ pub(super) fn ask(
         return Ok((Vec::new(), Vec::new()));
     }
     let model = Model::embedded()?;
-    let mut engine =
-        inference::engine(&model, &options.device, options.threads, PrecisionChoice::F32)?;
+    let mut engine = inference::engine(
+        &model,
+        &options.device,
+        options.threads,
+        PrecisionChoice::F32,
+        &options.ranks,
+    )?;
     let loading = LoaderOptions {
-        workers: cores_or(options.workers),
+        workers: options.ranks.threads(options.workers),
         decode: options.decode,
         ..LoaderOptions::new(model.preprocessing.clone(), EVALUATION_BATCH)
     };
     let fingerprint = trunk_fingerprint(&mut *engine, &model.preprocessing)?;
-    let mut store =
-        cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+    let mut store = cache_folder().map(|folder| {
+        FeatureStore::new(&folder, fingerprint, LIMIT_BYTES).of_ranks(&options.ranks)
+    });
     let total = samples.len();
+    same_files(&options.ranks, samples.iter().map(|sample| sample.path.as_path()))?;
     let found = features(&mut *engine, &samples, &loading, store.as_mut(), &mut |done| {
         report(Progress::of(Stage::AllFeatures, done, total));
         ControlFlow::Continue(())

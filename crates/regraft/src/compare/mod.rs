@@ -272,7 +272,7 @@ fn run_arm(
             Destination::New(NewFolder::Replacing(run_folder.clone()))
         };
         let stop = Arc::clone(&comparison.stop);
-        let settings = Settings { destination, stop, budget: None };
+        let settings = Settings { destination, stop, ..Settings::default() };
         let outcome = train(&config, &settings, &mut |event| report(CompareEvent::Training(event)));
         trained = outcome.map(|outcome| matches!(outcome, Outcome::Finished(_)));
     }

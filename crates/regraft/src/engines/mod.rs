@@ -5,11 +5,14 @@
 
 mod device;
 mod gpu;
+mod rank;
 mod team;
 
 pub use device::{Device, DeviceChoice, UnknownDevice};
 pub use gpu::Graphics;
 
+use crate::ranks::Ranks;
+use rank::RankEngine;
 use regraft_cpu::isa::{self, InstructionSet, IsaError};
 use regraft_cpu::{CpuEngine, CpuError, amx};
 use regraft_nn::engine::{Engine, EngineError};
@@ -34,6 +37,12 @@ pub enum OpenError {
         /// The reason.
         why: String,
     },
+    /// Several devices for each of several ranks.
+    #[error(
+        "--device {0} names several devices, but each of the {1} ranks of this job takes one; \
+         start a rank for each device"
+    )]
+    SeveralDevices(DeviceChoice, usize),
     /// The GPU engine cannot be created.
     #[cfg(feature = "gpu")]
     #[error(transparent)]
@@ -80,6 +89,9 @@ fn all_of_the_best_kind() -> Vec<Device> {
 /// tensors are zero, and feature maps have the type `precision`. The CPU engines share `threads`
 /// threads (0: one for each core).
 ///
+/// If there are several ranks, the engine is one of as many, and `gpu:0` means the GPU of the
+/// rank's number on its machine.
+///
 /// # Errors
 /// If the device cannot be used, the images are too small for the graph, or the machine lacks the
 /// memory or the instruction set.
@@ -89,10 +101,12 @@ pub fn open(
     image_size: usize,
     precision: Precision,
     threads: usize,
+    ranks: &Ranks,
 ) -> Result<Box<dyn Engine>, OpenError> {
     let DeviceChoice::Listed(devices) = device.resolve()? else {
         unreachable!("a choice is resolved to a list")
     };
+    let threads = if ranks.is_alone() { threads } else { ranks.threads(threads) };
     let open = |device: Device, threads: usize| -> Result<Box<dyn Engine>, OpenError> {
         let graph = graph.clone();
         match device {
@@ -104,7 +118,14 @@ pub fn open(
         }
     };
     if let [device] = devices[..] {
-        return open(device, threads);
+        if ranks.is_alone() {
+            return open(device, threads);
+        }
+        let own = open(of_rank(device, ranks), threads)?;
+        return Ok(Box::new(RankEngine::new(own, ranks)?));
+    }
+    if !ranks.is_alone() {
+        return Err(OpenError::SeveralDevices(DeviceChoice::Listed(devices), ranks.size()));
     }
     let cores = if threads > 0 {
         threads
@@ -116,6 +137,15 @@ pub fn open(
     let ranks =
         devices.into_iter().map(|device| open(device, share)).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(Team::new(ranks)?))
+}
+
+/// The device that a rank takes. If a machine has more ranks than GPUs, they share them; a scheduler
+/// may also show each rank only its own, which then is its first.
+fn of_rank(device: Device, ranks: &Ranks) -> Device {
+    match device {
+        Device::Gpu(0) => Device::Gpu(ranks.place().local_rank % gpu::all().len().max(1)),
+        other => other,
+    }
 }
 
 /// The precision that `auto` means on a device: bf16 if the CPU computes and has instructions for

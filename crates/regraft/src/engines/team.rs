@@ -1,5 +1,6 @@
 //! Several engines that train one network together; each takes its share of every batch.
 
+use regraft_base::share::Share;
 use regraft_nn::collective::{Collective, Threads, Watch};
 use regraft_nn::engine::{
     Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart, Target,
@@ -127,8 +128,7 @@ impl Team {
 
     /// The range of images of each rank's share.
     fn shares(&self, images: usize) -> Vec<Range<usize>> {
-        let size = self.ranks.len();
-        (0..size).map(|rank| images * rank / size..images * (rank + 1) / size).collect()
+        Share::all(self.ranks.len()).map(|share| share.of(images)).collect()
     }
 }
 

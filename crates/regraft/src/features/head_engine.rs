@@ -2,9 +2,10 @@
 //! images.
 
 use crate::engines::{self, DeviceChoice, OpenError};
+use crate::ranks::Ranks;
 use regraft_nn::collective::Collective;
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart,
+    Engine, EngineError, Input, LossSettings, Mode, Pending, Share, State, StepOutput, StepPart,
     TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
@@ -24,7 +25,7 @@ pub struct HeadEngine {
 }
 
 impl HeadEngine {
-    /// An engine with the network and tensors of `whole`; device and threads are as for
+    /// An engine with the network and tensors of `whole`; device, threads and ranks are as for
     /// [`engines::open`].
     ///
     /// # Errors
@@ -33,9 +34,11 @@ impl HeadEngine {
         whole: &dyn Engine,
         device: &DeviceChoice,
         threads: usize,
+        ranks: &Ranks,
     ) -> Result<Self, OpenError> {
         let graph = whole.graph().clone();
-        let mut head = engines::open(device, graph.head_alone(), 1, Precision::F32, threads)?;
+        let mut head =
+            engines::open(device, graph.head_alone(), 1, Precision::F32, threads, ranks)?;
         let mut trunk = whole.state();
         head.load_state(&trunk)?;
         head.parameters().iter().for_each(|parameter| drop(trunk.remove(&parameter.name)));
@@ -77,6 +80,10 @@ impl Engine for HeadEngine {
 
     fn join(&mut self, collective: Box<dyn Collective>) -> Result<(), EngineError> {
         self.head.join(collective)
+    }
+
+    fn share(&self) -> Share {
+        self.head.share()
     }
 
     /// That of the head.

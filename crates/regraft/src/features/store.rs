@@ -8,6 +8,7 @@
 use super::Fingerprint;
 use crate::atomic_file::{self, AtomicFileError};
 use crate::file_error::FileError;
+use crate::ranks::Ranks;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -51,6 +52,7 @@ pub struct FeatureStore {
     root: PathBuf,
     folder: PathBuf,
     limit: u64,
+    ranks: Ranks,
     errors: Vec<StoreError>,
 }
 
@@ -61,7 +63,25 @@ impl FeatureStore {
     #[must_use]
     pub fn new(folder: &Path, trunk: Fingerprint, limit: u64) -> Self {
         let root = folder.join("features");
-        Self { folder: root.join(trunk.to_string()), root, limit, errors: Vec::new() }
+        Self {
+            folder: root.join(trunk.to_string()),
+            root,
+            limit,
+            ranks: Ranks::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The store of several ranks: each reads and keeps the features of its share. The folder may
+    /// be the same for all, or each machine's own.
+    #[must_use]
+    pub fn of_ranks(self, ranks: &Ranks) -> Self {
+        Self { ranks: ranks.clone(), ..self }
+    }
+
+    /// The ranks that share it.
+    pub(super) fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// The errors so far, for the user.

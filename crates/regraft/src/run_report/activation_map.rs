@@ -148,7 +148,8 @@ mod tests {
         let model = Model::embedded().expect("the model");
         let options = InferenceOptions::default();
         let mut engine =
-            inference::engine(&model, &options.device, 2, options.precision).expect("an engine");
+            inference::engine(&model, &options.device, 2, options.precision, &options.ranks)
+                .expect("an engine");
         let pixels: Vec<u8> = (0..2 * model.preprocessing.input_length())
             .map(|place| (place * 37 % 251) as u8)
             .collect();

@@ -136,7 +136,13 @@ pub(super) fn draw(
     if read.is_empty() {
         return Ok(drawn);
     }
-    let mut engine = inference::engine(model, &options.device, options.threads, options.precision)?;
+    let mut engine = inference::engine(
+        model,
+        &options.device,
+        options.threads,
+        options.precision,
+        &options.ranks,
+    )?;
     let maps = ActivationMaps::new(&mut *engine, model, &pixels).map_err(InferenceError::from)?;
     let places: HashMap<&str, usize> =
         read.iter().enumerate().map(|(place, path)| (*path, place)).collect();

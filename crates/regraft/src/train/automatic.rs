@@ -46,7 +46,8 @@ pub(super) fn decide(
         TrainConfig { freeze: Some(Freeze::Backbone), epochs: Some(0), ..config.clone() };
     let Setup { config: resolved, pictures, data_list, loading, engine, prior, .. } =
         set_up(&head_alone, cache, checked, observer)?;
-    let (feed, engine) = Feed::new(&resolved, engine, &pictures, &loading)?;
+    let feed = Feed::new(&resolved, engine, &pictures, &loading, observer.ranks);
+    let (feed, engine) = observer.agree(feed)?;
     let mut trainer = Trainer { prior, ..Trainer::new(&resolved, engine, &pictures, feed) };
     let fitted = trainer.solve_head(observer)?;
     drop(trainer);
@@ -64,7 +65,8 @@ pub(super) fn decide(
             Err(format!("no time is left to try training all layers: {HEAD_ALONE}"))
         }
         Some(part) => match try_all_layers(config, part, cache, observer) {
-            Ok(Some(trial)) if trial.pays() => Ok(trial),
+            // Where two machines round differently, the first one decides.
+            Ok(Some(trial)) if observer.ranks.of_first(&trial.pays()) => Ok(trial),
             Ok(Some(trial)) => Err(format!("{}: {HEAD_ALONE}", in_words(&trial))),
             Ok(None) | Err(Halt::Failed(TrainError::Diverged(_))) => {
                 Err(format!("a trial of training all layers diverged: {HEAD_ALONE}"))

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::setup::{CheckedPictures, Setup, set_up};
 use super::{Event, TrainError};
 use crate::config::{Freeze, HeadStart, Interval, TrainConfig};
+use crate::evaluate::agreed;
 use crate::features::features;
 use crate::note::{Note, NoteKind};
 use crate::pictures::Pictures;
@@ -122,14 +123,16 @@ pub(super) fn plan(
     let counts = Counts::of(&pictures, resolved.batch_size);
     let seconds = budget.0.as_secs_f64();
     observer.note(Note::new(NoteKind::Plan, "measuring the speed of this machine"));
-    let (forward, fit) = measure_fit(&mut *engine, &pictures, &loading, &resolved, observer)?;
+    let measured = measure_fit(&mut *engine, &pictures, &loading, &resolved, observer);
+    let ranks = observer.ranks;
+    // All ranks plan by the first one's clock.
+    let (forward, fit) = ranks.of_first(&observer.agree(measured)?);
+    let elapsed = || ranks.of_first(&started.elapsed().as_secs_f64());
     let mut speed = Speed { forward, fit, step: None };
     // The planned time that is left once the head is fitted.
-    let left = |speed: &Speed| {
-        seconds * PLANNED_SHARE - started.elapsed().as_secs_f64() - speed.fitted(counts)
-    };
+    let left = |speed: &Speed| seconds * PLANNED_SHARE - elapsed() - speed.fitted(counts);
     if left(&speed) < 0.0 {
-        let needed = (started.elapsed().as_secs_f64() + speed.fitted(counts)) / PLANNED_SHARE;
+        let needed = (elapsed() + speed.fitted(counts)) / PLANNED_SHARE;
         let needed = Interval(Duration::from_secs(needed.ceil() as u64));
         return Err(TrainError::SmallBudget { budget, needed, images: counts.train }.into());
     }
@@ -143,16 +146,16 @@ pub(super) fn plan(
     if lowest != Freeze::Backbone
         && left(&speed) > 2.0 * MEASURED as f64 * forward + counts.train as f64 * forward
     {
-        speed.step = Some(measure_steps(&mut *engine, &pictures, &loading, &resolved, &lowest)?);
+        let measured = measure_steps(&mut *engine, &pictures, &loading, &resolved, &lowest);
+        speed.step = Some(ranks.of_first(&observer.agree(measured)?));
     }
     if decides {
         drop(engine);
-        let end = started + Duration::from_secs_f64(seconds * PLANNED_SHARE);
+        let planned = (budget, started + Duration::from_secs_f64(seconds * PLANNED_SHARE));
         let checked = CheckedPictures { pictures, data_list };
-        return plan_by_trial(asked, budget, (speed, counts), end, checked, cache, observer);
+        return plan_by_trial(asked, planned, (speed, counts), checked, cache, observer);
     }
-    let epochs =
-        speed.epochs_within(seconds * PLANNED_SHARE - started.elapsed().as_secs_f64(), counts);
+    let epochs = speed.epochs_within(seconds * PLANNED_SHARE - elapsed(), counts);
     let mut planned =
         TrainConfig { head: Some(HeadStart::Fit), epochs: Some(epochs), ..config.clone() };
     let through = format!("fit the head ({:.0} images/s through the backbone)", 1.0 / forward);
@@ -171,7 +174,7 @@ pub(super) fn plan(
         );
         (then, epoch * f64::from(epochs))
     };
-    let all = started.elapsed().as_secs_f64() + speed.fitted(counts) + run;
+    let all = elapsed() + speed.fitted(counts) + run;
     let note =
         format!("plan for {}: {through}{then}; about {all:.0} s in all", String::from(budget));
     let checked = Some(CheckedPictures { pictures, data_list });
@@ -182,14 +185,14 @@ pub(super) fn plan(
 /// there is time for until `end`, or the fitted head.
 fn plan_by_trial(
     config: &TrainConfig,
-    budget: Interval,
+    (budget, end): (Interval, Instant),
     (speed, counts): (Speed, Counts),
-    end: Instant,
     checked: CheckedPictures,
     cache: Option<&Arc<DecodedCache>>,
     observer: &mut Observer<'_>,
 ) -> Result<Plan, Halt> {
-    let left = || end.saturating_duration_since(Instant::now()).as_secs_f64();
+    let ranks = observer.ranks;
+    let left = || ranks.of_first(&end.saturating_duration_since(Instant::now()).as_secs_f64());
     // The trial measures a rate as the run does; after it there has to be time for an epoch.
     let is_time = |trained: usize, held_out: usize| {
         let trial = Counts { train: trained, validation: held_out, ..counts };
@@ -279,18 +282,20 @@ fn measure_steps(
     let order: Vec<u32> =
         (0..pictures.train.len() as u32).cycle().take(prepared * batch_size).collect();
     let transform = Transform::Train { seed: config.seed, epoch: 0 };
+    let share = engine.share();
     let mut loader = Loader::start(
         Arc::clone(&pictures.train),
         order,
-        LoaderOptions { batch_size, transform, ..loading.clone() },
+        LoaderOptions { batch_size, transform, share, ..loading.clone() },
     );
     let rates = vec![0.0; engine.graph().nodes.len()];
     let mut started = Instant::now();
     for step in 0..=steps {
         let Some(batch) = loader.next() else { break };
-        let batch = batch?;
+        let batch = agreed(engine, batch)?;
+        let pixels = Input::pixels(&batch.pixels, loading.preprocessing.normalisation());
         let train = TrainBatch {
-            input: Input::pixels(&batch.pixels, loading.preprocessing.normalisation()),
+            input: Input { part: batch.part, ..pixels },
             target: Target::Labels(&batch.labels),
             weights: None,
             seed: config.seed,

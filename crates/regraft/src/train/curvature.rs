@@ -113,6 +113,7 @@ mod tests {
     use crate::engines::{self, DeviceChoice};
     use crate::features::HeadEngine;
     use crate::model::Model;
+    use crate::ranks::Ranks;
     use crate::train::feed::Content;
     use regraft_nn::engine::{Input, Reduction};
     use regraft_nn::precision::Precision;
@@ -133,9 +134,11 @@ mod tests {
         state.insert("classifier.weight".into(), weight.clone());
         state.insert("classifier.bias".into(), vec![0.25, -0.25]);
         let mut whole =
-            engines::open(&DeviceChoice::Auto, graph, 32, Precision::F32, 1).expect("an engine");
+            engines::open(&DeviceChoice::Auto, graph, 32, Precision::F32, 1, &Ranks::default())
+                .expect("an engine");
         whole.load_state(&state).expect("its tensors");
-        let mut head = HeadEngine::new(&*whole, &DeviceChoice::Auto, 1).expect("an engine");
+        let mut head =
+            HeadEngine::new(&*whole, &DeviceChoice::Auto, 1, &Ranks::default()).expect("an engine");
         let features: Vec<f32> =
             (0..channels).map(|place| (place * 13 % 29) as f32 * 0.01).collect();
         let logits = head.evaluate(Input::values(&features), 1).expect("logits");

@@ -7,18 +7,19 @@ use crate::data_checks::{Listed, quick_notes};
 use crate::hashing::hexadecimal;
 use crate::pictures::Pictures;
 use crate::report::escape::csv_quoted;
-use regraft_data::catalogue::Sample;
+use regraft_data::catalogue::{Catalogue, Sample};
 use regraft_data::{named_file, parallel};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Bytes of an image's SHA-256 that are kept: enough that no two files ever share them.
 const HASH_BYTES: usize = 16;
 
 /// The images of a run, part by part, in the order in which the run numbers them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DataList {
     rows: Vec<Row>,
 }
@@ -65,22 +66,49 @@ impl DataList {
     /// # Errors
     /// [`DataListError::Picture`].
     pub fn of(pictures: &Pictures, workers: usize) -> Result<Self, DataListError> {
-        let parts = [
-            ("train", &pictures.train),
-            ("validation", &pictures.validation),
-            ("test", &pictures.test),
-        ];
-        let samples: Vec<(&str, &Sample)> = parts
-            .into_iter()
-            .flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample)))
-            .collect();
+        let samples = numbered(pictures.parts());
+        Self::of_range(pictures, 0..samples.len(), workers)
+    }
+
+    /// The rows of some images of the list.
+    ///
+    /// # Errors
+    /// [`DataListError::Picture`].
+    pub(super) fn of_range(
+        pictures: &Pictures,
+        range: Range<usize>,
+        workers: usize,
+    ) -> Result<Self, DataListError> {
+        let samples = numbered(pictures.parts());
         let root = common_folder(samples.iter().map(|(_, sample)| sample.path.as_path()));
         let row = |place: usize| {
-            let (part, sample) = samples[place];
+            let (part, sample) = samples[range.start + place];
             row_of(part, sample, &pictures.classes, &root)
         };
-        let rows = parallel::map(samples.len(), workers, &row, &|_| {});
+        let rows = parallel::map(range.len(), workers, &row, &|_| {});
         Ok(Self { rows: rows.into_iter().collect::<Result<_, _>>()? })
+    }
+
+    /// One list of several, one after the other.
+    pub(super) fn joined(lists: Vec<Self>) -> Self {
+        Self { rows: lists.into_iter().flat_map(|list| list.rows).collect() }
+    }
+
+    /// The number of images of a run.
+    pub(super) fn count(pictures: &Pictures) -> usize {
+        numbered(pictures.parts()).len()
+    }
+
+    /// Part, class and path of each image, without opening any.
+    pub(super) fn names(listed: &Catalogue) -> Vec<String> {
+        let Catalogue { train, validation, test, .. } = listed;
+        let samples = numbered([train, validation, test]);
+        let root = common_folder(samples.iter().map(|(_, sample)| sample.path.as_path()));
+        let name = |(part, sample): &(&str, &Sample)| {
+            let path = sample.path.strip_prefix(&root).unwrap_or(&sample.path);
+            format!("{part} {} {}", sample.label, escaped(path))
+        };
+        samples.iter().map(name).collect()
     }
 
     /// SHA-256 of the list, in hexadecimal digits.
@@ -186,6 +214,15 @@ fn hashed(path: &Path) -> io::Result<(u64, [u8; 32])> {
     let mut hash = Sha256::new();
     let bytes = io::copy(&mut named_file::open(path)?, &mut hash)?;
     Ok((bytes, hash.finalize().into()))
+}
+
+/// The images of all parts, each with the name of its part.
+fn numbered(parts: [&[Sample]; 3]) -> Vec<(&'static str, &Sample)> {
+    ["train", "validation", "test"]
+        .into_iter()
+        .zip(parts)
+        .flat_map(|(part, samples)| samples.iter().map(move |sample| (part, sample)))
+        .collect()
 }
 
 /// The deepest folder that holds all files.

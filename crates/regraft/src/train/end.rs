@@ -96,7 +96,7 @@ impl Run<'_, '_> {
     }
 
     /// Proves that frozen layers are unchanged, and sums the run up.
-    pub(super) fn finish(self, scores: FinalScores) -> Result<Finished, TrainError> {
+    pub(super) fn finish(self, scores: FinalScores) -> Result<Finished, Halt> {
         let Self { config, identity, trainer, mut state, mut model, mut recorder, .. } = self;
         let FinalScores { kept, test } = scores;
         let folder = recorder.folder();
@@ -109,7 +109,13 @@ impl Run<'_, '_> {
         let frozen = match &folder {
             Some(folder) => {
                 drop(best);
-                prove(config, &model, &folder.join(MODEL), kept.epoch, self.observer)?
+                // The first rank has the file.
+                let proof = if self.observer.ranks.is_first() {
+                    prove(config, &model, &folder.join(MODEL), kept.epoch, self.observer)
+                } else {
+                    Ok(None)
+                };
+                self.observer.agree(proof)?
             }
             None => {
                 model.state = best;

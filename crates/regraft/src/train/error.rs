@@ -111,6 +111,18 @@ pub enum TrainError {
          trains from scratch"
     )]
     BudgetFromScratch,
+    /// Another rank failed, and says why. What it made before may be kept.
+    #[error("another rank of this run has failed")]
+    Peer { keeps: bool },
+    /// The ranks do not have the same images.
+    #[error("rank {rank} finds other images in {}: {difference}", data.display())]
+    OtherImages { rank: usize, data: PathBuf, difference: String },
+    /// The ranks' parameters are not the same any more.
+    #[error(
+        "the parameters of rank {rank} differ from those of rank 0, first in {tensor}: a machine \
+         computes wrongly, or two compute differently; nothing was saved"
+    )]
+    RanksDiffer { rank: usize, tensor: String },
     /// No epoch has ended.
     #[error("the run has no finished epoch; start it from the beginning")]
     NoEpoch,
@@ -175,7 +187,27 @@ impl Divergence {
     }
 }
 
+impl TrainError {
+    /// Whether the steps before it are good, and can be saved.
+    pub(super) fn leaves_good_steps(&self) -> bool {
+        matches!(
+            self,
+            Self::Loader(_) | Self::Evaluate(_) | Self::Features(_) | Self::Peer { keeps: true }
+        )
+    }
+}
+
 impl Classified for TrainError {
+    fn is_of_peer(&self) -> bool {
+        match self {
+            Self::Peer { .. } => true,
+            Self::Engine(error) => error.is_of_peer(),
+            Self::Evaluate(error) => error.is_of_peer(),
+            Self::Features(error) => error.is_of_peer(),
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         #[cfg(feature = "report")]
         if matches!(self, Self::Curves(_)) {
@@ -189,6 +221,8 @@ impl Classified for TrainError {
                 | Self::Loader(_)
                 | Self::Checkpoint(CheckpointError::Write(_) | CheckpointError::Io(_))
                 | Self::DataList(_)
+                | Self::Peer { .. }
+                | Self::RanksDiffer { .. }
                 | Self::Evaluate(_)
                 | Self::Features(_)
                 | Self::Fit(FitError::Regression(_) | FitError::Threads(_))

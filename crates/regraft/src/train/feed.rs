@@ -3,7 +3,7 @@
 use super::TrainError;
 use super::observer::{Halt, Observer};
 use crate::config::TrainConfig;
-use crate::evaluate::{Scored, Scorer, evaluate};
+use crate::evaluate::{Scored, Scorer, agreed, evaluate};
 use crate::features::{
     FeatureStore, Features, FeaturesError, HeadEngine, LIMIT_BYTES, features, trunk_fingerprint,
     trunk_output,
@@ -11,6 +11,7 @@ use crate::features::{
 use crate::note::{Note, NoteKind};
 use crate::pictures::Pictures;
 use crate::progress::{Part, Stage};
+use crate::ranks::Ranks;
 use crate::transfer;
 use regraft_data::augmentation::AugmentationKind;
 use regraft_data::catalogue::Sample;
@@ -45,6 +46,7 @@ impl<'a> Feed<'a> {
         mut engine: Box<dyn Engine>,
         pictures: &'a Pictures,
         loading: &'a LoaderOptions,
+        ranks: &Ranks,
     ) -> Result<(Self, Box<dyn Engine>), TrainError> {
         let graph = engine.graph();
         let last = config.epoch_count().saturating_sub(1);
@@ -68,14 +70,14 @@ impl<'a> Feed<'a> {
             && (is_frozen || config.head_start() == crate::config::HeadStart::Fit)
         {
             let fingerprint = trunk_fingerprint(&mut *engine, &loading.preprocessing)?;
-            feed.store =
-                cache_folder().map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES));
+            feed.store = cache_folder()
+                .map(|folder| FeatureStore::new(&folder, fingerprint, LIMIT_BYTES).of_ranks(ranks));
         }
         if !is_frozen {
             return Ok((feed, engine));
         }
         let (_, channels) = trunk_output(engine.graph())?;
-        let head = HeadEngine::new(&*engine, &config.device, config.threads)?;
+        let head = HeadEngine::new(&*engine, &config.device, config.threads, ranks)?;
         feed.trunk = Some(engine);
         let views = view_count(config).unwrap_or(0).min(config.epoch_count());
         let bytes =
@@ -113,11 +115,13 @@ impl<'a> Feed<'a> {
             }
         }
         let normalisation = loading.preprocessing.normalisation();
-        let loader = Loader::start(
-            Arc::clone(&self.pictures.train),
-            order,
-            LoaderOptions { batch_size, ..loading },
-        );
+        let options = LoaderOptions {
+            batch_size,
+            share: observer.ranks.share(),
+            with_previous: self.config.mixup > 0.0 || self.config.cutmix > 0.0,
+            ..loading
+        };
+        let loader = Loader::start(Arc::clone(&self.pictures.train), order, options);
         match &mut self.trunk {
             Some(trunk) => {
                 let (node, _) = trunk_output(trunk.graph())?;
@@ -268,8 +272,9 @@ pub(super) fn view(config: &TrainConfig, epoch: u32) -> u32 {
 /// The input of steps.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// Images as the loader made them.
-    Pixels(Vec<u8>, Normalisation),
+    /// Images as the loader made them, and which of them are this rank's share, if there are
+    /// several ranks.
+    Pixels(Vec<u8>, Normalisation, Option<[usize; 2]>),
     /// Features in their place, `[N, channels]`.
     Features(Vec<f32>),
 }
@@ -288,7 +293,9 @@ impl Batch {
     /// The input as the engine reads it.
     pub fn input(&self) -> Input<'_> {
         match &self.content {
-            Content::Pixels(pixels, normalisation) => Input::pixels(pixels, *normalisation),
+            Content::Pixels(pixels, normalisation, part) => {
+                Input { part: *part, ..Input::pixels(pixels, *normalisation) }
+            }
             Content::Features(features) => Input::values(features),
         }
     }
@@ -314,19 +321,18 @@ impl Batches<'_> {
     pub fn next(&mut self) -> Option<Result<Batch, TrainError>> {
         match self {
             Self::Pictures(loader, normalisation) => loader.next().map(|batch| {
-                let loader::Batch { pixels, labels, indices } = batch?;
-                Ok(Batch { content: Content::Pixels(pixels, *normalisation), labels, indices })
+                let loader::Batch { pixels, labels, indices, part } = batch?;
+                let content = Content::Pixels(pixels, *normalisation, part);
+                Ok(Batch { content, labels, indices })
             }),
             Self::Trunk { loader, normalisation, trunk, node } => {
-                let batch = match loader.next()? {
+                let batch = match agreed(&mut **trunk, loader.next()?) {
                     Ok(batch) => batch,
                     Err(error) => return Some(Err(error.into())),
                 };
-                let features = trunk.features(
-                    Input::pixels(&batch.pixels, *normalisation),
-                    batch.labels.len(),
-                    *node,
-                );
+                let input =
+                    Input { part: batch.part, ..Input::pixels(&batch.pixels, *normalisation) };
+                let features = trunk.features(input, batch.labels.len(), *node);
                 let (labels, indices) = (batch.labels.clone(), batch.indices.clone());
                 loader.recycle(batch);
                 let content = features.map(Content::Features).map_err(TrainError::from);
@@ -353,10 +359,10 @@ impl Batches<'_> {
     pub fn recycle(&self, batch: Batch) {
         if let (
             Self::Pictures(loader, _),
-            Batch { content: Content::Pixels(pixels, _), labels, indices },
+            Batch { content: Content::Pixels(pixels, _, part), labels, indices },
         ) = (self, batch)
         {
-            loader.recycle(loader::Batch { pixels, labels, indices });
+            loader.recycle(loader::Batch { pixels, labels, indices, part });
         }
     }
 

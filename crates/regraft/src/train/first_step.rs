@@ -70,7 +70,7 @@ impl Trainer<'_> {
         order.truncate(self.rate_batches.saturating_mul(self.config.batch_size));
         let mut batches = self.feed.batches(0, order, observer)?;
         let found: Result<Vec<Batch>, _> = std::iter::from_fn(|| batches.next()).collect();
-        Ok(found?)
+        observer.agree(found)
     }
 }
 

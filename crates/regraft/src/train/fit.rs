@@ -11,6 +11,7 @@ use crate::logistic_regression::LinearClassifier;
 use crate::note::NoteKind;
 use crate::predictions::Prediction;
 use crate::progress::{Part, Stage};
+use crate::ranks::Ranks;
 use crate::report::epochs::EpochRow;
 use crate::transfer::fit::{FitOptions, Fitted, fit_head};
 use crate::transfer::head::HeadPrior;
@@ -38,9 +39,11 @@ impl Trainer<'_> {
         let Self { engine, pictures, .. } = self;
         let images = pictures.train.len();
         let predictions = pictures.validation.is_empty().then(|| {
+            // Of several ranks, only the first has them, which records them.
+            let Some(out_of_fold) = &out_of_fold else { return Vec::new() };
             fit.out_of_fold =
-                Some(OutOfFoldReport::new(&out_of_fold, &pictures.train, &pictures.classes));
-            predictions(&out_of_fold, &pictures.train, &pictures.classes)
+                Some(OutOfFoldReport::new(out_of_fold, &pictures.train, &pictures.classes));
+            predictions(out_of_fold, &pictures.train, &pictures.classes)
         });
         put_head(&mut **engine, &classifier)?;
         if let Some(chosen) = fit.chosen() {
@@ -173,7 +176,8 @@ impl Trainer<'_> {
     }
 }
 
-/// The head that fits these views of some images.
+/// The head that fits these views of some images. Of several ranks, the first one solves the
+/// regression.
 fn solve(
     config: &TrainConfig,
     samples: &[Sample],
@@ -185,7 +189,6 @@ fn solve(
     let labels: Vec<u32> = samples.iter().map(|sample| sample.label).collect();
     // Weights stand in for sampling: either makes each class count the same.
     let weights = (config.balance != Balance::None).then(|| class_weights(samples, classes));
-    let mut progress = |done, total| observer.progress(Stage::FittingHead, done, total);
     let options = FitOptions {
         classes,
         class_weights: weights.as_deref(),
@@ -193,7 +196,43 @@ fn solve(
         seed: config.seed,
         threads: config.threads,
     };
-    Ok(fit_head(views, &labels, options, &mut progress)?)
+    let ranks = observer.ranks;
+    let fitted = if ranks.is_first() {
+        let mut progress = |done, total| observer.progress(Stage::FittingHead, done, total);
+        fit_head(views, &labels, options, &mut progress).map(Some)
+    } else {
+        Ok(None)
+    };
+    let fitted = observer.agree(fitted)?;
+    if ranks.is_alone()
+        && let Some(fitted) = fitted
+    {
+        return Ok(fitted);
+    }
+    let channels = views.first().map_or(0, |view| view.channels);
+    Ok(follow(ranks, fitted, [classes, channels]))
+}
+
+/// The head that rank 0 has fitted.
+fn follow(ranks: &Ranks, fitted: Option<Fitted>, [classes, channels]: [usize; 2]) -> Fitted {
+    let facts = fitted.as_ref().map(|fitted| (fitted.fit.clone(), fitted.seconds));
+    let facts = ranks.of_first(&facts);
+    let mut weight = vec![0.0; classes * channels];
+    let mut bias = vec![0.0; classes];
+    if let Some(fitted) = &fitted {
+        weight.clone_from(&fitted.classifier.weight);
+        bias.clone_from(&fitted.classifier.bias);
+    }
+    ranks.follow_first(&mut weight);
+    ranks.follow_first(&mut bias);
+    match (fitted, facts) {
+        (Some(fitted), _) => fitted,
+        (None, Some((fit, seconds))) => {
+            let classifier = LinearClassifier { weight, bias };
+            Fitted { classifier, fit, out_of_fold: None, seconds }
+        }
+        (None, None) => unreachable!("rank 0 has fitted it, or all ranks have ended"),
+    }
 }
 
 /// Classes that match classes of the source, in words, at most five.

@@ -133,10 +133,6 @@ impl Recorder for FolderRecorder {
         self.last_checkpoint.elapsed() >= self.config.checkpoint_every.0
     }
 
-    fn step(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), TrainError> {
-        if self.is_checkpoint_due() { self.checkpoint(engine, state) } else { Ok(()) }
-    }
-
     /// Only checkpoints between two epochs are at places that no clock decides, so that the same
     /// run goes back to the same place each time.
     fn go_back(&mut self, engine: &mut dyn Engine) -> Result<Option<TrainState>, TrainError> {

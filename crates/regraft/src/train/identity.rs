@@ -25,6 +25,13 @@ pub struct Identity {
     pub instruction_set: String,
     /// Number format of feature maps.
     pub precision: String,
+    /// The number of ranks that train together.
+    #[serde(default = "one")]
+    pub ranks: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Identity {
@@ -40,6 +47,7 @@ impl Identity {
             version: env!("CARGO_PKG_VERSION").into(),
             instruction_set: engines::instruction_set().into(),
             precision: engine.precision().name().into(),
+            ranks: engine.share().size,
         }
     }
 
@@ -102,6 +110,28 @@ impl Identity {
                  differently: the weights will not be, to the \
                  bit, those of a run on one machine (REGRAFT_ISA={0} asks for the first)",
                 self.instruction_set, now.instruction_set
+            ));
+        }
+        if self.ranks != now.ranks {
+            let ranks = |count: usize| match count {
+                1 => "1 rank".to_owned(),
+                count => format!("{count} ranks"),
+            };
+            let option = |name: &str| now.config.get(name).and_then(Value::as_str);
+            let syncs = now.config.get("sync_batch_norm").and_then(Value::as_bool);
+            // Each rank then has other images to normalise with.
+            let effect = if option("batch_norm") == Some("batch") && syncs != Some(true) {
+                "cuts batches into other shares, each with batch-norm statistics of its own: it \
+                 trains differently from here on (--sync-batch-norm makes that independent of the \
+                 number of ranks)"
+            } else {
+                "adds gradients up in another order: the weights will differ in rounding from \
+                 those of a run with one number of ranks"
+            };
+            remarks.push(format!(
+                "the run began with {} and continues with {}, which {effect}",
+                ranks(self.ranks),
+                ranks(now.ranks)
             ));
         }
         if self.version != now.version {

@@ -9,6 +9,7 @@ use super::setup::{Setup, set_up};
 use super::state::TrainState;
 use super::{Report, TrainError};
 use crate::config::{HeadStart, TrainConfig};
+use crate::ranks::Ranks;
 use regraft_nn::engine::Engine;
 use serde::Serialize;
 use std::sync::atomic::AtomicBool;
@@ -59,7 +60,7 @@ pub fn lr_find(
         return Err(TrainError::NoRate);
     }
     let stop = AtomicBool::new(false);
-    match rise(config, test, &mut Observer { report, stop: &stop }) {
+    match rise(config, test, &mut Observer { report, stop: &stop, ranks: &Ranks::default() }) {
         Ok(found) => Ok(found),
         Err(Halt::Failed(error)) => Err(error),
         Err(Halt::Stop) => unreachable!("nobody else has the flag"),
@@ -70,7 +71,7 @@ fn rise(config: &TrainConfig, test: RateTest, observer: &mut Observer<'_>) -> Re
     let Setup { config, pictures, notes, loading, engine, prior, .. } =
         set_up(config, config.cache_images.cache().as_ref(), None, observer)?;
     notes.into_iter().for_each(|note| observer.note(note));
-    let (feed, engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    let (feed, engine) = Feed::new(&config, engine, &pictures, &loading, observer.ranks)?;
     let mut trainer = Trainer { prior, ..Trainer::new(&config, engine, &pictures, feed) };
     let mut state = TrainState::new(Vec::new());
     if config.head_start() == HeadStart::Fit {

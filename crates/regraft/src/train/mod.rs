@@ -1,6 +1,7 @@
 //! The training run, from a folder of images to a run folder. [`train`] and `Run::learn` read from
 //! top to bottom; they decide, and a [`Recorder`] writes.
 
+mod agreed;
 mod automatic;
 mod average;
 mod balance;
@@ -29,6 +30,7 @@ mod settings;
 mod setup;
 pub mod state;
 mod steps;
+mod together;
 mod trial;
 mod usefulness;
 
@@ -56,7 +58,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 use steps::Record;
 
-/// Fine-tunes a source model on a folder of images, or resumes a run that was interrupted.
+/// Fine-tunes a source model on a folder of images, or resumes a run that was interrupted. If there
+/// are several [ranks](Settings::ranks), all of them call it with the same configuration.
 ///
 /// # Errors
 /// If an option, the folder, an image or the weight file is wrong, before anything is written; or
@@ -68,8 +71,8 @@ pub fn train(
     report: &mut Report<'_>,
 ) -> Result<Outcome, TrainError> {
     let started = Instant::now();
-    let mut observer = Observer { report, stop: &settings.stop };
-    let beginning = match begin(config, &settings.destination)? {
+    let mut observer = Observer { report, stop: &settings.stop, ranks: &settings.ranks };
+    let beginning = match begin(config, &settings.destination, &settings.ranks)? {
         ControlFlow::Continue(beginning) => beginning,
         ControlFlow::Break(finished) => return Ok(Outcome::Finished(finished)),
     };
@@ -109,7 +112,8 @@ fn carry_out(
         matches,
         prior,
     } = set_up(&config, cache.as_ref(), checked, observer)?;
-    let (feed, mut engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    let feed = Feed::new(&config, engine, &pictures, &loading, &settings.ranks);
+    let (feed, mut engine) = observer.agree(feed)?;
     let start = (config.on_nan == OnNan::Retry).then(|| engine.state());
     let begun = Begun { config: &config, identity: &identity, images: &data_list, started };
     let (recorder, mut state) = beginning.open(&begun, notes, &mut *engine, observer)?;
@@ -293,9 +297,7 @@ impl Run<'_, '_> {
         let engine = &*self.trainer.engine;
         match halt {
             Halt::Stop => self.recorder.checkpoint(engine, &self.state),
-            Halt::Failed(
-                TrainError::Loader(_) | TrainError::Evaluate(_) | TrainError::Features(_),
-            ) => {
+            Halt::Failed(error) if error.leaves_good_steps() => {
                 // If this fails too, the first error is the one to report.
                 let _ = self.recorder.checkpoint(engine, &self.state);
                 Ok(())

@@ -7,6 +7,7 @@ use crate::config::{Freeze, OnBadImage, TrainConfig, Weights};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
 use crate::pictures::{self, ignored_note};
 use crate::progress::from_any_thread;
+use crate::ranks::Ranks;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::preprocessing::Preprocessing;
@@ -49,7 +50,9 @@ pub fn preview(
     let progress = |progress| tell(Event::Progress(progress));
     let (classes, train) = match config.on_bad_image {
         OnBadImage::Skip => {
-            let found = pictures::prepare(&config, &loading, &progress)?;
+            let listed =
+                pictures::list(&config, &progress).map_err(pictures::PicturesError::from)?;
+            let found = pictures::prepare(&config, &loading, listed, &Ranks::default(), &progress)?;
             notes.extend(found.notes);
             (found.classes, found.train)
         }
@@ -136,7 +139,7 @@ mod tests {
     fn check(config: &TrainConfig, epoch: u32, images: usize) {
         let mut report = |_: Event| {};
         let stop = AtomicBool::new(false);
-        let mut observer = Observer { report: &mut report, stop: &stop };
+        let mut observer = Observer { report: &mut report, stop: &stop, ranks: &Ranks::default() };
         let setup = set_up(config, None, None, &mut observer).expect("a run");
         assert_eq!(setup.pictures.train.len(), images);
         let (mut feed, _engine) =

@@ -41,16 +41,10 @@ pub trait Recorder {
         Ok(())
     }
 
-    /// Whether [`Self::step`] would write a checkpoint now. It then finds the engine as the step
-    /// left it; otherwise the engine may have begun the next step.
+    /// Whether the last checkpoint is old enough for another one within the epoch. The next step
+    /// then waits until [`Self::checkpoint`] has seen the engine as this one leaves it.
     fn is_checkpoint_due(&self) -> bool {
         false
-    }
-
-    /// A step of an epoch was made, and others follow. A recorder that writes checkpoints within
-    /// epochs does so here if the last one is old enough.
-    fn step(&mut self, _engine: &dyn Engine, _state: &TrainState) -> Result<(), TrainError> {
-        Ok(())
     }
 
     /// Takes the engine, which holds the network as it was before the first step, back to the last

@@ -1,18 +1,21 @@
 //! How a run begins: new, or where an earlier one was interrupted.
 
+use super::agreed::Agreed;
 use super::checkpoint::{self, Checkpoint, CheckpointError};
 use super::data_list::DataList;
 use super::error::TrainError;
 use super::events::Finished;
 use super::folder_recorder::FolderRecorder;
 use super::identity::Identity;
-use super::observer::Observer;
+use super::observer::{Halt, Observer, agree};
 use super::recorder::{Recorder, Silent};
 use super::settings::Destination;
 use super::state::TrainState;
+use super::together::follow_run;
 use crate::config::{TrainConfig, options};
 use crate::file_error::FileError;
 use crate::note::{Note, NoteKind};
+use crate::ranks::Ranks;
 use crate::report::summary::read_summary;
 use crate::run_folder::{NewFolder, RunFolder, run_name};
 use regraft_nn::engine::Engine;
@@ -28,6 +31,11 @@ pub(super) enum Beginning {
     Over(RunFolder),
     /// At a checkpoint.
     Resumed(Box<Resumed>),
+    /// As rank 0 begins, which has the folder.
+    Following {
+        /// Whether the run is new.
+        is_new: bool,
+    },
 }
 
 /// A run to resume.
@@ -47,8 +55,38 @@ pub(super) struct Begun<'a> {
 }
 
 /// Looks at the destination before anything is read that takes time. A run that was complete
-/// already breaks off.
+/// already breaks off. Of several ranks, the first one looks.
 pub(super) fn begin(
+    config: &TrainConfig,
+    destination: &Destination,
+    ranks: &Ranks,
+) -> Result<ControlFlow<Box<Finished>, Beginning>, TrainError> {
+    let begun = if ranks.is_first() {
+        look(config, destination).map(Some)
+    } else {
+        config.check().map(|()| None).map_err(TrainError::from)
+    };
+    let begun = agree(ranks, begun)?;
+    // Whether the run is new, and the summary if it is complete.
+    let facts = match &begun {
+        Some(ControlFlow::Continue(beginning)) => (beginning.is_new(), None),
+        Some(ControlFlow::Break(finished)) => (false, Some(finished.summary.clone())),
+        None => (false, None),
+    };
+    Ok(match (begun, ranks.of_first(&facts)) {
+        (Some(begun), _) => begun,
+        (None, (is_new, None)) => ControlFlow::Continue(Beginning::Following { is_new }),
+        (None, (_, Some(summary))) => ControlFlow::Break(Box::new(Finished {
+            folder: None,
+            summary,
+            test: None,
+            model: None,
+            had_ended: true,
+        })),
+    })
+}
+
+fn look(
     config: &TrainConfig,
     destination: &Destination,
 ) -> Result<ControlFlow<Box<Finished>, Beginning>, TrainError> {
@@ -93,12 +131,33 @@ pub(super) fn begin(
 impl Beginning {
     /// Whether nothing of the run was there before.
     pub fn is_new(&self) -> bool {
-        matches!(self, Self::New(_))
+        matches!(self, Self::New(_) | Self::Following { is_new: true })
     }
 
     /// Makes the run's folder, or takes the engine to where the run was, and returns the recorder
-    /// of the run and its state. `notes` are those of a new run so far.
+    /// of the run and its state. `notes` are those of a new run so far. Of several ranks, the first
+    /// one does that, and the others follow.
     pub fn open(
+        self,
+        run: &Begun<'_>,
+        notes: Vec<Note>,
+        engine: &mut dyn Engine,
+        observer: &mut Observer<'_>,
+    ) -> Result<(Box<dyn Recorder>, TrainState), Halt> {
+        let is_resumed = matches!(self, Self::Resumed(_));
+        let opened = self.open_here(run, notes, engine, observer);
+        let (recorder, mut state) = observer.agree(opened)?;
+        let ranks = observer.ranks;
+        if ranks.is_alone() {
+            return Ok((recorder, state));
+        }
+        if ranks.any(is_resumed) {
+            follow_run(ranks, engine, &mut state)?;
+        }
+        Ok((Box::new(Agreed::new(recorder, ranks)), state))
+    }
+
+    fn open_here(
         self,
         run: &Begun<'_>,
         notes: Vec<Note>,
@@ -107,7 +166,7 @@ impl Beginning {
     ) -> Result<(Box<dyn Recorder>, TrainState), TrainError> {
         let new = |note: Option<Note>| TrainState::new(notes.into_iter().chain(note).collect());
         let (folder, state) = match self {
-            Self::New(None) => return Ok((Box::new(Silent), new(None))),
+            Self::New(None) | Self::Following { .. } => return Ok((Box::new(Silent), new(None))),
             Self::New(Some(place)) => {
                 let (folder, note) = place.create(&run_name(&run.config.data)?)?;
                 (folder, new(note.map(|text| Note::new(NoteKind::Other, text))))

@@ -1,6 +1,7 @@
 //! How a run is carried out, as opposed to its configuration.
 
 use crate::config::Interval;
+use crate::ranks::Ranks;
 use crate::run_folder::NewFolder;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ pub struct Settings {
     /// Set by another thread or a signal handler to stop the run after the step in progress. It is
     /// saved then and can be resumed.
     pub stop: Arc<AtomicBool>,
+    /// The ranks that train together. Only the first one writes files. All of them stop if one is
+    /// asked to.
+    pub ranks: Ranks,
 }
 
 /// Where the files of a run go.

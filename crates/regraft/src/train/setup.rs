@@ -3,7 +3,8 @@
 
 use super::data_list::DataList;
 use super::identity::Identity;
-use super::observer::Observer;
+use super::observer::{Halt, Observer};
+use super::together::same_images;
 use super::{Event, TrainError};
 use crate::config::{BatchNormMode, Freeze, HeadStart, Resize, TrainConfig, Weights, cores_or};
 use crate::engines;
@@ -12,8 +13,9 @@ use crate::features::trunk_output;
 use crate::memory_check::{self, Purpose, check_batch};
 use crate::model::{DEFAULT_ARCHITECTURE, Model, json, keys};
 use crate::note::{Note, NoteKind};
-use crate::pictures::{self, Pictures};
+use crate::pictures::{self, Pictures, PicturesError};
 use crate::progress::from_any_thread;
+use crate::ranks::Ranks;
 use crate::transfer;
 use crate::transfer::head::{Graft, HeadPrior, graft};
 use crate::transfer::labels::LabelMatch;
@@ -68,7 +70,32 @@ pub(super) fn set_up(
     cache: Option<&Arc<DecodedCache>>,
     checked: Option<CheckedPictures>,
     observer: &mut Observer<'_>,
-) -> Result<Setup, TrainError> {
+) -> Result<Setup, Halt> {
+    let described = observer.agree(describe(config, cache, observer.ranks))?;
+    let pictures = match checked {
+        Some(checked) => checked,
+        None => check_pictures(&described.config, &described.loading, observer)?,
+    };
+    let made = make(described, pictures, observer.ranks);
+    observer.agree(made)
+}
+
+/// What is known of a run before its images are read.
+struct Described {
+    config: TrainConfig,
+    source: Model,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    /// Nodes that are frozen in the first epoch, and in the last.
+    frozen: [usize; 2],
+    loading: LoaderOptions,
+}
+
+fn describe(
+    config: &TrainConfig,
+    cache: Option<&Arc<DecodedCache>>,
+    ranks: &Ranks,
+) -> Result<Described, TrainError> {
     config.check()?;
     let source = Model::source(config.model.as_deref(), config.weights.as_ref(), config.seed)?;
     let (config, preprocessing, augmentation) =
@@ -79,13 +106,23 @@ pub(super) fn set_up(
         transfer::frozen_nodes(&source.graph, freeze, config.epoch_count().saturating_sub(1))?;
     source.graph.shapes(preprocessing.image_size as usize)?;
     let source = source.for_image_size(preprocessing.image_size as usize);
-    let loading =
-        LoaderOptions { cache: cache.cloned(), ..loading(&config, &preprocessing, &augmentation) };
-    let CheckedPictures { pictures, data_list } = match checked {
-        Some(checked) => checked,
-        None => check_pictures(&config, &loading, observer)?,
+    let loading = LoaderOptions {
+        cache: cache.cloned(),
+        workers: ranks.threads(config.workers),
+        ..loading(&config, &preprocessing, &augmentation)
     };
+    let frozen = [frozen, learning];
+    Ok(Described { config, source, preprocessing, augmentation, frozen, loading })
+}
 
+/// The grafted network, ready for its first step.
+fn make(
+    described: Described,
+    CheckedPictures { pictures, data_list }: CheckedPictures,
+    ranks: &Ranks,
+) -> Result<Setup, TrainError> {
+    let Described { config, source, preprocessing, augmentation, frozen, loading } = described;
+    let [frozen, learning] = frozen;
     let (origin, mut source_notes) = (source.origin.clone(), source.notes.clone());
     if !source_notes.is_empty() && preprocessing != source.preprocessing {
         let [own, other] =
@@ -124,7 +161,8 @@ pub(super) fn set_up(
     }
     let (size, precision) =
         (preprocessing.image_size as usize, config.precision.resolve(&config.device));
-    let mut engine = engines::open(&config.device, graph.clone(), size, precision, config.threads)?;
+    let mut engine =
+        engines::open(&config.device, graph.clone(), size, precision, config.threads, ranks)?;
     check_memory(&config, &*engine, &pictures, learning)?;
     engine.load_state(&state)?;
     engine.freeze(frozen);
@@ -176,7 +214,8 @@ fn check_memory(
             "batch size",
         )?;
     }
-    check_batch(engine, size, EVALUATION_BATCH, Purpose::Evaluate, "model")?;
+    let batch = EVALUATION_BATCH * engine.share().size;
+    check_batch(engine, size, batch, Purpose::Evaluate, "model")?;
     if let (HeadStart::Fit, Some(views)) = (config.head_start(), config.views) {
         let (_, channels) = trunk_output(engine.graph())?;
         // The plain view and the augmented ones, and a copy of all of them for the regression.
@@ -255,9 +294,24 @@ fn check_pictures(
     config: &TrainConfig,
     loading: &LoaderOptions,
     observer: &mut Observer<'_>,
-) -> Result<CheckedPictures, TrainError> {
-    let tell = from_any_thread(observer.report);
-    let pictures = pictures::prepare(config, loading, &|progress| tell(Event::Progress(progress)))?;
-    let data_list = DataList::of(&pictures, loading.workers)?;
+) -> Result<CheckedPictures, Halt> {
+    let ranks = observer.ranks;
+    let listed = {
+        let tell = from_any_thread(observer.report);
+        pictures::list(config, &|progress| tell(Event::Progress(progress)))
+    };
+    let listed = observer.agree(listed.map_err(PicturesError::from))?;
+    same_images(ranks, &config.data, &listed)?;
+    let pictures = {
+        let tell = from_any_thread(observer.report);
+        pictures::prepare(config, loading, listed, ranks, &|progress| {
+            tell(Event::Progress(progress));
+        })
+    };
+    let pictures = observer.agree(pictures)?;
+    let share = ranks.share().of(DataList::count(&pictures));
+    let own = observer.agree(DataList::of_range(&pictures, share, loading.workers))?;
+    let data_list =
+        if ranks.is_alone() { own } else { DataList::joined(ranks.exchange_values(&own)) };
     Ok(CheckedPictures { pictures, data_list })
 }

@@ -27,8 +27,8 @@ pub(super) trait AfterStep {
         Ok(())
     }
 
-    /// Whether [`Self::step`] needs the engine as the step leaves it: the next step is then
-    /// requested afterwards. Asked after a step was requested.
+    /// Whether [`Self::step`] is to be called with the engine as the step leaves it: the next step
+    /// is then requested afterwards. Asked after a step was requested.
     fn needs_engine(&mut self) -> bool;
 
     /// A step was made.
@@ -59,7 +59,7 @@ impl AfterStep for Record<'_> {
     }
 
     fn step(&mut self, engine: &dyn Engine, state: &TrainState) -> Result<(), Halt> {
-        Ok(self.0.step(engine, state)?)
+        Ok(self.0.checkpoint(engine, state)?)
     }
 }
 
@@ -173,10 +173,13 @@ impl Queue<'_, '_> {
         let Requests { config, pictures, rate_test, .. } = self.requests;
         // The running average follows each step before the next one, and a test of rates ends after
         // any step.
-        let is_in_turn = config.ema.is_some() || rate_test.is_some();
+        let is_alone = self.observer.ranks.is_alone();
+        // Several ranks decide together after each step.
+        let is_in_turn = config.ema.is_some() || rate_test.is_some() || !is_alone;
         while let Some(batch) = self.batches.next() {
+            let batch = self.observer.agree(batch)?;
             let requested =
-                self.requests.request(self.engine, batch?, self.state, &mut self.ahead)?;
+                self.requests.request(self.engine, batch, self.state, &mut self.ahead)?;
             let completes = requested.completes.is_some();
             let is_ready = requested.pending.is_ready();
             if let Some(earlier) = self.waiting.replace(requested) {
@@ -184,7 +187,7 @@ impl Queue<'_, '_> {
                 after_step.counted(self.state)?;
             }
             let waits = is_in_turn || self.observer.wants_stop() || after_step.needs_engine();
-            let settles = is_ready || completes && waits;
+            let settles = is_ready || !is_alone || completes && waits;
             if !settles {
                 continue;
             }
@@ -195,10 +198,12 @@ impl Queue<'_, '_> {
             if !completes {
                 continue;
             }
-            if self.observer.wants_stop() {
+            let signs = [self.observer.wants_stop(), after_step.needs_engine()];
+            let [stops, needs_engine] = self.observer.ranks.any_of(signs);
+            if stops {
                 return Err(Halt::Stop);
             }
-            if self.state.progress.images < pictures.train.len() {
+            if needs_engine && self.state.progress.images < pictures.train.len() {
                 after_step.step(self.engine, self.state)?;
             }
         }
@@ -287,7 +292,8 @@ impl Trainer<'_> {
         };
         let ended = queue.run(after_step);
         queue.end(ended)?;
-        if observer.wants_stop() { Err(Halt::Stop) } else { Ok(()) }
+        let stops = if observer.wants_stop() { Err(Halt::Stop) } else { Ok(()) };
+        observer.agree(stops)
     }
 }
 

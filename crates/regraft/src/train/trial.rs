@@ -10,7 +10,7 @@ use super::state::TrainState;
 use super::steps::Record;
 use super::{Event, Silent, TrainError};
 use crate::algebra::linear;
-use crate::config::{Freeze, HeadStart, Keep, OnNan, TrainConfig, cores_or};
+use crate::config::{Freeze, HeadStart, Keep, OnNan, TrainConfig};
 use crate::evaluate::{Scored, Scorer};
 use crate::features::Features;
 use crate::logistic_regression::LinearClassifier;
@@ -95,7 +95,7 @@ pub(super) fn try_all_layers(
     cache: Option<&Arc<DecodedCache>>,
     observer: &mut Observer<'_>,
 ) -> Result<Option<TrialResult>, Halt> {
-    let Observer { report, stop } = observer;
+    let Observer { report, stop, ranks } = observer;
     let mut report = |event: Event| match event {
         Event::Step(step) => {
             let (done, total) = step.images;
@@ -105,7 +105,7 @@ pub(super) fn try_all_layers(
         Event::Note(_) | Event::Epoch { .. } => {}
         other => report(other),
     };
-    let mut observer = Observer { report: &mut report, stop };
+    let mut observer = Observer { report: &mut report, stop, ranks };
     let config = TrainConfig {
         freeze: Some(Freeze::None),
         head: Some(HeadStart::Fit),
@@ -118,11 +118,12 @@ pub(super) fn try_all_layers(
         test_each_epoch: false,
         ..config.clone()
     };
-    let data_list = DataList::of(&part, cores_or(config.workers))?;
+    let data_list = observer.agree(DataList::of(&part, observer.ranks.threads(config.workers)))?;
     let checked = CheckedPictures { pictures: part, data_list };
     let Setup { config, pictures, loading, engine, prior, .. } =
         set_up(&config, cache, Some(checked), &mut observer)?;
-    let (feed, engine) = Feed::new(&config, engine, &pictures, &loading)?;
+    let feed = Feed::new(&config, engine, &pictures, &loading, observer.ranks);
+    let (feed, engine) = observer.agree(feed)?;
     // A second batch for the rate would take as long as a fifth of the trial.
     let rate_batches = 1;
     let mut trainer =

@@ -100,8 +100,9 @@ pub struct Fitted {
     pub classifier: LinearClassifier,
     /// How it was fitted.
     pub fit: HeadFit,
-    /// The predictions of cross-validation's heads for the images that they did not see.
-    pub out_of_fold: OutOfFold,
+    /// The predictions of cross-validation's heads for the images that they did not see; `None` in
+    /// a rank that did not fit the head itself.
+    pub out_of_fold: Option<OutOfFold>,
     /// Wall time in seconds, with that of the features if the caller counts it.
     pub seconds: f64,
 }
@@ -187,7 +188,7 @@ pub fn fit_head(
         Ok(Fitted {
             classifier,
             fit,
-            out_of_fold: found.out_of_fold,
+            out_of_fold: Some(found.out_of_fold),
             seconds: started.elapsed().as_secs_f64(),
         })
     })
