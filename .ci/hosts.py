@@ -51,6 +51,9 @@ def inside(host):
 
 def remove_hosts():
     for host in ADDRESSES:
+        for process in ip("netns", "pids", host, check=False).stdout.split():
+            with contextlib.suppress(OSError):
+                os.kill(int(process), signal.SIGKILL)
         ip("netns", "del", host, check=False)
 
 
@@ -150,6 +153,10 @@ def environment(folder):
         "OMPI_MCA_btl_tcp_if_include": "10.77.0.0/24",
         "OMPI_MCA_btl": "tcp,vader,self",
         "OMPI_MCA_mpi_yield_when_idle": "1",
+        # The launcher's own connections notice within 15 s that the other host is gone; by default it takes minutes.
+        "OMPI_MCA_oob_tcp_keepalive_time": "5",
+        "OMPI_MCA_oob_tcp_keepalive_intvl": "3",
+        "OMPI_MCA_oob_tcp_keepalive_probes": "3",
     }
 
 
@@ -159,9 +166,9 @@ def mpirun(folder, program, words):
     job = ["mpirun", "--oversubscribe", "--host", listed, "-np", "4", "--wdir", str(folder), *map(str, [program, *words])]
     first = next(iter(ADDRESSES))
     command = [*inside(first), "unshare", "--uts", "sh", "-c", f'hostname {first}; exec "$@"', "sh", *job]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # Into files: whoever is left on a host that is cut off would keep a pipe open.
+    with (folder / "stdout").open("w") as output, (folder / "stderr").open("w") as errors:
+        return subprocess.Popen(command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
 
 
 def tensors(run):
@@ -196,7 +203,8 @@ def trained(folder, program, name, delay, expected):
     with hosts(delay):
         began = time.monotonic()
         job = mpirun(folder, program, [*TRAIN, "--epochs", "2", "--output", name])
-        output, errors = job.communicate(timeout=150)
+        job.wait(timeout=150)
+        output, errors = (folder / "stdout").read_text(), (folder / "stderr").read_text()
         assert job.returncode == 0, f"{output}\n{errors}"
         assert "4 ranks on 2 machines" in output, output
         assert tensors(folder / name) == expected, f"{name}: other weights than those of one process"
@@ -226,7 +234,8 @@ def cut(folder, program):
         for process in left:
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-        _, errors = job.communicate()
+        job.wait()
+        errors = (folder / "stderr").read_text()
         assert not left, f"{len(left)} processes were left after 30 s:\n{errors}"
         assert "error: rank " in errors and "no sign of life" in errors, errors
         named = next(line for line in errors.splitlines() if "no sign of life" in line)

@@ -26,11 +26,11 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    signals::survive_file_size_limit();
     job::run(|| run(command))
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    signals::survive_file_size_limit();
     // A wrong REGRAFT_ISA is reported before any kernel meets it.
     regraft::engines::check_machine().map_err(Failure::input)?;
     if !job::ranks().is_alone() && !command.is_shared_out() {

@@ -7,7 +7,7 @@
 use crate::operation::Operation;
 use crate::rank::Request;
 use crate::shared::Shared;
-use crate::watch::{LIMIT, Watch};
+use crate::watch::{Alarm, LIMIT, Watch};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use regraft_base::share::Share;
 use std::collections::VecDeque;
@@ -221,16 +221,20 @@ impl Thread {
 
     /// Gives and takes the signs of life. Ends all ranks if one is gone.
     fn look_around(&mut self) -> Option<End> {
-        let silent = self.watch.poll()?;
-        eprintln!(
-            "error: rank {silent} on {} has given no sign of life to rank {} on {} for {} s: its \
-             process or machine has halted, or the network between them is gone; all ranks end",
-            self.hosts[silent],
-            self.share.rank,
-            self.hosts[self.share.rank],
-            LIMIT.as_secs()
-        );
+        let alarm = self.watch.poll()?;
+        if let Alarm::Silent(silent) = alarm {
+            eprintln!(
+                "error: rank {silent} on {} has given no sign of life to rank {} on {} for {} s: \
+                 its process or machine has halted, or the network between them is gone; all \
+                 ranks end",
+                self.hosts[silent],
+                self.share.rank,
+                self.hosts[self.share.rank],
+                LIMIT.as_secs()
+            );
+        }
         exit_if_abort_hangs();
+        self.watch.pass_on();
         Some(End::Aborted(1))
     }
 

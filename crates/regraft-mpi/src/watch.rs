@@ -11,8 +11,21 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// If this rank itself was halted for so long, for example because a scheduler suspended the job, the
 /// others may have been halted too.
 const HALTED: Duration = Duration::from_secs(5);
+/// How long a rank that ends tries to tell the next one.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const ALIVE: f32 = 1.0;
 const LEAVES: f32 = 0.0;
+/// A rank is gone, so all that can be reached end.
+const ENDS: f32 = 2.0;
+
+/// Why a rank has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// The rank before this one has been silent for too long.
+    Silent(usize),
+    /// The rank before this one ends for such a reason, and has said so.
+    Told,
+}
 
 /// The signs of life to the next rank, and those from the one before.
 pub struct Watch {
@@ -45,9 +58,8 @@ impl Watch {
         }
     }
 
-    /// Sends and receives what is due. Returns the rank before this one if it has been silent for
-    /// too long.
-    pub fn poll(&mut self) -> Option<usize> {
+    /// Sends and receives what is due. Says if this rank has to end.
+    pub fn poll(&mut self) -> Option<Alarm> {
         let now = Instant::now();
         if now - self.last_poll > HALTED {
             self.last_heard = now;
@@ -62,11 +74,32 @@ impl Watch {
         while self.receiving.as_mut().is_some_and(Operation::is_complete) {
             self.last_heard = now;
             let (_, sign) = self.receiving.take()?.into_memory();
+            if sign == [ENDS] {
+                return Some(Alarm::Told);
+            }
             if sign != [LEAVES] {
                 self.receiving = Some(Operation::receive(&self.ranks, self.before, 1));
             }
         }
-        (self.receiving.is_some() && now - self.last_heard > LIMIT).then_some(self.before)
+        let is_silent = self.receiving.is_some() && now - self.last_heard > LIMIT;
+        is_silent.then_some(Alarm::Silent(self.before))
+    }
+
+    /// Tells the next rank to end, if it can be reached. Otherwise those of a network that is cut in
+    /// two would end one after the other, each after its own wait.
+    pub fn pass_on(&mut self) {
+        let began = Instant::now();
+        let mut is_sent = false;
+        while began.elapsed() < LAST_WORDS {
+            if self.sending.as_mut().is_none_or(Operation::is_complete) {
+                if is_sent {
+                    return;
+                }
+                self.send(ENDS);
+                is_sent = true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn send(&mut self, sign: f32) {
