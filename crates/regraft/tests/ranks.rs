@@ -61,8 +61,8 @@ fn config(folder: &Path) -> TrainConfig {
 
 /// A run in one process, on these devices.
 fn alone(config: &TrainConfig, device: &str) -> Finished {
-    let device = DeviceChoice::try_from(device.to_owned()).expect("a device");
-    let config = TrainConfig { device, ..config.clone() };
+    let mut config = config.clone();
+    config.device = DeviceChoice::try_from(device.to_owned()).expect("a device");
     let settings = Settings { destination: Destination::Nowhere, ..Settings::default() };
     finished(train(&config, &settings, &mut |_| {}))
 }
@@ -121,9 +121,12 @@ fn scores(run: &Finished) -> String {
 fn ranks_train_what_as_many_engines_of_one_process_train_to_the_bit() {
     let folder = photos();
     let running = config(folder.path());
-    let batch =
-        TrainConfig { batch_norm: Some(BatchNormMode::Batch), ema: Some(0.9), ..running.clone() };
-    let synced = TrainConfig { sync_batch_norm: true, accumulate: 2, ..batch.clone() };
+    let mut batch = running.clone();
+    batch.batch_norm = Some(BatchNormMode::Batch);
+    batch.ema = Some(0.9);
+    let mut synced = batch.clone();
+    synced.sync_batch_norm = true;
+    synced.accumulate = 2;
     for (name, config, sizes) in
         [("running", running, &[2, 3, 4][..]), ("batch", batch, &[2]), ("synced", synced, &[3])]
     {
