@@ -117,7 +117,7 @@ mod together {
         failure.map_or(ExitCode::SUCCESS, |failure| failure.exit_code())
     }
 
-    /// What the sums of gradients took, if there were any.
+    /// The time and traffic of the sums of gradients, if there were any.
     fn traffic(traffic: &Traffic) -> Option<String> {
         let Traffic { sums, bytes, seconds, waited_seconds } = traffic;
         (*sums > 0).then(|| {

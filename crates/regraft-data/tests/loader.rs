@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{preprocessing, source};
 use regraft_base::random::{Draws, Purpose};
+use regraft_base::share::Share;
 use regraft_data::augmentation::{Augmentation, training_pixels};
 use regraft_data::cache::DecodedCache;
 use regraft_data::catalogue::Sample;
@@ -313,4 +314,52 @@ fn large_jpegs_are_reduced_the_same_for_any_number_of_workers() {
     }
     // The image is harder than photographs: fine rings of another colour.
     assert!(means.iter().all(|&mean| mean < 2.0), "{means:?} levels in the mean");
+}
+
+/// Each share has its own images of every batch, and together they are the batch; a share that is
+/// mixed also has the image before its first one. Labels and indices are those of the whole batch.
+#[test]
+fn shares_of_a_batch_are_the_batch() {
+    let (_folder, samples) = pictures(11);
+    let order: Vec<u32> = vec![10, 3, 7, 0, 1, 2, 4, 9, 8];
+    let transform = Transform::Train { seed: 9, epoch: 2 };
+    let whole = all(&samples, &order, options(transform, 2));
+    let length = (SIDE * SIDE * 3) as usize;
+    // The last batch has one image, so most of five shares have none of it.
+    for size in [2, 3, 5] {
+        for workers in [1, 3] {
+            let shares: Vec<Vec<Batch>> = Share::all(size)
+                .map(|share| {
+                    let options = LoaderOptions { share, ..options(transform, workers) };
+                    let mixed = LoaderOptions { with_previous: true, ..options.clone() };
+                    let own = all(&samples, &order, options);
+                    for (batch, whole) in all(&samples, &order, mixed).iter().zip(&whole) {
+                        let count = whole.indices.len();
+                        let range = share.of(count);
+                        let own = &whole.pixels[range.start * length..range.end * length];
+                        if range.is_empty() {
+                            assert_eq!((&batch.pixels[..], batch.part), (own, Some([0, 0])));
+                            continue;
+                        }
+                        let before = (range.start + count - 1) % count;
+                        let before = &whole.pixels[before * length..(before + 1) * length];
+                        assert_eq!(batch.pixels, [before, own].concat(), "{share:?}");
+                        assert_eq!(batch.part, Some([1, 1 + range.len()]));
+                    }
+                    own
+                })
+                .collect();
+            for (place, whole) in whole.iter().enumerate() {
+                let pixels = shares.iter().flat_map(|share| share[place].pixels.clone());
+                assert!(pixels.eq(whole.pixels.iter().copied()), "{size} shares, batch {place}");
+                for share in &shares {
+                    assert_eq!(share.len(), 3);
+                    assert_eq!(share[place].indices, whole.indices);
+                    assert_eq!(share[place].labels, whole.labels);
+                    let own = share[place].pixels.len() / length;
+                    assert_eq!(share[place].part, Some([0, own]));
+                }
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What the environment says about the launcher of this process, before MPI is initialised.
+//! The launcher of this process, as the environment tells before MPI is initialised.
 
 /// How a launcher started this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What the threads of a rank share: results, memory to use again, and the account of the traffic.
+//! The common state of a rank's threads: results, memory to use again, and the account of the
+//! traffic.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

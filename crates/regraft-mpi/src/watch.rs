@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 const BEAT: Duration = Duration::from_secs(1);
 /// How long a rank may be silent. A job ends within half a minute of a rank's death.
 pub const LIMIT: Duration = Duration::from_secs(20);
-/// If this rank itself was halted for so long, for example because a scheduler suspended the job, the
-/// others may have been halted too.
+/// If this rank itself was halted for so long, for example because a scheduler suspended the job,
+/// the others may have been halted too.
 const HALTED: Duration = Duration::from_secs(5);
 /// How long a rank that ends tries to tell the next one.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -85,8 +85,8 @@ impl Watch {
         is_silent.then_some(Alarm::Silent(self.before))
     }
 
-    /// Tells the next rank to end, if it can be reached. Otherwise those of a network that is cut in
-    /// two would end one after the other, each after its own wait.
+    /// Tells the next rank to end, if it can be reached. Otherwise those of a network that is cut
+    /// in two would end one after the other, each after its own wait.
     pub fn pass_on(&mut self) {
         let began = Instant::now();
         let mut is_sent = false;

@@ -54,7 +54,7 @@ pub struct World {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a rank knows of the others.
+/// The facts about the job that a rank has.
 #[derive(Clone, Debug)]
 struct Facts {
     rank: usize,

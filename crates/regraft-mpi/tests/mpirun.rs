@@ -46,7 +46,7 @@ fn values(rank: usize, round: usize, length: usize) -> Vec<f32> {
 
 const LENGTHS: [usize; 9] = [1, 0, 2, 3, 5, 1000, 70_001, 300_000, 7];
 
-/// What a rank learns from the others: sums that begin before others have ended and end in any
+/// The answers of the others: sums that begin before others have ended and end in any
 /// order, with other exchanges between them.
 fn talk(rank: &mut dyn Collective) -> Vec<Vec<f32>> {
     let mut heard = Vec::new();

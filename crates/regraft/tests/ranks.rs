@@ -1,5 +1,5 @@
-//! Several ranks of a run against one process with as many engines. Here the ranks are threads; over
-//! MPI they are processes (`regraft-cli/tests/mpi.rs`).
+//! Several ranks of a run against one process with as many engines. Here the ranks are threads;
+//! over MPI they are processes (`regraft-cli/tests/mpi.rs`).
 #![allow(missing_docs)]
 
 use regraft::TrainConfig;
@@ -74,7 +74,7 @@ fn finished(outcome: Result<Outcome, TrainError>) -> Finished {
     }
 }
 
-/// What each of several ranks makes of a run. `settings` and `event` are given the rank's number.
+/// The results of several ranks that do the same work together.
 fn together<R: Send>(size: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
     std::thread::scope(|scope| {
         let work = &work;

@@ -52,8 +52,8 @@ Examples:
   regraft evaluate runs/photos photos/test  score the trained model
   regraft predict runs/photos a.jpg b.png   use it
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or bad input; 130, 143 or 138 stopped by Ctrl-C, SIGTERM or SIGUSR1, \
-with the run saved";
+Exit codes: 0 done; 1 failed; 2 wrong usage or bad input; 130, 143 or 138 stopped by Ctrl-C, \
+SIGTERM or SIGUSR1, with the run saved";
 
 /// Fine-tune a pretrained image classifier on your own images.
 #[derive(Debug, Parser)]

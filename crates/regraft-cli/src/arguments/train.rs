@@ -23,7 +23,7 @@ Examples:
   regraft train photos/ --recipe d2l              the textbook's recipe
   regraft train --config runs/photos/config.toml  repeat a run
   regraft train --resume runs/photos              resume a run that was interrupted
-  mpirun -np 8 regraft train photos/              several processes, on one machine or many (feature mpi)";
+  mpirun -np 8 regraft train photos/              several processes (feature mpi)";
 
 /// Flags of `regraft train`.
 #[derive(Debug, Args)]

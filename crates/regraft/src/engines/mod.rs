@@ -139,8 +139,8 @@ pub fn open(
     Ok(Box::new(Team::new(ranks)?))
 }
 
-/// The device that a rank takes. If a machine has more ranks than GPUs, they share them; a scheduler
-/// may also show each rank only its own, which then is its first.
+/// The device that a rank takes. If a machine has more ranks than GPUs, they share them. A
+/// scheduler may also show each rank only its own, which then is its first.
 fn of_rank(device: Device, ranks: &Ranks) -> Device {
     match device {
         Device::Gpu(0) => Device::Gpu(ranks.place().local_rank % gpu::all().len().max(1)),

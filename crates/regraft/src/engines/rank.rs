@@ -31,9 +31,9 @@ impl RankEngine {
         Ok(Self { own, ranks: ranks.clone(), length, requested: VecDeque::new() })
     }
 
-    /// The images of this rank's share in an input of `count` images of all ranks. The engine checks
-    /// an input of the share itself: only there may one rank's request be bad and another's good,
-    /// and the engine asks the others before it begins.
+    /// The images of this rank's share in an input of `count` images of all ranks. The engine
+    /// checks an input of the share itself: only there may one rank's request be bad and another's
+    /// good, and the engine asks the others before it begins.
     fn part(&self, input: &Input<'_>, count: usize) -> Result<[usize; 2], EngineError> {
         let own = self.share().of(count);
         match input.part {

@@ -81,8 +81,8 @@ pub fn trunk_output(graph: &Graph) -> Result<(usize, usize), FeaturesError> {
 
 /// The features of `samples` under the view that `loading` names: the evaluation's, or a training
 /// view (`Transform::Train`, whose draws are those of training). Where a store is given, what it
-/// holds is not computed, and what is computed goes in. If there are several ranks, each computes its
-/// share, and all get all features. `progress` is called with the images done
+/// holds is not computed, and what is computed goes in. If there are several ranks, each computes
+/// its share, and all get all features. `progress` is called with the images done
 /// and says whether to continue.
 ///
 /// # Errors

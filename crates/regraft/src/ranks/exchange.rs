@@ -25,8 +25,8 @@ impl Ranks {
         std::array::from_fn(|place| all.chunks_exact(N).any(|flags| flags[place] > 0.0))
     }
 
-    /// The values that the ranks have of their shares of `count` items, put together: those of an
-    /// item are `length` values.
+    /// The values of `count` items in their order, of which each rank has those of its share: an
+    /// item has `length` values.
     #[must_use]
     pub fn join_shares(&self, count: usize, length: usize, own: &[f32]) -> Vec<f32> {
         if self.is_alone() {

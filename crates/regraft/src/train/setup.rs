@@ -80,7 +80,7 @@ pub(super) fn set_up(
     observer.agree(made)
 }
 
-/// What is known of a run before its images are read.
+/// A run as far as it is known before its images are read.
 struct Described {
     config: TrainConfig,
     source: Model,

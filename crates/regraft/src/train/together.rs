@@ -45,7 +45,7 @@ struct Outline {
 const NETWORK: &str = "network";
 const OPTIMIZER: &str = "optimizer";
 const AVERAGE: &str = "average";
-/// What the names of the groups of [`TrainState::tensors`] begin with.
+/// The start of the names of the groups of [`TrainState::tensors`].
 const KEPT: &str = "kept/";
 
 /// Takes all ranks to where rank 0 is: its state, network, optimiser and running average.
