@@ -25,9 +25,8 @@ import time
 
 REGRAFT = pathlib.Path(__file__).resolve().parent.parent / "target/release/regraft"
 BATCH = 64
-# Parameters of ResNet-18 with ten classes, in bytes of f32, and elements of a sum (LEAST in regraft-cpu/src/range_sums.rs).
+# Parameters of ResNet-18 with ten classes, in bytes of f32.
 GRADIENT = 4 * 11_181_642
-BUCKET = 4 * (1 << 18)
 # Networks for the prediction: bytes a second that a machine sends, and seconds that a message takes.
 NETWORKS = {"10 Gbit/s Ethernet": (1.1e9, 25e-6), "25 Gbit/s Ethernet": (2.8e9, 15e-6), "100 Gbit/s InfiniBand": (11e9, 2e-6)}
 # The share of a step's computation that is the backward pass, during which sums travel.
@@ -118,13 +117,12 @@ def sums(stderr, steps):
     return {"count": count, "bytes": megabytes * 1e6, "seconds": seconds, "waited": waited, "steps": steps}
 
 
-def predict(ranks, step, bandwidth, latency, allreduce=False):
-    """Seconds of a step of `ranks` ranks that each compute `step` seconds, and what takes the longest.
+def predict(ranks, step, buckets, bandwidth, latency, allreduce=False):
+    """Seconds of a step of `ranks` ranks that each compute `step` seconds and take `buckets` sums, and what takes the longest.
 
     Each rank sends 2 (ranks - 1) / ranks of the gradient. A sum is an Alltoallv and an Allgatherv; each has ranks - 1 messages, one
     after the other, where the best Allreduce needs 2 log2(ranks). All sums but the last travel during the backward pass.
     """
-    buckets = max(1, GRADIENT // BUCKET)
     volume = 2 * (ranks - 1) / ranks * GRADIENT / bandwidth
     messages = 2 * ((ranks - 1).bit_length() if allreduce else ranks - 1) * latency * buckets
     communication = volume + messages
@@ -194,11 +192,11 @@ def main():
     # A rank with one core computes as long as the single-threaded process.
     share = 32 / medians["one process, `--threads 1`"]
     print(f"Predicted for ranks that compute 32 images each in {share:.2f} s a step (weak scaling):\n")
-    rows = []
+    rows, buckets = [], total["count"] / total["steps"]
     for network, (bandwidth, latency) in NETWORKS.items():
         for ranks in (8, 64, 512):
-            seconds, bound = predict(ranks, share, bandwidth, latency)
-            best, _ = predict(ranks, share, bandwidth, latency, allreduce=True)
+            seconds, bound = predict(ranks, share, buckets, bandwidth, latency)
+            best, _ = predict(ranks, share, buckets, bandwidth, latency, allreduce=True)
             rows.append([network, str(ranks), f"{ranks * 32 / seconds:.0f}", f"{share / seconds:.2f}", f"{share / best:.2f}", bound])
     table(["network", "ranks", "images/s", "efficiency", "with Allreduce", "bound by"], rows)
 
