@@ -5,6 +5,10 @@
 //! that would start another one sleeps. An image's pixels depend only on (seed, epoch, sample), and
 //! each image has its place in its batch, so the number of workers changes nothing but the time.
 
+mod options;
+
+pub use options::LoaderOptions;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,71 +18,13 @@ use std::time::{Duration, Instant};
 use regraft_base::random::{Draws, Purpose};
 use regraft_base::share::Share;
 
-use crate::augmentation::{Augmentation, training_pixels};
-use crate::cache::{DecodedCache, decoded};
+use crate::augmentation::training_pixels;
+use crate::cache::decoded;
 use crate::catalogue::Sample;
-use crate::decode::{DecodeError, DecodeOptions};
-use crate::detail::least_side;
-use crate::preprocessing::{Preprocessing, evaluation_pixels};
+use crate::decode::DecodeError;
+use crate::preprocessing::evaluation_pixels;
 use crate::shown::shown;
 pub use crate::transform::Transform;
-
-/// How a loader prepares images, and how far ahead.
-#[derive(Clone, Debug)]
-pub struct LoaderOptions {
-    /// Images in a batch; the last one may have fewer.
-    pub batch_size: usize,
-    /// Threads that decode and transform.
-    pub workers: usize,
-    /// Batches that may be in progress or waiting at a time.
-    pub prefetch_batches: usize,
-    /// Training or evaluation.
-    pub transform: Transform,
-    /// The network's preprocessing.
-    pub preprocessing: Preprocessing,
-    /// How training images are varied.
-    pub augmentation: Augmentation,
-    /// Which images are accepted. [`DecodeOptions::least_side`] is set by `full_decode`.
-    pub decode: DecodeOptions,
-    /// Whether large JPEGs are decoded at full size, and not at a reduced size that leaves more
-    /// detail than `transform` needs.
-    pub full_decode: bool,
-    /// Keeps decoded images from epoch to epoch.
-    pub cache: Option<Arc<DecodedCache>>,
-    /// The share of each batch whose images are loaded.
-    pub share: Share,
-    /// Whether a share comes with the image before its first one, with which that is mixed. Before
-    /// the first image of a batch comes the last.
-    pub with_previous: bool,
-}
-
-impl LoaderOptions {
-    /// Evaluation in batches of `batch_size`, two batches ahead, without a cache, on as many
-    /// threads as the machine has cores.
-    #[must_use]
-    pub fn new(preprocessing: Preprocessing, batch_size: usize) -> Self {
-        Self {
-            batch_size,
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            prefetch_batches: 2,
-            transform: Transform::Evaluate,
-            preprocessing,
-            augmentation: Augmentation::default(),
-            decode: DecodeOptions::default(),
-            full_decode: false,
-            cache: None,
-            share: Share::WHOLE,
-            with_previous: false,
-        }
-    }
-
-    /// How files are decoded for `transform`.
-    #[must_use]
-    pub fn decode_options(&self) -> DecodeOptions {
-        let needed = || least_side(self.transform, &self.preprocessing, &self.augmentation);
-        DecodeOptions { least_side: (!self.full_decode).then(needed), ..self.decode }
-    }
-}
 
 /// Images ready for the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,7 +138,7 @@ impl Loader {
         let (mut loaded, mut starts) = (Vec::new(), vec![0]);
         for start in (0..order.len()).step_by(options.batch_size) {
             let count = options.batch_size.min(order.len() - start);
-            loaded.extend(loaded_of(&options, count).map(|place| start + place));
+            loaded.extend(options.loaded(count).map(|place| start + place));
             starts.push(loaded.len());
         }
         let count = options.workers.clamp(1, loaded.len().max(1));
@@ -411,13 +357,4 @@ impl Shared {
             }),
         }
     }
-}
-
-/// The places in a batch of `count` images that are loaded: those of the share, behind the one
-/// before it if that is needed.
-fn loaded_of(options: &LoaderOptions, count: usize) -> impl Iterator<Item = usize> + use<> {
-    let own = options.share.of(count);
-    let previous = (options.with_previous && options.share != Share::WHOLE && !own.is_empty())
-        .then(|| (own.start + count - 1) % count);
-    previous.into_iter().chain(own)
 }
