@@ -43,6 +43,26 @@ impl Architecture {
         Graph { image_size: self.image_size as usize, ..(self.build)(self.name) }
     }
 
+    /// timm's repository on the Hugging Face Hub with the usual weights, such as
+    /// `timm/resnet18.tv_in1k`; `None` if it has none.
+    #[must_use]
+    pub fn hub_repository(&self) -> Option<&'static str> {
+        let start = self.weights.find("timm/")?;
+        self.weights[start..].split_whitespace().next()
+    }
+
+    /// The licence of the usual weights by its SPDX identifier, as the `license` of timm's
+    /// configurations says; torchvision's weights have torchvision's.
+    #[must_use]
+    pub fn licence(&self) -> &'static str {
+        match self.hub_repository().and_then(|repository| repository.split_once('.')) {
+            Some((_, "tv_in1k" | "tv2_in1k")) => "BSD-3-Clause",
+            Some((_, "pycls_in1k")) => "MIT",
+            None if self.weights.contains("(torchvision)") => "BSD-3-Clause",
+            _ => "Apache-2.0",
+        }
+    }
+
     /// An architecture whose images have ImageNet's mean and standard deviation and 224 pixels,
     /// cut out of 256 after a bilinear resize.
     pub(super) const fn new(

@@ -1,6 +1,6 @@
 //! Tests of the architectures against published facts.
 
-use super::{all, find};
+use super::{all, find, similar};
 use crate::graph::{Graph, Node};
 use crate::ops::Operation;
 use crate::parameters::parameters;
@@ -157,4 +157,33 @@ fn random_streams_keep_their_numbers() {
     };
     assert_eq!(streams("resnet18"), [Some(0), Some(2), Some(6), Some(8), None, None]);
     assert_eq!(streams("efficientnet_lite0"), [None, None, None, None, Some(48), Some(8)]);
+}
+
+#[test]
+fn a_wrong_name_finds_similar_ones() {
+    assert_eq!(similar("resnt18")[0], "resnet18");
+    assert_eq!(similar("ResNet-50")[0], "resnet50");
+    assert_eq!(similar("vit_small")[0], "vit_small_patch16_224");
+    assert_eq!(similar("dinov2"), [""; 0]);
+    assert_eq!(similar("x"), [""; 0]);
+    assert!(similar("efficientnet").len() == 3);
+}
+
+#[test]
+fn every_architecture_has_a_repository_or_says_where_its_weights_are() {
+    let none: Vec<&str> = all()
+        .filter(|architecture| architecture.hub_repository().is_none())
+        .map(|architecture| architecture.name)
+        .collect();
+    assert_eq!(none, ["efficientnet_lite0", "mobilenet_v3_small", "mobilenet_v3_large"]);
+    for architecture in all() {
+        let Some(repository) = architecture.hub_repository() else { continue };
+        let (name, tag) = repository.split_once('.').expect("a tag");
+        let own = name.trim_start_matches("timm/").trim_start_matches("tf_");
+        assert_eq!(own, architecture.name.trim_start_matches("tf_"));
+        assert!(tag.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{repository}");
+    }
+    assert_eq!(find("resnet18").expect("known").licence(), "BSD-3-Clause");
+    assert_eq!(find("regnety_040").expect("known").licence(), "MIT");
+    assert_eq!(find("vit_small_patch14_dinov2").expect("known").licence(), "Apache-2.0");
 }

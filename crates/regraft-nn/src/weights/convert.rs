@@ -1,10 +1,8 @@
 //! Converts any weight file to safetensors with torchvision's or timm's names.
 
+use super::matching::translate_names;
 use super::{NonFinite, StorageType, WeightError, WeightFormat};
-use super::{
-    non_finite, read, strip_prefixes, translate_efficientnet_names, translate_torchvision_names,
-    write_safetensors,
-};
+use super::{non_finite, read, strip_prefixes, write_safetensors};
 use half::f16;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,10 +27,9 @@ pub struct ConvertReport {
     pub largest_relative_rounding_error: f32,
     /// The prefix that was removed from the names; empty if there was none.
     pub prefix_stripped: String,
-    /// Whether the names were those of the old `efficientnet_pytorch` code and were translated to
-    /// timm's.
+    /// Whether the names were those of another library and were translated to timm's.
     pub names_translated: bool,
-    /// Integer tensors that were left out.
+    /// Integer tensors and others that no classifier uses, which were left out.
     pub ignored: Vec<String>,
     /// Tensors with NaN or infinite elements, which were stored unchanged.
     pub non_finite: Vec<NonFinite>,
@@ -56,8 +53,7 @@ pub fn convert(
 ) -> Result<ConvertReport, WeightError> {
     let mut file = read(input)?;
     let prefix_stripped = strip_prefixes(&mut file.tensors);
-    let names_translated = translate_efficientnet_names(&mut file.tensors)
-        || translate_torchvision_names(&mut file.tensors);
+    let names_translated = translate_names(&mut file.tensors, &mut file.ignored);
     file.metadata.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
     let bytes = write_safetensors(output, &file.tensors, &file.metadata, storage)?;
 

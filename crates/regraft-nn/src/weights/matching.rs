@@ -1,7 +1,10 @@
 //! Compares the tensors of a weight file with those that an architecture expects.
 
 use super::{NamedTensor, ShapeDifference, WeightError, WeightFile, non_finite, strip_prefixes};
-use super::{positions, translate_efficientnet_names, translate_torchvision_names};
+use super::{
+    positions, translate_efficientnet_names, translate_torchvision_names,
+    translate_transformer_names,
+};
 use std::collections::BTreeMap;
 
 /// One tensor that an architecture needs.
@@ -45,19 +48,23 @@ pub struct Matched {
     /// none.
     pub prefix_stripped: String,
     /// Whether the names were translated to timm's, from those of the old `efficientnet_pytorch`
-    /// code or of torchvision.
+    /// code, of torchvision, of transformers, or of DINOv2's own files.
     pub names_translated: bool,
     /// If position embeddings were interpolated, the sides of the file's grid of patches and of the
     /// expected one.
     pub resampled: Option<[usize; 2]>,
     /// Integer tensors in the file that nothing here uses.
     pub ignored: Vec<String>,
+    /// Tensors of another library's model that no classifier uses, such as the token for masked
+    /// patches.
+    pub left_out: Vec<String>,
 }
 
 /// Matches the tensors of a file with those of an architecture by name and shape.
 ///
 /// Prefixes are removed by [`strip_prefixes`], and names other than timm's are translated by
-/// [`translate_efficientnet_names`] and [`translate_torchvision_names`]. The head may be absent or
+/// [`translate_efficientnet_names`], [`translate_torchvision_names`] and
+/// [`translate_transformer_names`]. The head may be absent or
 /// have another number of classes, and position embeddings are interpolated to the expected number;
 /// everything else must agree exactly.
 ///
@@ -69,8 +76,8 @@ pub struct Matched {
 pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched, WeightError> {
     let WeightFile { origin, mut tensors, ignored, .. } = file;
     let prefix_stripped = strip_prefixes(&mut tensors);
-    let names_translated =
-        translate_efficientnet_names(&mut tensors) || translate_torchvision_names(&mut tensors);
+    let mut left_out = Vec::new();
+    let names_translated = translate_names(&mut tensors, &mut left_out);
     let mut found = BTreeMap::new();
     for tensor in tensors {
         if let Some(twice) = found.insert(tensor.name.clone(), tensor) {
@@ -130,7 +137,23 @@ pub fn match_to(file: WeightFile, expected: &[ExpectedTensor]) -> Result<Matched
         }
         _ => HeadMatch::Same,
     };
-    Ok(Matched { tensors: matched, head, prefix_stripped, names_translated, resampled, ignored })
+    Ok(Matched {
+        tensors: matched,
+        head,
+        prefix_stripped,
+        names_translated,
+        resampled,
+        ignored,
+        left_out,
+    })
+}
+
+/// Translates names other than timm's, of whichever kind they are, and returns whether they were.
+/// Names of tensors that no classifier uses are moved to `left_out`.
+pub(super) fn translate_names(tensors: &mut Vec<NamedTensor>, left_out: &mut Vec<String>) -> bool {
+    translate_efficientnet_names(tensors)
+        || translate_torchvision_names(tensors)
+        || translate_transformer_names(tensors, left_out)
 }
 
 /// Interpolates position embeddings `[1, positions, channels]` to another number; returns the sides

@@ -17,6 +17,7 @@ mod safetensors_read;
 mod safetensors_write;
 mod strangers;
 mod torchvision_names;
+mod transformer_names;
 
 pub use convert::{ConvertReport, convert};
 pub use error::{ShapeDifference, WeightError};
@@ -25,6 +26,7 @@ pub use names::{strip_prefixes, translate_efficientnet_names};
 pub use safetensors_read::read_safetensors;
 pub use safetensors_write::{StorageType, is_unfinished, write_safetensors};
 pub use torchvision_names::translate_torchvision_names;
+pub use transformer_names::translate_transformer_names;
 
 use std::collections::BTreeMap;
 use std::fs::File;
