@@ -7,10 +7,12 @@ use regraft::config::{ConfigError, Contradiction, option};
 use regraft::evaluate::EvaluateError;
 #[cfg(feature = "fetch")]
 use regraft::fetch::FetchError;
+use regraft::hub::HubError;
 use regraft::inference::InferenceError;
 use regraft::model::ModelError;
 use regraft::pictures::{PicturesError, UnreadableFiles};
 use regraft::run_folder::RunFolderError;
+use regraft::suggest::SuggestError;
 use regraft::train::TrainError;
 use regraft::transfer::fit::FitError;
 use regraft::transfer::head::GraftError;
@@ -39,6 +41,7 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
         ConfigError,
         ModelError,
         RunFolderError,
+        SuggestError,
     ];
     #[cfg(feature = "export")]
     let found = found.or_else(|| error.downcast_ref::<ClassifierError>().and_then(Hint::hint));
@@ -117,14 +120,85 @@ impl Hint for Contradiction {
     }
 }
 
+const FROM_SCRATCH: &str = "train from scratch with --weights none";
+
+fn a_file(files: &str) -> String {
+    format!(
+        "name a file with --weights, such as {files}, from https://download.pytorch.org/models/ or \
+         https://huggingface.co/timm"
+    )
+}
+
+impl Hint for HubError {
+    fn hint(&self) -> Option<String> {
+        some(match self {
+            Self::Name { .. } => {
+                "write it as in --model hub:timm/resnet18.a1_in1k; a file of that name is ./hub:..."
+                    .to_owned()
+            }
+            Self::NoCacheFolder => "name a folder with the variable HF_HUB_CACHE".to_owned(),
+            Self::Offline { .. } => "unset HF_HUB_OFFLINE to download them".to_owned(),
+            Self::NotCached { .. } => {
+                "build Regraft with its feature `fetch`, or download them with Python's \
+                 huggingface_hub"
+                    .to_owned()
+            }
+            Self::Unreachable { .. } => {
+                "check the connection, HTTPS_PROXY and HF_ENDPOINT, or try later".to_owned()
+            }
+            Self::Unauthorized { endpoint, with_token: false, .. } => format!(
+                "check its name; if it is private, put a token from {endpoint}/settings/tokens \
+                 into the variable HF_TOKEN"
+            ),
+            Self::Unauthorized { .. } => {
+                "check its name, and that the token in HF_TOKEN may read it".to_owned()
+            }
+            Self::WrongToken { endpoint } => format!(
+                "put a valid token from {endpoint}/settings/tokens into the variable HF_TOKEN, or \
+                 unset it; `hf auth login` writes the token file"
+            ),
+            Self::Gated { endpoint, repository, .. } => format!(
+                "accept the terms at {endpoint}/{repository}, and put a token from \
+                 {endpoint}/settings/tokens into the variable HF_TOKEN"
+            ),
+            Self::NoRepository { endpoint, repository } => {
+                format!("check the name at {endpoint}/{repository}")
+            }
+            Self::NoRevision { .. } => "name a branch, a tag or a commit after the @".to_owned(),
+            Self::NoFile { .. } => "name a repository of an image classifier from timm".to_owned(),
+            Self::NotAHub { .. } => "check HF_ENDPOINT and the proxy".to_owned(),
+            Self::Mismatch { .. } => "try again; check HF_ENDPOINT and the proxy".to_owned(),
+            Self::OtherWeights { .. } => {
+                "remove the snapshot from the cache, so that it is downloaded again".to_owned()
+            }
+            Self::Damaged { path, .. } => {
+                format!("remove {}, so that it is downloaded again", path.display())
+            }
+            Self::NoSpace { .. } => {
+                "free some space, or name another folder with the variable HF_HUB_CACHE; the same \
+                 command resumes the download"
+                    .to_owned()
+            }
+            Self::File { .. } => {
+                "check the folder, or name another one for the cache with the variable HF_HUB_CACHE"
+                    .to_owned()
+            }
+            #[cfg(feature = "fetch")]
+            Self::Fetch(error) => return error.hint(),
+        })
+    }
+}
+
 impl Hint for ModelError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoWeights { files, .. } => some(format!(
-                "name a file with --weights, such as {files}, from \
-                 https://download.pytorch.org/models/ or https://huggingface.co/timm; or train \
-                 from scratch with --weights none"
-            )),
+            Self::NoWeights { files, .. } => some(format!("{}; or {FROM_SCRATCH}", a_file(files))),
+            Self::NoDownload { files, error, .. } => {
+                let remedy = error.hint().map_or_else(String::new, |hint| format!("{hint}; or "));
+                some(format!("{remedy}{}; or {FROM_SCRATCH}", a_file(files)))
+            }
+            Self::Hub(error) => error.hint(),
+            Self::TwoSources { .. } => some("leave --model or --weights out"),
             Self::NotEmbedded => some("use --weights FILE or --weights none"),
             Self::NoArchitecture { origin } => {
                 some(format!("name the architecture too: --model NAME --weights {origin}"))
@@ -233,6 +307,22 @@ impl Hint for InferenceError {
             Self::Unreadable(error) => error.hint(),
             Self::Evaluate(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl Hint for SuggestError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pictures(error) => error.hint(),
+            Self::Unreadable(_) => {
+                some("repair or remove the files, or leave them out by --exclude")
+            }
+            Self::Fit(error) => error.hint(),
+            Self::NoModel => some(
+                "train once with --model NAME, which downloads its weights; `regraft models` lists \
+                 the names",
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 mod failure;
 mod hint;
 mod job;
+mod locating;
 mod output;
 mod progress;
 mod signals;

@@ -1,6 +1,10 @@
-//! Tensors into hashes, and hashes into digits.
+//! Tensors and files into hashes, and hashes into digits.
 
+use sha2::digest::Output;
 use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 /// Adds tensors' names and elements to a hash.
 pub(crate) fn hash_tensors<'a>(
@@ -28,4 +32,16 @@ pub(crate) fn hash_values(hash: &mut Sha256, values: &[f32]) {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash of a file.
+pub(crate) fn hash_file<D: Digest>(mut hash: D, path: &Path) -> io::Result<Output<D>> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
 }

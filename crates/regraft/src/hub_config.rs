@@ -1,7 +1,10 @@
 //! The `config.json` that timm writes beside a weight file for the Hugging Face Hub. It names the
-//! network, how images are prepared for it, and its classes.
+//! network, how images are prepared for it, and its classes. `transformers` reads that of
+//! Hugging Face's transformers.
 //!
 //! The fields and their defaults are those of timm 1.0 (`models/_hub.py`, `data/config.py`).
+
+mod transformers;
 
 use regraft_data::named_file::{MAX_OPTIONS_BYTES, read_text};
 use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
@@ -15,7 +18,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const WEIGHT_NAMES: [&str; 4] =
     ["model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"];
 
-const CONFIG_NAME: &str = "config.json";
+/// The name of the file.
+pub(crate) const CONFIG_NAME: &str = "config.json";
 
 /// timm's defaults of fields that a `config.json` does not have.
 const DEFAULT_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -81,12 +85,26 @@ impl HubConfig {
             read_text(&path, MAX_OPTIONS_BYTES).map_err(|error| failed(error.to_string()))?;
         let json: Map<String, Value> =
             serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        // The libraries that write neither of timm's fields name the tensors in another way, which
-        // is found later.
-        if !json.contains_key("architecture") && !json.contains_key("pretrained_cfg") {
-            return Ok(None);
+        match author(&json) {
+            Author::Timm => parse(&path, &json).map(Some).map_err(failed),
+            Author::Transformers => transformers::parse(&path, &json).map(Some).map_err(failed),
+            // Other libraries name the tensors in another way, which is found later.
+            Author::Other => Ok(None),
         }
-        parse(&path, &json).map(Some).map_err(failed)
+    }
+
+    /// The configuration in a hub's folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`HubConfig::beside`].
+    pub fn of_folder(folder: &Path) -> Result<Option<Self>, HubConfigError> {
+        Self::beside(&folder.join(WEIGHT_NAMES[0]))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The class names, if there is one for each class of the head, which has `head_classes`.
@@ -114,6 +132,33 @@ impl HubConfig {
             names.len()
         ));
         Ok(None)
+    }
+}
+
+/// The library that a `config.json` is from.
+enum Author {
+    Timm,
+    Transformers,
+    Other,
+}
+
+fn author(json: &Map<String, Value>) -> Author {
+    if json.contains_key("architecture") || json.contains_key("pretrained_cfg") {
+        Author::Timm
+    } else if transformers::is_known(json) {
+        Author::Transformers
+    } else {
+        Author::Other
+    }
+}
+
+/// The name of the further file that a `config.json` needs, if it needs one.
+#[cfg(feature = "fetch")]
+pub(crate) fn companion(config: &Path) -> Option<&'static str> {
+    let text = read_text(config, MAX_OPTIONS_BYTES).ok()?;
+    match author(&serde_json::from_str(&text).ok()?) {
+        Author::Transformers => Some(transformers::PREPROCESSOR_NAME),
+        Author::Timm | Author::Other => None,
     }
 }
 
@@ -148,19 +193,7 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
         notes.push(format!("{}: label_names {reason}; they are not used", path.display()));
         Vec::new()
     });
-    let Preprocessing { mean, std, .. } = &preprocessing;
-    let size = preprocessing.size_in_words();
-    let interpolation = match preprocessing.interpolation {
-        Interpolation::Bilinear => "bilinear",
-        Interpolation::Bicubic => "bicubic",
-    };
-    notes.insert(
-        0,
-        format!(
-            "{} says how images are prepared: {size}, {interpolation}, mean {mean:?}, std {std:?}",
-            path.display()
-        ),
-    );
+    notes.insert(0, described(path, &preprocessing));
     Ok(HubConfig {
         path: path.to_owned(),
         architecture,
@@ -169,6 +202,20 @@ fn parse(path: &Path, json: &Map<String, Value>) -> Result<HubConfig, String> {
         class_names,
         notes,
     })
+}
+
+/// The note that a file says how images are prepared.
+fn described(path: &Path, preprocessing: &Preprocessing) -> String {
+    let Preprocessing { mean, std, .. } = preprocessing;
+    let size = preprocessing.size_in_words();
+    let interpolation = match preprocessing.interpolation {
+        Interpolation::Bilinear => "bilinear",
+        Interpolation::Bicubic => "bicubic",
+    };
+    format!(
+        "{} says how images are prepared: {size}, {interpolation}, mean {mean:?}, std {std:?}",
+        path.display()
+    )
 }
 
 /// The same preparation for images of another size.

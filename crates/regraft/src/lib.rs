@@ -13,7 +13,7 @@
 //! - `report`: plots of runs, pages about them, and comparisons.
 //! - `show`: drawings of images as the network sees them.
 //! - `audit`: finding problems in a data set.
-//! - `fetch`: downloading data sets.
+//! - `fetch`: downloading data sets, and weights from a hub.
 //!
 //! Off by default:
 //!
@@ -42,6 +42,7 @@ pub mod features;
 pub mod fetch;
 pub mod file_error;
 mod hashing;
+pub mod hub;
 pub mod hub_config;
 pub mod hub_metadata;
 pub mod inference;
@@ -68,10 +69,14 @@ pub mod schedule;
 #[cfg(feature = "show")]
 pub mod show;
 pub mod sort_into;
+pub mod source_model;
+pub mod speeds;
+pub mod suggest;
 mod suspect_labels;
 pub mod tensorboard;
 pub mod train;
 pub mod transfer;
+pub mod zoo;
 
 pub use classifier::{Classifier, Image};
 pub use config::TrainConfig;

@@ -1,18 +1,23 @@
 //! A classifier: a network's tensors with its classes and how its images are prepared; its file;
 //! and where source models come from.
 
+mod error;
+
+pub use error::ModelError;
+
 use crate::class_names::ClassNames;
 use crate::config::Weights;
-use crate::hub_config::{HubConfig, HubConfigError, WEIGHT_NAMES};
+use crate::hub::{self, HubSettings, Need};
+use crate::hub_config::{HubConfig, WEIGHT_NAMES};
 use crate::run_folder;
-use regraft_data::preprocessing::{Interpolation, Preprocessing, PreprocessingError, ResizeMode};
+use regraft_data::preprocessing::{Interpolation, Preprocessing, ResizeMode};
 use regraft_nn::architectures::{self, Architecture, SourceInterpolation};
 use regraft_nn::engine::State;
 use regraft_nn::graph::Graph;
 use regraft_nn::initialize::{HeadInitialization, from_scratch};
 use regraft_nn::parameters::{Role, parameters};
 use regraft_nn::weights::{
-    self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightError, WeightFile, positions,
+    self, ExpectedTensor, HeadMatch, NamedTensor, StorageType, WeightFile, positions,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,103 +83,6 @@ pub struct Model {
     pub notes: Vec<String>,
 }
 
-/// A model that cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// No architecture has the name.
-    #[error("there is no model {name}; `regraft models` lists them: {}", architecture_names())]
-    UnknownArchitecture {
-        /// The name that was asked for.
-        name: String,
-    },
-    /// The architecture's weights are not inside the program.
-    #[error("{architecture} needs a weight file, because its ImageNet weights are not embedded")]
-    NoWeights {
-        /// The architecture.
-        architecture: String,
-        /// Names of the usual files.
-        files: String,
-    },
-    /// The program was built without its embedded model.
-    #[error("this build has no embedded weights for efficientnet_lite0 (feature `embedded`)")]
-    NotEmbedded,
-    /// A weight file of the world does not say of which architecture it is.
-    #[error(
-        "{origin} does not name its architecture, which may be one of {}",
-        architecture_names()
-    )]
-    NoArchitecture {
-        /// The file.
-        origin: String,
-    },
-    /// A model file is of another architecture than the one asked for.
-    #[error("{origin} is a {found}, but {asked} is asked for")]
-    OtherArchitecture {
-        /// The file.
-        origin: String,
-        /// The architecture asked for.
-        asked: String,
-        /// The architecture that the file names.
-        found: String,
-    },
-    /// The hub's `config.json` beside the weights cannot be used.
-    #[error(transparent)]
-    HubConfig(#[from] HubConfigError),
-    /// A folder is no run folder.
-    #[error(
-        "{} holds no {}: name a run folder, whose training has finished an epoch, a model file, \
-         or a folder from the Hugging Face \
-         Hub",
-        path.display(),
-        run_folder::MODEL
-    )]
-    NotARunFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A model file's metadata is damaged.
-    #[error("{origin} is damaged: its metadata {key} {reason}; use another copy of the file")]
-    Metadata {
-        /// The file.
-        origin: String,
-        /// Which entry.
-        key: &'static str,
-        /// The problem with it.
-        reason: String,
-    },
-    /// The file has no head that could classify.
-    #[error("{origin} has no head: it can be a source of training, but classifies nothing itself")]
-    NoHead {
-        /// The file.
-        origin: String,
-    },
-    /// The file has no temperature.
-    #[error(
-        "{origin} has no temperature: its run held out no images after the network had learned \
-         from the others, or an earlier version wrote it"
-    )]
-    NoTemperature {
-        /// The file.
-        origin: String,
-    },
-    /// The weight file is wrong.
-    #[error(transparent)]
-    Weights(#[from] WeightError),
-    /// The preprocessing is impossible.
-    #[error("{origin}: {source}")]
-    Preprocessing {
-        /// The file.
-        origin: String,
-        /// The problem.
-        source: PreprocessingError,
-    },
-}
-
-fn architecture_names() -> String {
-    let names: Vec<&str> = architectures::all().map(|architecture| architecture.name).collect();
-    names.join(", ")
-}
-
 /// The architecture of that name.
 ///
 /// # Errors
@@ -200,7 +108,9 @@ pub fn source_preprocessing(architecture: &Architecture) -> Preprocessing {
 }
 
 impl Model {
-    /// The source model that `--model` and `--weights` name.
+    /// The source model that `--model` and `--weights` name. Weights of a hub must be in the cache,
+    /// into which
+    /// [`SourceModel::located`](crate::source_model::SourceModel::located) brings them.
     ///
     /// # Errors
     /// If the name is unknown, no weights are to be had for it, or the weight file is wrong.
@@ -209,17 +119,32 @@ impl Model {
         weights: Option<&Weights>,
         seed: u64,
     ) -> Result<Self, ModelError> {
-        let named = architecture(model.unwrap_or(DEFAULT_ARCHITECTURE))?;
+        let named = || architecture(model.unwrap_or(DEFAULT_ARCHITECTURE));
         match weights {
             Some(Weights::File(path)) => Self::load(path, model),
-            Some(Weights::None) => Ok(Self::scratch(named, seed)),
-            Some(Weights::Embedded) | None if named.name == DEFAULT_ARCHITECTURE => {
-                Self::embedded()
+            Some(Weights::Hub(source)) => {
+                let found = hub::find_cached(source, Need::Weights, &HubSettings::from_env())?;
+                let mut loaded = Self::load(&found.file, model)?;
+                loaded.origin = format!("{} (hub)", found.source.short());
+                let is_ours = loaded.metadata.contains_key(keys::PREPROCESSING);
+                if !is_ours && HubConfig::of_folder(&found.folder)?.is_none() {
+                    loaded.notes.push(format!(
+                        "{} has no config.json that is understood here; images are prepared as \
+                         for the usual weights of {}",
+                        loaded.origin,
+                        loaded.architecture()
+                    ));
+                }
+                Ok(loaded)
             }
-            Some(Weights::Embedded) | None => Err(ModelError::NoWeights {
-                architecture: named.name.into(),
-                files: named.weights.replace("--weights ", ""),
-            }),
+            Some(Weights::None) => Ok(Self::scratch(named()?, seed)),
+            Some(Weights::Embedded) | None => match named()? {
+                named if named.name == DEFAULT_ARCHITECTURE => Self::embedded(),
+                named => Err(ModelError::NoWeights {
+                    architecture: named.name.into(),
+                    files: named.weights.replace("--weights ", ""),
+                }),
+            },
         }
     }
 
@@ -330,6 +255,12 @@ impl Model {
         }
         notes.extend(hub.into_iter().flat_map(|hub| hub.notes));
         notes.extend(matched.resampled.map(interpolated));
+        if !matched.left_out.is_empty() {
+            notes.push(format!(
+                "left out of {origin}, because no classifier uses it: {}",
+                matched.left_out.join(", ")
+            ));
+        }
         Ok(Self {
             graph: graph.with_classes(head_classes.unwrap_or(0)),
             state: matched

@@ -1,8 +1,9 @@
 //! `regraft bench`'s flags.
 
-use super::option_flags::{LoadBench, OptionFlags, StepBench};
+use super::option_flags::{LoadBench, OptionFlags, StepBench, ZooBench};
 use super::{one_of, text};
 use crate::failure::Failure;
+use crate::locating;
 use clap::{Args, Subcommand};
 use regraft::bench::load::LoadOptions;
 use regraft::bench::{StepMode, StepOptions};
@@ -22,6 +23,11 @@ Examples:
   regraft bench load photos/ --workers 2 --batch 128 --epochs 3 --json
   regraft bench load photos/ --cache-images auto";
 
+const ZOO_EXAMPLES: &str = "\
+Examples:
+  regraft bench zoo
+  regraft bench zoo resnet18 mobilenetv3_small_100 --json";
+
 /// Flags of `regraft bench`.
 #[derive(Debug, Args)]
 pub struct BenchArguments {
@@ -33,6 +39,8 @@ pub struct BenchArguments {
 pub enum BenchCommand {
     /// Time training steps on random images in memory
     Step(StepArguments),
+    /// Time evaluation of all architectures, for `regraft models` to show
+    Zoo(ZooArguments),
     /// Time the loading of batches: decoding, random crops, flips
     Load(LoadArguments),
 }
@@ -41,7 +49,8 @@ pub enum BenchCommand {
 #[derive(Debug, Args)]
 #[command(after_help = STEP_EXAMPLES)]
 pub struct StepArguments {
-    /// Architecture, with random weights; `regraft models` lists them
+    /// Architecture, with random weights; `regraft models` lists them, and hub:OWNER/NAME names
+    /// that of a repository
     #[arg(long, value_name = "NAME", default_value = regraft::model::DEFAULT_ARCHITECTURE)]
     pub model: String,
     /// Time training steps or evaluation
@@ -64,6 +73,27 @@ pub struct StepArguments {
     pub json: bool,
     #[command(flatten)]
     pub flags: OptionFlags<StepBench>,
+}
+
+/// Flags of `regraft bench zoo`.
+#[derive(Debug, Args)]
+#[command(after_help = ZOO_EXAMPLES)]
+pub struct ZooArguments {
+    /// Architectures to time, with random weights [default: all]
+    #[arg(value_name = "NAME")]
+    pub models: Vec<String>,
+    /// Images per batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(
+        1..=MOST_BATCH as i64), default_value = "16")]
+    pub batch: u32,
+    /// Number of batches to time, after two for warming up
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub steps: usize,
+    /// Print the figures as JSON on standard output, and everything else on standard error
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub flags: OptionFlags<ZooBench>,
 }
 
 /// Flags of `regraft bench load`.
@@ -115,7 +145,7 @@ impl StepArguments {
     pub fn options(&self) -> Result<StepOptions, Failure> {
         let config = self.flags.on_defaults()?;
         Ok(StepOptions {
-            model: self.model.clone(),
+            model: locating::architecture_name(&self.model).map_err(Failure::of)?,
             mode: self.mode,
             batch: self.batch,
             classes: self.classes,

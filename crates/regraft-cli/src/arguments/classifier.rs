@@ -3,6 +3,7 @@
 use super::option_flags::{Inference, OptionFlags};
 use crate::failure::Failure;
 use crate::job;
+use crate::locating;
 use clap::Args;
 use regraft::config::Weights;
 use regraft::inference::InferenceOptions;
@@ -105,7 +106,8 @@ fn probability(text: &str) -> Result<f32, String> {
 /// A model that is named rather than given as a run folder or file.
 #[derive(Debug, Args)]
 pub struct NamedModelArguments {
-    /// Architecture, in place of MODEL; `regraft models` lists them
+    /// Architecture, whose usual weights are downloaded if need be, or hub:OWNER/NAME[@REVISION],
+    /// in place of MODEL; `regraft models` lists the architectures
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub model: Option<String>,
     /// Weight file (.safetensors, or .pth from torchvision or timm), in place of MODEL
@@ -126,15 +128,15 @@ impl NamedModelArguments {
     pub fn classifier(&self, path: Option<&Path>) -> Result<Model, Failure> {
         let weights = self.weights.clone().map(Weights::from);
         let model = match path {
-            Some(path) => Model::load(path, None),
+            Some(path) => locating::named(path, None),
             // The seed draws initial weights, which classify nothing.
-            None => Model::source(self.model.as_deref(), weights.as_ref(), 0),
+            None => locating::source(self.model.as_deref(), weights.as_ref(), 0),
         };
         let model = model.and_then(Model::into_classifier);
         if !self.temperature {
-            return model.map_err(Failure::input);
+            return model.map_err(Failure::of);
         }
-        model.and_then(Model::into_calibrated).map(|(model, _)| model).map_err(Failure::input)
+        model.and_then(Model::into_calibrated).map(|(model, _)| model).map_err(Failure::of)
     }
 }
 

@@ -10,6 +10,7 @@ mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod lr_find;
+mod models;
 mod option_flags;
 mod report;
 mod run_options;
@@ -19,7 +20,7 @@ mod tools;
 mod train;
 
 pub use audit::AuditArguments;
-pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments};
+pub use bench::{BenchArguments, BenchCommand, LoadArguments, StepArguments, ZooArguments};
 pub use classifier::{
     EvaluateArguments, InferenceArguments, NamedModelArguments, PredictArguments,
 };
@@ -29,13 +30,14 @@ pub use export::{ExportArguments, ExportFormat, ExportInput};
 #[cfg(feature = "fetch")]
 pub use fetch::FetchArguments;
 pub use lr_find::LrFindArguments;
+pub use models::ModelsArguments;
 pub use report::ReportArguments;
 pub use run_options::Use;
 pub use runs::{DiffArguments, RunsArguments};
 pub use show::ShowArguments;
 pub use tools::{
-    CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, ModelsArguments,
-    StoredType, WeightsArguments, WeightsCommand,
+    CompletionsArguments, ConvertArguments, DoctorArguments, InspectArguments, StoredType,
+    WeightsArguments, WeightsCommand,
 };
 pub use train::TrainArguments;
 
@@ -92,7 +94,7 @@ pub enum Command {
     /// Download, verify and unpack a data set
     #[cfg(feature = "fetch")]
     Fetch(FetchArguments),
-    /// List the available architectures
+    /// List the available models, or rank them for your images
     Models(ModelsArguments),
     /// List the layers of a model and the metadata of its file
     Inspect(InspectArguments),

@@ -57,6 +57,13 @@ selections! {
     ];
     /// `regraft bench step`.
     StepBench = true, ["precision", "threads", "device"];
+    /// `regraft models --suggest`.
+    Suggesting = true, [
+        "exclude", "max_pixels", "allow_truncated", "full_decode", "seed", "threads", "workers",
+        "device",
+    ];
+    /// `regraft bench zoo`.
+    ZooBench = true, ["threads", "device"];
     /// `regraft bench load`.
     LoadBench = true, ["max_pixels", "allow_truncated", "full_decode", "workers"];
     /// The check of `regraft export`.

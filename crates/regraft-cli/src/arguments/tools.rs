@@ -6,15 +6,11 @@ use clap_complete::Shell;
 use regraft::data::preprocessing::MAX_SIDE;
 use std::path::PathBuf;
 
-const MODELS_EXAMPLES: &str = "\
-Examples:
-  regraft models
-  regraft models --json";
-
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   regraft inspect resnet18
   regraft inspect runs/photos
+  regraft inspect hub:timm/resnet18.a1_in1k
   regraft inspect model.safetensors --json
   regraft inspect resnet18-f37072fd.pth --model resnet18";
 
@@ -34,20 +30,11 @@ Examples:
   regraft doctor
   REGRAFT_ISA=avx2 regraft doctor  (as on a machine with AVX2 only)";
 
-/// Flags of `regraft models`.
-#[derive(Debug, Args)]
-#[command(after_help = MODELS_EXAMPLES)]
-pub struct ModelsArguments {
-    /// Print the list as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Flags of `regraft inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_EXAMPLES)]
 pub struct InspectArguments {
-    /// Architecture, run folder, model file or weight file
+    /// Architecture, run folder, model file, weight file, or hub:OWNER/NAME[@REVISION]
     #[arg(value_name = "MODEL")]
     pub subject: PathBuf,
     /// Architecture of a weight file that does not name it; `regraft models` lists them

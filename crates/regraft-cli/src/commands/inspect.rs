@@ -3,6 +3,7 @@
 use super::{millions, shortened, thousands};
 use crate::arguments::InspectArguments;
 use crate::failure::Failure;
+use crate::locating;
 use crate::output;
 use regraft::data::augmentation::Augmentation;
 use regraft::data::preprocessing::{Preprocessing, ResizeMode};
@@ -96,15 +97,15 @@ fn subject(arguments: &InspectArguments) -> Result<Subject, Failure> {
         None if is_like_a_name(path) => {
             architecture(word).map(Subject::of_architecture).map_err(Failure::input)
         }
-        None => Model::load(path, arguments.model.as_deref())
+        None => locating::named(path, arguments.model.as_deref())
             .map(Subject::of_model)
-            .map_err(Failure::input),
+            .map_err(Failure::of),
     }
 }
 
 /// Whether a word that is no architecture is rather a mistyped one than a missing file.
 fn is_like_a_name(path: &Path) -> bool {
-    !path.exists() && path.to_str().is_some_and(|word| !word.contains(['/', '\\', '.']))
+    !path.exists() && path.to_str().is_some_and(|word| !word.contains(['/', '\\', '.', ':']))
 }
 
 impl Subject {

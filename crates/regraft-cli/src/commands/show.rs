@@ -46,13 +46,16 @@ pub fn run(arguments: &ShowArguments) -> Result<(), Failure> {
     }
     let config = arguments.options.resolve(arguments.data.as_deref(), None, Use::Other)?;
     let mut bars = Bars::default();
-    let found = preview(&config, arguments.epoch - 1, &mut |event| {
-        if let Event::Progress(progress) = event {
-            bars.progress(progress);
+    let found = preview(&config, arguments.epoch - 1, &mut |event| match event {
+        Event::Progress(progress) => bars.progress(progress),
+        Event::Note(note) => {
+            bars.clear();
+            output::aside(format!("note: {note}"));
         }
+        _ => {}
     });
     bars.clear();
-    let found = found.map_err(Failure::input)?;
+    let found = found.map_err(Failure::of)?;
     let LoaderOptions { preprocessing, augmentation, decode, full_decode, transform, .. } =
         &found.loading;
     let (seed, epoch) = match *transform {

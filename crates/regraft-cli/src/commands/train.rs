@@ -23,7 +23,10 @@ use std::path::{Path, PathBuf};
 pub fn run(arguments: &TrainArguments) -> Result<(), Failure> {
     let config = resolve(arguments)?;
     if arguments.print_config {
-        let resolved = resolved(&config).map_err(Failure::of)?;
+        let mut narration = Narration::new(true);
+        let resolved = resolved(&config, &mut |event| show_training(event, &mut narration));
+        narration.end()?;
+        let resolved = resolved.map_err(Failure::of)?;
         return output::line(resolved.to_toml().map_err(Failure::input)?.trim_end());
     }
     let signals = Signals::default();

@@ -80,7 +80,7 @@ fn the_model_is_named_once() {
     let error = workspace.regraft("predict photos/test/blue/0.jpg").failed(2);
     assert_says(&error, &["no image is named", "--model NAME photos/test/blue/0.jpg"]);
     let error = workspace.regraft("predict --model resnet18 photos/test/blue/0.jpg").failed(2);
-    assert_says(&error, &["resnet18 needs a weight file", "--weights"]);
+    assert_says(&error, &["resnet18 needs weights", "HF_HUB_OFFLINE", "--weights"]);
     let error =
         workspace.regraft("predict photos/test/blue/0.jpg photos/test/blue/1.png").failed(2);
     assert_says(&error, &["photos/test/blue/0.jpg holds no weights"]);

@@ -22,7 +22,13 @@ mod fetch;
 mod fine_tuning;
 mod hashes;
 mod help;
+#[cfg(feature = "fetch")]
+mod hub;
 mod hub_folders;
+#[cfg(feature = "fetch")]
+mod hub_runs;
+#[cfg(feature = "fetch")]
+mod hub_server;
 mod interruptions;
 mod long_runs;
 mod lr_find;
@@ -50,3 +56,5 @@ mod tensorboard;
 mod tools;
 mod transfer;
 mod workspace;
+#[cfg(feature = "fetch")]
+mod zoo;

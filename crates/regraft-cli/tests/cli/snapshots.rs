@@ -165,6 +165,7 @@ fn help() {
         "weights convert",
         "bench step",
         "bench load",
+        "bench zoo",
         "completions",
         "doctor",
     ] {

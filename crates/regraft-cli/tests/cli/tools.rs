@@ -9,13 +9,15 @@ fn models_are_listed_with_their_sizes() {
     let workspace = Workspace::new();
     let table = workspace.regraft("models").succeeded().stdout;
     let start = "\
-name                           parameters  multiply-adds      input  ImageNet top-1  weights
-efficientnet_lite0              4,652,008        385.2 M  224 x 224          75.1 %  embedded
+name                           parameters  multiply-adds      input  ImageNet top-1  by           \
+licence       weights             images/s
+efficientnet_lite0              4,652,008        385.2 M  224 x 224          75.1 %  TensorFlow   \
+Apache-2.0    inside the program         –
 ";
     assert!(table.starts_with(start), "{table}");
     let resnet = "
-resnet18                       11,689,512       1814.1 M  224 x 224          69.8 %  --weights \
-resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k
+resnet18                       11,689,512       1814.1 M  224 x 224          69.8 %  torchvision  \
+BSD-3-Clause  download, 46.8 MB          –
 ";
     assert!(table.contains(resnet), "{table}");
     let list = workspace.regraft("models --json").succeeded().json();
@@ -31,13 +33,16 @@ resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k
     }
     // A heading, an empty line and a note are not models.
     assert_eq!(names.len() + 3, table.lines().count());
+    let place = names.iter().position(|name| *name == "resnet18").expect("it is listed");
     let expected = json!({
         "name": "resnet18", "parameters": 11_689_512, "multiply_adds": 1_814_073_344,
             "image_size": 224,
-        "source_accuracy": 0.69758, "embedded": false,
+        "source_accuracy": 0.69758, "accuracy_source": "torchvision", "licence": "BSD-3-Clause",
+        "embedded": false, "repository": "timm/resnet18.tv_in1k",
+        "download_bytes": list[place]["download_bytes"], "cached_bytes": null,
+        "images_per_second": null,
         "weights": "--weights resnet18-f37072fd.pth (torchvision) or timm/resnet18.tv_in1k",
     });
-    let place = names.iter().position(|name| *name == "resnet18").expect("it is listed");
     assert_eq!(list[place], expected);
     assert_eq!(list[0]["embedded"], true);
 }

@@ -17,7 +17,7 @@ fn source_models_that_cannot_be_had_are_refused() {
     assert_says(
         &error,
         &[
-            "resnet18 needs a weight file",
+            "resnet18 needs weights",
             "resnet18-f37072fd.pth",
             "https://download.pytorch.org/models/",
             "--weights none",

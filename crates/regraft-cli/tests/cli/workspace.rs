@@ -132,11 +132,19 @@ impl Workspace {
 
 fn command(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(REGRAFT);
+    for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "http_proxy", "all_proxy", "no_proxy"]
+    {
+        command.env_remove(name).env_remove(name.to_ascii_uppercase());
+    }
     command
         .current_dir(folder)
         .args(arguments.split_whitespace())
         .env_remove("REGRAFT_ISA")
         .env("REGRAFT_CACHE", folder.join("cache"))
+        // No test asks a hub but its own.
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", "huggingface")
+        .env("HF_ENDPOINT", "http://127.0.0.1:1")
         // Without it, Mesa's Vulkan drivers complain to standard error.
         .env("XDG_RUNTIME_DIR", folder)
         .stdin(Stdio::null());

@@ -263,8 +263,12 @@ fn run_arm(
         atomic_file::write(&asked, config.to_toml()?.as_bytes())?;
         let begun = RunFolder::existing(&run_folder).config();
         let resume = begun.exists();
-        if resume && config.decides_depth() {
-            config = config.with_depth_of(&TrainConfig::read(&begun)?);
+        if resume {
+            let begun = TrainConfig::read(&begun)?;
+            config = config.with_source_of(&begun);
+            if config.decides_depth() {
+                config = config.with_depth_of(&begun);
+            }
         }
         let destination = if resume {
             Destination::Resume(run_folder.clone())

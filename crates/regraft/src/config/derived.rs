@@ -50,6 +50,19 @@ impl TrainConfig {
         Self { freeze, epochs, val_fraction, refit, ..self.clone() }
     }
 
+    /// The same with the commit and the hash of weights of a hub that a run has begun with, unless
+    /// it names other weights.
+    #[cfg(feature = "report")]
+    pub(crate) fn with_source_of(&self, begun: &Self) -> Self {
+        match self.weights {
+            None | Some(Weights::Hub(_)) => {
+                let Self { model, weights, .. } = begun.clone();
+                Self { model, weights, ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Whether the learning rate is measured: none is given, and steps of SGD change a backbone
     /// whose head was fitted.
     pub(crate) fn measures_rate(&self) -> bool {

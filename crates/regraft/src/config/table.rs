@@ -115,16 +115,18 @@ options! {
     exclude: Option<PathBuf> = None =>
         about(Heading::Images).value("FILE").default_is("none").effect(Effect::Named);
 
-    /// Architecture of the source model; `regraft models` lists them.
+    /// Architecture of the source model, whose usual weights are downloaded unless they are in the
+    /// cache or --weights names others (`regraft models` lists the architectures); or
+    /// `hub:OWNER/NAME[@REVISION]`, the weights of a repository on the Hugging Face Hub.
     model: Option<String> = None =>
         about(Heading::Source).value("NAME").common()
             .default_is("the weight file's, or efficientnet_lite0");
 
     /// Weights of the source model: a file (.safetensors, or .pth from torchvision or timm), a run
-    /// folder, `embedded`, or `none` to train from scratch.
+    /// folder, `hub:OWNER/NAME[@REVISION]`, `embedded`, or `none` to train from scratch.
     weights: Option<Weights> = None =>
         about(Heading::Source).value("FILE").common().effect(Effect::Named)
-            .default_is("embedded");
+            .default_is("the architecture's usual ones");
 
     /// Side of the network's square input in pixels.
     image_size: Option<u32> = None =>

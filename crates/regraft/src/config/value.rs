@@ -190,15 +190,11 @@ impl OptionValue for Weights {
     const IS_PATH: bool = true;
 
     fn read(text: &OsStr) -> Result<Self, String> {
-        Ok(PathBuf::from(text).into())
+        Self::named(PathBuf::from(text)).map_err(|error| error.to_string())
     }
 
     fn shown(&self) -> Option<String> {
-        Some(match self {
-            Self::Embedded => "embedded".to_owned(),
-            Self::None => "none".to_owned(),
-            Self::File(path) => path.display().to_string(),
-        })
+        Some(self.to_string())
     }
 }
 

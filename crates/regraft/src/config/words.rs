@@ -3,13 +3,15 @@
 use super::ConfigError;
 use super::stored_path::StoredPath;
 use crate::engines::{self, DeviceChoice};
+use crate::hub::{self, HubError, HubSource};
 use regraft_data::cache::DecodedCache;
 use regraft_data::memory;
 use regraft_data::preprocessing::ResizeMode;
 use regraft_nn::precision::Precision;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A named set of defaults.
@@ -35,7 +37,7 @@ impl Recipe {
 
 /// The source of the backbone's weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredPath", into = "StoredPath")]
+#[serde(try_from = "StoredPath", into = "StoredPath")]
 pub enum Weights {
     /// Those inside the program: `embedded`.
     Embedded,
@@ -43,6 +45,32 @@ pub enum Weights {
     None,
     /// Those of a weight file, a model file or a run folder.
     File(PathBuf),
+    /// Those of a repository on a hub: `hub:OWNER/NAME[@REVISION]`.
+    Hub(HubSource),
+}
+
+impl Weights {
+    /// The weights that text or a path names.
+    ///
+    /// # Errors
+    /// [`HubError::Name`] if it begins with `hub:` and does not name a repository.
+    pub fn named(path: PathBuf) -> Result<Self, HubError> {
+        match path.to_str() {
+            Some(text) if text.starts_with(hub::PREFIX) => text.parse().map(Self::Hub),
+            _ => Ok(path.into()),
+        }
+    }
+}
+
+impl fmt::Display for Weights {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => formatter.write_str("embedded"),
+            Self::None => formatter.write_str("none"),
+            Self::File(path) => path.display().fmt(formatter),
+            Self::Hub(source) => source.fmt(formatter),
+        }
+    }
 }
 
 impl From<PathBuf> for Weights {
@@ -50,25 +78,28 @@ impl From<PathBuf> for Weights {
         match path.to_str() {
             Some("embedded") => Self::Embedded,
             Some("none") => Self::None,
-            _ => Self::File(path),
+            text => match text.and_then(|text| text.parse().ok()) {
+                Some(source) => Self::Hub(source),
+                None => Self::File(path),
+            },
         }
     }
 }
 
-impl From<StoredPath> for Weights {
-    fn from(stored: StoredPath) -> Self {
-        PathBuf::from(stored).into()
+impl TryFrom<StoredPath> for Weights {
+    type Error = HubError;
+
+    fn try_from(stored: StoredPath) -> Result<Self, HubError> {
+        Self::named(stored.into())
     }
 }
 
 impl From<Weights> for StoredPath {
     fn from(weights: Weights) -> Self {
-        let path = match &weights {
-            Weights::Embedded => Path::new("embedded"),
-            Weights::None => Path::new("none"),
-            Weights::File(path) => path,
-        };
-        path.into()
+        match &weights {
+            Weights::File(path) => path.as_path().into(),
+            weights => Self::Text(weights.to_string()),
+        }
     }
 }
 

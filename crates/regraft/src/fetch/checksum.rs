@@ -1,11 +1,10 @@
 //! Hashes of files.
 
-use crate::hashing::hexadecimal;
+use crate::hashing::{hash_file, hexadecimal};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 /// The hash that a file must have.
@@ -63,20 +62,9 @@ impl fmt::Display for Checksum {
 /// A file's hash of the same kind as `like`.
 pub fn of_file(path: &Path, like: &Checksum) -> io::Result<Checksum> {
     Ok(match like {
-        Checksum::Sha1(_) => Checksum::Sha1(hashed(Sha1::new(), path)?.into()),
-        Checksum::Sha256(_) => Checksum::Sha256(hashed(Sha256::new(), path)?.into()),
+        Checksum::Sha1(_) => Checksum::Sha1(hash_file(Sha1::new(), path)?.into()),
+        Checksum::Sha256(_) => Checksum::Sha256(hash_file(Sha256::new(), path)?.into()),
     })
-}
-
-fn hashed<D: Digest>(mut hash: D, path: &Path) -> io::Result<sha2::digest::Output<D>> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize()),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }
 
 #[cfg(test)]

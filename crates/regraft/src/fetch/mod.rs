@@ -2,9 +2,12 @@
 //! hash, and unpacked with care.
 
 mod checksum;
-mod transfer;
+pub(crate) mod http;
+mod proxy;
+pub(crate) mod transfer;
 
 pub use checksum::{Checksum, ChecksumError};
+pub use proxy::ProxyError;
 
 use crate::error_kind::{Classified, ErrorKind};
 use crate::progress::{Progress, Stage};
@@ -15,6 +18,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use transfer::Transfer;
 
 /// A data set that is known by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,9 @@ pub enum FetchError {
         /// The problem with it.
         message: String,
     },
+    /// The environment names a proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The server refused.
     #[error("{url}: the server answers {status}; check the address")]
     Status {
@@ -179,6 +186,7 @@ impl Classified for FetchError {
             Self::Exists { .. }
                 | Self::NoName { .. }
                 | Self::Address { .. }
+                | Self::Proxy(_)
                 | Self::TooLarge { .. }
         ))
     }
@@ -222,12 +230,15 @@ pub fn fetch(
         Err(fs::TryLockError::Error(_)) => {}
     }
     let resumed_bytes = file.metadata().map_err(failed(&part))?.len();
-    transfer::download(options, &file, &part, progress)?;
+    let FetchOptions { url, max_bytes, attempts, pause, .. } = options;
+    let transfer =
+        Transfer { url, token: None, max_bytes: *max_bytes, attempts: *attempts, pause: *pause };
+    transfer::download(&transfer, &file, &part, progress)?;
     let mut found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
     if found != options.checksum && resumed_bytes > 0 {
         // The earlier part may have been of another file, so the download starts again.
         file.set_len(0).map_err(failed(&part))?;
-        transfer::download(options, &file, &part, progress)?;
+        transfer::download(&transfer, &file, &part, progress)?;
         found = checksum::of_file(&part, &options.checksum).map_err(failed(&part))?;
     }
     if found != options.checksum {

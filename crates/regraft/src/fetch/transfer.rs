@@ -1,44 +1,45 @@
 //! A download that resumes where it broke off.
 
-use super::{FetchError, FetchOptions};
+use super::FetchError;
+use super::http::{HttpError, Request, header, send};
 use crate::progress::{Progress, Stage};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
-use ureq::Agent;
 use ureq::http::Response;
 
-/// After this time an attempt is broken off, so that a connection on which nothing comes does not
-/// hold up the download for ever: the next attempt resumes there.
-const ATTEMPT: Duration = Duration::from_secs(300);
-const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes between two reports of progress.
 const REPORT_EVERY: u64 = 1 << 20;
 
+/// A file to download.
+pub(crate) struct Transfer<'a> {
+    /// The address.
+    pub url: &'a str,
+    /// The token for the address's host.
+    pub token: Option<&'a str>,
+    /// As in [`FetchOptions`](super::FetchOptions).
+    pub max_bytes: u64,
+    /// As in [`FetchOptions`](super::FetchOptions).
+    pub attempts: u32,
+    /// As in [`FetchOptions`](super::FetchOptions).
+    pub pause: Duration,
+}
+
 /// Appends to `file`, which lies at `path`, until the whole of it is there.
-pub fn download(
-    options: &FetchOptions,
+pub(crate) fn download(
+    options: &Transfer<'_>,
     file: &File,
     path: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), FetchError> {
-    let agent: Agent = Agent::config_builder()
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(CONNECT))
-        .timeout_recv_body(Some(ATTEMPT))
-        .http_status_as_error(false)
-        .max_redirects(5)
-        .user_agent(concat!("regraft/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
     let length = || {
         file.metadata().map(|metadata| metadata.len()).map_err(|source| file_error(path, source))
     };
     let mut in_vain = 0;
     loop {
         let before = length()?;
-        let message = match attempt(&agent, options, file, path, before, progress)? {
+        let message = match attempt(options, file, path, before, progress)? {
             Attempt::Whole => return Ok(()),
             Attempt::Broken(message) => message,
         };
@@ -46,7 +47,7 @@ pub fn download(
         in_vain = if bytes > before { 0 } else { in_vain + 1 };
         if in_vain == options.attempts {
             return Err(FetchError::Broken {
-                url: options.url.clone(),
+                url: options.url.to_owned(),
                 message,
                 attempts: in_vain,
                 bytes,
@@ -64,33 +65,22 @@ enum Attempt {
 
 /// One request for the bytes that are missing after `there`.
 fn attempt(
-    agent: &Agent,
-    options: &FetchOptions,
+    options: &Transfer<'_>,
     file: &File,
     path: &Path,
     there: u64,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Attempt, FetchError> {
-    let mut request = agent.get(&options.url);
-    if there > 0 {
-        request = request.header("Range", format!("bytes={there}-"));
-    }
-    let response = match request.call() {
+    let headers = if there > 0 { vec![("Range", format!("bytes={there}-"))] } else { Vec::new() };
+    let request =
+        Request { url: options.url, head: false, headers: &headers, token: options.token };
+    let response = match send(&request) {
         Ok(response) => response,
-        // Trying again does not mend an address.
-        Err(
-            error @ (ureq::Error::BadUri(_)
-            | ureq::Error::Http(_)
-            | ureq::Error::TooManyRedirects
-            | ureq::Error::RedirectFailed
-            | ureq::Error::InvalidProxyUrl),
-        ) => {
-            return Err(FetchError::Address {
-                url: options.url.clone(),
-                message: error.to_string(),
-            });
+        Err(HttpError::Address(message)) => {
+            return Err(FetchError::Address { url: options.url.to_owned(), message });
         }
-        Err(error) => return Ok(Attempt::Broken(error.to_string())),
+        Err(HttpError::Proxy(error)) => return Err(error.into()),
+        Err(HttpError::Broken(message)) => return Ok(Attempt::Broken(message)),
     };
     let (start, total) = match response.status().as_u16() {
         200 => (0, header(&response, "content-length").and_then(|length| length.parse().ok())),
@@ -108,10 +98,10 @@ fn attempt(
         status @ (408 | 425 | 429 | 500..=599) => {
             return Ok(Attempt::Broken(format!("the server answers {status}")));
         }
-        status => return Err(FetchError::Status { url: options.url.clone(), status }),
+        status => return Err(FetchError::Status { url: options.url.to_owned(), status }),
     };
     let too_large =
-        || FetchError::TooLarge { url: options.url.clone(), max_bytes: options.max_bytes };
+        || FetchError::TooLarge { url: options.url.to_owned(), max_bytes: options.max_bytes };
     if total.is_some_and(|total: u64| total > options.max_bytes) {
         return Err(too_large());
     }
@@ -152,10 +142,6 @@ fn attempt(
         }
         _ => Attempt::Whole,
     })
-}
-
-fn header<'a, T>(response: &'a Response<T>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
 }
 
 /// Where a part begins, and how long the whole is: `bytes 100-199/200`.

@@ -26,7 +26,6 @@ use regraft_data::preprocessing::PreprocessingError;
 use regraft_data::shown::shown;
 use regraft_nn::engine::EngineError;
 use regraft_nn::graph::GraphError;
-use regraft_nn::weights::WeightError;
 use std::path::PathBuf;
 
 /// A run that failed.
@@ -213,6 +212,9 @@ impl Classified for TrainError {
         if matches!(self, Self::Curves(_)) {
             return ErrorKind::Failure;
         }
+        if let Self::Model(error) = self {
+            return error.kind();
+        }
         ErrorKind::failure_if(matches!(
             self,
             Self::Diverged(_)
@@ -228,7 +230,6 @@ impl Classified for TrainError {
                 | Self::Fit(FitError::Regression(_) | FitError::Threads(_))
                 | Self::Frozen(_)
                 | Self::File(_)
-                | Self::Model(ModelError::Weights(WeightError::Write { .. }))
                 | Self::Epochs(_)
                 | Self::Events(_)
                 | Self::Predictions(_)

@@ -7,7 +7,7 @@ use super::observer::{Halt, Observer};
 pub use super::rate_test::RateTest;
 use super::setup::{Setup, set_up};
 use super::state::TrainState;
-use super::{Report, TrainError};
+use super::{Report, TrainError, source};
 use crate::config::{HeadStart, TrainConfig};
 use crate::ranks::Ranks;
 use regraft_nn::engine::Engine;
@@ -68,6 +68,7 @@ pub fn lr_find(
 }
 
 fn rise(config: &TrainConfig, test: RateTest, observer: &mut Observer<'_>) -> Result<LrFind, Halt> {
+    let config = &source::located(config, observer)?;
     let Setup { config, pictures, notes, loading, engine, prior, .. } =
         set_up(config, config.cache_images.cache().as_ref(), None, observer)?;
     notes.into_iter().for_each(|note| observer.note(note));

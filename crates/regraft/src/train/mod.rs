@@ -28,6 +28,7 @@ mod recorder;
 mod resume;
 mod settings;
 mod setup;
+mod source;
 pub mod state;
 mod steps;
 mod together;
@@ -72,6 +73,7 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let started = Instant::now();
     let mut observer = Observer { report, stop: &settings.stop, ranks: &settings.ranks };
+    let config = &source::named(config)?;
     let beginning = match begin(config, &settings.destination, &settings.ranks)? {
         ControlFlow::Continue(beginning) => beginning,
         ControlFlow::Break(finished) => return Ok(Outcome::Finished(finished)),
@@ -90,6 +92,7 @@ fn carry_out(
     started: Instant,
     observer: &mut Observer<'_>,
 ) -> Result<Outcome, Halt> {
+    let config = &source::located(config, observer)?;
     let cache = config.cache_images.cache();
     let budget = settings.budget.map(|budget| (budget, started));
     let Plan { config, note, checked, fitted } = if beginning.is_new() {

@@ -2,12 +2,16 @@
 
 use super::feed::view;
 use super::setup::{loading, resolve};
+use super::source::{hub_event, named};
 use super::{Event, Report, TrainError};
 use crate::config::{Freeze, OnBadImage, TrainConfig, Weights};
-use crate::model::{DEFAULT_ARCHITECTURE, Model, architecture, source_preprocessing};
+use crate::hub::{self, Freshness, HubSettings, Need};
+use crate::hub_config::HubConfig;
+use crate::model::{DEFAULT_ARCHITECTURE, Model, ModelError, architecture, source_preprocessing};
 use crate::pictures::{self, ignored_note};
 use crate::progress::from_any_thread;
 use crate::ranks::Ranks;
+use crate::source_model::SourceModel;
 use regraft_data::catalogue::Sample;
 use regraft_data::loader::{LoaderOptions, Transform};
 use regraft_data::preprocessing::Preprocessing;
@@ -42,7 +46,8 @@ pub fn preview(
     report: &mut Report<'_>,
 ) -> Result<Preview, TrainError> {
     config.check()?;
-    let (name, prepared, mut notes) = source(config)?;
+    let (config, name, prepared, mut notes) = source(config, report)?;
+    let config = &config;
     let (config, preprocessing, augmentation) = resolve(config, &name, &prepared)?;
     let transform = Transform::Train { seed: config.seed, epoch: view(&config, epoch) };
     let loading = LoaderOptions { transform, ..loading(&config, &preprocessing, &augmentation) };
@@ -72,9 +77,10 @@ pub fn preview(
 ///
 /// # Errors
 /// If an option is wrong, or the weight file cannot be read.
-pub fn resolved(config: &TrainConfig) -> Result<TrainConfig, TrainError> {
+pub fn resolved(config: &TrainConfig, report: &mut Report<'_>) -> Result<TrainConfig, TrainError> {
     config.check()?;
-    let (name, prepared, _) = source(config)?;
+    let (config, name, prepared, _) = source(config, report)?;
+    let config = &config;
     let (resolved, ..) = resolve(config, &name, &prepared)?;
     if !config.decides_depth() {
         return Ok(resolved);
@@ -83,14 +89,73 @@ pub fn resolved(config: &TrainConfig) -> Result<TrainConfig, TrainError> {
     Ok(TrainConfig { freeze, epochs, lr, ..resolved })
 }
 
-/// The source model's architecture, its preprocessing, and notes on it.
-fn source(config: &TrainConfig) -> Result<(String, Preprocessing, Vec<String>), TrainError> {
+/// The configuration with a commit for weights of a hub, the source model's architecture, its
+/// preprocessing, and notes on it.
+fn source(
+    config: &TrainConfig,
+    report: &mut Report<'_>,
+) -> Result<(TrainConfig, String, Preprocessing, Vec<String>), TrainError> {
+    let mut config = named(config)?;
     if let Some(Weights::File(path)) = &config.weights {
         let source = Model::load(path, config.model.as_deref())?;
-        return Ok((source.architecture().to_owned(), source.preprocessing, source.notes));
+        let architecture = source.architecture().to_owned();
+        return Ok((config, architecture, source.preprocessing, source.notes));
     }
-    let named = architecture(config.model.as_deref().unwrap_or(DEFAULT_ARCHITECTURE))?;
-    Ok((named.name.to_owned(), source_preprocessing(named), Vec::new()))
+    let settings = HubSettings::from_env();
+    let mut notes = Vec::new();
+    let found = match SourceModel::of(&config)?.on_hub()? {
+        Some((source, Freshness::Newest)) => {
+            let mut report = |event| report(hub_event(event));
+            let need = Need::Configuration;
+            let found = hub::find(&source, need, Freshness::Newest, &settings, &mut report);
+            let found = found.map_err(ModelError::from)?;
+            config.weights = Some(Weights::Hub(found.source.clone()));
+            Some(found)
+        }
+        // Nothing is downloaded that was not asked for by name.
+        Some((source, Freshness::Cached)) => {
+            let found = hub::find_cached(&source, Need::Configuration, &settings).ok();
+            if found.is_none() {
+                notes.push(format!(
+                    "images are shown as the usual weights prepare them; the config.json of {} is \
+                     not in the cache, and may differ",
+                    source.repository()
+                ));
+            }
+            found
+        }
+        None => None,
+    };
+    let hub = match found {
+        Some(found) => HubConfig::of_folder(&found.folder).map_err(ModelError::from)?,
+        None => None,
+    };
+    let asked = config.model.as_deref();
+    if let Some(hub) = hub {
+        check_architecture(asked, &hub)?;
+        notes.extend(hub.notes);
+        return Ok((config, hub.architecture.name.to_owned(), hub.preprocessing, notes));
+    }
+    let named = match (asked, &config.weights) {
+        (None, Some(Weights::Hub(source))) => {
+            return Err(ModelError::NoArchitecture { origin: source.to_string() }.into());
+        }
+        (asked, _) => architecture(asked.unwrap_or(DEFAULT_ARCHITECTURE))?,
+    };
+    Ok((config, named.name.to_owned(), source_preprocessing(named), notes))
+}
+
+/// Refuses weights of another architecture than the one that is asked for.
+fn check_architecture(asked: Option<&str>, hub: &HubConfig) -> Result<(), ModelError> {
+    let Some(asked) = asked.map(architecture).transpose()? else { return Ok(()) };
+    if asked.name == hub.architecture.name {
+        return Ok(());
+    }
+    Err(ModelError::OtherArchitecture {
+        origin: hub.path().display().to_string(),
+        asked: asked.name.into(),
+        found: hub.architecture.name.into(),
+    })
 }
 
 #[cfg(all(test, feature = "embedded", feature = "show"))]

@@ -5,6 +5,7 @@ mod timm;
 
 use crate::arguments::{ExportArguments, ExportFormat};
 use crate::failure::Failure;
+use crate::locating;
 use regraft::model::{DEFAULT_ARCHITECTURE, Model, ModelError};
 
 pub fn run(arguments: &ExportArguments) -> Result<(), Failure> {
@@ -43,5 +44,5 @@ fn model(arguments: &ExportArguments) -> Result<Model, ModelError> {
     if saved.as_os_str() == DEFAULT_ARCHITECTURE && !saved.exists() {
         return Model::embedded();
     }
-    Model::load(saved, arguments.model.as_deref())
+    locating::named(saved, arguments.model.as_deref())
 }
