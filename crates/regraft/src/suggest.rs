@@ -10,6 +10,7 @@ use crate::metrics::wilson_interval_95;
 use crate::model::{DEFAULT_ARCHITECTURE, HAS_EMBEDDED, Model, ModelError, source_preprocessing};
 use crate::pictures::{self, PicturesError, UnreadableFiles};
 use crate::progress::{Part, Progress, Stage};
+use crate::ranks::Ranks;
 use crate::transfer::fit::{FitError, FitOptions, expected_seconds, fit_head};
 use regraft_base::random::{Draws, Purpose};
 use regraft_data::catalogue::Sample;
@@ -195,7 +196,7 @@ impl SampleOf<'_> {
         let paths: Vec<&Path> = self.samples.iter().map(|sample| sample.path.as_path()).collect();
         let Some(usual) = architectures::find(DEFAULT_ARCHITECTURE) else { return Ok(()) };
         let loading = self.loading(source_preprocessing(usual));
-        pictures::check(&paths, &loading, OnBadImage::Stop, &|_, _| {})?;
+        pictures::check(&paths, &loading, OnBadImage::Stop, &Ranks::default(), &|_, _| {})?;
         Ok(())
     }
 
@@ -208,7 +209,10 @@ impl SampleOf<'_> {
         let config = self.config;
         let model = Model::source(Some(name), weights, 0)?;
         let precision = PrecisionChoice::F32;
-        let mut engine = inference::engine(&model, &config.device, config.threads, precision)?;
+        // Several ranks would each try all models.
+        let alone = Ranks::default();
+        let (device, threads) = (&config.device, config.threads);
+        let mut engine = inference::engine(&model, device, threads, precision, &alone)?;
         let loading = self.loading(model.preprocessing);
         let total = self.samples.len();
         let started = Instant::now();

@@ -9,6 +9,7 @@ use regraft::nn::engine::{
 use regraft::nn::initialize::{HeadInitialization, from_scratch};
 use regraft::nn::ops::NormStatistics;
 use regraft::nn::precision::Precision;
+use regraft::ranks::Ranks;
 use regraft_base::random::{Draws, Purpose};
 
 const SIDE: usize = 32;
@@ -25,7 +26,8 @@ fn engine(device: &str) -> Box<dyn Engine> {
     graph.set_norm_statistics(NormStatistics::Running);
     let choice = DeviceChoice::try_from(device.to_owned()).expect("a device");
     let state = from_scratch(&graph, 1, HeadInitialization::Xavier);
-    let mut engine = open(&choice, graph, SIDE, Precision::F32, 2).expect("an engine");
+    let open = open(&choice, graph, SIDE, Precision::F32, 2, &Ranks::default());
+    let mut engine = open.expect("an engine");
     engine.load_state(&state).expect("every tensor");
     engine
 }

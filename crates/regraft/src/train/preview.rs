@@ -165,7 +165,7 @@ mod tests {
     use crate::show::{ShowOptions, grid, write_png};
     use crate::train::feed::{Batches, Content, Feed};
     use crate::train::observer::Observer;
-    use crate::train::setup::set_up;
+    use crate::train::setup::{Setup, set_up};
     use regraft_base::random::{Draws, Purpose};
     use regraft_base::resample::Rectangle;
     use regraft_data::RgbImage;
@@ -207,17 +207,17 @@ mod tests {
         let mut observer = Observer { report: &mut report, stop: &stop, ranks: &Ranks::default() };
         let setup = set_up(config, None, None, &mut observer).expect("a run");
         assert_eq!(setup.pictures.train.len(), images);
-        let (mut feed, _engine) =
-            Feed::new(&setup.config, setup.engine, &setup.pictures, &setup.loading)
-                .expect("a feed");
+        let Setup { config: resolved, engine, pictures, loading, .. } = setup;
+        let feed = Feed::new(&resolved, engine, &pictures, &loading, observer.ranks);
+        let (mut feed, _engine) = feed.expect("a feed");
         let order = (0..images as u32).collect();
         let mut batches = feed.batches(epoch, order, &mut observer).expect("batches");
         assert!(matches!(batches, Batches::Pictures(..)));
         let trained = batches.next().expect("a batch").expect("images");
-        let Content::Pixels(trained, _) = trained.content else { panic!("images") };
+        let Content::Pixels(trained, ..) = trained.content else { panic!("images") };
 
         let found = preview(config, epoch, &mut report).expect("a preview");
-        assert_eq!((&found.config, &found.train[..]), (&setup.config, &setup.pictures.train[..]));
+        assert_eq!((&found.config, &found.train[..]), (&resolved, &pictures.train[..]));
         let Transform::Train { seed, epoch } = found.loading.transform else {
             panic!("{:?}", found.loading)
         };
