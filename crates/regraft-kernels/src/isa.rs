@@ -112,10 +112,11 @@ pub enum IsaError {
 }
 
 fn all_names() -> String {
-    let names = InstructionSet::ALL.map(InstructionSet::name);
-    names
-        .split_last()
-        .map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
+    let names: Vec<_> = InstructionSet::OF_ARCHITECTURE.iter().map(|set| set.name()).collect();
+    names.split_last().map_or_else(String::new, |(last, others)| match others {
+        [] => (*last).to_owned(),
+        others => format!("{} or {last}", others.join(", ")),
+    })
 }
 
 /// The instruction set to use, given the variable's value: the forced one, otherwise the best.
