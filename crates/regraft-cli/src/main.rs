@@ -15,10 +15,18 @@ mod signals;
 use arguments::{Command, Regraft};
 use clap::Parser;
 use failure::Failure;
-use regraft::ranks::announced_rank;
+use regraft::engines::check_machine;
+use regraft::ranks::{Launched, announced_rank, launched};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A wrong REGRAFT_ISA is reported before a wrong flag. Ranks report it in `run`, with their
+    // number.
+    if launched() == Launched::Alone
+        && let Err(error) = check_machine()
+    {
+        return job::run(|| Err(Failure::input(error)));
+    }
     let command = match Regraft::try_parse() {
         Ok(parsed) => parsed.command,
         // Of several processes, the first one prints.
@@ -33,7 +41,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     // A wrong REGRAFT_ISA is reported before any kernel meets it.
-    regraft::engines::check_machine().map_err(Failure::input)?;
+    check_machine().map_err(Failure::input)?;
     if !job::ranks().is_alone() && !command.is_shared_out() {
         return Err(Failure::input(anyhow::anyhow!(
             "this command does its work in one process, but {} were started; only train, \
