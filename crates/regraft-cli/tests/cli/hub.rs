@@ -129,7 +129,7 @@ fn a_file_with_another_hash_is_refused_and_removed() {
     assert_says(&error, &[&hash, "is damaged", "remove", "downloaded again"]);
 }
 
-/// A limit on the size of files stands for a full disk.
+/// A limit on the size of files acts like a full disk.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_keeps_what_has_arrived() {

@@ -3,6 +3,7 @@
 //! All other code opens an engine with [`open`] and sees only the trait [`Engine`]. To add an
 //! engine, write a crate that implements the trait, an arm of [`open`] and a line of [`devices`].
 
+mod cut;
 mod device;
 mod gpu;
 mod rank;

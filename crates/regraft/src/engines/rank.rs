@@ -1,10 +1,11 @@
 //! An engine of one process, of several processes that train one network together.
 
+use super::cut::{check_lists, cut};
 use crate::ranks::Ranks;
 use regraft_nn::collective::Collective;
 use regraft_nn::engine::{
     Engine, EngineError, Input, LossSettings, Mode, Pending, Share, State, StepOutput, StepPart,
-    Target, TrainBatch, Update,
+    TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
 use regraft_nn::parameters::ParameterInfo;
@@ -12,7 +13,7 @@ use regraft_nn::precision::Precision;
 use std::collections::VecDeque;
 
 /// An engine that computes its rank's share of every batch, and exchanges the results with the
-/// others: it gives what a [`Team`](super::team::Team) of as many engines gives, to the bit.
+/// others. Its results are those of a [`Team`](super::team::Team) of as many engines, to the bit.
 pub(super) struct RankEngine {
     own: Box<dyn Engine>,
     ranks: Ranks,
@@ -51,26 +52,9 @@ impl RankEngine {
         let outputs = self.graph().classes();
         let count = batch.target.images(outputs);
         let part = self.part(&batch.input, count)?;
-        if let Some(weights) = batch.weights {
-            EngineError::check_length("the list of weights", weights.len(), count)?;
-        }
-        if let Target::Values(values) = batch.target {
-            EngineError::check_length("the list of targets", values.len(), count * outputs)?;
-        }
+        check_lists(batch, count, outputs)?;
         let share = self.share().of(count);
-        let own = TrainBatch {
-            input: Input { part: Some(part), ..batch.input },
-            target: match batch.target {
-                Target::Labels(labels) => Target::Labels(&labels[share.clone()]),
-                Target::Values(values) => {
-                    Target::Values(&values[share.start * outputs..share.end * outputs])
-                }
-            },
-            weights: batch.weights.map(|weights| &weights[share.clone()]),
-            position: batch.position + share.start as u32,
-            ..*batch
-        };
-        work(&mut *self.own, &own)
+        work(&mut *self.own, &cut(batch, &share, part, outputs))
     }
 
     /// The results of a whole batch of `count` images.

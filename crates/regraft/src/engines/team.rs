@@ -1,9 +1,10 @@
 //! Several engines that train one network together; each takes its share of every batch.
 
+use super::cut::{check_lists, cut};
 use regraft_base::share::Share;
 use regraft_nn::collective::{Collective, Threads, Watch};
 use regraft_nn::engine::{
-    Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart, Target,
+    Engine, EngineError, Input, LossSettings, Mode, Pending, State, StepOutput, StepPart,
     TrainBatch, Update,
 };
 use regraft_nn::graph::Graph;
@@ -100,29 +101,10 @@ impl Team {
         let outputs = self.graph().classes();
         let count = batch.target.images(outputs);
         let images = batch.input.images(self.length, count)?;
-        if let Some(weights) = batch.weights {
-            EngineError::check_length("the list of weights", weights.len(), count)?;
-        }
-        if let Target::Values(values) = batch.target {
-            EngineError::check_length("the list of targets", values.len(), count * outputs)?;
-        }
+        check_lists(batch, count, outputs)?;
         self.each(&self.shares(count), |engine, share| {
-            let own = TrainBatch {
-                input: Input {
-                    part: Some([images.start + share.start, images.start + share.end]),
-                    ..batch.input
-                },
-                target: match batch.target {
-                    Target::Labels(labels) => Target::Labels(&labels[share.clone()]),
-                    Target::Values(values) => {
-                        Target::Values(&values[share.start * outputs..share.end * outputs])
-                    }
-                },
-                weights: batch.weights.map(|weights| &weights[share.clone()]),
-                position: batch.position + share.start as u32,
-                ..*batch
-            };
-            work(engine, &own)
+            let part = [images.start + share.start, images.start + share.end];
+            work(engine, &cut(batch, &share, part, outputs))
         })
     }
 

@@ -1,5 +1,5 @@
-//! The cache on disk, in the layout of Python's `huggingface_hub`, which reads what is written here
-//! and the other way around:
+//! The cache on disk. Python's `huggingface_hub` has the same layout, so each program uses the
+//! other's files:
 //!
 //! ```text
 //! models--OWNER--NAME/refs/main              the commit of a branch or tag
@@ -11,8 +11,12 @@
 #[cfg(feature = "fetch")]
 use super::error::{HubError, at};
 use super::source::{HubSource, is_commit};
+#[cfg(feature = "fetch")]
+use crate::atomic_file::{self, AtomicFileError};
 use crate::hub_config::WEIGHT_NAMES;
 use std::fs;
+#[cfg(feature = "fetch")]
+use std::fs::File;
 #[cfg(feature = "fetch")]
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,9 +75,8 @@ impl RepositoryCache {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
-        let aside = path.with_extension(format!("{}.tmp", std::process::id()));
-        write(&aside, commit.as_bytes())?;
-        fs::rename(&aside, &path).map_err(at(path))
+        make_folder_of(&path)?;
+        atomic_file::write(&path, commit.as_bytes()).map_err(not_written)
     }
 
     /// The ETag of a file at a commit, if it is a link to its blob.
@@ -119,10 +122,9 @@ impl RepositoryCache {
         if is_new {
             fs::rename(&blob, &place).map_err(at(&place))?;
         } else {
-            // Never half a file under its name.
-            let aside = place.with_extension(format!("{}.tmp", std::process::id()));
-            fs::copy(&blob, &aside).map_err(at(&aside))?;
-            fs::rename(&aside, &place).map_err(at(&place))?;
+            let mut blob = File::open(&blob).map_err(at(&blob))?;
+            atomic_file::write_with(&place, |file| io::copy(&mut blob, file).map(drop))
+                .map_err(not_written)?;
         }
         Ok(place)
     }
@@ -144,6 +146,11 @@ fn symlink(target: &str, link: &Path) -> io::Result<()> {
 #[cfg(feature = "fetch")]
 pub(super) fn make_folder_of(path: &Path) -> Result<(), HubError> {
     path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(at(folder)))
+}
+
+#[cfg(feature = "fetch")]
+fn not_written(AtomicFileError { path, source }: AtomicFileError) -> HubError {
+    at(path)(source)
 }
 
 /// Writes a small file and its folder.

@@ -8,7 +8,7 @@ use super::source::HubSource;
 use super::{HubEvent, Need};
 use crate::hub_config::{CONFIG_NAME, WEIGHT_NAMES, companion};
 
-/// How often a hub is asked for what is not in the cache.
+/// How often a hub is asked for a file that is not in the cache.
 const ASKED: u32 = 3;
 
 /// Brings the files that are needed into the cache unless they are there, and returns their commit.

@@ -1,4 +1,4 @@
-//! The hub's side: what it says of a file, and the file.
+//! Asks the hub for a file's commit and hash, and downloads the file.
 
 use super::cache::{RepositoryCache, make_folder_of, tag};
 use super::error::{HubError, at};

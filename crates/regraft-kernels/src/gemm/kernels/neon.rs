@@ -1,8 +1,8 @@
 //! Tile kernels for NEON: eight rows by eight columns.
 //!
-//! An instruction of NEON multiplies four f32, half as many as AVX2's, by a lane of a register. So
-//! four values of the left matrix are loaded at once, and no broadcast is needed: sixteen sums, two
-//! vectors of the right matrix and eight of the left one fill 26 of the 32 registers. Two
+//! An instruction of NEON multiplies four f32 by a lane of a register; AVX2's multiplies eight. A
+//! load of the left matrix therefore brings four values, and no broadcast is needed: sixteen sums,
+//! two vectors of the right matrix and eight of the left one fill 26 of the 32 registers. Two
 //! instructions of a step load the right matrix, two the left one, and sixteen multiply.
 
 use super::{MicroKernel, by_rows};
