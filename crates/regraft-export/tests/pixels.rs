@@ -167,18 +167,22 @@ fn an_image_of_any_shape_lies_where_it_should() {
 
 #[test]
 fn a_file_answers_for_an_image_of_any_size_as_the_engine_does() {
-    for preprocessing in [
-        common::preprocessing(64, ResizeMode::Crop { short_side: 73 }, Interpolation::Bicubic),
-        common::preprocessing(64, ResizeMode::Letterbox, Interpolation::Bilinear),
+    // Processors may round one value of the cubic filter in 10,000 to the next level (see above),
+    // which changes these logits by up to 2e-3.
+    let crop = ResizeMode::Crop { short_side: 73 };
+    for (mode, filter, tolerance) in [
+        (crop, Interpolation::Bicubic, 5e-3),
+        (crop, Interpolation::Bilinear, 1e-4),
+        (ResizeMode::Letterbox, Interpolation::Bilinear, 1e-4),
     ] {
-        let model = resnet(preprocessing);
+        let model = resnet(common::preprocessing(64, mode, filter));
         let runtime = Runtime::load(&to_bytes(&model, OPTIONS).expect("an exportable model"), 1)
             .expect("a file for rten");
         for (width, height) in [(91, 64), (200, 150), (64, 90), (64, 64)] {
             let image = image(width, height, 5);
             let answers = runtime.pixels(&image).expect("a file that runs");
             let difference = largest_difference(&answers.logits, &logits_of_image(&model, &image));
-            assert!(difference < 1e-4, "{width} x {height}: {difference}");
+            assert!(difference < tolerance, "{filter:?}, {width} x {height}: {difference}");
         }
     }
 }
