@@ -10,6 +10,8 @@
 //! so that a network in bf16 is the same on every machine.
 
 use crate::columns::{gather, scatter_add};
+#[cfg(target_arch = "x86_64")]
+use crate::direct;
 use crate::element::{CopyFrom, with_sums};
 use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
@@ -35,6 +37,10 @@ pub fn forward<'a, E: MapElement>(
     let input = input.into();
     check_input(shape, &input);
     shape.check(input.values.len(), shape.weight_length(), output.len());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(amx) = direct::amx_for(shape) {
+        return direct::forward(amx, shape, input, &weights.panels, output, finish);
+    }
     if E::multiplies_natively() {
         forward_with::<E, E::Native>(shape, input, weights, output, finish);
     } else {
@@ -160,6 +166,19 @@ pub fn backward_input<E: MapElement>(
     scratch: &mut GradientScratch,
 ) {
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(amx) = direct::amx_for(shape) {
+        scratch.packed.pack_transposed::<E>(shape, weights);
+        let packed = &scratch.packed.panels;
+        return direct::backward_input(
+            amx,
+            shape,
+            output_gradient,
+            packed,
+            input_gradient,
+            accumulate,
+        );
+    }
     if shape.stride == 1
         && shape.padding_top < shape.kernel_height
         && shape.padding_left < shape.kernel_width

@@ -18,6 +18,8 @@ pub mod batch_norm;
 pub mod channelwise;
 pub mod convolution;
 pub mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 pub mod element;
 pub mod elementwise;
 pub mod finish;
@@ -33,6 +35,7 @@ pub mod loss;
 pub mod memory;
 pub mod optimizer;
 pub mod packing;
+pub mod parts;
 pub mod pooling;
 pub mod softmax_regression;
 pub mod symmetric;

@@ -1,15 +1,18 @@
 //! A convolution's weights, packed for its matrix products.
 
+#[cfg(target_arch = "x86_64")]
+use crate::direct;
 use crate::element::{Bf16, CopyFrom, Element};
 use crate::gemm::{Matrix, Operand, Packed};
 use crate::isa::active;
+use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use crate::winograd;
 use rayon::prelude::*;
 
 /// The type of the feature maps that convolutions multiply.
-pub trait MapElement: Element {
+pub trait MapElement: Parts {
     /// The operands of the products if the processor multiplies this type; otherwise they are f32.
     type Native: PackedOperand + CopyFrom<Self>;
 
@@ -68,6 +71,9 @@ impl PackedOperand for Bf16 {
 pub struct PackedWeights {
     pub(crate) f32: Packing<f32>,
     pub(crate) bf16: Packing<Bf16>,
+    /// For either type if AMX multiplies it.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) panels: direct::Panels,
 }
 
 /// Weights packed for products of `O`.
@@ -159,6 +165,10 @@ impl PackedWeights {
     /// Packs `weights` for convolutions like `shape` on feature maps of `E`, of any batch and size,
     /// reusing memory.
     pub fn pack<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if direct::amx_for(shape).is_some() {
+            return direct::pack::<E>(&mut self.panels, shape, weights);
+        }
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
         } else {
@@ -173,6 +183,10 @@ impl PackedWeights {
         shape: &ConvolutionShape,
         weights: &[f32],
     ) {
+        #[cfg(target_arch = "x86_64")]
+        if direct::amx_for(shape).is_some() {
+            return direct::pack_transposed::<E>(&mut self.panels, shape, weights);
+        }
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack_transposed(shape, weights);
         } else {

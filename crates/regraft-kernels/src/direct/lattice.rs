@@ -1,0 +1,274 @@
+//! A feature map laid out for tiles: padded, at line-aligned positions, so that the rows of any
+//! tile are a constant distance apart.
+//!
+//! A convolution's padded input is cut into `stride x stride` planes: value `(j, i)` of the padded
+//! map lies in plane `(j % stride, i % stride)` at `(j / stride, i / stride)`. Then the input of
+//! each tap lies in one plane at a constant distance from the output's position, whatever the
+//! stride. Rows share their padding: the zeros right of a row are those left of the next one, and
+//! the zeros below an image are those above the next one. So neighbouring positions, also across
+//! rows and images, form tiles; the few between rows give sums that nobody reads.
+
+use crate::parts::Parts;
+use crate::element::Bf16;
+use crate::input::Input;
+use crate::scratch::with_scratch;
+use crate::shape::ConvolutionShape;
+use std::ops::Range;
+
+/// Values of a tile's row.
+pub(super) const RUN: usize = 32;
+/// Positions of two tiles.
+pub(super) const GROUP: usize = 32;
+
+/// The layout of a feature map; see the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lattice {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    stride: usize,
+    top: usize,
+    left: usize,
+    /// Planes down and across: those that any tap reads.
+    planes: [usize; 2],
+    /// If there are few channels, a position holds those of this many neighbouring columns.
+    folded: Option<usize>,
+    /// Values of a position in one part, a multiple of [`RUN`]: the rest is zero.
+    depth: usize,
+    /// Parts of a value, which a position holds one after another.
+    parts: usize,
+    /// Rows and columns of positions that have an output.
+    outputs: [usize; 2],
+    /// Rows of positions from one image to the next, and positions from one row to the next.
+    pitch: [usize; 2],
+    /// Rows and positions beyond its own that an output reads.
+    reach: [usize; 2],
+}
+
+/// The positions of an output row, and the memory that holds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Rows of positions.
+    pub(super) rows: Range<usize>,
+    /// Positions in a plane.
+    plane: usize,
+}
+
+impl Lattice {
+    /// The layout in which a convolution reads its input.
+    pub(super) fn of_input<E: Parts>(shape: &ConvolutionShape) -> Self {
+        let &ConvolutionShape { kernel_width, in_channels, .. } = shape;
+        let runs = |values: usize| values.div_ceil(RUN);
+        let folds = runs(kernel_width * in_channels) < kernel_width * runs(in_channels);
+        Self::new(shape, folds, E::PARTS)
+    }
+
+    /// Like [`Self::of_input`], with the channels of one column in a position.
+    pub(super) fn unfolded<E: Parts>(shape: &ConvolutionShape) -> Self {
+        Self::new(shape, false, E::PARTS)
+    }
+
+    fn new(shape: &ConvolutionShape, folds: bool, parts: usize) -> Self {
+        let &ConvolutionShape { stride, kernel_height, kernel_width, in_channels, .. } = shape;
+        let folded = folds.then_some(kernel_width);
+        let taps = if folds { 1 } else { kernel_width };
+        let axis = |length: usize, before: usize, outputs: usize, kernel: usize| {
+            let after = ((outputs - 1) * stride + kernel).saturating_sub(length + before);
+            (length + before.max(after)).div_ceil(stride).max(outputs)
+        };
+        let across = if folds {
+            shape.out_width
+        } else {
+            axis(shape.in_width, shape.padding_left, shape.out_width, kernel_width)
+        };
+        let down = axis(shape.in_height, shape.padding_top, shape.out_height, kernel_height);
+        Self {
+            batch: shape.batch,
+            height: shape.in_height,
+            width: shape.in_width,
+            channels: in_channels,
+            stride,
+            top: shape.padding_top,
+            left: shape.padding_left,
+            planes: [stride.min(kernel_height), stride.min(taps)],
+            folded,
+            depth: (folded.unwrap_or(1) * in_channels).next_multiple_of(RUN),
+            parts,
+            outputs: [shape.out_height, shape.out_width],
+            pitch: [down, across],
+            reach: [(kernel_height - 1) / stride, (taps - 1) / stride],
+        }
+    }
+
+    /// Rows of positions that have an output, of the whole batch.
+    pub(super) fn output_rows(&self) -> usize {
+        self.batch * self.outputs[0]
+    }
+
+    /// Rows of positions of an image that have an output.
+    pub(super) fn rows_per_image(&self) -> usize {
+        self.outputs[0]
+    }
+
+    /// Positions from one row to the next.
+    pub(super) fn positions_per_row(&self) -> usize {
+        self.pitch[1]
+    }
+
+    /// Bytes of a position in all planes.
+    pub(super) fn bytes(&self) -> usize {
+        self.planes[0] * self.planes[1] * self.position() * size_of::<Bf16>()
+    }
+
+    /// Values of a position in one part.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Values of a position in all parts, which is the distance to the next position.
+    pub(super) fn position(&self) -> usize {
+        self.depth * self.parts
+    }
+
+    /// Columns of the kernel that a position holds.
+    pub(super) fn folded(&self) -> Option<usize> {
+        self.folded
+    }
+
+    /// The memory for some rows among [`Self::output_rows`].
+    pub(super) fn extent(&self, outputs: &Range<usize>) -> Extent {
+        let row = |output: usize| output / self.outputs[0] * self.pitch[0] + output % self.outputs[0];
+        let rows = row(outputs.start)..row(outputs.end - 1) + 1;
+        let positions = (rows.len() * self.pitch[1]).next_multiple_of(GROUP);
+        Extent { plane: positions + self.reach[0] * self.pitch[1] + self.reach[1], rows }
+    }
+
+    /// Values in memory for an extent.
+    pub(super) fn length(&self, extent: &Extent) -> usize {
+        self.planes[0] * self.planes[1] * extent.plane * self.position()
+    }
+
+    /// Values from a position to the input of the tap in a row and a column of the kernel.
+    pub(super) fn offset(&self, extent: &Extent, row: usize, column: usize) -> usize {
+        let plane = row % self.stride * self.planes[1] + column % self.stride;
+        let place = row / self.stride * self.pitch[1] + column / self.stride;
+        (plane * extent.plane + place) * self.position()
+    }
+
+    /// Groups of positions in an extent.
+    pub(super) fn groups(&self, extent: &Extent) -> usize {
+        (extent.rows.len() * self.pitch[1]).div_ceil(GROUP)
+    }
+
+    /// Calls `visit` with each position of an extent that has an output, in order, and with the
+    /// output's image, row and column.
+    pub(super) fn each_output(
+        &self,
+        extent: &Extent,
+        mut visit: impl FnMut(usize, [usize; 3]),
+    ) {
+        for (at, row) in extent.rows.clone().enumerate() {
+            let (image, row) = (row / self.pitch[0], row % self.pitch[0]);
+            if row < self.outputs[0] {
+                for column in 0..self.outputs[1] {
+                    visit(at * self.pitch[1] + column, [image, row, column]);
+                }
+            }
+        }
+    }
+
+    /// Copies what the outputs of an extent read.
+    pub(super) fn fill<E: Parts>(
+        &self,
+        extent: &Extent,
+        input: &Input<'_, E>,
+        target: &mut [Bf16],
+    ) {
+        let planes = (0..self.planes[0])
+            .flat_map(|down| (0..self.planes[1]).map(move |across| [down, across]));
+        let row_length = self.pitch[1] * self.position();
+        for (plane, target) in planes.zip(target.chunks_exact_mut(extent.plane * self.position())) {
+            let rows = extent.rows.start..extent.rows.end + self.reach[0];
+            let (filled, rest) = target.split_at_mut(rows.len() * row_length);
+            for (row, target) in rows.zip(filled.chunks_exact_mut(row_length)) {
+                match self.source(input, row, plane[0]) {
+                    Some(source) if self.folded.is_some() => self.fold_row(source, target),
+                    Some(source) => self.fill_row(input, source, plane[1], target),
+                    None => target.fill(Bf16::default()),
+                }
+            }
+            rest.fill(Bf16::default());
+        }
+    }
+
+    /// The row of the input in a row of positions; `None` if it is padding.
+    fn source<'a, E>(&self, input: &Input<'a, E>, row: usize, plane: usize) -> Option<&'a [E]> {
+        let (image, row) = (row / self.pitch[0], row % self.pitch[0]);
+        let row = (row * self.stride + plane).checked_sub(self.top)?;
+        if image >= self.batch || row >= self.height {
+            return None;
+        }
+        let length = self.width * self.channels;
+        Some(&input.values[(image * self.height + row) * length..][..length])
+    }
+
+    fn fill_row<E: Parts>(
+        &self,
+        input: &Input<'_, E>,
+        source: &[E],
+        plane: usize,
+        target: &mut [Bf16],
+    ) {
+        let position = self.position();
+        // Columns of positions that lie in the image.
+        let column = |end: usize| {
+            let column = (end + self.left).saturating_sub(plane).div_ceil(self.stride);
+            column.min(target.len() / position)
+        };
+        let (first, end) = (column(0), column(self.width));
+        target[..first * position].fill(Bf16::default());
+        target[end * position..].fill(Bf16::default());
+        if first >= end {
+            return;
+        }
+        let target = &mut target[first * position..end * position];
+        let source = &source[(first * self.stride + plane - self.left) * self.channels..];
+        let step = self.stride * self.channels;
+        if let Some(normalization) = &input.normalization {
+            with_scratch(self.channels, |values: &mut [E]| {
+                for (at, target) in target.chunks_exact_mut(position).enumerate() {
+                    let source = &source[at * step..];
+                    normalization.apply(0..self.channels, source, self.channels, values);
+                    E::split(values, self.depth, target);
+                }
+            });
+        } else if step == position && let Some(source) = E::as_one_part(source) {
+            target.copy_from_slice(&source[..target.len()]);
+        } else {
+            for (target, source) in target.chunks_exact_mut(position).zip(source.chunks(step)) {
+                E::split(&source[..self.channels], self.depth, target);
+            }
+        }
+    }
+
+    /// Copies the values under the columns of the kernel for each position of a row.
+    fn fold_row<E: Parts>(&self, source: &[E], target: &mut [Bf16]) {
+        let columns = self.folded.unwrap_or(1);
+        with_scratch(columns * self.channels, |values: &mut [E]| {
+            for (at, target) in target.chunks_exact_mut(self.position()).enumerate() {
+                let start = at * self.stride;
+                let before = self.left.saturating_sub(start).min(columns);
+                let end = (self.width + self.left).saturating_sub(start).clamp(before, columns);
+                let (inside, end) = (before * self.channels, end * self.channels);
+                values[..inside].fill(E::default());
+                values[end..].fill(E::default());
+                if end > inside {
+                    let from = (start + before - self.left) * self.channels;
+                    values[inside..end].copy_from_slice(&source[from..][..end - inside]);
+                }
+                E::split(values, self.depth, target);
+            }
+        });
+    }
+}
