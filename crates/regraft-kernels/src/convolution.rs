@@ -280,6 +280,18 @@ pub fn backward_weights<'a, E: MapElement>(
     let input = input.into();
     check_input(shape, &input);
     shape.check(input.values.len(), weight_gradient.len(), output_gradient.len());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(amx) = direct::amx_for(shape) {
+        let partial = &mut scratch.partial;
+        return direct::backward_weights(
+            amx,
+            shape,
+            input,
+            output_gradient,
+            weight_gradient,
+            partial,
+        );
+    }
     if E::multiplies_natively() {
         backward_weights_with::<E, E::Native>(
             shape,

@@ -26,6 +26,9 @@ pub(super) struct Lattice {
     batch: usize,
     height: usize,
     width: usize,
+    /// Channels of the feature map, of which positions hold `channels` from `first` on.
+    map_channels: usize,
+    first: usize,
     channels: usize,
     stride: usize,
     top: usize,
@@ -52,7 +55,7 @@ pub(super) struct Extent {
     /// Rows of positions.
     pub(super) rows: Range<usize>,
     /// Positions in a plane.
-    plane: usize,
+    pub(super) plane: usize,
 }
 
 impl Lattice {
@@ -87,6 +90,8 @@ impl Lattice {
             batch: shape.batch,
             height: shape.in_height,
             width: shape.in_width,
+            map_channels: in_channels,
+            first: 0,
             channels: in_channels,
             stride,
             top: shape.padding_top,
@@ -104,6 +109,37 @@ impl Lattice {
     /// Rows of positions that have an output, of the whole batch.
     pub(super) fn output_rows(&self) -> usize {
         self.batch * self.outputs[0]
+    }
+
+    /// The same layout of some neighbouring channels, which may be fewer only if positions hold
+    /// single columns.
+    pub(super) fn with_channels(self, channels: Range<usize>) -> Self {
+        if self.folded.is_some() {
+            assert_eq!(channels, 0..self.map_channels, "all channels are folded");
+            return self;
+        }
+        let depth = channels.len().next_multiple_of(RUN);
+        Self { first: channels.start, channels: channels.len(), depth, ..self }
+    }
+
+    /// The layout of the convolution's output with an output at the position that has its input
+    /// here, and zeros elsewhere.
+    pub(super) fn of_output(self, shape: &ConvolutionShape) -> Self {
+        Self {
+            height: shape.out_height,
+            width: shape.out_width,
+            map_channels: shape.out_channels,
+            first: 0,
+            channels: shape.out_channels,
+            stride: 1,
+            top: 0,
+            left: 0,
+            planes: [1, 1],
+            folded: None,
+            depth: shape.out_channels.next_multiple_of(RUN),
+            reach: [0, 0],
+            ..self
+        }
     }
 
     /// Rows of positions of an image that have an output.
@@ -151,9 +187,21 @@ impl Lattice {
 
     /// Values from a position to the input of the tap in a row and a column of the kernel.
     pub(super) fn offset(&self, extent: &Extent, row: usize, column: usize) -> usize {
-        let plane = row % self.stride * self.planes[1] + column % self.stride;
-        let place = row / self.stride * self.pitch[1] + column / self.stride;
+        let (plane, place) = self.place(row, column);
         (plane * extent.plane + place) * self.position()
+    }
+
+    /// The same in planes and positions.
+    pub(super) fn place(&self, row: usize, column: usize) -> (usize, usize) {
+        (
+            row % self.stride * self.planes[1] + column % self.stride,
+            row / self.stride * self.pitch[1] + column / self.stride,
+        )
+    }
+
+    /// Number of planes.
+    pub(super) fn planes(&self) -> usize {
+        self.planes[0] * self.planes[1]
     }
 
     /// Groups of positions in an extent.
@@ -209,7 +257,7 @@ impl Lattice {
         if image >= self.batch || row >= self.height {
             return None;
         }
-        let length = self.width * self.channels;
+        let length = self.width * self.map_channels;
         Some(&input.values[(image * self.height + row) * length..][..length])
     }
 
@@ -233,13 +281,15 @@ impl Lattice {
             return;
         }
         let target = &mut target[first * position..end * position];
-        let source = &source[(first * self.stride + plane - self.left) * self.channels..];
-        let step = self.stride * self.channels;
+        let column = first * self.stride + plane - self.left;
+        let source = &source[column * self.map_channels + self.first..];
+        let step = self.stride * self.map_channels;
         if let Some(normalization) = &input.normalization {
             with_scratch(self.channels, |values: &mut [E]| {
                 for (at, target) in target.chunks_exact_mut(position).enumerate() {
                     let source = &source[at * step..];
-                    normalization.apply(0..self.channels, source, self.channels, values);
+                    let channels = self.first..self.first + self.channels;
+                    normalization.apply(channels, source, self.channels, values);
                     E::split(values, self.depth, target);
                 }
             });

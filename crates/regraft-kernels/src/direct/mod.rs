@@ -10,6 +10,7 @@
 mod lattice;
 mod panels;
 mod sink;
+mod weights;
 
 use crate::amx::{self, Amx};
 use crate::amx::tiles::{Patch, Tiles, Turn};
@@ -26,6 +27,7 @@ use crate::parts::Parts;
 use rayon::prelude::*;
 use sink::{Moments, NOWHERE, Sink, Use};
 use std::ops::Range;
+pub(crate) use weights::backward_weights;
 
 /// Bytes of a panel's weights that are used for all positions of a block before the next ones.
 const WEIGHT_BYTES: usize = 40 << 10;

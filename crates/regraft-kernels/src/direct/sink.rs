@@ -146,9 +146,11 @@ fn count_and_store_body<const FUSED: bool, E: Element>(
     moments: &mut Moments,
     output: &mut [E],
 ) {
-    let (mut total, mut squares, pivot) = (moments.sum, moments.squares, moments.pivot);
+    let pivot = moments.pivot;
+    // Sums of the patch alone, so that many pixels round no worse than one patch.
+    let (mut total, mut squares) = ([0.0; PANEL], [0.0; PANEL]);
     let mut count = 0;
-    for (sums, &pixel) in patch.chunks_exact(PANEL).zip(pixels) {
+    for (sums, &pixel) in patch.as_chunks::<PANEL>().0.iter().zip(pixels) {
         if pixel == NOWHERE {
             continue;
         }
@@ -169,7 +171,10 @@ fn count_and_store_body<const FUSED: bool, E: Element>(
             output.iter_mut().zip(sums).for_each(|(output, sum)| *output = E::from_f32(*sum));
         }
     }
-    (moments.sum, moments.squares) = (total, squares);
+    for column in 0..PANEL {
+        moments.sum[column] += total[column];
+        moments.squares[column] += squares[column];
+    }
     moments.count += count;
 }
 

@@ -187,7 +187,7 @@ pub(super) fn transpose(
 /// The processor must have AVX-512; the memory behind the pointers must be as large as the sizes
 /// say.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn transpose_square(
+pub(crate) unsafe fn transpose_square(
     from: *const Bf16,
     stride: usize,
     rows: usize,

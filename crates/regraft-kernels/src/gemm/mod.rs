@@ -19,6 +19,8 @@ mod amx;
 mod kernels;
 mod packed;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::transpose_square;
 pub use packed::Packed;
 
 use crate::element::{Bf16, Element};
