@@ -18,6 +18,7 @@ use regraft_kernels::depthwise;
 use regraft_kernels::element::Bf16;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::isa::{self, InstructionSet};
+use regraft_kernels::memory::{CacheLine, elements_mut, lines_for};
 use regraft_kernels::packing::{MapElement, PackedWeights};
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Write};
@@ -211,13 +212,20 @@ fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {
 /// Seconds of a forward pass in training, of the input's gradient and of the weights' gradient.
 fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
     let mut draws = Draws::new(0, Purpose::Fixture, 0, 0);
-    let mut map = |length: usize| -> Vec<E> {
-        (0..length).map(|_| E::from_f32(draws.range(-1.0, 1.0))).collect()
-    };
-    let (input, gradient) = (map(shape.input_length()), map(shape.output_length()));
-    let weights: Vec<f32> = map(shape.weight_length()).into_iter().map(E::to_f32).collect();
-    let (mut output, mut input_gradient) =
-        (vec![E::default(); gradient.len()], vec![E::default(); input.len()]);
+    // Feature maps begin at cache lines, as the engine's do.
+    let lengths = [shape.input_length(), shape.output_length()];
+    let mut lines = [lengths, lengths]
+        .map(|lengths| lengths.map(|length| vec![CacheLine::ZERO; lines_for::<E>(length)]));
+    let [[input, gradient], [input_gradient, output]] = &mut lines;
+    let [input, input_gradient] =
+        [input, input_gradient].map(|lines| elements_mut::<E>(lines, lengths[0]));
+    let [gradient, output] = [gradient, output].map(|lines| elements_mut::<E>(lines, lengths[1]));
+    for value in input.iter_mut().chain(&mut *gradient) {
+        *value = E::from_f32(draws.range(-1.0, 1.0));
+    }
+    let (input, gradient) = (&*input, &*gradient);
+    let weights: Vec<f32> =
+        (0..shape.weight_length()).map(|_| E::from_f32(draws.range(-1.0, 1.0)).to_f32()).collect();
     let mut weight_gradient = vec![0.0; weights.len()];
     let (mut statistics, mut packed, mut partial) =
         (Statistics::default(), PackedWeights::default(), Vec::new());
@@ -228,20 +236,18 @@ fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
             fastest(|| {
                 depthwise::forward(
                     shape,
-                    &input,
+                    input,
                     &weights,
-                    &mut output,
+                    output,
                     Finish::Statistics(&mut statistics),
                 )
             }),
-            fastest(|| {
-                depthwise::backward_input(shape, &gradient, &weights, &mut input_gradient, false)
-            }),
+            fastest(|| depthwise::backward_input(shape, gradient, &weights, input_gradient, false)),
             fastest(|| {
                 depthwise::backward_weights(
                     shape,
-                    &input,
-                    &gradient,
+                    input,
+                    gradient,
                     &mut weight_gradient,
                     &mut partial,
                 )
@@ -253,18 +259,18 @@ fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
             packed.pack::<E>(shape, &weights);
             convolution::forward(
                 shape,
-                &input,
+                input,
                 &packed,
-                &mut output,
+                output,
                 Finish::Statistics(&mut statistics),
             );
         }),
         fastest(|| {
             convolution::backward_input(
                 shape,
-                &gradient,
+                gradient,
                 &weights,
-                &mut input_gradient,
+                input_gradient,
                 false,
                 &mut scratch,
             )
@@ -272,8 +278,8 @@ fn measure<E: MapElement>(shape: &ConvolutionShape) -> [f64; 3] {
         fastest(|| {
             convolution::backward_weights(
                 shape,
-                &input,
-                &gradient,
+                input,
+                gradient,
                 &mut weight_gradient,
                 &mut weight_scratch,
             )

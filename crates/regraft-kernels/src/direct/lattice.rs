@@ -8,9 +8,9 @@
 //! the zeros below an image are those above the next one. So neighbouring positions, also across
 //! rows and images, form tiles; the few between rows give sums that nobody reads.
 
-use crate::parts::Parts;
 use crate::element::Bf16;
 use crate::input::Input;
+use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use std::ops::Range;
@@ -174,7 +174,8 @@ impl Lattice {
 
     /// The memory for some rows among [`Self::output_rows`].
     pub(super) fn extent(&self, outputs: &Range<usize>) -> Extent {
-        let row = |output: usize| output / self.outputs[0] * self.pitch[0] + output % self.outputs[0];
+        let row =
+            |output: usize| output / self.outputs[0] * self.pitch[0] + output % self.outputs[0];
         let rows = row(outputs.start)..row(outputs.end - 1) + 1;
         let positions = (rows.len() * self.pitch[1]).next_multiple_of(GROUP);
         Extent { plane: positions + self.reach[0] * self.pitch[1] + self.reach[1], rows }
@@ -211,11 +212,7 @@ impl Lattice {
 
     /// Calls `visit` with each position of an extent that has an output, in order, and with the
     /// output's image, row and column.
-    pub(super) fn each_output(
-        &self,
-        extent: &Extent,
-        mut visit: impl FnMut(usize, [usize; 3]),
-    ) {
+    pub(super) fn each_output(&self, extent: &Extent, mut visit: impl FnMut(usize, [usize; 3])) {
         for (at, row) in extent.rows.clone().enumerate() {
             let (image, row) = (row / self.pitch[0], row % self.pitch[0]);
             if row < self.outputs[0] {
@@ -293,7 +290,9 @@ impl Lattice {
                     E::split(values, self.depth, target);
                 }
             });
-        } else if step == position && let Some(source) = E::as_one_part(source) {
+        } else if step == position
+            && let Some(source) = E::as_one_part(source)
+        {
             target.copy_from_slice(&source[..target.len()]);
         } else {
             for (target, source) in target.chunks_exact_mut(position).zip(source.chunks(step)) {

@@ -12,18 +12,18 @@ mod panels;
 mod sink;
 mod weights;
 
-use crate::amx::{self, Amx};
 use crate::amx::tiles::{Patch, Tiles, Turn};
+use crate::amx::{self, Amx};
 use crate::element::Bf16;
 use crate::finish::Finish;
 use crate::input::Input;
 use crate::isa::{InstructionSet, active};
+use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use lattice::{Extent, GROUP, Lattice, RUN};
 pub use panels::Panels;
 use panels::{PANEL, Taps};
-use crate::parts::Parts;
 use rayon::prelude::*;
 use sink::{Moments, NOWHERE, Sink, Use};
 use std::ops::Range;
@@ -170,10 +170,8 @@ pub(crate) fn backward_input<E: Parts>(
     let phases: Vec<Phase> = (0..stride)
         .flat_map(|down| (0..stride).map(move |across| [down, across]))
         .map(|start| {
-            let [rows, columns] =
-                [(start[0], kernel_height), (start[1], kernel_width)].map(|(start, taps)| {
-                    (start..taps).step_by(stride).collect::<Vec<_>>()
-                });
+            let [rows, columns] = [(start[0], kernel_height), (start[1], kernel_width)]
+                .map(|(start, taps)| (start..taps).step_by(stride).collect::<Vec<_>>());
             let tap = |row: usize, column: usize| {
                 let place = [most_down - 1 - row / stride, most_across - 1 - column / stride];
                 (place, row * kernel_width + column)
@@ -375,9 +373,7 @@ impl<E: Parts> Work<'_, E> {
                     // SAFETY: the furthest bytes of both operands were checked above, and the
                     // slice of the sums has the size of a patch.
                     unsafe { tiles.compute_patch(part_turns, &patch) };
-                    if is_last
-                        && let Some((slot, pixels)) = pending.replace((slot, pixels))
-                    {
+                    if is_last && let Some((slot, pixels)) = pending.replace((slot, pixels)) {
                         sink.take(&sums[slot..][..PATCH], pixels);
                     }
                 }

@@ -2,10 +2,10 @@
 //! the depth, the products' right operand.
 
 use super::lattice::RUN;
-use crate::parts::Parts;
 use crate::element::{Bf16, Element};
 use crate::isa::for_each_isa;
 use crate::memory::{CacheLine, elements, elements_mut, lines_for};
+use crate::parts::Parts;
 use rayon::prelude::*;
 
 /// Columns of a panel, which are two tiles.

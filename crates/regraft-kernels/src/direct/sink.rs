@@ -3,8 +3,8 @@
 use super::panels::PANEL;
 use crate::activation::{Epilogue, clamp};
 use crate::element::Element;
-use crate::isa::{for_each_isa, multiply_add};
 use crate::finish::Finish;
+use crate::isa::{for_each_isa, multiply_add};
 
 /// Marks a position whose sums nobody reads.
 pub(super) const NOWHERE: u32 = u32::MAX;
@@ -233,8 +233,7 @@ fn store_with_body<const FUSED: bool, E: Element>(
 ) {
     each_row(patch, pixels, place, output, |start, sums, output| {
         let residual = &residual[start..][..sums.len()];
-        for (((output, sum), bias), residual) in
-            output.iter_mut().zip(sums).zip(bias).zip(residual)
+        for (((output, sum), bias), residual) in output.iter_mut().zip(sums).zip(bias).zip(residual)
         {
             *output = E::from_f32(clamp(sum + bias + residual.to_f32(), low, high));
         }

@@ -8,7 +8,7 @@
 use super::lattice::{Extent, Lattice, RUN};
 use super::panels::PANEL;
 use crate::amx::Amx;
-use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn};
+use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn, prefetch};
 use crate::element::Bf16;
 use crate::gemm::transpose_square;
 use crate::input::Input;
@@ -25,7 +25,7 @@ const PATCH: usize = PANEL * PANEL;
 const SUM_BYTES: usize = 640 << 10;
 /// Positions whose products are added to a patch at a time: with both copies of the input, they
 /// take most of the first-level cache.
-const WINDOW: usize = 256;
+const WINDOW: usize = 512;
 /// Tasks at least, if there are rows enough; the sums of the batch's parts are added in order.
 const TASKS: usize = 16;
 /// Bytes of the operands of an extent.
@@ -150,7 +150,9 @@ impl<E: Parts> Work<'_, E> {
                 for window in (0..positions).step_by(WINDOW) {
                     let window = window..positions.min(window + WINDOW);
                     let accumulate = accumulate || window.start > 0;
-                    self.add_window(tiles, &pairs, window, positions, left, right, accumulate, sums);
+                    self.add_window(
+                        tiles, &pairs, window, positions, left, right, accumulate, sums,
+                    );
                 }
             });
         });
@@ -216,7 +218,7 @@ impl<E: Parts> Work<'_, E> {
             turns.iter().map(distance).max().unwrap_or(0) as usize / size_of::<Bf16>() + CHUNK
         };
         let (left_end, right_end) = (furthest(|turn| turn.left), furthest(|turn| turn.right));
-        let mut patches = sums.chunks_exact_mut(PATCH);
+        let mut patches = Patches(sums);
         for in_panel in 0..self.lattice.depth() / PANEL {
             for out_panel in 0..self.out_panels {
                 let left = &left[out_panel * positions * PANEL..];
@@ -225,7 +227,10 @@ impl<E: Parts> Work<'_, E> {
                     let (plane, distance) = self.lattice.place(row, column);
                     let right = &right[pairs.start(in_panel, plane, distance)..];
                     assert!(right_end <= right.len(), "the input is too short");
-                    let sums = patches.next().expect("a patch for each pair of panels and tap");
+                    let sums = patches.take().expect("a patch for each pair of panels and tap");
+                    if accumulate && let Some(next) = patches.0.get(..PATCH) {
+                        prefetch(next);
+                    }
                     let patch = Patch {
                         left: left.as_ptr(),
                         left_stride: RUN * size_of::<Bf16>(),
@@ -320,5 +325,14 @@ fn interleave_pairs_body<const FUSED: bool>(rows: &[Bf16], stride: usize, pairs:
             target[2 * column] = first[column];
             target[2 * column + 1] = second[column];
         }
+    }
+}
+
+struct Patches<'a>(&'a mut [f32]);
+impl<'a> Patches<'a> {
+    fn take(&mut self) -> Option<&'a mut [f32]> {
+        let (a, b) = std::mem::take(&mut self.0).split_at_mut_checked(PATCH)?;
+        self.0 = b;
+        Some(a)
     }
 }
