@@ -16,6 +16,7 @@ use crate::element::{CopyFrom, with_sums};
 use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::input::Input;
+use crate::isa::{InstructionSet, active};
 use crate::packing::{MapElement, PackedOperand, PackedWeights, Packing, rounded};
 use crate::scratch::with_scratch;
 pub use crate::shape::ConvolutionShape;
@@ -25,8 +26,9 @@ use std::ops::Range;
 
 /// `output = convolution(input)`, finished as `finish` says.
 ///
-/// If the input is to be normalised as it is read, it must [be read in
-/// place](ConvolutionShape::reads_in_place), in one group.
+/// If the input is to be normalised as it is read, there must be one group, and the input must [be
+/// read in place](ConvolutionShape::reads_in_place) unless the function
+/// [normalises any input](normalizes_any_input).
 pub fn forward<'a, E: MapElement>(
     shape: &ConvolutionShape,
     input: impl Into<Input<'a, E>>,
@@ -48,11 +50,17 @@ pub fn forward<'a, E: MapElement>(
     }
 }
 
+/// Whether any dense convolution can normalise its input as it reads, whatever its kernel.
+#[must_use]
+pub fn normalizes_any_input() -> bool {
+    active() == InstructionSet::Amx
+}
+
 /// Panics if the input cannot be normalised as it is read.
 fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
     let as_is = input.normalization.is_none();
     assert!(
-        as_is || (shape.reads_in_place() && shape.groups == 1),
+        as_is || (shape.groups == 1 && (shape.reads_in_place() || normalizes_any_input())),
         "{shape:?} does not normalise what it reads"
     );
 }
@@ -150,6 +158,8 @@ fn patches_of<E: MapElement, O: Operand + CopyFrom<E>>(
 pub struct GradientScratch {
     packed: PackedWeights,
     partial: Vec<f32>,
+    #[cfg(target_arch = "x86_64")]
+    tiles: direct::WeightScratch,
 }
 
 /// The gradient of the input from that of the output; if `accumulate`, it is added to
@@ -282,14 +292,14 @@ pub fn backward_weights<'a, E: MapElement>(
     shape.check(input.values.len(), weight_gradient.len(), output_gradient.len());
     #[cfg(target_arch = "x86_64")]
     if let Some(amx) = direct::amx_for(shape) {
-        let partial = &mut scratch.partial;
+        let scratch = &mut scratch.tiles;
         return direct::backward_weights(
             amx,
             shape,
             input,
             output_gradient,
             weight_gradient,
-            partial,
+            scratch,
         );
     }
     if E::multiplies_natively() {

@@ -56,6 +56,16 @@ impl Parts for f32 {
     }
 }
 
+/// A value's part; see [`Parts`].
+#[inline(always)]
+pub(crate) fn part_of(value: f32, part: usize) -> Bf16 {
+    let mut rest = value;
+    for _ in 0..part {
+        rest -= Bf16::from_f32(rest).to_f32();
+    }
+    Bf16::from_f32(rest)
+}
+
 for_each_isa! {
     fn split_in_three(values: &[f32], first: &mut [Bf16], second: &mut [Bf16], third: &mut [Bf16])
         => split_in_three_body

@@ -73,6 +73,7 @@ impl Filter {
         let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
         if kernel == 1 && stride == 1 && groups == 1 && !has_border
             || self.layout() == Layout::Depthwise
+            || groups == 1 && convolution::normalizes_any_input()
         {
             Reading::Normalizes
         } else if groups == 1 && kernel > 1 {

@@ -8,9 +8,11 @@
 //! the zeros below an image are those above the next one. So neighbouring positions, also across
 //! rows and images, form tiles; the few between rows give sums that nobody reads.
 
+use crate::activation::clamp;
 use crate::element::Bf16;
 use crate::input::Input;
-use crate::parts::Parts;
+use crate::isa::{for_each_isa, multiply_add};
+use crate::parts::{Parts, part_of};
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use std::ops::Range;
@@ -238,7 +240,7 @@ impl Lattice {
             let (filled, rest) = target.split_at_mut(rows.len() * row_length);
             for (row, target) in rows.zip(filled.chunks_exact_mut(row_length)) {
                 match self.source(input, row, plane[0]) {
-                    Some(source) if self.folded.is_some() => self.fold_row(source, target),
+                    Some(source) if self.folded.is_some() => self.fold_row(input, source, target),
                     Some(source) => self.fill_row(input, source, plane[1], target),
                     None => target.fill(Bf16::default()),
                 }
@@ -281,43 +283,151 @@ impl Lattice {
         let column = first * self.stride + plane - self.left;
         let source = &source[column * self.map_channels + self.first..];
         let step = self.stride * self.map_channels;
-        if let Some(normalization) = &input.normalization {
-            with_scratch(self.channels, |values: &mut [E]| {
-                for (at, target) in target.chunks_exact_mut(position).enumerate() {
-                    let source = &source[at * step..];
-                    let channels = self.first..self.first + self.channels;
-                    normalization.apply(channels, source, self.channels, values);
-                    E::split(values, self.depth, target);
-                }
-            });
-        } else if step == position
-            && let Some(source) = E::as_one_part(source)
-        {
-            target.copy_from_slice(&source[..target.len()]);
-        } else {
-            for (target, source) in target.chunks_exact_mut(position).zip(source.chunks(step)) {
-                E::split(&source[..self.channels], self.depth, target);
+        let channels = self.first..self.first + self.channels;
+        match input.normalization {
+            Some(normalization) => {
+                let (low, high) = normalization.activation.bounds();
+                let (scale, shift) =
+                    (&normalization.scale[channels.clone()], &normalization.shift[channels]);
+                place_normalized(source, step, self.depth, scale, shift, low, high, target);
             }
+            None => place(source, step, self.channels, self.depth, target),
         }
     }
 
     /// Copies the values under the columns of the kernel for each position of a row.
-    fn fold_row<E: Parts>(&self, source: &[E], target: &mut [Bf16]) {
+    fn fold_row<E: Parts>(&self, input: &Input<'_, E>, source: &[E], target: &mut [Bf16]) {
+        let Some(normalization) = input.normalization else {
+            return self.fold(source, target);
+        };
+        with_scratch(source.len(), |normalized: &mut [E]| {
+            normalization.apply(0..self.channels, source, self.channels, normalized);
+            self.fold(normalized, target);
+        });
+    }
+
+    fn fold<E: Parts>(&self, source: &[E], target: &mut [Bf16]) {
         let columns = self.folded.unwrap_or(1);
-        with_scratch(columns * self.channels, |values: &mut [E]| {
-            for (at, target) in target.chunks_exact_mut(self.position()).enumerate() {
-                let start = at * self.stride;
-                let before = self.left.saturating_sub(start).min(columns);
-                let end = (self.width + self.left).saturating_sub(start).clamp(before, columns);
-                let (inside, end) = (before * self.channels, end * self.channels);
-                values[..inside].fill(E::default());
-                values[end..].fill(E::default());
-                if end > inside {
-                    let from = (start + before - self.left) * self.channels;
-                    values[inside..end].copy_from_slice(&source[from..][..end - inside]);
+        let count = columns * self.channels;
+        // Between the borders, positions differ only in where their columns begin.
+        let positions = target.len() / self.position();
+        let inner = self.left.div_ceil(self.stride).min(positions);
+        let end = (self.width + self.left + self.stride).saturating_sub(columns) / self.stride;
+        let end = end.clamp(inner, positions);
+        let (before, rest) = target.split_at_mut(inner * self.position());
+        let (middle, after) = rest.split_at_mut((end - inner) * self.position());
+        if end > inner {
+            let first = (inner * self.stride - self.left) * self.channels;
+            let step = self.stride * self.channels;
+            place(&source[first..], step, count, self.depth, middle);
+        }
+        with_scratch(count, |values: &mut [E]| {
+            for (start, target) in [(0, before), (end, after)] {
+                for (at, target) in target.chunks_exact_mut(self.position()).enumerate() {
+                    let start = (start + at) * self.stride;
+                    let before = self.left.saturating_sub(start).min(columns);
+                    let end = (self.width + self.left).saturating_sub(start).clamp(before, columns);
+                    let (inside, end) = (before * self.channels, end * self.channels);
+                    values[..inside].fill(E::default());
+                    values[end..].fill(E::default());
+                    if end > inside {
+                        let from = (start + before - self.left) * self.channels;
+                        values[inside..end].copy_from_slice(&source[from..][..end - inside]);
+                    }
+                    place(values, count, count, self.depth, target);
                 }
-                E::split(values, self.depth, target);
             }
         });
+    }
+}
+
+/// Values that are asked for ahead of those that are copied: a page, at whose end the processor
+/// itself stops to ask.
+const AHEAD: usize = 4096 / size_of::<Bf16>();
+
+/// Asks for the line with a value that will be read soon.
+#[inline(always)]
+fn prefetch<E>(values: &[E], at: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: the instruction changes no value and never faults.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
+}
+
+for_each_isa! {
+    /// Writes `channels` values of each of several positions as parts of `depth` values, which
+    /// zeros fill up. The positions' values are `step` values apart.
+    fn place<E: Parts>(
+        source: &[E], step: usize, channels: usize, depth: usize, target: &mut [Bf16]
+    ) => place_body
+}
+#[inline(always)]
+fn place_body<const FUSED: bool, E: Parts>(
+    source: &[E],
+    step: usize,
+    channels: usize,
+    depth: usize,
+    target: &mut [Bf16],
+) {
+    const LINE: usize = 32;
+    for (at, target) in target.chunks_exact_mut(E::PARTS * depth).enumerate() {
+        let values = &source[at * step..][..channels];
+        for start in (0..channels).step_by(LINE) {
+            prefetch(source, at * step + start + AHEAD);
+        }
+        if let Some(values) = E::as_one_part(values) {
+            let (whole, rest) = values.as_chunks::<LINE>();
+            let (lines, tail) = target.as_chunks_mut::<LINE>();
+            for (line, values) in lines.iter_mut().zip(whole) {
+                *line = *values;
+            }
+            debug_assert!(tail.is_empty());
+            for (line, at) in lines[whole.len()..].iter_mut().zip(0..) {
+                let rest = if at == 0 { rest } else { &[] };
+                for (column, value) in line.iter_mut().enumerate() {
+                    *value = rest.get(column).copied().unwrap_or_default();
+                }
+            }
+        } else {
+            E::split(values, depth, target);
+        }
+    }
+}
+
+for_each_isa! {
+    /// [`place`] for values that are normalised first.
+    fn place_normalized<E: Parts>(
+        source: &[E], step: usize, depth: usize, scale: &[f32], shift: &[f32], low: f32,
+            high: f32, target: &mut [Bf16]
+    ) => place_normalized_body
+}
+#[inline(always)]
+fn place_normalized_body<const FUSED: bool, E: Parts>(
+    source: &[E],
+    step: usize,
+    depth: usize,
+    scale: &[f32],
+    shift: &[f32],
+    low: f32,
+    high: f32,
+    target: &mut [Bf16],
+) {
+    const LINE: usize = 32;
+    let channels = scale.len();
+    for (at, target) in target.chunks_exact_mut(E::PARTS * depth).enumerate() {
+        let values = &source[at * step..][..channels];
+        for start in (0..channels).step_by(LINE) {
+            prefetch(source, at * step + start + AHEAD);
+        }
+        for part in 0..E::PARTS {
+            let (target, tail) = target[part * depth..][..depth].split_at_mut(channels);
+            for (((target, value), scale), shift) in
+                target.iter_mut().zip(values).zip(scale).zip(shift)
+            {
+                let normalized = multiply_add::<FUSED>(value.to_f32(), *scale, *shift);
+                let rounded = E::from_f32(clamp(normalized, low, high)).to_f32();
+                *target = part_of(rounded, part);
+            }
+            tail.fill(Bf16::default());
+        }
     }
 }

@@ -27,6 +27,7 @@ use panels::{PANEL, Taps};
 use rayon::prelude::*;
 use sink::{Moments, NOWHERE, Sink, Use};
 use std::ops::Range;
+pub use weights::WeightScratch;
 pub(crate) use weights::backward_weights;
 
 /// Bytes of a panel's weights that are used for all positions of a block before the next ones.

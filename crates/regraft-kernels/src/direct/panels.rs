@@ -2,10 +2,12 @@
 //! the depth, the products' right operand.
 
 use super::lattice::RUN;
+use crate::amx::tiles::TILE_SIDE;
 use crate::element::{Bf16, Element};
+use crate::gemm::transpose_pairs;
 use crate::isa::for_each_isa;
 use crate::memory::{CacheLine, elements, elements_mut, lines_for};
-use crate::parts::Parts;
+use crate::parts::{Parts, part_of};
 use rayon::prelude::*;
 
 /// Columns of a panel, which are two tiles.
@@ -45,15 +47,25 @@ impl Panels {
         let run = |(panel, target): (usize, &mut [Bf16])| {
             let first = panel * PANEL;
             let count = PANEL.min(taps.columns - first);
-            let blocks = target.chunks_exact_mut(taps.depth.div_ceil(RUN) * BLOCK);
-            for (block, target) in blocks.enumerate() {
-                let (part, tap) = (block / taps.taps, block % taps.taps);
-                let [tap_stride, depth_stride, column_stride] = taps.strides;
-                let weights = &taps.weights[tap * tap_stride + first * column_stride..];
-                if depth_stride == 1 {
-                    pack_columns(weights, column_stride, taps.depth, count, part, target);
+            let [tap_stride, depth_stride, column_stride] = taps.strides;
+            let weights = &taps.weights[first * column_stride..];
+            let runs = taps.depth.div_ceil(RUN);
+            for at in 0..E::PARTS * taps.taps * runs {
+                // In the order in which the weights are in memory.
+                let (part, at) = (at / (taps.taps * runs), at % (taps.taps * runs));
+                let (tap, run) = if depth_stride == 1 {
+                    (at / runs, at % runs)
                 } else {
-                    pack_rows(weights, depth_stride, taps.depth, count, part, target);
+                    (at % taps.taps, at / taps.taps)
+                };
+                let target = &mut target[((part * taps.taps + tap) * runs + run) * BLOCK..];
+                let target = &mut target[..BLOCK];
+                let weights = &weights[tap * tap_stride + run * RUN * depth_stride..];
+                let depth = RUN.min(taps.depth - run * RUN);
+                if depth_stride == 1 {
+                    pack_columns(weights, column_stride, depth, count, part, target);
+                } else {
+                    pack_rows(weights, depth_stride, depth, count, part, target);
                 }
             }
         };
@@ -86,23 +98,8 @@ impl Panels {
     }
 }
 
-/// A value's part; see [`Parts`].
-#[inline(always)]
-fn part_of(value: f32, part: usize) -> Bf16 {
-    let mut rest = value;
-    for _ in 0..part {
-        rest -= Bf16::from_f32(rest).to_f32();
-    }
-    Bf16::from_f32(rest)
-}
-
-for_each_isa! {
-    /// Packs columns whose depth is contiguous.
-    fn pack_columns(weights: &[f32], stride: usize, depth: usize, count: usize,
-        part: usize, target: &mut [Bf16]) => pack_columns_body
-}
-#[inline(always)]
-fn pack_columns_body<const FUSED: bool>(
+/// Packs a run of columns whose depth is contiguous.
+fn pack_columns(
     weights: &[f32],
     stride: usize,
     depth: usize,
@@ -110,23 +107,36 @@ fn pack_columns_body<const FUSED: bool>(
     part: usize,
     target: &mut [Bf16],
 ) {
-    for (run, target) in target.chunks_exact_mut(BLOCK).enumerate() {
-        let first = run * RUN;
-        let length = RUN.min(depth - first);
-        if length < RUN || count < PANEL {
-            target.fill(Bf16::default());
-        }
-        for column in 0..count {
-            let source = &weights[column * stride + first..][..length];
-            for (at, value) in source.iter().enumerate() {
-                target[at / 2 * 2 * PANEL + 2 * column + at % 2] = part_of(*value, part);
-            }
+    let mut columns = [[Bf16::default(); RUN]; PANEL];
+    for (column, values) in columns.iter_mut().enumerate().take(count) {
+        round(&weights[column * stride..][..depth], part, values);
+    }
+    assert!(target.len() >= BLOCK, "a block is too short");
+    for (half, columns) in columns.as_chunks::<TILE_SIDE>().0.iter().enumerate() {
+        let target = &mut target[half * 2 * TILE_SIDE..];
+        // SAFETY: AMX is in use only if AVX-512 is available. Each of 16 columns has a run of
+        // values; the target has a row of a panel's pairs for each pair of the run.
+        unsafe {
+            transpose_pairs(columns.as_flattened().as_ptr(), target.as_mut_ptr(), 2 * PANEL);
         }
     }
 }
 
 for_each_isa! {
-    /// Packs rows of contiguous columns.
+    /// A part of each value.
+    fn round(values: &[f32], part: usize, rounded: &mut [Bf16; RUN]) => round_body
+}
+#[inline(always)]
+fn round_body<const FUSED: bool>(values: &[f32], part: usize, rounded: &mut [Bf16; RUN]) {
+    if part == 0 {
+        rounded.iter_mut().zip(values).for_each(|(to, from)| *to = Bf16::from_f32(*from));
+    } else {
+        rounded.iter_mut().zip(values).for_each(|(to, from)| *to = part_of(*from, part));
+    }
+}
+
+for_each_isa! {
+    /// Packs a run of rows of contiguous columns.
     fn pack_rows(weights: &[f32], stride: usize, depth: usize, count: usize,
         part: usize, target: &mut [Bf16]) => pack_rows_body
 }
@@ -139,18 +149,25 @@ fn pack_rows_body<const FUSED: bool>(
     part: usize,
     target: &mut [Bf16],
 ) {
-    for (run, target) in target.chunks_exact_mut(BLOCK).enumerate() {
-        let first = run * RUN;
-        let length = RUN.min(depth - first);
-        if length < RUN || count < PANEL {
-            target.fill(Bf16::default());
-        }
-        for at in 0..length {
-            let source = &weights[(first + at) * stride..][..count];
-            let target = &mut target[at / 2 * 2 * PANEL..][..2 * PANEL];
-            for (pair, value) in target.chunks_exact_mut(2).zip(source) {
-                pair[at % 2] = part_of(*value, part);
+    // Pairs as words, which the compiler makes vectors of.
+    let mut words = [0u32; PANEL];
+    let word = |value: f32| {
+        let value = if part == 0 { Bf16::from_f32(value) } else { part_of(value, part) };
+        u32::from(value.to_bits())
+    };
+    for (pair, target) in target.as_chunks_mut::<{ 2 * PANEL }>().0.iter_mut().enumerate() {
+        words.fill(0);
+        for at in 0..2 {
+            let row = 2 * pair + at;
+            if row < depth {
+                let source = &weights[row * stride..][..count];
+                for (target, value) in words.iter_mut().zip(source) {
+                    *target |= word(*value) << (16 * at);
+                }
             }
+        }
+        for (target, word) in target.as_chunks_mut::<2>().0.iter_mut().zip(&words) {
+            *target = [Bf16::from_bits(*word as u16), Bf16::from_bits((*word >> 16) as u16)];
         }
     }
 }

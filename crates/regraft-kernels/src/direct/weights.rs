@@ -8,11 +8,12 @@
 use super::lattice::{Extent, Lattice, RUN};
 use super::panels::PANEL;
 use crate::amx::Amx;
-use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn, prefetch};
+use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn};
 use crate::element::Bf16;
 use crate::gemm::transpose_square;
 use crate::input::Input;
 use crate::isa::for_each_isa;
+use crate::memory::{CacheLine, elements_mut, lines_for};
 use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
@@ -21,15 +22,22 @@ use std::ops::Range;
 
 /// Sums of a patch.
 const PATCH: usize = PANEL * PANEL;
-/// Bytes of the sums of a task, which stay in the second-level cache.
+/// Bytes of the sums of a task.
 const SUM_BYTES: usize = 640 << 10;
-/// Positions whose products are added to a patch at a time: with both copies of the input, they
-/// take most of the first-level cache.
+/// Positions whose products are added to a patch at a time, so that the left operand stays in the
+/// first-level cache for all taps.
 const WINDOW: usize = 512;
 /// Tasks at least, if there are rows enough; the sums of the batch's parts are added in order.
 const TASKS: usize = 16;
-/// Bytes of the operands of an extent.
+/// Bytes of the operands of an extent, which stay in the second-level cache.
 const OPERAND_BYTES: usize = 1 << 20;
+
+/// Memory that [`backward_weights`] reuses from call to call.
+#[derive(Clone, Debug, Default)]
+pub struct WeightScratch {
+    sums: Vec<f32>,
+    transposed: Vec<CacheLine>,
+}
 
 /// The gradient of the weights, in their layout.
 pub(crate) fn backward_weights<E: Parts>(
@@ -38,54 +46,151 @@ pub(crate) fn backward_weights<E: Parts>(
     input: Input<'_, E>,
     output_gradient: &[E],
     weight_gradient: &mut [f32],
-    partial: &mut Vec<f32>,
+    scratch: &mut WeightScratch,
 ) {
-    let lattice = Lattice::of_input::<E>(shape);
-    let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
-    let taps: Vec<[usize; 2]> = (0..shape.kernel_height)
-        .flat_map(|row| (0..across).map(move |column| [row, column]))
+    let plan = Plan::new::<E>(shape);
+    let WeightScratch { sums, transposed } = scratch;
+    // If several tasks need the transposed gradient, it is computed once for all of them.
+    let lengths: Vec<usize> = plan
+        .extents
+        .iter()
+        .map(|rows| plan.gradients.length(&plan.gradients.extent(rows)))
         .collect();
-    let out_panels = shape.out_channels.div_ceil(PANEL);
-    // Values of a tap: the channels of one column, or of all of them.
-    let run = shape.patch_length() / taps.len();
-    let panel_sums = taps.len() * out_panels * PATCH;
-    let group = (SUM_BYTES / (panel_sums * size_of::<f32>())).clamp(1, run.div_ceil(PANEL));
-    let group = if lattice.folded().is_some() { run.div_ceil(PANEL) } else { group };
-    let groups = run.div_ceil(group * PANEL);
-    let rows = lattice.output_rows();
-    let slabs = TASKS.div_ceil(groups).min(rows);
-    let slab_rows = rows.div_ceil(slabs);
-    let task_sums = group * panel_sums;
-    partial.resize(slabs * groups * task_sums, 0.0);
-    partial.par_chunks_exact_mut(task_sums).enumerate().for_each(|(task, sums)| {
-        let (slab, group_index) = (task / groups, task % groups);
-        let values = group_index * group * PANEL..run.min((group_index + 1) * group * PANEL);
-        let lattice = match lattice.folded() {
-            Some(_) => lattice,
-            None => lattice.with_channels(values),
-        };
-        let work = Work {
-            lattice,
-            gradient_lattice: lattice.of_output(shape),
-            input,
-            output_gradient,
-            taps: &taps,
-            out_panels,
-        };
-        let outputs = slab * slab_rows..rows.min((slab + 1) * slab_rows);
-        work.sum(amx, outputs, sums);
+    let shared = plan.groups() > 1;
+    let length = if shared { lengths.iter().sum() } else { 0 };
+    transposed.resize(lines_for::<Bf16>(length), CacheLine::ZERO);
+    let transposed = elements_mut::<Bf16>(transposed, length);
+    let mut blocks: Vec<&[Bf16]> = Vec::new();
+    if shared {
+        let (mut parts, mut rest) = (Vec::new(), &mut *transposed);
+        for (rows, length) in plan.extents.iter().zip(lengths) {
+            let (part, after) = rest.split_at_mut(length);
+            parts.push((rows, part));
+            rest = after;
+        }
+        let filled = parts.into_par_iter().map(|(rows, part)| {
+            plan.transpose(rows, output_gradient, part);
+            &*part
+        });
+        blocks = filled.collect();
+    }
+    sums.resize(plan.slabs() * plan.groups() * plan.task_sums(), 0.0);
+    sums.par_chunks_exact_mut(plan.task_sums()).enumerate().for_each(|(task, sums)| {
+        let (slab, group) = (task / plan.groups(), task % plan.groups());
+        let work = Work { plan: &plan, lattice: plan.lattice_of(group), input, output_gradient };
+        let mut tiles = Tiles::new(amx);
+        let extents = slab * plan.extents_per_slab..(slab + 1) * plan.extents_per_slab;
+        let mut is_first = true;
+        for index in extents.take_while(|&index| index < plan.extents.len()) {
+            let left = blocks.get(index).copied();
+            work.add(&mut tiles, &plan.extents[index], left, !is_first, sums);
+            is_first = false;
+        }
+        if is_first {
+            sums.fill(0.0);
+        }
     });
-    let partial = &partial[..];
-    weight_gradient.par_chunks_exact_mut(shape.patch_length()).enumerate().for_each(
-        |(out, filter)| {
+    plan.collect(sums, weight_gradient);
+}
+
+/// The division of the work, by the shape alone.
+struct Plan {
+    lattice: Lattice,
+    gradients: Lattice,
+    taps: Vec<[usize; 2]>,
+    /// Values of a tap: the channels of one column, or of all of them.
+    run: usize,
+    in_panels: usize,
+    out_panels: usize,
+    /// Input panels of a task.
+    group: usize,
+    /// Output rows whose operands are in memory at a time.
+    extents: Vec<Range<usize>>,
+    extents_per_slab: usize,
+}
+
+impl Plan {
+    fn new<E: Parts>(shape: &ConvolutionShape) -> Self {
+        let lattice = Lattice::of_input::<E>(shape);
+        let gradients = lattice.of_output(shape);
+        let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
+        let taps: Vec<[usize; 2]> = (0..shape.kernel_height)
+            .flat_map(|row| (0..across).map(move |column| [row, column]))
+            .collect();
+        let run = shape.patch_length() / taps.len();
+        let (in_panels, out_panels) = (run.div_ceil(PANEL), shape.out_channels.div_ceil(PANEL));
+        let panel_bytes = taps.len() * out_panels * PATCH * size_of::<f32>();
+        let group = match lattice.folded() {
+            Some(_) => in_panels,
+            None => (SUM_BYTES / panel_bytes).clamp(1, in_panels),
+        };
+        let groups = in_panels.div_ceil(group);
+        let rows = lattice.output_rows();
+        let slabs = TASKS.div_ceil(groups).min(rows);
+        let slab_rows = rows.div_ceil(slabs);
+        // Both copies of the input, and the gradient if it is this task's own.
+        let share = 2 * lattice.bytes() * group / in_panels;
+        let own = if groups == 1 { gradients.bytes() } else { 0 };
+        let row_bytes = lattice.positions_per_row() * (share + own);
+        let extents_per_slab = (slab_rows * row_bytes).div_ceil(OPERAND_BYTES).min(slab_rows);
+        let extent_rows = slab_rows.div_ceil(extents_per_slab);
+        let extents = (0..rows)
+            .step_by(slab_rows)
+            .flat_map(|slab| {
+                (0..extents_per_slab).map(move |extent| {
+                    let start = rows.min(slab + slab_rows).min(slab + extent * extent_rows);
+                    start..rows.min(slab + slab_rows).min(start + extent_rows)
+                })
+            })
+            .collect();
+        Self {
+            lattice,
+            gradients,
+            taps,
+            run,
+            in_panels,
+            out_panels,
+            group,
+            extents,
+            extents_per_slab,
+        }
+    }
+
+    fn groups(&self) -> usize {
+        self.in_panels.div_ceil(self.group)
+    }
+
+    fn slabs(&self) -> usize {
+        self.extents.len() / self.extents_per_slab
+    }
+
+    /// Sums of a task, `[in panel][out panel][tap]` of patches.
+    fn task_sums(&self) -> usize {
+        self.group * self.out_panels * self.taps.len() * PATCH
+    }
+
+    /// The layout of a group's channels.
+    fn lattice_of(&self, group: usize) -> Lattice {
+        if self.groups() == 1 {
+            return self.lattice;
+        }
+        let first = group * self.group * PANEL;
+        self.lattice.with_channels(first..self.run.min(first + self.group * PANEL))
+    }
+
+    /// Adds the parts of the batch in order and writes the weights' layout.
+    fn collect(&self, sums: &[f32], weight_gradient: &mut [f32]) {
+        let (taps, group) = (self.taps.len(), self.group);
+        let filters = weight_gradient.par_chunks_exact_mut(taps * self.run).enumerate();
+        filters.for_each(|(out, filter)| {
             let (out_panel, row) = (out / PANEL, out % PANEL);
-            for (tap, target) in filter.chunks_exact_mut(run).enumerate() {
+            for (tap, target) in filter.chunks_exact_mut(self.run).enumerate() {
                 for (panel, target) in target.chunks_mut(PANEL).enumerate() {
-                    let (group_index, panel) = (panel / group, panel % group);
-                    let patch = (panel * out_panels + out_panel) * taps.len() + tap;
-                    for slab in 0..slabs {
-                        let start = (slab * groups + group_index) * task_sums + patch * PATCH;
-                        let source = &partial[start + row * PANEL..][..target.len()];
+                    let patch = (panel % group * self.out_panels + out_panel) * taps + tap;
+                    for slab in 0..self.slabs() {
+                        let task = slab * self.groups() + panel / group;
+                        let start = task * self.task_sums() + patch * PATCH + row * PANEL;
+                        let source = &sums[start..][..target.len()];
                         if slab == 0 {
                             target.copy_from_slice(source);
                         } else {
@@ -94,106 +199,96 @@ pub(crate) fn backward_weights<E: Parts>(
                     }
                 }
             }
-        },
-    );
+        });
+    }
+
+    /// The gradient of some output rows as the left operand,
+    /// `[part][out panel][32 positions][out channel][position]`.
+    fn transpose<E: Parts>(&self, rows: &Range<usize>, gradient: &[E], left: &mut [Bf16]) {
+        if rows.is_empty() {
+            return;
+        }
+        let extent = self.gradients.extent(rows);
+        let (position, positions) = (self.gradients.position(), extent.plane);
+        with_scratch(self.gradients.length(&extent), |values: &mut [Bf16]| {
+            self.gradients.fill(&extent, &Input::from(gradient), values);
+            assert!(positions * position <= values.len() && positions * position <= left.len());
+            for (block, target) in left.chunks_exact_mut(PANEL * RUN).enumerate() {
+                let (panel, chunk) = (block / (positions / RUN), block % (positions / RUN));
+                // Panels of all parts follow one another, as the parts of a position do.
+                let from = &values[chunk * RUN * position + panel * PANEL..];
+                for half in 0..2 {
+                    // SAFETY: AMX is in use only if AVX-512 is available. The chunk's positions
+                    // end with those of the extent, and the panel with the position, so 16 values
+                    // are there for each; the target has 32 rows of a tile.
+                    unsafe {
+                        transpose_square(
+                            from[half * TILE_SIDE..].as_ptr(),
+                            position,
+                            TILE_SIDE,
+                            RUN,
+                            target[half * TILE_SIDE * RUN..].as_mut_ptr(),
+                            RUN,
+                        );
+                    }
+                }
+            }
+        });
+    }
 }
 
-/// The sums of a part of the batch for some input channels.
+/// The work of a task.
 struct Work<'a, E> {
+    plan: &'a Plan,
     lattice: Lattice,
-    gradient_lattice: Lattice,
     input: Input<'a, E>,
     output_gradient: &'a [E],
-    taps: &'a [[usize; 2]],
-    out_panels: usize,
 }
 
 impl<E: Parts> Work<'_, E> {
-    /// Writes the sums over some output rows, `[in panel][out panel][tap]` of patches.
-    fn sum(&self, amx: Amx, outputs: Range<usize>, sums: &mut [f32]) {
-        if outputs.is_empty() {
-            return sums.fill(0.0);
-        }
-        // The input is held once as it is and twice in pairs; the gradient twice.
-        let bytes = self.lattice.positions_per_row()
-            * (3 * self.lattice.bytes() + 2 * self.gradient_lattice.bytes());
-        let rows = (OPERAND_BYTES / bytes).max(1);
-        let mut tiles = Tiles::new(amx);
-        for start in outputs.clone().step_by(rows) {
-            let rows = start..outputs.end.min(start + rows);
-            self.add_extent(&mut tiles, rows, start > outputs.start, sums);
-        }
-    }
-
-    fn add_extent(
+    /// Adds the products of an extent to the sums, or replaces them unless `accumulate`.
+    fn add(
         &self,
         tiles: &mut Tiles,
-        rows: Range<usize>,
+        rows: &Range<usize>,
+        left: Option<&[Bf16]>,
         accumulate: bool,
         sums: &mut [f32],
     ) {
-        let (extent, gradients) = (self.lattice.extent(&rows), self.gradient_lattice.extent(&rows));
+        if rows.is_empty() {
+            if !accumulate {
+                sums.fill(0.0);
+            }
+            return;
+        }
+        let extent = self.lattice.extent(rows);
+        let positions = self.plan.gradients.extent(rows).plane;
         let pairs = Pairs::of(&self.lattice, &extent);
         with_scratch(pairs.length(), |right: &mut [Bf16]| {
             with_scratch(self.lattice.length(&extent), |values: &mut [Bf16]| {
                 self.lattice.fill(&extent, &self.input, values);
                 pairs.fill(&self.lattice, values, right);
             });
-            let length = self.gradient_lattice.length(&gradients);
-            with_scratch(length, |left: &mut [Bf16]| {
-                with_scratch(length, |values: &mut [Bf16]| {
-                    let input = Input::from(self.output_gradient);
-                    self.gradient_lattice.fill(&gradients, &input, values);
-                    self.transpose(&gradients, values, left);
-                });
-                let positions = gradients.plane;
-                for window in (0..positions).step_by(WINDOW) {
-                    let window = window..positions.min(window + WINDOW);
-                    let accumulate = accumulate || window.start > 0;
-                    self.add_window(
-                        tiles, &pairs, window, positions, left, right, accumulate, sums,
-                    );
+            let mut multiply = |left: &[Bf16]| {
+                self.multiply(tiles, &pairs, positions, left, right, accumulate, sums);
+            };
+            match left {
+                Some(left) => multiply(left),
+                None => {
+                    let length = positions * self.plan.gradients.position();
+                    with_scratch(length, |left: &mut [Bf16]| {
+                        self.plan.transpose(rows, self.output_gradient, left);
+                        multiply(left);
+                    });
                 }
-            });
+            }
         });
     }
 
-    /// The gradient as the left operand, `[part][out panel][32 positions][out channel][position]`.
-    fn transpose(&self, extent: &Extent, values: &[Bf16], left: &mut [Bf16]) {
-        let position = self.gradient_lattice.position();
-        let depth = self.gradient_lattice.depth();
-        let positions = extent.plane;
-        assert!(positions * position <= values.len() && positions * position <= left.len());
-        let blocks = left.chunks_exact_mut(PANEL * RUN).enumerate();
-        for (block, target) in blocks {
-            let (panel, chunk) = (block / (positions / RUN), block % (positions / RUN));
-            // Panels of all parts follow one another, as the parts of a position do.
-            let from = &values[chunk * RUN * position + panel * PANEL..];
-            for half in 0..2 {
-                // SAFETY: AMX is in use only if AVX-512 is available. The chunk's positions end
-                // with those of the extent, and the panel with the position, so 16 values are
-                // there for each; the target has 32 rows of a tile.
-                unsafe {
-                    transpose_square(
-                        from[half * TILE_SIDE..].as_ptr(),
-                        position,
-                        TILE_SIDE,
-                        RUN,
-                        target[half * TILE_SIDE * RUN..].as_mut_ptr(),
-                        RUN,
-                    );
-                }
-            }
-        }
-        debug_assert!(depth.is_multiple_of(PANEL));
-    }
-
-    /// Adds the products over some positions to all patches.
-    fn add_window(
+    fn multiply(
         &self,
         tiles: &mut Tiles,
         pairs: &Pairs,
-        window: Range<usize>,
         positions: usize,
         left: &[Bf16],
         right: &[Bf16],
@@ -204,42 +299,54 @@ impl<E: Parts> Work<'_, E> {
         let bytes = |values: usize| {
             u32::try_from(values * size_of::<Bf16>()).expect("an extent takes less than 4 GiB")
         };
-        let left_part = self.out_panels * positions * PANEL;
-        let chunks = window.start / RUN..window.end / RUN;
-        let turns: Vec<Turn> = E::PAIRS
-            .iter()
-            .flat_map(|&(left, right)| chunks.clone().map(move |chunk| (left, right, chunk)))
-            .map(|(left, right, chunk)| Turn {
-                left: bytes(left * left_part + chunk * CHUNK),
-                right: bytes(right * pairs.part_length() + chunk * CHUNK),
+        let left_part = self.plan.out_panels * positions * PANEL;
+        let chunks = positions / RUN;
+        let window = chunks.div_ceil(positions.div_ceil(WINDOW));
+        let windows: Vec<Vec<Turn>> = (0..chunks)
+            .step_by(window)
+            .map(|start| {
+                let chunks = start..chunks.min(start + window);
+                E::PAIRS
+                    .iter()
+                    .flat_map(|&pair| chunks.clone().map(move |chunk| (pair, chunk)))
+                    .map(|((left, right), chunk)| Turn {
+                        left: bytes(left * left_part + chunk * CHUNK),
+                        right: bytes(right * pairs.part_length() + chunk * CHUNK),
+                    })
+                    .collect()
             })
             .collect();
         let furthest = |distance: fn(&Turn) -> u32| {
-            turns.iter().map(distance).max().unwrap_or(0) as usize / size_of::<Bf16>() + CHUNK
+            let turns = windows.iter().flatten();
+            turns.map(distance).max().unwrap_or(0) as usize / size_of::<Bf16>() + CHUNK
         };
         let (left_end, right_end) = (furthest(|turn| turn.left), furthest(|turn| turn.right));
-        let mut patches = Patches(sums);
-        for in_panel in 0..self.lattice.depth() / PANEL {
-            for out_panel in 0..self.out_panels {
-                let left = &left[out_panel * positions * PANEL..];
-                assert!(left_end <= left.len(), "the gradient is too short");
-                for &[row, column] in self.taps {
-                    let (plane, distance) = self.lattice.place(row, column);
+        let rights: Vec<(usize, usize)> =
+            self.plan.taps.iter().map(|&[row, column]| self.lattice.place(row, column)).collect();
+        let blocks = sums.chunks_exact_mut(rights.len() * PATCH);
+        for (block, sums) in blocks.enumerate() {
+            let (in_panel, out_panel) =
+                (block / self.plan.out_panels, block % self.plan.out_panels);
+            if in_panel >= pairs.panels {
+                // The last group has fewer panels.
+                break;
+            }
+            let left = &left[out_panel * positions * PANEL..];
+            assert!(left_end <= left.len(), "the gradient is too short");
+            for (index, turns) in windows.iter().enumerate() {
+                let patches = sums.chunks_exact_mut(PATCH).zip(&rights);
+                for (sums, &(plane, distance)) in patches {
                     let right = &right[pairs.start(in_panel, plane, distance)..];
                     assert!(right_end <= right.len(), "the input is too short");
-                    let sums = patches.take().expect("a patch for each pair of panels and tap");
-                    if accumulate && let Some(next) = patches.0.get(..PATCH) {
-                        prefetch(next);
-                    }
                     let patch = Patch {
                         left: left.as_ptr(),
                         left_stride: RUN * size_of::<Bf16>(),
                         right: right.as_ptr(),
                         sums: sums.as_mut_ptr(),
-                        accumulate,
+                        accumulate: accumulate || index > 0,
                     };
                     // SAFETY: both operands' furthest bytes were checked, and the sums are a patch.
-                    unsafe { tiles.compute_patch(&turns, &patch) };
+                    unsafe { tiles.compute_patch_streaming(turns, &patch) };
                 }
             }
         }
@@ -325,14 +432,5 @@ fn interleave_pairs_body<const FUSED: bool>(rows: &[Bf16], stride: usize, pairs:
             target[2 * column] = first[column];
             target[2 * column + 1] = second[column];
         }
-    }
-}
-
-struct Patches<'a>(&'a mut [f32]);
-impl<'a> Patches<'a> {
-    fn take(&mut self) -> Option<&'a mut [f32]> {
-        let (a, b) = std::mem::take(&mut self.0).split_at_mut_checked(PATCH)?;
-        self.0 = b;
-        Some(a)
     }
 }

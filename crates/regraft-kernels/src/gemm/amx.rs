@@ -210,18 +210,27 @@ pub(crate) unsafe fn transpose_square(
                 _mm512_or_si512(*vector, _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
         }
     }
-    // A 16x16 matrix of 32-bit values is transposed in squares of two, of four and then as a whole.
-    let mut fours = pairs;
-    for (four, pairs) in fours.chunks_exact_mut(4).zip(pairs.chunks_exact(4)) {
+    for (row, vector) in transpose_words(pairs).into_iter().enumerate().take(rows) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(to.wrapping_add(row * to_stride).cast(), vector) };
+    }
+}
+
+/// Transposes a matrix of 16 x 16 words, in squares of two, of four and then as a whole.
+#[target_feature(enable = "avx512f")]
+fn transpose_words(rows: [__m512i; TILE_SIDE]) -> [__m512i; TILE_SIDE] {
+    let mut fours = rows;
+    for (four, rows) in fours.chunks_exact_mut(4).zip(rows.chunks_exact(4)) {
         let (low, high) =
-            (_mm512_unpacklo_epi32(pairs[0], pairs[1]), _mm512_unpackhi_epi32(pairs[0], pairs[1]));
+            (_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[0], rows[1]));
         let (next_low, next_high) =
-            (_mm512_unpacklo_epi32(pairs[2], pairs[3]), _mm512_unpackhi_epi32(pairs[2], pairs[3]));
+            (_mm512_unpacklo_epi32(rows[2], rows[3]), _mm512_unpackhi_epi32(rows[2], rows[3]));
         four[0] = _mm512_unpacklo_epi64(low, next_low);
         four[1] = _mm512_unpackhi_epi64(low, next_low);
         four[2] = _mm512_unpacklo_epi64(high, next_high);
         four[3] = _mm512_unpackhi_epi64(high, next_high);
     }
+    let mut columns = rows;
     for column in 0..4 {
         let [first, second, third, fourth] =
             [fours[column], fours[4 + column], fours[8 + column], fours[12 + column]];
@@ -229,18 +238,29 @@ pub(crate) unsafe fn transpose_square(
             (_mm512_shuffle_i32x4(first, second, 0x44), _mm512_shuffle_i32x4(third, fourth, 0x44));
         let (high, next_high) =
             (_mm512_shuffle_i32x4(first, second, 0xee), _mm512_shuffle_i32x4(third, fourth, 0xee));
-        let whole = [
-            _mm512_shuffle_i32x4(low, next_low, 0x88),
-            _mm512_shuffle_i32x4(low, next_low, 0xdd),
-            _mm512_shuffle_i32x4(high, next_high, 0x88),
-            _mm512_shuffle_i32x4(high, next_high, 0xdd),
-        ];
-        for (at, vector) in whole.into_iter().enumerate() {
-            let row = 4 * at + column;
-            if row < rows {
-                // SAFETY: the caller's promise.
-                unsafe { _mm512_storeu_si512(to.wrapping_add(row * to_stride).cast(), vector) };
-            }
-        }
+        columns[column] = _mm512_shuffle_i32x4(low, next_low, 0x88);
+        columns[4 + column] = _mm512_shuffle_i32x4(low, next_low, 0xdd);
+        columns[8 + column] = _mm512_shuffle_i32x4(high, next_high, 0x88);
+        columns[12 + column] = _mm512_shuffle_i32x4(high, next_high, 0xdd);
+    }
+    columns
+}
+
+/// Transposes a matrix of 16 x 16 pairs of values, from rows of 32 contiguous values to rows that
+/// are `to_stride` values apart.
+///
+/// # Safety
+/// The processor must have AVX-512; the memory behind the pointers must be as large as the sizes
+/// say.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn transpose_pairs(from: *const Bf16, to: *mut Bf16, to_stride: usize) {
+    let mut rows = [_mm512_setzero_si512(); TILE_SIDE];
+    for (at, row) in rows.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *row = unsafe { _mm512_loadu_si512(from.wrapping_add(at * TILE_DEPTH).cast()) };
+    }
+    for (row, vector) in transpose_words(rows).into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(to.wrapping_add(row * to_stride).cast(), vector) };
     }
 }

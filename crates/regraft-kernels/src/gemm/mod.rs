@@ -20,7 +20,7 @@ mod kernels;
 mod packed;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use amx::transpose_square;
+pub(crate) use amx::{transpose_pairs, transpose_square};
 pub use packed::Packed;
 
 use crate::element::{Bf16, Element};
