@@ -59,6 +59,9 @@ pub trait Element:
     /// # Errors
     /// Returns the slice if its values are not f32.
     fn as_f32_mut(values: &mut [Self]) -> Result<&mut [f32], &mut [Self]>;
+
+    /// The slice itself, if its values are bf16.
+    fn as_bf16(values: &[Self]) -> Option<&[Bf16]>;
 }
 
 impl Element for f32 {
@@ -82,6 +85,11 @@ impl Element for f32 {
     #[inline(always)]
     fn as_f32_mut(values: &mut [Self]) -> Result<&mut [f32], &mut [Self]> {
         Ok(values)
+    }
+
+    #[inline(always)]
+    fn as_bf16(_: &[Self]) -> Option<&[Bf16]> {
+        None
     }
 }
 
@@ -112,6 +120,11 @@ impl Element for Bf16 {
     #[inline(always)]
     fn as_f32_mut(values: &mut [Self]) -> Result<&mut [f32], &mut [Self]> {
         Err(values)
+    }
+
+    #[inline(always)]
+    fn as_bf16(values: &[Self]) -> Option<&[Bf16]> {
+        Some(values)
     }
 }
 

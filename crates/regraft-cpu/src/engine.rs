@@ -114,7 +114,7 @@ impl CpuEngine {
             .num_threads(threads)
             .thread_name(|index| format!("compute-{index}"));
         graph.image_size = image_size;
-        let mut program = Program::new(&graph);
+        let mut program = Program::new(&graph, precision);
         let parameters = parameters(&graph);
         let arena = Arena::new(&parameters, graph.nodes.len());
         lay_out(&mut program, &parameters, &arena);

@@ -2,6 +2,8 @@
 
 use crate::program::Program;
 use crate::step::StepSource;
+use regraft_kernels::convolution::normalizes_any_input;
+use regraft_kernels::element::Bf16;
 use regraft_nn::architectures;
 use regraft_nn::graph::{Graph, MapShape};
 use regraft_nn::plan::{Memory, Mode, Pass, Plan};
@@ -17,8 +19,12 @@ struct Lowered {
 
 impl Lowered {
     fn new(name: &str, size: usize) -> Self {
+        Self::with_precision(name, size, Precision::F32)
+    }
+
+    fn with_precision(name: &str, size: usize, precision: Precision) -> Self {
         let graph = architectures::find(name).expect("a known architecture").graph();
-        let program = Program::new(&graph);
+        let program = Program::new(&graph, precision);
         let node_shapes = graph.shapes(size).expect("large enough");
         let shapes = program.steps.iter().map(|step| node_shapes[step.output]).collect();
         Self { graph, program, shapes, image: MapShape { height: size, width: size, channels: 3 } }
@@ -52,13 +58,15 @@ const NETWORKS: [&str; 3] = ["resnet18", "resnet50", "efficientnet_lite0"];
 #[test]
 fn living_buffers_never_overlap() {
     for name in NETWORKS {
-        let network = Lowered::new(name, 64);
-        let modes = [0, 5, network.last()].map(|frozen| Mode::Train { frozen });
-        let modes = modes.into_iter().chain([Mode::Evaluate { last: network.last() }]);
-        for (mode, precision) in
-            modes.flat_map(|mode| [(mode, Precision::F32), (mode, Precision::Bf16)])
+        let networks = [Precision::F32, Precision::Bf16]
+            .map(|precision| (Lowered::with_precision(name, 64, precision), precision));
+        let last = networks[0].0.last();
+        let modes = [0, 5, last].map(|frozen| Mode::Train { frozen });
+        let modes = modes.into_iter().chain([Mode::Evaluate { last }]);
+        for (mode, (network, precision)) in
+            modes.flat_map(|mode| networks.iter().map(move |network| (mode, network)))
         {
-            let plan = network.plan(mode, 3, precision);
+            let plan = network.plan(mode, 3, *precision);
             for (index, first) in plan.buffers.iter().enumerate() {
                 assert!(first.place.units.end <= plan.memory);
                 for second in &plan.buffers[..index] {
@@ -187,11 +195,15 @@ fn maps_in_bf16_take_half_the_memory() {
         } else {
             Mode::Evaluate { last: network.last() }
         };
-        let memory = |precision| network.plan(mode, 8, precision).memory as f64;
+        let memory = |precision| {
+            Lowered::with_precision(name, 224, precision).plan(mode, 8, precision).memory as f64
+        };
         let share = memory(Precision::Bf16) / memory(Precision::F32);
-        assert!((0.5..0.505).contains(&share), "{name}: {share}");
+        // If all convolutions normalise as they read, fewer maps are kept in bf16.
+        let least = if normalizes_any_input::<Bf16>() { 0.35 } else { 0.5 };
+        assert!((least..0.505).contains(&share), "{name}: {share}");
     }
-    let network = Lowered::new("resnet18", 64);
+    let network = Lowered::with_precision("resnet18", 64, Precision::Bf16);
     let plan = network.plan(Mode::Train { frozen: 0 }, 2, Precision::Bf16);
     let precision = |buffer| plan.place_of(buffer).precision;
     let [pool, head] = [network.last() - 1, network.last()].map(|index| &plan.steps[index]);

@@ -10,6 +10,7 @@ use regraft_kernels::activation::Activation as Clamp;
 use regraft_nn::graph::{Graph, Source};
 use regraft_nn::lowering::{Fused, Lowered, lower};
 use regraft_nn::ops::Function;
+use regraft_nn::precision::Precision;
 
 /// A graph as steps.
 pub(crate) struct Program {
@@ -20,18 +21,18 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Lowers a graph.
-    pub fn new(graph: &Graph) -> Self {
+    /// Lowers a graph for feature maps of this precision.
+    pub fn new(graph: &Graph, precision: Precision) -> Self {
         let mut program = Self {
             steps: Vec::new(),
             compute: Vec::new(),
             step_of: vec![usize::MAX; graph.nodes.len()],
         };
-        lower(graph).into_iter().for_each(|lowered| program.add(graph, lowered));
+        lower(graph).into_iter().for_each(|lowered| program.add(graph, lowered, precision));
         program
     }
 
-    fn add(&mut self, graph: &Graph, lowered: Lowered) {
+    fn add(&mut self, graph: &Graph, lowered: Lowered, precision: Precision) {
         let Lowered { nodes, inputs, fused } = lowered;
         let output = nodes[nodes.len() - 1];
         // A step of one node reads again what its operation says.
@@ -43,7 +44,7 @@ impl Program {
         let (facts, compute): (Facts, Box<dyn Compute>) = match fused {
             Fused::Convolution(convolution) => {
                 let step = ConvolutionStep::new(convolution);
-                (alone(step.facts()), Box::new(step))
+                (alone(step.facts(precision)), Box::new(step))
             }
             Fused::ConvolutionNorm { convolution, norm, add, clamp } => {
                 let activation = match clamp {
@@ -52,7 +53,7 @@ impl Program {
                     _ => Clamp::Identity,
                 };
                 let step = ConvolutionNorm::new(convolution, norm, Tail { add, activation });
-                (step.facts(), Box::new(step))
+                (step.facts(precision), Box::new(step))
             }
             Fused::BatchNorm(norm) => {
                 let step = BatchNormStep::new(norm);

@@ -12,7 +12,7 @@
 use crate::columns::{gather, scatter_add};
 #[cfg(target_arch = "x86_64")]
 use crate::direct;
-use crate::element::{CopyFrom, with_sums};
+use crate::element::{Bf16, CopyFrom, Element, with_sums};
 use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::input::Input;
@@ -40,7 +40,7 @@ pub fn forward<'a, E: MapElement>(
     check_input(shape, &input);
     shape.check(input.values.len(), shape.weight_length(), output.len());
     #[cfg(target_arch = "x86_64")]
-    if let Some(amx) = direct::amx_for(shape) {
+    if let Some(amx) = direct::amx_for::<E>(shape) {
         return direct::forward(amx, shape, input, &weights.panels, output, finish);
     }
     if E::multiplies_natively() {
@@ -50,17 +50,18 @@ pub fn forward<'a, E: MapElement>(
     }
 }
 
-/// Whether any dense convolution can normalise its input as it reads, whatever its kernel.
+/// Whether every dense convolution on maps of `E` can normalise its input as it reads, whatever
+/// its kernel.
 #[must_use]
-pub fn normalizes_any_input() -> bool {
-    active() == InstructionSet::Amx
+pub fn normalizes_any_input<E: Element>() -> bool {
+    E::NAME == Bf16::NAME && active() == InstructionSet::Amx
 }
 
 /// Panics if the input cannot be normalised as it is read.
-fn check_input<E>(shape: &ConvolutionShape, input: &Input<'_, E>) {
+fn check_input<E: Element>(shape: &ConvolutionShape, input: &Input<'_, E>) {
     let as_is = input.normalization.is_none();
     assert!(
-        as_is || (shape.groups == 1 && (shape.reads_in_place() || normalizes_any_input())),
+        as_is || (shape.groups == 1 && (shape.reads_in_place() || normalizes_any_input::<E>())),
         "{shape:?} does not normalise what it reads"
     );
 }
@@ -177,7 +178,7 @@ pub fn backward_input<E: MapElement>(
 ) {
     shape.check(input_gradient.len(), weights.len(), output_gradient.len());
     #[cfg(target_arch = "x86_64")]
-    if let Some(amx) = direct::amx_for(shape) {
+    if let Some(amx) = direct::amx_for::<E>(shape) {
         scratch.packed.pack_transposed::<E>(shape, weights);
         let packed = &scratch.packed.panels;
         return direct::backward_input(
@@ -291,7 +292,7 @@ pub fn backward_weights<'a, E: MapElement>(
     check_input(shape, &input);
     shape.check(input.values.len(), weight_gradient.len(), output_gradient.len());
     #[cfg(target_arch = "x86_64")]
-    if let Some(amx) = direct::amx_for(shape) {
+    if let Some(amx) = direct::amx_for::<E>(shape) {
         let scratch = &mut scratch.tiles;
         return direct::backward_weights(
             amx,

@@ -35,7 +35,6 @@ pub mod loss;
 pub mod memory;
 pub mod optimizer;
 pub mod packing;
-pub mod parts;
 pub mod pooling;
 pub mod softmax_regression;
 pub mod symmetric;

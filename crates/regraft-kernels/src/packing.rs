@@ -5,14 +5,13 @@ use crate::direct;
 use crate::element::{Bf16, CopyFrom, Element};
 use crate::gemm::{Matrix, Operand, Packed};
 use crate::isa::active;
-use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use crate::winograd;
 use rayon::prelude::*;
 
 /// The type of the feature maps that convolutions multiply.
-pub trait MapElement: Parts {
+pub trait MapElement: Element {
     /// The operands of the products if the processor multiplies this type; otherwise they are f32.
     type Native: PackedOperand + CopyFrom<Self>;
 
@@ -71,7 +70,7 @@ impl PackedOperand for Bf16 {
 pub struct PackedWeights {
     pub(crate) f32: Packing<f32>,
     pub(crate) bf16: Packing<Bf16>,
-    /// For either type if AMX multiplies it.
+    /// For bf16 if AMX multiplies it.
     #[cfg(target_arch = "x86_64")]
     pub(crate) panels: direct::Panels,
 }
@@ -166,8 +165,8 @@ impl PackedWeights {
     /// reusing memory.
     pub fn pack<E: MapElement>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         #[cfg(target_arch = "x86_64")]
-        if direct::amx_for(shape).is_some() {
-            return direct::pack::<E>(&mut self.panels, shape, weights);
+        if direct::amx_for::<E>(shape).is_some() {
+            return direct::pack(&mut self.panels, shape, weights);
         }
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
@@ -184,8 +183,8 @@ impl PackedWeights {
         weights: &[f32],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if direct::amx_for(shape).is_some() {
-            return direct::pack_transposed::<E>(&mut self.panels, shape, weights);
+        if direct::amx_for::<E>(shape).is_some() {
+            return direct::pack_transposed(&mut self.panels, shape, weights);
         }
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack_transposed(shape, weights);

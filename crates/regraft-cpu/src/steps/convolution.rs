@@ -10,6 +10,7 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::input::Input;
 use regraft_nn::ops::Convolution;
 use regraft_nn::parameters::Role;
+use regraft_nn::precision::Precision;
 
 /// `convolution(input) + bias`.
 pub(crate) struct ConvolutionStep {
@@ -25,8 +26,8 @@ impl ConvolutionStep {
         Self { filter: Filter::new(convolution), bias, prepared: None }
     }
 
-    pub fn facts(&self) -> Facts {
-        Facts { reading: self.filter.reading(), ..Facts::default() }
+    pub fn facts(&self, precision: Precision) -> Facts {
+        Facts { reading: self.filter.reading(precision), ..Facts::default() }
     }
 }
 

@@ -19,6 +19,7 @@ use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Add, BatchNorm, Convolution};
 use regraft_nn::parameters::Role;
 use regraft_nn::plan::Place;
+use regraft_nn::precision::Precision;
 
 /// The operations that follow a convolution and its batch norm in the same step.
 pub(crate) struct Tail {
@@ -80,11 +81,11 @@ impl ConvolutionNorm {
         }
     }
 
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self, precision: Precision) -> Facts {
         Facts {
             keeps_convolved: true,
             is_normalized_convolved: self.tail.add.is_none(),
-            reading: self.filter.reading(),
+            reading: self.filter.reading(precision),
             inputs_read_again: 1,
             reads_output_again: self.mask_source() == MaskSource::Output,
             ..Facts::default()

@@ -1,6 +1,7 @@
 //! The weights of a convolution, and the choice of kernels.
 
 use crate::parameter::{Layout, Parameter};
+use crate::slot::with_element;
 use crate::step::Reading;
 use crate::tensors::{Memory, Tensors};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
@@ -10,6 +11,7 @@ use regraft_kernels::input::Input;
 use regraft_kernels::packing::{MapElement, PackedWeights};
 use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Convolution, Padding};
+use regraft_nn::precision::Precision;
 
 /// The sizes of a window that slides over a feature map.
 pub(super) fn window_shape(
@@ -68,12 +70,14 @@ impl Filter {
     }
 
     /// How the convolution reads values that the batch norm of its input has not normalised.
-    pub fn reading(&self) -> Reading {
+    pub fn reading(&self, precision: Precision) -> Reading {
         let Convolution { kernel, stride, padding, groups, .. } = self.operation;
+        let normalizes_any =
+            with_element!(precision, E => convolution::normalizes_any_input::<E>());
         let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
         if kernel == 1 && stride == 1 && groups == 1 && !has_border
             || self.layout() == Layout::Depthwise
-            || groups == 1 && convolution::normalizes_any_input()
+            || groups == 1 && normalizes_any
         {
             Reading::Normalizes
         } else if groups == 1 && kernel > 1 {

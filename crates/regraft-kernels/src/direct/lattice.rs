@@ -9,10 +9,9 @@
 //! rows and images, form tiles; the few between rows give sums that nobody reads.
 
 use crate::activation::clamp;
-use crate::element::Bf16;
+use crate::element::{Bf16, Element};
 use crate::input::Input;
 use crate::isa::{for_each_isa, multiply_add};
-use crate::parts::{Parts, part_of};
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use std::ops::Range;
@@ -39,10 +38,8 @@ pub(super) struct Lattice {
     planes: [usize; 2],
     /// If there are few channels, a position holds those of this many neighbouring columns.
     folded: Option<usize>,
-    /// Values of a position in one part, a multiple of [`RUN`]: the rest is zero.
+    /// Values of a position, a multiple of [`RUN`]: the rest is zero.
     depth: usize,
-    /// Parts of a value, which a position holds one after another.
-    parts: usize,
     /// Rows and columns of positions that have an output.
     outputs: [usize; 2],
     /// Rows of positions from one image to the next, and positions from one row to the next.
@@ -62,19 +59,19 @@ pub(super) struct Extent {
 
 impl Lattice {
     /// The layout in which a convolution reads its input.
-    pub(super) fn of_input<E: Parts>(shape: &ConvolutionShape) -> Self {
+    pub(super) fn of_input(shape: &ConvolutionShape) -> Self {
         let &ConvolutionShape { kernel_width, in_channels, .. } = shape;
         let runs = |values: usize| values.div_ceil(RUN);
         let folds = runs(kernel_width * in_channels) < kernel_width * runs(in_channels);
-        Self::new(shape, folds, E::PARTS)
+        Self::new(shape, folds)
     }
 
     /// Like [`Self::of_input`], with the channels of one column in a position.
-    pub(super) fn unfolded<E: Parts>(shape: &ConvolutionShape) -> Self {
-        Self::new(shape, false, E::PARTS)
+    pub(super) fn unfolded(shape: &ConvolutionShape) -> Self {
+        Self::new(shape, false)
     }
 
-    fn new(shape: &ConvolutionShape, folds: bool, parts: usize) -> Self {
+    fn new(shape: &ConvolutionShape, folds: bool) -> Self {
         let &ConvolutionShape { stride, kernel_height, kernel_width, in_channels, .. } = shape;
         let folded = folds.then_some(kernel_width);
         let taps = if folds { 1 } else { kernel_width };
@@ -101,7 +98,6 @@ impl Lattice {
             planes: [stride.min(kernel_height), stride.min(taps)],
             folded,
             depth: (folded.unwrap_or(1) * in_channels).next_multiple_of(RUN),
-            parts,
             outputs: [shape.out_height, shape.out_width],
             pitch: [down, across],
             reach: [(kernel_height - 1) / stride, (taps - 1) / stride],
@@ -156,17 +152,12 @@ impl Lattice {
 
     /// Bytes of a position in all planes.
     pub(super) fn bytes(&self) -> usize {
-        self.planes[0] * self.planes[1] * self.position() * size_of::<Bf16>()
+        self.planes[0] * self.planes[1] * self.depth * size_of::<Bf16>()
     }
 
-    /// Values of a position in one part.
+    /// Values of a position.
     pub(super) fn depth(&self) -> usize {
         self.depth
-    }
-
-    /// Values of a position in all parts, which is the distance to the next position.
-    pub(super) fn position(&self) -> usize {
-        self.depth * self.parts
     }
 
     /// Columns of the kernel that a position holds.
@@ -185,13 +176,13 @@ impl Lattice {
 
     /// Values in memory for an extent.
     pub(super) fn length(&self, extent: &Extent) -> usize {
-        self.planes[0] * self.planes[1] * extent.plane * self.position()
+        self.planes[0] * self.planes[1] * extent.plane * self.depth
     }
 
     /// Values from a position to the input of the tap in a row and a column of the kernel.
     pub(super) fn offset(&self, extent: &Extent, row: usize, column: usize) -> usize {
         let (plane, place) = self.place(row, column);
-        (plane * extent.plane + place) * self.position()
+        (plane * extent.plane + place) * self.depth
     }
 
     /// The same in planes and positions.
@@ -226,16 +217,11 @@ impl Lattice {
     }
 
     /// Copies what the outputs of an extent read.
-    pub(super) fn fill<E: Parts>(
-        &self,
-        extent: &Extent,
-        input: &Input<'_, E>,
-        target: &mut [Bf16],
-    ) {
+    pub(super) fn fill(&self, extent: &Extent, input: &Input<'_, Bf16>, target: &mut [Bf16]) {
         let planes = (0..self.planes[0])
             .flat_map(|down| (0..self.planes[1]).map(move |across| [down, across]));
-        let row_length = self.pitch[1] * self.position();
-        for (plane, target) in planes.zip(target.chunks_exact_mut(extent.plane * self.position())) {
+        let row_length = self.pitch[1] * self.depth;
+        for (plane, target) in planes.zip(target.chunks_exact_mut(extent.plane * self.depth)) {
             let rows = extent.rows.start..extent.rows.end + self.reach[0];
             let (filled, rest) = target.split_at_mut(rows.len() * row_length);
             for (row, target) in rows.zip(filled.chunks_exact_mut(row_length)) {
@@ -250,7 +236,7 @@ impl Lattice {
     }
 
     /// The row of the input in a row of positions; `None` if it is padding.
-    fn source<'a, E>(&self, input: &Input<'a, E>, row: usize, plane: usize) -> Option<&'a [E]> {
+    fn source<'a>(&self, input: &Input<'a, Bf16>, row: usize, plane: usize) -> Option<&'a [Bf16]> {
         let (image, row) = (row / self.pitch[0], row % self.pitch[0]);
         let row = (row * self.stride + plane).checked_sub(self.top)?;
         if image >= self.batch || row >= self.height {
@@ -260,14 +246,14 @@ impl Lattice {
         Some(&input.values[(image * self.height + row) * length..][..length])
     }
 
-    fn fill_row<E: Parts>(
+    fn fill_row(
         &self,
-        input: &Input<'_, E>,
-        source: &[E],
+        input: &Input<'_, Bf16>,
+        source: &[Bf16],
         plane: usize,
         target: &mut [Bf16],
     ) {
-        let position = self.position();
+        let position = self.depth;
         // Columns of positions that lie in the image.
         let column = |end: usize| {
             let column = (end + self.left).saturating_sub(plane).div_ceil(self.stride);
@@ -296,40 +282,40 @@ impl Lattice {
     }
 
     /// Copies the values under the columns of the kernel for each position of a row.
-    fn fold_row<E: Parts>(&self, input: &Input<'_, E>, source: &[E], target: &mut [Bf16]) {
+    fn fold_row(&self, input: &Input<'_, Bf16>, source: &[Bf16], target: &mut [Bf16]) {
         let Some(normalization) = input.normalization else {
             return self.fold(source, target);
         };
-        with_scratch(source.len(), |normalized: &mut [E]| {
+        with_scratch(source.len(), |normalized: &mut [Bf16]| {
             normalization.apply(0..self.channels, source, self.channels, normalized);
             self.fold(normalized, target);
         });
     }
 
-    fn fold<E: Parts>(&self, source: &[E], target: &mut [Bf16]) {
+    fn fold(&self, source: &[Bf16], target: &mut [Bf16]) {
         let columns = self.folded.unwrap_or(1);
         let count = columns * self.channels;
         // Between the borders, positions differ only in where their columns begin.
-        let positions = target.len() / self.position();
+        let positions = target.len() / self.depth;
         let inner = self.left.div_ceil(self.stride).min(positions);
         let end = (self.width + self.left + self.stride).saturating_sub(columns) / self.stride;
         let end = end.clamp(inner, positions);
-        let (before, rest) = target.split_at_mut(inner * self.position());
-        let (middle, after) = rest.split_at_mut((end - inner) * self.position());
+        let (before, rest) = target.split_at_mut(inner * self.depth);
+        let (middle, after) = rest.split_at_mut((end - inner) * self.depth);
         if end > inner {
             let first = (inner * self.stride - self.left) * self.channels;
             let step = self.stride * self.channels;
             place(&source[first..], step, count, self.depth, middle);
         }
-        with_scratch(count, |values: &mut [E]| {
+        with_scratch(count, |values: &mut [Bf16]| {
             for (start, target) in [(0, before), (end, after)] {
-                for (at, target) in target.chunks_exact_mut(self.position()).enumerate() {
+                for (at, target) in target.chunks_exact_mut(self.depth).enumerate() {
                     let start = (start + at) * self.stride;
                     let before = self.left.saturating_sub(start).min(columns);
                     let end = (self.width + self.left).saturating_sub(start).clamp(before, columns);
                     let (inside, end) = (before * self.channels, end * self.channels);
-                    values[..inside].fill(E::default());
-                    values[end..].fill(E::default());
+                    values[..inside].fill(Bf16::default());
+                    values[end..].fill(Bf16::default());
                     if end > inside {
                         let from = (start + before - self.left) * self.channels;
                         values[inside..end].copy_from_slice(&source[from..][..end - inside]);
@@ -347,62 +333,56 @@ const AHEAD: usize = 4096 / size_of::<Bf16>();
 
 /// Asks for the line with a value that will be read soon.
 #[inline(always)]
-fn prefetch<E>(values: &[E], at: usize) {
+fn prefetch(values: &[Bf16], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: the instruction changes no value and never faults.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
 }
 
 for_each_isa! {
-    /// Writes `channels` values of each of several positions as parts of `depth` values, which
-    /// zeros fill up. The positions' values are `step` values apart.
-    fn place<E: Parts>(
-        source: &[E], step: usize, channels: usize, depth: usize, target: &mut [Bf16]
+    /// Writes `channels` values of each of several positions at distances of `depth`, zeros
+    /// in between. The positions' values are `step` values apart.
+    fn place(
+        source: &[Bf16], step: usize, channels: usize, depth: usize, target: &mut [Bf16]
     ) => place_body
 }
 #[inline(always)]
-fn place_body<const FUSED: bool, E: Parts>(
-    source: &[E],
+fn place_body<const FUSED: bool>(
+    source: &[Bf16],
     step: usize,
     channels: usize,
     depth: usize,
     target: &mut [Bf16],
 ) {
     const LINE: usize = 32;
-    for (at, target) in target.chunks_exact_mut(E::PARTS * depth).enumerate() {
+    for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
         for start in (0..channels).step_by(LINE) {
             prefetch(source, at * step + start + AHEAD);
         }
-        if let Some(values) = E::as_one_part(values) {
-            let (whole, rest) = values.as_chunks::<LINE>();
-            let (lines, tail) = target.as_chunks_mut::<LINE>();
-            for (line, values) in lines.iter_mut().zip(whole) {
-                *line = *values;
+        let (whole, rest) = values.as_chunks::<LINE>();
+        let (lines, _) = target.as_chunks_mut::<LINE>();
+        for (line, values) in lines.iter_mut().zip(whole) {
+            *line = *values;
+        }
+        if let Some(line) = lines.get_mut(whole.len()) {
+            for (column, value) in line.iter_mut().enumerate() {
+                *value = rest.get(column).copied().unwrap_or_default();
             }
-            debug_assert!(tail.is_empty());
-            for (line, at) in lines[whole.len()..].iter_mut().zip(0..) {
-                let rest = if at == 0 { rest } else { &[] };
-                for (column, value) in line.iter_mut().enumerate() {
-                    *value = rest.get(column).copied().unwrap_or_default();
-                }
-            }
-        } else {
-            E::split(values, depth, target);
         }
     }
 }
 
 for_each_isa! {
     /// [`place`] for values that are normalised first.
-    fn place_normalized<E: Parts>(
-        source: &[E], step: usize, depth: usize, scale: &[f32], shift: &[f32], low: f32,
+    fn place_normalized(
+        source: &[Bf16], step: usize, depth: usize, scale: &[f32], shift: &[f32], low: f32,
             high: f32, target: &mut [Bf16]
     ) => place_normalized_body
 }
 #[inline(always)]
-fn place_normalized_body<const FUSED: bool, E: Parts>(
-    source: &[E],
+fn place_normalized_body<const FUSED: bool>(
+    source: &[Bf16],
     step: usize,
     depth: usize,
     scale: &[f32],
@@ -413,21 +393,17 @@ fn place_normalized_body<const FUSED: bool, E: Parts>(
 ) {
     const LINE: usize = 32;
     let channels = scale.len();
-    for (at, target) in target.chunks_exact_mut(E::PARTS * depth).enumerate() {
+    for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
         for start in (0..channels).step_by(LINE) {
             prefetch(source, at * step + start + AHEAD);
         }
-        for part in 0..E::PARTS {
-            let (target, tail) = target[part * depth..][..depth].split_at_mut(channels);
-            for (((target, value), scale), shift) in
-                target.iter_mut().zip(values).zip(scale).zip(shift)
-            {
-                let normalized = multiply_add::<FUSED>(value.to_f32(), *scale, *shift);
-                let rounded = E::from_f32(clamp(normalized, low, high)).to_f32();
-                *target = part_of(rounded, part);
-            }
-            tail.fill(Bf16::default());
+        let (target, rest) = target.split_at_mut(channels);
+        for (((target, value), scale), shift) in target.iter_mut().zip(values).zip(scale).zip(shift)
+        {
+            let normalized = multiply_add::<FUSED>(value.to_f32(), *scale, *shift);
+            *target = Bf16::from_f32(clamp(normalized, low, high));
         }
+        rest.fill(Bf16::default());
     }
 }

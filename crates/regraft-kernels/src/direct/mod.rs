@@ -14,11 +14,10 @@ mod weights;
 
 use crate::amx::tiles::{Patch, Tiles, Turn};
 use crate::amx::{self, Amx};
-use crate::element::Bf16;
+use crate::element::{Bf16, Element};
 use crate::finish::Finish;
 use crate::input::Input;
 use crate::isa::{InstructionSet, active};
-use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use lattice::{Extent, GROUP, Lattice, RUN};
@@ -42,17 +41,17 @@ const BLOCKS: usize = 64;
 const LEAST_POSITIONS: usize = 512;
 
 /// The proof of AMX, if it is in use and the functions here support the shape.
-pub(crate) fn amx_for(shape: &ConvolutionShape) -> Option<Amx> {
-    let in_use = active() == InstructionSet::Amx && shape.groups == 1;
+pub(crate) fn amx_for<E: Element>(shape: &ConvolutionShape) -> Option<Amx> {
+    let in_use = E::NAME == Bf16::NAME && active() == InstructionSet::Amx && shape.groups == 1;
     amx::usable().ok().filter(|_| in_use)
 }
 
 /// Packs `[out, rows, columns, in]` weights for [`forward`].
-pub(crate) fn pack<E: Parts>(panels: &mut Panels, shape: &ConvolutionShape, weights: &[f32]) {
-    let lattice = Lattice::of_input::<E>(shape);
+pub(crate) fn pack(panels: &mut Panels, shape: &ConvolutionShape, weights: &[f32]) {
+    let lattice = Lattice::of_input(shape);
     let taps = shape.kernel_height * lattice.folded().map_or(shape.kernel_width, |_| 1);
     let depth = shape.patch_length() / taps;
-    panels.pack::<E>(Taps {
+    panels.pack(Taps {
         weights,
         taps,
         depth,
@@ -62,18 +61,20 @@ pub(crate) fn pack<E: Parts>(panels: &mut Panels, shape: &ConvolutionShape, weig
 }
 
 /// Packs the same weights for [`backward_input`].
-pub(crate) fn pack_transposed<E: Parts>(
-    panels: &mut Panels,
-    shape: &ConvolutionShape,
-    weights: &[f32],
-) {
-    panels.pack::<E>(Taps {
+pub(crate) fn pack_transposed(panels: &mut Panels, shape: &ConvolutionShape, weights: &[f32]) {
+    panels.pack(Taps {
         weights,
         taps: shape.kernel_height * shape.kernel_width,
         depth: shape.out_channels,
         columns: shape.in_channels,
         strides: [shape.in_channels, shape.patch_length(), 1],
     });
+}
+
+/// A feature map of bf16, as [`amx_for`] makes sure.
+fn narrow<E: Element>(input: Input<'_, E>) -> Input<'_, Bf16> {
+    let values = E::as_bf16(input.values).expect("tiles multiply maps of bf16");
+    Input { values, normalization: input.normalization }
 }
 
 /// The outputs of a lattice in one phase of the output map: every `stride`-th pixel of it.
@@ -104,7 +105,7 @@ impl Target {
 }
 
 /// `output = convolution(input)`, finished as `finish` says.
-pub(crate) fn forward<E: Parts>(
+pub(crate) fn forward<E: Element>(
     amx: Amx,
     shape: &ConvolutionShape,
     input: Input<'_, E>,
@@ -112,7 +113,7 @@ pub(crate) fn forward<E: Parts>(
     output: &mut [E],
     finish: Finish<'_, E>,
 ) {
-    let lattice = Lattice::of_input::<E>(shape);
+    let lattice = Lattice::of_input(shape);
     let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
     let taps = (0..shape.kernel_height)
         .flat_map(|row| (0..across).map(move |column| ([row, column], row * across + column)))
@@ -129,15 +130,15 @@ pub(crate) fn forward<E: Parts>(
     let depth = shape.patch_length() / (shape.kernel_height * across);
     assert_eq!(
         weights.shape(),
-        (E::PARTS, shape.kernel_height * across, depth, shape.out_channels),
+        (shape.kernel_height * across, depth, shape.out_channels),
         "weights packed for another shape"
     );
-    Work { amx, lattice, input, weights, phases, target }.run(output, finish);
+    Work { amx, lattice, input: narrow(input), weights, phases, target }.run(output, finish);
 }
 
 /// The gradient of the input from that of the output. Each phase of the input's pixels modulo the
 /// stride is a convolution of stride 1 with the taps that reach it.
-pub(crate) fn backward_input<E: Parts>(
+pub(crate) fn backward_input<E: Element>(
     amx: Amx,
     shape: &ConvolutionShape,
     output_gradient: &[E],
@@ -164,10 +165,10 @@ pub(crate) fn backward_input<E: Parts>(
     };
     assert_eq!(
         weights.shape(),
-        (E::PARTS, kernel_height * kernel_width, shape.out_channels, shape.in_channels),
+        (kernel_height * kernel_width, shape.out_channels, shape.in_channels),
         "weights packed for another shape"
     );
-    let lattice = Lattice::unfolded::<E>(&reads);
+    let lattice = Lattice::unfolded(&reads);
     let phases: Vec<Phase> = (0..stride)
         .flat_map(|down| (0..stride).map(move |across| [down, across]))
         .map(|start| {
@@ -192,22 +193,22 @@ pub(crate) fn backward_input<E: Parts>(
         top: shape.padding_top,
         left: shape.padding_left,
     };
-    let input = Input::from(output_gradient);
+    let input = narrow(Input::from(output_gradient));
     let finish = Finish::added_where(accumulate);
     Work { amx, lattice, input, weights, phases, target }.run(input_gradient, finish);
 }
 
 /// A convolution of whole feature maps.
-struct Work<'a, E> {
+struct Work<'a> {
     amx: Amx,
     lattice: Lattice,
-    input: Input<'a, E>,
+    input: Input<'a, Bf16>,
     weights: &'a Panels,
     phases: Vec<Phase>,
     target: Target,
 }
 
-impl<E: Parts> Work<'_, E> {
+impl Work<'_> {
     /// Output rows of a block.
     fn rows_per_block(&self) -> usize {
         let row = self.lattice.positions_per_row();
@@ -216,7 +217,7 @@ impl<E: Parts> Work<'_, E> {
     }
 
     /// Convolves all blocks.
-    fn run(&self, output: &mut [E], mut finish: Finish<'_, E>) {
+    fn run<E: Element>(&self, output: &mut [E], mut finish: Finish<'_, E>) {
         let (rows, channels) = (self.lattice.output_rows(), self.target.channels);
         let per_block = self.rows_per_block();
         let mut blocks = Vec::with_capacity(rows.div_ceil(per_block));
@@ -252,7 +253,7 @@ impl<E: Parts> Work<'_, E> {
         }
     }
 
-    fn block(
+    fn block<E: Element>(
         &self,
         outputs: &Range<usize>,
         first_pixel: usize,
@@ -310,22 +311,17 @@ impl<E: Parts> Work<'_, E> {
         let bytes = |values: usize| {
             u32::try_from(values * size_of::<Bf16>()).expect("a block takes less than 4 GiB")
         };
-        E::PAIRS
-            .iter()
-            .flat_map(|pair| (0..runs).map(move |run| (pair, run)))
-            .flat_map(|(pair, run)| phase.taps.iter().map(move |tap| (pair, run, tap)))
-            .map(|(&(left, right), run, &([row, column], tap))| {
-                let place = self.lattice.offset(extent, row, column);
-                Turn {
-                    left: bytes(place + left * self.lattice.depth() + run * RUN),
-                    right: bytes(self.weights.offset(right, tap, run)),
-                }
+        (0..runs)
+            .flat_map(|run| phase.taps.iter().map(move |tap| (run, tap)))
+            .map(|(run, &([row, column], tap))| Turn {
+                left: bytes(self.lattice.offset(extent, row, column) + run * RUN),
+                right: bytes(self.weights.offset(tap, run)),
             })
             .collect()
     }
 
     /// One panel of a block: part by part of the depth, the sums of all groups of positions.
-    fn panel(
+    fn panel<E: Element>(
         &self,
         tiles: &mut Tiles,
         values: &[Bf16],
@@ -336,7 +332,7 @@ impl<E: Parts> Work<'_, E> {
     ) {
         const PATCH: usize = GROUP * PANEL;
         let weights = self.weights.panel(panel);
-        let position = self.lattice.position();
+        let depth = self.lattice.depth();
         let used: Vec<(usize, &[u32])> = pixels
             .chunks_exact(GROUP)
             .enumerate()
@@ -351,7 +347,7 @@ impl<E: Parts> Work<'_, E> {
         assert!(furthest(|turn| turn.right) + RUN * PANEL <= weights.len(), "too few weights");
         let last_position = used.last().map_or(0, |(group, _)| group * GROUP + GROUP - 1);
         assert!(
-            last_position * position + furthest(|turn| turn.left) + RUN <= values.len(),
+            last_position * depth + furthest(|turn| turn.left) + RUN <= values.len(),
             "a block is too short"
         );
         let parts = (turns.len() * RUN * PANEL * size_of::<Bf16>()).div_ceil(WEIGHT_BYTES);
@@ -365,8 +361,8 @@ impl<E: Parts> Work<'_, E> {
                 for (index, &(group, pixels)) in used.iter().enumerate() {
                     let slot = index % slots * PATCH;
                     let patch = Patch {
-                        left: values[group * GROUP * position..].as_ptr(),
-                        left_stride: position * size_of::<Bf16>(),
+                        left: values[group * GROUP * depth..].as_ptr(),
+                        left_stride: depth * size_of::<Bf16>(),
                         right: weights.as_ptr(),
                         sums: sums[slot..][..PATCH].as_mut_ptr(),
                         accumulate: at > 0,

@@ -7,7 +7,6 @@ use crate::element::{Bf16, Element};
 use crate::gemm::transpose_pairs;
 use crate::isa::for_each_isa;
 use crate::memory::{CacheLine, elements, elements_mut, lines_for};
-use crate::parts::{Parts, part_of};
 use rayon::prelude::*;
 
 /// Columns of a panel, which are two tiles.
@@ -15,12 +14,11 @@ pub(super) const PANEL: usize = 32;
 /// Values of two tiles side by side: 16 pairs of the depth for each column.
 const BLOCK: usize = RUN * PANEL;
 
-/// Weights packed for tiles, `[panel][part][tap][run][pair][column][value]`. Channels and columns that
+/// Weights packed for tiles, `[panel][tap][run][pair][column][value]`. Channels and columns that
 /// fill up a run or a panel are zero.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
     lines: Vec<CacheLine>,
-    parts: usize,
     taps: usize,
     depth: usize,
     columns: usize,
@@ -39,9 +37,8 @@ pub(super) struct Taps<'a> {
 
 impl Panels {
     /// Packs weights, reusing memory; all threads share a large matrix.
-    pub(super) fn pack<E: Parts>(&mut self, taps: Taps<'_>) {
+    pub(super) fn pack(&mut self, taps: Taps<'_>) {
         (self.taps, self.depth, self.columns) = (taps.taps, taps.depth, taps.columns);
-        self.parts = E::PARTS;
         let length = self.panels() * self.panel_length();
         self.lines.resize(lines_for::<Bf16>(length), CacheLine::ZERO);
         let run = |(panel, target): (usize, &mut [Bf16])| {
@@ -50,22 +47,21 @@ impl Panels {
             let [tap_stride, depth_stride, column_stride] = taps.strides;
             let weights = &taps.weights[first * column_stride..];
             let runs = taps.depth.div_ceil(RUN);
-            for at in 0..E::PARTS * taps.taps * runs {
+            for at in 0..taps.taps * runs {
                 // In the order in which the weights are in memory.
-                let (part, at) = (at / (taps.taps * runs), at % (taps.taps * runs));
                 let (tap, run) = if depth_stride == 1 {
                     (at / runs, at % runs)
                 } else {
                     (at % taps.taps, at / taps.taps)
                 };
-                let target = &mut target[((part * taps.taps + tap) * runs + run) * BLOCK..];
+                let target = &mut target[(tap * runs + run) * BLOCK..];
                 let target = &mut target[..BLOCK];
                 let weights = &weights[tap * tap_stride + run * RUN * depth_stride..];
                 let depth = RUN.min(taps.depth - run * RUN);
                 if depth_stride == 1 {
-                    pack_columns(weights, column_stride, depth, count, part, target);
+                    pack_columns(weights, column_stride, depth, count, target);
                 } else {
-                    pack_rows(weights, depth_stride, depth, count, part, target);
+                    pack_rows(weights, depth_stride, depth, count, target);
                 }
             }
         };
@@ -74,9 +70,9 @@ impl Panels {
         target.par_chunks_exact_mut(length_of_panel).enumerate().for_each(run);
     }
 
-    /// `(parts, taps, depth, columns)`.
-    pub(super) fn shape(&self) -> (usize, usize, usize, usize) {
-        (self.parts, self.taps, self.depth, self.columns)
+    /// `(taps, depth, columns)`.
+    pub(super) fn shape(&self) -> (usize, usize, usize) {
+        (self.taps, self.depth, self.columns)
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -84,7 +80,7 @@ impl Panels {
     }
 
     fn panel_length(&self) -> usize {
-        self.parts * self.taps * self.depth.div_ceil(RUN) * BLOCK
+        self.taps * self.depth.div_ceil(RUN) * BLOCK
     }
 
     pub(super) fn panel(&self, panel: usize) -> &[Bf16] {
@@ -92,24 +88,17 @@ impl Panels {
         &elements(&self.lines, self.panels() * length)[panel * length..][..length]
     }
 
-    /// Values from the start of a panel to a run of a part of a tap.
-    pub(super) fn offset(&self, part: usize, tap: usize, run: usize) -> usize {
-        ((part * self.taps + tap) * self.depth.div_ceil(RUN) + run) * BLOCK
+    /// Values from the start of a panel to a run of a tap.
+    pub(super) fn offset(&self, tap: usize, run: usize) -> usize {
+        (tap * self.depth.div_ceil(RUN) + run) * BLOCK
     }
 }
 
 /// Packs a run of columns whose depth is contiguous.
-fn pack_columns(
-    weights: &[f32],
-    stride: usize,
-    depth: usize,
-    count: usize,
-    part: usize,
-    target: &mut [Bf16],
-) {
+fn pack_columns(weights: &[f32], stride: usize, depth: usize, count: usize, target: &mut [Bf16]) {
     let mut columns = [[Bf16::default(); RUN]; PANEL];
     for (column, values) in columns.iter_mut().enumerate().take(count) {
-        round(&weights[column * stride..][..depth], part, values);
+        round(&weights[column * stride..][..depth], values);
     }
     assert!(target.len() >= BLOCK, "a block is too short");
     for (half, columns) in columns.as_chunks::<TILE_SIDE>().0.iter().enumerate() {
@@ -123,22 +112,17 @@ fn pack_columns(
 }
 
 for_each_isa! {
-    /// A part of each value.
-    fn round(values: &[f32], part: usize, rounded: &mut [Bf16; RUN]) => round_body
+    fn round(values: &[f32], rounded: &mut [Bf16; RUN]) => round_body
 }
 #[inline(always)]
-fn round_body<const FUSED: bool>(values: &[f32], part: usize, rounded: &mut [Bf16; RUN]) {
-    if part == 0 {
-        rounded.iter_mut().zip(values).for_each(|(to, from)| *to = Bf16::from_f32(*from));
-    } else {
-        rounded.iter_mut().zip(values).for_each(|(to, from)| *to = part_of(*from, part));
-    }
+fn round_body<const FUSED: bool>(values: &[f32], rounded: &mut [Bf16; RUN]) {
+    rounded.iter_mut().zip(values).for_each(|(to, from)| *to = Bf16::from_f32(*from));
 }
 
 for_each_isa! {
     /// Packs a run of rows of contiguous columns.
     fn pack_rows(weights: &[f32], stride: usize, depth: usize, count: usize,
-        part: usize, target: &mut [Bf16]) => pack_rows_body
+        target: &mut [Bf16]) => pack_rows_body
 }
 #[inline(always)]
 fn pack_rows_body<const FUSED: bool>(
@@ -146,15 +130,10 @@ fn pack_rows_body<const FUSED: bool>(
     stride: usize,
     depth: usize,
     count: usize,
-    part: usize,
     target: &mut [Bf16],
 ) {
     // Pairs as words, which the compiler makes vectors of.
     let mut words = [0u32; PANEL];
-    let word = |value: f32| {
-        let value = if part == 0 { Bf16::from_f32(value) } else { part_of(value, part) };
-        u32::from(value.to_bits())
-    };
     for (pair, target) in target.as_chunks_mut::<{ 2 * PANEL }>().0.iter_mut().enumerate() {
         words.fill(0);
         for at in 0..2 {
@@ -162,7 +141,7 @@ fn pack_rows_body<const FUSED: bool>(
             if row < depth {
                 let source = &weights[row * stride..][..count];
                 for (target, value) in words.iter_mut().zip(source) {
-                    *target |= word(*value) << (16 * at);
+                    *target |= u32::from(Bf16::from_f32(*value).to_bits()) << (16 * at);
                 }
             }
         }

@@ -6,15 +6,15 @@
 //! there are two copies of them: every tap then reads whole lines.
 
 use super::lattice::{Extent, Lattice, RUN};
+use super::narrow;
 use super::panels::PANEL;
 use crate::amx::Amx;
 use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn};
-use crate::element::Bf16;
+use crate::element::{Bf16, Element};
 use crate::gemm::transpose_square;
 use crate::input::Input;
 use crate::isa::for_each_isa;
 use crate::memory::{CacheLine, elements_mut, lines_for};
-use crate::parts::Parts;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use rayon::prelude::*;
@@ -40,7 +40,7 @@ pub struct WeightScratch {
 }
 
 /// The gradient of the weights, in their layout.
-pub(crate) fn backward_weights<E: Parts>(
+pub(crate) fn backward_weights<E: Element>(
     amx: Amx,
     shape: &ConvolutionShape,
     input: Input<'_, E>,
@@ -48,7 +48,8 @@ pub(crate) fn backward_weights<E: Parts>(
     weight_gradient: &mut [f32],
     scratch: &mut WeightScratch,
 ) {
-    let plan = Plan::new::<E>(shape);
+    let (input, output_gradient) = (narrow(input), narrow(Input::from(output_gradient)).values);
+    let plan = Plan::new(shape);
     let WeightScratch { sums, transposed } = scratch;
     // If several tasks need the transposed gradient, it is computed once for all of them.
     let lengths: Vec<usize> = plan
@@ -110,8 +111,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new<E: Parts>(shape: &ConvolutionShape) -> Self {
-        let lattice = Lattice::of_input::<E>(shape);
+    fn new(shape: &ConvolutionShape) -> Self {
+        let lattice = Lattice::of_input(shape);
         let gradients = lattice.of_output(shape);
         let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
         let taps: Vec<[usize; 2]> = (0..shape.kernel_height)
@@ -203,19 +204,18 @@ impl Plan {
     }
 
     /// The gradient of some output rows as the left operand,
-    /// `[part][out panel][32 positions][out channel][position]`.
-    fn transpose<E: Parts>(&self, rows: &Range<usize>, gradient: &[E], left: &mut [Bf16]) {
+    /// `[out panel][32 positions][out channel][position]`.
+    fn transpose(&self, rows: &Range<usize>, gradient: &[Bf16], left: &mut [Bf16]) {
         if rows.is_empty() {
             return;
         }
         let extent = self.gradients.extent(rows);
-        let (position, positions) = (self.gradients.position(), extent.plane);
+        let (position, positions) = (self.gradients.depth(), extent.plane);
         with_scratch(self.gradients.length(&extent), |values: &mut [Bf16]| {
             self.gradients.fill(&extent, &Input::from(gradient), values);
             assert!(positions * position <= values.len() && positions * position <= left.len());
             for (block, target) in left.chunks_exact_mut(PANEL * RUN).enumerate() {
                 let (panel, chunk) = (block / (positions / RUN), block % (positions / RUN));
-                // Panels of all parts follow one another, as the parts of a position do.
                 let from = &values[chunk * RUN * position + panel * PANEL..];
                 for half in 0..2 {
                     // SAFETY: AMX is in use only if AVX-512 is available. The chunk's positions
@@ -238,14 +238,14 @@ impl Plan {
 }
 
 /// The work of a task.
-struct Work<'a, E> {
+struct Work<'a> {
     plan: &'a Plan,
     lattice: Lattice,
-    input: Input<'a, E>,
-    output_gradient: &'a [E],
+    input: Input<'a, Bf16>,
+    output_gradient: &'a [Bf16],
 }
 
-impl<E: Parts> Work<'_, E> {
+impl Work<'_> {
     /// Adds the products of an extent to the sums, or replaces them unless `accumulate`.
     fn add(
         &self,
@@ -275,7 +275,7 @@ impl<E: Parts> Work<'_, E> {
             match left {
                 Some(left) => multiply(left),
                 None => {
-                    let length = positions * self.plan.gradients.position();
+                    let length = positions * self.plan.gradients.depth();
                     with_scratch(length, |left: &mut [Bf16]| {
                         self.plan.transpose(rows, self.output_gradient, left);
                         multiply(left);
@@ -299,20 +299,14 @@ impl<E: Parts> Work<'_, E> {
         let bytes = |values: usize| {
             u32::try_from(values * size_of::<Bf16>()).expect("an extent takes less than 4 GiB")
         };
-        let left_part = self.plan.out_panels * positions * PANEL;
         let chunks = positions / RUN;
         let window = chunks.div_ceil(positions.div_ceil(WINDOW));
         let windows: Vec<Vec<Turn>> = (0..chunks)
             .step_by(window)
             .map(|start| {
                 let chunks = start..chunks.min(start + window);
-                E::PAIRS
-                    .iter()
-                    .flat_map(|&pair| chunks.clone().map(move |chunk| (pair, chunk)))
-                    .map(|((left, right), chunk)| Turn {
-                        left: bytes(left * left_part + chunk * CHUNK),
-                        right: bytes(right * pairs.part_length() + chunk * CHUNK),
-                    })
+                chunks
+                    .map(|chunk| Turn { left: bytes(chunk * CHUNK), right: bytes(chunk * CHUNK) })
                     .collect()
             })
             .collect();
@@ -353,10 +347,9 @@ impl<E: Parts> Work<'_, E> {
     }
 }
 
-/// The layout of the input in pairs of positions: `[part][panel][plane][parity][pair][value of
+/// The layout of the input in pairs of positions: `[panel][plane][parity][pair][value of
 /// the panel][position of the pair]`.
 struct Pairs {
-    parts: usize,
     panels: usize,
     planes: usize,
     /// Pairs of one parity.
@@ -366,7 +359,6 @@ struct Pairs {
 impl Pairs {
     fn of(lattice: &Lattice, extent: &Extent) -> Self {
         Self {
-            parts: lattice.position() / lattice.depth(),
             panels: lattice.depth() / PANEL,
             planes: lattice.planes(),
             // The odd pairs end one position later.
@@ -378,13 +370,9 @@ impl Pairs {
         self.count * 2 * PANEL
     }
 
-    fn part_length(&self) -> usize {
-        self.panels * self.planes * 2 * self.copy_length()
-    }
-
     fn length(&self) -> usize {
         // A tap may begin up to a chunk before the end, whose sums nobody reads.
-        self.parts * self.part_length() + RUN * PANEL
+        self.panels * self.planes * 2 * self.copy_length() + RUN * PANEL
     }
 
     /// The start of the pairs at a distance from the positions.
@@ -394,18 +382,15 @@ impl Pairs {
     }
 
     fn fill(&self, lattice: &Lattice, values: &[Bf16], target: &mut [Bf16]) {
-        let (position, depth) = (lattice.position(), lattice.depth());
         let plane_length = values.len() / self.planes;
-        let copies = target[..self.parts * self.part_length()].chunks_exact_mut(self.copy_length());
-        for (copy, target) in copies.enumerate() {
-            let (parity, rest) = (copy % 2, copy / 2);
-            let (plane, rest) = (rest % self.planes, rest / self.planes);
-            let (panel, part) = (rest % self.panels, rest / self.panels);
+        let mut copies = target.chunks_exact_mut(self.copy_length());
+        for copy in 0..self.panels * self.planes * 2 {
+            let (parity, plane, panel) = (copy % 2, copy / 2 % self.planes, copy / 2 / self.planes);
             let plane = &values[plane * plane_length..][..plane_length];
-            let start = parity * position + part * depth + panel * PANEL;
-            interleave_pairs(&plane[start..], position, target);
+            let start = parity * lattice.depth() + panel * PANEL;
+            let target = copies.next().expect("a copy of each panel, plane and parity");
+            interleave_pairs(&plane[start..], lattice.depth(), target);
         }
-        target[self.parts * self.part_length()..].fill(Bf16::default());
     }
 }
 
