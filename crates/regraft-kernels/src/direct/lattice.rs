@@ -12,6 +12,7 @@ use crate::activation::clamp;
 use crate::element::{Bf16, Element};
 use crate::input::Input;
 use crate::isa::{for_each_isa, multiply_add};
+use crate::memory::CacheLine;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
 use std::ops::Range;
@@ -55,6 +56,16 @@ pub(super) struct Extent {
     pub(super) rows: Range<usize>,
     /// Positions in a plane.
     pub(super) plane: usize,
+}
+
+/// The values of positions, plane by plane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) values: &'a [Bf16],
+    /// Values from one position to the next.
+    pub(super) stride: usize,
+    /// Values of a position.
+    pub(super) channels: usize,
 }
 
 impl Lattice {
@@ -160,6 +171,11 @@ impl Lattice {
         self.depth
     }
 
+    /// Values of a position without the zeros that fill it up.
+    pub(super) fn channels_of_position(&self) -> usize {
+        self.folded.unwrap_or(1) * self.channels
+    }
+
     /// Columns of the kernel that a position holds.
     pub(super) fn folded(&self) -> Option<usize> {
         self.folded
@@ -216,8 +232,73 @@ impl Lattice {
         }
     }
 
+    /// Lends what the outputs of an extent read, at line-aligned positions: the input itself if it
+    /// has this layout, otherwise a copy.
+    pub(super) fn with_values<R>(
+        &self,
+        extent: &Extent,
+        input: &Input<'_, Bf16>,
+        work: impl FnOnce(&[Bf16]) -> R,
+    ) -> R {
+        // At the end of such a part of the input, positions without an output are those of the
+        // next extent.
+        let start = extent.rows.start * self.pitch[1] * self.depth;
+        let whole = start..start + self.length(extent);
+        match input.values.get(whole) {
+            Some(values)
+                if self.is_input(input)
+                    && self.depth == self.map_channels
+                    && values.as_ptr().addr().is_multiple_of(size_of::<CacheLine>()) =>
+            {
+                work(values)
+            }
+            _ => self.with_copy(extent, input, work),
+        }
+    }
+
+    /// Lends what the outputs of an extent read, anywhere in memory, with zeros at positions that
+    /// have no output if those are inside the feature map.
+    pub(super) fn with_view<R>(
+        &self,
+        extent: &Extent,
+        input: &Input<'_, Bf16>,
+        work: impl FnOnce(View<'_>) -> R,
+    ) -> R {
+        let count = extent.rows.len() * self.pitch[1];
+        if self.is_input(input) && extent.plane == count {
+            let start = extent.rows.start * self.pitch[1] * self.map_channels;
+            let values = &input.values[start..][..count * self.map_channels];
+            let (stride, channels) = (self.map_channels, self.channels);
+            return work(View { values: &values[self.first..], stride, channels });
+        }
+        self.with_copy(extent, input, |values| {
+            work(View { values, stride: self.depth, channels: self.depth })
+        })
+    }
+
+    /// Whether positions are the input's pixels.
+    fn is_input(&self, input: &Input<'_, Bf16>) -> bool {
+        self.folded.is_none()
+            && self.stride == 1
+            && self.reach == [0, 0]
+            && self.pitch == [self.height, self.width]
+            && input.normalization.is_none()
+    }
+
+    fn with_copy<R>(
+        &self,
+        extent: &Extent,
+        input: &Input<'_, Bf16>,
+        work: impl FnOnce(&[Bf16]) -> R,
+    ) -> R {
+        with_scratch(self.length(extent), |values: &mut [Bf16]| {
+            self.fill(extent, input, values);
+            work(values)
+        })
+    }
+
     /// Copies what the outputs of an extent read.
-    pub(super) fn fill(&self, extent: &Extent, input: &Input<'_, Bf16>, target: &mut [Bf16]) {
+    fn fill(&self, extent: &Extent, input: &Input<'_, Bf16>, target: &mut [Bf16]) {
         let planes = (0..self.planes[0])
             .flat_map(|down| (0..self.planes[1]).map(move |across| [down, across]));
         let row_length = self.pitch[1] * self.depth;
@@ -333,10 +414,15 @@ const AHEAD: usize = 4096 / size_of::<Bf16>();
 
 /// Asks for the line with a value that will be read soon.
 #[inline(always)]
-fn prefetch(values: &[Bf16], at: usize) {
+fn prefetch_line(values: &[Bf16], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: the instruction changes no value and never faults.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
+}
+
+/// Asks for values that will be read soon.
+pub(super) fn prefetch(values: &[Bf16]) {
+    (0..values.len()).step_by(RUN).for_each(|at| prefetch_line(values, at));
 }
 
 for_each_isa! {
@@ -358,7 +444,7 @@ fn place_body<const FUSED: bool>(
     for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
         for start in (0..channels).step_by(LINE) {
-            prefetch(source, at * step + start + AHEAD);
+            prefetch_line(source, at * step + start + AHEAD);
         }
         let (whole, rest) = values.as_chunks::<LINE>();
         let (lines, _) = target.as_chunks_mut::<LINE>();
@@ -396,7 +482,7 @@ fn place_normalized_body<const FUSED: bool>(
     for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
         for start in (0..channels).step_by(LINE) {
-            prefetch(source, at * step + start + AHEAD);
+            prefetch_line(source, at * step + start + AHEAD);
         }
         let (target, rest) = target.split_at_mut(channels);
         for (((target, value), scale), shift) in target.iter_mut().zip(values).zip(scale).zip(shift)

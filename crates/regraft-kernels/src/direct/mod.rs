@@ -12,7 +12,7 @@ mod panels;
 mod sink;
 mod weights;
 
-use crate::amx::tiles::{Patch, Tiles, Turn};
+use crate::amx::tiles::{Patch, Reuse, Tiles, Turn};
 use crate::amx::{self, Amx};
 use crate::element::{Bf16, Element};
 use crate::finish::Finish;
@@ -20,7 +20,7 @@ use crate::input::Input;
 use crate::isa::{InstructionSet, active};
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
-use lattice::{Extent, GROUP, Lattice, RUN};
+use lattice::{Extent, GROUP, Lattice, RUN, prefetch};
 pub use panels::Panels;
 use panels::{PANEL, Taps};
 use rayon::prelude::*;
@@ -45,6 +45,11 @@ pub(crate) fn amx_for<E: Element>(shape: &ConvolutionShape) -> Option<Amx> {
     let in_use = E::NAME == Bf16::NAME && active() == InstructionSet::Amx && shape.groups == 1;
     amx::usable().ok().filter(|_| in_use)
 }
+
+/// Groups of positions that are asked for ahead of those that are multiplied.
+const AHEAD: usize = 2;
+/// Deeper positions are not asked for: they would displace one another.
+const AHEAD_DEPTH: usize = 128;
 
 /// Packs `[out, rows, columns, in]` weights for [`forward`].
 pub(crate) fn pack(panels: &mut Panels, shape: &ConvolutionShape, weights: &[f32]) {
@@ -264,8 +269,7 @@ impl Work<'_> {
         let extent = self.lattice.extent(outputs);
         let (mean, squares) = partial.split_at_mut(self.target.channels);
         let mut tiles = Tiles::new(self.amx);
-        with_scratch(self.lattice.length(&extent), |values: &mut [Bf16]| {
-            self.lattice.fill(&extent, &self.input, values);
+        self.lattice.with_values(&extent, &self.input, |values| {
             for phase in &self.phases {
                 let pixels = self.pixels(&extent, phase, first_pixel);
                 let turns = self.turns(&extent, phase);
@@ -332,6 +336,11 @@ impl Work<'_> {
     ) {
         const PATCH: usize = GROUP * PANEL;
         let weights = self.weights.panel(panel);
+        let columns = self.target.channels - panel * PANEL;
+        // A copy is in the cache already. Otherwise the processor does not foresee that tiles load
+        // row by row.
+        let is_in_place =
+            depth <= AHEAD_DEPTH && self.input.values.as_ptr_range().contains(&values.as_ptr());
         let depth = self.lattice.depth();
         let used: Vec<(usize, &[u32])> = pixels
             .chunks_exact(GROUP)
@@ -367,9 +376,16 @@ impl Work<'_> {
                         sums: sums[slot..][..PATCH].as_mut_ptr(),
                         accumulate: at > 0,
                     };
+                    if panel == 0
+                        && at == 0
+                        && is_in_place
+                        && let Some((next, _)) = used.get(index + AHEAD)
+                    {
+                        prefetch(&values[next * GROUP * depth..][..GROUP * depth]);
+                    }
                     // SAFETY: the furthest bytes of both operands were checked above, and the
                     // slice of the sums has the size of a patch.
-                    unsafe { tiles.compute_patch(part_turns, &patch) };
+                    unsafe { tiles.compute_patch(part_turns, &patch, columns, Reuse::Soon) };
                     if is_last && let Some((slot, pixels)) = pending.replace((slot, pixels)) {
                         sink.take(&sums[slot..][..PATCH], pixels);
                     }

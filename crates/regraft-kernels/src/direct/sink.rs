@@ -111,25 +111,33 @@ struct Place {
     columns: usize,
 }
 
-/// Calls `work` with the sums and the output's values of each row of a patch that has a pixel.
+/// Calls `work` with the sums and the output's values of each row of a patch that has a pixel, in
+/// pieces whose lengths the compiler knows, except for the last few of a row.
 #[inline(always)]
 fn each_row<E: Element>(
     patch: &[f32],
     pixels: &[u32],
     place: Place,
     output: &mut [E],
-    mut work: impl FnMut(usize, &[f32], &mut [E]),
+    mut work: impl FnMut(usize, usize, &[f32], &mut [E]),
 ) {
-    for (sums, &pixel) in patch.chunks_exact(PANEL).zip(pixels) {
+    const EIGHT: usize = 8;
+    for (sums, &pixel) in patch.as_chunks::<PANEL>().0.iter().zip(pixels) {
         if pixel == NOWHERE {
             continue;
         }
         let start = pixel as usize * place.channels + place.first;
-        // Whole panels have a length that the compiler knows.
         if place.columns == PANEL {
-            work(start, &sums[..PANEL], &mut output[start..][..PANEL]);
-        } else {
-            work(start, &sums[..place.columns], &mut output[start..][..place.columns]);
+            work(start, 0, sums, &mut output[start..][..PANEL]);
+            continue;
+        }
+        let output = &mut output[start..][..place.columns];
+        for at in (0..place.columns).step_by(EIGHT) {
+            if at + EIGHT <= place.columns {
+                work(start + at, at, &sums[at..][..EIGHT], &mut output[at..][..EIGHT]);
+            } else {
+                work(start + at, at, &sums[at..place.columns], &mut output[at..]);
+            }
         }
     }
 }
@@ -160,17 +168,10 @@ fn count_and_store_body<const FUSED: bool, E: Element>(
             total[column] += deviation;
             squares[column] = multiply_add::<FUSED>(deviation, deviation, squares[column]);
         }
-        let start = pixel as usize * place.channels + place.first;
-        if place.columns == PANEL {
-            let output = &mut output[start..][..PANEL];
-            for column in 0..PANEL {
-                output[column] = E::from_f32(sums[column]);
-            }
-        } else {
-            let output = &mut output[start..][..place.columns];
-            output.iter_mut().zip(sums).for_each(|(output, sum)| *output = E::from_f32(*sum));
-        }
     }
+    each_row(patch, pixels, place, output, |_, _, sums, output| {
+        output.iter_mut().zip(sums).for_each(|(output, sum)| *output = E::from_f32(*sum));
+    });
     for column in 0..PANEL {
         moments.sum[column] += total[column];
         moments.squares[column] += squares[column];
@@ -188,7 +189,7 @@ fn add_body<const FUSED: bool, E: Element>(
     place: Place,
     output: &mut [E],
 ) {
-    each_row(patch, pixels, place, output, |_, sums, output| {
+    each_row(patch, pixels, place, output, |_, _, sums, output| {
         for (output, sum) in output.iter_mut().zip(sums) {
             *output = E::from_f32(output.to_f32() + sum);
         }
@@ -209,8 +210,8 @@ fn store_body<const FUSED: bool, E: Element>(
     high: f32,
     output: &mut [E],
 ) {
-    each_row(patch, pixels, place, output, |_, sums, output| {
-        for ((output, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
+    each_row(patch, pixels, place, output, |_, at, sums, output| {
+        for ((output, sum), bias) in output.iter_mut().zip(sums).zip(&bias[at..]) {
             *output = E::from_f32(clamp(sum + bias, low, high));
         }
     });
@@ -231,9 +232,10 @@ fn store_with_body<const FUSED: bool, E: Element>(
     high: f32,
     output: &mut [E],
 ) {
-    each_row(patch, pixels, place, output, |start, sums, output| {
+    each_row(patch, pixels, place, output, |start, at, sums, output| {
         let residual = &residual[start..][..sums.len()];
-        for (((output, sum), bias), residual) in output.iter_mut().zip(sums).zip(bias).zip(residual)
+        for (((output, sum), bias), residual) in
+            output.iter_mut().zip(sums).zip(&bias[at..]).zip(residual)
         {
             *output = E::from_f32(clamp(sum + bias + residual.to_f32(), low, high));
         }

@@ -5,11 +5,11 @@
 //! input in pairs of neighbouring positions. A tap at an odd distance needs the other pairs, so
 //! there are two copies of them: every tap then reads whole lines.
 
-use super::lattice::{Extent, Lattice, RUN};
+use super::lattice::{Extent, Lattice, RUN, View};
 use super::narrow;
 use super::panels::PANEL;
 use crate::amx::Amx;
-use crate::amx::tiles::{Patch, TILE_SIDE, Tiles, Turn};
+use crate::amx::tiles::{Patch, Reuse, TILE_SIDE, Tiles, Turn};
 use crate::element::{Bf16, Element};
 use crate::gemm::transpose_square;
 use crate::input::Input;
@@ -128,13 +128,19 @@ impl Plan {
         let groups = in_panels.div_ceil(group);
         let rows = lattice.output_rows();
         let slabs = TASKS.div_ceil(groups).min(rows);
-        let slab_rows = rows.div_ceil(slabs);
+        // Whole chunks of positions need no zeros behind them.
+        let chunk_rows = (1..=RUN).find(|rows| (rows * lattice.positions_per_row()) % RUN == 0);
+        let whole_chunks = |rows: usize| match chunk_rows {
+            Some(chunk_rows) if chunk_rows <= rows => rows.next_multiple_of(chunk_rows),
+            _ => rows,
+        };
+        let slab_rows = whole_chunks(rows.div_ceil(slabs));
         // Both copies of the input, and the gradient if it is this task's own.
-        let share = 2 * lattice.bytes() * group / in_panels;
+        let share = if taps.len() == 1 { 1 } else { 2 } * lattice.bytes() * group / in_panels;
         let own = if groups == 1 { gradients.bytes() } else { 0 };
         let row_bytes = lattice.positions_per_row() * (share + own);
         let extents_per_slab = (slab_rows * row_bytes).div_ceil(OPERAND_BYTES).min(slab_rows);
-        let extent_rows = slab_rows.div_ceil(extents_per_slab);
+        let extent_rows = whole_chunks(slab_rows.div_ceil(extents_per_slab));
         let extents = (0..rows)
             .step_by(slab_rows)
             .flat_map(|slab| {
@@ -210,26 +216,24 @@ impl Plan {
             return;
         }
         let extent = self.gradients.extent(rows);
-        let (position, positions) = (self.gradients.depth(), extent.plane);
-        with_scratch(self.gradients.length(&extent), |values: &mut [Bf16]| {
-            self.gradients.fill(&extent, &Input::from(gradient), values);
-            assert!(positions * position <= values.len() && positions * position <= left.len());
+        let positions = extent.plane;
+        self.gradients.with_view(&extent, &Input::from(gradient), |view| {
+            let View { values, stride, channels } = view;
+            assert!((positions - 1) * stride + channels <= values.len(), "too few values");
             for (block, target) in left.chunks_exact_mut(PANEL * RUN).enumerate() {
                 let (panel, chunk) = (block / (positions / RUN), block % (positions / RUN));
-                let from = &values[chunk * RUN * position + panel * PANEL..];
-                for half in 0..2 {
-                    // SAFETY: AMX is in use only if AVX-512 is available. The chunk's positions
-                    // end with those of the extent, and the panel with the position, so 16 values
-                    // are there for each; the target has 32 rows of a tile.
-                    unsafe {
-                        transpose_square(
-                            from[half * TILE_SIDE..].as_ptr(),
-                            position,
-                            TILE_SIDE,
-                            RUN,
-                            target[half * TILE_SIDE * RUN..].as_mut_ptr(),
-                            RUN,
-                        );
+                for (half, target) in target.chunks_exact_mut(TILE_SIDE * RUN).enumerate() {
+                    let first = panel * PANEL + half * TILE_SIDE;
+                    // The sums of rows behind the last channel are not read.
+                    let rows = channels.saturating_sub(first).min(TILE_SIDE);
+                    if rows > 0 {
+                        let from = values[chunk * RUN * stride + first..].as_ptr();
+                        // SAFETY: AMX is in use only if AVX-512 is available. The chunk ends with
+                        // the positions at the latest and the rows with the channels, which the
+                        // values hold; the target has 16 rows of a tile.
+                        unsafe {
+                            transpose_square(from, stride, rows, RUN, target.as_mut_ptr(), RUN);
+                        }
                     }
                 }
             }
@@ -263,12 +267,9 @@ impl Work<'_> {
         }
         let extent = self.lattice.extent(rows);
         let positions = self.plan.gradients.extent(rows).plane;
-        let pairs = Pairs::of(&self.lattice, &extent);
+        let pairs = Pairs::of(&self.lattice, &extent, &self.plan.taps);
         with_scratch(pairs.length(), |right: &mut [Bf16]| {
-            with_scratch(self.lattice.length(&extent), |values: &mut [Bf16]| {
-                self.lattice.fill(&extent, &self.input, values);
-                pairs.fill(&self.lattice, values, right);
-            });
+            self.lattice.with_view(&extent, &self.input, |view| pairs.fill(view, right));
             let mut multiply = |left: &[Bf16]| {
                 self.multiply(tiles, &pairs, positions, left, right, accumulate, sums);
             };
@@ -325,6 +326,7 @@ impl Work<'_> {
                 // The last group has fewer panels.
                 break;
             }
+            let columns = self.lattice.channels_of_position() - in_panel * PANEL;
             let left = &left[out_panel * positions * PANEL..];
             assert!(left_end <= left.len(), "the gradient is too short");
             for (index, turns) in windows.iter().enumerate() {
@@ -340,30 +342,39 @@ impl Work<'_> {
                         accumulate: accumulate || index > 0,
                     };
                     // SAFETY: both operands' furthest bytes were checked, and the sums are a patch.
-                    unsafe { tiles.compute_patch_streaming(turns, &patch) };
+                    unsafe { tiles.compute_patch(turns, &patch, columns, Reuse::Late) };
                 }
             }
         }
     }
 }
 
-/// The layout of the input in pairs of positions: `[panel][plane][parity][pair][value of
-/// the panel][position of the pair]`.
+/// The input in pairs of positions, `[panel][copy][pair][value of the panel][position of the
+/// pair]`.
 struct Pairs {
     panels: usize,
     planes: usize,
-    /// Pairs of one parity.
+    /// The plane of each copy, and whether its pairs begin at even positions (0) or odd ones (1):
+    /// those that a tap reads.
+    copies: Vec<[usize; 2]>,
+    /// Pairs of a copy.
     count: usize,
 }
 
 impl Pairs {
-    fn of(lattice: &Lattice, extent: &Extent) -> Self {
-        Self {
-            panels: lattice.depth() / PANEL,
-            planes: lattice.planes(),
-            // The odd pairs end one position later.
-            count: extent.plane / 2 + 1,
-        }
+    fn of(lattice: &Lattice, extent: &Extent, taps: &[[usize; 2]]) -> Self {
+        let mut copies: Vec<[usize; 2]> = taps
+            .iter()
+            .map(|&[row, column]| {
+                let (plane, distance) = lattice.place(row, column);
+                [plane, distance % 2]
+            })
+            .collect();
+        copies.sort_unstable();
+        copies.dedup();
+        // The odd pairs end one position later.
+        let count = extent.plane / 2 + 1;
+        Self { panels: lattice.depth() / PANEL, planes: lattice.planes(), copies, count }
     }
 
     fn copy_length(&self) -> usize {
@@ -371,51 +382,80 @@ impl Pairs {
     }
 
     fn length(&self) -> usize {
-        // A tap may begin up to a chunk before the end, whose sums nobody reads.
-        self.panels * self.planes * 2 * self.copy_length() + RUN * PANEL
+        self.panels * self.copies.len() * self.copy_length()
     }
 
-    /// The start of the pairs at a distance from the positions.
+    /// The start of a tap's pairs in a panel.
     fn start(&self, panel: usize, plane: usize, distance: usize) -> usize {
-        let copy = (panel * self.planes + plane) * 2 + distance % 2;
+        let copy = self.copies.iter().position(|&copy| copy == [plane, distance % 2]);
+        let copy = panel * self.copies.len() + copy.expect("a copy for each tap");
         copy * self.copy_length() + distance / 2 * 2 * PANEL
     }
 
-    fn fill(&self, lattice: &Lattice, values: &[Bf16], target: &mut [Bf16]) {
+    fn fill(&self, view: View<'_>, target: &mut [Bf16]) {
+        let View { values, stride, channels } = view;
         let plane_length = values.len() / self.planes;
-        let mut copies = target.chunks_exact_mut(self.copy_length());
-        for copy in 0..self.panels * self.planes * 2 {
-            let (parity, plane, panel) = (copy % 2, copy / 2 % self.planes, copy / 2 / self.planes);
-            let plane = &values[plane * plane_length..][..plane_length];
-            let start = parity * lattice.depth() + panel * PANEL;
-            let target = copies.next().expect("a copy of each panel, plane and parity");
-            interleave_pairs(&plane[start..], lattice.depth(), target);
+        let places = (0..self.panels).flat_map(|panel| {
+            self.copies.iter().map(move |&[plane, parity]| (panel, plane, parity))
+        });
+        let targets = target.chunks_exact_mut(self.copy_length());
+        for ((panel, plane, parity), target) in places.zip(targets) {
+            let plane = &values[plane * plane_length..];
+            let plane = if self.planes > 1 { &plane[..plane_length] } else { plane };
+            // The sums of columns behind the last channel are not read.
+            let columns = PANEL.min(channels - panel * PANEL);
+            let first = parity * stride + panel * PANEL;
+            interleave_pairs(&plane[first..], stride, columns, target);
         }
     }
 }
 
 for_each_isa! {
-    /// Interleaves pairs of rows, which are `stride` values apart; zeros follow the last whole one.
-    fn interleave_pairs(rows: &[Bf16], stride: usize, pairs: &mut [Bf16]) => interleave_pairs_body
+    /// Interleaves pairs of rows, which are `stride` values apart; zeros follow the last row.
+    fn interleave_pairs(rows: &[Bf16], stride: usize, columns: usize, pairs: &mut [Bf16])
+        => interleave_pairs_body
 }
 #[inline(always)]
-fn interleave_pairs_body<const FUSED: bool>(rows: &[Bf16], stride: usize, pairs: &mut [Bf16]) {
-    for (pair, target) in pairs.as_chunks_mut::<{ 2 * PANEL }>().0.iter_mut().enumerate() {
-        let start = 2 * pair * stride;
-        if start + stride + PANEL > rows.len() {
-            target.fill(Bf16::default());
-            if let Some(first) = rows.get(start..start + PANEL) {
-                for (target, value) in target.chunks_exact_mut(2).zip(first) {
-                    target[0] = *value;
-                }
-            }
+fn interleave_pairs_body<const FUSED: bool>(
+    rows: &[Bf16],
+    stride: usize,
+    columns: usize,
+    pairs: &mut [Bf16],
+) {
+    let (pairs, _) = pairs.as_chunks_mut::<{ 2 * PANEL }>();
+    let inside = (rows.len() + stride).saturating_sub(columns) / stride / 2;
+    let (whole, rest) = pairs.split_at_mut(inside.min(pairs.len()));
+    for (pair, target) in whole.iter_mut().enumerate() {
+        let rows = &rows[2 * pair * stride..];
+        if columns == PANEL {
+            interleave::<PANEL>(&rows[..PANEL], &rows[stride..][..PANEL], target);
             continue;
         }
-        let first = &rows[start..][..PANEL];
-        let second = &rows[start + stride..][..PANEL];
-        for column in 0..PANEL {
-            target[2 * column] = first[column];
-            target[2 * column + 1] = second[column];
+        let (first, second) = (&rows[..columns], &rows[stride..][..columns]);
+        let (first, first_rest) = first.as_chunks::<8>();
+        let (second, second_rest) = second.as_chunks::<8>();
+        let (targets, _) = target.as_chunks_mut::<16>();
+        for ((first, second), target) in first.iter().zip(second).zip(targets) {
+            interleave::<8>(first, second, target);
         }
+        let target = &mut target[2 * (columns - first_rest.len())..];
+        interleave::<0>(first_rest, second_rest, target);
+    }
+    for (at, target) in rest.iter_mut().enumerate() {
+        target.fill(Bf16::default());
+        let start = 2 * (inside + at) * stride;
+        if let Some(first) = rows.get(start..start + columns) {
+            interleave::<0>(first, &[Bf16::default(); PANEL][..columns], target);
+        }
+    }
+}
+
+/// Interleaves `COUNT` values, or those that there are if that is zero.
+#[inline(always)]
+fn interleave<const COUNT: usize>(first: &[Bf16], second: &[Bf16], target: &mut [Bf16]) {
+    let count = if COUNT > 0 { COUNT } else { first.len() };
+    let (first, second, target) = (&first[..count], &second[..count], &mut target[..2 * count]);
+    for column in 0..count {
+        (target[2 * column], target[2 * column + 1]) = (first[column], second[column]);
     }
 }
