@@ -8,7 +8,7 @@ use crate::range_sums::RangeSums;
 use crate::slot::disjoint;
 use crate::step::StepSource;
 use regraft_kernels::convolution::GradientScratch;
-use regraft_kernels::memory::CacheLine;
+use regraft_kernels::memory::{CacheLine, make_room};
 use regraft_kernels::{isa, optimizer};
 use regraft_nn::arena::Arena;
 use regraft_nn::collective::{Alone, Collective};
@@ -160,13 +160,10 @@ impl CpuEngine {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(self.new_plan(mode, batch));
-        if let Some(more) = plan.memory.checked_sub(self.memory.len()) {
-            let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
-            let image_size = self.image.height;
-            let failed = |_| EngineError::Memory { batch, image_size, bytes, fits: None };
-            self.memory.try_reserve_exact(more).map_err(failed)?;
-            self.memory.resize(plan.memory, CacheLine::ZERO);
-        }
+        let bytes = plan.memory as u64 * CACHE_LINE_BYTES;
+        let image_size = self.image.height;
+        let failed = |_| EngineError::Memory { batch, image_size, bytes, fits: None };
+        make_room(&mut self.memory, plan.memory).map_err(failed)?;
         self.plans.push(Arc::clone(&plan));
         Ok(plan)
     }

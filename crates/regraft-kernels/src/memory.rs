@@ -2,6 +2,7 @@
 //! a line load fastest.
 
 use regraft_base::element::Element;
+use std::collections::TryReserveError;
 
 /// 64 bytes, aligned to 64.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,45 @@ impl CacheLine {
     /// All bits zero.
     pub const ZERO: Self = Self([0; 64]);
 }
+
+/// Makes `lines` at least `count` lines long. If that takes new memory, all lines are zero;
+/// otherwise they keep their contents.
+///
+/// The system is asked to map large memory in large pages: a pass walks through all of it, and
+/// looking up the address of each 4 KiB takes 5 to 7 % of a step's time on a virtual machine.
+///
+/// # Errors
+/// If there is not enough memory. Then `lines` is empty.
+pub fn make_room(lines: &mut Vec<CacheLine>, count: usize) -> Result<(), TryReserveError> {
+    if lines.capacity() < count {
+        // The old memory is free before the new one is taken.
+        *lines = Vec::new();
+        lines.try_reserve_exact(count)?;
+        ask_for_large_pages(lines);
+    }
+    if lines.len() < count {
+        lines.resize(count, CacheLine::ZERO);
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(lines: &mut Vec<CacheLine>) {
+    /// Size and alignment of a large page.
+    const PAGE: usize = 2 << 20;
+    let memory = lines.spare_capacity_mut();
+    let (start, bytes) = (memory.as_mut_ptr(), size_of_val(memory));
+    let before = start.addr().next_multiple_of(PAGE) - start.addr();
+    let pages = bytes.saturating_sub(before) / PAGE * PAGE;
+    if pages > 0 {
+        // SAFETY: the range lies in the vector's own memory, of whose pages the call changes no
+        // value. If the system refuses, pages are small, and nothing else differs.
+        unsafe { libc::madvise(start.byte_add(before).cast(), pages, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_: &mut Vec<CacheLine>) {}
 
 /// Lines that hold `count` elements.
 #[must_use]
@@ -75,6 +115,17 @@ mod tests {
             elements::<f32>(&lines, 17)[16].to_bits(),
             u32::from(Bf16::from_f32(1.5).to_bits())
         );
+    }
+
+    #[test]
+    fn room_is_made_for_small_and_large_counts() {
+        let mut lines = Vec::new();
+        for count in [0, 1, 100_000, 3, 200_001] {
+            make_room(&mut lines, count).expect("a few megabytes");
+            assert!(lines.len() >= count);
+            elements_mut::<f32>(&mut lines, 16 * count).fill(1.0);
+        }
+        assert!(elements::<f32>(&lines, 16 * 200_001).iter().all(|&value| value == 1.0));
     }
 
     #[test]

@@ -337,11 +337,11 @@ impl Work<'_> {
         const PATCH: usize = GROUP * PANEL;
         let weights = self.weights.panel(panel);
         let columns = self.target.channels - panel * PANEL;
+        let depth = self.lattice.depth();
         // A copy is in the cache already. Otherwise the processor does not foresee that tiles load
         // row by row.
         let is_in_place =
             depth <= AHEAD_DEPTH && self.input.values.as_ptr_range().contains(&values.as_ptr());
-        let depth = self.lattice.depth();
         let used: Vec<(usize, &[u32])> = pixels
             .chunks_exact(GROUP)
             .enumerate()
