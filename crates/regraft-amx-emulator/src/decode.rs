@@ -12,7 +12,8 @@ pub enum Instruction {
     Release,
     /// Sets a tile to zero.
     Zero(usize),
-    /// Loads a tile; the index register holds the distance between its rows in bytes.
+    /// Loads a tile; the index register holds the distance between its rows in bytes. The hint of
+    /// `tileloaddt1` to the caches has no effect here.
     Load(usize, Memory),
     /// Stores a tile in the same way.
     Store(usize, Memory),
@@ -52,6 +53,7 @@ pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
     let third = usize::from(second >> 3 & 15 ^ 15);
     let (mode, register, low) = (modrm >> 6, usize::from(modrm >> 3 & 7), usize::from(modrm & 7));
     const NONE: u8 = 0;
+    const P66: u8 = 1;
     const F3: u8 = 2;
     const F2: u8 = 3;
     // Tiles are numbered with three bits; the other bits must not name a further register.
@@ -65,13 +67,13 @@ pub fn decode(code: &[u8; LONGEST]) -> Option<(Instruction, usize)> {
             (Instruction::Configure(memory), length)
         }
         (0x49, F2, 3) if low == 0 && plain && no_third => (Instruction::Zero(register), 5),
-        (0x4b, F2 | F3, 0..=2) if low == 4 && plain && no_third => {
+        (0x4b, P66 | F2 | F3, 0..=2) if low == 4 && plain && no_third => {
             let (memory, length) = memory()?;
             (
-                if prefix == F2 {
-                    Instruction::Load(register, memory)
-                } else {
+                if prefix == F3 {
                     Instruction::Store(register, memory)
+                } else {
+                    Instruction::Load(register, memory)
                 },
                 length,
             )
@@ -153,6 +155,8 @@ mod tests {
                 Instruction::Load(7, at(6, Some((2, 1)), 64)),
             ),
             (&[0xc4, 0x82, 0x7b, 0x4b, 0x0c, 0x48], Instruction::Load(1, at(8, Some((9, 2)), 0))),
+            // tileloaddt1 tmm6, [rax + rcx]
+            (&[0xc4, 0xe2, 0x79, 0x4b, 0x34, 0x08], Instruction::Load(6, at(0, Some((1, 1)), 0))),
             // tilestored [r13 + r12 - 256], tmm2
             (
                 &[0xc4, 0x82, 0x7a, 0x4b, 0x94, 0x25, 0x00, 0xff, 0xff, 0xff],

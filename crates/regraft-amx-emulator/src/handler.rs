@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Number of executed products.
 pub static PRODUCTS: AtomicU64 = AtomicU64::new(0);
+/// Number of executed loads of tiles.
+pub static LOADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     // Without a destructor and with a constant initial value, so that the handler neither allocates
@@ -88,6 +90,7 @@ unsafe fn execute(
             }
             Instruction::Zero(tile) => tiles.zero(tile),
             Instruction::Load(tile, memory) => {
+                LOADS.fetch_add(1, Ordering::Relaxed);
                 tiles.load(tile, address(memory, false) as *const u8, stride(memory))
             }
             Instruction::Store(tile, memory) => {

@@ -4,8 +4,8 @@
 //! same machine code as a processor with AMX.
 //!
 //! The emulator knows only the instructions that `regraft-kernels` executes: `ldtilecfg`,
-//! `tilerelease`, `tilezero`, `tileloadd`, `tilestored`, `tdpbf16ps`. Any other unknown
-//! instruction, and any use that the manual forbids, ends the process with a message.
+//! `tilerelease`, `tilezero`, `tileloadd`, `tileloaddt1`, `tilestored`, `tdpbf16ps`. Any other
+//! unknown instruction, and any use that the manual forbids, ends the process with a message.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod decode;
@@ -38,6 +38,19 @@ pub fn products() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
         handler::PRODUCTS.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    {
+        0
+    }
+}
+
+/// The number of tiles that any thread has loaded so far.
+#[must_use]
+pub fn loads() -> u64 {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        handler::LOADS.load(std::sync::atomic::Ordering::Relaxed)
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     {

@@ -2,6 +2,10 @@
 
 use crate::element::Element;
 use crate::isa::for_each_isa;
+use crate::memory::prefetch_ahead;
+
+/// Elements between two times that an elementwise kernel asks for elements ahead.
+const PIECE: usize = 128;
 
 /// An elementwise activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +134,13 @@ fn pass_between_body<const FUSED: bool, E: Element>(
     low: f32,
     high: f32,
 ) {
-    for (gradient, output) in gradient.iter_mut().zip(output) {
-        let output = output.to_f32();
-        *gradient = if output > low && output < high { *gradient } else { E::default() };
+    for (gradient, output) in gradient.chunks_mut(PIECE).zip(output.chunks(PIECE)) {
+        prefetch_ahead(gradient);
+        prefetch_ahead(output);
+        for (gradient, output) in gradient.iter_mut().zip(output) {
+            let output = output.to_f32();
+            *gradient = if output > low && output < high { *gradient } else { E::default() };
+        }
     }
 }
 
@@ -141,7 +149,11 @@ for_each_isa! {
 }
 #[inline(always)]
 fn add_slices_body<const FUSED: bool, E: Element>(target: &mut [E], source: &[E]) {
-    for (target, source) in target.iter_mut().zip(source) {
-        *target = E::from_f32(target.to_f32() + source.to_f32());
+    for (target, source) in target.chunks_mut(PIECE).zip(source.chunks(PIECE)) {
+        prefetch_ahead(target);
+        prefetch_ahead(source);
+        for (target, source) in target.iter_mut().zip(source) {
+            *target = E::from_f32(target.to_f32() + source.to_f32());
+        }
     }
 }

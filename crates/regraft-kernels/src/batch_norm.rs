@@ -5,6 +5,7 @@ use crate::activation::{Activation, add_slices, clamp, pass_between};
 use crate::element::{Element, with_values};
 use crate::input::normalize_rows;
 use crate::isa::{for_each_isa, multiply_add};
+use crate::memory::prefetch_ahead;
 use rayon::prelude::*;
 
 /// Number of pixels in a task of an elementwise kernel.
@@ -203,6 +204,9 @@ fn normalize_image_with_body<const FUSED: bool, E: Element>(
         .zip(input.chunks_exact(channels))
         .zip(residual.chunks_exact(channels));
     for ((output, input), residual) in pixels {
+        prefetch_ahead(input);
+        prefetch_ahead(residual);
+        prefetch_ahead(output);
         for ((((output, input), residual), scale), shift) in
             output.iter_mut().zip(input).zip(residual).zip(scale).zip(shift)
         {
@@ -362,6 +366,8 @@ fn block_sums_body<const FUSED: bool, E: Element>(
     sums.fill(0.0);
     let (products, plain) = sums.split_at_mut(channels);
     for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+        prefetch_ahead(input);
+        prefetch_ahead(gradient);
         let sums = products.iter_mut().zip(plain.iter_mut());
         for ((((product, sum), input), gradient), mean) in sums.zip(input).zip(gradient).zip(mean) {
             let gradient = gradient.to_f32();
@@ -394,6 +400,8 @@ fn block_sums_between_body<const FUSED: bool, E: Element>(
     sums.fill(0.0);
     let (products, plain) = sums.split_at_mut(channels);
     for (input, gradient) in input.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
+        prefetch_ahead(input);
+        prefetch_ahead(gradient);
         let parameters = mean.iter().zip(scale).zip(shift);
         let sums = products.iter_mut().zip(plain.iter_mut());
         for ((((product, sum), input), gradient), ((mean, scale), shift)) in
@@ -459,6 +467,8 @@ fn combine_body<const FUSED: bool, E: Element>(
 ) {
     let channels = scale.len();
     for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+        prefetch_ahead(input);
+        prefetch_ahead(gradient);
         let parameters = scale.iter().zip(mean).zip(slope).zip(constant);
         for ((gradient, input), (((scale, mean), slope), constant)) in
             gradient.iter_mut().zip(input).zip(parameters)

@@ -3,6 +3,7 @@
 use crate::activation::{Activation, clamp};
 use crate::element::Element;
 use crate::isa::{for_each_isa, multiply_add};
+use crate::memory::prefetch_ahead;
 use std::ops::Range;
 
 /// The batch norm and activation of the layer that computed a feature map, applied as the map is
@@ -84,6 +85,8 @@ fn normalize_rows_body<const FUSED: bool, E: Element, O: Element>(
 ) {
     for (row, output) in output.chunks_exact_mut(scale.len()).enumerate() {
         let input = &input[row * stride..][..scale.len()];
+        prefetch_ahead(input);
+        prefetch_ahead(output);
         for (((output, input), scale), shift) in output.iter_mut().zip(input).zip(scale).zip(shift)
         {
             let normalized =

@@ -3,6 +3,7 @@
 
 use regraft_base::element::Element;
 use std::collections::TryReserveError;
+use std::ops::Range;
 
 /// 64 bytes, aligned to 64.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +91,33 @@ pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [
     // SAFETY: as in `elements`; the borrow is exclusive, and every written element leaves
     // initialised bytes.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<E>(), count) }
+}
+
+/// Elements of `E` between those that a kernel reads and those that it asks for: a page, at whose
+/// end the processor stops to ask by itself.
+pub(crate) const fn ahead<E: Element>() -> usize {
+    4096 / size_of::<E>()
+}
+
+/// Asks for elements that will be read soon, also beyond the slice's end.
+#[inline(always)]
+pub(crate) fn prefetch<E: Element>(values: &[E], elements: Range<usize>) {
+    for at in elements.step_by(size_of::<CacheLine>() / size_of::<E>()) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: the instruction changes no value and never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (values, at);
+    }
+}
+
+/// [`prefetch`] of as many elements as `pixel` has, [`ahead`] of it.
+#[inline(always)]
+pub(crate) fn prefetch_ahead<E: Element>(pixel: &[E]) {
+    prefetch(pixel, ahead::<E>()..ahead::<E>() + pixel.len());
 }
 
 #[cfg(test)]

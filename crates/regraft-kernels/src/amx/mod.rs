@@ -5,6 +5,8 @@
 //! Linux a process must ask for permission once.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod patch;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod tiles;
 
 use std::sync::OnceLock;

@@ -8,10 +8,9 @@
 //! the zeros below an image are those above the next one. So neighbouring positions, also across
 //! rows and images, form tiles; the few between rows give sums that nobody reads.
 
-use crate::activation::clamp;
-use crate::element::{Bf16, Element};
+use super::place::{place, place_normalized};
+use crate::element::Bf16;
 use crate::input::Input;
-use crate::isa::{for_each_isa, multiply_add};
 use crate::memory::CacheLine;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
@@ -405,91 +404,5 @@ impl Lattice {
                 }
             }
         });
-    }
-}
-
-/// Values that are asked for ahead of those that are copied: a page, at whose end the processor
-/// itself stops to ask.
-const AHEAD: usize = 4096 / size_of::<Bf16>();
-
-/// Asks for the line with a value that will be read soon.
-#[inline(always)]
-fn prefetch_line(values: &[Bf16], at: usize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: the instruction changes no value and never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
-}
-
-/// Asks for values that will be read soon.
-pub(super) fn prefetch(values: &[Bf16]) {
-    (0..values.len()).step_by(RUN).for_each(|at| prefetch_line(values, at));
-}
-
-for_each_isa! {
-    /// Writes `channels` values of each of several positions at distances of `depth`, zeros
-    /// in between. The positions' values are `step` values apart.
-    fn place(
-        source: &[Bf16], step: usize, channels: usize, depth: usize, target: &mut [Bf16]
-    ) => place_body
-}
-#[inline(always)]
-fn place_body<const FUSED: bool>(
-    source: &[Bf16],
-    step: usize,
-    channels: usize,
-    depth: usize,
-    target: &mut [Bf16],
-) {
-    const LINE: usize = 32;
-    for (at, target) in target.chunks_exact_mut(depth).enumerate() {
-        let values = &source[at * step..][..channels];
-        for start in (0..channels).step_by(LINE) {
-            prefetch_line(source, at * step + start + AHEAD);
-        }
-        let (whole, rest) = values.as_chunks::<LINE>();
-        let (lines, _) = target.as_chunks_mut::<LINE>();
-        for (line, values) in lines.iter_mut().zip(whole) {
-            *line = *values;
-        }
-        if let Some(line) = lines.get_mut(whole.len()) {
-            for (column, value) in line.iter_mut().enumerate() {
-                *value = rest.get(column).copied().unwrap_or_default();
-            }
-        }
-    }
-}
-
-for_each_isa! {
-    /// [`place`] for values that are normalised first.
-    fn place_normalized(
-        source: &[Bf16], step: usize, depth: usize, scale: &[f32], shift: &[f32], low: f32,
-            high: f32, target: &mut [Bf16]
-    ) => place_normalized_body
-}
-#[inline(always)]
-fn place_normalized_body<const FUSED: bool>(
-    source: &[Bf16],
-    step: usize,
-    depth: usize,
-    scale: &[f32],
-    shift: &[f32],
-    low: f32,
-    high: f32,
-    target: &mut [Bf16],
-) {
-    const LINE: usize = 32;
-    let channels = scale.len();
-    for (at, target) in target.chunks_exact_mut(depth).enumerate() {
-        let values = &source[at * step..][..channels];
-        for start in (0..channels).step_by(LINE) {
-            prefetch_line(source, at * step + start + AHEAD);
-        }
-        let (target, rest) = target.split_at_mut(channels);
-        for (((target, value), scale), shift) in target.iter_mut().zip(values).zip(scale).zip(shift)
-        {
-            let normalized = multiply_add::<FUSED>(value.to_f32(), *scale, *shift);
-            *target = Bf16::from_f32(clamp(normalized, low, high));
-        }
-        rest.fill(Bf16::default());
     }
 }

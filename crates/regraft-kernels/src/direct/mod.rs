@@ -8,19 +8,23 @@
 //! bias, residual, activation and rounding.
 
 mod lattice;
+mod pairs;
 mod panels;
+mod place;
 mod sink;
 mod weights;
 
-use crate::amx::tiles::{Patch, Reuse, Tiles, Turn};
+use crate::amx::patch::{Patch, Reuse, Turn};
+use crate::amx::tiles::Tiles;
 use crate::amx::{self, Amx};
 use crate::element::{Bf16, Element};
 use crate::finish::Finish;
 use crate::input::Input;
 use crate::isa::{InstructionSet, active};
+use crate::memory::prefetch;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
-use lattice::{Extent, GROUP, Lattice, RUN, prefetch};
+use lattice::{Extent, GROUP, Lattice, RUN};
 pub use panels::Panels;
 use panels::{PANEL, Taps};
 use rayon::prelude::*;
@@ -381,7 +385,8 @@ impl Work<'_> {
                         && is_in_place
                         && let Some((next, _)) = used.get(index + AHEAD)
                     {
-                        prefetch(&values[next * GROUP * depth..][..GROUP * depth]);
+                        let start = next * GROUP * depth;
+                        prefetch(values, start..start + GROUP * depth);
                     }
                     // SAFETY: the furthest bytes of both operands were checked above, and the
                     // slice of the sums has the size of a patch.
