@@ -103,13 +103,16 @@ struct Target {
     stride: usize,
     top: usize,
     left: usize,
+    /// Rows of lattice outputs above the first one.
+    first: usize,
 }
 
 impl Target {
     /// First row of the whole batch that belongs to an output row or a later one.
     fn row(&self, outputs: usize, outputs_per_image: usize) -> usize {
         let (image, row) = (outputs / outputs_per_image, outputs % outputs_per_image);
-        image * self.height + (row * self.stride).saturating_sub(self.top).min(self.height)
+        let row = ((row + self.first) * self.stride).saturating_sub(self.top);
+        image * self.height + row.min(self.height)
     }
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn forward<E: Element>(
         stride: 1,
         top: 0,
         left: 0,
+        first: 0,
     };
     let phases = vec![Phase { taps, start: [0, 0] }];
     let depth = shape.patch_length() / (shape.kernel_height * across);
@@ -157,19 +161,23 @@ pub(crate) fn backward_input<E: Element>(
 ) {
     let &ConvolutionShape { stride, kernel_height, kernel_width, .. } = shape;
     let [most_down, most_across] = [kernel_height, kernel_width].map(|taps| taps.div_ceil(stride));
+    // Outputs of the lattice that lie in the border of the input, as far as no tap begins there.
+    let border = |padding: usize, most: usize| (padding / stride).min(most - 1);
+    let [down, across] =
+        [border(shape.padding_top, most_down), border(shape.padding_left, most_across)];
     let outputs = |length: usize, padding: usize| (length + padding - 1) / stride + 1;
     let reads = ConvolutionShape {
         in_height: shape.out_height,
         in_width: shape.out_width,
         in_channels: shape.out_channels,
-        out_height: outputs(shape.in_height, shape.padding_top),
-        out_width: outputs(shape.in_width, shape.padding_left),
+        out_height: outputs(shape.in_height, shape.padding_top) - down,
+        out_width: outputs(shape.in_width, shape.padding_left) - across,
         out_channels: shape.in_channels,
         kernel_height: most_down,
         kernel_width: most_across,
         stride: 1,
-        padding_top: most_down - 1,
-        padding_left: most_across - 1,
+        padding_top: most_down - 1 - down,
+        padding_left: most_across - 1 - across,
         ..*shape
     };
     assert_eq!(
@@ -191,7 +199,7 @@ pub(crate) fn backward_input<E: Element>(
                 .iter()
                 .flat_map(|&row| columns.iter().map(move |&column| tap(row, column)))
                 .collect();
-            Phase { taps, start }
+            Phase { taps, start: [start[0] + down * stride, start[1] + across * stride] }
         })
         .collect();
     let target = Target {
@@ -201,6 +209,7 @@ pub(crate) fn backward_input<E: Element>(
         stride,
         top: shape.padding_top,
         left: shape.padding_left,
+        first: down,
     };
     let input = narrow(Input::from(output_gradient));
     let finish = Finish::added_where(accumulate);
