@@ -6,12 +6,15 @@ mod common;
 #[path = "common/guarded.rs"]
 mod guarded;
 
-use common::{draw, on_instruction_sets, to};
+use common::{convolution_shape, draw, on_instruction_sets, to};
 use guarded::{Guarded, Side};
 use regraft_kernels::amx;
+use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::element::{Bf16, Element};
+use regraft_kernels::finish::Finish;
 use regraft_kernels::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use regraft_kernels::isa::InstructionSet;
+use regraft_kernels::packing::PackedWeights;
 
 /// `(rows, depth, columns)`: below, at and above the sides of one tile and of two, several blocks
 /// of the depth, ends of all kinds.
@@ -138,6 +141,78 @@ fn check(rows: usize, depth: usize, columns: usize, side: Side) {
             );
         }
     }
+}
+
+/// `(batch, side, channels in, channels out, kernel, stride)`: copied and in place, in whole and in
+/// part tiles, folded.
+const CONVOLUTIONS: [[usize; 6]; 7] = [
+    [1, 8, 32, 64, 1, 1],
+    [3, 5, 64, 32, 1, 1],
+    [2, 6, 40, 24, 1, 1],
+    [2, 8, 32, 16, 3, 1],
+    [1, 7, 24, 33, 3, 2],
+    [2, 9, 3, 20, 7, 2],
+    [2, 8, 64, 32, 1, 2],
+];
+
+#[test]
+fn convolutions_stay_within_their_operands() {
+    on_instruction_sets(&[InstructionSet::Amx], "convolutions_stay_within_their_operands", || {
+        for [batch, side, ins, outs, kernel, stride] in CONVOLUTIONS {
+            let padding = [kernel / 2; 4];
+            let input = [batch, side, side, ins];
+            let shape = convolution_shape(input, outs, [kernel; 2], stride, padding, 1);
+            let loose = convolve(&shape, None);
+            for side in [Side::Start, Side::End] {
+                assert!(loose == convolve(&shape, Some(side)), "{shape:?} at its {side:?}");
+            }
+        }
+    });
+}
+
+/// The output and both gradients, of operands next to memory that nothing may touch.
+fn convolve(shape: &ConvolutionShape, side: Option<Side>) -> (Vec<Bf16>, Vec<Bf16>, Vec<f32>) {
+    let input: Vec<Bf16> = to(&draw(1, shape.input_length()));
+    let gradient: Vec<Bf16> = to(&draw(2, shape.output_length()));
+    let weights: Vec<f32> = draw(3, shape.weight_length());
+    let (mut packed, mut scratch) = (PackedWeights::default(), GradientScratch::default());
+    packed.pack::<Bf16>(shape, &weights);
+    let run = |input: &[Bf16],
+               gradient: &[Bf16],
+               output: &mut [Bf16],
+               input_gradient: &mut [Bf16],
+               weight_gradient: &mut [f32],
+               scratch: &mut GradientScratch| {
+        convolution::forward(shape, input, &packed, output, Finish::NOTHING);
+        convolution::backward_input(shape, gradient, &weights, input_gradient, false, scratch);
+        convolution::backward_weights(shape, input, gradient, weight_gradient, scratch);
+    };
+    let (mut output, mut input_gradient) = (gradient.clone(), input.clone());
+    let mut weight_gradient = weights.clone();
+    let Some(side) = side else {
+        run(
+            &input,
+            &gradient,
+            &mut output,
+            &mut input_gradient,
+            &mut weight_gradient,
+            &mut scratch,
+        );
+        return (output, input_gradient, weight_gradient);
+    };
+    let (input, gradient) = (Guarded::new(&input, side), Guarded::new(&gradient, side));
+    let mut output = Guarded::new(&output, side);
+    let mut input_gradient = Guarded::new(&input_gradient, side);
+    let mut weight_gradient = Guarded::new(&weight_gradient, side);
+    run(
+        input.get(),
+        gradient.get(),
+        output.get_mut(),
+        input_gradient.get_mut(),
+        weight_gradient.get_mut(),
+        &mut scratch,
+    );
+    (output.get().to_vec(), input_gradient.get().to_vec(), weight_gradient.get().to_vec())
 }
 
 /// A NaN affects the sums of its own row or column, and no others.
