@@ -3,7 +3,7 @@
 //!
 //! The left operand is the output's gradient, a row for each output channel. The right one is the
 //! input in pairs of neighbouring positions. A tap at an odd distance needs the other pairs, so
-//! there are two copies of them: every tap then reads whole lines.
+//! there are two copies of them if any tap has one: then every tap reads whole lines.
 
 use super::lattice::{Lattice, RUN, View};
 use super::narrow;
@@ -52,6 +52,9 @@ pub(crate) fn backward_weights<E: Element>(
     scratch: &mut WeightScratch,
 ) {
     let (input, output_gradient) = (narrow(input), narrow(Input::from(output_gradient)).values);
+    if shape.batch == 0 {
+        return weight_gradient.fill(0.0);
+    }
     let plan = Plan::new(shape);
     let WeightScratch { sums, transposed } = scratch;
     // If several tasks need the transposed gradient, it is computed once for all of them.
