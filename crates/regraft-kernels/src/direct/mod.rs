@@ -42,7 +42,7 @@ const POSITIONS: usize = 2048;
 /// Blocks of a batch, if that leaves them [`LEAST_POSITIONS`], so that many threads have work.
 const BLOCKS: usize = 64;
 /// Positions of a block at least, if the batch has them.
-const LEAST_POSITIONS: usize = 512;
+const LEAST_POSITIONS: usize = 256;
 
 /// The proof of AMX, if it is in use and the functions here support the shape.
 pub(crate) fn amx_for<E: Element>(shape: &ConvolutionShape) -> Option<Amx> {
