@@ -18,7 +18,7 @@ impl CacheLine {
 /// Makes `lines` at least `count` lines long. If that takes new memory, all lines are zero;
 /// otherwise they keep their contents.
 ///
-/// The system is asked to map large memory in large pages: a pass walks through all of it, and
+/// Asks the system to map large memory in large pages: a pass walks through all of it, and
 /// looking up the address of each 4 KiB takes 5 to 7 % of a step's time on a virtual machine.
 ///
 /// # Errors

@@ -28,10 +28,10 @@ pub(crate) struct Patch {
     pub(crate) accumulate: bool,
 }
 
-/// What the processor is told of the right operand.
+/// A hint about the right operand for the caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// Other patches read it again soon.
+    /// Other patches read it again soon: keep it.
     Soon,
     /// It should not displace the left operand in the first-level cache.
     Late,
