@@ -4,9 +4,7 @@ use super::kernels::{Kernel, Panel};
 use super::{Matrix, Operand, interleave};
 use crate::element::Bf16;
 use crate::isa::for_each_isa;
-use crate::memory::{CacheLine, elements, elements_mut, lines_for};
 use rayon::prelude::*;
-use std::marker::PhantomData;
 
 /// Least number of elements for which the packing is shared among the threads.
 const PARALLEL_LENGTH: usize = 1 << 16;
@@ -16,16 +14,12 @@ const PARALLEL_LENGTH: usize = 1 << 16;
 /// panel are zero.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T = f32> {
-    /// Whole lines: AMX loads a tile whose rows cross lines ten times as slowly.
-    lines: Vec<CacheLine>,
-    /// Elements in `lines`.
-    length: usize,
+    panels: Vec<T>,
     depth: usize,
     /// Including the padding of zeros.
     padded_depth: usize,
     columns: usize,
     width: usize,
-    element: PhantomData<T>,
 }
 
 impl<T: Operand> Packed<T> {
@@ -34,13 +28,12 @@ impl<T: Operand> Packed<T> {
     pub fn pack(&mut self, right: Matrix<'_>, depth: usize, columns: usize) {
         right.check(depth, columns);
         self.reset(depth, columns);
-        if self.length == 0 {
+        if self.panels.is_empty() {
             return;
         }
         let panels = T::kernel().panels(columns);
         // All panels but the last are as wide as the kernel.
-        let chunk = self.padded_depth * self.width;
-        let targets = elements_mut::<T>(&mut self.lines, self.length).chunks_mut(chunk);
+        let targets = self.panels.chunks_mut(self.padded_depth * self.width);
         let work = |(panel, target): (Panel, &mut [T])| match right {
             Matrix::Rows { data, stride } => {
                 pack_rows(&data[panel.first..], stride, depth, panel.columns, target, panel.width)
@@ -69,9 +62,9 @@ impl<T: Operand> Packed<T> {
         let width = kernel.panels(columns).map(|panel| panel.width).sum::<usize>();
         (self.depth, self.columns, self.width) = (depth, columns, kernel.columns());
         self.padded_depth = depth.next_multiple_of(kernel.depth_unit());
-        self.length = self.padded_depth * width;
-        self.lines.clear();
-        self.lines.resize(lines_for::<T>(self.length), CacheLine::ZERO);
+        let length = self.padded_depth * width;
+        self.panels.clear();
+        self.panels.resize(length, T::default());
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -85,8 +78,7 @@ impl<T: Operand> Packed<T> {
     }
 
     pub(super) fn panel(&self, panel: &Panel) -> &[T] {
-        let panels = elements::<T>(&self.lines, self.length);
-        &panels[self.start(panel)..][..self.padded_depth * panel.width]
+        &self.panels[self.start(panel)..][..self.padded_depth * panel.width]
     }
 
     pub(super) fn check_kernel(&self, kernel: &Kernel<T>) {
@@ -179,8 +171,7 @@ impl Packed<Bf16> {
         self.reset(depth, columns);
         for panel in Bf16::kernel().panels(columns) {
             let (start, length) = (self.start(&panel), self.padded_depth * panel.width);
-            let panels = elements_mut::<Bf16>(&mut self.lines, self.length);
-            let target = &mut panels[start..start + length];
+            let target = &mut self.panels[start..start + length];
             interleave(
                 &right[panel.first..],
                 stride,
