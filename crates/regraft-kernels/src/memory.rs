@@ -95,7 +95,7 @@ pub fn elements_mut<E: Element>(lines: &mut [CacheLine], count: usize) -> &mut [
 
 /// Elements of `E` between those that a kernel reads and those that it asks for: a page, at whose
 /// end the processor stops to ask by itself.
-pub(crate) const fn ahead<E: Element>() -> usize {
+const fn ahead<E: Element>() -> usize {
     4096 / size_of::<E>()
 }
 

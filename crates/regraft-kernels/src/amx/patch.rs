@@ -15,6 +15,19 @@ pub(crate) struct Turn {
     pub(crate) right: u32,
 }
 
+impl Turn {
+    /// The turn at these distances in values.
+    ///
+    /// # Panics
+    /// If an operand takes 4 GiB or more.
+    pub(crate) fn at(left: usize, right: usize) -> Self {
+        let bytes = |values: usize| {
+            u32::try_from(values * size_of::<Bf16>()).expect("an operand takes less than 4 GiB")
+        };
+        Self { left: bytes(left), right: bytes(right) }
+    }
+}
+
 /// A patch of 32 x 32 sums and its operands.
 #[derive(Clone, Copy)]
 pub(crate) struct Patch {

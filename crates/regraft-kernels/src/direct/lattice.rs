@@ -162,7 +162,7 @@ impl Lattice {
 
     /// Bytes of a position in all planes.
     pub(super) fn bytes(&self) -> usize {
-        self.planes[0] * self.planes[1] * self.depth * size_of::<Bf16>()
+        self.planes() * self.depth * size_of::<Bf16>()
     }
 
     /// Values of a position.
@@ -180,6 +180,13 @@ impl Lattice {
         self.folded
     }
 
+    /// Rows and columns of a kernel that positions are read at.
+    pub(super) fn taps(&self, shape: &ConvolutionShape) -> Vec<[usize; 2]> {
+        let across = self.folded.map_or(shape.kernel_width, |_| 1);
+        let rows = 0..shape.kernel_height;
+        rows.flat_map(|row| (0..across).map(move |column| [row, column])).collect()
+    }
+
     /// The memory for some rows among [`Self::output_rows`].
     pub(super) fn extent(&self, outputs: &Range<usize>) -> Extent {
         let row =
@@ -191,7 +198,7 @@ impl Lattice {
 
     /// Values in memory for an extent.
     pub(super) fn length(&self, extent: &Extent) -> usize {
-        self.planes[0] * self.planes[1] * extent.plane * self.depth
+        self.planes() * extent.plane * self.depth
     }
 
     /// Values from a position to the input of the tap in a row and a column of the kernel.
@@ -231,8 +238,8 @@ impl Lattice {
         }
     }
 
-    /// Lends what the outputs of an extent read, at line-aligned positions: the input itself if it
-    /// has this layout, otherwise a copy.
+    /// Lends the values of an extent at line-aligned positions: the input itself if it has this
+    /// layout, otherwise a copy.
     pub(super) fn with_values<R>(
         &self,
         extent: &Extent,
@@ -255,8 +262,8 @@ impl Lattice {
         }
     }
 
-    /// Lends what the outputs of an extent read, anywhere in memory, with zeros at positions that
-    /// have no output if those are inside the feature map.
+    /// Lends the values of an extent at positions that need not be aligned. Zeros follow the last
+    /// row of positions.
     pub(super) fn with_view<R>(
         &self,
         extent: &Extent,
@@ -296,7 +303,7 @@ impl Lattice {
         })
     }
 
-    /// Copies what the outputs of an extent read.
+    /// Copies the values of an extent.
     fn fill(&self, extent: &Extent, input: &Input<'_, Bf16>, target: &mut [Bf16]) {
         let planes = (0..self.planes[0])
             .flat_map(|down| (0..self.planes[1]).map(move |across| [down, across]));

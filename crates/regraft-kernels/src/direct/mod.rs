@@ -58,11 +58,10 @@ const AHEAD_DEPTH: usize = 128;
 /// Packs `[out, rows, columns, in]` weights for [`forward`].
 pub(crate) fn pack(panels: &mut Panels, shape: &ConvolutionShape, weights: &[f32]) {
     let lattice = Lattice::of_input(shape);
-    let taps = shape.kernel_height * lattice.folded().map_or(shape.kernel_width, |_| 1);
-    let depth = shape.patch_length() / taps;
+    let depth = lattice.channels_of_position();
     panels.pack(Taps {
         weights,
-        taps,
+        taps: lattice.taps(shape).len(),
         depth,
         columns: shape.out_channels,
         strides: [depth, 1, shape.patch_length()],
@@ -126,10 +125,7 @@ pub(crate) fn forward<E: Element>(
     finish: Finish<'_, E>,
 ) {
     let lattice = Lattice::of_input(shape);
-    let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
-    let taps = (0..shape.kernel_height)
-        .flat_map(|row| (0..across).map(move |column| ([row, column], row * across + column)))
-        .collect();
+    let taps: Vec<_> = lattice.taps(shape).into_iter().zip(0..).collect();
     let target = Target {
         height: shape.out_height,
         width: shape.out_width,
@@ -139,13 +135,12 @@ pub(crate) fn forward<E: Element>(
         left: 0,
         first: 0,
     };
-    let phases = vec![Phase { taps, start: [0, 0] }];
-    let depth = shape.patch_length() / (shape.kernel_height * across);
     assert_eq!(
         weights.shape(),
-        (shape.kernel_height * across, depth, shape.out_channels),
+        (taps.len(), lattice.channels_of_position(), shape.out_channels),
         "weights packed for another shape"
     );
+    let phases = vec![Phase { taps, start: [0, 0] }];
     Work { amx, lattice, input: narrow(input), weights, phases, target }.run(output, finish);
 }
 
@@ -325,14 +320,11 @@ impl Work<'_> {
     /// The turns of each patch: all taps of a run of the depth before those of the next one.
     fn turns(&self, extent: &Extent, phase: &Phase) -> Vec<Turn> {
         let runs = self.lattice.depth() / RUN;
-        let bytes = |values: usize| {
-            u32::try_from(values * size_of::<Bf16>()).expect("a block takes less than 4 GiB")
-        };
         (0..runs)
             .flat_map(|run| phase.taps.iter().map(move |tap| (run, tap)))
-            .map(|(run, &([row, column], tap))| Turn {
-                left: bytes(self.lattice.offset(extent, row, column) + run * RUN),
-                right: bytes(self.weights.offset(tap, run)),
+            .map(|(run, &([row, column], tap))| {
+                let left = self.lattice.offset(extent, row, column) + run * RUN;
+                Turn::at(left, self.weights.offset(tap, run))
             })
             .collect()
     }

@@ -38,14 +38,17 @@ impl Pairs {
     }
 
     pub(super) fn length(&self) -> usize {
-        self.panels * self.copies.len() * self.copy_length()
+        self.panels * self.panel_length()
     }
 
-    /// The start of a tap's pairs in a panel.
-    pub(super) fn start(&self, panel: usize, plane: usize, distance: usize) -> usize {
+    pub(super) fn panel_length(&self) -> usize {
+        self.copies.len() * self.copy_length()
+    }
+
+    /// The start of a tap's pairs in the first panel.
+    pub(super) fn start(&self, (plane, distance): (usize, usize)) -> usize {
         let copy = self.copies.iter().position(|&copy| copy == [plane, distance % 2]);
-        let copy = panel * self.copies.len() + copy.expect("a copy for each tap");
-        copy * self.copy_length() + distance / 2 * 2 * PANEL
+        copy.expect("a copy for each tap") * self.copy_length() + distance / 2 * 2 * PANEL
     }
 
     pub(super) fn fill(&self, view: View<'_>, target: &mut [Bf16]) {
@@ -56,8 +59,7 @@ impl Pairs {
         });
         let targets = target.chunks_exact_mut(self.copy_length());
         for ((panel, plane, parity), target) in places.zip(targets) {
-            let plane = &values[plane * plane_length..];
-            let plane = if self.planes > 1 { &plane[..plane_length] } else { plane };
+            let plane = &values[plane * plane_length..][..plane_length];
             // The sums of columns behind the last channel are not read.
             let columns = PANEL.min(channels - panel * PANEL);
             let first = parity * stride + panel * PANEL;

@@ -3,7 +3,7 @@
 use crate::activation::clamp;
 use crate::element::{Bf16, Element};
 use crate::isa::{for_each_isa, multiply_add};
-use crate::memory::{ahead, prefetch};
+use crate::memory::prefetch_ahead;
 
 for_each_isa! {
     /// Writes `channels` values of each of several positions at distances of `depth`, zeros
@@ -23,8 +23,7 @@ fn place_body<const FUSED: bool>(
     const LINE: usize = 32;
     for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
-        let start = at * step + ahead::<Bf16>();
-        prefetch(source, start..start + channels);
+        prefetch_ahead(values);
         let (whole, rest) = values.as_chunks::<LINE>();
         let (lines, _) = target.as_chunks_mut::<LINE>();
         for (line, values) in lines.iter_mut().zip(whole) {
@@ -59,8 +58,7 @@ fn place_normalized_body<const FUSED: bool>(
     let channels = scale.len();
     for (at, target) in target.chunks_exact_mut(depth).enumerate() {
         let values = &source[at * step..][..channels];
-        let start = at * step + ahead::<Bf16>();
-        prefetch(source, start..start + channels);
+        prefetch_ahead(values);
         let (target, rest) = target.split_at_mut(channels);
         for (((target, value), scale), shift) in target.iter_mut().zip(values).zip(scale).zip(shift)
         {

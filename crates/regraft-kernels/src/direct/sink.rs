@@ -1,4 +1,4 @@
-//! What becomes of a patch of sums while it is in the cache.
+//! Finishes a patch of sums while it is in the cache.
 
 use super::panels::PANEL;
 use crate::activation::{Epilogue, clamp};

@@ -86,15 +86,10 @@ pub(crate) fn backward_weights<E: Element>(
         let (slab, group) = (task / plan.groups(), task % plan.groups());
         let work = Work { plan: &plan, lattice: plan.lattice_of(group), input, output_gradient };
         let mut tiles = Tiles::new(amx);
-        let extents = slab * plan.extents_per_slab..(slab + 1) * plan.extents_per_slab;
-        let mut is_first = true;
-        for index in extents.take_while(|&index| index < plan.extents.len()) {
+        let first = slab * plan.extents_per_slab;
+        for index in first..first + plan.extents_per_slab {
             let left = blocks.get(index).copied();
-            work.add(&mut tiles, &plan.extents[index], left, !is_first, sums);
-            is_first = false;
-        }
-        if is_first {
-            sums.fill(0.0);
+            work.add(&mut tiles, &plan.extents[index], left, index > first, sums);
         }
     });
     plan.collect(sums, weight_gradient);
@@ -120,11 +115,8 @@ impl Plan {
     fn new(shape: &ConvolutionShape) -> Self {
         let lattice = Lattice::of_input(shape);
         let gradients = lattice.of_output(shape);
-        let across = lattice.folded().map_or(shape.kernel_width, |_| 1);
-        let taps: Vec<[usize; 2]> = (0..shape.kernel_height)
-            .flat_map(|row| (0..across).map(move |column| [row, column]))
-            .collect();
-        let run = shape.patch_length() / taps.len();
+        let taps = lattice.taps(shape);
+        let run = lattice.channels_of_position();
         let (in_panels, out_panels) = (run.div_ceil(PANEL), shape.out_channels.div_ceil(PANEL));
         let panel_bytes = taps.len() * out_panels * PATCH * size_of::<f32>();
         let group = match lattice.folded() {
@@ -267,10 +259,8 @@ impl Work<'_> {
         accumulate: bool,
         sums: &mut [f32],
     ) {
+        // Only the last extents of a part of the batch may be empty.
         if rows.is_empty() {
-            if !accumulate {
-                sums.fill(0.0);
-            }
             return;
         }
         let extent = self.lattice.extent(rows);
@@ -305,27 +295,16 @@ impl Work<'_> {
         sums: &mut [f32],
     ) {
         const CHUNK: usize = RUN * PANEL;
-        let bytes = |values: usize| {
-            u32::try_from(values * size_of::<Bf16>()).expect("an extent takes less than 4 GiB")
-        };
         let chunks = positions / RUN;
+        let turns: Vec<Turn> =
+            (0..chunks).map(|chunk| Turn::at(chunk * CHUNK, chunk * CHUNK)).collect();
         let window = chunks.div_ceil(positions.div_ceil(WINDOW));
-        let windows: Vec<Vec<Turn>> = (0..chunks)
-            .step_by(window)
-            .map(|start| {
-                let chunks = start..chunks.min(start + window);
-                chunks
-                    .map(|chunk| Turn { left: bytes(chunk * CHUNK), right: bytes(chunk * CHUNK) })
-                    .collect()
-            })
+        let rights: Vec<usize> = self
+            .plan
+            .taps
+            .iter()
+            .map(|&[row, column]| pairs.start(self.lattice.place(row, column)))
             .collect();
-        let furthest = |distance: fn(&Turn) -> u32| {
-            let turns = windows.iter().flatten();
-            turns.map(distance).max().unwrap_or(0) as usize / size_of::<Bf16>() + CHUNK
-        };
-        let (left_end, right_end) = (furthest(|turn| turn.left), furthest(|turn| turn.right));
-        let rights: Vec<(usize, usize)> =
-            self.plan.taps.iter().map(|&[row, column]| self.lattice.place(row, column)).collect();
         let blocks = sums.chunks_exact_mut(rights.len() * PATCH);
         for (block, sums) in blocks.enumerate() {
             let (in_panel, out_panel) =
@@ -336,12 +315,11 @@ impl Work<'_> {
             }
             let columns = self.lattice.channels_of_position() - in_panel * PANEL;
             let left = &left[out_panel * positions * PANEL..];
-            assert!(left_end <= left.len(), "the gradient is too short");
-            for (index, turns) in windows.iter().enumerate() {
-                let patches = sums.chunks_exact_mut(PATCH).zip(&rights);
-                for (sums, &(plane, distance)) in patches {
-                    let right = &right[pairs.start(in_panel, plane, distance)..];
-                    assert!(right_end <= right.len(), "the input is too short");
+            assert!(chunks * CHUNK <= left.len(), "the gradient is too short");
+            for (index, turns) in turns.chunks(window).enumerate() {
+                for (sums, start) in sums.chunks_exact_mut(PATCH).zip(&rights) {
+                    let right = &right[in_panel * pairs.panel_length() + start..];
+                    assert!(chunks * CHUNK <= right.len(), "the input is too short");
                     let patch = Patch {
                         left: left.as_ptr(),
                         left_stride: RUN * size_of::<Bf16>(),
