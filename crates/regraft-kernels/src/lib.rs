@@ -36,6 +36,7 @@ pub mod memory;
 pub mod optimizer;
 pub mod packing;
 pub mod pooling;
+pub mod separable;
 pub mod softmax_regression;
 pub mod symmetric;
 pub mod tokens;

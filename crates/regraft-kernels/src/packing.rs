@@ -80,9 +80,8 @@ pub struct PackedWeights {
 pub enum Packing<O> {
     /// A matrix `[patch, out channels of the group]` for each group.
     Groups(Vec<Packed<O>>),
-    /// If [`winograd`] supports the shape: a matrix `[in channels, out channels]` for each
-    /// frequency.
-    Winograd(Vec<Packed<O>>),
+    /// If [`winograd`] supports the shape.
+    Winograd(winograd::Weights<O>),
 }
 
 impl<O> Default for Packing<O> {
@@ -93,15 +92,18 @@ impl<O> Default for Packing<O> {
 
 impl<O: Operand> Packing<O> {
     fn take(&mut self) -> Vec<Packed<O>> {
-        let (Self::Groups(matrices) | Self::Winograd(matrices)) = std::mem::take(self);
-        matrices
+        match std::mem::take(self) {
+            Self::Groups(matrices) => matrices,
+            Self::Winograd(weights) => weights.into_matrices(),
+        }
     }
 
     fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
         let mut matrices = self.take();
         *self = if winograd::handles(shape) {
-            winograd::pack(&mut matrices, weights, shape.in_channels, shape.out_channels);
-            Self::Winograd(matrices)
+            let mut packed = winograd::Weights::reusing(matrices);
+            packed.pack(shape, weights);
+            Self::Winograd(packed)
         } else {
             let (depth, columns) = (shape.patch_length(), shape.out_channels / shape.groups);
             pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Columns {
@@ -118,13 +120,9 @@ impl<O: Operand> Packing<O> {
         let transposed = shape.transposed();
         let (depth, columns) = (transposed.patch_length(), shape.in_channels / shape.groups);
         *self = if winograd::handles(&transposed) {
-            winograd::pack_transposed(
-                &mut matrices,
-                weights,
-                shape.in_channels,
-                shape.out_channels,
-            );
-            Self::Winograd(matrices)
+            let mut packed = winograd::Weights::reusing(matrices);
+            packed.pack_transposed(&transposed, weights);
+            Self::Winograd(packed)
         } else if shape.kernel_height * shape.kernel_width == 1 {
             pack_groups(&mut matrices, weights, depth, columns, |weights| Matrix::Rows {
                 data: weights,
@@ -168,6 +166,15 @@ impl PackedWeights {
         if direct::amx_for::<E>(shape).is_some() {
             return direct::pack(&mut self.panels, shape, weights);
         }
+        self.pack_for_products::<E>(shape, weights);
+    }
+
+    /// Like [`Self::pack`], always for matrix products.
+    pub(crate) fn pack_for_products<E: MapElement>(
+        &mut self,
+        shape: &ConvolutionShape,
+        weights: &[f32],
+    ) {
         if E::multiplies_natively() {
             E::Native::packing_mut(self).pack(shape, weights);
         } else {

@@ -40,20 +40,24 @@ impl Walk {
         Input { values: &maps.values[image * length..(image + 1) * length], ..maps }
     }
 
-    /// Lends the rows of the image that the output rows `rows` read.
-    pub fn with_band<E: Element>(
-        &self,
-        picture: Input<'_, E>,
-        kernel: usize,
-        rows: &Range<usize>,
-        work: impl FnOnce(Band<'_>),
-    ) {
-        let row_length = self.width * self.channels;
+    /// The rows of the image that the output rows `rows` read.
+    pub fn rows_under(&self, kernel: usize, rows: &Range<usize>) -> Range<usize> {
         let end = ((rows.end - 1) * self.stride + kernel)
             .saturating_sub(self.padding_top)
             .min(self.height);
-        let first_row = (rows.start * self.stride).saturating_sub(self.padding_top).min(end);
-        let values = &picture.values[first_row * row_length..end * row_length];
+        (rows.start * self.stride).saturating_sub(self.padding_top).min(end)..end
+    }
+
+    /// Lends rows of the image.
+    pub fn with_band<E: Element>(
+        &self,
+        picture: Input<'_, E>,
+        rows: Range<usize>,
+        work: impl FnOnce(Band<'_>),
+    ) {
+        let row_length = self.width * self.channels;
+        let first_row = rows.start;
+        let values = &picture.values[first_row * row_length..rows.end * row_length];
         match picture.normalization {
             None => with_values(values, |values| work(Band { values, first_row })),
             Some(normalization) => with_scratch(values.len(), |band: &mut [f32]| {

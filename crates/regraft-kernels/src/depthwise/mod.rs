@@ -15,7 +15,8 @@ use crate::finish::Finish;
 use crate::input::Input;
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
-use frame::{Band, Frame, Place, Walk, bands, rows_per_band};
+pub(crate) use frame::{Band, Place, Walk, bands};
+use frame::{Frame, rows_per_band};
 use kernels::{
     forward_band_3, forward_band_5, forward_band_7, strided_input_row, weights_of_band_3,
     weights_of_band_5, weights_of_band_7,
@@ -123,14 +124,28 @@ fn forward_rows<E: Element>(
     sums: &mut [f32],
     accumulate: bool,
 ) {
+    let under = walk.rows_under(kernel, &rows);
+    walk.with_band(picture, under, |band| {
+        convolve_rows(walk, band, weights, kernel, rows, sums, accumulate);
+    });
+}
+
+/// The output rows `rows` of the image whose rows under them are `band`.
+pub(crate) fn convolve_rows(
+    walk: &Walk,
+    band: Band<'_>,
+    weights: &[f32],
+    kernel: usize,
+    rows: Range<usize>,
+    sums: &mut [f32],
+    accumulate: bool,
+) {
     let columns = sums.len() / (rows.len() * walk.channels);
     let frame = Frame::of(walk, kernel, &rows, columns);
-    with_scratch(frame.length(), |framed: &mut [f32]| {
-        walk.with_band(picture, kernel, &rows, |band| match kernel {
-            3 => forward_band_3(walk, frame, band, weights, framed, sums, accumulate),
-            5 => forward_band_5(walk, frame, band, weights, framed, sums, accumulate),
-            _ => forward_band_7(walk, frame, band, weights, framed, sums, accumulate),
-        });
+    with_scratch(frame.length(), |framed: &mut [f32]| match kernel {
+        3 => forward_band_3(walk, frame, band, weights, framed, sums, accumulate),
+        5 => forward_band_5(walk, frame, band, weights, framed, sums, accumulate),
+        _ => forward_band_7(walk, frame, band, weights, framed, sums, accumulate),
     });
 }
 
@@ -163,7 +178,8 @@ pub fn backward_weights<'a, E: Element>(
                 let gradient = &gradient[rows.start * row_length..rows.end * row_length];
                 let frame = Frame::of(&walk, shape.kernel_height, &rows, shape.out_width);
                 with_scratch(frame.length(), |framed: &mut [f32]| {
-                    walk.with_band(input, shape.kernel_height, &rows, |band| {
+                    let under = walk.rows_under(shape.kernel_height, &rows);
+                    walk.with_band(input, under, |band| {
                         with_values(gradient, |gradient| match shape.kernel_height {
                             3 => weights_of_band_3(&walk, frame, band, gradient, framed, sums),
                             5 => weights_of_band_5(&walk, frame, band, gradient, framed, sums),
@@ -182,10 +198,16 @@ pub fn backward_weights<'a, E: Element>(
 }
 
 fn check(shape: &ConvolutionShape, input: usize, weights: usize, output: usize) {
+    check_weights(shape, weights);
+    shape.check(input, weights, output);
+}
+
+/// Panics if the shape is not supported or the weights are not its.
+pub(crate) fn check_weights(shape: &ConvolutionShape, weights: usize) {
     assert!(handles(shape), "not a depthwise convolution of 3x3, 5x5 or 7x7: {shape:?}");
     assert!(
         shape.padding_top < shape.kernel_height && shape.padding_left < shape.kernel_width,
         "{shape:?}"
     );
-    shape.check(input, weights, output);
+    assert_eq!(weights, shape.weight_length(), "weights of {shape:?}");
 }

@@ -1,12 +1,18 @@
-//! Winograd's convolution F(2x2, 3x3) (Lavin and Gray 2015): a 3x3 convolution of stride 1 with 16
-//! instead of 36 multiplications for four output pixels, forward and for the gradient of the
-//! weights.
+//! Winograd's convolution (Lavin and Gray 2015): a 3x3 convolution of stride 1 with fewer
+//! multiplications, forward and for the gradient of the weights. F(2x2, 3x3) needs 16 instead of 36
+//! for four output pixels, F(4x4, 3x3) 36 instead of 144 for sixteen.
 //!
-//! The output is divided into tiles of 2x2 pixels. A tile's 4x4 input pixels are transformed into
-//! 16 values for each channel, each of which takes part in one matrix product over the channels,
-//! and the 16 sums are transformed back into 2x2 pixels. All coefficients are 0, 1 and 1/2, so the
-//! result differs from the direct sum only as another order of addition would.
+//! The output is divided into tiles of 2x2 or 4x4 pixels. A tile's 4x4 or 6x6 input pixels are
+//! transformed into as many frequencies for each channel, each of which takes part in one matrix
+//! product over the channels, and the sums are transformed back into pixels.
+//!
+//! Tiles of 4x4 are for products of f32. Their result differs from the exact one by about 1.2e-6 of
+//! the output's root mean square for 512 channels, four times as much as the direct sum's
+//! (`tests/winograd.rs`). Rounding their frequencies to bf16 would be too coarse, so products of
+//! bf16 use tiles of 2x2.
 
+mod lanes;
+mod tile;
 mod tiling;
 mod transforms;
 
@@ -15,16 +21,13 @@ use crate::finish::Finish;
 use crate::gemm::{Left, Matrix, Operand, Packed, Rows, Sums, multiply};
 use crate::scratch::with_scratch;
 use crate::shape::ConvolutionShape;
+use lanes::LANES;
 use rayon::prelude::*;
+use tile::{Four, Tile, Two};
 use tiling::{TileRows, Tiling};
 use transforms::{
-    FREQUENCIES, LANES, gather_filter, transform_filter, transform_gradient, transform_input,
-    transform_output,
+    gather_filter, transform_filter, transform_gradient, transform_input, transform_output,
 };
-
-/// Least number of tiles in a block: four times the rows of the widest tile kernel, so that a panel
-/// of weights is used often.
-const TILES_PER_BLOCK: usize = 56;
 
 /// Whether the functions here support this shape.
 #[must_use]
@@ -39,79 +42,136 @@ pub fn handles(shape: &ConvolutionShape) -> bool {
         && shape.padding_left <= 2
 }
 
-/// Transforms `[out, 3, 3, in]` weights and packs them: a matrix `[in channels, out channels]` for
-/// each frequency.
-pub(crate) fn pack<O: Operand>(
-    matrices: &mut Vec<Packed<O>>,
-    weights: &[f32],
-    ins: usize,
-    outs: usize,
-) {
-    with_transformed(weights, ins, outs, |transformed, stride| {
-        pack_frequencies(matrices, ins, outs, |frequency| Matrix::Columns {
-            data: &transformed[frequency * ins..],
-            stride,
-        });
-    });
+/// Whether products of `O` use tiles of 4x4 pixels for this shape instead of 2x2. An image needs
+/// [`LEAST_LARGE_TILES`] of them, whatever the batch, so that it gets the same result in any.
+#[must_use]
+pub fn has_large_tiles<O: Operand>(shape: &ConvolutionShape) -> bool {
+    let tiles = shape.out_height.div_ceil(4) * shape.out_width.div_ceil(4);
+    O::NAME == f32::NAME && tiles >= LEAST_LARGE_TILES
 }
 
-/// Like [`pack`], for the weights of the convolution that turns the output's gradient into the
-/// input's: input and output channels are swapped, and the kernel is rotated by 180 degrees, which
-/// swaps the first and last of the four frequencies along each side.
-pub(crate) fn pack_transposed<O: Operand>(
-    matrices: &mut Vec<Packed<O>>,
-    weights: &[f32],
-    ins: usize,
-    outs: usize,
-) {
-    with_transformed(weights, ins, outs, |transformed, stride| {
-        pack_frequencies(matrices, outs, ins, |frequency| {
-            let turned = |frequency: usize| [3, 1, 2, 0][frequency];
-            let frequency = 4 * turned(frequency / 4) + turned(frequency % 4);
-            Matrix::Rows { data: &transformed[frequency * ins..], stride }
-        });
-    });
+/// With fewer tiles, more than twice as many transformed weights cost more memory and time than the
+/// multiplications that large tiles save, and more of these are for pixels outside the map.
+const LEAST_LARGE_TILES: usize = 25;
+
+/// Weights packed for one size of tiles: a matrix `[in channels, out channels]` for each frequency.
+#[derive(Clone, Debug, Default)]
+pub struct Weights<O> {
+    matrices: Vec<Packed<O>>,
 }
 
-/// Lends the weights' transforms, `[out, frequency, in]`, and the distance from one output channel
-/// to the next.
-fn with_transformed(weights: &[f32], ins: usize, outs: usize, work: impl FnOnce(&[f32], usize)) {
-    let stride = FREQUENCIES * ins;
-    with_scratch(outs * stride, |transformed: &mut [f32]| {
+impl<O: Operand> Weights<O> {
+    /// Uses the memory of other matrices.
+    pub(crate) fn reusing(matrices: Vec<Packed<O>>) -> Self {
+        Self { matrices }
+    }
+
+    pub(crate) fn into_matrices(self) -> Vec<Packed<O>> {
+        self.matrices
+    }
+
+    /// Transforms and packs `[out, 3, 3, in]` weights for convolutions like `shape`.
+    pub(crate) fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if has_large_tiles::<O>(shape) {
+            self.pack_for::<Four>(shape, weights);
+        } else {
+            self.pack_for::<Two>(shape, weights);
+        }
+    }
+
+    /// Like [`Self::pack`], from the weights `[in, 3, 3, out]` of the convolution whose
+    /// [transposed](ConvolutionShape::transposed) one `shape` is: the channels are swapped, and the
+    /// kernel is rotated by 180 degrees.
+    pub(crate) fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        if has_large_tiles::<O>(shape) {
+            self.pack_transposed_for::<Four>(shape, weights);
+        } else {
+            self.pack_transposed_for::<Two>(shape, weights);
+        }
+    }
+
+    fn pack_for<T: Tile>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let (ins, outs) = (shape.in_channels, shape.out_channels);
+        with_transformed::<T>(weights, ins, outs, false, |transformed, stride| {
+            self.pack_frequencies::<T>(ins, outs, |frequency| Matrix::Columns {
+                data: &transformed[frequency * ins..],
+                stride,
+            });
+        });
+    }
+
+    fn pack_transposed_for<T: Tile>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        let (ins, outs) = (shape.in_channels, shape.out_channels);
+        with_transformed::<T>(weights, outs, ins, true, |transformed, stride| {
+            self.pack_frequencies::<T>(ins, outs, |frequency| Matrix::Rows {
+                data: &transformed[frequency * outs..],
+                stride,
+            });
+        });
+    }
+
+    fn pack_frequencies<'a, T: Tile>(
+        &mut self,
+        depth: usize,
+        columns: usize,
+        matrix: impl Fn(usize) -> Matrix<'a> + Sync,
+    ) {
+        self.matrices.resize_with(T::FREQUENCIES, Packed::default);
+        let tasks = self.matrices.par_iter_mut().enumerate();
+        tasks.for_each(|(frequency, packed)| packed.pack(matrix(frequency), depth, columns));
+    }
+}
+
+/// Lends the transforms, `[filter, frequency, channel]`, of filters `[filter, 3, 3, channel]`, and
+/// the distance from one filter to the next.
+fn with_transformed<T: Tile>(
+    weights: &[f32],
+    channels: usize,
+    filters: usize,
+    rotated: bool,
+    work: impl FnOnce(&[f32], usize),
+) {
+    let stride = T::FREQUENCIES * channels;
+    with_scratch(filters * stride, |transformed: &mut [f32]| {
         let filters =
-            weights.par_chunks_exact(9 * ins).zip(transformed.par_chunks_exact_mut(stride));
-        filters.for_each(|(filter, transformed)| transform_filter(filter, ins, transformed));
+            weights.par_chunks_exact(9 * channels).zip(transformed.par_chunks_exact_mut(stride));
+        filters.for_each(|(filter, transformed)| {
+            transform_filter::<T>(filter, channels, rotated, transformed);
+        });
         work(transformed, stride);
     });
-}
-
-fn pack_frequencies<'a, O: Operand>(
-    matrices: &mut Vec<Packed<O>>,
-    depth: usize,
-    columns: usize,
-    matrix: impl Fn(usize) -> Matrix<'a> + Sync,
-) {
-    matrices.resize_with(FREQUENCIES, Packed::default);
-    let tasks = matrices.par_iter_mut().enumerate();
-    tasks.for_each(|(frequency, packed)| packed.pack(matrix(frequency), depth, columns));
 }
 
 /// `output = convolution(input)`, finished as `finish` says.
 pub(crate) fn forward<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &[E],
+    weights: &Weights<O>,
+    output: &mut [E],
+    finish: Finish<'_, E>,
+) {
+    if weights.matrices.len() == Four::FREQUENCIES {
+        forward_by::<Four, E, O>(shape, input, &weights.matrices, output, finish);
+    } else {
+        forward_by::<Two, E, O>(shape, input, &weights.matrices, output, finish);
+    }
+}
+
+fn forward_by<T: Tile, E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &[E],
     weights: &[Packed<O>],
     output: &mut [E],
     finish: Finish<'_, E>,
 ) {
-    let tiling = Tiling::new(shape, TILES_PER_BLOCK);
+    let tiling = Tiling::new(shape, T::PIXELS, T::TILES_PER_BLOCK);
     finish.run(shape.out_channels, tiling.blocks(shape, output), |rows, sums, accumulate| {
-        forward_block(shape, tiling, input, weights, &rows, sums, accumulate);
+        forward_block::<T, E, O>(shape, tiling, input, weights, &rows, sums, accumulate);
     });
 }
 
 /// The sums of some rows of tiles.
-fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
+fn forward_block<T: Tile, E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     tiling: Tiling,
     input: &[E],
@@ -127,18 +187,17 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
     );
     let TileRows { first, pixels } = rows;
     let tiles = pixels.len() * tiling.across;
-    with_scratch(FREQUENCIES * tiles * ins, |inputs: &mut [O]| {
-        with_scratch(FREQUENCIES * tiles * outs, |products: &mut [f32]| {
+    with_scratch(T::FREQUENCIES * tiles * ins, |inputs: &mut [O]| {
+        with_scratch(T::FREQUENCIES * tiles * outs, |products: &mut [f32]| {
             for row in 0..pixels.len() {
-                transform_input(
+                transform_input::<T, E, O>(
                     shape,
                     tiling,
                     input,
                     *first + row,
                     &mut inputs[row * tiling.across * ins..],
                     tiles * ins,
-                    0,
-                    4,
+                    None,
                 );
             }
             let matrices =
@@ -148,7 +207,7 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
             }
             for (row, pixels) in pixels.iter().enumerate() {
                 let (row_sums, rest) = std::mem::take(&mut sums).split_at_mut(pixels * outs);
-                transform_output(
+                transform_output::<T>(
                     shape,
                     &products[row * tiling.across * outs..],
                     tiles * outs,
@@ -164,21 +223,22 @@ fn forward_block<E: Element, O: Operand + CopyFrom<E>>(
 /// Number of parts of the batch for the gradient of the weights; their sums are added in order. If
 /// there are many weights, there are few parts, because each part has sums of its own, which should
 /// not fill the caches.
-fn weight_slabs(shape: &ConvolutionShape, rows: usize) -> usize {
-    let sums = FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
+fn weight_slabs<T: Tile>(shape: &ConvolutionShape, rows: usize) -> usize {
+    let sums = T::FREQUENCIES * shape.in_channels * shape.out_channels * size_of::<f32>();
     ((8 << 20) / sums).clamp(2, 8).min(rows)
 }
 
 /// Tiles in a block of the weights' gradient. If there are few, the sums, which are as many as the
 /// weights, pass through the cache often; if there are many, the transforms of the block do not
 /// stay in the cache.
-fn gradient_tiles_per_block<O>(channels: usize) -> usize {
-    ((2 << 20) / (4 * channels * size_of::<O>())).clamp(TILES_PER_BLOCK, 4 * TILES_PER_BLOCK)
+fn gradient_tiles_per_block<T: Tile, O>(channels: usize) -> usize {
+    let fitting = (2 << 20) / (T::SIDE * channels * size_of::<O>());
+    fitting.clamp(T::TILES_PER_BLOCK, 4 * T::TILES_PER_BLOCK)
 }
 
 /// The gradient of the weights, `[out, 3, 3, in]`.
 ///
-/// A task has a part of the batch and four of the sixteen frequencies.
+/// A task has a part of the batch and a row of the frequencies.
 pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     shape: &ConvolutionShape,
     input: &[E],
@@ -186,15 +246,30 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     weight_gradient: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
+    let backward = if has_large_tiles::<O>(shape) {
+        backward_weights_by::<Four, E, O>
+    } else {
+        backward_weights_by::<Two, E, O>
+    };
+    backward(shape, input, output_gradient, weight_gradient, partial);
+}
+
+fn backward_weights_by<T: Tile, E: Element, O: Operand + CopyFrom<E>>(
+    shape: &ConvolutionShape,
+    input: &[E],
+    output_gradient: &[E],
+    weight_gradient: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
     let (ins, outs) = (shape.in_channels, shape.out_channels);
-    let tiling = Tiling::new(shape, gradient_tiles_per_block::<O>(ins + outs));
+    let tiling = Tiling::new(shape, T::PIXELS, gradient_tiles_per_block::<T, O>(ins + outs));
     let rows = tiling.rows(shape);
-    let slabs = weight_slabs(shape, rows);
+    let slabs = weight_slabs::<T>(shape, rows);
     let slab_rows = rows.div_ceil(slabs);
     let length = outs * ins;
-    partial.resize(slabs * FREQUENCIES * length, 0.0);
-    partial.par_chunks_exact_mut(4 * length).enumerate().for_each(|(task, sums)| {
-        let (slab, group) = (task / 4, task % 4);
+    partial.resize(slabs * T::FREQUENCIES * length, 0.0);
+    partial.par_chunks_exact_mut(T::SIDE * length).enumerate().for_each(|(task, sums)| {
+        let (slab, group) = (task / T::SIDE, task % T::SIDE);
         let end = rows.min((slab + 1) * slab_rows);
         let mut packed = Packed::default();
         let first = slab * slab_rows;
@@ -204,22 +279,21 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
         for start in (first..end).step_by(tiling.rows_per_block) {
             let count = tiling.rows_per_block.min(end - start);
             let tiles = count * tiling.across;
-            with_scratch(4 * tiles * (ins + outs), |scratch: &mut [O]| {
-                let (inputs, gradients) = scratch.split_at_mut(4 * tiles * ins);
+            with_scratch(T::SIDE * tiles * (ins + outs), |scratch: &mut [O]| {
+                let (inputs, gradients) = scratch.split_at_mut(T::SIDE * tiles * ins);
                 for row in 0..count {
                     let place = row * tiling.across;
-                    transform_input(
+                    transform_input::<T, E, O>(
                         shape,
                         tiling,
                         input,
                         start + row,
                         &mut inputs[place * ins..],
                         tiles * ins,
-                        group,
-                        1,
+                        Some(group),
                     );
                     let target = &mut gradients[place * outs..];
-                    transform_gradient(
+                    transform_gradient::<T, E, O>(
                         shape,
                         tiling,
                         output_gradient,
@@ -242,6 +316,6 @@ pub(crate) fn backward_weights<E: Element, O: Operand + CopyFrom<E>>(
     });
     let partial = &partial[..];
     weight_gradient.par_chunks_exact_mut(9 * ins).enumerate().for_each(|(out, filter)| {
-        gather_filter(partial, slabs, length, out * ins, ins, filter);
+        gather_filter::<T>(partial, slabs, length, out * ins, ins, filter);
     });
 }

@@ -1,10 +1,12 @@
-//! The division of a convolution's output into tiles of 2x2 pixels.
+//! The division of a convolution's output into square tiles.
 
 use crate::shape::ConvolutionShape;
 
 /// The division of a convolution's output into tiles.
 #[derive(Clone, Copy)]
 pub struct Tiling {
+    /// Pixels along each side of a tile.
+    side: usize,
     /// Tiles in a row of tiles.
     pub across: usize,
     /// Rows of tiles in an image.
@@ -14,11 +16,12 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    pub fn new(shape: &ConvolutionShape, tiles_per_block: usize) -> Self {
-        let across = shape.out_width.div_ceil(2);
+    pub fn new(shape: &ConvolutionShape, side: usize, tiles_per_block: usize) -> Self {
+        let across = shape.out_width.div_ceil(side);
         Self {
+            side,
             across,
-            down: shape.out_height.div_ceil(2),
+            down: shape.out_height.div_ceil(side),
             rows_per_block: tiles_per_block.div_ceil(across),
         }
     }
@@ -28,11 +31,11 @@ impl Tiling {
         shape.batch * self.down
     }
 
-    /// Output pixels of row `row` of tiles, counted over the batch: two rows of the image, or one
-    /// at an odd end.
+    /// Output pixels of row `row` of tiles, counted over the batch: as many rows of the image as a
+    /// tile has, or fewer at the lower edge.
     fn pixels(&self, shape: &ConvolutionShape, row: usize) -> usize {
-        let first = row % self.down * 2;
-        (shape.out_height - first).min(2) * shape.out_width
+        let first = row % self.down * self.side;
+        (shape.out_height - first).min(self.side) * shape.out_width
     }
 
     /// The output in blocks of neighbouring rows of tiles, each with its rows.

@@ -1,54 +1,15 @@
-//! The transforms between pixels, or filters, and the sixteen frequencies of a tile.
-//!
-//! All of this is compiled for each instruction set by being inlined into its entry points.
-//! Closures and `array::from_fn` would not be inlined and would fall back to the baseline set;
-//! hence plain functions and arrays that are written out.
+//! The transforms between pixels, or filters, and the frequencies of a tile: those along one side
+//! of a [`Tile`], down and then across.
 
+use super::lanes::{LANES, Lanes, ZEROS, plus, read, write};
+use super::tile::Tile;
 use super::tiling::Tiling;
 use crate::element::Element;
 use crate::isa::for_each_isa;
 use crate::shape::ConvolutionShape;
 
-/// Values of a tile for each channel: a 4x4 square.
-pub const FREQUENCIES: usize = 16;
-/// Channels that are transformed side by side.
-pub const LANES: usize = 16;
-
-/// One value for each of [`LANES`] channels.
-type Lanes = [f32; LANES];
-
-#[inline(always)]
-fn plus(first: &Lanes, second: &Lanes) -> Lanes {
-    let mut sum = *first;
-    for (sum, second) in sum.iter_mut().zip(second) {
-        *sum += second;
-    }
-    sum
-}
-#[inline(always)]
-fn minus(first: &Lanes, second: &Lanes) -> Lanes {
-    let mut difference = *first;
-    for (difference, second) in difference.iter_mut().zip(second) {
-        *difference -= second;
-    }
-    difference
-}
-#[inline(always)]
-fn half(values: &Lanes) -> Lanes {
-    let mut half = *values;
-    for value in &mut half {
-        *value *= 0.5;
-    }
-    half
-}
-#[inline(always)]
-fn read<E: Element>(values: &[E], at: usize) -> Lanes {
-    let mut lanes = [0.0; LANES];
-    for (lane, value) in lanes.iter_mut().zip(&values[at..at + LANES]) {
-        *lane = value.to_f32();
-    }
-    lanes
-}
+/// Most frequencies along a side.
+const MAX_SIDE: usize = 6;
 
 /// Images of which single pixels are read, with zeros outside.
 #[derive(Clone, Copy)]
@@ -68,77 +29,36 @@ impl<E: Element> Map<'_, E> {
         if row < self.height && column < self.width {
             read(self.values, (row * self.width + column) * self.channels + channel)
         } else {
-            [0.0; LANES]
+            ZEROS
         }
     }
 
-    /// Four neighbouring pixels of a row.
+    /// Fills `pixels` with a column that begins at a pixel.
     #[inline(always)]
-    fn four(&self, row: usize, column: usize, channel: usize) -> [Lanes; 4] {
-        [
-            self.pixel(row, column, channel),
-            self.pixel(row, column.wrapping_add(1), channel),
-            self.pixel(row, column.wrapping_add(2), channel),
-            self.pixel(row, column.wrapping_add(3), channel),
-        ]
-    }
-}
-
-/// Writes four frequencies of sixteen channels.
-#[inline(always)]
-fn write_four<O: Element>(
-    target: &mut [O],
-    frequency: usize,
-    stride: usize,
-    at: usize,
-    values: [Lanes; 4],
-) {
-    for (across, values) in values.iter().enumerate() {
-        let start = (frequency + across) * stride + at;
-        for (target, value) in target[start..start + LANES].iter_mut().zip(values) {
-            *target = O::from_f32(*value);
+    fn column(&self, pixels: &mut [Lanes], row: usize, column: usize, channel: usize) {
+        for (down, pixel) in pixels.iter_mut().enumerate() {
+            *pixel = self.pixel(row.wrapping_add(down), column, channel);
         }
     }
-}
-
-/// Evaluates `work(first, second)` column by column.
-macro_rules! columns {
-    ($work:ident, $first:expr, $second:expr) => {
-        [
-            $work(&$first[0], &$second[0]),
-            $work(&$first[1], &$second[1]),
-            $work(&$first[2], &$second[2]),
-            $work(&$first[3], &$second[3]),
-        ]
-    };
-}
-
-/// The input transform along one side: `[d0 - d2, d1 + d2, d2 - d1, d1 - d3]`.
-#[inline(always)]
-fn spread_input(values: &[Lanes; 4]) -> [Lanes; 4] {
-    let [first, second, third, fourth] = values;
-    [minus(first, third), plus(second, third), minus(third, second), minus(second, fourth)]
 }
 
 for_each_isa! {
-    pub fn transform_input<E: Element, O: Element>(
+    pub fn transform_input<T: Tile, E: Element, O: Element>(
         shape: &ConvolutionShape, tiling: Tiling, input: &[E], row: usize, target: &mut [O],
-            frequency_stride: usize, group: usize,
-        groups: usize
+            frequency_stride: usize, group: Option<usize>
     ) => transform_input_body
 }
-/// Transforms row `row` of tiles: frequencies from `4 * group` on, four for each of `groups`, to
-/// `target[frequency][tile][channel]`.
+/// Transforms row `row` of tiles to `target[frequency][tile][channel]`: all frequencies, or those
+/// of row `group` only.
 #[inline(always)]
-fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
+fn transform_input_body<const FUSED: bool, T: Tile, E: Element, O: Element>(
     shape: &ConvolutionShape,
     tiling: Tiling,
     input: &[E],
     row: usize,
     target: &mut [O],
     frequency_stride: usize,
-    group: usize,
-    groups: usize,
+    group: Option<usize>,
 ) {
     let channels = shape.in_channels;
     let (image, tile_row) = (row / tiling.down, row % tiling.down);
@@ -149,68 +69,60 @@ fn transform_input_body<const FUSED: bool, E: Element, O: Element>(
         width: shape.in_width,
         channels,
     };
-    let top = (2 * tile_row).wrapping_sub(shape.padding_top);
+    let top = (T::PIXELS * tile_row).wrapping_sub(shape.padding_top);
     for tile in 0..tiling.across {
-        let left = (2 * tile).wrapping_sub(shape.padding_left);
+        let left = (T::PIXELS * tile).wrapping_sub(shape.padding_left);
         for channel in (0..channels).step_by(LANES) {
             let at = tile * channels + channel;
-            if groups == 4 {
-                let first = map.four(top, left, channel);
-                let second = map.four(top.wrapping_add(1), left, channel);
-                let third = map.four(top.wrapping_add(2), left, channel);
-                let fourth = map.four(top.wrapping_add(3), left, channel);
-                write_four(
-                    target,
-                    0,
-                    frequency_stride,
-                    at,
-                    spread_input(&columns!(minus, first, third)),
-                );
-                write_four(
-                    target,
-                    4,
-                    frequency_stride,
-                    at,
-                    spread_input(&columns!(plus, second, third)),
-                );
-                write_four(
-                    target,
-                    8,
-                    frequency_stride,
-                    at,
-                    spread_input(&columns!(minus, third, second)),
-                );
-                write_four(
-                    target,
-                    12,
-                    frequency_stride,
-                    at,
-                    spread_input(&columns!(minus, second, fourth)),
-                );
+            let mut pixels = T::Side::default();
+            if let Some(group) = group {
+                let mut side = T::Side::default();
+                for across in 0..T::SIDE {
+                    map.column(pixels.as_mut(), top, left.wrapping_add(across), channel);
+                    side.as_mut()[across] = T::input_at::<FUSED>(group, &pixels);
+                }
+                write_side(target, 0, frequency_stride, at, T::input::<FUSED>(&side).as_ref());
             } else {
-                let (first, second) = [(0, 2), (1, 2), (2, 1), (1, 3)][group];
-                let first = map.four(top.wrapping_add(first), left, channel);
-                let second = map.four(top.wrapping_add(second), left, channel);
-                let columns = if group == 1 {
-                    columns!(plus, first, second)
-                } else {
-                    columns!(minus, first, second)
-                };
-                write_four(target, 0, frequency_stride, at, spread_input(&columns));
+                let mut sides = [T::Side::default(); MAX_SIDE];
+                for across in 0..T::SIDE {
+                    map.column(pixels.as_mut(), top, left.wrapping_add(across), channel);
+                    let column = T::input::<FUSED>(&pixels);
+                    for down in 0..T::SIDE {
+                        sides[down].as_mut()[across] = column.as_ref()[down];
+                    }
+                }
+                for (down, side) in sides.iter().enumerate().take(T::SIDE) {
+                    let side = T::input::<FUSED>(side);
+                    write_side(target, down * T::SIDE, frequency_stride, at, side.as_ref());
+                }
             }
         }
     }
 }
 
+/// Writes a row of frequencies of sixteen channels.
+#[inline(always)]
+fn write_side<O: Element>(
+    target: &mut [O],
+    frequency: usize,
+    stride: usize,
+    at: usize,
+    side: &[Lanes],
+) {
+    for (across, lanes) in side.iter().enumerate() {
+        write(target, (frequency + across) * stride + at, lanes);
+    }
+}
+
 for_each_isa! {
-    pub fn transform_output(
+    pub fn transform_output<T: Tile>(
         shape: &ConvolutionShape, products: &[f32], frequency_stride: usize, pixels: &mut [f32],
             accumulate: bool)
         => transform_output_body
 }
-/// Transforms one row of tiles back to pixels: along each side `[m0 + m1 + m2, m1 - m2 - m3]`.
+/// Transforms one row of tiles back to pixels.
 #[inline(always)]
-fn transform_output_body<const FUSED: bool>(
+fn transform_output_body<const FUSED: bool, T: Tile>(
     shape: &ConvolutionShape,
     products: &[f32],
     frequency_stride: usize,
@@ -219,24 +131,26 @@ fn transform_output_body<const FUSED: bool>(
 ) {
     let channels = shape.out_channels;
     let high = pixels.len() / (shape.out_width * channels);
-    for tile in 0..shape.out_width.div_ceil(2) {
-        let wide = (shape.out_width - 2 * tile).min(2);
+    for tile in 0..shape.out_width.div_ceil(T::PIXELS) {
+        let wide = (shape.out_width - T::PIXELS * tile).min(T::PIXELS);
         for channel in (0..channels).step_by(LANES) {
             let at = tile * channels + channel;
-            let first = read_four(products, 0, frequency_stride, at);
-            let second = read_four(products, 4, frequency_stride, at);
-            let third = read_four(products, 8, frequency_stride, at);
-            let fourth = read_four(products, 12, frequency_stride, at);
-            let upper = columns!(plus, columns!(plus, first, second), third);
-            let lower = columns!(minus, columns!(minus, second, third), fourth);
-            for (down, [first, second, third, fourth]) in
-                [upper, lower].iter().enumerate().take(high)
-            {
-                let pair =
-                    [plus(&plus(first, second), third), minus(&minus(second, third), fourth)];
-                for (across, values) in pair.iter().enumerate().take(wide) {
-                    let start = (down * shape.out_width + 2 * tile + across) * channels + channel;
-                    let target = &mut pixels[start..start + LANES];
+            let mut rows = [T::Side::default(); MAX_SIDE];
+            let mut side = T::Side::default();
+            for across in 0..T::SIDE {
+                for (down, value) in side.as_mut().iter_mut().enumerate() {
+                    *value = read(products, (down * T::SIDE + across) * frequency_stride + at);
+                }
+                let column = T::output::<FUSED>(&side);
+                for down in 0..T::PIXELS {
+                    rows[down].as_mut()[across] = column.as_ref()[down];
+                }
+            }
+            for (down, row) in rows.iter().enumerate().take(T::PIXELS.min(high)) {
+                let row = T::output::<FUSED>(row);
+                for (across, values) in row.as_ref().iter().enumerate().take(wide) {
+                    let place = down * shape.out_width + T::PIXELS * tile + across;
+                    let target = &mut pixels[place * channels + channel..][..LANES];
                     for (target, value) in target.iter_mut().zip(values) {
                         *target = if accumulate { *target + value } else { *value };
                     }
@@ -246,27 +160,16 @@ fn transform_output_body<const FUSED: bool>(
     }
 }
 
-/// Reads four frequencies of sixteen channels.
-#[inline(always)]
-fn read_four(values: &[f32], frequency: usize, stride: usize, at: usize) -> [Lanes; 4] {
-    [
-        read(values, frequency * stride + at),
-        read(values, (frequency + 1) * stride + at),
-        read(values, (frequency + 2) * stride + at),
-        read(values, (frequency + 3) * stride + at),
-    ]
-}
-
 for_each_isa! {
-    pub fn transform_gradient<E: Element, O: Element>(
+    pub fn transform_gradient<T: Tile, E: Element, O: Element>(
         shape: &ConvolutionShape, tiling: Tiling, gradient: &[E], row: usize, target: &mut [O],
             frequency_stride: usize, group: usize
     ) => transform_gradient_body
 }
-/// Transforms the output's gradient of one row of tiles with the transposed output transform: along
-/// each side `[g0, g0 + g1, g0 - g1, -g1]`. Of the first side, only row `group`.
+/// Transforms the output's gradient of one row of tiles with the transposed output transform: the
+/// frequencies of row `group`.
 #[inline(always)]
-fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
+fn transform_gradient_body<const FUSED: bool, T: Tile, E: Element, O: Element>(
     shape: &ConvolutionShape,
     tiling: Tiling,
     gradient: &[E],
@@ -276,7 +179,7 @@ fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     group: usize,
 ) {
     let channels = shape.out_channels;
-    let (image, first_row) = (row / tiling.down, row % tiling.down * 2);
+    let (image, first_row) = (row / tiling.down, row % tiling.down * T::PIXELS);
     let length = shape.out_height * shape.out_width * channels;
     let map = Map {
         values: &gradient[image * length..][..length],
@@ -286,80 +189,63 @@ fn transform_gradient_body<const FUSED: bool, E: Element, O: Element>(
     };
     for tile in 0..tiling.across {
         for channel in (0..channels).step_by(LANES) {
-            let left = spread_pair(
-                group,
-                &map.pixel(first_row, 2 * tile, channel),
-                &map.pixel(first_row + 1, 2 * tile, channel),
-            );
-            let right = spread_pair(
-                group,
-                &map.pixel(first_row, 2 * tile + 1, channel),
-                &map.pixel(first_row + 1, 2 * tile + 1, channel),
-            );
-            let row = [
-                spread_pair(0, &left, &right),
-                spread_pair(1, &left, &right),
-                spread_pair(2, &left, &right),
-                spread_pair(3, &left, &right),
-            ];
-            write_four(target, 0, frequency_stride, tile * channels + channel, row);
+            let mut pixels = T::Row::default();
+            let mut row = T::Row::default();
+            for across in 0..T::PIXELS {
+                map.column(pixels.as_mut(), first_row, T::PIXELS * tile + across, channel);
+                row.as_mut()[across] = T::gradient_at::<FUSED>(group, &pixels);
+            }
+            let side = T::gradient::<FUSED>(&row);
+            write_side(target, 0, frequency_stride, tile * channels + channel, side.as_ref());
         }
     }
-}
-
-/// Value `index` of `[g0, g0 + g1, g0 - g1, -g1]`.
-#[inline(always)]
-fn spread_pair(index: usize, first: &Lanes, second: &Lanes) -> Lanes {
-    match index {
-        0 => *first,
-        1 => plus(first, second),
-        2 => minus(first, second),
-        _ => minus(&[0.0; LANES], second),
-    }
-}
-
-/// The filter transform along one side: `[w0, (w0 + w1 + w2) / 2, (w0 - w1 + w2) / 2, w2]`.
-#[inline(always)]
-fn spread_filter(first: &Lanes, second: &Lanes, third: &Lanes) -> [Lanes; 4] {
-    let ends = plus(first, third);
-    [*first, half(&plus(&ends, second)), half(&minus(&ends, second)), *third]
-}
-
-for_each_isa! { pub fn transform_filter(filter: &[f32], channels: usize, target: &mut [f32])
-=> transform_filter_body }
-/// Transforms one output channel's filter `[3, 3, channels]` to `target[frequency][channel]`.
-#[inline(always)]
-fn transform_filter_body<const FUSED: bool>(filter: &[f32], channels: usize, target: &mut [f32]) {
-    for channel in (0..channels).step_by(LANES) {
-        let first = read_column(filter, channels, channel);
-        let second = read_column(filter, channels, channels + channel);
-        let third = read_column(filter, channels, 2 * channels + channel);
-        for (down, ((first, second), third)) in first.iter().zip(&second).zip(&third).enumerate() {
-            write_four(target, down * 4, channels, channel, spread_filter(first, second, third));
-        }
-    }
-}
-
-/// The three taps of a column that begins at `at`, transformed.
-#[inline(always)]
-fn read_column(filter: &[f32], channels: usize, at: usize) -> [Lanes; 4] {
-    spread_filter(
-        &read(filter, at),
-        &read(filter, 3 * channels + at),
-        &read(filter, 6 * channels + at),
-    )
 }
 
 for_each_isa! {
-    pub fn gather_filter(
+    pub fn transform_filter<T: Tile>(
+        filter: &[f32], channels: usize, rotated: bool, target: &mut [f32]
+    ) => transform_filter_body
+}
+/// Transforms one output channel's filter `[3, 3, channels]`, rotated by 180 degrees if `rotated`,
+/// to `target[frequency][channel]`.
+#[inline(always)]
+fn transform_filter_body<const FUSED: bool, T: Tile>(
+    filter: &[f32],
+    channels: usize,
+    rotated: bool,
+    target: &mut [f32],
+) {
+    for channel in (0..channels).step_by(LANES) {
+        let mut rows = [[ZEROS; 3]; MAX_SIDE];
+        for across in 0..3 {
+            let mut taps = [ZEROS; 3];
+            for (down, tap) in taps.iter_mut().enumerate() {
+                let place = 3 * down + across;
+                let place = if rotated { 8 - place } else { place };
+                *tap = read(filter, place * channels + channel);
+            }
+            let column = T::filter::<FUSED>(&taps);
+            for down in 0..T::SIDE {
+                rows[down][across] = column.as_ref()[down];
+            }
+        }
+        for (down, row) in rows.iter().enumerate().take(T::SIDE) {
+            let side = T::filter::<FUSED>(row);
+            write_side(target, down * T::SIDE, channels, channel, side.as_ref());
+        }
+    }
+}
+
+for_each_isa! {
+    pub fn gather_filter<T: Tile>(
         partial: &[f32], slabs: usize, length: usize, start: usize, channels: usize,
             filter: &mut [f32])
         => gather_filter_body
 }
 /// One output channel's gradient: the parts' sums added in order, then the transposed filter
-/// transform, along each side `[s0 + (s1 + s2) / 2, (s1 - s2) / 2, (s1 + s2) / 2 + s3]`.
+/// transform.
 #[inline(always)]
-fn gather_filter_body<const FUSED: bool>(
+fn gather_filter_body<const FUSED: bool, T: Tile>(
     partial: &[f32],
     slabs: usize,
     length: usize,
@@ -368,50 +254,28 @@ fn gather_filter_body<const FUSED: bool>(
     filter: &mut [f32],
 ) {
     for channel in (0..channels).step_by(LANES) {
-        let place = (slabs, length, start + channel);
-        let columns = [
-            gather_column(partial, place, 0),
-            gather_column(partial, place, 1),
-            gather_column(partial, place, 2),
-            gather_column(partial, place, 3),
-        ];
-        for (down, (((first, second), third), fourth)) in
-            columns[0].iter().zip(&columns[1]).zip(&columns[2]).zip(&columns[3]).enumerate()
-        {
-            for (across, values) in gather_four(first, second, third, fourth).iter().enumerate() {
-                filter[(down * 3 + across) * channels + channel..][..LANES].copy_from_slice(values);
+        let mut rows = [T::Side::default(); 3];
+        let mut side = T::Side::default();
+        for across in 0..T::SIDE {
+            for (down, value) in side.as_mut().iter_mut().enumerate() {
+                let frequency = down * T::SIDE + across;
+                let mut sum = ZEROS;
+                for slab in 0..slabs {
+                    let part = (slab * T::FREQUENCIES + frequency) * length + start + channel;
+                    let part = read(partial, part);
+                    sum = if slab == 0 { part } else { plus(&sum, &part) };
+                }
+                *value = sum;
+            }
+            let column = T::taps::<FUSED>(&side);
+            for down in 0..3 {
+                rows[down].as_mut()[across] = column[down];
+            }
+        }
+        for (down, row) in rows.iter().enumerate() {
+            for (across, tap) in T::taps::<FUSED>(row).iter().enumerate() {
+                write(filter, (down * 3 + across) * channels + channel, tap);
             }
         }
     }
-}
-
-/// The three values along the first side of column `across`.
-#[inline(always)]
-fn gather_column(partial: &[f32], place: (usize, usize, usize), across: usize) -> [Lanes; 3] {
-    gather_four(
-        &sum_slabs(partial, place, across),
-        &sum_slabs(partial, place, 4 + across),
-        &sum_slabs(partial, place, 8 + across),
-        &sum_slabs(partial, place, 12 + across),
-    )
-}
-
-/// A frequency's sums of all parts, added in order.
-#[inline(always)]
-fn sum_slabs(
-    partial: &[f32],
-    (slabs, length, at): (usize, usize, usize),
-    frequency: usize,
-) -> Lanes {
-    let mut sum = read(partial, frequency * length + at);
-    for slab in 1..slabs {
-        sum = plus(&sum, &read(partial, (slab * FREQUENCIES + frequency) * length + at));
-    }
-    sum
-}
-
-#[inline(always)]
-fn gather_four(first: &Lanes, second: &Lanes, third: &Lanes, fourth: &Lanes) -> [Lanes; 3] {
-    let (sum, difference) = (half(&plus(second, third)), half(&minus(second, third)));
-    [plus(first, &sum), difference, plus(&sum, fourth)]
 }
