@@ -120,10 +120,13 @@ impl CpuEngine {
         lay_out(&mut program, &parameters, &arena);
         let layouts =
             parameters.iter().map(|info| program.of(info.node).layout(info.role)).collect();
+        let shapes: Vec<MapShape> =
+            program.steps.iter().map(|step| node_shapes[step.output]).collect();
+        program.join_blocks(&shapes);
         Ok(Self {
             ranges: step_ranges(&program, &arena),
             parameters: Parameters::new(parameters, arena, layouts),
-            shapes: program.steps.iter().map(|step| node_shapes[step.output]).collect(),
+            shapes,
             program,
             image: MapShape {
                 height: image_size,

@@ -2,7 +2,7 @@
 
 use crate::program::Program;
 use crate::slot::{disjoint, with_element};
-use crate::step::{Backward, Compute, Forward, StepSource};
+use crate::step::{Backward, Compute, Forward, Inside, StepSource};
 use crate::tensors::{Memory, Tensors};
 use regraft_kernels::batch_norm::normalize;
 use regraft_kernels::convolution::GradientScratch;
@@ -56,9 +56,24 @@ impl Pass<'_> {
         ranks: &mut dyn Collective,
     ) {
         let plan = self.plan;
-        let inputs = &self.program.steps[index].inputs;
-        let input_shapes = self.input_shapes(index);
-        let (earlier, later) = self.program.compute.split_at_mut(index);
+        if plan.is_inside(StepSource::Step(index)) {
+            return;
+        }
+        // The first step that is computed with this one, whose inputs are read.
+        let mut first = index;
+        while let Some(&StepSource::Step(before)) = self.program.steps[first].inputs.first()
+            && plan.is_inside(StepSource::Step(before))
+        {
+            first = before;
+        }
+        let mut inputs = self.program.steps[index].inputs.clone();
+        let mut input_shapes = self.input_shapes(index);
+        if first < index {
+            inputs[0] = self.program.steps[first].inputs[0];
+            input_shapes[0] = self.input_shapes(first)[0];
+        }
+        let (earlier, later) = self.program.compute.split_at_mut(first);
+        let (inside, later) = later.split_at_mut(index - first);
         later[0].forward(Forward {
             tensors: self.tensors,
             memory: self.memory,
@@ -68,6 +83,7 @@ impl Pass<'_> {
             inputs: inputs.iter().map(|&source| plan.place_of(plan.read(source))).collect(),
             input_shapes,
             normalization: normalization(plan, earlier, inputs.first()),
+            inside: Inside { steps: inside, shapes: &self.shapes[first..index] },
             convolved: plan.place_of(plan.steps[index].convolved),
             output: plan.place_of(plan.steps[index].output),
             output_shape: self.shapes[index],

@@ -1,16 +1,20 @@
 //! The steps that compute a graph.
 
-use crate::step::{Compute, Facts, Step, StepSource};
+use crate::step::{BlockPart, Compute, Facts, Step, StepSource};
 use crate::steps::{
     ActivationStep, AddStep, AttentionStep, AveragePoolStep, BatchNormStep, ClassTokenStep,
     ConvolutionNorm, ConvolutionStep, DropoutStep, GlobalAveragePoolStep, LayerNormStep,
     LayerScaleStep, LinearStep, MaxPoolStep, MultiplyStep, Tail, TokensStep,
 };
 use regraft_kernels::activation::Activation as Clamp;
-use regraft_nn::graph::{Graph, Source};
+use regraft_nn::graph::{Graph, MapShape, Source};
 use regraft_nn::lowering::{Fused, Lowered, lower};
 use regraft_nn::ops::Function;
 use regraft_nn::precision::Precision;
+
+/// Least number of elements of a depthwise convolution's output for one image for which its block
+/// is computed as a whole.
+const LEAST_BLOCK_ELEMENTS: usize = 1 << 16;
 
 /// A graph as steps.
 pub(crate) struct Program {
@@ -112,6 +116,43 @@ impl Program {
         nodes.iter().for_each(|&node| self.step_of[node] = self.steps.len());
         self.steps.push(Step { output, inputs, facts });
         self.compute.push(compute);
+    }
+
+    /// Joins each depthwise convolution in evaluation with the convolutions of 1x1 around it, given
+    /// the shapes of the steps' outputs.
+    pub fn join_blocks(&mut self, shapes: &[MapShape]) {
+        let mut readers = vec![0; self.steps.len()];
+        for input in self.steps.iter().flat_map(|step| &step.inputs) {
+            if let StepSource::Step(step) = input {
+                readers[*step] += 1;
+            }
+        }
+        let mut end = 0;
+        for index in 1..self.steps.len() {
+            let is = |step: usize, part: BlockPart| self.compute[step].block_part() == Some(part);
+            let reads_previous =
+                |step: usize| self.steps[step].inputs.first() == Some(&StepSource::Step(step - 1));
+            let is_large = shapes[index].length() >= LEAST_BLOCK_ELEMENTS;
+            let adds = self.steps[index].inputs.len() > 1;
+            if !is(index, BlockPart::Depthwise) || !reads_previous(index) || adds || !is_large {
+                continue;
+            }
+            let before = index - 1;
+            let expands = before >= end
+                && is(before, BlockPart::Pointwise)
+                && self.steps[before].inputs.len() == 1
+                && readers[before] == 1;
+            let after = index + 1;
+            let projects = readers[index] == 1
+                && after < self.steps.len()
+                && is(after, BlockPart::Pointwise)
+                && reads_previous(after);
+            let (first, last) = (index - usize::from(expands), index + usize::from(projects));
+            for step in &mut self.steps[first..last] {
+                step.facts.computed_by = Some(last);
+            }
+            end = last + 1;
+        }
     }
 
     /// The step that computes a node.

@@ -6,6 +6,7 @@ use crate::tensors::{Memory, Tensors};
 use regraft_kernels::convolution::GradientScratch;
 use regraft_kernels::input::Normalization;
 use regraft_kernels::memory::CacheLine;
+use regraft_kernels::separable::{Depthwise, Pointwise};
 use regraft_nn::collective::Collective;
 use regraft_nn::engine::TrainBatch;
 use regraft_nn::graph::MapShape;
@@ -29,6 +30,9 @@ pub(crate) struct Forward<'a> {
     pub input_shapes: Vec<MapShape>,
     /// The normalisation of each value of the first input.
     pub normalization: Option<Normalization<'a>>,
+    /// The steps before it that it computes too; see [`Facts::computed_by`]. The first input is
+    /// then that of the first of them.
+    pub inside: Inside<'a>,
     /// See [`Facts::keeps_convolved`].
     pub convolved: Place,
     /// [`Place::NOWHERE`] if the step that reads it normalises.
@@ -36,6 +40,40 @@ pub(crate) struct Forward<'a> {
     pub output_shape: MapShape,
     /// The ranks that train together.
     pub ranks: &'a mut dyn Collective,
+}
+
+/// The kinds of steps that [`regraft_kernels::separable`] computes together in evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockPart {
+    /// A convolution of 1x1 pixels, and what follows it.
+    Pointwise,
+    /// A depthwise convolution, and what follows it.
+    Depthwise,
+}
+
+/// The pass that a step is part of a block in.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockPass<'a> {
+    pub tensors: &'a Tensors,
+    pub precision: Precision,
+    pub batch: usize,
+    /// Shape of the step's input.
+    pub input: MapShape,
+    /// Shape of its output.
+    pub output: MapShape,
+}
+
+/// The weights of a part of a block.
+pub(crate) enum BlockWeights<'a> {
+    Pointwise(&'a Pointwise),
+    Depthwise(Depthwise<'a>),
+}
+
+/// Steps that a later one computes in evaluation.
+pub(crate) struct Inside<'a> {
+    pub steps: &'a mut [Box<dyn Compute>],
+    /// The shape of each one's output.
+    pub shapes: &'a [MapShape],
 }
 
 /// The backward pass of a step.
@@ -93,6 +131,16 @@ pub(crate) trait Compute: Send {
 
     /// Must be called after a tensor changed: values that are derived from it are computed again.
     fn invalidate(&mut self) {}
+
+    /// Its kind, if it can be part of a block.
+    fn block_part(&self) -> Option<BlockPart> {
+        None
+    }
+
+    /// Its weights as a part of a block, with running statistics folded in.
+    fn for_block(&mut self, _: BlockPass<'_>) -> BlockWeights<'_> {
+        unreachable!("only a step that says so is part of a block")
+    }
 
     /// The normalisation that turns the values before it into the step's output, if
     /// [`Facts::is_normalized_convolved`]; as of the last forward pass in training.

@@ -112,19 +112,26 @@ impl Pointwise {
     }
 }
 
+/// A depthwise convolution, with its bias and activation.
+#[derive(Clone, Copy, Debug)]
+pub struct Depthwise<'a> {
+    /// Its shape.
+    pub shape: ConvolutionShape,
+    /// Its weights, as [`depthwise::forward`] takes them.
+    pub weights: &'a [f32],
+    /// One value for each channel.
+    pub bias: &'a [f32],
+    /// Applied last.
+    pub activation: Activation,
+}
+
 /// A depthwise convolution and those around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     /// The convolution before; without, the input is the depthwise convolution's.
     pub expand: Option<&'a Pointwise>,
-    /// The depthwise convolution's shape.
-    pub shape: &'a ConvolutionShape,
-    /// Its weights, as [`depthwise::forward`] takes them.
-    pub weights: &'a [f32],
-    /// Its bias.
-    pub bias: &'a [f32],
-    /// Its activation.
-    pub activation: Activation,
+    /// The depthwise convolution.
+    pub depthwise: Depthwise<'a>,
     /// The convolution after; without, the output is the depthwise convolution's.
     pub project: Option<&'a Pointwise>,
 }
@@ -137,10 +144,11 @@ impl Block<'_> {
     /// If the depthwise convolution [is not handled](depthwise::handles), or if a slice's length is
     /// not the shape's.
     pub fn forward<E: MapElement>(&self, input: &[E], residual: Option<&[E]>, output: &mut [E]) {
-        let shape = self.shape;
+        let shape = &self.depthwise.shape;
         let outs = self.project.map_or(shape.out_channels, Pointwise::outs);
         let row_length = shape.out_width * outs;
-        depthwise::check_weights(shape, self.weights.len());
+        depthwise::check_weights(shape, self.depthwise.weights.len());
+        assert_eq!(self.depthwise.bias.len(), shape.out_channels, "{shape:?}");
         assert_eq!(output.len(), shape.batch * shape.out_height * row_length, "{shape:?}");
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "{shape:?}");
         let pixels = shape.batch * shape.in_height * shape.in_width;
@@ -165,7 +173,7 @@ impl Block<'_> {
         residual: Option<&[E]>,
         output: &mut [E],
     ) {
-        let shape = self.shape;
+        let shape = &self.depthwise.shape;
         let (walk, row) = (Walk::over_input(shape), shape.in_width * shape.in_channels);
         let step = (BAND_ELEMENTS / (row * shape.stride)).clamp(1, place.rows.len());
         let most = ((step - 1) * shape.stride + shape.kernel_height).min(shape.in_height);
@@ -201,11 +209,11 @@ impl Block<'_> {
         residual: Option<&[E]>,
         output: &mut [E],
     ) {
-        let (shape, channels) = (self.shape, self.shape.out_channels);
+        let Depthwise { shape, weights, bias, activation } = self.depthwise;
+        let channels = shape.out_channels;
         let length = rows.len() * shape.out_width * channels;
         let convolve = |sums: &mut [f32], residual: Option<&[E]>| {
-            convolve_rows(walk, band, self.weights, shape.kernel_height, rows, sums, false);
-            let Self { bias, activation, .. } = *self;
+            convolve_rows(walk, band, weights, shape.kernel_height, rows, sums, false);
             Epilogue { bias: Some(bias), residual, activation }.apply(sums, 0, channels);
         };
         match self.project {

@@ -10,7 +10,7 @@ use regraft_kernels::depthwise;
 use regraft_kernels::element::Bf16;
 use regraft_kernels::finish::Finish;
 use regraft_kernels::packing::{MapElement, PackedWeights};
-use regraft_kernels::separable::{Block, Pointwise};
+use regraft_kernels::separable::{Block, Depthwise, Pointwise};
 
 /// `([N, H, W], channels in, wide, out, kernel, stride, padding [top, bottom, left, right])`
 type Case = ([usize; 3], [usize; 3], usize, usize, [usize; 4]);
@@ -82,10 +82,7 @@ fn check<E: MapElement>(case: &Case, expands: bool, projects: bool) {
     let project = Pointwise::new::<E>(&last_weights, last_bias.clone(), Activation::Identity);
     let block = Block {
         expand: expands.then_some(&expand),
-        shape: &middle,
-        weights: &weights,
-        bias: &bias,
-        activation: clamped,
+        depthwise: Depthwise { shape: middle, weights: &weights, bias: &bias, activation: clamped },
         project: projects.then_some(&project),
     };
     for residual in [None, Some(&residual[..])] {

@@ -1,11 +1,12 @@
 //! A convolution with batch norm, and with the addition and the clamp that follow it, if any.
 
+use super::block;
 use super::drop::branch_factors;
 use super::filter::{Filter, Prepared};
 use super::norm_state::NormState;
 use crate::parameter::{Layout, Parameter};
 use crate::slot::{disjoint, with_element};
-use crate::step::{Backward, Compute, Facts, Forward};
+use crate::step::{Backward, BlockPart, BlockPass, BlockWeights, Compute, Facts, Forward, Inside};
 use crate::tensors::{Memory, Tensors};
 use regraft_kernels::activation::{Activation, Epilogue};
 use regraft_kernels::batch_norm::{self, BackwardPrologue, Mask, normalize};
@@ -14,6 +15,7 @@ use regraft_kernels::finish::Finish;
 use regraft_kernels::input::{Input, Normalization};
 use regraft_kernels::memory::CacheLine;
 use regraft_kernels::packing::MapElement;
+use regraft_kernels::separable::{Depthwise, Pointwise};
 use regraft_nn::collective::Collective;
 use regraft_nn::graph::MapShape;
 use regraft_nn::ops::{Add, BatchNorm, Convolution};
@@ -47,6 +49,8 @@ pub(crate) struct ConvolutionNorm {
     tail: Tail,
     /// Weights and bias with the batch norm folded in; `None` after the parameters have changed.
     folded: Option<(Prepared, Vec<f32>)>,
+    /// The same as a part of a block, if it is a convolution of 1x1.
+    pointwise: Option<Pointwise>,
     /// The factor of each image's branch; empty without drops.
     keep: Vec<f32>,
 }
@@ -77,6 +81,7 @@ impl ConvolutionNorm {
             norm: NormState::new(norm),
             tail,
             folded: None,
+            pointwise: None,
             keep: Vec::new(),
         }
     }
@@ -118,6 +123,24 @@ impl ConvolutionNorm {
         let finish =
             Finish::Epilogue(Epilogue { bias: Some(bias), residual, activation: tail.activation });
         Filter::infer(shape, weights, input, output, finish);
+    }
+
+    fn as_part<E: MapElement>(&mut self, pass: BlockPass<'_>) -> BlockWeights<'_> {
+        let BlockPass { tensors, batch, input, output, .. } = pass;
+        let Self { filter, norm, folded, pointwise, tail, .. } = self;
+        let activation = tail.activation;
+        if filter.block_part() == Some(BlockPart::Pointwise) {
+            return BlockWeights::Pointwise(pointwise.get_or_insert_with(|| {
+                let (scale, shift) = norm.folded(tensors);
+                Pointwise::new::<E>(&filter.scaled(tensors, &scale), shift, activation)
+            }));
+        }
+        let shape = filter.shape(batch, input, output);
+        let (weights, bias) = folded.get_or_insert_with(|| {
+            let (scale, shift) = norm.folded(tensors);
+            (filter.prepare::<E>(tensors, &shape, Some(&scale)), shift)
+        });
+        BlockWeights::Depthwise(Depthwise { shape, weights: weights.depthwise(), bias, activation })
     }
 
     fn train<E: MapElement>(
@@ -215,7 +238,26 @@ impl Compute for ConvolutionNorm {
             let residual: &[E] = if shared { &*input } else { &*residual };
             let residual = has_residual.then_some(residual);
             match run.training {
-                None => self.infer(run.tensors, &shape, input, residual, output),
+                None if run.inside.steps.is_empty() => {
+                    self.infer(run.tensors, &shape, input, residual, output);
+                }
+                None => {
+                    let Inside { steps, shapes } = run.inside;
+                    let mut pass = BlockPass {
+                        tensors: run.tensors,
+                        precision: run.precision,
+                        batch: run.batch,
+                        input: run.input_shapes[0],
+                        output: run.output_shape,
+                    };
+                    let mut parts = Vec::with_capacity(steps.len() + 1);
+                    for (step, &output) in steps.iter_mut().zip(shapes) {
+                        parts.push(step.for_block(BlockPass { output, ..pass }));
+                        pass.input = output;
+                    }
+                    parts.push(self.as_part::<E>(pass));
+                    block::compute(&parts, input, residual, output);
+                }
                 Some(_) => {
                     let input = Input { values: input, normalization: run.normalization };
                     let maps = Maps { input, residual, convolved, output };
@@ -277,6 +319,15 @@ impl Compute for ConvolutionNorm {
 
     fn invalidate(&mut self) {
         self.folded = None;
+        self.pointwise = None;
+    }
+
+    fn block_part(&self) -> Option<BlockPart> {
+        self.filter.block_part()
+    }
+
+    fn for_block(&mut self, pass: BlockPass<'_>) -> BlockWeights<'_> {
+        with_element!(pass.precision, E => self.as_part::<E>(pass))
     }
 
     fn normalization(&self) -> Option<Normalization<'_>> {

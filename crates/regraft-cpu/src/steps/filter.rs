@@ -2,7 +2,7 @@
 
 use crate::parameter::{Layout, Parameter};
 use crate::slot::with_element;
-use crate::step::Reading;
+use crate::step::{BlockPart, Reading};
 use crate::tensors::{Memory, Tensors};
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
 use regraft_kernels::depthwise;
@@ -56,6 +56,13 @@ pub(super) struct Prepared {
     packed: PackedWeights,
 }
 
+impl Prepared {
+    /// The weights of a depthwise convolution.
+    pub fn depthwise(&self) -> &[f32] {
+        &self.depthwise
+    }
+}
+
 impl Filter {
     pub fn new(operation: Convolution) -> Self {
         Self { operation, weight: Parameter::default(), packed: PackedWeights::default() }
@@ -71,14 +78,10 @@ impl Filter {
 
     /// How the convolution reads values that the batch norm of its input has not normalised.
     pub fn reading(&self, precision: Precision) -> Reading {
-        let Convolution { kernel, stride, padding, groups, .. } = self.operation;
+        let Convolution { kernel, groups, .. } = self.operation;
         let normalizes_any =
             with_element!(precision, E => convolution::normalizes_any_input::<E>());
-        let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
-        if kernel == 1 && stride == 1 && groups == 1 && !has_border
-            || self.layout() == Layout::Depthwise
-            || groups == 1 && normalizes_any
-        {
+        if self.block_part().is_some() || groups == 1 && normalizes_any {
             Reading::Normalizes
         } else if groups == 1 && kernel > 1 {
             Reading::Recomputed
@@ -92,6 +95,35 @@ impl Filter {
         ConvolutionShape { groups, ..window_shape(batch, input, output, kernel, stride, padding) }
     }
 
+    /// Its kind as a part of a block.
+    pub fn block_part(&self) -> Option<BlockPart> {
+        let Convolution { kernel, stride, padding, groups, .. } = self.operation;
+        let has_border = !matches!(padding, Padding::Each(0) | Padding::Same);
+        if kernel == 1 && stride == 1 && groups == 1 && !has_border {
+            Some(BlockPart::Pointwise)
+        } else if self.layout() == Layout::Depthwise {
+            Some(BlockPart::Depthwise)
+        } else {
+            None
+        }
+    }
+
+    /// The weights, with those of each output channel multiplied by its `scale`.
+    pub fn scaled(&self, tensors: &Tensors, scale: &[f32]) -> Vec<f32> {
+        let mut weights = self.weight.value(tensors).to_vec();
+        if self.layout() == Layout::Depthwise {
+            for tap in weights.chunks_exact_mut(scale.len()) {
+                tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
+            }
+        } else {
+            let length = weights.len() / scale.len();
+            for (filter, scale) in weights.chunks_exact_mut(length).zip(scale) {
+                filter.iter_mut().for_each(|weight| *weight *= scale);
+            }
+        }
+        weights
+    }
+
     /// The weights in the forward kernels' form, with those of each output channel multiplied by
     /// its `scale`.
     pub fn prepare<E: MapElement>(
@@ -101,22 +133,13 @@ impl Filter {
         scale: Option<&[f32]>,
     ) -> Prepared {
         let mut prepared = Prepared::default();
-        let mut weights = self.weight.value(tensors).to_vec();
+        let weights = match scale {
+            Some(scale) => self.scaled(tensors, scale),
+            None => self.weight.value(tensors).to_vec(),
+        };
         if depthwise::handles(shape) {
-            if let Some(scale) = scale {
-                for tap in weights.chunks_exact_mut(shape.out_channels) {
-                    tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
-                }
-            }
             prepared.depthwise = weights;
         } else {
-            if let Some(scale) = scale {
-                for (filter, scale) in
-                    weights.chunks_exact_mut(shape.weight_length() / shape.out_channels).zip(scale)
-                {
-                    filter.iter_mut().for_each(|weight| *weight *= scale);
-                }
-            }
             prepared.packed.pack::<E>(shape, &weights);
         }
         prepared

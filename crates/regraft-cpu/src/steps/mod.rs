@@ -5,6 +5,7 @@ mod add;
 mod attention;
 mod average_pool;
 mod batch_norm;
+mod block;
 mod class_token;
 mod convolution;
 mod convolution_norm;

@@ -66,7 +66,8 @@ pub struct Buffer {
 pub struct StepBuffers {
     /// The values before a normalisation. Only a trained step keeps them.
     pub convolved: Option<usize>,
-    /// The step's output; `None` if its only reader normalises [`Self::convolved`] as it reads.
+    /// The step's output; `None` if its only reader normalises [`Self::convolved`] as it reads, or
+    /// [computes it](Facts::computed_by).
     pub output: Option<usize>,
     /// The step's output, recomputed from its convolution for the backward pass of its reader.
     pub recomputed: Option<usize>,
@@ -140,7 +141,9 @@ impl Plan {
             let stored = stored_as(steps, StepSource::Step(index), precision);
             let trained = index >= first_trained;
             let last_tick = if trains { count } else { computed };
-            if !(trained && reading(steps, index) == Reading::Normalizes) {
+            // A step of a pass that ends with it, or whose reader is trained, is computed alone.
+            let by = step.facts.computed_by.filter(|&by| by < first_trained.min(computed));
+            if by.is_none() && !(trained && reading(steps, index) == Reading::Normalizes) {
                 let life = (index, if index + 1 == computed { last_tick } else { index });
                 plan.steps[index].output = Some(plan.add(length, stored, life));
             }
@@ -151,7 +154,7 @@ impl Plan {
             // Reading keeps the input alive: in the forward pass, and in the backward pass if a
             // gradient is computed from it.
             for &source in &step.inputs {
-                plan.extend_read(source, index);
+                plan.extend_read(source, by.unwrap_or(index));
             }
             let read_again = if trained { step.facts.inputs_read_again } else { 0 };
             for &source in &step.inputs[..read_again] {
@@ -288,6 +291,13 @@ impl Plan {
             StepSource::Image => Some(self.images),
             StepSource::Step(index) => self.steps[index].output.or(self.steps[index].convolved),
         }
+    }
+
+    /// Whether the values of `source` are never written, because the step that reads them computes
+    /// them in evaluation.
+    #[must_use]
+    pub fn is_inside(&self, source: StepSource) -> bool {
+        self.read(source).is_none()
     }
 
     /// The buffer from which the backward pass of a step reads `source`.

@@ -37,6 +37,9 @@ pub struct Facts {
     pub reads_output_again: bool,
     /// Whether it reads f32 whatever the precision of the feature maps.
     pub reads_f32: bool,
+    /// The later step, its only reader, that computes it too in evaluation. Its output is never
+    /// written then; the later step reads its first input instead.
+    pub computed_by: Option<usize>,
     /// Whether its output is a vector for each image. It is stored in f32 if all its readers read
     /// f32: logits and features are small, and rounding them has visible effects.
     pub gives_vector: bool,
