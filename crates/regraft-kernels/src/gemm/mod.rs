@@ -170,6 +170,9 @@ pub fn multiply<T: Operand>(
     if depth == 0 {
         return nothing_to_add(result, result_stride, rows, columns, accumulate);
     }
+    if rows == 0 {
+        return;
+    }
     let kernel = T::kernel();
     right.check_kernel(&kernel);
     if let Some((amx, product)) = kernel.tiles() {
@@ -235,6 +238,9 @@ impl Operand for f32 {
         check_result(result, result_stride, rows, columns);
         if depth == 0 {
             return nothing_to_add(result, result_stride, rows, columns, accumulate);
+        }
+        if rows == 0 {
+            return;
         }
         let kernel = Self::kernel();
         let whole = columns / kernel.narrow() * kernel.narrow();
