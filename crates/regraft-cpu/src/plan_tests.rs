@@ -24,9 +24,11 @@ impl Lowered {
 
     fn with_precision(name: &str, size: usize, precision: Precision) -> Self {
         let graph = architectures::find(name).expect("a known architecture").graph();
-        let program = Program::new(&graph, precision);
+        let mut program = Program::new(&graph, precision);
         let node_shapes = graph.shapes(size).expect("large enough");
-        let shapes = program.steps.iter().map(|step| node_shapes[step.output]).collect();
+        let shapes: Vec<MapShape> =
+            program.steps.iter().map(|step| node_shapes[step.output]).collect();
+        program.join_blocks(&shapes);
         Self { graph, program, shapes, image: MapShape { height: size, width: size, channels: 3 } }
     }
 
@@ -101,10 +103,13 @@ fn buffers_live_while_they_are_used() {
             };
             for (index, step) in steps.iter().enumerate() {
                 let own = &plan.steps[index];
+                let by = step.facts.computed_by.filter(|&by| by < frozen);
                 step.inputs
                     .iter()
                     .chain([&StepSource::Step(index)])
-                    .for_each(|&source| check(plan.read(source), index));
+                    .filter(|&&source| !plan.is_inside(source))
+                    .for_each(|&source| check(plan.read(source), by.unwrap_or(index)));
+                assert_eq!(plan.is_inside(StepSource::Step(index)), by.is_some());
                 if index < frozen {
                     assert_eq!((own.gradient, own.convolved), (None, None));
                     continue;
@@ -184,6 +189,38 @@ fn outputs_are_kept_only_if_the_backward_pass_reads_them() {
     let recomputed = (0..plan.steps.len()).filter(|&index| plan.steps[index].recomputed.is_some());
     let names: Vec<&str> = recomputed.map(|index| network.name(index)).collect();
     assert_eq!(names, of_blocks("conv1"));
+}
+
+/// In evaluation, the widest maps of an inverted residual are never written, unless they are asked
+/// for.
+#[test]
+fn maps_inside_a_block_are_written_only_if_they_are_asked_for() {
+    let network = Lowered::new("efficientnet_lite0", 224);
+    let inside = |mode| {
+        let plan = network.plan(mode, 8, Precision::F32);
+        let last = if let Mode::Evaluate { last } = mode { last } else { network.last() };
+        let inside = (0..=last).filter(|&index| plan.is_inside(StepSource::Step(index)));
+        inside.collect::<Vec<usize>>()
+    };
+    let all = inside(Mode::Evaluate { last: network.last() });
+    // The first block does not expand; the nine others that have maps of at least 65,536 elements
+    // do.
+    assert_eq!(all.len(), 1 + 2 * 9, "{all:?}");
+    assert!(all.iter().all(|&index| network.name(index).starts_with("blocks.")), "{all:?}");
+    assert_eq!(inside(Mode::Train { frozen: 0 }), [0; 0]);
+    assert_eq!(inside(Mode::Train { frozen: network.last() }), all);
+    for (place, &last) in all.iter().enumerate() {
+        let written = inside(Mode::Evaluate { last });
+        let block = network.program.steps[last].facts.computed_by;
+        let before = all[..place]
+            .iter()
+            .filter(|&&index| network.program.steps[index].facts.computed_by != block);
+        assert_eq!(written, before.copied().collect::<Vec<_>>(), "to {last}");
+    }
+    let memory = network.plan(Mode::Evaluate { last: network.last() }, 8, Precision::F32).memory;
+    // The images, the first convolution's output and that of the first block.
+    let most = 8 * 4 * (3 * 224 * 224 + (32 + 16) * 112 * 112);
+    assert!(memory * 64 <= most, "{memory} units");
 }
 
 #[test]
