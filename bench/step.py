@@ -4,6 +4,8 @@
     cargo build --release
     python bench/step.py                                   # the whole table: about an hour on two cores
     python bench/step.py --only resnet18 train --batch 32  # rows whose names have all these words
+    python bench/step.py --isa avx2                        # both programs as on a processor without AVX-512
+    python bench/step.py --before older/regraft            # with a column for another version, measured in turn
 
 Each measurement is a process of its own, with nothing else running, after two steps that are not counted. PyTorch runs in each of
 its settings: both memory layouts; in bf16 with autocast and, in evaluation, also as a network that was cast to bf16. The fastest
@@ -20,6 +22,13 @@ import sys
 import time
 
 LAYOUTS = ("contiguous", "channels_last")
+# What keeps PyTorch and oneDNN, its library of kernels, to an instruction set of Regraft's.
+KEEP_TO = {
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "avx512bf16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+    "amx": {},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,11 +143,14 @@ def best(results):
 def measure(row, batch, options):
     """Returns the table's line for a row, with PyTorch and Regraft measured in turn, and the instruction set."""
     common = ["--batch", str(batch), "--steps", str(options.steps), "--threads", str(options.threads)]
-    ours, theirs = [], []
+    ours, older, theirs = [], [], []
     for _ in range(options.rounds):
         freeze = ["--freeze", f"through={row.freeze}"] if row.freeze else []
         what = ["--model", row.model, "--mode", row.mode]
-        ours.append(run([options.regraft, "bench", "step", *what, "--precision", row.precision, "--json", *common, *freeze]))
+        step = ["bench", "step", *what, "--precision", row.precision, "--json", *common, *freeze]
+        if options.before:
+            older.append(run([options.before, *step]))
+        ours.append(run([options.regraft, *step]))
         for layout, cast in settings(row):
             setting = ["--layout", layout, "--cast", cast, "--freeze", row.freeze]
             theirs.append({**run([sys.executable, __file__, *what, *common, *setting]), "setting": f"{layout}, {cast}"})
@@ -148,9 +160,11 @@ def measure(row, batch, options):
         row.name(batch),
         theirs["setting"].removesuffix(", none"),
         f"{theirs['images_per_second']:.1f}",
+        *([f"{best(older)['images_per_second']:.1f}"] if older else []),
         f"{ours['images_per_second']:.1f}",
         f"{ratio:.2f}",
         str(theirs["peak_mib"]),
+        *([str(best(older)["peak_mib"])] if older else []),
         str(ours["peak_mib"]),
         f"{memory:.2f}",
     ]
@@ -160,6 +174,8 @@ def measure(row, batch, options):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--regraft", default="target/release/regraft")
+    arguments.add_argument("--before", metavar="PROGRAM", help="another version of Regraft, measured too")
+    arguments.add_argument("--isa", choices=list(KEEP_TO), help="the instruction set of both programs")
     arguments.add_argument("--only", nargs="+", default=[], metavar="WORD", help="rows whose names have all these words")
     arguments.add_argument("--precision", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
     arguments.add_argument("--batch", nargs="+", type=int, default=[32, 128])
@@ -176,8 +192,12 @@ def main():
     rows = [(row, batch) for row, batch in rows if all(word in row.name(batch).replace(",", "").split() for word in options.only)]
     if not rows:
         raise SystemExit("no row has all these words; the rows are\n" + "\n".join(row.name(32) for row in ROWS))
+    if options.isa:
+        os.environ.update(KEEP_TO[options.isa], REGRAFT_ISA=options.isa)
     head = ["work", "PyTorch's setting", "PyTorch, images/s", "Regraft, images/s", "ratio"]
     head += ["PyTorch, peak MiB", "Regraft, peak MiB", "memory ratio"]
+    if options.before:
+        head[3:3], head[7:7] = ["before"], ["before, peak MiB"]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
     used = set()
     for row, batch in rows:

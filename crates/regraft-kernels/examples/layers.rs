@@ -6,11 +6,15 @@
 //!         --precision bf16 --batch 32 --threads 2
 //!
 //! Operations are counted by the definition, two for each multiply-add. Winograd's algorithm does
-//! 16 multiplications instead of the definition's 36, so its share of the peak may exceed 100 %;
-//! depthwise convolutions are limited by memory. The peak is measured on all threads at once, on
-//! values that stay in registers: fused multiply-adds, or products of bf16 (of pairs, or of AMX's
-//! tiles) if the instruction set has them.
+//! 16 multiplications instead of the definition's 36, or 36 instead of 144, so its share of the peak
+//! may exceed 100 %. The peak is measured on all threads at once, on values that stay in registers:
+//! fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) if the instruction set has
+//! them.
+//!
+//! Memory limits depthwise convolutions, so a second table has the rate at which each reads and
+//! writes its maps, as a share of that of a copy.
 
+use rayon::prelude::*;
 use regraft_base::random::{Draws, Purpose};
 use regraft_kernels::batch_norm::Statistics;
 use regraft_kernels::convolution::{self, ConvolutionShape, GradientScratch};
@@ -160,6 +164,7 @@ fn report(options: &Options, set: InstructionSet) -> io::Result<()> {
          share       ms"
     )?;
     let mut total = 0.0;
+    let mut depthwise = Vec::new();
     for layer in options.layers {
         let shape = shape(layer, options.batch);
         let flop =
@@ -175,6 +180,9 @@ fn report(options: &Options, set: InstructionSet) -> io::Result<()> {
             format!("{0}x{0}x{1} to {2}", shape.in_height, shape.in_channels, shape.out_channels);
         let kind = if layer.7 { "d" } else { " " };
         let kernel = format!("{0}x{0}/{1}{kind}", shape.kernel_height, shape.stride);
+        if layer.7 {
+            depthwise.push((format!("{input:<17} {kernel:>7}"), shape, seconds));
+        }
         let million = flop / options.batch as f64 / 1e6;
         writeln!(
             output,
@@ -187,7 +195,39 @@ fn report(options: &Options, set: InstructionSet) -> io::Result<()> {
         "all convolutions of a training step: {total:.1} ms, at most {:.1} images/s",
         1e3 * options.batch as f64 / total
     )?;
+    if depthwise.is_empty() {
+        return Ok(());
+    }
+    let copy = copy_rate();
+    writeln!(output, "\nmaps of depthwise convolutions, of {:.1} GB/s of a copy", copy / 1e9)?;
+    writeln!(
+        output,
+        "input             kernel       MB       GB/s  share       GB/s  share       GB/s  share"
+    )?;
+    let element = if options.narrow { 2 } else { 4 };
+    for (name, shape, seconds) in depthwise {
+        let bytes = (element * (shape.input_length() + shape.output_length())) as f64;
+        let rates = seconds.map(|seconds| {
+            let rate = bytes / seconds;
+            format!("{:>8.1} {:>5.0}%", rate / 1e9, 100.0 * rate / copy)
+        });
+        writeln!(output, "{name} {:>8.1}   {}", bytes / 1e6, rates.join("   "))?;
+    }
     Ok(())
+}
+
+/// Bytes a second that all threads read and write together when they copy more than the caches
+/// hold.
+fn copy_rate() -> f64 {
+    const ELEMENTS: usize = 1 << 26;
+    const PIECE: usize = 1 << 16;
+    let (from, mut to) = (vec![1.0f32; ELEMENTS], vec![0.0f32; ELEMENTS]);
+    let seconds = fastest(|| {
+        let pieces = to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE));
+        pieces.for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&mut to);
+    });
+    (2 * ELEMENTS * size_of::<f32>()) as f64 / seconds
 }
 
 fn shape(layer: &Layer, batch: usize) -> ConvolutionShape {

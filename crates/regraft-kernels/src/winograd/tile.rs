@@ -110,8 +110,9 @@ impl Tile for Two {
     }
 }
 
-/// 4x4 pixels of 6x6 frequencies, at the points 0, 3/4, -3/4, 3/2, -3/2. These have half the error
-/// of the usual 0, 1, -1, 2, -2; see `tests/winograd.rs`.
+/// 4x4 pixels of 6x6 frequencies, at the points 0, 3/4, -3/4, 3/2, -3/2. The error is half that at
+/// the usual points 0, 1, -1, 2, -2 (`bench/winograd_points.py`), and the coefficients of the
+/// transforms of maps are exact in f32.
 pub struct Four;
 
 /// The points, other than 0 and infinity.
