@@ -6,10 +6,10 @@
 //!         --precision bf16 --batch 32 --threads 2
 //!
 //! Operations are counted by the definition, two for each multiply-add. Winograd's algorithm does
-//! 16 multiplications instead of the definition's 36, or 36 instead of 144, so its share of the peak
-//! may exceed 100 %. The peak is measured on all threads at once, on values that stay in registers:
-//! fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) if the instruction set has
-//! them.
+//! 16 multiplications instead of the definition's 36, or 36 instead of 144, so its share of the
+//! peak may exceed 100 %. The peak is measured on all threads at once, on values that stay in
+//! registers: fused multiply-adds, or products of bf16 (of pairs, or of AMX's tiles) if the
+//! instruction set has them.
 //!
 //! Memory limits depthwise convolutions, so a second table has the rate at which each reads and
 //! writes its maps, as a share of that of a copy.
