@@ -87,8 +87,8 @@ fn transform_input_body<const FUSED: bool, T: Tile, E: Element, O: Element>(
                 for across in 0..T::SIDE {
                     map.column(pixels.as_mut(), top, left.wrapping_add(across), channel);
                     let column = T::input::<FUSED>(&pixels);
-                    for down in 0..T::SIDE {
-                        sides[down].as_mut()[across] = column.as_ref()[down];
+                    for (side, value) in sides.iter_mut().zip(column.as_ref()) {
+                        side.as_mut()[across] = *value;
                     }
                 }
                 for (down, side) in sides.iter().enumerate().take(T::SIDE) {
@@ -142,8 +142,8 @@ fn transform_output_body<const FUSED: bool, T: Tile>(
                     *value = read(products, (down * T::SIDE + across) * frequency_stride + at);
                 }
                 let column = T::output::<FUSED>(&side);
-                for down in 0..T::PIXELS {
-                    rows[down].as_mut()[across] = column.as_ref()[down];
+                for (row, value) in rows.iter_mut().zip(column.as_ref()) {
+                    row.as_mut()[across] = *value;
                 }
             }
             for (down, row) in rows.iter().enumerate().take(T::PIXELS.min(high)) {
@@ -225,8 +225,8 @@ fn transform_filter_body<const FUSED: bool, T: Tile>(
                 *tap = read(filter, place * channels + channel);
             }
             let column = T::filter::<FUSED>(&taps);
-            for down in 0..T::SIDE {
-                rows[down][across] = column.as_ref()[down];
+            for (row, value) in rows.iter_mut().zip(column.as_ref()) {
+                row[across] = *value;
             }
         }
         for (down, row) in rows.iter().enumerate().take(T::SIDE) {
@@ -268,8 +268,8 @@ fn gather_filter_body<const FUSED: bool, T: Tile>(
                 *value = sum;
             }
             let column = T::taps::<FUSED>(&side);
-            for down in 0..3 {
-                rows[down].as_mut()[across] = column[down];
+            for (row, value) in rows.iter_mut().zip(&column) {
+                row.as_mut()[across] = *value;
             }
         }
         for (down, row) in rows.iter().enumerate() {
