@@ -151,8 +151,14 @@ impl Block<'_> {
         assert_eq!(self.depthwise.bias.len(), shape.out_channels, "{shape:?}");
         assert_eq!(output.len(), shape.batch * shape.out_height * row_length, "{shape:?}");
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "{shape:?}");
+        let ins = self.expand.map_or(shape.in_channels, Pointwise::ins);
         let pixels = shape.batch * shape.in_height * shape.in_width;
-        assert!(pixels > 0 && input.len().is_multiple_of(pixels), "{shape:?}");
+        assert_eq!(input.len(), pixels * ins, "{shape:?}");
+        assert!(
+            self.expand.is_none_or(|expand| expand.outs() == shape.in_channels)
+                && self.project.is_none_or(|project| project.ins() == shape.out_channels),
+            "{shape:?}"
+        );
         let parts = TASKS.div_ceil(shape.batch);
         let rows = shape.out_height.div_ceil(parts).max(LEAST_ROWS);
         let tasks = bands(output, shape.out_height, row_length, rows);
