@@ -1,5 +1,5 @@
-//! Tests that NEON gives the same bits as AVX2, except for products of bf16 in hardware: each set
-//! is compared with one hash, which AVX2 gave.
+//! Tests that AVX-512 and NEON give the same bits as AVX2, except for products of bf16 in hardware:
+//! each set is compared with one hash, which AVX2 gave.
 
 mod common;
 
@@ -12,8 +12,8 @@ use regraft_kernels::isa::{self, InstructionSet};
 use regraft_kernels::packing::MapElement;
 use regraft_kernels::{layer_norm, linear};
 
-const OF_F32: u64 = 0xa645_f37a_1544_f63e;
-const OF_BF16: u64 = 0xee82_1d1c_0acc_925e;
+const OF_F32: u64 = 0x1658_732c_68cb_f908;
+const OF_BF16: u64 = 0xbdf3_f480_1246_0bf2;
 
 /// FNV-1a over the bits of values.
 struct Hash(u64);
@@ -31,6 +31,9 @@ fn hash<E: MapElement>() -> u64 {
     for shape in [
         convolution_shape([2, 9, 7, 20], 33, [3, 3], 1, [1; 4], 1),
         convolution_shape([1, 7, 5, 35], 40, [1, 1], 1, [0; 4], 1),
+        // Winograd's algorithm, with small tiles and with large ones.
+        convolution_shape([2, 7, 9, 32], 48, [3, 3], 1, [1; 4], 1),
+        convolution_shape([1, 21, 18, 32], 16, [3, 3], 1, [1; 4], 1),
         convolution_shape([1, 13, 11, 3], 17, [7, 7], 2, [3; 4], 1),
         convolution_shape([1, 9, 9, 12], 18, [3, 3], 2, [0, 1, 0, 1], 3),
         convolution_shape([1, 9, 8, 35], 35, [3, 3], 1, [1; 4], 35),
@@ -75,9 +78,14 @@ fn hash<E: MapElement>() -> u64 {
 }
 
 #[test]
-fn neon_gives_the_bits_of_avx2() {
-    let sets = [InstructionSet::Avx2, InstructionSet::Neon, InstructionSet::NeonBf16];
-    on_instruction_sets(&sets, "neon_gives_the_bits_of_avx2", || {
+fn avx512_and_neon_give_the_bits_of_avx2() {
+    let sets = [
+        InstructionSet::Avx2,
+        InstructionSet::Avx512,
+        InstructionSet::Neon,
+        InstructionSet::NeonBf16,
+    ];
+    on_instruction_sets(&sets, "avx512_and_neon_give_the_bits_of_avx2", || {
         let set = isa::in_use().expect("a set");
         assert_eq!(hash::<f32>(), OF_F32, "f32 on {}", set.name());
         if !set.multiplies_bf16() {
