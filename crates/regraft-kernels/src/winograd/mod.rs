@@ -42,8 +42,8 @@ pub fn handles(shape: &ConvolutionShape) -> bool {
         && shape.padding_left <= 2
 }
 
-/// Whether products of `O` use tiles of 4x4 pixels for this shape instead of 2x2. An image needs
-/// [`LEAST_LARGE_TILES`] of them, whatever the batch, so that it gets the same result in any.
+/// Whether products of `O` use tiles of 4x4 pixels for this shape instead of 2x2. An image needs at
+/// least 25 of them, whatever the batch, so that it gets the same result in any.
 #[must_use]
 pub fn has_large_tiles<O: Operand>(shape: &ConvolutionShape) -> bool {
     let tiles = shape.out_height.div_ceil(4) * shape.out_width.div_ceil(4);
