@@ -155,16 +155,17 @@ def measure(row, batch, options):
             setting = ["--layout", layout, "--cast", cast, "--freeze", row.freeze]
             theirs.append({**run([sys.executable, __file__, *what, *common, *setting]), "setting": f"{layout}, {cast}"})
     isa, ours, theirs = ours[0]["isa"], best(ours), best(theirs)
+    older = best(older) if older else None
     ratio, memory = (ours[key] / theirs[key] for key in ("images_per_second", "peak_mib"))
     cells = [
         row.name(batch),
         theirs["setting"].removesuffix(", none"),
         f"{theirs['images_per_second']:.1f}",
-        *([f"{best(older)['images_per_second']:.1f}"] if older else []),
+        *([f"{older['images_per_second']:.1f}"] if older else []),
         f"{ours['images_per_second']:.1f}",
         f"{ratio:.2f}",
         str(theirs["peak_mib"]),
-        *([str(best(older)["peak_mib"])] if older else []),
+        *([str(older["peak_mib"])] if older else []),
         str(ours["peak_mib"]),
         f"{memory:.2f}",
     ]

@@ -72,40 +72,40 @@ impl<O: Operand> Weights<O> {
 
     /// Transforms and packs `[out, 3, 3, in]` weights for convolutions like `shape`.
     pub(crate) fn pack(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        if has_large_tiles::<O>(shape) {
-            self.pack_for::<Four>(shape, weights);
-        } else {
-            self.pack_for::<Two>(shape, weights);
-        }
+        self.pack_either(shape, weights, false);
     }
 
     /// Like [`Self::pack`], from the weights `[in, 3, 3, out]` of the convolution whose
     /// [transposed](ConvolutionShape::transposed) one `shape` is: the channels are swapped, and the
     /// kernel is rotated by 180 degrees.
     pub(crate) fn pack_transposed(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+        self.pack_either(shape, weights, true);
+    }
+
+    fn pack_either(&mut self, shape: &ConvolutionShape, weights: &[f32], is_transposed: bool) {
         if has_large_tiles::<O>(shape) {
-            self.pack_transposed_for::<Four>(shape, weights);
+            self.pack_for::<Four>(shape, weights, is_transposed);
         } else {
-            self.pack_transposed_for::<Two>(shape, weights);
+            self.pack_for::<Two>(shape, weights, is_transposed);
         }
     }
 
-    fn pack_for<T: Tile>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
+    fn pack_for<T: Tile>(
+        &mut self,
+        shape: &ConvolutionShape,
+        weights: &[f32],
+        is_transposed: bool,
+    ) {
         let (ins, outs) = (shape.in_channels, shape.out_channels);
-        with_transformed::<T>(weights, ins, outs, false, |transformed, stride| {
-            self.pack_frequencies::<T>(ins, outs, |frequency| Matrix::Columns {
-                data: &transformed[frequency * ins..],
-                stride,
-            });
-        });
-    }
-
-    fn pack_transposed_for<T: Tile>(&mut self, shape: &ConvolutionShape, weights: &[f32]) {
-        let (ins, outs) = (shape.in_channels, shape.out_channels);
-        with_transformed::<T>(weights, outs, ins, true, |transformed, stride| {
-            self.pack_frequencies::<T>(ins, outs, |frequency| Matrix::Rows {
-                data: &transformed[frequency * outs..],
-                stride,
+        let (filters, channels) = if is_transposed { (ins, outs) } else { (outs, ins) };
+        with_transformed::<T>(weights, channels, filters, is_transposed, |transformed, stride| {
+            self.pack_frequencies::<T>(ins, outs, |frequency| {
+                let data = &transformed[frequency * channels..];
+                if is_transposed {
+                    Matrix::Rows { data, stride }
+                } else {
+                    Matrix::Columns { data, stride }
+                }
             });
         });
     }

@@ -22,7 +22,14 @@ pub trait Tile {
     type Row: AsRef<[Lanes]> + AsMut<[Lanes]> + Copy + Default;
 
     /// Frequencies of input pixels.
-    fn input<const FUSED: bool>(pixels: &Self::Side) -> Self::Side;
+    #[inline(always)]
+    fn input<const FUSED: bool>(pixels: &Self::Side) -> Self::Side {
+        let mut side = Self::Side::default();
+        for (index, frequency) in side.as_mut().iter_mut().enumerate() {
+            *frequency = Self::input_at::<FUSED>(index, pixels);
+        }
+        side
+    }
 
     /// One of the frequencies of [`Self::input`].
     fn input_at<const FUSED: bool>(index: usize, pixels: &Self::Side) -> Lanes;
@@ -31,7 +38,14 @@ pub trait Tile {
     fn output<const FUSED: bool>(frequencies: &Self::Side) -> Self::Row;
 
     /// Frequencies of the output's gradient: the transpose of [`Self::output`].
-    fn gradient<const FUSED: bool>(pixels: &Self::Row) -> Self::Side;
+    #[inline(always)]
+    fn gradient<const FUSED: bool>(pixels: &Self::Row) -> Self::Side {
+        let mut side = Self::Side::default();
+        for (index, frequency) in side.as_mut().iter_mut().enumerate() {
+            *frequency = Self::gradient_at::<FUSED>(index, pixels);
+        }
+        side
+    }
 
     /// One of the frequencies of [`Self::gradient`].
     fn gradient_at<const FUSED: bool>(index: usize, pixels: &Self::Row) -> Lanes;
@@ -56,11 +70,6 @@ impl Tile for Two {
     type Row = [Lanes; 2];
 
     #[inline(always)]
-    fn input<const FUSED: bool>([first, second, third, fourth]: &Self::Side) -> Self::Side {
-        [minus(first, third), plus(second, third), minus(third, second), minus(second, fourth)]
-    }
-
-    #[inline(always)]
     fn input_at<const FUSED: bool>(index: usize, pixels: &Self::Side) -> Lanes {
         let [first, second, third, fourth] = pixels;
         match index {
@@ -74,16 +83,6 @@ impl Tile for Two {
     #[inline(always)]
     fn output<const FUSED: bool>([first, second, third, fourth]: &Self::Side) -> Self::Row {
         [plus(&plus(first, second), third), minus(&minus(second, third), fourth)]
-    }
-
-    #[inline(always)]
-    fn gradient<const FUSED: bool>(pixels: &Self::Row) -> Self::Side {
-        [
-            Self::gradient_at::<FUSED>(0, pixels),
-            Self::gradient_at::<FUSED>(1, pixels),
-            Self::gradient_at::<FUSED>(2, pixels),
-            Self::gradient_at::<FUSED>(3, pixels),
-        ]
     }
 
     #[inline(always)]
@@ -135,20 +134,6 @@ impl Tile for Four {
     type Row = [Lanes; 4];
 
     #[inline(always)]
-    fn input<const FUSED: bool>(pixels: &Self::Side) -> Self::Side {
-        let inner = points::<FUSED>(INNER, OUTER_2, pixels);
-        let outer = points::<FUSED>(OUTER, INNER_2, pixels);
-        [
-            end::<FUSED>(&pixels[0], &pixels[2], &pixels[4]),
-            inner[0],
-            inner[1],
-            outer[0],
-            outer[1],
-            end::<FUSED>(&pixels[1], &pixels[3], &pixels[5]),
-        ]
-    }
-
-    #[inline(always)]
     fn input_at<const FUSED: bool>(index: usize, pixels: &Self::Side) -> Lanes {
         match index {
             0 => end::<FUSED>(&pixels[0], &pixels[2], &pixels[4]),
@@ -171,13 +156,6 @@ impl Tile for Four {
             add_times::<FUSED>(OUTER_2, &outer, &times(INNER_2, &inner)),
             add_times::<FUSED>(OUTER_3, &outer_odd, &add_times::<FUSED>(INNER_3, &inner_odd, last)),
         ]
-    }
-
-    #[inline(always)]
-    fn gradient<const FUSED: bool>(pixels: &Self::Row) -> Self::Side {
-        let inner = powers::<FUSED>(INNER, INNER_2, INNER_3, pixels);
-        let outer = powers::<FUSED>(OUTER, OUTER_2, OUTER_3, pixels);
-        [pixels[0], inner[0], inner[1], outer[0], outer[1], pixels[3]]
     }
 
     #[inline(always)]
